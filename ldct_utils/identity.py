@@ -1,0 +1,140 @@
+"""What makes two runs the same: their code, their resolved parameters, and the data and runs they start from."""
+
+import ast
+import hashlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from ldct_utils import files, parameters, paths
+
+# Modules that decide how a result looks or where it is stored, never what it is: editing them makes no new run.
+BOOKKEEPING = {"plots", "report", "paths", "files", "parameters", "identity", "runs", "studies"}
+RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
+
+
+def hash8(value) -> str:
+    """First 8 hex digits of the SHA-256 of ``value`` as canonical JSON."""
+    return hashlib.sha256(json.dumps(files.plain(value), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _bare(tree: ast.AST) -> str:
+    """A syntax tree as text, without docstrings (comments are not in it anyway)."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):  # a bare string is a docstring or a remark; neither changes what is computed
+            node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+    return ast.dump(tree)
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    """Names of ``ldct_utils`` modules that a syntax tree imports, e.g. ``metrics.noise``."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {
+                a.name.removeprefix("ldct_utils").lstrip(".") for a in node.names if a.name.startswith("ldct_utils")
+            }
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ldct_utils"):
+            base = node.module.removeprefix("ldct_utils").lstrip(".")
+            found |= {base} | {f"{base}.{a.name}".lstrip(".") for a in node.names}
+    return found
+
+
+def _module_file(name: str) -> Path | None:
+    """The file of a module of ``ldct_utils``, or None where the name is not a module (a function, the package)."""
+    base = Path(__file__).parent / name.replace(".", "/")
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if name and p.is_file()), None)
+
+
+@cache
+def _parsed(path: Path, modified: int) -> tuple[str, frozenset[str]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports = _imports(tree)
+    if path.name == "__init__.py":  # a registry that loads its folder by name uses every module of it
+        imports |= {f"{path.parent.name}.{p.stem}" for p in path.parent.glob("*.py") if p != path}
+    return _bare(tree), frozenset(imports)
+
+
+def code_hash(modules) -> str:
+    """Hash of the code of ``modules`` and all of ``ldct_utils`` that they use, presentation left out.
+
+    Args: modules: names inside ``ldct_utils``, e.g. ``["cohorts", "metrics.noise"]``.
+    Raises: ValueError: for a name that is no module.
+    """
+    trees, queue = {}, list(modules)
+    for name in queue:
+        if _module_file(name) is None:
+            raise ValueError(f"ldct_utils has no module {name!r}")
+    while queue:
+        name = queue.pop()
+        path = _module_file(name)
+        if path is None or name in trees or name in BOOKKEEPING:
+            continue
+        trees[name], imports = _parsed(path, path.stat().st_mtime_ns)
+        queue += sorted(imports) + ([name.rpartition(".")[0]] if "." in name else [])
+    return hash8(trees)
+
+
+def manifest(path) -> str:
+    """Cheap hash of external data: relative names, sizes and times of all files below ``path`` (or of one file)."""
+    path = Path(path)
+    found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    stats = [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in found]
+    return hash8(stats)
+
+
+def locate(value: str) -> Path | None:
+    """An existing file or folder that a parameter names: absolute, or relative to the study or its outputs."""
+    for base in (Path(), paths.root(), paths.outputs()):
+        if value and len(value) < 1000 and (base / value).exists():
+            return base / value
+    return None
+
+
+def _hashable(name: str, value):
+    """A parameter's value as it enters the identity: run folders by their id, external data by its manifest."""
+    if isinstance(value, list):
+        return [_hashable(name, v) for v in value]
+    if isinstance(value, str) and "/" in value:
+        inside = RUN_FOLDER.fullmatch(Path(value).name)
+        if inside:
+            return {"run": inside[1]}
+        located = locate(value)
+        if located is not None:
+            return {"path": located.name, "manifest": manifest(located)}
+    if name == "data_root" and isinstance(value, str) and locate(value):
+        return {"path": Path(value).name, "manifest": manifest(locate(value))}
+    return value
+
+
+def identity(notebook: parameters.Notebook, values: dict) -> str:
+    """The id of a run: hash of the notebook's code, the ``ldct_utils`` code it uses and its resolved parameters."""
+    modules = [m for m in _imports(notebook.body) if _module_file(m)]
+    kept = {k: _hashable(k, v) for k, v in values.items() if k != "study"}
+    # A copy, since taking the docstrings out edits the tree in place.
+    return hash8([notebook.name, _bare(ast.parse(ast.unparse(notebook.body))), code_hash(modules), kept])
+
+
+def slug(notebook: parameters.Notebook, values: dict) -> str:
+    """A readable folder name: the parameters that differ from the notebook's defaults, ``default`` if none does."""
+    parts = []
+    for name, declared in notebook.parameters.items():
+        value = values[name]
+        plain = isinstance(value, bool | int | float) or (isinstance(value, str) and "/" not in value)
+        if value != declared.default and plain and name not in ("study", "device", "precision", "threads"):
+            parts.append(f"{name}-{value:g}" if isinstance(value, float) else f"{name}-{value}")
+    return re.sub(r"[^A-Za-z0-9_.+-]", "", "_".join(parts))[:90].strip("_-.") or "default"
+
+
+def folder(script: parameters.Notebook, values: dict) -> Path:
+    """``outputs/<study>/<notebook>/<slug>-<id8>`` for resolved parameters."""
+    name = f"{slug(script, values)}-{identity(script, values)}"
+    return paths.outputs() / values.get("study", "adhoc") / script.name / name
+
+
+def inside_outputs(folder: Path) -> str:
+    """A run folder as it is written in parameters: relative to ``outputs/``."""
+    folder = Path(folder).resolve()
+    return str(folder.relative_to(paths.outputs())) if folder.is_relative_to(paths.outputs()) else str(folder)

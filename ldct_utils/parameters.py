@@ -1,0 +1,218 @@
+"""The parameters of a notebook: read from its parameters cell, checked by name and type, resolved for this machine.
+
+papermill only warns about a name that a notebook does not declare and passes ``1e-4`` from YAML as text; here the
+first is an error that names the nearest declared parameter and the second is read as the number it is.
+"""
+
+import ast
+import contextlib
+import ctypes
+import difflib
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
+# torchvision's own file names: what `context=auto` looks for, and what `make weights` fetches
+IMAGENET_FILES = {
+    "vgg19": "vgg19-dcbb9e9d.pth",
+    "vgg16": "vgg16-397923af.pth",
+    "resnet50": "resnet50-11ad3fa6.pth",
+}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One line of a parameters cell: its name, type (``float``, ``list``, ...), whether None is legal, its default."""
+
+    name: str
+    type: str
+    optional: bool
+    default: object
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook as its parameters and its code. ``body`` is the syntax tree without the parameter lines."""
+
+    name: str
+    parameters: dict[str, Declared]
+    body: ast.Module
+
+
+def _cells(path: Path) -> list[tuple[str, str]]:
+    """(marker, source) of the code cells of a percent script."""
+    parts = re.split(r"^(# %%.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [(m, s) for m, s in zip(parts[1::2], parts[2::2]) if not m.startswith("# %% [markdown]")]
+
+
+@cache
+def _read(path: Path, modified: float) -> Notebook:
+    cells = _cells(path)
+    marked = [source for marker, source in cells if '"parameters"' in marker]
+    if len(marked) != 1:
+        raise ValueError(f'{path} needs exactly one cell `# %% tags=["parameters"]`, found {len(marked)}')
+    declared = {}
+    for line in ast.parse(marked[0]).body:
+        if isinstance(line, ast.ImportFrom | ast.Import):
+            continue
+        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None):
+            raise ValueError(f"{path}: a parameter line must read `name: type = literal`, got {ast.unparse(line)!r}")
+        text = ast.unparse(line.annotation)
+        inner = re.fullmatch(r"Optional\[(.+)\]", text)
+        base = (inner[1] if inner else text).split("[")[0]
+        if base not in TYPES:
+            raise ValueError(f"{path}: parameter {line.target.id} has type {text}; use one of {', '.join(TYPES)}")
+        declared[line.target.id] = Declared(line.target.id, base, bool(inner), ast.literal_eval(line.value))
+    body = ast.parse("\n".join(source for _, source in cells if source is not marked[0]))
+    return Notebook(path.stem, declared, body)
+
+
+def read(path) -> Notebook:
+    """Read the parameters and the code of a notebook's percent script.
+
+    Args: path: the ``.py`` file.
+    Raises: FileNotFoundError; ValueError: if a parameter line is not ``name: type = literal``, or if the ``.ipynb``
+        beside it holds other code (then the recorded identity would be that of code that was not run).
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("[0-9]*.py"))
+        raise FileNotFoundError(f"no notebook {path}; known: {', '.join(known) or 'none'}")
+    notebook = _read(path, path.stat().st_mtime_ns)
+    pair = path.with_suffix(".ipynb")
+    if pair.is_file():
+        cells = [c for c in json.loads(pair.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+        sources = ["".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
+        if ast.dump(ast.parse("\n".join(sources))) != ast.dump(notebook.body):
+            raise ValueError(
+                f"{path.name} and {pair.name} hold different code; `make notebooks` writes the .ipynb anew"
+            )
+    return notebook
+
+
+def _nearest(name: str, known) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; declared are {', '.join(sorted(known))}"
+
+
+def convert(declared: Declared, value):
+    """``value`` in the declared type; text is read as a number or list only where the reading is exact.
+
+    Raises: ValueError: naming parameter, value and type.
+    """
+    if value is None and declared.optional:
+        return None
+    wanted = TYPES[declared.type]
+    if isinstance(value, str) and wanted is not str:
+        # papermill's -y and YAML 1.1 hand over 1e-4 as text, and -p hands over every list as text
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = float(value) if wanted is float else ast.literal_eval(value)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if wanted is list and isinstance(value, tuple):
+        value = list(value)
+    if (isinstance(value, bool) and wanted is not bool) or not isinstance(value, wanted):
+        kind = f"Optional[{declared.type}]" if declared.optional else declared.type
+        raise ValueError(f"parameter {declared.name} must be {kind}, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def check(notebook: Notebook, given: dict) -> dict:
+    """All parameters of ``notebook``: ``given`` values checked and converted, defaults for the rest.
+
+    Raises: ValueError: for a name that was not declared or a value of the wrong type.
+    """
+    for name in given:
+        if name not in notebook.parameters:
+            raise ValueError(f"{notebook.name} has no parameter {name!r}{_nearest(name, notebook.parameters)}")
+    return {n: convert(d, given.get(n, d.default)) for n, d in notebook.parameters.items()}
+
+
+def _assigned(tree: ast.Module) -> set[str]:
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def from_namespace(notebook: Notebook, namespace: dict) -> dict:
+    """The checked parameters as they stand in a running notebook.
+
+    Args: namespace: ``globals()`` of the notebook, right after its parameters (and papermill's injected) cell.
+    Raises: ValueError: for a parameter that was set but not declared (whether by ``-p`` or typed in JupyterLab), was
+        declared but is never read, or has the wrong type.
+    """
+    read_names = {n.id for n in ast.walk(notebook.body) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    for name in notebook.parameters:
+        if name != "study" and name not in read_names:
+            raise ValueError(f"{notebook.name} declares {name!r} but never reads it{_nearest(name, read_names)}")
+        if isinstance(namespace.get(name), ModuleType):
+            raise ValueError(f"an import hides the parameter {name!r}: use `from ldct_utils.{name} import ...`")
+    own = set(notebook.parameters) | _assigned(notebook.body)
+    for source in namespace.get("In", [])[1:]:  # IPython's record of the cells that ran, papermill's cell among them
+        try:
+            names = _assigned(ast.parse(source))
+        except SyntaxError:  # a magic or shell line
+            continue
+        for name in sorted(names - own):
+            raise ValueError(f"{notebook.name} has no parameter {name!r}{_nearest(name, notebook.parameters)}")
+    return check(notebook, {n: namespace[n] for n in notebook.parameters if n in namespace})
+
+
+# ---- what depends on the machine ----
+@cache
+def has_cuda() -> bool:
+    """Whether a CUDA device can be used, asked of the driver so that planning a study need not import torch."""
+    count = ctypes.c_int(0)
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except OSError:
+        return False
+
+
+@cache
+def has_amx() -> bool:
+    """Whether the CPU has the matrix unit (AMX) that makes bfloat16 faster than float32."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+
+
+def cpu_threads() -> int:
+    """CPU cores that this process may use (fewer than the machine's under Slurm or ``taskset``)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def imagenet_file(arch: str = "vgg19") -> Path | None:
+    """torchvision's ImageNet weights of ``arch`` if they are on this machine: in the bundle, else in torch's cache."""
+    from ldct_utils import paths
+
+    hub = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch"
+    name = IMAGENET_FILES.get(arch, "")
+    for folder in (paths.weights() / "hub" / "checkpoints", Path(hub) / "hub" / "checkpoints"):
+        if name and (folder / name).is_file():
+            return folder / name
+    return None
+
+
+def resolve(values: dict) -> dict:
+    """``values`` with ``auto`` replaced by what this machine has: before hashing, so that the identity is honest.
+
+    device: ``cuda`` where there is one, else ``cpu``. precision: ``bf16`` on a GPU or a CPU with AMX, else
+    ``float32`` (bfloat16 without AMX is slower). threads: 0 becomes all cores the process may use. context: ``auto``
+    becomes ``imagenet`` if the weights are on this machine, else ``random``; nothing is ever downloaded for ``auto``.
+    """
+    values = dict(values)
+    if values.get("device") == "auto":
+        values["device"] = "cuda" if has_cuda() else "cpu"
+    if values.get("precision") == "auto":
+        values["precision"] = "bf16" if values.get("device", "cpu") != "cpu" or has_amx() else "float32"
+    if values.get("threads") == 0:
+        values["threads"] = cpu_threads()
+    if values.get("context") == "auto":
+        values["context"] = "imagenet" if imagenet_file(values.get("arch") or "vgg19") else "random"
+    return values

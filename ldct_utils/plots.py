@@ -1,0 +1,83 @@
+"""Figures in the conventions of the field: named windows, units on every axis, colours that the colour-blind can tell."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ldct_utils import intensity
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "savefig.bbox": "tight",
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+}
+plt.rcParams.update(STYLE)
+
+
+def window_text(level: float, width: float) -> str:
+    """A window as radiology writes it, e.g. ``C 50 W 400 HU``."""
+    return f"C {level:g} W {width:g} HU"
+
+
+def show(axis, image_hu, level: float, width: float, title: str = ""):
+    """Draw one slice in a display window on ``axis``, without ticks or grid."""
+    axis.imshow(np.asarray(image_hu, dtype=np.float32), vmin=level - width / 2, vmax=level + width / 2)
+    axis.set_title(title)
+    axis.set_axis_off()
+    return axis
+
+
+def side_by_side(images: dict, level: float, width: float, size: float = 3.0):
+    """Slices of one size in one row and one window.
+
+    Args:
+        images: title -> (H, W) image in HU.
+        level, width: display window in HU.
+        size: width of one panel in inches.
+    Returns: the figure.
+    """
+    figure, axes = plt.subplots(1, len(images), figsize=(size * len(images), size * 1.12), squeeze=False)
+    for axis, (title, image) in zip(axes[0], images.items()):
+        show(axis, image, level, width, title)
+    figure.supxlabel(window_text(level, width), fontsize=9)
+    return figure
+
+
+def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
+    """A grid of slices: one row a (label, title -> image in HU, level, width), for several anatomies or runs."""
+    columns = max(len(images) for _, images, _, _ in table)
+    figure, axes = plt.subplots(len(table), columns, figsize=(size * columns, size * 1.08 * len(table)), squeeze=False)
+    for line, (label, images, level, width) in zip(axes, table):
+        for axis in line:
+            axis.set_axis_off()
+        for axis, (title, image) in zip(line, images.items()):
+            show(axis, image, level, width, title)
+        line[0].text(
+            -0.04, 0.5, f"{label}\n{window_text(level, width)}", rotation=90, ha="right", va="center",
+            multialignment="center", transform=line[0].transAxes, fontsize=9,
+        )  # fmt: skip
+    return figure
+
+
+def difference(axis, image_hu, limit: float = 100.0, title: str = ""):
+    """Draw a difference image in HU on a diverging map, symmetric about 0; returns the image for a colour bar."""
+    drawn = axis.imshow(np.asarray(image_hu, dtype=np.float32), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axis.set_title(title)
+    axis.set_axis_off()
+    return drawn
+
+
+def anatomy_window(anatomy: str) -> tuple[float, float]:
+    """(level, width) in HU in which slices of an anatomy are read; the abdominal window for one that is not known."""
+    return intensity.WINDOWS.get(anatomy, intensity.WINDOWS["abdomen"])

@@ -1,0 +1,62 @@
+"""What a notebook shows and stores for the reader: figures and tables with captions, sentences with computed numbers."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from IPython.display import Markdown, display
+
+from ldct_utils import files
+
+
+def text(markdown: str):
+    """Show a sentence or paragraph that holds computed numbers."""
+    display(Markdown(markdown))
+
+
+def _record(run, kind: str, name: str, caption: str):
+    """Add an item to the run's ``captions.json``, which keeps the order in which the notebook shows things."""
+    path = run.folder / "captions.json"
+    items = files.read_json(path) if path.is_file() else {}
+    items[name] = {"kind": kind, "caption": caption}
+    files.write_json(path, items)
+
+
+def figure(run, name: str, fig, caption: str):
+    """Show a figure with its caption and store it in the run folder as ``<name>.png`` and ``<name>.pdf``.
+
+    Args:
+        run: the open run.
+        name: file name without suffix.
+        caption: states the finding, with units and window, as computed text.
+    """
+    for suffix in ("png", "pdf"):
+        with files.write_atomic(run.folder / f"{name}.{suffix}") as temporary:
+            # No dates or versions in the file: the same run gives the same bytes.
+            fig.savefig(temporary, metadata={"CreationDate": None} if suffix == "pdf" else {"Software": None})
+    display(fig)
+    plt.close(fig)
+    text(f"**Figure ({name}).** {caption}")
+    _record(run, "figure", name, caption)
+
+
+def table(run, name: str, frame: pd.DataFrame, caption: str, digits: int = 3):
+    """Show a table with its caption and store it as parquet, Markdown and LaTeX in the run folder.
+
+    Args: digits: significant digits of the numbers as shown; the parquet keeps them all.
+    """
+    shown = frame.map(lambda v: _number(v, digits) if isinstance(v, float) else v)
+    if not (run.folder / f"{name}.parquet").is_file():
+        files.write_parquet(run.folder / f"{name}.parquet", frame)
+    files.write_text(run.folder / f"{name}.md", shown.to_markdown(index=False) + "\n")
+    escaped = shown.rename(columns=str).to_latex(index=False, escape=True, caption=caption.replace("%", r"\%"))
+    files.write_text(run.folder / f"{name}.tex", escaped)
+    display(shown.style.hide(axis="index"))
+    text(f"**Table ({name}).** {caption}")
+    _record(run, "table", name, caption)
+
+
+def _number(value: float, digits: int) -> str:
+    """A number with ``digits`` significant digits, without an exponent where four or fewer zeros are lost."""
+    if pd.isna(value):
+        return "-"
+    plain = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e" in plain and 1 <= abs(value) < 1e6 else plain

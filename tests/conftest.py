@@ -1,0 +1,63 @@
+"""Fixtures that several test files share: an outputs folder of its own, the real CT where it exists, a tiny cohort."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# One thread keeps numbers the same on every machine and lets tests run beside each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch):
+    """An empty outputs folder; nothing a test makes lands in the study's own."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    monkeypatch.setenv("LDCT_OUTPUTS", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of real CT and real weights: ``$LDCT_TEST_DATA``, else ``../shared/data``; skips where neither exists."""
+    named = os.environ.get("LDCT_TEST_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not (folder / "mayo_npy").is_dir():
+        pytest.skip("no real CT here: set LDCT_TEST_DATA to a folder with mayo_npy, mayo2016, ct_abdomen_dicom, weights")
+    return folder
+
+
+def write_tiny_cohort(folder: Path, patients=6, slices=2, size=64, seed=0) -> Path:
+    """A cohort of discs with noise in the study's format: quick to make, no CT; half of the patients are for testing."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    table, truth = [], []
+    for patient in range(patients):
+        split = "test" if patient >= patients // 2 else ("val" if patient == patients // 2 - 1 else "train")
+        for z in range(slices):
+            image = np.where(np.hypot(x, y * rng.uniform(1, 1.3)) < 0.42, 40.0, -1000.0)
+            image[np.hypot(x - rng.uniform(-0.15, 0.15), y) < 0.08] = rng.uniform(60, 300)
+            truth.append(image)
+            table.append(
+                dict(row=len(table), patient=f"P{patient + 1:03d}", series="simulated", anatomy=("abdomen", "chest")[patient % 2],
+                     kernel="B30", thickness_mm=3.0, pixel_mm=0.75, z_mm=3.0 * z, split=split, dose=0.25)
+            )  # fmt: skip
+    truth = np.stack(truth)
+    ndct = truth + rng.normal(0, 12, truth.shape)
+    ldct = ndct + rng.normal(0, 20, truth.shape)
+    folder.mkdir(parents=True)
+    for name, images in {"truth": truth, "ndct": ndct, "ldct": ldct}.items():
+        np.save(folder / f"{name}.npy", np.round(images).clip(-1024, 3071).astype(np.int16))
+    pd.DataFrame(table).to_parquet(folder / "slices.parquet", index=False)
+    (folder / "cohort.json").write_text('{"source": "simulated", "parameters": {}, "id": "' + folder.name[-8:] + '"}')
+    return folder
+
+
+@pytest.fixture
+def tiny_cohort(outputs):
+    """Folder of a tiny cohort (6 patients, 2 slices of 64x64) below the test's own outputs."""
+    return write_tiny_cohort(outputs / "cohorts" / "simulated-00000000")
