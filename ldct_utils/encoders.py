@@ -1,0 +1,396 @@
+"""Frozen encoders for perceptual losses: VGG-19, VGG-16, ResNet-50 and an autoencoder's encoder up to a feature level.
+
+A grey CT image x in the network range [0, 1] is seen by an RGB encoder as three equal channels, scaled by a convention:
+
+| convention | channel c of the encoder's input | who |
+|---|---|---|
+| ``x255`` | 255 x | Viana et al. (authors' code: no mean, no BGR) |
+| ``imagenet`` | (x - mean_c) / std_c | torchvision's own pre-processing |
+| ``caffe`` | 255 x - mean_c | networks converted from Caffe |
+
+Each is affine in x, so the first convolution is folded into one that reads x alone (``x255``) or x and a plane of ones
+(the others). The plane of ones keeps it exact at the border: zero padding comes after the mean is subtracted there.
+"""
+
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from ldct_utils import files, paths
+
+BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3), "autoencoder": (2, 2, 4)}  # convolutions a block
+WIDTHS = (64, 128, 256, 512, 512)  # channels a block (Simonyan & Zisserman 2015, table 1); the first three are SACNN's
+STAGES = (3, 4, 6, 3)  # bottlenecks a stage of ResNet-50 (He et al. 2016, table 1)
+ARCHS = (*BLOCKS, "resnet50")
+CONTEXTS = ("imagenet", "medical", "random", "auto")
+CONVENTIONS = {  # (scale, mean of R G B): channel c = (x - mean_c) * scale_c
+    "x255": ((255.0, 255.0, 255.0), (0.0, 0.0, 0.0)),
+    "imagenet": ((1 / 0.229, 1 / 0.224, 1 / 0.225), (0.485, 0.456, 0.406)),
+    "caffe": ((255.0, 255.0, 255.0), (123.680 / 255, 116.779 / 255, 103.939 / 255)),
+}
+IMAGENET_FILES = {  # torchvision's IMAGENET1K_V1 files: the name carries the first 8 digits of the SHA-256
+    "vgg19": "vgg19-dcbb9e9d.pth",
+    "vgg16": "vgg16-397923af.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+}
+MEDICAL_FILE = "encoder.safetensors"  # what a run of 07_medical_encoder leaves
+
+
+class Vgg(nn.Module):
+    """3x3 convolutions with ReLU in blocks of rising width, a 2x2 max-pool between blocks; keys as in torchvision.
+
+    Built only up to the deepest of ``layers``. ``block{b}_conv{c}`` is read after its ReLU, as Keras names it.
+    """
+
+    def __init__(self, arch, layers):
+        super().__init__()
+        self.features, self.taps, inside = nn.Sequential(), {}, 3
+        for b, convolutions in enumerate(BLOCKS[arch], 1):
+            for c in range(1, convolutions + 1):
+                self.features.append(nn.Conv2d(inside, WIDTHS[b - 1], 3, padding=1))
+                self.features.append(nn.ReLU(inplace=True))
+                inside = WIDTHS[b - 1]
+                if (name := f"block{b}_conv{c}") in layers:
+                    self.taps[len(self.features) - 1] = name
+                    if len(self.taps) == len(layers):
+                        return
+            self.features.append(nn.MaxPool2d(2))
+
+    @property
+    def first(self):
+        return self.features[0]
+
+    def forward(self, z, start=0):
+        """Features of RGB input ``z`` (N, 3, H, W) as {layer: (N, C, h, w)}; with ``start=1``, of the first layer's."""
+        found = {}
+        for index, layer in enumerate(self.features[start:], start):
+            z = layer(z)
+            if index in self.taps:
+                found[self.taps[index]] = z
+        return found
+
+
+class ResNet(nn.Module):
+    """ResNet-50 up to the deepest of ``layers``; ``stage1`` to ``stage4`` are the outputs of its four main stages."""
+
+    def __init__(self, layers):
+        super().__init__()
+        from torchvision.models import resnet50  # imported here: it takes seconds, and only this encoder needs it
+
+        with torch.device("meta"):  # the stages that are not asked for never take memory
+            whole = resnet50(weights=None)
+        self.depth, self.layers = max(int(name[-1]) for name in layers), layers
+        for name in ("conv1", "bn1", "maxpool", *(f"layer{s}" for s in range(1, self.depth + 1))):
+            setattr(self, name, getattr(whole, name).to_empty(device="cpu"))
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+                layer.reset_parameters()
+        self.eval()  # batch statistics are the stored ones, always
+
+    @property
+    def first(self):
+        return self.conv1
+
+    def forward(self, z, start=0):
+        z = self.bn1(z if start else self.conv1(z))
+        z, found = self.maxpool(torch.relu(z)), {}
+        for stage in range(1, self.depth + 1):
+            z = getattr(self, f"layer{stage}")(z)
+            if f"stage{stage}" in self.layers:
+                found[f"stage{stage}"] = z
+        return found
+
+
+class Encoder(nn.Module):
+    """A frozen encoder that reads CT images; made by ``load``.
+
+    Attributes: provenance: dict of what was really loaded: arch, layers, context, convention, file, sha256, seed.
+    """
+
+    def __init__(self, body, convention, provenance):
+        super().__init__()
+        self.first, self.body, self.provenance = fold(body.first, convention), body, provenance
+        self.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+
+    def train(self, mode=True):
+        """Stays as it is: a loss must not change while a network trains."""
+        return super().train(False)
+
+    def forward(self, image):
+        """Features of ``image`` (N, 1, H, W), network range, any float type: {layer: (N, C, h, w)}, ReLU applied.
+
+        Under autocast the first convolution stays in float32: bfloat16 has 8 bits, which at soft tissue is 8 HU.
+        """
+        with torch.autocast(image.device.type, enabled=False):
+            z = image.float()
+            if self.first.in_channels == 2:
+                z = torch.cat([z, torch.ones_like(z)], dim=1)
+            z = self.first(z)
+        return self.body(z.contiguous(memory_format=torch.channels_last), start=1)
+
+
+def layer_names(arch):
+    """Feature levels of an encoder, shallow to deep. Raises: ValueError: for an unknown encoder."""
+    if arch not in ARCHS:
+        raise ValueError(f"no encoder {arch!r}; there are {', '.join(ARCHS)}")
+    if arch == "resnet50":
+        return [f"stage{s}" for s in range(1, len(STAGES) + 1)]
+    return [f"block{b}_conv{c}" for b, n in enumerate(BLOCKS[arch], 1) for c in range(1, n + 1)]
+
+
+def network(arch, layers):
+    """The encoder itself, trainable, reading ``rgb(image)``; default initialisation, built up to the deepest layer."""
+    known = layer_names(arch)
+    layers = (layers,) if isinstance(layers, str) else tuple(layers)
+    if not layers or len(set(layers)) < len(layers) or not set(layers) <= set(known):
+        raise ValueError(f"layers {layers!r} must be one or more different ones of {arch}: {', '.join(known)}")
+    return ResNet(layers) if arch == "resnet50" else Vgg(arch, layers)
+
+
+def rgb(image, convention="x255"):
+    """Grey images (N, 1, H, W), network range, as the three channels (N, 3, H, W) an unfolded encoder reads."""
+    scale, mean = _convention(convention)
+    return (image - image.new_tensor(mean).view(1, 3, 1, 1)) * image.new_tensor(scale).view(1, 3, 1, 1)
+
+
+def fold(convolution, convention):
+    """Fold ``rgb`` into the first convolution: its inputs become the image and, if means are used, a plane of ones.
+
+    Exact everywhere, the zero-padded border included, since padding the plane of ones with zeros is what the
+    unfolded network does to the mean.
+    """
+    scale, mean = (torch.tensor(value, dtype=torch.float64).view(1, 3, 1, 1) for value in _convention(convention))
+    kernel = convolution.weight.detach().double() * scale
+    kernels = [kernel.sum(1, keepdim=True)]
+    if mean.any():
+        kernels.append(-(kernel * mean).sum(1, keepdim=True))
+    folded = nn.Conv2d(
+        len(kernels),
+        convolution.out_channels,
+        convolution.kernel_size,
+        convolution.stride,
+        convolution.padding,
+        bias=convolution.bias is not None,
+    )
+    folded.weight.data = torch.cat(kernels, dim=1).float()
+    if convolution.bias is not None:
+        folded.bias.data = convolution.bias.detach().clone()
+    return folded
+
+
+def _convention(name):
+    if name not in CONVENTIONS:
+        raise ValueError(f"no input convention {name!r}; there are {', '.join(CONVENTIONS)}")
+    return CONVENTIONS[name]
+
+
+def find(arch):
+    """Path of the ImageNet weights if they are on this computer (the bundle, then torch's cache), else None."""
+    if arch not in IMAGENET_FILES:
+        return None
+    for folder in (paths.weights(), Path(torch.hub.get_dir()) / "checkpoints"):
+        if (folder / IMAGENET_FILES[arch]).is_file():
+            return folder / IMAGENET_FILES[arch]
+    return None
+
+
+def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=None, convention="x255", seed=0):
+    """Load a frozen encoder up to the deepest layer asked.
+
+    Args:
+        arch: vgg19, vgg16, resnet50 or autoencoder (2x64, pool, 2x128, pool, 4x256: the encoder of SACNN).
+        context: what it was trained on. ``imagenet``: torchvision's weights, from the bundle or torch's cache, else
+            downloaded. ``medical``: ``weights`` is a run of 07_medical_encoder. ``random``: He initialisation from
+            ``seed``. ``auto``: ImageNet if already on this computer, else random; never downloads. Or a path.
+        layers: one name or several of ``layer_names(arch)``; ``block{b}_conv{c}`` is read after its ReLU.
+        weights: a ``.pth`` or ``.safetensors`` file with torchvision's keys, or a run folder; a file that stops
+            early serves if it reaches the deepest layer.
+        convention: how the grey image becomes the encoder's input: x255, imagenet or caffe.
+    Returns: ``Encoder``; ``encoder.provenance`` tells what was loaded.
+    Raises: ValueError: naming what is wrong; FileNotFoundError: for absent weights, with what to do.
+    Source: Viana et al., arXiv 2509.23025, section 5.2; conventions as in the authors' code.
+    """
+    body = network(arch, layers)
+    layers = (layers,) if isinstance(layers, str) else tuple(layers)
+    if context not in CONTEXTS and Path(context).suffix in (".pth", ".pt", ".safetensors"):
+        context, weights = "file", context
+    elif context not in CONTEXTS and context != "file":
+        raise ValueError(f"no context {context!r}; there are {', '.join(CONTEXTS)}, or a .pth or .safetensors file")
+    actual = context
+    if context in ("auto", "random") and weights is not None:
+        raise ValueError(f"context {context!r} takes no weights file, but weights={str(weights)!r} was given")
+    if context == "auto":
+        weights = find(arch)
+        actual = "imagenet" if weights else "random"
+    elif context == "medical":
+        weights = _medical_file(weights)
+    elif context == "imagenet" and weights is None:
+        weights = find(arch) or _download(arch)
+    elif context == "file" and weights is None:
+        raise ValueError("context 'file' needs weights=, the path of a .pth or .safetensors file")
+
+    provenance = {"arch": arch, "layers": list(layers), "asked": context, "context": actual, "convention": convention}
+    if weights is None:
+        _he(body, seed)
+        provenance |= {"seed": seed, "file": None, "sha256": None}
+    else:
+        weights = Path(weights)
+        _fill(body, weights, layers, arch, convention)
+        provenance |= {"seed": None, "file": weights.name, "sha256": files.sha256(weights)}
+    return Encoder(body.eval(), convention, provenance)
+
+
+def describe(encoder):
+    """One sentence on what an encoder really is, for a notebook's first lines."""
+    what = encoder.provenance
+    names = {"vgg19": "VGG-19", "vgg16": "VGG-16", "resnet50": "ResNet-50", "autoencoder": "Autoencoder"}
+    origin = (
+        f"file {what['file']}, SHA-256 {what['sha256'][:8]}"
+        if what["file"]
+        else f"He initialisation, seed {what['seed']}"
+    )
+    note = ""
+    if what["asked"] == "auto" and what["context"] == "random":
+        note = (
+            " ImageNet weights are not on this computer, so `auto` took a random encoder; `make weights` fetches them."
+        )
+    return (
+        f"{names[what['arch']]}, context **{what['context']}** ({origin}), input convention {what['convention']}.{note}"
+    )
+
+
+def fetch(archs=tuple(IMAGENET_FILES), folder=None, url=None):
+    """Download torchvision's ImageNet weights into the bundle, checked against the hash in their name.
+
+    Args:
+        archs: encoders to fetch; vgg19 is 548 MB, vgg16 528 MB, resnet50 98 MB (classifiers included).
+        folder: where to; the bundle by default.
+        url: base address of the files, torchvision's own by default.
+    Returns: the files' paths. A file that is already there is checked and kept.
+    Raises: ValueError: for a wrong hash (nothing is left behind); OSError: if the download fails.
+    """
+    folder, found = Path(folder or paths.weights()), []
+    for arch in [archs] if isinstance(archs, str) else archs:
+        if arch not in IMAGENET_FILES:
+            raise ValueError(f"no ImageNet weights for {arch!r}; there are {', '.join(IMAGENET_FILES)}")
+        name = IMAGENET_FILES[arch]
+        address = f"{url.rstrip('/')}/{name}" if url else _torchvision_url(arch)
+        if not (folder / name).is_file():
+            with files.write_atomic(folder / name) as temporary:
+                torch.hub.download_url_to_file(address, str(temporary))
+                _check_hash(temporary, name)
+        _check_hash(folder / name, name)
+        found.append(folder / name)
+    return found
+
+
+def _check_hash(path, name):
+    wanted, digest = name.rpartition("-")[2].partition(".")[0], files.sha256(path)
+    if not digest.startswith(wanted):
+        raise ValueError(
+            f"{name} has SHA-256 {digest[:8]}..., not {wanted}...: delete it if it is there, and fetch again"
+        )
+
+
+def _torchvision_url(arch):
+    from torchvision import models
+
+    return models.get_model_weights(arch).IMAGENET1K_V1.url
+
+
+def _download(arch):
+    if arch not in IMAGENET_FILES:
+        raise ValueError(f"no ImageNet weights exist for {arch!r}; use context 'random', 'medical' or a weights file")
+    try:
+        return fetch(arch, Path(torch.hub.get_dir()) / "checkpoints")[0]
+    except OSError as error:
+        raise FileNotFoundError(
+            f"context 'imagenet' needs {IMAGENET_FILES[arch]}, and the download failed ({error}). Run `make weights` "
+            f"where there is a network, put the file into {paths.short(paths.weights())}, or use context 'auto'"
+        ) from error
+
+
+def _medical_file(weights):
+    if weights is None:
+        raise ValueError(
+            "context 'medical' needs weights=, the folder of a finished run of 07_medical_encoder or its file"
+        )
+    path = Path(weights) if Path(weights).is_absolute() or Path(weights).exists() else paths.root() / weights
+    if not path.is_dir():
+        return path
+    if not (path / "result.json").is_file() or not (path / MEDICAL_FILE).is_file():
+        raise FileNotFoundError(
+            f"{paths.short(path)} is no finished run of 07_medical_encoder: run that notebook to its end"
+        )
+    return path / MEDICAL_FILE
+
+
+def _fill(body, path, layers, arch, convention):
+    """Fill ``body`` from a weights file; what the file holds beyond it is left out."""
+    wanted = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
+    held, stated = _read(path, wanted)
+    missing = [key for key in wanted if key not in held]
+    if missing:
+        reached = [name for name in layer_names(arch) if _reaches(arch, name, held)]
+        raise ValueError(
+            f"{path.name} does not reach {', '.join(layers)} of {arch}: {missing[0]} is missing. It holds "
+            f"{', '.join(sorted(held, key=_natural)[:40]) or 'nothing'}, which serves "
+            f"{', '.join(reached) or 'no layer'}. Ask for one of those layers, or give a file that goes deeper"
+        )
+    for key, value in wanted.items():
+        if held[key].shape != value.shape:
+            raise ValueError(
+                f"{path.name}: {key} has shape {tuple(held[key].shape)}, {arch} needs {tuple(value.shape)}"
+            )
+    if stated and stated != convention:
+        raise ValueError(
+            f"{path.name} was trained with input convention {stated!r}; load it with that, not {convention!r}"
+        )
+    body.load_state_dict({key: held[key] for key in wanted}, strict=False)
+
+
+def _read(path, wanted):
+    """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and the convention it states."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file {paths.short(path)}")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as handle:
+                stated = (handle.metadata() or {}).get("convention")
+                return {key: handle.get_tensor(key).float() if key in wanted else None for key in handle.keys()}, stated  # noqa: SIM118
+        held = torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path.name} is no plain file of tensors and is not opened: save a state_dict()") from error
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path.name} cannot be read as weights ({error}): is it cut short? Fetch it again") from error
+    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+        raise ValueError(f"{path.name} is not a state_dict, a dict of tensors, but a {type(held).__name__}")
+    return {key: value.float() if key in wanted else None for key, value in held.items()}, None
+
+
+def _reaches(arch, layer, held):
+    with torch.device("meta"):
+        needed = network(arch, layer)
+    return all(key in held for key in needed.state_dict() if not key.endswith("num_batches_tracked"))
+
+
+def _natural(key):
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", key)]
+
+
+def _he(body, seed):
+    """He initialisation (He et al. 2015, Eq. 10), zero biases: activations keep their mean square through depth."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, layer in body.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_in = layer.weight[0].numel()
+            gain = 2.0 / sum(STAGES) if name.endswith("conv3") else 2.0  # residual branches add up over the blocks
+            with torch.no_grad():
+                layer.weight.normal_(0, (gain / fan_in) ** 0.5, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.zero_()

@@ -1,0 +1,148 @@
+"""Training losses: pixel terms, the VGG (perceptual) term, and weighted sums in which every term is visible by name.
+
+Every term is a mean over pixels or features, so a weight found on patches of one size serves for another; the paper's
+Eqs. 2-4 write sums, its code takes means (with sums, lambda would change by the number of features over pixels).
+"""
+
+import re
+
+import torch
+from torch import nn
+
+
+def _mean(error):
+    """Mean over everything but the batch: (N, ...) -> (N,), float32."""
+    return error.flatten(1).mean(1)
+
+
+def mse(pred, target, eps=None):
+    """Mean squared error an image, (N,). Viana et al., Eq. 2, as a mean."""
+    return _mean((pred.float() - target.float()).square())
+
+
+def l1(pred, target, eps=None):
+    """Mean absolute error an image, (N,)."""
+    return _mean((pred.float() - target.float()).abs())
+
+
+def charbonnier(pred, target, eps=1e-3):
+    """Mean of sqrt(error^2 + eps^2) an image, (N,): eps where the error is 0, |error| where it is large."""
+    return _mean(((pred.float() - target.float()).square() + eps**2).sqrt())
+
+
+PIXEL_TERMS = {"mse": mse, "l1": l1, "charbonnier": charbonnier}  # a further pixel loss is one more entry
+FEATURE_TERM = "vgg"  # the perceptual term's name, whatever the encoder
+NAMES = (*PIXEL_TERMS, "vgg", "vgg_only")
+
+
+def feature_errors(encoder, pred, target):
+    """Mean squared feature difference an image at every layer of ``encoder``, from one pass over each image.
+
+    Args: pred, target: (N, 1, H, W), network range. The target is encoded without gradients.
+    Returns: {layer: (N,) float32}. Source: Viana et al., Eq. 3, as a mean over height, width and channels.
+    """
+    with torch.no_grad():
+        wanted = encoder(target)
+    return {layer: _mean((found.float() - wanted[layer].float()).square()) for layer, found in encoder(pred).items()}
+
+
+class Loss(nn.Module):
+    """A weighted sum of named terms; made by ``build``.
+
+    Attributes: weights: {term: float}. May be changed while training (``loss.weights["vgg"] = lam``).
+        encoder: the frozen encoder of the term ``vgg``, or None. ``vgg`` sums over the encoder's layers.
+    """
+
+    def __init__(self, weights, encoder=None, eps=1e-3):
+        super().__init__()
+        self.weights, self.encoder, self.eps = dict(weights), encoder, eps
+
+    def terms(self, pred, target):
+        """Every term an image, unweighted: {term: (N,) float32}."""
+        if pred.shape != target.shape:
+            raise ValueError(f"pred {tuple(pred.shape)} and target {tuple(target.shape)} differ in shape")
+        found = {name: PIXEL_TERMS[name](pred, target, self.eps) for name in self.weights if name in PIXEL_TERMS}
+        if FEATURE_TERM in self.weights:
+            found[FEATURE_TERM] = sum(feature_errors(self.encoder, pred, target).values())
+        return found
+
+    def forward(self, pred, target):
+        """The weighted total, a scalar to call ``backward`` on, and the mean of each term, {term: detached scalar}."""
+        means = {name: term.mean() for name, term in self.terms(pred, target).items()}
+        total = sum(self.weights[name] * mean for name, mean in means.items())
+        return total, {name: mean.detach() for name, mean in means.items()}
+
+    def influence(self, terms):
+        """Share of the perceptual term in the weighted total, in [0, 1]: psi as a ratio of sums (Algorithm 2).
+
+        Args: terms: {term: scalar or (N,)}, as ``terms`` or ``forward`` gives them. 0 where every term is 0.
+        """
+        total = {name: self.weights[name] * float(torch.as_tensor(term).mean()) for name, term in terms.items()}
+        whole = sum(total.values())
+        return total.get(FEATURE_TERM, 0.0) / whole if whole > 0 else 0.0
+
+    def gradient_norms(self, pred, target):
+        """Euclidean norm of each term's gradient with respect to the predicted image: {term: (N,)}."""
+        pred = pred.detach().requires_grad_(True)
+        norms = {}
+        with torch.enable_grad():
+            for name, term in self.terms(pred, target).items():
+                (gradient,) = torch.autograd.grad(term.sum(), pred, retain_graph=True)
+                norms[name] = gradient.flatten(1).norm(dim=1)
+        return norms
+
+
+def parse(text):
+    """Read a weighted sum: ``parse("mse + 0.1*l1")`` is {"mse": 1.0, "l1": 0.1}."""
+    weights = {}
+    for part in re.split(r"(?<!\d[eE])\+", text.replace(" ", "")):
+        match = re.fullmatch(r"(?:([-+.\deE]+)\*)?([a-z]\w*)", part)
+        if not match or match[2] in weights:
+            raise ValueError(
+                f"cannot read the loss {text!r}; write a name ({', '.join(NAMES)}) or a sum like 'mse + 0.1*l1'"
+            )
+        weights[match[2]] = float(match[1] or 1)
+    return weights
+
+
+def build(name, encoder=None, layer=None, lam=None, eps=1e-3, weights=None):
+    """Build a loss by name.
+
+    Args:
+        name: mse, l1, charbonnier; ``vgg`` = MSE + lam * VGG (Viana et al., Eq. 4); ``vgg_only`` = VGG without a
+            pixel term; or a weighted sum, as text ("mse + 0.1*l1") or dict ({"mse": 1, "l1": 0.1}), with the
+            perceptual term called "vgg".
+        encoder: what ``encoders.load`` gave, for a loss with a perceptual term.
+        layer: the layer (or layers) the loss is meant to read; checked against the encoder's.
+        lam: lambda, weight of the perceptual term of ``vgg``; >= 0.
+        eps: of Charbonnier, in network units (1e-3 is 4.1 HU).
+        weights: {term: weight}, in place of those the name implies.
+    Raises: ValueError: for an unknown term, a missing encoder or lambda, or a negative or infinite weight.
+    """
+    if weights is None:
+        weights = dict(name) if isinstance(name, dict) else parse(name)
+        if name == "vgg":
+            if lam is None:
+                raise ValueError(
+                    "loss 'vgg' = MSE + lam * VGG needs lam; 02_psi_calibration finds the one for a target psi"
+                )
+            weights = {"mse": 1.0, FEATURE_TERM: lam}
+        elif name == "vgg_only":
+            weights = {FEATURE_TERM: 1.0 if lam is None else lam}
+    for term, weight in weights.items():
+        if term not in PIXEL_TERMS and term != FEATURE_TERM:
+            raise ValueError(f"no loss {term!r}; there are {', '.join(NAMES)}, and sums like 'mse + 0.1*l1'")
+        if not 0 <= float(weight) < float("inf"):
+            raise ValueError(f"the weight of {term!r} must be finite and not negative, not {weight!r}")
+    if not eps > 0:
+        raise ValueError(f"eps of Charbonnier must be positive, not {eps!r}")
+    if FEATURE_TERM not in weights:
+        encoder = None
+    elif encoder is None:
+        raise ValueError(f"loss {name!r} has a perceptual term and needs encoder=, from encoders.load")
+    elif (
+        layer is not None
+        and (wanted := [layer] if isinstance(layer, str) else list(layer)) != encoder.provenance["layers"]
+    ):
+        raise ValueError(f"loss {name!r} is to read {wanted}, but the encoder reads {encoder.provenance['layers']}")
+    return Loss({term: float(weight) for term, weight in weights.items()}, encoder, eps)

@@ -1,0 +1,28 @@
+"""Denoisers, one a file: a module here with a ``build(**settings)`` function is a network that 03_train can train."""
+
+import importlib
+import inspect
+import pkgutil
+
+
+def names():
+    """Names of the denoisers in this package, sorted."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.ispkg)
+
+
+def build(name, **settings):
+    """Build an untrained denoiser: a module that maps LDCT (N, 1, H, W), network range, to a prediction of NDCT.
+
+    Args:
+        name: one of ``names()``, e.g. "unet".
+        settings: what that network's own ``build`` declares, e.g. ``channels=32, residual=True`` for "unet".
+    Raises: ValueError: for an unknown network, or a setting that it does not have.
+    """
+    if name not in names():
+        raise ValueError(f"no network {name!r}; there are {', '.join(names())}")
+    make = importlib.import_module(f"{__name__}.{name}").build
+    declared = inspect.signature(make).parameters
+    for setting in settings:
+        if setting not in declared:
+            raise ValueError(f"network {name!r} has no setting {setting!r}; it has {', '.join(declared)}")
+    return make(**settings)
