@@ -75,7 +75,7 @@ def body_mask(image_hu, threshold: float = -500.0):
         return np.zeros(image_hu.shape, bool)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    return ndimage.binary_fill_holes(ndimage.binary_dilation(parts == sizes.argmax(), iterations=2))
+    return ndimage.binary_fill_holes(parts == sizes.argmax())
 
 
 @dataclass(frozen=True)

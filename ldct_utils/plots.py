@@ -1,4 +1,4 @@
-"""Figures in the conventions of the field: named windows, units on every axis, colours that the colour-blind can tell."""
+"""Figures in the conventions of the field: named windows, units on every axis, colours safe for the colour-blind."""
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a notebook shows and stores for the reader: figures and tables with captions, sentences with computed numbers."""
+"""What a notebook shows and stores for the reader: figures and tables with captions, and computed sentences."""
 
 import matplotlib.pyplot as plt
 import pandas as pd

@@ -27,12 +27,12 @@ def test_data() -> Path:
     named = os.environ.get("LDCT_TEST_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     if not (folder / "mayo_npy").is_dir():
-        pytest.skip("no real CT here: set LDCT_TEST_DATA to a folder with mayo_npy, mayo2016, ct_abdomen_dicom, weights")
+        pytest.skip("no real CT here: set LDCT_TEST_DATA to a folder that holds mayo_npy, mayo2016, ...")
     return folder
 
 
 def write_tiny_cohort(folder: Path, patients=6, slices=2, size=64, seed=0) -> Path:
-    """A cohort of discs with noise in the study's format: quick to make, no CT; half of the patients are for testing."""
+    """A cohort of discs with noise in the format of the study; half of the patients are for testing."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size - 0.5
     table, truth = [], []
@@ -43,8 +43,9 @@ def write_tiny_cohort(folder: Path, patients=6, slices=2, size=64, seed=0) -> Pa
             image[np.hypot(x - rng.uniform(-0.15, 0.15), y) < 0.08] = rng.uniform(60, 300)
             truth.append(image)
             table.append(
-                dict(row=len(table), patient=f"P{patient + 1:03d}", series="simulated", anatomy=("abdomen", "chest")[patient % 2],
-                     kernel="B30", thickness_mm=3.0, pixel_mm=0.75, z_mm=3.0 * z, split=split, dose=0.25)
+                {"row": len(table), "patient": f"P{patient + 1:03d}", "series": "simulated", "kernel": "B30",
+                 "anatomy": ("abdomen", "chest")[patient % 2], "thickness_mm": 3.0, "pixel_mm": 0.75, "z_mm": 3.0 * z,
+                 "split": split, "dose": 0.25}
             )  # fmt: skip
     truth = np.stack(truth)
     ndct = truth + rng.normal(0, 12, truth.shape)

@@ -1,0 +1,383 @@
+"""Parameters, identity, run folders and study plans, on toy notebooks in a study of their own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from ldct_utils import files, identity, parameters, paths, runs, studies
+
+DATA = """# %% [markdown]
+# # Data
+
+# %% tags=["parameters"]
+from typing import Optional
+
+source: str = "simulated"  # where slices come from
+data_root: Optional[str] = None  # folder of the data
+patients: int = 4
+study: str = "adhoc"
+
+# %%
+from ldct_utils.runs import start
+
+this = start("01_data", globals())
+
+# %%
+numbers = this.table("cohort", lambda: __import__("pandas").DataFrame({"n": [patients]}))
+print(source, data_root)
+this.finish(n=int(numbers.n[0]))
+"""
+TRAIN = '''# %% tags=["parameters"]
+from typing import Optional
+
+patients: int = 4
+lr: float = 1e-3
+layers: list = ["a"]
+lam: Optional[float] = None
+residual: bool = True
+device: str = "auto"
+precision: str = "auto"
+threads: int = 0
+context: str = "auto"
+study: str = "adhoc"
+
+# %%
+from ldct_utils import intensity
+from ldct_utils.runs import start
+
+this = start("03_train", globals())
+
+# %%
+"""A remark."""
+total = patients + lr + len(layers) + (lam or 0) + residual + intensity.HU_MIN  # a comment
+print(device, precision, threads, context)
+this.finish(total=total)
+'''
+STATS = """# %% tags=["parameters"]
+runs: list = []
+study: str = "adhoc"
+
+# %%
+from ldct_utils.runs import load, start
+
+this = start("06_stats", globals())
+
+# %%
+this.finish(totals=[load(r).numbers["total"] for r in runs])
+"""
+STUDY = """
+title: toy
+defaults: {patients: 3}
+notebooks:
+  06_stats:
+    runs: [{name: all, runs: ["@03_train"]}, {name: one, runs: ["@03_train/0.1*"]}]
+  03_train:
+    defaults: {lam: 2}
+    matrix: {lr: [1e-4, 0.1], residual: [true, false]}
+  01_data: {}
+"""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study folder with three toy notebooks and one study file."""
+    for name, source in {"01_data": DATA, "03_train": TRAIN, "06_stats": STATS}.items():
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        (tmp_path / "notebooks" / f"{name}.py").write_text(source)
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "toy.yaml").write_text(STUDY)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path
+
+
+def script(name):
+    return parameters.read(paths.notebooks() / f"{name}.py")
+
+
+def execute(name, **given):
+    """Run a toy notebook's cells in a plain namespace, as a kernel would, and return the namespace."""
+    head, tail = (paths.notebooks() / f"{name}.py").read_text().split("# %%\n", 1)
+    injected = "\n".join(f"{k} = {v!r}" for k, v in given.items())
+    space = {"In": ["", head, injected, tail]}
+    for cell in (head, injected, tail):
+        exec(cell, space)
+    return space
+
+
+# ---- parameters ----
+def test_parameters_are_read_with_type_and_default(study):
+    declared = script("03_train").parameters
+    assert declared["lam"] == parameters.Declared("lam", "float", True, None)
+    assert declared["layers"].default == ["a"] and declared["lr"].type == "float"
+
+
+def test_mistyped_parameter_is_refused_with_the_nearest_name(study):
+    with pytest.raises(ValueError, match="'layrs'; did you mean 'layers'"):
+        execute("03_train", layrs=["b"])
+
+
+def test_parameter_that_is_never_read_is_refused(study):
+    path = paths.notebooks() / "03_train.py"
+    path.write_text(path.read_text().replace("lr: float", "unused: int = 1\nlr: float"))
+    with pytest.raises(ValueError, match="declares 'unused' but never reads it"):
+        execute("03_train")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("lr", "1e-4", 1e-4), ("lr", 1, 1.0), ("layers", "[3, 4]", [3, 4]), ("lam", None, None), ("patients", "7", 7),
+     ("residual", "False", False), ("layers", (1,), [1])],
+)  # fmt: skip
+def test_text_that_can_only_mean_one_thing_is_read_as_it(study, name, value, expected):
+    got = parameters.check(script("03_train"), {name: value})[name]
+    assert got == expected and type(got) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr", "fast"),
+        ("lr", True),
+        ("patients", 2.5),
+        ("patients", None),
+        ("layers", "a"),
+        ("residual", 1),
+        ("context", 7),
+    ],
+)
+def test_value_of_the_wrong_type_is_refused_by_name(study, name, value):
+    with pytest.raises(ValueError, match=f"parameter {name} must be"):
+        parameters.check(script("03_train"), {name: value})
+
+
+def test_notebook_without_one_parameters_cell_or_with_computed_parameters_is_refused(study):
+    (study / "notebooks" / "09_x.py").write_text("# %%\na = 1\n")
+    with pytest.raises(ValueError, match="exactly one cell"):
+        script("09_x")
+    (study / "notebooks" / "10_y.py").write_text('# %% tags=["parameters"]\na: int = 1\nb = 2 * a\n')
+    with pytest.raises(ValueError, match="name: type = literal"):
+        script("10_y")
+    (study / "notebooks" / "11_z.py").write_text('# %% tags=["parameters"]\na: bytes = b""\n')
+    with pytest.raises(ValueError, match="type bytes"):
+        script("11_z")
+    with pytest.raises(FileNotFoundError, match="03_train"):
+        script("12_absent")
+
+
+def test_an_ipynb_with_other_code_is_refused(study):
+    cell = {"cell_type": "code", "metadata": {}, "source": "print(1)"}
+    (study / "notebooks" / "01_data.ipynb").write_text(json.dumps({"cells": [cell]}))
+    with pytest.raises(ValueError, match="different code"):
+        script("01_data")
+
+
+def test_auto_is_resolved_to_what_the_machine_has(study, monkeypatch):
+    monkeypatch.setattr(parameters, "has_cuda", lambda: False)
+    monkeypatch.setattr(parameters, "has_amx", lambda: False)
+    asked = {"device": "auto", "precision": "auto", "threads": 0, "context": "auto"}
+    got = parameters.resolve(asked)
+    assert got["device"] == "cpu" and got["precision"] == "float32" and got["context"] == "random"
+    assert got["threads"] == parameters.cpu_threads() >= 1
+    monkeypatch.setattr(parameters, "has_amx", lambda: True)
+    assert parameters.resolve(asked)["precision"] == "bf16"
+    monkeypatch.setattr(parameters, "has_amx", lambda: False)
+    monkeypatch.setattr(parameters, "has_cuda", lambda: True)
+    assert parameters.resolve(asked)["device"] == "cuda" and parameters.resolve(asked)["precision"] == "bf16"
+    file = study / "torch" / "hub" / "checkpoints" / parameters.IMAGENET_FILES["vgg19"]
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert parameters.resolve(asked)["context"] == "imagenet" and parameters.imagenet_file() == file
+    assert parameters.resolve({"precision": "float32", "device": "cpu"}) == {"precision": "float32", "device": "cpu"}
+
+
+# ---- identity ----
+def test_identity_follows_code_and_parameters_not_comments_or_study(study):
+    notebook = script("03_train")
+    values = parameters.check(notebook, {})
+    first = identity.identity(notebook, values)
+    assert identity.identity(notebook, values) == first
+    assert identity.identity(notebook, values | {"lr": 0.5}) != first
+    assert identity.identity(notebook, values | {"study": "other"}) == first
+    path = paths.notebooks() / "03_train.py"
+    path.write_text(
+        path.read_text().replace('"""A remark."""', '"""Another."""').replace("# a comment", "# another comment")
+    )
+    assert identity.identity(script("03_train"), values) == first
+    path.write_text(path.read_text().replace("patients + lr", "patients - lr"))
+    assert identity.identity(script("03_train"), values) != first
+
+
+def test_code_hash_sees_the_modules_a_module_uses_but_not_how_results_look(study, monkeypatch):
+    base = identity.code_hash(["intensity", "plots"])
+    original = identity._parsed
+
+    def changed(name):
+        return lambda path, modified: (
+            ("changed", original(path, modified)[1]) if path.stem == name else original(path, modified)
+        )
+
+    monkeypatch.setattr(identity, "_parsed", changed("intensity"))
+    assert identity.code_hash(["intensity", "plots"]) != base
+    monkeypatch.setattr(identity, "_parsed", changed("plots"))
+    assert identity.code_hash(["intensity", "plots"]) == base
+    with pytest.raises(ValueError, match="no module 'nothing'"):
+        identity.code_hash(["nothing"])
+
+
+def test_identity_sees_that_external_data_changed(study):
+    (study / "ct").mkdir()
+    (study / "ct" / "a.dcm").write_text("1")
+    values = parameters.check(script("01_data"), {"data_root": "ct"})
+    first = identity.identity(script("01_data"), values)
+    os.utime(study / "ct" / "a.dcm", (1, 1))
+    second = identity.identity(script("01_data"), values)
+    (study / "ct" / "b.dcm").write_text("2")
+    assert len({first, second, identity.identity(script("01_data"), values)}) == 3
+
+
+# ---- runs ----
+def test_run_stores_its_results_last_and_is_not_computed_twice(study, capsys):
+    space = execute("01_data", patients=5)
+    this = space["this"]
+    assert this.finished and this.numbers == {"n": 5} and this.folder.parent == paths.outputs() / "adhoc" / "01_data"
+    assert this.folder.name.startswith("patients-5-") and this.folder.name.endswith(this.id)
+    written = (this.folder / "result.json").stat().st_mtime_ns
+    again = execute("01_data", patients=5)["this"]
+    assert "finished" in capsys.readouterr().out and (again.folder / "result.json").stat().st_mtime_ns == written
+    assert again.table("cohort", lambda: pytest.fail("computed twice")).n[0] == 5
+    assert set(this.result) >= {"parameters", "commit", "dirty", "versions", "seconds", "files", "id"}
+
+
+def test_resolved_values_are_written_back_into_the_notebook(study):
+    space = execute("03_train", lr="1e-4")
+    assert space["lr"] == 1e-4 and space["device"] in ("cpu", "cuda") and space["threads"] >= 1
+
+
+def test_table_that_is_not_what_the_run_wrote_is_refused(study):
+    this = execute("01_data")["this"]
+    files.write_parquet(this.folder / "cohort.parquet", pd.DataFrame({"n": [99]}))
+    with pytest.raises(ValueError, match="not the file that the run wrote"):
+        runs.load(this.folder).table("cohort")
+    with pytest.raises(FileNotFoundError, match="holds no absent"):
+        runs.load(this.folder).array("absent")
+
+
+def test_unfinished_runs_are_not_loaded(study):
+    this = execute("01_data")["this"]
+    relative = str(this.folder.relative_to(paths.outputs()))
+    assert runs.load(relative).id == this.id and runs.load(relative).params["patients"] == 4
+    assert (
+        [r.id for r in runs.select("adhoc/01_data/*")] == [this.id] == [r.id for r in runs.select([str(this.folder)])]
+    )
+    (this.folder / "result.json").unlink()
+    with pytest.raises(FileNotFoundError, match="not finished"):
+        runs.load(relative)
+    with pytest.raises(ValueError, match="none of them finished"):
+        runs.select("adhoc/01_data/*")
+    with pytest.raises(FileNotFoundError, match="no run matches"):
+        runs.select("adhoc/99_x/*")
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        runs.load("adhoc/nothing")
+
+
+def test_array_is_stored_once(study):
+    this = runs.Run(study / "outputs" / "x-00000000", "00000000", "01_data", {})
+    first = this.array("a", lambda: np.arange(4))
+    assert first.tolist() == this.array("a", lambda: pytest.fail("computed twice")).tolist() == [0, 1, 2, 3]
+
+
+def test_an_import_that_hides_a_parameter_is_named(study):
+    path = paths.notebooks() / "06_stats.py"
+    path.write_text(
+        path.read_text().replace(
+            "from ldct_utils.runs import load, start",
+            "from ldct_utils import runs\nfrom ldct_utils.runs import load, start",
+        )
+    )
+    with pytest.raises(ValueError, match="hides the parameter 'runs'"):
+        execute("06_stats")
+
+
+# ---- studies ----
+def test_plan_lists_every_run_with_its_folder_before_anything_runs(study):
+    planned = studies.plan("toy")
+    assert [p.notebook for p in planned] == ["01_data"] + ["03_train"] * 4 + ["06_stats"] * 2
+    data, train, stats = planned[0], planned[1:5], planned[5:]
+    assert {(p.params["lr"], p.params["residual"]) for p in train} == {
+        (1e-4, True),
+        (1e-4, False),
+        (0.1, True),
+        (0.1, False),
+    }
+    assert all(p.params["lam"] == 2.0 and p.params["patients"] == 3 and p.params["study"] == "toy" for p in train)
+    assert all(p.upstream == (data.folder,) for p in train) and set(stats[0].upstream) == {p.folder for p in train}
+    assert len(stats[1].upstream) == 2 and not any(p.finished for p in planned) and not (study / "outputs").exists()
+
+
+def test_planned_folders_are_those_that_the_notebooks_choose(study):
+    for planned in studies.plan("toy"):
+        assert execute(planned.notebook, **planned.params)["this"].folder == planned.folder
+    assert all(p.finished for p in studies.plan("toy"))
+    assert len(runs.load(studies.plan("toy")[-2].folder).numbers["totals"]) == 4
+
+
+def test_overrides_win_over_the_study_file(study):
+    assert {p.params["device"] for p in studies.plan("toy", {"device": "cuda"}) if p.notebook == "03_train"} == {"cuda"}
+    with pytest.raises(ValueError, match="'devise'"):
+        studies.plan("toy", {"devise": "cuda"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(("lam: 2", "lamb: 2"), "'lamb'; did you mean 'lam'"), (("lam: 2", "lam: much"), "parameter lam must be"),
+     (("patients: 3", "patient: 3"), "'patient'"), (("@03_train/0.1*", "@03_train/9*"), "refers to no run"),
+     (("matrix:", "grid:"), "grid"), (("03_train:", "04_train:"), "04_train"), (("notebooks:", "books:"), "needs a mapping"),
+     (("name: one", "name: all"), "two runs of 06_stats")],
+)  # fmt: skip
+def test_faults_of_a_study_file_are_found_before_anything_runs(study, change, message):
+    path = study / "params" / "toy.yaml"
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        studies.plan("toy")
+
+
+def test_circular_and_plural_references_are_refused(study):
+    (study / "params" / "a.yaml").write_text('notebooks:\n  01_data:\n    runs: [{name: x, data_root: "@01_data/x"}]\n')
+    with pytest.raises(ValueError, match=r"refers to no run|wait for each other"):
+        studies.plan("a")
+    two = 'notebooks:\n  03_train: {matrix: {patients: [1, 2]}}\n  01_data: {runs: [{data_root: "@03_train"}]}\n'
+    (study / "params" / "b.yaml").write_text(two)
+    with pytest.raises(ValueError, match=r"wait for each other|where one is needed"):
+        studies.plan("b")
+    with pytest.raises(FileNotFoundError, match="known: a, b, toy"):
+        studies.plan("c")
+
+
+def test_planning_needs_neither_torch_nor_matplotlib(study):
+    code = (
+        "import sys; from ldct_utils import studies; studies.plan('toy'); print({'torch', 'pyplot'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+# ---- paths ----
+def test_root_is_found_from_inside_and_a_wrong_one_is_named(study, monkeypatch):
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(study / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        paths.root()
+    monkeypatch.delenv("LDCT_STUDY_ROOT")
+    monkeypatch.chdir(study / "notebooks")
+    assert paths.root() == study
+    monkeypatch.chdir("/")
+    assert paths.root() == ROOT and paths.short(ROOT / "params") == "params" and paths.short("/x") == "/x"
+    monkeypatch.setenv("LDCT_WEIGHTS", "/w")
+    assert str(paths.weights()) == "/w"
