@@ -21,7 +21,7 @@ TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "di
 IMAGENET_FILES = {
     "vgg19": "vgg19-dcbb9e9d.pth",
     "vgg16": "vgg16-397923af.pth",
-    "resnet50": "resnet50-11ad3fa6.pth",
+    "resnet50": "resnet50-0676ba61.pth",
 }
 
 
