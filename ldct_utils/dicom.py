@@ -1,0 +1,275 @@
+"""CT slices from DICOM: which files are usable and why not, in which order they lie, and what they are in HU.
+
+Order and partners come from positions along the slice normal, never from file names or instance numbers. Nothing that
+identifies a patient leaves this module except through ``Header.person``, which callers use to tell patients apart and
+never store.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import get_decoder
+
+AIR_HU = -1024  # what padding outside the reconstructed circle becomes
+PADDING_STORED = -2000  # stored value of the padding where no PixelPaddingValue says so (RED-CNN's preparation script)
+SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
+PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
+TAGS = [
+    *("SOPClassUID", "Modality", "ImageType", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames"),
+    *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ConvolutionKernel"),
+    *("RescaleSlope", "RescaleIntercept", "SeriesDescription", "BodyPartExamined"),
+    *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
+]
+
+
+class Unusable(ValueError):
+    """A file that cannot be a CT slice; the message is the reason, without the file's name."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is known of one slice without its pixels. Lengths in mm; ``z_mm`` runs along the slice normal."""
+
+    path: Path
+    z_mm: float
+    corner_mm: tuple  # position of the first pixel inside the slice plane, along rows and columns
+    normal: tuple
+    shape: tuple  # (H, W)
+    pixel_mm: float
+    thickness_mm: float
+    kernel: str  # e.g. B30, D45, Br38: the family and number, without the sharpness letter
+    description: str
+    body_part: str
+    series: str  # tells series of one folder apart; never stored
+    person: str  # tells patients apart; never stored
+
+
+@dataclass
+class Found:
+    """Usable slices below a folder, and the files that were left out with the reason of each."""
+
+    headers: list = field(default_factory=list)
+    skipped: list = field(default_factory=list)  # (path, reason)
+
+
+def read_header(path) -> Header:
+    """Header of a CT slice.
+
+    Raises: Unusable: if the file is no CT slice that can be turned into HU, saying why. PermissionError: naming the
+        file. RuntimeError: if its pixels are compressed and no installed decoder reads them, naming what to install.
+    """
+    path = Path(path)
+    try:
+        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+    except InvalidDicomError as error:
+        raise Unusable("not a DICOM file") from error
+    except PermissionError as error:
+        raise PermissionError(f"no permission to read {path}: chmod u+r it, or run as a user who may") from error
+    except (EOFError, ValueError, OSError, KeyError, NotImplementedError) as error:
+        raise Unusable("truncated or damaged header: copy the file again from its origin") from error
+    if data.get("SOPClassUID", "") not in ("", CT_IMAGE) or data.get("Modality", "CT") != "CT":
+        raise Unusable(f"not a CT image but {data.get('Modality', 'an object')} of another kind")
+    if "LOCALIZER" in [str(v).upper() for v in data.get("ImageType", None) or []]:
+        raise Unusable("a localizer (scout view)")
+    if "Rows" not in data or "Columns" not in data:
+        raise Unusable("no image in it: truncated, or not an image object")
+    if int(data.get("NumberOfFrames", 1) or 1) > 1 or int(data.get("SamplesPerPixel", 1)) > 1:
+        raise Unusable("several frames or colours in one file: export as single-frame CT images")
+    for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
+        if data.get(name, None) is None:
+            raise Unusable(f"no {name}: its place is unknown, export the series with its geometry")
+    if data.get("RescaleSlope", None) is None or data.get("RescaleIntercept", None) is None:
+        raise Unusable("no RescaleSlope/RescaleIntercept: stored values cannot become HU, export them with the series")
+    _check_pixels(path, data)
+
+    row, column = np.array(data.ImageOrientationPatient, float).reshape(2, 3)
+    normal = np.cross(row, column)
+    position = np.array(data.ImagePositionPatient, float)
+    kernel = data.get("ConvolutionKernel", None) or ""
+    kernel = str(kernel if isinstance(kernel, str) else kernel[0])
+    family = re.match(r"[A-Za-z]+\d+", kernel)
+    return Header(
+        path=path,
+        z_mm=round(float(position @ normal), 4),
+        corner_mm=(float(position @ row), float(position @ column)),
+        normal=tuple(np.round(normal, 3).tolist()),
+        shape=(int(data.Rows), int(data.Columns)),
+        pixel_mm=float(data.PixelSpacing[0]),
+        thickness_mm=float(data.get("SliceThickness", None) or np.nan),
+        kernel=family.group() if family else kernel or "unknown",
+        description=str(data.get("SeriesDescription", "") or ""),
+        body_part=str(data.get("BodyPartExamined", "") or "").upper(),
+        series=str(data.get("SeriesInstanceUID", "") or ""),
+        person=_person(data),
+    )
+
+
+def _check_pixels(path: Path, data):
+    """Raise if the pixels are cut short or compressed in a way that nothing installed can decode."""
+    syntax = data.file_meta.get("TransferSyntaxUID", None)
+    if syntax is not None and syntax.is_compressed and syntax != pydicom.uid.DeflatedExplicitVRLittleEndian:
+        try:
+            decoder = get_decoder(syntax)
+            available, wanted = decoder.is_available, "; ".join(decoder.missing_dependencies)
+        except NotImplementedError:
+            available, wanted = False, "no plugin exists for it; decompress the files with another tool, e.g. dcmdjpeg"
+        if not available:
+            raise RuntimeError(
+                f"{path}: pixels are compressed as {syntax.name} and no decoder for that is installed. "
+                f"pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg ({wanted})"
+            )
+    elif path.stat().st_size < int(data.Rows) * int(data.Columns) * int(data.get("BitsAllocated", 16)) // 8:
+        raise Unusable("truncated: shorter than its pixels, copy the file again from its origin")
+
+
+def _person(data) -> str:
+    """A text that differs between patients: ID and name where they say something, else study or frame of reference.
+
+    Anonymised series share IDs such as "Anonymous" or an empty one, which must not make two patients one.
+    """
+    identity = str(data.get("PatientID", "") or "").strip()
+    if identity and not re.fullmatch(r"(?i)anon.*|none|unknown|x+|0+", identity):
+        return f"id {identity}"
+    return str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or "")
+
+
+def find(folder, progress=iter) -> Found:
+    """Headers of every CT slice below ``folder``, in the order of their paths.
+
+    Hidden files, ``DICOMDIR`` and folders of projections are passed over; any other file is a header or a listed skip.
+
+    Args:
+        progress: wraps the list of files, e.g. ``tqdm``.
+    Raises: FileNotFoundError: if the folder is absent or holds no file. PermissionError: naming what cannot be read.
+    """
+    found = Found()
+    paths = list_files(folder)
+    if not paths:
+        raise FileNotFoundError(f"{folder} is empty: point data_root at the folder that holds the DICOM series")
+    for path in progress(paths):
+        try:
+            found.headers.append(read_header(path))
+        except Unusable as reason:
+            found.skipped.append((path, str(reason)))
+    return found
+
+
+def list_files(folder) -> list:
+    """Every file below ``folder``, sorted, without hidden ones and projections. Raises: as ``find``."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: data_root must name the folder that holds the data")
+
+    def refuse(error):
+        raise PermissionError(f"cannot open {error.filename}: {error.strerror}; chmod u+rx it") from error
+
+    paths = []
+    for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not (name.startswith(".") or PROJECTIONS.search(name))]
+        paths += [Path(where, name) for name in sorted(names) if name[0] != "." and name != "DICOMDIR"]
+    return sorted(paths)
+
+
+def read_hu(path) -> np.ndarray:
+    """Pixels of a slice in HU.
+
+    The stored values become HU by the file's own slope and intercept; padding becomes air (-1024 HU); nothing lies
+    below air, and nothing is clipped above.
+
+    Returns: (H, W) int16, HU, rounded where the slope is not an integer.
+    Raises: ValueError: naming the file, if its pixels cannot be read.
+    """
+    try:
+        data = pydicom.dcmread(path)
+        stored = data.pixel_array
+    except PermissionError as error:
+        raise PermissionError(f"no permission to read {path}: chmod u+r it, or run as a user who may") from error
+    except Exception as error:  # decoders raise whatever they like for damaged streams
+        raise ValueError(f"{path}: its pixels cannot be read ({error}); copy the file again from its origin") from error
+    hu = np.rint(stored * float(data.RescaleSlope) + float(data.RescaleIntercept))
+    hu[_padding(data, stored)] = AIR_HU
+    return hu.clip(AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+
+
+def _padding(data, stored) -> np.ndarray:
+    """Pixels that hold no measurement. Source: DICOM PS3.3 C.7.5.1.1.2 for value and range limit."""
+    padded = stored == PADDING_STORED
+    value = data.get("PixelPaddingValue", None)
+    if value is not None:
+        limit = data.get("PixelPaddingRangeLimit", None)
+        low, high = sorted((int(value), int(value if limit is None else limit)))
+        padded |= (stored >= low) & (stored <= high)
+    return padded
+
+
+def in_order(headers) -> tuple:
+    """Slices of one series by position, each position once.
+
+    A position that is there twice is kept once if the copies hold the same pixels, and dropped entirely if they differ:
+    nothing says which of them the partner belongs to.
+
+    Returns: (sorted headers, [(header, reason), ...] of what was dropped).
+    """
+    ordered = sorted(headers, key=lambda h: (h.z_mm, str(h.path)))
+    kept, dropped = [], []
+    for place in _same_place(ordered):
+        if len({hashlib.sha256(read_hu(h.path).tobytes()).digest() for h in place} if len(place) > 1 else {0}) == 1:
+            kept.append(place[0])
+            dropped += [(h, "a copy of another slice of its series") for h in place[1:]]
+        else:
+            dropped += [(h, "several different slices at one position: keep one series a folder") for h in place]
+    return kept, dropped
+
+
+def _same_place(ordered):
+    """Runs of headers that lie within ``SAME_POSITION_MM`` of the first of the run."""
+    run = []
+    for header in ordered:
+        if run and header.z_mm - run[0].z_mm >= SAME_POSITION_MM:
+            yield run
+            run = []
+        run.append(header)
+    if run:
+        yield run
+
+
+def gaps(ordered) -> int:
+    """How many steps between neighbouring slices are over 1.5 times the series' smallest step."""
+    steps = np.diff([h.z_mm for h in ordered])
+    return int(np.sum(steps > 1.5 * steps.min())) if len(steps) else 0
+
+
+def pair(low, full) -> tuple:
+    """Partners of a low-dose and a full-dose series: same position, same grid.
+
+    Args:
+        low, full: headers as ``in_order`` returns them.
+    Returns: ([(low, full), ...], [(header, reason), ...] of slices without a partner).
+    """
+    places = np.array([h.z_mm for h in full])
+    pairs, alone, taken = [], [], set()
+    for header in low:
+        nearest = int(np.abs(places - header.z_mm).argmin()) if len(places) else -1
+        if nearest < 0 or abs(places[nearest] - header.z_mm) >= SAME_POSITION_MM:
+            alone.append((header, "no full-dose slice at its position"))
+        elif not _same_grid(header, full[nearest]):
+            alone.append((header, "its full-dose partner has another matrix, pixel size or field of view"))
+            taken.add(nearest)
+        else:
+            pairs.append((header, full[nearest]))
+            taken.add(nearest)
+    alone += [(h, "no low-dose slice at its position") for i, h in enumerate(full) if i not in taken]
+    return pairs, alone
+
+
+def _same_grid(a: Header, b: Header) -> bool:
+    return a.shape == b.shape and np.allclose(
+        (a.pixel_mm, *a.corner_mm, *a.normal), (b.pixel_mm, *b.corner_mm, *b.normal), atol=0.01
+    )
