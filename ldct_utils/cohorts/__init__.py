@@ -1,0 +1,212 @@
+"""Cohorts: paired low-dose and normal-dose slices on disk, with an identity and a split by patient.
+
+``get`` is all that a notebook needs: it builds the cohort of its parameters once and loads it ever after.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ldct_utils import dicom, files, paths
+from ldct_utils import identity as _identity
+from ldct_utils.cohorts import paired, splits, writing
+
+# Which parameters a source reads; the others have no influence on it, and so none on its identity.
+PARAMETERS = {
+    "simulated": ("patients", "slices", "anatomy", "dose", "kernel", "size", "cohort_seed"),
+    "mayo2016": (),
+    "tcia": ("anatomy",),
+    "npy": ("dose",),
+    "dicom": ("anatomy", "dose", "kernel", "cohort_seed"),
+}
+DEFAULT_SPLIT = {"simulated": "draw", "mayo2016": "mayo2016", "tcia": "tcia", "npy": "mayo2016", "dicom": "draw"}
+SMALL = 256e6  # cohorts up to this many bytes are hashed on every load (0.2 s), larger ones on `verify` only
+REMEDY = "delete the folder and build the cohort anew"
+ARRAYS = (
+    *("ldct", "ndct", "truth", "organ_masks", "lesion_masks"),
+    *("absent_ldct", "absent_ndct", "absent_truth"),
+)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A cohort on disk. Arrays are read-only memory maps (slices, H, W): int16 HU, masks uint8; None where absent.
+
+    ``organ_masks`` hold labels (``phantom.ORGANS``), ``lesion_masks`` the lesion's number (0: none); ``absent_*`` are
+    the same slices without lesions and with the same noise.
+    """
+
+    id: str
+    folder: Path
+    meta: dict
+    slices: pd.DataFrame
+    ldct: np.ndarray
+    ndct: np.ndarray
+    truth: np.ndarray | None
+    organ_masks: np.ndarray | None
+    lesion_masks: np.ndarray | None
+    absent_ldct: np.ndarray | None
+    absent_ndct: np.ndarray | None
+    absent_truth: np.ndarray | None
+    lesions: pd.DataFrame | None
+
+    def rows(self, split: str, anatomy: str | None = None) -> np.ndarray:
+        """Row numbers of a split, in order, optionally of one anatomy; empty if the cohort has none.
+
+        Raises: ValueError: if ``split`` is not train, val or test, or the cohort does not know the anatomy.
+        """
+        if split not in splits.SPLITS:
+            raise ValueError(f"unknown split {split!r}; known: {', '.join(splits.SPLITS)}")
+        known = sorted(self.slices.anatomy.unique())
+        if anatomy is not None and anatomy not in known:
+            raise ValueError(f"cohort {self.id} has no anatomy {anatomy!r}; it has {', '.join(known)}")
+        chosen = self.slices[self.slices.split == split]
+        return chosen[(chosen.anatomy == anatomy) | (anatomy is None)].row.to_numpy(np.int64)
+
+    def verify(self):
+        """Compare every file with the hash taken when it was written. Raises: ValueError: naming one that differs."""
+        for name, stored in self.meta["files"].items():
+            if files.sha256(self.folder / name) != stored["sha256"]:
+                raise ValueError(f"{paths.short(self.folder / name)} was changed after it was written: {REMEDY}")
+
+
+def load(folder) -> Cohort:
+    """A cohort from its folder.
+
+    Sizes of all files are compared with those recorded, and the contents too where that takes no time (up to 256 MB).
+
+    Raises: FileNotFoundError: if there is no finished cohort. ValueError: if a file was changed.
+    """
+    folder = Path(folder)
+    if not (folder / "cohort.json").is_file():
+        raise FileNotFoundError(f"{paths.short(folder)} is not a finished cohort: it has no cohort.json")
+    meta = files.read_json(folder / "cohort.json")
+    for name, stored in meta["files"].items():
+        actual = (folder / name).stat().st_size if (folder / name).is_file() else None
+        if actual != stored["bytes"]:
+            raise ValueError(
+                f"{paths.short(folder / name)} has {actual} bytes, {stored['bytes']} were written: {REMEDY}"
+            )
+    arrays = dict.fromkeys(ARRAYS)
+    for name in ARRAYS:
+        if f"{name}.npy" in meta["files"]:
+            arrays[name] = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    lesions = pd.read_parquet(folder / "lesions.parquet") if "lesions.parquet" in meta["files"] else None
+    cohort = Cohort(meta["id"], folder, meta, pd.read_parquet(folder / "slices.parquet"), lesions=lesions, **arrays)
+    if sum(stored["bytes"] for stored in meta["files"].values()) <= SMALL:
+        cohort.verify()
+    return cohort
+
+
+def roots(data_root) -> list:
+    """The folders of a ``data_root``: one, or several joined by ``:`` (as in PATH), relative to the working folder or
+    the study. Raises: ValueError: if none is given. FileNotFoundError: if one does not exist."""
+    if not data_root:
+        raise ValueError("this source reads files: give data_root, the folder that holds them")
+    found = []
+    for name in str(data_root).split(os.pathsep):
+        places = [p for p in (Path(name), paths.root() / name) if p.is_dir()]
+        if not places:
+            raise FileNotFoundError(f"data_root {name} is not a folder (looked from here and from {paths.root()})")
+        found.append(places[0].resolve())
+    return found
+
+
+def _resolve(source, split, anatomy, dose, values) -> tuple:
+    """Checked parameters that the source reads, and the split it uses. Raises: ValueError: for an illegal value."""
+    if source not in PARAMETERS:
+        raise ValueError(f"unknown source {source!r}; known: {', '.join(PARAMETERS)}")
+    if not 0 < dose <= 1:
+        raise ValueError(f"dose is a fraction in (0, 1], got {dose}")
+    if anatomy not in ("mixed", *paired.ANATOMY_OF_LETTER.values()):
+        raise ValueError(f"unknown anatomy {anatomy!r}; known: abdomen, chest, head, mixed")
+    values = values | {"anatomy": anatomy, "dose": dose}
+    return {name: values[name] for name in PARAMETERS[source]}, split or DEFAULT_SPLIT[source]
+
+
+def _manifest(folders: list) -> list:
+    """Names, sizes and times of the external files: cheap, and new whenever one of them is."""
+    stats = [(path.relative_to(f), path.stat()) for f in folders for path in dicom.list_files(f)]
+    return [(str(name), s.st_size, s.st_mtime_ns) for name, s in stats]
+
+
+def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed) -> tuple:
+    """(id, read parameters, split, folders) of a cohort, without building it."""
+    given = {"patients": patients, "slices": slices, "kernel": kernel, "size": size, "cohort_seed": cohort_seed}
+    read, split = _resolve(source, split, anatomy, dose, given)
+    folders = [] if source == "simulated" else roots(data_root)
+    fixed = split in ("draw", *splits.SPLITS)
+    if split == "draw":
+        read["cohort_seed"] = cohort_seed
+    parts = {
+        "source": source,
+        "parameters": read,
+        "split": split if fixed else splits.read(split),
+        "code": _identity.code_hash(["cohorts"]),
+        "data": _manifest(folders),
+    }
+    return _identity.hash8(parts), read, split, folders
+
+
+def identity(
+    source="simulated", data_root=None, patients=24, slices=4, anatomy="mixed", dose=0.25, kernel="B30", size=256,
+    split=None, cohort_seed=0,
+) -> str:  # fmt: skip
+    """The id8 of the cohort that ``get`` would give for the same arguments, without building it."""
+    return _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)[0]
+
+
+def get(
+    source="simulated", data_root=None, patients=24, slices=4, anatomy="mixed", dose=0.25, kernel="B30", size=256,
+    split=None, cohort_seed=0, progress=True,
+) -> Cohort:  # fmt: skip
+    """The cohort of these parameters: loaded if it is on disk, else built, once, under a lock.
+
+    Args:
+        source: ``simulated``; ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
+        data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
+        patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
+        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` it says what the slices show.
+        dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
+        kernel: B30 or D45, of the simulated scan or, where a ``dicom`` series' own is not known, of its noise.
+        split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
+            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, and ``draw`` for the others.
+        cohort_seed: seeds simulated patients, noise and the drawn split.
+        progress: show progress bars.
+    Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do.
+    """
+    id8, read, split, folders = _describe(
+        source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed
+    )
+    folder = paths.cohorts() / f"{source}-{id8}"
+    if not (folder / "cohort.json").is_file():
+        with files.locked(folder):
+            if not (folder / "cohort.json").is_file():
+                plan = _plan(source, read, folders, progress)
+                split_of = splits.assign(split, plan.anatomy_of, cohort_seed)
+                meta = {"id": id8, "source": source, "parameters": read, "split": split}
+                writing.build(folder, plan, split_of, meta, progress)
+    return load(folder)
+
+
+def _plan(source: str, read: dict, folders: list, progress: bool) -> writing.Plan:
+    if source == "npy":
+        return paired.npy_pairs(_only(folders), read["dose"])
+    if source in ("mayo2016", "tcia"):
+        return paired.dicom_pairs(source, _only(folders), read.get("anatomy", "mixed"), progress)
+    from ldct_utils.cohorts import simulated  # imports the scanner, which reading files does not need
+
+    if source == "dicom":
+        names = ("dose", "kernel", "anatomy", "cohort_seed")
+        return simulated.plan_inserted(folders, *(read[n] for n in names), progress)
+    names = ("patients", "slices", "anatomy", "dose", "kernel", "size", "cohort_seed")
+    return simulated.plan_simulated(*(read[n] for n in names))
+
+
+def _only(folders: list) -> Path:
+    if len(folders) > 1:
+        raise ValueError(f"this source takes one data_root, got {len(folders)}; put the patients below one folder")
+    return folders[0]

@@ -1,0 +1,79 @@
+"""Splits by patient: read from a file, or drawn; a patient is in exactly one of train, val and test."""
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from ldct_utils import paths
+
+SPLITS = ("train", "val", "test")
+TEST_PATIENTS = 10  # with fewer, a Wilcoxon test over patients has little or no power
+
+
+def read(name: str) -> dict:
+    """A split file as patient -> split.
+
+    Args: name: a path (absolute, or relative to the working folder or the study), or the name of a file in
+        ``params/splits`` without its suffix, e.g. ``mayo2016``.
+    Raises: FileNotFoundError: if there is no such file. ValueError: if it is not a mapping of train, val, test to lists
+        of patients, or has a patient in two splits.
+    """
+    shipped = paths.root() / "params" / "splits" / f"{name}.yaml"
+    found = [p for p in (Path(name), paths.root() / name, shipped) if p.is_file()]
+    if not found:
+        known = ", ".join(sorted(p.stem for p in shipped.parent.glob("*.yaml")))
+        raise FileNotFoundError(
+            f"no split file {name!r}: give a path, one of {known}, 'draw', or train, val or test for all patients"
+        )
+    content = yaml.safe_load(found[0].read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or not set(content) <= set(SPLITS) or not content:
+        raise ValueError(f"{paths.short(found[0])}: a split file maps train, val and test to lists of patients")
+    assigned = {}
+    for split, patients in content.items():
+        for patient in map(str, patients or []):
+            if assigned.setdefault(patient, split) != split:
+                raise ValueError(
+                    f"{paths.short(found[0])}: patient {patient} is in {assigned[patient]} and in {split}; "
+                    "slices of one patient resemble each other, so keep each patient in one split"
+                )
+    return assigned
+
+
+def draw(anatomy_of: dict, seed: int) -> dict:
+    """Draw a split by patient: about half, at most 10, for testing, a tenth for validation, the rest for training.
+
+    Anatomies are spread evenly over the splits. 24 patients give 12/2/10, 50 give 35/5/10, 4 give 1/1/2.
+
+    Args: anatomy_of: patient -> anatomy. seed: of the draw.
+    """
+    rng = np.random.default_rng([seed, 0x5917])
+    places = []
+    for anatomy in sorted(set(anatomy_of.values())):
+        members = rng.permutation(sorted(p for p in anatomy_of if anatomy_of[p] == anatomy))
+        places += [((i + 0.5) / len(members), anatomy, str(p)) for i, p in enumerate(members)]
+    ordered = [patient for _, _, patient in sorted(places)]
+    tests = min(TEST_PATIENTS, len(ordered) // 2)
+    vals = max(1, round(len(ordered) / 10)) if len(ordered) > 2 else 0
+    names = ["test"] * tests + ["val"] * vals
+    return dict(zip(ordered, names + ["train"] * (len(ordered) - len(names))))
+
+
+def assign(split: str, anatomy_of: dict, seed: int) -> dict:
+    """Patient -> split for the patients of a cohort.
+
+    Args: split: ``draw``, a split file as in ``read``, or ``train``, ``val``, ``test`` for all patients in that one.
+    Raises: ValueError: if the split file does not hold a patient.
+    """
+    if split == "draw":
+        return draw(anatomy_of, seed)
+    if split in SPLITS:
+        return dict.fromkeys(anatomy_of, split)
+    assigned = read(split)
+    missing = sorted(set(anatomy_of) - set(assigned))
+    if missing:
+        raise ValueError(
+            f"split {split!r} says nothing of patient {', '.join(missing)}: add them to a copy of the file and "
+            "pass its path, or pass split=draw"
+        )
+    return {patient: assigned[patient] for patient in anatomy_of}

@@ -1,0 +1,216 @@
+"""A cohort from a plan to its folder: slices stream to disk, and the folder appears whole or not at all.
+
+Arrays are written through plain file handles: a full disk is then an error that can be reported (a memory map would
+kill the process), and anonymous memory stays that of a few slices however many there are.
+"""
+
+import hashlib
+import os
+import shutil
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from ldct_utils import files, identity, parameters, paths, runs
+
+COLUMNS = ("row", "patient", "series", "anatomy", "kernel", "thickness_mm", "pixel_mm", "z_mm", "split", "dose")
+SPARE = 1.02  # tables, file system overhead
+
+
+@dataclass
+class Part:
+    """What one task yields: ``rows`` (one dict a slice), ``arrays`` (name -> (n, H, W)), tables (name -> DataFrame)."""
+
+    rows: list
+    arrays: dict
+    tables: dict = field(default_factory=dict)
+
+
+@dataclass
+class Plan:
+    """A cohort before it is built. ``tasks`` are picklable callables that return parts, in the order of the rows."""
+
+    slices: int
+    shape: tuple
+    dtypes: dict  # array name -> dtype, the same for every part
+    anatomy_of: dict  # patient -> anatomy
+    tasks: list
+    parallel: bool = False
+    skipped: list = field(default_factory=list)  # dicts of patient, series, reason, files
+    notes: list = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """Disk space that the arrays will take."""
+        return sum(np.dtype(d).itemsize for d in self.dtypes.values()) * self.slices * int(np.prod(self.shape))
+
+
+class _NpyWriter:
+    """Appends slices to a ``.npy`` file of known length and hashes what it writes."""
+
+    def __init__(self, path: Path, shape: tuple, dtype):
+        self.path, self.shape, self.dtype, self.digest, self.done = path, shape, np.dtype(dtype), hashlib.sha256(), 0
+        self.file = open(path, "wb")  # noqa: SIM115  closed by `close`
+        np.lib.format.write_array_header_1_0(
+            self, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
+        )
+
+    def write(self, data):
+        self.file.write(data)
+        self.digest.update(data)
+
+    def append(self, slices: np.ndarray):
+        if slices.shape[1:] != self.shape[1:] or slices.dtype != self.dtype:
+            raise ValueError(
+                f"{self.path.name} takes {self.dtype} {self.shape[1:]}, got {slices.dtype} {slices.shape[1:]}"
+            )
+        self.write(np.ascontiguousarray(slices).data)
+        self.done += len(slices)
+
+    def close(self):
+        self.file.close()
+
+
+@contextmanager
+def _one_thread():
+    """Children start with one thread each: they are already as many as there are cores."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _importable_main() -> bool:
+    """Whether new processes can start: they import the main module again, which a plain script need not survive."""
+    import __main__
+
+    return getattr(__main__, "__spec__", None) is not None or not hasattr(__main__, "__file__")
+
+
+def _call(task):
+    return task()
+
+
+def run(tasks: list, parallel: bool):
+    """Results of ``tasks`` in their order, at most a few held at a time; in processes where that pays."""
+    workers = min(parameters.cpu_threads(), len(tasks))
+    if not (parallel and workers > 1 and _importable_main()):
+        yield from map(_call, tasks)
+        return
+    with _one_thread(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        pending = deque()
+        try:
+            for task in tasks:
+                pending.append(pool.submit(_call, task))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check_space(plan: Plan, folder: Path):
+    """Raise OSError, saying how much is needed and free, if the cohort does not fit on the disk of ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed, free = plan.bytes * SPARE, shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            f"{plan.slices} slices need {needed / 1e9:.2f} GB below {paths.short(folder)}, where {free / 1e9:.2f} GB "
+            "are free: free some, take fewer slices, or set LDCT_OUTPUTS to a larger disk"
+        )
+
+
+def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool = True):
+    """Write the cohort of ``plan`` to ``folder``: a temporary sibling is renamed once everything is in it.
+
+    Args: split_of: patient -> split. meta: what ``cohort.json`` says besides what is counted here.
+    Raises: OSError: if the disk is or gets full; nothing is left of the attempt then.
+    """
+    check_space(plan, folder.parent)
+    rows, tables, train = [], {}, _Moments()
+    with files.new_folder(folder) as new, ExitStack() as stack:
+        writers = {}
+        for name, dtype in plan.dtypes.items():
+            writers[name] = _NpyWriter(new / f"{name}.npy", (plan.slices, *plan.shape), dtype)
+            stack.callback(writers[name].close)
+        bar = stack.enter_context(tqdm(total=plan.slices, unit="slice", desc=folder.name, disable=not progress))
+        try:
+            for part in run(plan.tasks, plan.parallel):
+                for name, writer in writers.items():
+                    writer.append(part.arrays[name])
+                for one, image in zip(part.rows, part.arrays["ldct"]):
+                    rows.append({"row": len(rows), "split": split_of[one["patient"]], **one})
+                    if rows[-1]["split"] == "train":
+                        train.add(image)
+                for name, table in part.tables.items():
+                    tables.setdefault(name, []).append(table)
+                bar.update(len(part.rows))
+            stack.close()  # flushes the arrays: a full disk may show only now
+        except OSError as error:
+            if isinstance(error, PermissionError | FileNotFoundError):
+                raise
+            raise OSError(
+                error.errno,
+                f"writing the cohort stopped after {len(rows)} of {plan.slices} slices ({error.strerror}): "
+                f"{plan.bytes / 1e9:.2f} GB are needed below {paths.short(folder.parent)}; nothing of it was kept",
+            ) from error
+        if len(rows) != plan.slices:
+            raise ValueError(f"the plan promised {plan.slices} slices, its tasks gave {len(rows)}")
+        slices = pd.DataFrame(rows)[list(COLUMNS)]
+        slices.to_parquet(new / "slices.parquet", index=False)
+        for name, parts in tables.items():
+            pd.concat(parts, ignore_index=True).to_parquet(new / f"{name}.parquet", index=False)
+        digests = {f"{n}.npy": w.digest.hexdigest() for n, w in writers.items()}
+        digests |= {p.name: files.sha256(p) for p in new.glob("*.parquet")}
+        stored = {n: {"bytes": (new / n).stat().st_size, "sha256": digests[n]} for n in sorted(digests)}
+        counted = slices.groupby("split").agg(patients=("patient", "nunique"), slices=("row", "size"))
+        files.write_json(
+            new / "cohort.json",
+            meta
+            | {
+                "shape": [plan.slices, *plan.shape],
+                "counts": counted.to_dict("index"),
+                "train_ldct_hu": train.summary(),
+                "skipped": plan.skipped,
+                "notes": plan.notes,
+                "files": stored,
+                "fingerprint": identity.hash8(digests),
+                "versions": runs.versions(),
+            },
+        )
+        for path in new.iterdir():
+            path.chmod(0o444)  # immutable once written
+
+
+class _Moments:
+    """Running mean, standard deviation and range of int16 images, exact in integers."""
+
+    def __init__(self):
+        self.count, self.sum, self.squares, self.low, self.high = 0, 0, 0, np.inf, -np.inf
+
+    def add(self, image: np.ndarray):
+        wide = image.astype(np.int64).ravel()
+        self.count, self.sum, self.squares = (
+            self.count + wide.size,
+            self.sum + int(wide.sum()),
+            self.squares + int(wide @ wide),
+        )
+        self.low, self.high = min(self.low, int(wide.min())), max(self.high, int(wide.max()))
+
+    def summary(self) -> dict | None:
+        if not self.count:
+            return None
+        mean = self.sum / self.count
+        return {"mean": mean, "std": (self.squares / self.count - mean**2) ** 0.5, "min": self.low, "max": self.high}
