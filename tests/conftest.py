@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+
+from ldct_utils.cohorts import writing
 
 ROOT = Path(__file__).resolve().parents[1]
 # One thread keeps numbers the same on every machine and lets tests run beside each other.
@@ -50,11 +51,14 @@ def write_tiny_cohort(folder: Path, patients=6, slices=2, size=64, seed=0) -> Pa
     truth = np.stack(truth)
     ndct = truth + rng.normal(0, 12, truth.shape)
     ldct = ndct + rng.normal(0, 20, truth.shape)
-    folder.mkdir(parents=True)
-    for name, images in {"truth": truth, "ndct": ndct, "ldct": ldct}.items():
-        np.save(folder / f"{name}.npy", np.round(images).clip(-1024, 3071).astype(np.int16))
-    pd.DataFrame(table).to_parquet(folder / "slices.parquet", index=False)
-    (folder / "cohort.json").write_text('{"source": "simulated", "parameters": {}, "id": "' + folder.name[-8:] + '"}')
+    images = {"ldct": ldct, "ndct": ndct, "truth": truth}
+    arrays = {name: np.round(image).clip(-1024, 3071).astype(np.int16) for name, image in images.items()}
+    split_of = {row["patient"]: row.pop("split") for row in [dict(row) for row in table]}
+    part = writing.Part([{k: v for k, v in row.items() if k not in ("row", "split")} for row in table], arrays)
+    anatomy_of = {row["patient"]: row["anatomy"] for row in table}
+    plan = writing.Plan(len(table), (size, size), dict.fromkeys(images, np.int16), anatomy_of, [lambda: part])
+    meta = {"id": folder.name[-8:], "source": "simulated", "parameters": {}, "split": "draw"}
+    writing.build(folder, plan, split_of, meta, progress=False)
     return folder
 
 
