@@ -8,6 +8,8 @@ never store.
 import hashlib
 import os
 import re
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,14 @@ TAGS = [
 
 class Unusable(ValueError):
     """A file that cannot be a CT slice; the message is the reason, without the file's name."""
+
+
+@contextmanager
+def _quiet():
+    """No warnings of the DICOM library: they quote paths and header values, which would end up in a notebook."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass(frozen=True)
@@ -67,13 +77,28 @@ def read_header(path) -> Header:
     """
     path = Path(path)
     try:
-        data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+        with open(path, "rb") as file, _quiet():
+            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
+            left = path.stat().st_size - file.tell()  # the reader stops where the pixels begin
     except InvalidDicomError as error:
         raise Unusable("not a DICOM file") from error
     except PermissionError as error:
         raise PermissionError(f"no permission to read {path}: chmod u+r it, or run as a user who may") from error
     except (EOFError, ValueError, OSError, KeyError, NotImplementedError) as error:
         raise Unusable("truncated or damaged header: copy the file again from its origin") from error
+    with _quiet():  # values are converted, and complained about, when they are first looked at
+        try:
+            _check(data)
+            _check_pixels(path, data, left)
+            return _header(path, data)
+        except (ValueError, TypeError, IndexError) as error:
+            if isinstance(error, Unusable):
+                raise
+            raise Unusable("header values that make no sense: export the series again") from error
+
+
+def _check(data):
+    """Raise Unusable, saying why, if the object is not a CT slice with a place and a scale."""
     if data.get("SOPClassUID", "") not in ("", CT_IMAGE) or data.get("Modality", "CT") != "CT":
         raise Unusable(f"not a CT image but {data.get('Modality', 'an object')} of another kind")
     if "LOCALIZER" in [str(v).upper() for v in data.get("ImageType", None) or []]:
@@ -87,8 +112,9 @@ def read_header(path) -> Header:
             raise Unusable(f"no {name}: its place is unknown, export the series with its geometry")
     if data.get("RescaleSlope", None) is None or data.get("RescaleIntercept", None) is None:
         raise Unusable("no RescaleSlope/RescaleIntercept: stored values cannot become HU, export them with the series")
-    _check_pixels(path, data)
 
+
+def _header(path: Path, data) -> Header:
     row, column = np.array(data.ImageOrientationPatient, float).reshape(2, 3)
     normal = np.cross(row, column)
     position = np.array(data.ImagePositionPatient, float)
@@ -111,7 +137,7 @@ def read_header(path) -> Header:
     )
 
 
-def _check_pixels(path: Path, data):
+def _check_pixels(path: Path, data, left: int):
     """Raise if the pixels are cut short or compressed in a way that nothing installed can decode."""
     syntax = data.file_meta.get("TransferSyntaxUID", None)
     if syntax is not None and syntax.is_compressed and syntax != pydicom.uid.DeflatedExplicitVRLittleEndian:
@@ -125,7 +151,7 @@ def _check_pixels(path: Path, data):
                 f"{path}: pixels are compressed as {syntax.name} and no decoder for that is installed. "
                 f"pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg ({wanted})"
             )
-    elif path.stat().st_size < int(data.Rows) * int(data.Columns) * int(data.get("BitsAllocated", 16)) // 8:
+    elif left < int(data.Rows) * int(data.Columns) * int(data.get("BitsAllocated", 16)) // 8:
         raise Unusable("truncated: shorter than its pixels, copy the file again from its origin")
 
 
@@ -187,8 +213,9 @@ def read_hu(path) -> np.ndarray:
     Raises: ValueError: naming the file, if its pixels cannot be read.
     """
     try:
-        data = pydicom.dcmread(path)
-        stored = data.pixel_array
+        with _quiet():
+            data = pydicom.dcmread(path)
+            stored = data.pixel_array
     except PermissionError as error:
         raise PermissionError(f"no permission to read {path}: chmod u+r it, or run as a user who may") from error
     except Exception as error:  # decoders raise whatever they like for damaged streams

@@ -1,0 +1,253 @@
+"""dicom: what is a usable slice, in which order slices lie, and what they are in HU."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import image, truncate, write_ct
+from pydicom.uid import JPEG2000Lossless, RLELossless
+
+from ldct_utils import dicom
+
+
+def test_hu_come_from_the_files_own_slope_and_intercept(tmp_path):
+    hu = image()
+    write_ct(tmp_path / "a.dcm", hu, slope=2.0, intercept=-1000.0)
+    assert np.abs(dicom.read_hu(tmp_path / "a.dcm") - hu).max() == 1  # slope 2 stores every second HU
+    write_ct(tmp_path / "b.dcm", hu, slope=0.5, intercept=-8192.0)
+    np.testing.assert_array_equal(dicom.read_hu(tmp_path / "b.dcm"), hu)
+
+
+def test_hu_that_are_not_integers_are_rounded(tmp_path):
+    path = write_ct(tmp_path / "a.dcm", np.full((16, 16), 40, np.int16), slope=0.75, intercept=-1024.0)
+    stored = pydicom.dcmread(path).pixel_array[0, 0]
+    assert dicom.read_hu(path)[0, 0] == round(stored * 0.75 - 1024)
+
+
+def test_padding_of_minus_2000_becomes_air(tmp_path):
+    hu = image()
+    hu[:5] = -2000 - 1024  # stored value -2000 at intercept -1024
+    path = write_ct(tmp_path / "a.dcm", hu)
+    assert pydicom.dcmread(path).pixel_array.min() == -2000
+    read = dicom.read_hu(path)
+    assert (read[:5] == -1024).all()
+    np.testing.assert_array_equal(read[5:], hu[5:])
+
+
+def test_padding_value_of_the_header_becomes_air_over_its_whole_range(tmp_path):
+    hu = image()
+    hu[:5], hu[5] = 3000, 2999  # stored 4024 and 4023
+    path = write_ct(tmp_path / "a.dcm", hu, PixelPaddingValue=4024, PixelPaddingRangeLimit=4023)
+    read = dicom.read_hu(path)
+    assert (read[:6] == -1024).all() and (read[6:] == hu[6:]).all()
+
+
+def test_padding_range_that_ends_at_zero_is_honoured(tmp_path):
+    hu = image()
+    hu[:2] = -1024 - 5  # stored -5, inside the range -10..0
+    read = dicom.read_hu(write_ct(tmp_path / "a.dcm", hu, PixelPaddingValue=-10, PixelPaddingRangeLimit=0))
+    assert (read[:2] == -1024).all()
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+def test_compressed_pixels_are_decoded(tmp_path, syntax):
+    hu = image()
+    path = write_ct(tmp_path / "a.dcm", hu, compress=syntax, intercept=-1024.0)
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == syntax
+    dicom.read_header(path)
+    np.testing.assert_array_equal(dicom.read_hu(path), hu)
+
+
+def test_missing_decoder_is_named_with_what_to_install(tmp_path):
+    path = write_ct(tmp_path / "a.dcm", image(), compress=JPEG2000Lossless)
+    code = (
+        "import sys\n"
+        "for name in ('openjpeg', 'pylibjpeg', 'libjpeg', 'PIL', 'gdcm'): sys.modules[name] = None\n"
+        "from ldct_utils import dicom\n"
+        "dicom.read_header(sys.argv[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("RuntimeError") and str(path) in last
+    assert "JPEG 2000" in last and "pylibjpeg-openjpeg" in last
+
+
+@pytest.mark.parametrize(
+    ("reason", "arguments"),
+    [
+        ("localizer", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
+        ("not a CT image", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.128", "Modality": "PT"}),
+        ("not a CT image", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11", "Modality": "SR"}),
+        ("no RescaleSlope", {"without": ["RescaleSlope"]}),
+        ("no RescaleSlope", {"without": ["RescaleIntercept"]}),
+        ("no ImagePositionPatient", {"without": ["ImagePositionPatient"]}),
+        ("no image", {"without": ["Rows", "Columns", "PixelData"]}),
+        ("several frames", {"NumberOfFrames": 3}),
+        ("make no sense", {"ImageOrientationPatient": [1, 0, 0]}),
+        ("no PixelSpacing", {"PixelSpacing": []}),
+    ],
+)
+def test_unusable_file_says_why(tmp_path, reason, arguments):
+    path = write_ct(tmp_path / "a.dcm", **arguments)
+    with pytest.raises(dicom.Unusable, match=reason):
+        dicom.read_header(path)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.005, 0.02, 0.6, 0.95])
+def test_truncated_file_is_unusable_wherever_it_is_cut(tmp_path, keep):
+    path = write_ct(tmp_path / "a.dcm")
+    truncate(path, keep)
+    with pytest.raises(dicom.Unusable):
+        dicom.read_header(path)
+
+
+def test_truncated_compressed_pixels_are_an_error_that_names_the_file(tmp_path):
+    path = write_ct(tmp_path / "a.dcm", image(), compress=JPEG2000Lossless)
+    truncate(path, 0.7)
+    with pytest.raises(ValueError, match=r"a\.dcm: its pixels cannot be read"):
+        dicom.read_hu(path)
+
+
+def test_find_lists_what_it_skips_and_keeps_the_rest(tmp_path):
+    write_ct(tmp_path / "s" / "a.dcm", z=1)
+    (tmp_path / "s" / "notes.txt").write_text("not DICOM")
+    (tmp_path / "s" / ".hidden").write_text("")
+    (tmp_path / "s" / "DICOMDIR").write_text("")
+    write_ct(tmp_path / "Full Dose Projections-1" / "p.dcm")
+    found = dicom.find(tmp_path)
+    assert [h.path.name for h in found.headers] == ["a.dcm"]
+    assert [(path.name, reason) for path, reason in found.skipped] == [("notes.txt", "not a DICOM file")]
+
+
+def test_empty_and_absent_folders_say_what_data_root_should_be(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is empty: point data_root"):
+        dicom.find(tmp_path)
+    with pytest.raises(FileNotFoundError, match="not a folder"):
+        dicom.find(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_missing_read_permission_is_an_error_that_names_the_path(what):
+    with tempfile.TemporaryDirectory() as place:  # not tmp_path: that is closed to other users from the start
+        path = write_ct(f"{place}/series/a.dcm")
+        os.chmod(place, 0o755)
+        closed = path if what == "file" else path.parent
+        os.chmod(closed, 0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)  # root may read everything, nobody may not
+            with pytest.raises(PermissionError, match="chmod") as error:
+                dicom.find(place)
+        finally:
+            os.seteuid(user)
+            os.chmod(closed, 0o700)
+    assert str(closed) in str(error.value)
+
+
+def test_order_is_that_of_positions_not_of_names(tmp_path):
+    for name, z in (("1", 20.0), ("2", -5.0), ("3", 7.5)):
+        write_ct(tmp_path / name, z=z)
+    kept, dropped = dicom.in_order(dicom.find(tmp_path).headers)
+    assert [h.z_mm for h in kept] == [-5.0, 7.5, 20.0] and not dropped
+
+
+def test_position_runs_along_the_slice_normal_of_a_tilted_gantry(tmp_path):
+    tilt = np.deg2rad(20)
+    column = [0.0, np.cos(tilt), np.sin(tilt)]
+    normal = np.cross([1, 0, 0], column)
+    paths = []
+    for step in (0, 3, 6):
+        position = (np.array([-24.0, -24.0, 100.0]) + step * normal).tolist()
+        paths.append(
+            write_ct(tmp_path / str(step), ImagePositionPatient=position, ImageOrientationPatient=[1, 0, 0, *column])
+        )
+    kept, _ = dicom.in_order([dicom.read_header(p) for p in paths])
+    np.testing.assert_allclose(np.diff([h.z_mm for h in kept]), 3.0, atol=1e-3)
+
+
+def test_copy_of_a_slice_is_dropped_and_a_different_one_at_its_place_drops_both(tmp_path):
+    write_ct(tmp_path / "a", z=0, seed=1)
+    write_ct(tmp_path / "b", z=0, seed=1)
+    write_ct(tmp_path / "c", z=3, seed=1)
+    write_ct(tmp_path / "d", z=3.05, seed=2)
+    write_ct(tmp_path / "e", z=6, seed=3)
+    kept, dropped = dicom.in_order(dicom.find(tmp_path).headers)
+    assert [h.path.name for h in kept] == ["a", "e"]
+    assert [(h.path.name, why.split()[0]) for h, why in dropped] == [("b", "a"), ("c", "several"), ("d", "several")]
+
+
+def test_gaps_are_counted(tmp_path):
+    for z in (0, 2, 4, 10, 12, 30):
+        write_ct(tmp_path / f"{z}", z=z)
+    kept, _ = dicom.in_order(dicom.find(tmp_path).headers)
+    assert dicom.gaps(kept) == 2
+    assert dicom.gaps(kept[:1]) == 0 and dicom.gaps([]) == 0
+
+
+def test_partners_are_found_by_position(tmp_path):
+    for name, z in (("1", 0.0), ("2", 3.0), ("3", 6.0)):
+        write_ct(tmp_path / "full" / name, z=z)
+    for name, z in (("1", 6.02), ("2", 9.0), ("3", 0.0)):
+        write_ct(tmp_path / "low" / name, z=z)
+    low, _ = dicom.in_order(dicom.find(tmp_path / "low").headers)
+    full, _ = dicom.in_order(dicom.find(tmp_path / "full").headers)
+    pairs, alone = dicom.pair(low, full)
+    assert [(a.path.name, b.path.name) for a, b in pairs] == [("3", "1"), ("1", "3")]
+    assert [(h.z_mm, reason.split(" at ")[0]) for h, reason in alone] == [
+        (9.0, "no full-dose slice"),
+        (3.0, "no low-dose slice"),
+    ]
+
+
+@pytest.mark.parametrize("change", [{"PixelSpacing": [0.8, 0.8]}, {"ImagePositionPatient": [-20.0, -24.0, 0.0]}])
+def test_slices_of_another_grid_are_not_partners(tmp_path, change):
+    low, full = write_ct(tmp_path / "low"), write_ct(tmp_path / "full", **change)
+    pairs, alone = dicom.pair([dicom.read_header(low)], [dicom.read_header(full)])
+    assert not pairs and "another matrix" in alone[0][1]
+
+
+def test_patients_with_an_anonymous_id_are_told_apart_by_their_study(tmp_path):
+    a = write_ct(tmp_path / "a", PatientID="Anonymous", StudyInstanceUID="1.2.3")
+    b = write_ct(tmp_path / "b", PatientID="Anonymous", StudyInstanceUID="1.2.4")
+    c = write_ct(tmp_path / "c", PatientID="7", StudyInstanceUID="1.2.5")
+    d = write_ct(tmp_path / "d", PatientID="7", StudyInstanceUID="1.2.6")
+    people = [dicom.read_header(p).person for p in (a, b, c, d)]
+    assert people[0] != people[1] and people[2] == people[3]
+
+
+@pytest.mark.parametrize(
+    ("written", "kernel"), [("B30f", "B30"), ("D45f", "D45"), (["Br38f", "3"], "Br38"), ("STANDARD", "STANDARD")]
+)
+def test_kernel_is_named_without_its_sharpness_letter(tmp_path, written, kernel):
+    assert dicom.read_header(write_ct(tmp_path / "a", ConvolutionKernel=written)).kernel == kernel
+
+
+def test_real_series_reads_in_order_and_in_hu(test_data):
+    found = dicom.find(test_data / "ct_abdomen_dicom")
+    kept, dropped = dicom.in_order(found.headers)
+    assert len(kept) == 20 and not found.skipped and not dropped and dicom.gaps(kept) == 0
+    np.testing.assert_allclose(np.diff([h.z_mm for h in kept]), 2.0)
+    hu = np.stack([dicom.read_hu(h.path) for h in kept[:3]])
+    assert hu.shape == (3, 512, 512) and hu.min() == -1024 and 500 < hu.max() <= 1445
+
+
+def test_real_series_with_gaps_is_seen_as_such(test_data):
+    kept, _ = dicom.in_order(dicom.find(test_data / "mayo2016" / "L096").headers)
+    assert len(kept) == 12 and dicom.gaps(kept) == 7 and {h.kernel for h in kept} == {"D45"}
+
+
+def test_library_warnings_which_quote_header_values_are_silenced(tmp_path, recwarn):
+    with pydicom.config.disable_value_validation():
+        path = write_ct(tmp_path / "a", SeriesInstanceUID="Doe^Jane")
+    pydicom.dcmread(path).SeriesInstanceUID  # noqa: B018  the library itself warns
+    assert any("Doe^Jane" in str(w.message) for w in recwarn.list)
+    recwarn.clear()
+    dicom.read_header(path)
+    dicom.read_hu(path)
+    assert not recwarn.list
