@@ -95,8 +95,8 @@ class Loss(nn.Module):
 def parse(text):
     """Read a weighted sum: ``parse("mse + 0.1*l1")`` is {"mse": 1.0, "l1": 0.1}."""
     weights = {}
-    for part in re.split(r"(?<!\d[eE])\+", text.replace(" ", "")):
-        match = re.fullmatch(r"(?:([-+.\deE]+)\*)?([a-z]\w*)", part)
+    for part in re.split(r"(?<!\d[eE])\+", text):
+        match = re.fullmatch(r"(?:([-+.\deE]+)\s*\*\s*)?([a-z]\w*)", part.strip())
         if not match or match[2] in weights:
             raise ValueError(
                 f"cannot read the loss {text!r}; write a name ({', '.join(NAMES)}) or a sum like 'mse + 0.1*l1'"
@@ -131,7 +131,8 @@ def build(name, encoder=None, layer=None, lam=None, eps=1e-3, weights=None):
             weights = {FEATURE_TERM: 1.0 if lam is None else lam}
     for term, weight in weights.items():
         if term not in PIXEL_TERMS and term != FEATURE_TERM:
-            raise ValueError(f"no loss {term!r}; there are {', '.join(NAMES)}, and sums like 'mse + 0.1*l1'")
+            terms = ", ".join((*PIXEL_TERMS, FEATURE_TERM))
+            raise ValueError(f"no loss {term!r}; there are {', '.join(NAMES)}, and sums of {terms} like 'mse + 0.1*l1'")
         if not 0 <= float(weight) < float("inf"):
             raise ValueError(f"the weight of {term!r} must be finite and not negative, not {weight!r}")
     if not eps > 0:

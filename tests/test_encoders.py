@@ -1,0 +1,373 @@
+"""Encoders: feature levels, exact folding of the grey image, weights files whole, partial and broken, provenance."""
+
+import functools
+import hashlib
+import http.server
+import pickle
+import socketserver
+import threading
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from ldct_utils import encoders, losses, parameters, psi, weight_files
+
+DEEP = {"vgg19": "block5_conv4", "vgg16": "block5_conv3", "autoencoder": "block3_conv4", "resnet50": "stage4"}
+
+
+@pytest.fixture
+def bundle(outputs, monkeypatch):
+    """An empty bundle of weights, and an empty torch cache."""
+    monkeypatch.setenv("TORCH_HOME", str(outputs / "torch"))
+    monkeypatch.delenv("LDCT_WEIGHTS", raising=False)
+    return weight_files.bundle()
+
+
+def states(arch, layer, seed=1):
+    """A state dict with torchvision's keys and random values, as a file of that encoder would hold."""
+    torch.manual_seed(seed)
+    body = encoders.network(arch, layer)
+    return {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
+
+
+def image(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(3))
+
+
+# ---- architecture ----
+def test_layers_are_read_after_relu_where_keras_reads_them():
+    from torchvision.models import vgg19
+
+    with torch.device("meta"):
+        features = vgg19(weights=None).features
+    for layer, index in {"block3_conv2": 13, "block5_conv4": 35, "block1_conv1": 1}.items():
+        body = encoders.network("vgg19", layer)
+        assert list(body.taps) == [index] and len(body.features) == index + 1
+        assert [type(m) for m in body.features] == [type(m) for m in features[: index + 1]]
+        assert isinstance(body.features[index], torch.nn.ReLU)
+
+
+@pytest.mark.parametrize(("arch", "name"), [("vgg19", "vgg19"), ("vgg16", "vgg16"), ("resnet50", "resnet50")])
+def test_keys_and_values_agree_with_torchvision(arch, name, tmp_path):
+    from torchvision import models
+
+    torch.manual_seed(0)
+    whole = getattr(models, name)(weights=None) if arch == "resnet50" else models.VGG(
+        models.vgg.make_layers(models.vgg.cfgs["E" if arch == "vgg19" else "D"]), num_classes=2
+    )  # fmt: skip
+    whole.eval()
+    torch.save(whole.state_dict(), tmp_path / "whole.pth")
+    layers = ("stage1", "stage4") if arch == "resnet50" else ("block2_conv1", DEEP[arch])
+    found = encoders.load(arch, str(tmp_path / "whole.pth"), layers, convention="imagenet")(image(2, 1, 64, 48))
+    z = encoders.rgb(image(2, 1, 64, 48), "imagenet")
+    with torch.no_grad():
+        if arch == "resnet50":
+            z = whole.maxpool(whole.relu(whole.bn1(whole.conv1(z))))
+            first = whole.layer1(z)
+            last = whole.layer4(whole.layer3(whole.layer2(first)))
+        else:
+            first = whole.features[:7](z)
+            last = whole.features[7:-1](first)
+    for layer, wanted in zip(layers, (first, last)):
+        assert torch.allclose(found[layer], wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max())
+
+
+def test_autoencoder_is_sacnns_encoder():
+    convolutions = [
+        m for m in encoders.network("autoencoder", "block3_conv4").features if isinstance(m, torch.nn.Conv2d)
+    ]
+    assert [m.out_channels for m in convolutions] == [64, 64, 128, 128, 256, 256, 256, 256]
+    assert sum(isinstance(m, torch.nn.MaxPool2d) for m in encoders.network("autoencoder", "block3_conv4").features) == 2
+
+
+@pytest.mark.parametrize("arch", encoders.ARCHS)
+def test_encoder_is_built_only_as_deep_as_asked_and_gives_each_layer_asked(arch):
+    names = encoders.layer_names(arch)
+    shallow, deep = (encoders.load(arch, "random", (name,)) for name in (names[0], names[-1]))
+    count = [sum(p.numel() for p in e.parameters()) for e in (shallow, deep)]
+    assert count[0] < count[1] / 10
+    both = encoders.load(arch, "random", (names[-1], names[0]))(image(1, 1, 64, 64))
+    assert set(both) == {names[-1], names[0]} and both[names[0]].shape[2] > both[names[-1]].shape[2]
+
+
+def test_gradients_reach_the_image_and_nothing_else():
+    encoder = encoders.load("vgg19", "random", ("block2_conv1",)).train()
+    x = image(1, 1, 16, 16).requires_grad_(True)
+    encoder(x)["block2_conv1"].sum().backward()
+    assert x.grad.abs().sum() > 0 and not any(p.requires_grad for p in encoder.parameters())
+    assert not any(module.training for module in encoder.modules())
+
+
+# ---- folding ----
+@pytest.mark.parametrize("convention", encoders.CONVENTIONS)
+@pytest.mark.parametrize(
+    ("arch", "layer"), [("vgg19", "block1_conv1"), ("vgg19", "block3_conv2"), ("resnet50", "stage2")]
+)
+def test_folding_is_exact_everywhere_the_border_included(tmp_path, arch, layer, convention):
+    save_file(states(arch, layer), tmp_path / "w.safetensors")
+    x = image(2, 1, 32, 24)
+    folded = encoders.load(arch, str(tmp_path / "w.safetensors"), (layer,), convention=convention)(x)[layer]
+    body = encoders.network(arch, layer)
+    body.load_state_dict(load_file(tmp_path / "w.safetensors"), strict=False)
+    with torch.no_grad():
+        unfolded = body.eval()(encoders.rgb(x, convention))[layer]
+    assert folded.shape == unfolded.shape and unfolded.abs().max() > 0
+    assert (folded - unfolded).abs().max() <= 1e-5 * unfolded.abs().max()
+    inner = (folded - unfolded)[..., 1:-1, 1:-1].abs().max()
+    assert (folded - unfolded).abs().max() <= 10 * inner + 1e-6 * unfolded.abs().max()
+
+
+def test_one_channel_would_not_be_exact_at_the_border_with_a_mean():
+    convolution = torch.nn.Conv2d(3, 4, 3, padding=1)
+    x = image(1, 1, 8, 8)
+    with torch.no_grad():
+        exact = convolution(encoders.rgb(x, "caffe"))
+        folded = encoders.fold(convolution, "caffe")
+        one = F.conv2d(x, folded.weight[:, :1], folded.bias + folded.weight[:, 1].sum((1, 2)), padding=1)
+        two = folded(torch.cat([x, torch.ones_like(x)], 1))
+    assert torch.allclose(one[..., 1:-1, 1:-1], exact[..., 1:-1, 1:-1], rtol=1e-4, atol=1e-3)
+    assert (one - exact)[..., 0, :].abs().max() > 1 and torch.allclose(two, exact, rtol=1e-4, atol=1e-3)
+    assert folded.in_channels == 2 and encoders.fold(convolution, "x255").in_channels == 1
+
+
+def test_conventions_are_those_of_their_sources():
+    x = torch.tensor([[[[0.0, 0.5]]]])
+    assert torch.allclose(encoders.rgb(x, "x255")[0, :, 0], torch.tensor([[0, 127.5]] * 3))
+    assert torch.allclose(encoders.rgb(x, "caffe")[0, :, 0, 1], 127.5 - torch.tensor([123.680, 116.779, 103.939]))
+    from torchvision.transforms.functional import normalize
+
+    wanted = normalize(x.repeat(1, 3, 1, 1), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    assert torch.allclose(encoders.rgb(x, "imagenet"), wanted)
+    with pytest.raises(ValueError, match=r"no input convention 'bgr'.*x255, imagenet, caffe"):
+        encoders.load("vgg19", "random", convention="bgr")
+
+
+# ---- random context ----
+def test_random_encoder_is_the_same_for_the_same_seed_and_another_for_another():
+    a, b, c = (encoders.load("vgg19", "random", ("block2_conv1",), seed=seed) for seed in (1, 1, 2))
+    x = image(1, 1, 16, 16)
+    assert torch.equal(a(x)["block2_conv1"], b(x)["block2_conv1"])
+    assert not torch.allclose(a(x)["block2_conv1"], c(x)["block2_conv1"])
+    assert a.provenance["seed"] == 1 and a.provenance["context"] == "random" and a.provenance["file"] is None
+
+
+@pytest.mark.parametrize("arch", encoders.ARCHS)
+def test_random_activations_keep_their_scale_through_depth(arch):
+    x = 0.25 + 0.02 * torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    features = encoders.load(arch, "random", encoders.layer_names(arch))(x)
+    scale = [value.square().mean().sqrt().item() for value in features.values()]
+    assert max(scale) / min(scale) < 3, scale
+
+
+def test_random_encoder_does_not_see_a_constant_inside_the_image():
+    encoder = encoders.load("vgg19", "random", ("block1_conv1",))
+    assert encoder(torch.full((1, 1, 8, 8), 0.3))["block1_conv1"][..., 1:-1, 1:-1].abs().max() < 1e-4
+
+
+# ---- weights: files, partial files, broken files ----
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_file_serves_every_layer_it_reaches_and_no_other(tmp_path, suffix):
+    path = tmp_path / f"partial{suffix}"
+    (torch.save if suffix == ".pth" else save_file)(states("vgg19", "block2_conv2"), path)
+    for layer in ("block1_conv2", "block2_conv2"):
+        encoder = encoders.load("vgg19", "imagenet", (layer,), weights=path)
+        assert encoder.provenance["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert encoder.provenance["context"] == "imagenet" and encoder.provenance["file"] == path.name
+    with pytest.raises(ValueError, match=r"does not reach block3_conv1 .*features\.10\.weight is missing") as error:
+        encoders.load("vgg19", "imagenet", ("block3_conv1",), weights=path)
+    assert "features.7.weight" in str(error.value) and "block1_conv1, block1_conv2, block2_conv1, block2_conv2" in str(
+        error.value
+    )
+
+
+def test_file_of_another_encoder_is_refused(tmp_path):
+    save_file(states("resnet50", "stage1"), tmp_path / "r.safetensors")
+    with pytest.raises(ValueError, match=r"does not reach block1_conv1 .* serves no layer"):
+        encoders.load("vgg19", str(tmp_path / "r.safetensors"), ("block1_conv1",))
+    wrong = states("vgg19", "block1_conv2") | {"features.2.weight": torch.zeros(64, 32, 3, 3)}
+    save_file(wrong, tmp_path / "s.safetensors")
+    with pytest.raises(
+        ValueError, match=r"features\.2\.weight has shape \(64, 32, 3, 3\), vgg19 needs \(64, 64, 3, 3\)"
+    ):
+        encoders.load("vgg19", str(tmp_path / "s.safetensors"), ("block1_conv2",))
+
+
+class _Code:
+    def __reduce__(self):
+        return (open, ("run_by_loading", "w"))
+
+
+def test_loading_never_runs_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"features.0.weight": _Code()}, tmp_path / "code.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(_Code()))
+    for name in ("code.pth", "plain.pth"):
+        with pytest.raises(ValueError, match=f"{name} (is no plain file of tensors|cannot be read)"):
+            encoders.load("vgg19", str(tmp_path / name))
+    assert not (tmp_path / "run_by_loading").exists()
+
+
+def test_broken_files_are_named_with_the_remedy(tmp_path):
+    for suffix, save in ((".pth", torch.save), (".safetensors", save_file)):
+        path = tmp_path / f"short{suffix}"
+        save(states("vgg19", "block1_conv2"), path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(ValueError, match=f"short{suffix} cannot be read as weights.*cut short"):
+            encoders.load("vgg19", str(path), ("block1_conv2",))
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match=r"list\.pth is not a state_dict.*list"):
+        encoders.load("vgg19", str(tmp_path / "list.pth"))
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
+        encoders.load("vgg19", str(tmp_path / "absent.pth"))
+
+
+def test_unknown_names_are_refused_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"no encoder 'vgg11'.*vgg19, vgg16, autoencoder, resnet50"):
+        encoders.load("vgg11")
+    with pytest.raises(ValueError, match=r"no context 'natural'.*imagenet, medical, random, auto"):
+        encoders.load(context="natural")
+    for layers in ("block6_conv1", (), ("block1_conv1", "block1_conv1"), ("relu3_2",)):
+        with pytest.raises(ValueError, match="block3_conv2"):
+            encoders.load("vgg19", "random", layers)
+    with pytest.raises(ValueError, match="takes no weights file"):
+        encoders.load("vgg19", "random", weights="x.pth")
+    with pytest.raises(ValueError, match="'file' needs weights="):
+        encoders.load("vgg19", "file")
+
+
+# ---- where ImageNet weights come from ----
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """torchvision's file server as a loopback one, with a small file whose name carries its hash."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    torch.save(states("vgg19", "block1_conv2"), folder / "w.pth")
+    name = f"vgg19-{hashlib.sha256((folder / 'w.pth').read_bytes()).hexdigest()[:8]}.pth"
+    (folder / "w.pth").rename(folder / name)
+    monkeypatch.setitem(parameters.IMAGENET_FILES, "vgg19", name)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    with socketserver.TCPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{httpd.server_address[1]}"
+        monkeypatch.setattr(weight_files, "_torchvision_url", lambda arch: f"{url}/{name}")
+        yield folder / name, url
+        httpd.shutdown()
+
+
+def test_fetch_downloads_checks_the_hash_and_keeps_what_is_there(server, bundle):
+    served, url = server
+    (path,) = encoders.fetch("vgg19", url=url)
+    assert path == bundle / served.name and path.read_bytes() == served.read_bytes()
+    served.unlink()
+    assert encoders.fetch(["vgg19"], url=url) == [path]  # no second download
+    path.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"has SHA-256 .*delete it"):
+        encoders.fetch("vgg19", url=url)
+
+
+def test_fetch_leaves_nothing_behind_when_the_download_is_wrong_or_fails(server, bundle):
+    served, url = server
+    served.write_bytes(served.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="has SHA-256"):
+        encoders.fetch("vgg19", url=url)
+    assert list(bundle.iterdir()) == []
+    served.unlink()
+    with pytest.raises(OSError, match="404"):
+        encoders.fetch("vgg19", url=url)
+    assert list(bundle.iterdir()) == []
+    with pytest.raises(ValueError, match="no ImageNet weights for 'autoencoder'"):
+        encoders.fetch("autoencoder")
+
+
+def test_imagenet_context_downloads_into_torchs_cache(server, bundle):
+    encoder = encoders.load("vgg19", "imagenet", ("block1_conv2",))
+    assert encoder.provenance["file"] == server[0].name and encoder.provenance["context"] == "imagenet"
+    assert parameters.imagenet_file("vgg19").name == server[0].name and not bundle.exists()
+
+
+def test_auto_takes_what_is_there_and_never_downloads(server, bundle, monkeypatch):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_: pytest.fail("auto tried to download"))
+    nothing = encoders.load("vgg19", "auto", ("block1_conv2",))
+    assert nothing.provenance["context"] == "random" and nothing.provenance["asked"] == "auto"
+    assert "make weights" in encoders.describe(nothing)
+    bundle.mkdir(parents=True)
+    (bundle / server[0].name).write_bytes(server[0].read_bytes())
+    something = encoders.load("vgg19", "auto", ("block1_conv2",))
+    assert something.provenance["context"] == "imagenet" and something.provenance["seed"] is None
+    assert "imagenet" in encoders.describe(something) and "make weights" not in encoders.describe(something)
+
+
+def test_named_context_never_falls_back(bundle, monkeypatch):
+    monkeypatch.setattr(weight_files, "_torchvision_url", lambda arch: "http://127.0.0.1:9/absent.pth")
+    with pytest.raises(FileNotFoundError, match=r"needs vgg19-dcbb9e9d\.pth.*make weights.*auto"):
+        encoders.load("vgg19", "imagenet")
+    with pytest.raises(ValueError, match="no ImageNet weights exist for 'autoencoder'"):
+        encoders.load("autoencoder", "imagenet", ("block3_conv4",))
+
+
+def test_torchvision_still_offers_the_files_that_are_named():
+    for arch, name in parameters.IMAGENET_FILES.items():
+        assert weight_files._torchvision_url(arch).endswith(f"/{name}")
+
+
+# ---- medical context ----
+def test_medical_encoder_is_read_from_a_finished_run_only(tmp_path):
+    run = tmp_path / "07_medical_encoder" / "default-01234567"
+    run.mkdir(parents=True)
+    with pytest.raises(ValueError, match="needs weights="):
+        encoders.load(context="medical")
+    save_file(states("vgg19", "block2_conv1"), run / encoders.MEDICAL_FILE, metadata={"convention": "x255"})
+    with pytest.raises(FileNotFoundError, match="default-01234567 is no finished run of 07_medical_encoder"):
+        encoders.load(context="medical", layers=("block2_conv1",), weights=run)
+    (run / "result.json").write_text("{}")
+    for weights in (run, run / encoders.MEDICAL_FILE, str(run)):
+        encoder = encoders.load(context="medical", layers=("block2_conv1",), weights=weights)
+        assert encoder.provenance["context"] == "medical"
+    with pytest.raises(ValueError, match="trained with input convention 'x255'; load it with that, not 'caffe'"):
+        encoders.load(context="medical", layers=("block2_conv1",), weights=run, convention="caffe")
+
+
+# ---- real weights, real CT ----
+def test_real_weights_give_the_psi_of_an_independent_computation_on_real_pairs(test_data):
+    path = test_data / "weights" / "vgg19_caffe_block1-block3_conv1.safetensors"
+    encoder = encoders.load("vgg19", "imagenet", ("block3_conv1",), weights=path, convention="caffe")
+    kernels = load_file(path)
+    mean = torch.tensor([123.680, 116.779, 103.939]).view(1, 3, 1, 1)
+
+    def plain(x):
+        z = x.repeat(1, 3, 1, 1) * 255 - mean
+        for index, pool in ((0, False), (2, True), (5, False), (7, True), (10, False)):
+            z = F.relu(F.conv2d(z, kernels[f"features.{index}.weight"], kernels[f"features.{index}.bias"], padding=1))
+            z = F.max_pool2d(z, 2) if pool else z
+        return z
+
+    mse, perceptual, found = [], [], []
+    for source in sorted((test_data / "mayo_npy").glob("L506_*_input.npy")):
+        pair = [np.load(source), np.load(str(source).replace("input", "target"))]
+        low, full = (torch.from_numpy(a[128:320, 128:320].astype(np.float32))[None, None] for a in pair)
+        with torch.no_grad():
+            mse.append(torch.mean((low - full) ** 2).item())
+            perceptual.append(torch.mean((plain(low) - plain(full)) ** 2).item())
+            found.append({k: v.item() for k, v in losses.build("vgg", encoder, lam=1.0).terms(low, full).items()})
+    assert len(mse) == 5
+    assert [f["mse"] for f in found] == pytest.approx(mse, rel=1e-5)
+    assert [f["vgg"] for f in found] == pytest.approx(perceptual, rel=1e-3)
+    for lam in (1e-5, 1e-3, 0.1):
+        by_hand = lam * sum(perceptual) / (sum(mse) + lam * sum(perceptual))
+        each = np.mean([lam * p / (m + lam * p) for m, p in zip(mse, perceptual)])
+        ours = [f["mse"] for f in found], [f["vgg"] for f in found]
+        assert psi.ratio_of_sums(*ours, lam) == pytest.approx(by_hand, rel=1e-3) and 0 < by_hand < 1
+        assert psi.mean_of_ratios(*ours, lam) == pytest.approx(each, rel=1e-3)
+
+
+def test_real_partial_weights_say_how_far_they_reach(test_data):
+    path = test_data / "weights" / "vgg19_caffe_block1-block3_conv1.safetensors"
+    with pytest.raises(ValueError, match=r"does not reach block3_conv2 .*serves .*block3_conv1"):
+        encoders.load("vgg19", str(path), ("block3_conv2",))
