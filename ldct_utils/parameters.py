@@ -174,12 +174,16 @@ def has_cuda() -> bool:
 
 
 @cache
-def has_amx() -> bool:
-    """Whether the CPU has the matrix unit (AMX) that makes bfloat16 faster than float32."""
+def has_fast_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself: Intel's matrix unit (AMX), or AVX-512 BF16 (AMD from Zen 4).
+
+    Measured with a U-Net and VGG-19 loss: 4 times float32 on AMX, 1.7 times on AVX-512 BF16; without either it is slower.
+    """
     try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+        flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def cpu_threads() -> int:
@@ -202,15 +206,15 @@ def imagenet_file(arch: str = "vgg19") -> Path | None:
 def resolve(values: dict) -> dict:
     """``values`` with ``auto`` replaced by what this machine has: before hashing, so that the identity is honest.
 
-    device: ``cuda`` where there is one, else ``cpu``. precision: ``bf16`` on a GPU or a CPU with AMX, else
-    ``float32`` (bfloat16 without AMX is slower). threads: 0 becomes all cores the process may use. context: ``auto``
+    device: ``cuda`` where there is one, else ``cpu``. precision: ``bf16`` on a GPU or a CPU that multiplies bfloat16
+    itself, else ``float32``. threads: 0 becomes all cores the process may use. context: ``auto``
     becomes ``imagenet`` if the weights are on this machine, else ``random``; nothing is ever downloaded for ``auto``.
     """
     values = dict(values)
     if values.get("device") == "auto":
         values["device"] = "cuda" if has_cuda() else "cpu"
     if values.get("precision") == "auto":
-        values["precision"] = "bf16" if values.get("device", "cpu") != "cpu" or has_amx() else "float32"
+        values["precision"] = "bf16" if values.get("device", "cpu") != "cpu" or has_fast_bf16() else "float32"
     if values.get("threads") == 0:
         values["threads"] = cpu_threads()
     if values.get("context") == "auto":

@@ -181,14 +181,14 @@ def test_an_ipynb_with_other_code_is_refused(study):
 
 def test_auto_is_resolved_to_what_the_machine_has(study, monkeypatch):
     monkeypatch.setattr(parameters, "has_cuda", lambda: False)
-    monkeypatch.setattr(parameters, "has_amx", lambda: False)
+    monkeypatch.setattr(parameters, "has_fast_bf16", lambda: False)
     asked = {"device": "auto", "precision": "auto", "threads": 0, "context": "auto"}
     got = parameters.resolve(asked)
     assert got["device"] == "cpu" and got["precision"] == "float32" and got["context"] == "random"
     assert got["threads"] == parameters.cpu_threads() >= 1
-    monkeypatch.setattr(parameters, "has_amx", lambda: True)
+    monkeypatch.setattr(parameters, "has_fast_bf16", lambda: True)
     assert parameters.resolve(asked)["precision"] == "bf16"
-    monkeypatch.setattr(parameters, "has_amx", lambda: False)
+    monkeypatch.setattr(parameters, "has_fast_bf16", lambda: False)
     monkeypatch.setattr(parameters, "has_cuda", lambda: True)
     assert parameters.resolve(asked)["device"] == "cuda" and parameters.resolve(asked)["precision"] == "bf16"
     file = study / "torch" / "hub" / "checkpoints" / parameters.IMAGENET_FILES["vgg19"]
