@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ldct_utils import files, paths
+from ldct_utils.identity import locate
 from ldct_utils.parameters import IMAGENET_FILES, imagenet_file
 from ldct_utils.weight_files import bundle, fetch, read
 
@@ -193,8 +194,8 @@ def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=Non
             downloaded. ``medical``: ``weights`` is a run of 07_medical_encoder. ``random``: He initialisation from
             ``seed``. ``auto``: ImageNet if already on this computer, else random; never downloads. Or a path.
         layers: one name or several of ``layer_names(arch)``; ``block{b}_conv{c}`` is read after its ReLU.
-        weights: a ``.pth`` or ``.safetensors`` file with torchvision's keys, or a run folder; a file that stops
-            early serves if it reaches the deepest layer.
+        weights: a ``.pth`` or ``.safetensors`` file with torchvision's keys, or a run folder, absolute or relative to
+            the study or its outputs; a file that stops early serves if it reaches the deepest layer.
         convention: how the grey image becomes the encoder's input: x255, imagenet or caffe.
     Returns: ``Encoder``; ``encoder.provenance`` tells what was loaded.
     Raises: ValueError: naming what is wrong; FileNotFoundError: for absent weights, with what to do.
@@ -209,10 +210,14 @@ def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=Non
     actual = context
     if context in ("auto", "random") and weights is not None:
         raise ValueError(f"context {context!r} takes no weights file, but weights={str(weights)!r} was given")
+    if weights is not None:
+        weights = locate(str(weights)) or Path(weights)
     if context == "auto":
         weights = imagenet_file(arch)
         actual = "imagenet" if weights else "random"
     elif context == "medical":
+        if weights is None:
+            raise ValueError("context 'medical' needs weights=, the folder of a finished run of 07_medical_encoder")
         weights = _medical_file(weights)
     elif context == "imagenet" and weights is None:
         weights = imagenet_file(arch) or _download(arch)
@@ -224,7 +229,6 @@ def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=Non
         _he(body, seed)
         provenance |= {"seed": seed, "file": None, "sha256": None}
     else:
-        weights = Path(weights)
         _fill(body, weights, layers, arch, convention)
         provenance |= {"seed": None, "file": weights.name, "sha256": files.sha256(weights)}
     return Encoder(body.eval(), convention, provenance)
@@ -261,12 +265,7 @@ def _download(arch):
         ) from error
 
 
-def _medical_file(weights):
-    if weights is None:
-        raise ValueError(
-            "context 'medical' needs weights=, the folder of a finished run of 07_medical_encoder or its file"
-        )
-    path = Path(weights) if Path(weights).is_absolute() or Path(weights).exists() else paths.root() / weights
+def _medical_file(path):
     if not path.is_dir():
         return path
     if not (path / "result.json").is_file() or not (path / MEDICAL_FILE).is_file():

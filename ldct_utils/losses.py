@@ -46,6 +46,15 @@ def feature_errors(encoder, pred, target):
     return {layer: _mean((found.float() - wanted[layer].float()).square()) for layer, found in encoder(pred).items()}
 
 
+def gradient_norms(terms, pred):
+    """Euclidean norm of the gradient of each of ``terms``, {name: (N,)}, with respect to the images ``pred``."""
+    norms = {}
+    for name, term in terms.items():
+        (gradient,) = torch.autograd.grad(term.sum(), pred, retain_graph=True)
+        norms[name] = gradient.flatten(1).norm(dim=1)
+    return norms
+
+
 class Loss(nn.Module):
     """A weighted sum of named terms; made by ``build``.
 
@@ -84,12 +93,8 @@ class Loss(nn.Module):
     def gradient_norms(self, pred, target):
         """Euclidean norm of each term's gradient with respect to the predicted image: {term: (N,)}."""
         pred = pred.detach().requires_grad_(True)
-        norms = {}
         with torch.enable_grad():
-            for name, term in self.terms(pred, target).items():
-                (gradient,) = torch.autograd.grad(term.sum(), pred, retain_graph=True)
-                norms[name] = gradient.flatten(1).norm(dim=1)
-        return norms
+            return gradient_norms(self.terms(pred, target), pred)
 
 
 def parse(text):
