@@ -70,7 +70,7 @@ def _dose_level(source: str, header, root: Path) -> tuple | None:
         named = [match for match in named if match]
         if patient is None or not named:
             return None
-        return patient, named[-1][2].lower(), named[-1][1].lower() == "quarter"
+        return patient, named[-1][2].lower().replace("_", " "), named[-1][1].lower() == "quarter"
     for text in (*reversed(inside.parts[:-1]), root.name, header.description):
         named = re.search(r"(?i)\b(low|full)[ _-]*dose", text)
         if named and patient is not None:
@@ -119,7 +119,7 @@ def dicom_pairs(source: str, root: Path, anatomy: str, progress: bool) -> Plan:
     for patient, name, low, full in pairs:
         row = {
             "patient": patient,
-            "series": name.replace("_", " ") or f"{full.thickness_mm:g} mm {full.kernel}",
+            "series": name or f"{full.thickness_mm:g} mm {full.kernel}",
             "anatomy": ANATOMY_OF_LETTER[patient[0]],
             "kernel": full.kernel,
             "thickness_mm": full.thickness_mm,

@@ -138,6 +138,10 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
     Args: split_of: patient -> split. meta: what ``cohort.json`` says besides what is counted here.
     Raises: OSError: if the disk is or gets full; nothing is left of the attempt then.
     """
+    for left in folder.parent.glob(
+        f".tmp-*-{folder.name}"
+    ):  # of a build that was killed: whoever builds holds the lock
+        shutil.rmtree(left)
     check_space(plan, folder.parent)
     rows, tables, train = [], {}, _Moments()
     with files.new_folder(folder) as new, ExitStack() as stack:

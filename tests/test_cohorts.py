@@ -1,0 +1,568 @@
+"""cohorts: pairs by position, splits by patient, whole or absent on disk, and nobody's name anywhere."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from dicom_files import find_identity, image, truncate, write_ct, write_pair
+
+from ldct_utils import cohorts, files, intensity, paths
+from ldct_utils.cohorts import splits, writing
+
+QUIET = {"progress": False}
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """An empty folder beside ``outputs``."""
+    (tmp_path / "data").mkdir()
+    return tmp_path / "data"
+
+
+# ---- splits ----
+def test_published_mayo_split_is_the_papers_with_l096_for_the_l097_that_does_not_exist():
+    assigned = splits.read("mayo2016")
+    assert sorted(p for p, s in assigned.items() if s == "test") == ["L096", "L506"]
+    assert len(assigned) == 10 and "L097" not in assigned
+    assert "L097" in (paths.root() / "params" / "splits" / "mayo2016.yaml").read_text()  # the erratum is stated there
+
+
+def test_published_tcia_split_has_35_10_5_patients_of_each_exam():
+    table = pd.Series(splits.read("tcia")).rename("split").reset_index()
+    counted = table.groupby([table["index"].str[0], "split"]).size().unstack()
+    assert (counted["train"] == 35).all() and (counted["val"] == 10).all() and (counted["test"] == 5).all()
+
+
+def test_patient_in_two_splits_is_an_error_that_names_both(data):
+    path = data / "s.yaml"
+    path.write_text("train: [L067, L096]\ntest: [L096]\n")
+    with pytest.raises(ValueError, match="L096 is in train and in test"):
+        splits.read(str(path))
+
+
+@pytest.mark.parametrize("text", ["", "[L067]", "trainn: [L067]", "train: L067\ntrial: []"])
+def test_file_that_is_no_split_is_an_error(data, text):
+    (data / "s.yaml").write_text(text)
+    with pytest.raises(ValueError, match="maps train, val and test"):
+        splits.read(str(data / "s.yaml"))
+
+
+def test_unknown_split_lists_the_known_ones():
+    with pytest.raises(FileNotFoundError, match="mayo2016, tcia"):
+        splits.read("mayo2061")
+
+
+@pytest.mark.parametrize(
+    ("n", "wanted"), [(24, (12, 2, 10)), (50, (35, 5, 10)), (4, (1, 1, 2)), (2, (1, 0, 1)), (1, (1, 0, 0))]
+)
+def test_drawn_split_has_the_stated_sizes(n, wanted):
+    drawn = list(splits.draw({f"P{i:03d}": "abdomen" for i in range(n)}, seed=0).values())
+    assert tuple(drawn.count(s) for s in splits.SPLITS) == wanted and len(drawn) == n
+
+
+def test_drawn_split_spreads_anatomies_and_follows_the_seed():
+    anatomy_of = {f"P{i:03d}": ("abdomen", "chest", "head")[i % 3] for i in range(24)}
+    drawn = splits.draw(anatomy_of, seed=1)
+    for split, fewest in (("train", 3), ("test", 3)):
+        counted = pd.Series([anatomy_of[p] for p, s in drawn.items() if s == split]).value_counts()
+        assert len(counted) == 3 and counted.min() >= fewest
+    assert drawn == splits.draw(dict(reversed(anatomy_of.items())), seed=1)
+    assert drawn != splits.draw(anatomy_of, seed=2)
+
+
+def test_patient_that_the_split_does_not_know_is_an_error(data, outputs):
+    write_pair(data / "data", "L999")
+    with pytest.raises(ValueError, match="says nothing of patient L999"):
+        cohorts.get("mayo2016", data / "data", **QUIET)
+
+
+def test_split_by_path_and_split_of_everyone(data, outputs):
+    for patient in ("L067", "L999"):
+        write_pair(data / "data", patient)
+    own = data / "own.yaml"
+    own.write_text(yaml.safe_dump({"train": ["L999"], "test": ["L067"], "val": ["L192"]}))
+    cohort = cohorts.get("mayo2016", data / "data", split=str(own), **QUIET)
+    assert set(cohort.slices.patient[cohort.rows("train")]) == {"L999"}
+    assert set(cohort.slices.patient[cohort.rows("test")]) == {"L067"}
+    assert cohort.rows("val").size == 0
+    everyone = cohorts.get("mayo2016", data / "data", split="train", **QUIET)
+    assert len(everyone.rows("train")) == 4 and everyone.id != cohort.id
+
+
+# ---- mayo2016 ----
+def test_all_four_series_are_paired_by_position_whatever_the_file_names(data, outputs):
+    for series, kernel, thickness in (
+        ("1mm", "B30f", 1),
+        ("3mm", "B30f", 3),
+        ("1mm_sharp", "D45f", 1),
+        ("3mm_sharp", "D45f", 3),
+    ):
+        for patient in ("L067", "L506"):
+            write_pair(data, patient, series, zs=(7.5, 0.0, 3.0), ConvolutionKernel=kernel, SliceThickness=thickness)
+    cohort = cohorts.get("mayo2016", data, **QUIET)
+    assert cohort.ldct.shape == (24, 64, 64) and cohort.ldct.dtype == np.int16
+    np.testing.assert_array_equal(cohort.ldct[:].astype(int), cohort.ndct[:].astype(int) + 1)  # as write_pair made them
+    counted = cohort.slices.groupby(["patient", "kernel", "thickness_mm"]).size()
+    assert (counted == 3).all() and len(counted) == 8
+    assert (cohort.slices.groupby(["patient", "series"]).z_mm.apply(list).map(tuple) == (0.0, 3.0, 7.5)).all()
+    assert set(cohort.slices.split[cohort.slices.patient == "L506"]) == {"test"}
+    assert (cohort.slices.dose == 0.25).all() and (cohort.slices.row == np.arange(24)).all()
+    assert cohort.truth is None and cohort.lesions is None
+
+
+def test_layout_of_the_aapm_archive_is_read_too(data, outputs):
+    for level in ("full", "quarter"):
+        write_ct(data / "3mm D45" / f"{level}_3mm_sharp" / "L067" / f"{level}_3mm_sharp" / "a.IMA")
+        write_ct(data / "raw" / "L067" / f"{level}_DICOM-CT-PD" / "p.dcm", z=5)
+    cohort = cohorts.get("mayo2016", data, **QUIET)
+    assert len(cohort.slices) == 1 and not cohort.meta["skipped"]
+
+
+def test_what_cannot_be_used_is_counted_with_its_reason_and_the_rest_is_kept(data, outputs):
+    write_pair(data, "L067", zs=(0, 3, 6, 9), low_zs=(0, 3, 9, 12))
+    write_pair(data, "L096", "3mm_sharp", zs=(0, 2, 4), low_zs=())
+    full = data / "L067" / "full_1mm"
+    write_ct(full / "scout.IMA", z=-50, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    write_ct(full / "report.IMA", Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11")
+    truncate(write_ct(full / "cut.IMA", z=33))
+    write_ct(full / "norescale.IMA", z=36, without=["RescaleSlope"])
+    write_ct(full / "copy.IMA", image(0), z=0.0)
+    write_ct(data / "L067" / "other" / "a.IMA")
+    (full / "readme.txt").write_text("hello")
+    cohort = cohorts.get("mayo2016", data, **QUIET)
+    assert cohort.slices.z_mm.tolist() == [0, 3, 9]
+    np.testing.assert_array_equal(cohort.ldct[:].astype(int), cohort.ndct[:].astype(int) + 1)
+    listed = {(s["patient"], s["reason"].split(":")[0]): s["files"] for s in cohort.meta["skipped"]}
+    assert listed == {
+        ("L067", "a localizer (scout view)"): 1,
+        ("L067", "not a CT image but SR of another kind"): 1,
+        ("L067", "truncated"): 1,
+        ("L067", "no RescaleSlope/RescaleIntercept"): 1,
+        ("L067", "not a DICOM file"): 1,
+        ("L067", "a copy of another slice of its series"): 1,
+        ("L067", "no full-dose slice at its position"): 1,
+        ("L067", "no low-dose slice at its position"): 1,
+        ("L067", "neither a low-dose nor a full-dose series by its folder"): 1,
+        ("L096", "the low-dose partner series is missing"): 3,
+    }
+    assert any("gaps in z" in note for note in cohort.meta["notes"])
+
+
+def test_source_without_any_pair_is_an_error_with_every_reason_and_the_layout(data, outputs):
+    write_pair(data, "L096", zs=(0, 2), low_zs=())
+    with pytest.raises(ValueError, match=r"2 x L096 1mm the low-dose partner series is missing.*quarter_1mm"):
+        cohorts.get("mayo2016", data, **QUIET)
+    assert not list((outputs / "cohorts").glob("mayo2016-*"))
+
+
+def test_odd_matrix_sizes_are_skipped_and_listed(data, outputs):
+    write_pair(data, "L067", zs=(0, 3, 6))
+    for level in ("full", "quarter"):
+        write_ct(data / "L067" / f"{level}_3mm" / "big.IMA", image(size=96))
+    cohort = cohorts.get("mayo2016", data, **QUIET)
+    assert cohort.ldct.shape == (3, 64, 64)
+    assert [(s["reason"], s["files"]) for s in cohort.meta["skipped"]] == [("matrix 96x96 in a cohort of 64x64", 1)]
+
+
+def test_truncated_compressed_file_stops_the_build_and_leaves_nothing(data, outputs):
+    from pydicom.uid import JPEG2000Lossless
+
+    write_pair(data, "L067", zs=(0, 3), compress=JPEG2000Lossless)
+    truncate(data / "L067" / "full_1mm" / "01.IMA", 0.7)
+    with pytest.raises(ValueError, match=r"01\.IMA: its pixels cannot be read"):
+        cohorts.get("mayo2016", data, **QUIET)
+    assert [p.name for p in (outputs / "cohorts").iterdir() if p.suffix != ".lock"] == []
+
+
+def test_closed_folder_is_an_error_and_not_a_smaller_cohort(monkeypatch):
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        data, out = Path(place, "data"), Path(place, "out")
+        for patient in ("L067", "L192"):
+            write_pair(data, patient)
+        out.mkdir(mode=0o777)
+        out.chmod(0o777)
+        monkeypatch.setenv("LDCT_OUTPUTS", str(out))
+        closed = data / "L192" / "full_1mm"
+        closed.chmod(0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(PermissionError, match=r"full_1mm.*chmod"):
+                cohorts.get("mayo2016", data, **QUIET)
+        finally:
+            os.seteuid(user)
+            closed.chmod(0o700)
+        assert not list(out.rglob("cohort.json"))
+
+
+# ---- tcia ----
+def tcia_series(root, patient, level, folder, zs=(0, 3), **tags):
+    for i, z in enumerate(zs):
+        hu = image(round(10 * z)) + np.int16(level == "low")
+        name = f"1-{i + 1:03d}.dcm" if level == "full" else f"1-{99 - i}.dcm"
+        write_ct(Path(root, patient, folder, name), hu, z, PatientID=patient, **tags)
+
+
+def test_tcia_names_of_folders_are_read_in_every_spelling(data, outputs):
+    tcia_series(data, "C002", "low", "12-23-2021-NA-NA-62464/1.000000-Low Dose Images-39882")
+    tcia_series(data, "C002", "full", "12-23-2021-NA-NA-62464/1.000000-Full Dose Images-22038")
+    tcia_series(data, "L004", "low", "08-21-2018-NA-NA-1/2.000000-Low dose images-1")
+    tcia_series(data, "L004", "full", "01-19-2022-NA-NA-2/1.000000-Full dose images-2")  # another study folder
+    # The classic layout names folders by UID; then the header says which dose it is and whose.
+    tcia_series(data, "N012", "low", "1.3.6.1/1.3.6.2", SeriesDescription="Low Dose Images")
+    tcia_series(data, "N012", "full", "1.3.6.1/1.3.6.3", SeriesDescription="Full Dose Images")
+    tcia_series(data, "C004", "full", "12-23-2021-NA-NA-3/1.000000-Full Dose Images-3")  # GE: no low dose
+    write_ct(data / "C002" / "12-23-2021-NA-NA-62464" / "2.000000-Full Dose Projections-1" / "1-1.dcm", z=3)
+    cohort = cohorts.get("tcia", data, **QUIET)
+    np.testing.assert_array_equal(cohort.ldct[:].astype(int), cohort.ndct[:].astype(int) + 1)
+    first = cohort.slices.groupby("patient").first()
+    assert first.anatomy.to_dict() == {"C002": "chest", "L004": "abdomen", "N012": "head"}
+    assert first.dose.to_dict() == {"C002": 0.10, "L004": 0.25, "N012": 0.25}
+    assert [(s["patient"], s["files"]) for s in cohort.meta["skipped"]] == [("C004", 2)]
+    chest = cohorts.get("tcia", data, anatomy="chest", **QUIET)
+    assert set(chest.slices.patient) == {"C002"} and chest.id != cohort.id
+
+
+# ---- npy ----
+def write_npy_pair(folder, name, seed=0, size=64, parts=("input", "target"), scale=intensity.to_net):
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        hu = image(seed, size).astype(np.float32) + (part == "input")
+        np.save(folder / f"{name}_{part}.npy", scale(hu).astype(np.float32))
+
+
+def test_npy_pairs_come_back_as_the_hu_they_were(data, outputs):
+    for index in (9, 10, 100):
+        write_npy_pair(data, f"L506_{index}", seed=index)
+    cohort = cohorts.get("npy", data, **QUIET)
+    for row, index in enumerate((9, 10, 100)):  # by number, not by text
+        np.testing.assert_array_equal(cohort.ndct[row], image(index))
+        np.testing.assert_array_equal(cohort.ldct[row], image(index) + 1)
+    assert np.isnan(cohort.slices.pixel_mm).all() and cohort.rows("test").tolist() == [0, 1, 2]
+
+
+def test_npy_faults_are_listed_or_named(data, outputs):
+    write_npy_pair(data / "a", "L506_1")
+    write_npy_pair(data / "a", "L506_2", parts=["input"])
+    write_npy_pair(data / "a", "L506_3", parts=["input"], size=96)
+    write_npy_pair(data / "a", "L506_3", parts=["target"])
+    np.save(data / "a" / "mean.npy", np.zeros(3))
+    cohort = cohorts.get("npy", data / "a", **QUIET)
+    assert len(cohort.slices) == 1
+    assert sorted(s["reason"].split(" ")[0] + " " + s["reason"].split(" ")[1] for s in cohort.meta["skipped"]) == [
+        "input and",
+        "its name",
+        "its partner",
+    ]
+    write_npy_pair(data / "hu", "L506_1", scale=lambda hu: hu)
+    with pytest.raises(ValueError, match=r"L506_1_input\.npy spans .*save \(image \+ 1024\) / 4096"):
+        cohorts.get("npy", data / "hu", **QUIET)
+    write_npy_pair(data / "cut", "L506_1")
+    truncate(data / "cut" / "L506_1_target.npy")
+    with pytest.raises(ValueError, match=r"L506_1_target\.npy is truncated"):
+        cohorts.get("npy", data / "cut", **QUIET)
+
+
+def test_real_npy_pairs_are_the_known_ones(test_data, outputs):
+    cohort = cohorts.get("npy", test_data / "mayo_npy", **QUIET)
+    assert cohort.ldct.shape == (5, 512, 512) and set(cohort.slices.patient) == {"L506"}
+    raw = np.load(test_data / "mayo_npy" / "L506_18_input.npy")
+    np.testing.assert_array_equal(cohort.ldct[0], raw * 4096 - 1024)
+
+
+def test_real_challenge_data_give_l506_and_say_what_l096_lacks(test_data, outputs, capfd):
+    cohort = cohorts.get("mayo2016", test_data / "mayo2016")
+    assert cohort.slices[["patient", "series", "kernel", "z_mm", "split"]].iloc[0].tolist() == [
+        "L506",
+        "1mm",
+        "B30",
+        -299.8,
+        "test",
+    ]
+    body = cohort.ndct[0] > -200
+    assert abs((cohort.ldct[0].astype(int) - cohort.ndct[0])[body].mean()) < 1
+    lacking = cohort.meta["skipped"]
+    assert lacking == [
+        {"patient": "L096", "series": "3mm sharp", "reason": "the low-dose partner series is missing", "files": 12}
+    ]
+    said = "".join(capfd.readouterr())
+    assert "slice/s" in said and "IMA" not in said  # progress, and no file names: they hold dates
+
+
+# ---- on disk ----
+def tiny_plan(tasks=None, slices=4, size=64):
+    rows = [{"patient": f"P{i + 1:03d}", "series": "a", "anatomy": "abdomen", "kernel": "B30", "thickness_mm": 3.0,
+             "pixel_mm": 0.75, "z_mm": 0.0, "dose": 0.25} for i in range(slices)]  # fmt: skip
+    parts = [
+        writing.Part([row], {"ldct": image(i, size)[None], "ndct": image(i + 9, size)[None]})
+        for i, row in enumerate(rows)
+    ]
+    anatomy_of = {row["patient"]: "abdomen" for row in rows}
+    tasks = tasks or [lambda part=part: part for part in parts]
+    return writing.Plan(slices, (size, size), {"ldct": np.int16, "ndct": np.int16}, anatomy_of, tasks), parts
+
+
+META = {"id": "00000001", "source": "simulated", "parameters": {}, "split": "draw"}
+
+
+def built(outputs, name="simulated-00000001", plan=None):
+    plan = plan or tiny_plan()[0]
+    folder = outputs / "cohorts" / name
+    split_of = dict(zip(plan.anatomy_of, ["train", "train", "val", "test"]))
+    writing.build(folder, plan, split_of, META, progress=False)
+    return folder
+
+
+def test_written_cohort_is_read_only_and_holds_what_was_given(outputs):
+    cohort = cohorts.load(built(outputs))
+    np.testing.assert_array_equal(cohort.ldct[1], image(1))
+    assert not cohort.ldct.flags.writeable
+    assert all(p.stat().st_mode & 0o222 == 0 for p in cohort.folder.iterdir())
+    assert cohort.meta["counts"]["train"] == {"patients": 2, "slices": 2}
+
+
+def test_hu_statistics_are_those_of_the_training_ldct_slices(outputs):
+    meta = cohorts.load(built(outputs)).meta
+    training = np.stack([image(0), image(1)]).astype(float)
+    assert meta["train_ldct_hu"]["mean"] == pytest.approx(training.mean(), rel=1e-12)
+    assert meta["train_ldct_hu"]["std"] == pytest.approx(training.std(), rel=1e-9)
+
+
+def test_cohort_without_training_patients_has_no_training_statistics(data, outputs):
+    write_pair(data, "L506")
+    assert cohorts.get("mayo2016", data, **QUIET).meta["train_ldct_hu"] is None
+
+
+def test_changed_and_shortened_files_are_refused(outputs):
+    folder = built(outputs)
+    path = folder / "ndct.npy"
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"ndct\.npy was changed"):
+        cohorts.load(folder)
+    path.write_bytes(content[:-2])
+    with pytest.raises(ValueError, match=r"bytes, .* were written"):
+        cohorts.load(folder)
+    path.unlink()
+    with pytest.raises(ValueError, match="has None bytes"):
+        cohorts.load(folder)
+
+
+def test_folder_without_cohort_json_is_no_cohort(outputs):
+    folder = built(outputs)
+    (folder / "cohort.json").unlink()
+    with pytest.raises(FileNotFoundError, match="not a finished cohort"):
+        cohorts.load(folder)
+
+
+def test_task_that_fails_leaves_nothing(outputs):
+    def fail():
+        raise ValueError("no such slice")
+
+    _, parts = tiny_plan()
+    with pytest.raises(ValueError, match="no such slice"):
+        built(outputs, plan=tiny_plan([lambda: parts[0], fail])[0])
+    assert not list((outputs / "cohorts").iterdir())
+
+
+def test_plan_that_promised_other_slices_than_it_gives_is_an_error(outputs):
+    _, parts = tiny_plan()
+    with pytest.raises(ValueError, match="promised 4 slices, its tasks gave 1"):
+        built(outputs, plan=tiny_plan([lambda: parts[0]])[0])
+    odd = writing.Part(parts[0].rows, {"ldct": image(size=32)[None], "ndct": image()[None]})
+    with pytest.raises(ValueError, match=r"ldct\.npy takes int16"):
+        built(outputs, plan=tiny_plan([lambda: odd])[0])
+
+
+def test_too_small_disk_is_refused_before_anything_is_written(outputs):
+    plan, _ = tiny_plan()
+    plan.slices = 10**12
+    with pytest.raises(OSError, match=r"GB below .* GB are free.*LDCT_OUTPUTS"):
+        built(outputs, plan=plan)
+    assert not list((outputs / "cohorts").iterdir())
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+import test_cohorts
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # two and a half slices
+test_cohorts.built(Path(sys.argv[1]))
+"""
+
+
+def test_file_size_limit_part_way_is_reported_and_leaves_nothing(outputs):
+    done = subprocess.run([sys.executable, "-c", FULL, str(outputs)], capture_output=True, text=True, cwd=paths.root())
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "OSError" in last and "stopped after" in last and "of 4 slices" in last and "nothing of it was kept" in last
+    assert not list((outputs / "cohorts").iterdir())
+
+
+DISK_FULL = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+import test_cohorts
+out = Path(sys.argv[1])
+plan, parts = test_cohorts.tiny_plan(slices=40)
+def part(i):
+    if i == 20:  # someone else fills the disk meanwhile
+        with open(out / "filler", "wb", buffering=0) as f:
+            try:
+                while True: f.write(bytes(4096))
+            except OSError: pass
+    return parts[i]
+plan.tasks = [lambda i=i: part(i) for i in range(40)]
+try:
+    test_cohorts.writing.build(out / "cohorts" / "a-0", plan, dict.fromkeys(plan.anatomy_of, "train"), {}, False)
+except OSError as error:
+    print(error, os.listdir(out / "cohorts"))
+"""
+
+
+def test_disk_that_fills_up_part_way_is_reported_and_leaves_nothing(data):
+    command = f'mount -t tmpfs -o size=2m tmpfs "{data}" && exec "{sys.executable}" -c "$0" "{data}"'
+    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", command, DISK_FULL]
+    if shutil.which("unshare") is None or subprocess.run([*unshare[:4], "true"], capture_output=True).returncode:
+        pytest.skip("no small disk can be made here: user namespaces are not allowed")
+    done = subprocess.run(unshare, capture_output=True, text=True, cwd=paths.root())
+    if "mount" in done.stderr and "denied" in done.stderr:
+        pytest.skip("no small disk can be made here: mounting is not allowed")
+    assert "No space left on device" in done.stdout and done.stdout.strip().endswith("[]"), done.stderr
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, "tests")
+import test_cohorts
+_, parts = test_cohorts.tiny_plan()
+plan, _ = test_cohorts.tiny_plan([lambda: parts[0], lambda: os.kill(os.getpid(), signal.SIGKILL)])
+test_cohorts.built(Path(sys.argv[1]), plan=plan)
+"""
+
+
+def test_build_that_is_killed_is_never_taken_for_a_cohort_and_is_cleared_by_the_next(outputs):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(outputs)], cwd=paths.root())
+    assert done.returncode == -9
+    left = list((outputs / "cohorts").iterdir())
+    assert len(left) == 1 and left[0].name.startswith(".tmp-") and not (left[0] / "cohort.json").exists()
+    built(outputs)
+    assert [p.name for p in (outputs / "cohorts").iterdir()] == ["simulated-00000001"]
+
+
+def test_two_processes_build_a_cohort_once(data, outputs):
+    write_pair(data, "L506")
+    code = f"from ldct_utils import cohorts; print(cohorts.get('mayo2016', {str(data)!r}, progress=False).id)"
+    id8 = cohorts.identity("mayo2016", data)
+    folder = outputs / "cohorts" / f"mayo2016-{id8}"
+    with files.locked(folder):
+        other = subprocess.Popen([sys.executable, "-uc", code], stdout=subprocess.PIPE, text=True, cwd=paths.root())
+        assert "waiting" in other.stdout.readline()
+        time.sleep(0.2)
+        assert not folder.exists()
+    assert other.communicate(timeout=60)[0].strip() == id8 and other.returncode == 0
+    written = (folder / "cohort.json").stat().st_mtime_ns
+    assert cohorts.get("mayo2016", data, **QUIET).id == id8
+    assert (folder / "cohort.json").stat().st_mtime_ns == written
+
+
+def test_results_of_processes_come_in_order_and_each_has_one_thread(monkeypatch):
+    monkeypatch.setattr(writing.parameters, "cpu_threads", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    tasks = [partial(pow, i, 2) for i in range(20)] + [partial(os.getenv, "OMP_NUM_THREADS"), os.getpid]
+    *results, threads, pid = writing.run(tasks, parallel=True)
+    assert results == [i * i for i in range(20)] and threads == "1" and pid != os.getpid()
+    assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+
+
+# ---- identity ----
+def test_identity_is_that_of_the_built_cohort_and_ignores_what_the_source_does_not_read(data, outputs, monkeypatch):
+    write_pair(data / "data", "L506")
+    id8 = cohorts.identity("mayo2016", data / "data")
+    assert cohorts.get("mayo2016", data / "data", **QUIET).id == id8
+    assert cohorts.identity("mayo2016", data / "data", patients=3, slices=1, size=512, cohort_seed=7) == id8
+    monkeypatch.chdir(data)
+    assert cohorts.identity("mayo2016", "data") == id8
+
+
+def test_identity_follows_the_data_the_split_and_the_parameters(data, outputs):
+    write_pair(data / "data", "L506")
+    known = {cohorts.identity("mayo2016", data / "data")}
+    for change in (
+        lambda: os.utime(data / "data" / "L506" / "full_1mm" / "00.IMA", (1, 1)),
+        lambda: write_ct(data / "data" / "L506" / "full_1mm" / "new.IMA", z=99),
+        lambda: (data / "data" / "L506" / "full_1mm" / "new.IMA").rename(data / "data" / "renamed.IMA"),
+    ):
+        change()
+        known.add(cohorts.identity("mayo2016", data / "data"))
+    assert len(known) == 4
+    split = data / "s.yaml"
+    split.write_text("test: [L506]\n")
+    first = cohorts.identity("mayo2016", data / "data", split=str(split))
+    split.write_text("train: [L506]\n")
+    assert len({first, cohorts.identity("mayo2016", data / "data", split=str(split))} | known) == 6
+    ids = {cohorts.identity(**{name: value}) for name, value in (
+        ("dose", 0.25), ("dose", 0.1), ("patients", 23), ("slices", 3), ("anatomy", "head"), ("kernel", "D45"),
+        ("size", 512), ("cohort_seed", 1), ("split", "train"),
+    )}  # fmt: skip
+    assert len(ids) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": "mayo"}, "unknown source 'mayo'; known: simulated"),
+        ({"dose": 0.0}, r"\(0, 1\], got 0"),
+        ({"dose": 25}, r"\(0, 1\], got 25"),
+        ({"anatomy": "liver"}, "unknown anatomy 'liver'"),
+        ({"source": "npy"}, "give data_root"),
+        ({"source": "npy", "data_root": "nowhere/at/all"}, "nowhere/at/all is not a folder"),
+        ({"source": "mayo2016", "data_root": "params:tests"}, "takes one data_root, got 2"),
+    ],
+)
+def test_illegal_arguments_are_named(outputs, arguments, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        cohorts.get(**arguments, **QUIET)
+
+
+def test_rows_of_an_unknown_split_or_anatomy_are_an_error(tiny_cohort):
+    cohort = cohorts.load(tiny_cohort)
+    with pytest.raises(ValueError, match="unknown split 'testing'"):
+        cohort.rows("testing")
+    with pytest.raises(ValueError, match="no anatomy 'head'; it has abdomen, chest"):
+        cohort.rows("test", "head")
+    both = np.concatenate([cohort.rows("test", a) for a in ("abdomen", "chest")])
+    np.testing.assert_array_equal(np.sort(both), cohort.rows("test"))
+
+
+# ---- nobody's name ----
+def test_no_identity_of_a_header_or_a_name_gets_out(data, outputs, capfd):
+    write_pair(data / "mayo", "L506", zs=(0, 3, 6), low_zs=(0, 3))
+    write_ct(data / "mayo" / "Doe^Jane" / "20190817.IMA")
+    truncate(write_ct(data / "mayo" / "L506" / "full_1mm" / "1.2.826.0.1.99.IMA", z=77))
+    write_npy_pair(data / "npy", "Doe^Jane_1")
+    write_npy_pair(data / "npy", "Dr^Grabowski_1")
+    write_npy_pair(data / "npy", "PID-4711_2", parts=["input"])
+    assert find_identity(data / "mayo")  # the search itself works
+    a = cohorts.get("mayo2016", data / "mayo")
+    b = cohorts.get("npy", data / "npy", split="draw")
+    assert set(a.slices.patient) == {"L506"} and set(b.slices.patient) == {"P001", "P002"}
+    (outputs / "said.txt").write_text("".join(capfd.readouterr()))
+    assert find_identity(outputs) == []
