@@ -1,0 +1,60 @@
+# Everything a user does. `make help` lists the targets; each installs what it needs into .venv first.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+STUDY ?= default
+PROFILE ?= local
+SET ?=
+PY := .venv/bin/python
+STAMP := .venv/.installed
+# Large or slow to make again, so `make clean` asks first.
+CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
+
+.PHONY: help study plan test lab report weights lock format notebooks check clean
+
+help:  ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+$(STAMP): requirements.lock pyproject.toml workflow/install.sh
+	@sh workflow/install.sh
+
+study: $(STAMP)  ## run params/<STUDY>.yaml (STUDY=default) on PROFILE=local or slurm, then write the report
+	@$(PY) workflow/study.py $(STUDY) --profile $(PROFILE) $(if $(SET),--set $(SET))
+
+plan: $(STAMP)  ## list the runs of STUDY, finished or not, without running anything
+	@$(PY) workflow/study.py $(STUDY) --plan $(if $(SET),--set $(SET))
+
+report: $(STAMP)  ## write outputs/report/index.html from the finished runs of every study
+	@$(PY) workflow/study.py --report
+
+test: $(STAMP)  ## the whole test suite, notebooks included, with coverage
+	@$(PY) -m pytest tests --cov --cov-report=term-missing:skip-covered
+
+lab: $(STAMP)  ## JupyterLab on this machine only (loopback, token); .py and .ipynb open as notebooks
+	@JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=.
+
+weights: $(STAMP)  ## download torchvision's ImageNet weights into outputs/weights, which `context=auto` then uses
+	@$(PY) -c "from ldct_utils import weight_files; print(*weight_files.fetch(), sep='\n')"
+
+lock: $(STAMP)  ## compile requirements.lock again from pyproject.toml (all platforms, newest versions that fit)
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --upgrade --no-annotate --no-header \
+		--no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+notebooks: $(STAMP)  ## make every .ipynb anew from its .py, without outputs
+	@.venv/bin/jupytext --quiet --to ipynb --update notebooks/*.py
+	@.venv/bin/jupyter nbconvert --log-level WARN --clear-output --inplace notebooks/*.ipynb
+
+format: $(STAMP)  ## format and lint, then `make notebooks`
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+	@$(MAKE) --no-print-directory notebooks
+
+check: $(STAMP)  ## lint only, changing nothing
+	@.venv/bin/ruff format --check . && .venv/bin/ruff check .
+
+clean:  ## delete what make made, after saying what and how large and asking (YES=1 does not ask)
+	@present=$$(ls -d $(CLEAN) 2>/dev/null); \
+	if [ -z "$$present" ]; then echo "nothing to delete"; exit 0; fi; \
+	echo "This deletes, for good:"; du -sh $$present | sed 's/^/  /'; \
+	if [ "$(YES)" != 1 ]; then \
+		printf 'Delete them? [y/N] '; read -r answer || answer=; \
+		case "$$answer" in y|Y|yes) ;; *) echo "kept"; exit 1;; esac; \
+	fi; rm -rf $$present && echo "deleted"
