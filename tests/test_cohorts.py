@@ -387,6 +387,17 @@ def test_plan_that_promised_other_slices_than_it_gives_is_an_error(outputs):
         built(outputs, plan=tiny_plan([lambda: odd])[0])
 
 
+def test_slice_that_turns_out_useless_is_counted_and_the_arrays_hold_the_rest(outputs):
+    _, parts = tiny_plan()
+    none = writing.Part(skipped=[{"patient": "P002", "series": "a", "reason": "no soft tissue"}])
+    cohort = cohorts.load(built(outputs, plan=tiny_plan([lambda p=p: p for p in (parts[0], none, none, parts[3])])[0]))
+    assert cohort.meta["skipped"] == [{"patient": "P002", "series": "a", "reason": "no soft tissue", "files": 2}]
+    assert cohort.ldct.shape == (2, 64, 64) and cohort.slices.patient.tolist() == ["P001", "P004"]
+    np.testing.assert_array_equal(cohort.ldct[1], image(3))
+    with pytest.raises(ValueError, match="no slice could be used: 4 x no soft tissue"):
+        built(outputs, "a-00000002", tiny_plan([lambda: none] * 4)[0])
+
+
 def test_too_small_disk_is_refused_before_anything_is_written(outputs):
     plan, _ = tiny_plan()
     plan.slices = 10**12

@@ -171,7 +171,7 @@ def get(
         patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
         anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` it says what the slices show.
         dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
-        kernel: B30 or D45, of the simulated scan or, where a ``dicom`` series' own is not known, of its noise.
+        kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``.
         split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
             None is the published split for ``mayo2016``, ``npy`` and ``tcia``, and ``draw`` for the others.
         cohort_seed: seeds simulated patients, noise and the drawn split.
@@ -197,13 +197,15 @@ def _plan(source: str, read: dict, folders: list, progress: bool) -> writing.Pla
         return paired.npy_pairs(_only(folders), read["dose"])
     if source in ("mayo2016", "tcia"):
         return paired.dicom_pairs(source, _only(folders), read.get("anatomy", "mixed"), progress)
-    from ldct_utils.cohorts import simulated  # imports the scanner, which reading files does not need
-
     if source == "dicom":
+        from ldct_utils.cohorts import inserted  # the scanner, which reading pairs does not need
+
         names = ("dose", "kernel", "anatomy", "cohort_seed")
-        return simulated.plan_inserted(folders, *(read[n] for n in names), progress)
+        return inserted.plan(folders, *(read[n] for n in names), progress)
+    from ldct_utils.cohorts import simulated
+
     names = ("patients", "slices", "anatomy", "dose", "kernel", "size", "cohort_seed")
-    return simulated.plan_simulated(*(read[n] for n in names))
+    return simulated.plan(*(read[n] for n in names))
 
 
 def _only(folders: list) -> Path:

@@ -4,10 +4,9 @@ Arrays are written through plain file handles: a full disk is then an error that
 kill the process), and anonymous memory stays that of a few slices however many there are.
 """
 
-import hashlib
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,11 +25,15 @@ SPARE = 1.02  # tables, file system overhead
 
 @dataclass
 class Part:
-    """What one task yields: ``rows`` (one dict a slice), ``arrays`` (name -> (n, H, W)), tables (name -> DataFrame)."""
+    """What one task yields: ``rows`` (one dict a slice), ``arrays`` (name -> (n, H, W)), tables (name -> DataFrame).
 
-    rows: list
-    arrays: dict
+    A slice that turned out to be of no use is in ``skipped`` instead (dict of patient, series, reason).
+    """
+
+    rows: list = field(default_factory=list)
+    arrays: dict = field(default_factory=dict)
     tables: dict = field(default_factory=dict)
+    skipped: list = field(default_factory=list)
 
 
 @dataclass
@@ -52,30 +55,37 @@ class Plan:
         return sum(np.dtype(d).itemsize for d in self.dtypes.values()) * self.slices * int(np.prod(self.shape))
 
 
+def seed_of(*numbers) -> int:
+    """An independent seed for each combination of numbers, e.g. cohort seed, patient, slice."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 class _NpyWriter:
-    """Appends slices to a ``.npy`` file of known length and hashes what it writes."""
+    """Appends slices to a ``.npy`` file; the header's count is set right when it is closed."""
 
     def __init__(self, path: Path, shape: tuple, dtype):
-        self.path, self.shape, self.dtype, self.digest, self.done = path, shape, np.dtype(dtype), hashlib.sha256(), 0
+        self.path, self.shape, self.dtype, self.done = path, shape, np.dtype(dtype), 0
         self.file = open(path, "wb")  # noqa: SIM115  closed by `close`
-        np.lib.format.write_array_header_1_0(
-            self, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": shape}
-        )
+        self._header(shape[0])
 
-    def write(self, data):
-        self.file.write(data)
-        self.digest.update(data)
+    def _header(self, count: int):
+        described = {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(self.file, described | {"shape": (count, *self.shape[1:])})
 
     def append(self, slices: np.ndarray):
         if slices.shape[1:] != self.shape[1:] or slices.dtype != self.dtype:
             raise ValueError(
                 f"{self.path.name} takes {self.dtype} {self.shape[1:]}, got {slices.dtype} {slices.shape[1:]}"
             )
-        self.write(np.ascontiguousarray(slices).data)
+        self.file.write(np.ascontiguousarray(slices).data)
         self.done += len(slices)
 
     def close(self):
-        self.file.close()
+        if not self.file.closed:
+            if self.done != self.shape[0]:
+                self.file.seek(0)
+                self._header(self.done)  # NumPy pads headers so that the first axis may change in place
+            self.file.close()
 
 
 @contextmanager
@@ -143,7 +153,7 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
     ):  # of a build that was killed: whoever builds holds the lock
         shutil.rmtree(left)
     check_space(plan, folder.parent)
-    rows, tables, train = [], {}, _Moments()
+    rows, tables, train, skipped = [], {}, _Moments(), Counter()
     with files.new_folder(folder) as new, ExitStack() as stack:
         writers = {}
         for name, dtype in plan.dtypes.items():
@@ -152,15 +162,16 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
         bar = stack.enter_context(tqdm(total=plan.slices, unit="slice", desc=folder.name, disable=not progress))
         try:
             for part in run(plan.tasks, plan.parallel):
-                for name, writer in writers.items():
+                skipped.update((s["patient"], s["series"], s["reason"]) for s in part.skipped)
+                for name, writer in writers.items() if part.rows else ():
                     writer.append(part.arrays[name])
-                for one, image in zip(part.rows, part.arrays["ldct"]):
+                for one, image in zip(part.rows, part.arrays.get("ldct", ())):
                     rows.append({"row": len(rows), "split": split_of[one["patient"]], **one})
                     if rows[-1]["split"] == "train":
                         train.add(image)
                 for name, table in part.tables.items():
                     tables.setdefault(name, []).append(table)
-                bar.update(len(part.rows))
+                bar.update(len(part.rows) + len(part.skipped))
             stack.close()  # flushes the arrays: a full disk may show only now
         except OSError as error:
             if isinstance(error, PermissionError | FileNotFoundError):
@@ -170,24 +181,28 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
                 f"writing the cohort stopped after {len(rows)} of {plan.slices} slices ({error.strerror}): "
                 f"{plan.bytes / 1e9:.2f} GB are needed below {paths.short(folder.parent)}; nothing of it was kept",
             ) from error
-        if len(rows) != plan.slices:
+        if len(rows) + skipped.total() != plan.slices:
             raise ValueError(f"the plan promised {plan.slices} slices, its tasks gave {len(rows)}")
+        left_out = plan.skipped + [
+            {"patient": p, "series": s, "reason": r, "files": n} for (p, s, r), n in skipped.items()
+        ]
+        if not rows:
+            raise ValueError("no slice could be used: " + "; ".join(f"{s['files']} x {s['reason']}" for s in left_out))
         slices = pd.DataFrame(rows)[list(COLUMNS)]
         slices.to_parquet(new / "slices.parquet", index=False)
         for name, parts in tables.items():
             pd.concat(parts, ignore_index=True).to_parquet(new / f"{name}.parquet", index=False)
-        digests = {f"{n}.npy": w.digest.hexdigest() for n, w in writers.items()}
-        digests |= {p.name: files.sha256(p) for p in new.glob("*.parquet")}
-        stored = {n: {"bytes": (new / n).stat().st_size, "sha256": digests[n]} for n in sorted(digests)}
+        digests = {path.name: files.sha256(path) for path in sorted(new.iterdir())}
+        stored = {name: {"bytes": (new / name).stat().st_size, "sha256": digest} for name, digest in digests.items()}
         counted = slices.groupby("split").agg(patients=("patient", "nunique"), slices=("row", "size"))
         files.write_json(
             new / "cohort.json",
             meta
             | {
-                "shape": [plan.slices, *plan.shape],
+                "shape": [len(rows), *plan.shape],
                 "counts": counted.to_dict("index"),
                 "train_ldct_hu": train.summary(),
-                "skipped": plan.skipped,
+                "skipped": left_out,
                 "notes": plan.notes,
                 "files": stored,
                 "fingerprint": identity.hash8(digests),

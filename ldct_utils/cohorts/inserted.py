@@ -1,0 +1,97 @@
+"""Source ``dicom``: normal-dose CT, given a low dose by inserting noise; anatomy is never reconstructed anew."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ldct_utils import dicom, dose, fbp
+from ldct_utils.cohorts import paired, writing
+from ldct_utils.cohorts.writing import Part, Plan
+
+HEAD, CHEST = {"HEAD", "BRAIN", "SKULL"}, {"CHEST", "THORAX", "LUNG"}  # BodyPartExamined, DICOM PS3.16 annex L
+
+
+def plan(roots: list, level: float, kernel: str, anatomy: str, seed: int, progress: bool) -> Plan:
+    """Plan of the cohort: every normal-dose series below the folders, low dose made by inserting noise.
+
+    A patient is one challenge id in the path, else one person of the headers, else one folder; pseudonyms P001...
+    follow the order of the paths.
+
+    Raises: ValueError: for an unknown kernel, or if no slice is left, with every reason.
+    """
+    fbp.apodisation(kernel)
+    series, skipped, notes = {}, [], []
+    for root in roots:
+        found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
+        skipped += [(paired.challenge_id(path), "", reason, path) for path, reason in found.skipped]
+        for h in found.headers:
+            reason = _not_normal_dose(h, root)
+            if reason:
+                skipped.append((paired.challenge_id(h.path), "", reason, h.path))
+            else:
+                key = (str(h.path.parent), h.series, h.kernel, h.thickness_mm, h.normal, h.shape)
+                series.setdefault(key, []).append(h)
+    slices, names = [], {}
+    for headers in series.values():
+        first = headers[0]
+        own = paired.challenge_id(first.path.parent)
+        person = own or first.person or str(first.path.parent)
+        patient = names.setdefault(person, own or f"P{sum(v[0] == 'P' for v in names.values()) + 1:03d}")
+        kept, dropped = dicom.in_order(headers)
+        label = f"{first.thickness_mm:g} mm {first.kernel}"
+        skipped += [(patient, label, reason, h.path) for h, reason in dropped]
+        if dicom.gaps(kept):
+            notes.append(
+                f"{patient} {label}: {dicom.gaps(kept)} gaps in z; slices are used one by one, so none is lost"
+            )
+        slices += [(patient, label, h, None) for h in kept]
+    slices = paired.same_size("dicom", ", ".join(map(str, roots)), slices, skipped)
+    tasks, of = [], {}
+    for i, (patient, label, h, _) in enumerate(slices):
+        kind = of.setdefault(patient, anatomy if anatomy != "mixed" else _anatomy(h, patient))
+        row = {"patient": patient, "series": label, "anatomy": kind, "kernel": h.kernel, "thickness_mm": h.thickness_mm}
+        row |= {"pixel_mm": h.pixel_mm, "z_mm": h.z_mm, "dose": level}
+        tasks.append(partial(insert, row, str(h.path), kernel, writing.seed_of(seed, i)))
+    return Plan(
+        slices=len(tasks),
+        shape=slices[0][2].shape,
+        dtypes={"ldct": np.int16, "ndct": np.int16},
+        anatomy_of=of,
+        tasks=tasks,
+        parallel=True,
+        skipped=paired.skip_table(skipped),
+        notes=notes,
+    )
+
+
+def _not_normal_dose(header, root: Path) -> str:
+    """Why a slice cannot take inserted noise; empty if it can."""
+    where = " ".join((root.name, *header.path.relative_to(root).parts[:-1], header.description))
+    if re.search(r"(?i)quarter_\d+mm|\blow[ _-]*dose", where):
+        return "already a low-dose series"
+    if abs(header.normal[2]) < 0.9:
+        return "not an axial series: noise is inserted along the projections of axial slices"
+    return ""
+
+
+def _anatomy(header, patient: str) -> str:
+    """Anatomy by the challenge's exam letter, else by BodyPartExamined, else abdomen."""
+    if paired.ANATOMY_OF_LETTER.get(patient[0]):
+        return paired.ANATOMY_OF_LETTER[patient[0]]
+    return "head" if header.body_part in HEAD else "chest" if header.body_part in CHEST else "abdomen"
+
+
+def insert(row: dict, path: str, kernel: str, seed: int) -> Part:
+    """One normal-dose slice and the same slice with the noise of a lower dose added.
+
+    A slice without soft tissue, in which its own noise could be measured, is skipped.
+    """
+    ndct = dicom.read_hu(path)
+    try:
+        ldct = dose.low_dose_from_image(ndct.astype(np.float32), row["pixel_mm"], row["dose"], kernel, seed)
+    except ValueError as error:
+        return Part(skipped=[{"patient": row["patient"], "series": row["series"], "reason": str(error)}])
+    return Part([row], {"ldct": np.rint(ldct).clip(dicom.AIR_HU, 32767).astype(np.int16)[None], "ndct": ndct[None]})
