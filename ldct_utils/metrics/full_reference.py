@@ -95,7 +95,8 @@ def psnr(pred, target, data_range, mask=None) -> float:
 def nrmse(pred, target, data_range=None, mask=None) -> float:
     """Error norm over target norm, ||pred - target|| / ||target||, on a scale where air is 0.
 
-    ``data_range`` is not used. Identical images: 0, also where both are 0. A target of zeros that is missed: infinity. An empty mask: NaN.
+    ``data_range`` is not used. Identical images: 0, also where both are 0. A target of zeros that is missed: infinity.
+    An empty mask: NaN.
     Source: scikit-image's ``euclidean`` normalisation, which Viana et al. 2025 use (footnote 3).
     """
     pred, target = _pair(pred, target, mask)
