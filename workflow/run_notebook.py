@@ -1,4 +1,4 @@
-"""Run one planned run: papermill on its notebook, output into its run folder. A process of its own, ended with its parent.
+"""Run one planned run in a process of its own: papermill on its notebook, output into its run folder.
 
 python workflow/run_notebook.py outputs/<study>/plan.json 3 outputs/<study>/events.jsonl
 """

@@ -158,6 +158,7 @@ def run(study: str, profile: str, overrides: dict) -> bool:
     folder = paths.outputs() / study
     missing = [p for p in planned if not p.finished]
     print(f"study {study}: {len(planned)} runs, {len(planned) - len(missing)} finished", flush=True)
+    plan = write_plan(study, planned)
     if not missing:
         return True
     where = HERE / "profiles" / profile
@@ -167,7 +168,6 @@ def run(study: str, profile: str, overrides: dict) -> bool:
     # One `make study` at a time per study. The system frees this lock when its holder dies, which Snakemake's own lock
     # files do not; hence --nolock. An output is a result.json that was renamed into place, so it is never incomplete.
     with files.locked(folder / "study"):
-        plan = write_plan(study, planned)
         events = folder / "events.jsonl"
         events.unlink(missing_ok=True)
         arguments = ["--snakefile", str(HERE / "Snakefile"), "--directory", str(paths.root())]
