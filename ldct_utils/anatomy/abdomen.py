@@ -1,0 +1,343 @@
+"""Abdomen in the portal venous phase, from the liver's dome to below the kidneys."""
+
+import numpy as np
+
+from ldct_utils.anatomy.shapes import Waves, ellipsoid, smooth_min, tree, tube
+from ldct_utils.anatomy.trunk import Trunk
+
+
+def inside(rng, count, centre, radii):
+    """``count`` points uniform in an ellipsoid, mm."""
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    return np.asarray(centre) + direction * rng.uniform(0, 1, (count, 1)) ** (1 / 3) * np.asarray(radii)
+
+
+class Abdomen(Trunk):
+    """One patient's abdomen. z 0 is the renal hilum (L1/L2); slices lie around ``level``, mm."""
+
+    lesion_organs = ("liver", "spleen", "kidney")
+
+    def __init__(self, rng):
+        super().__init__(rng, rng.uniform(146, 170), rng.uniform(100, 122), rng.uniform(7, 17), rng.uniform(12, 16))
+        self.level = rng.uniform(-35, 75)
+        a, b = self.a, self.b
+        jitter = rng.normal
+        self.surface = {name: Waves(rng, 14, 80) for name in ("liver", "gut", "soft")}
+        self.lobules = Waves(rng, 3.2, 200)
+        self.fluid = Waves(rng, 5.0, 120)
+        self.faeces = Waves(rng, 2.6, 220)
+        self.strands = [Waves(rng, 7, 120) for _ in range(2)]
+        enhance = rng.uniform(-12, 14)
+        self.hu = dict(liver=106 + enhance + jitter(0, 5), spleen=120 + enhance, cortex=185 + 1.5 * enhance,
+                       medulla=140 + 1.5 * enhance, vessel=160 + 1.5 * enhance, aorta=165 + 2 * enhance,
+                       pancreas=92 + enhance / 2, gut=92 + enhance / 2)  # fmt: skip
+        # liver
+        self.right_lobe = dict(centre=(-0.52 * a, -0.06 * b, 42 + jitter(0, 6)), radii=(0.62 * a, 0.86 * b, 98))
+        self.left_lobe = dict(
+            centre=(-0.02 * a, -0.5 * b, 62 + jitter(0, 8)), radii=(0.5 * a, 0.3 * b, 50), turn=jitter(0.1, 0.08)
+        )
+        hilum = np.array([-0.2 * a, -0.02 * b, 30.0])
+        zone = (-0.52 * a, -0.05 * b, 45)
+        self.portal = tree(hilum, inside(rng, 380, zone, (0.56 * a, 0.75 * b, 80)), 0.75)
+        top = np.array([-0.16 * a, 0.12 * b, 92.0])
+        self.hepatic = tree(top, inside(rng, 240, zone, (0.55 * a, 0.72 * b, 80)), 0.9)
+        # spleen, kidneys, vessels
+        self.spleen = dict(
+            centre=(0.66 * a, 0.3 * b, 48 + jitter(0, 8)), radii=(0.24 * a, 0.46 * b, 52), turn=jitter(-0.5, 0.08)
+        )
+        self.kidneys = []
+        for side in (-1, 1):
+            centre = (
+                side * (0.42 * a + jitter(0, 2)),
+                self.spine_y + jitter(-1, 4),
+                -12 + 8 * (side > 0) + jitter(0, 6),
+            )
+            self.kidneys.append(
+                dict(
+                    centre=centre,
+                    radii=(27 + jitter(0, 1.5), 31 + jitter(0, 1.5), 56),
+                    turn=side * jitter(0.7, 0.12),
+                    side=side,
+                )
+            )
+        self.cysts = [(k, inside(rng, 1, k["centre"], np.multiply(k["radii"], (1, 1, 0.5)))[0], rng.uniform(4, 15))
+                      for k in self.kidneys if rng.random() < 0.45]  # fmt: skip
+        self.aorta = (self.spine_x + 8 + jitter(0, 2), self.spine_y - 31 * self.vertebra, rng.uniform(8.5, 11))
+        self.cava = (self.spine_x - 22 + jitter(0, 2), self.spine_y - 27 * self.vertebra)
+        self.plaque = rng.uniform(0, 2 * np.pi, rng.integers(0, 4))
+        # stomach, colon, small bowel
+        self.stomach = dict(
+            centre=(0.4 * a, -0.32 * b, 62 + jitter(0, 6)), radii=(0.36 * a, 0.42 * b, 52), turn=jitter(0.4, 0.15)
+        )
+        self.stomach_level = -0.42 * b + jitter(0, 0.08 * b)
+        self.stomach_hu = rng.choice([15.0, 30.0, 160.0])
+        self.transverse = rng.uniform(-30, 30)
+        self.colon_gas = rng.uniform(-0.4, 1.0)
+        self.loops = self._loops(rng)
+        root = np.array([self.aorta[0] - 2, self.aorta[1] - 22, 15.0])
+        points = inside(rng, 420, (0.05 * a, -0.3 * b, self.level), (0.72 * a, 0.5 * b, 55))
+        self.mesentery = tree(root, points, 0.6, balance=0.55)
+        self.pancreas_line = np.array(
+            [[-38, -4, 8], [-30, -14, 14], [-8, -22, 20], [20, -22, 27], [48, -8, 36], [72, 10, 44]], float
+        )
+        self.pancreas_line += np.array([self.spine_x, self.aorta[1] - 8, 0]) + rng.normal(
+            0, 3, self.pancreas_line.shape
+        )
+
+    def _loops(self, rng):
+        """Small-bowel loops: curved chains of tubes, packed by dart throwing."""
+        loops, tries = [], 0
+        a, b = self.a, self.b
+        while len(loops) < 70 and tries < 3000:
+            tries += 1
+            c = np.array([rng.uniform(-0.7, 0.78) * a, rng.uniform(-0.72, 0.18) * b, self.level + rng.uniform(-45, 45)])
+            if any(np.linalg.norm((c - other["points"][1]) * (1, 1, 0.7)) < 21 for other in loops):
+                continue
+            way = rng.normal(size=3) * (1, 0.8, 0.7)
+            way *= rng.uniform(9, 20) / np.linalg.norm(way)
+            aside = rng.normal(size=3) * 5
+            kind = rng.choice(["fluid", "collapsed", "contrast", "gas"], p=[0.36, 0.36, 0.14, 0.14])
+            loops.append(dict(points=np.array([c - way + aside, c, c + way + aside]), kind=kind,
+                              radius=rng.uniform(7.0, 12.5) * (0.75 if kind == "collapsed" else 1),
+                              hu=rng.uniform(10, 35), bright=rng.uniform(150, 420)))  # fmt: skip
+        return loops
+
+    def draw(self, canvas, ribs=True):
+        super().draw(canvas, ribs=False)
+        canvas.soft = canvas.waves(self.surface["soft"])
+        self._mesentery(canvas)
+        self._small_bowel(canvas)
+        self._colon(canvas)
+        self._retroperitoneum(canvas)
+        self._pancreas(canvas)
+        self._stomach(canvas)
+        self._spleen(canvas)
+        self._kidneys(canvas)
+        self._liver(canvas)
+        self._great_vessels(canvas)
+        self._ribs(canvas)
+        self.spine(canvas)
+
+    def _mesentery(self, canvas):
+        haze = self.fat_tissue(canvas)
+        for strand in self.strands:
+            haze = haze + 30 * np.exp(-((canvas.waves(strand) / 0.04) ** 2))
+        canvas.paint(canvas.cavity + 4, haze, "fat", edge_mm=2)
+        canvas.tubes(self.mesentery, self.hu["vessel"] - 15, "vessel", floor_mm=0.5)
+
+    def _gut(self, canvas, distance, box, kind, hu, bright, wall_mm, gas_above):
+        """Paint a piece of gut: wall, then contents; gas lies above (anterior of) ``gas_above`` mm."""
+        rough = canvas.coarse[box]
+        distance = np.maximum(distance, canvas.cavity[box] + 2)
+        canvas.paint(distance, self.hu["gut"] + 8 * canvas.grain[box], "bowel", box)
+        inner = distance + wall_mm + 0.5 * rough
+        if kind == "collapsed":
+            canvas.paint(inner, 58 + 16 * canvas.fibre[box] + 10 * canvas.grain[box], "bowel", box, edge_mm=1.5)
+            return
+        folds = canvas.feathers[box]
+        if kind == "faeces":
+            mottle = canvas.faeces[box]
+            content = np.where(mottle > 1.0, -650 - 150 * mottle, 45 + 22 * mottle)
+        else:
+            content = (
+                (bright if kind == "contrast" else hu)
+                + 9 * canvas.coarse[box]
+                + (14 if kind == "fluid" else 30) * folds
+            )
+        canvas.paint(inner, content, "bowel", box, edge_mm=0.5)
+        if kind in ("gas", "faeces"):
+            canvas.paint(np.maximum(inner + 0.4, canvas.y[box] - gas_above), -985, "gas", box)
+
+    def _small_bowel(self, canvas):
+        canvas.feathers = np.clip(canvas.fibre, 0, 2)
+        canvas.faeces = canvas.waves(self.faeces)
+        gut = canvas.waves(self.surface["gut"])
+        for loop in self.loops:
+            p, r = loop["points"], loop["radius"]
+            if not p[:, 2].min() - r - 3 < canvas.z < p[:, 2].max() + r + 3:
+                continue
+            box = canvas.box(p[1, 0], p[1, 1], 48)
+            x, y = canvas.x[box], canvas.y[box]
+            d = (
+                smooth_min(tube(x, y, canvas.z, p[0], p[1], r), tube(x, y, canvas.z, p[1], p[2], r), 3.0)
+                + 1.6 * gut[box]
+            )
+            self._gut(canvas, d, box, loop["kind"], loop["hu"], loop["bright"], 1.9, p[1, 1] - 0.25 * r)
+
+    def _colon(self, canvas):
+        z, a, b = canvas.z, self.a, self.b
+        haustra = 1 + 0.16 * np.cos(z / 5.5)
+        if z < 30:
+            for x0, y0, r in ((-0.7 * a, 0.12 * b, 23), (0.74 * a, 0.22 * b, 15)):
+                box = canvas.box(x0, y0, r + 10)
+                d = (
+                    ellipsoid(canvas.x[box], canvas.y[box], 0, (x0, y0, 0), (r * haustra, r * 1.1, 99))
+                    + 2.0 * canvas.soft[box]
+                )
+                self._gut(canvas, d, box, "faeces", 0, 0, 2.0, y0 - self.colon_gas * 10)
+        line = np.array([[-0.62, -0.35], [-0.4, -0.62], [-0.12, -0.72], [0.2, -0.72], [0.45, -0.62], [0.66, -0.3]]) * (
+            a,
+            b,
+        )
+        depth = np.array([18, 4, -6, -2, 14, 36]) + self.transverse
+        for i in range(len(line) - 1):
+            start, end = (*line[i], depth[i]), (*line[i + 1], depth[i + 1])
+            middle = (line[i] + line[i + 1]) / 2
+            box = canvas.box(*middle, 45)
+            bulge = 2.2 * np.cos(canvas.x[box] / 4.5)
+            d = tube(canvas.x[box], canvas.y[box], z, start, end, 15.5) + bulge + 1.2 * canvas.soft[box]
+            if d.min() < 0:
+                self._gut(canvas, d, box, "faeces", 0, 0, 1.8, middle[1] + self.colon_gas * 8)
+
+    def _retroperitoneum(self, canvas):
+        x0, y0, z = self.spine_x, self.spine_y, canvas.z
+        psoas = np.clip((20 - z) / 70, 0, 1)
+        for side in (-1, 1):
+            # fat bed, psoas, quadratus lumborum, crus of the diaphragm
+            canvas.ellipsoid(
+                (x0 + side * 45, y0 + 2, z),
+                (45, 36, 99),
+                self.fat_tissue(canvas)[canvas.box(x0 + side * 45, y0 + 2, 49)],
+                "fat",
+                edge_mm=3,
+            )
+            for centre, radii in (((29, 3), (9 + 9 * psoas, 11 + 10 * psoas)), ((52, 26), (15, 7.5))):
+                c = (x0 + side * centre[0], y0 + centre[1], z)
+                box = canvas.box(c[0], c[1], max(radii) + 4)
+                d = ellipsoid(canvas.x[box], canvas.y[box], z, c, (*radii, 99), side * 0.5) + 1.2 * canvas.soft[box]
+                canvas.paint(d, self.muscle(canvas, box), "muscle", box)
+            if z > -20:
+                box = canvas.box(x0 + side * 15, y0 - 20, 30)
+                d = (
+                    tube(
+                        canvas.x[box],
+                        canvas.y[box],
+                        0,
+                        (x0 + side * 24, y0 - 8, 0),
+                        (x0 + side * 15, y0 - 33, 0),
+                        3.6,
+                        2.4,
+                    )
+                    + 0.8 * canvas.soft[box]
+                )
+                canvas.paint(d, self.muscle(canvas, box), "muscle", box)
+
+    def _pancreas(self, canvas):
+        box = canvas.box(15, self.aorta[1] - 12, 85)
+        x, y, p = canvas.x[box], canvas.y[box], self.pancreas_line
+        d = tube(x, y, canvas.z, p[0], p[1], 15, 13)
+        for i, r in zip(range(1, len(p) - 1), (12, 10.5, 10.5, 10)):
+            d = smooth_min(d, tube(x, y, canvas.z, p[i], p[i + 1], r), 6)
+        lobules = canvas.coarse[box]
+        d = d + 2.6 * canvas.fibre[box] * 0.7
+        canvas.paint(
+            d,
+            self.hu["pancreas"] + 9 * lobules + 6 * canvas.grain[box] - 45 * np.clip(canvas.fibre[box] - 1.1, 0, 1),
+            "pancreas",
+            box,
+            edge_mm=1,
+        )
+        splenic = np.column_stack(
+            [p[1:-1] + (0, 7, 0), p[2:] + (0, 7, 0), np.full(len(p) - 2, 4.6), np.full(len(p) - 2, 4.4)]
+        )
+        canvas.tubes(splenic, self.hu["vessel"], "vessel")
+
+    def _stomach(self, canvas):
+        box = canvas.box(*self.stomach["centre"][:2], 0.5 * self.a)
+        d = ellipsoid(canvas.x[box], canvas.y[box], canvas.z, **self.stomach) + 3.0 * canvas.soft[box]
+        d = np.maximum(d, canvas.cavity[box] + 3)
+        canvas.paint(d, 85 + 6 * canvas.grain[box], "stomach", box)
+        inner = d + 4.0 + 1.6 * canvas.fibre[box]
+        mottle = canvas.waves(self.fluid)[box]
+        canvas.paint(inner, self.stomach_hu + 14 * mottle + 10 * canvas.fibre[box], "stomach", box, edge_mm=1)
+        canvas.paint(np.maximum(inner, canvas.y[box] - self.stomach_level + 0.5 * canvas.grain[box]), -985, "gas", box)
+
+    def _spleen(self, canvas):
+        box = canvas.box(*self.spleen["centre"][:2], 0.5 * self.b + 8)
+        d = ellipsoid(canvas.x[box], canvas.y[box], canvas.z, **self.spleen) + 1.6 * canvas.soft[box]
+        d = np.maximum(d, canvas.cavity[box] + 2.2)
+        canvas.paint(d, self.hu["spleen"] + 3 * canvas.coarse[box] + 3 * canvas.grain[box], "spleen", box)
+
+    def _kidneys(self, canvas):
+        for kidney in self.kidneys:
+            c, (rx, ry, rz), turn, side = kidney["centre"], kidney["radii"], kidney["turn"], kidney["side"]
+            if abs(canvas.z - c[2]) > rz + 12:
+                continue
+            box = canvas.box(c[0], c[1], 52)
+            x, y, z = canvas.x[box], canvas.y[box], canvas.z
+            shell = ellipsoid(x, y, z, c, (rx + 11, ry + 10, rz + 14), turn)
+            canvas.paint(np.maximum(shell, canvas.cavity[box] + 1), self.fat_tissue(canvas)[box], "fat", box)
+            fascia = np.abs(shell) - 0.4
+            canvas.paint(np.maximum(fascia, canvas.cavity[box] + 1), -40, "fat", box, weight=0.6)
+            d = ellipsoid(x, y, z, c, (rx, ry, rz), turn)
+            hilum = np.array([c[0] - side * 17, c[1] - 7, c[2]])
+            sinus = ellipsoid(x, y, z, hilum, (15, 9, 26), side * 0.3) + 1.5 * canvas.fibre[box]
+            d = np.maximum(d, -sinus + 0.5) + 0.9 * canvas.soft[box]
+            canvas.paint(d, self.hu["cortex"] + 4 * canvas.grain[box], "kidney", box)
+            # pyramids: darker wedges between the cortex and the sinus
+            turnings = np.cos(6.5 * np.arctan2(y - hilum[1], x - hilum[0]) + 0.12 * z)
+            pyramid = np.maximum(d + 6.5 + 2.5 * turnings, 3.0 - sinus)
+            canvas.paint(pyramid, self.hu["medulla"], "kidney", box, edge_mm=2.0)
+            canvas.paint(sinus + 1.5, self.fat_hu + 40 + 25 * canvas.fibre[box], "fat", box, edge_mm=1.5)
+            canvas.paint(ellipsoid(x, y, z, hilum, (11, 3.2, 9), side * 0.3), 20, "kidney", box, edge_mm=1)
+            vein = (self.aorta[0] - 2, self.aorta[1] + 2) if side > 0 else self.cava
+            canvas.tubes(
+                np.array([[*vein, c[2] + 8, hilum[0] + side * 4, hilum[1], c[2], 4.4, 3.4]]),
+                self.hu["vessel"],
+                "vessel",
+            )
+        for _, centre, radius in self.cysts:
+            canvas.ellipsoid(centre, (radius, radius, radius), 8.0, "kidney")
+
+    def _liver(self, canvas):
+        z = canvas.z
+        surface = canvas.waves(self.surface["liver"])
+        right = ellipsoid(canvas.x, canvas.y, z, **self.right_lobe)
+        left = ellipsoid(canvas.x, canvas.y, z, **self.left_lobe)
+        d = smooth_min(right, left, 14.0) + 1.8 * surface
+        d = np.maximum(d, canvas.cavity + 1.8)
+        # impressions of kidney, gall bladder fossa, spine
+        for kidney in self.kidneys[:1]:
+            d = np.maximum(
+                d,
+                -ellipsoid(canvas.x, canvas.y, z, kidney["centre"], np.add(kidney["radii"], (7, 7, 8)), kidney["turn"]),
+            )
+        d = np.maximum(d, 34 - np.hypot(canvas.x - self.spine_x, (canvas.y - self.spine_y + 6) * 0.9))
+        fissure = (
+            tube(
+                canvas.x, canvas.y, 0, (-0.1 * self.a, -0.75 * self.b, 0), (-0.16 * self.a, -0.18 * self.b, 0), 1.0, 2.4
+            )
+            + 1.3 * canvas.soft
+        )
+        d = np.maximum(d, -fissure) if z < 75 else d
+        lobule = canvas.waves(self.lobules)
+        tissue = self.hu["liver"] + 4.0 * lobule + 2.5 * canvas.coarse + 2.5 * canvas.grain
+        canvas.paint(d, tissue, "liver")
+        mask = canvas.label == 5
+        before, labels = canvas.hu.copy(), canvas.label.copy()
+        canvas.tubes(self.portal, self.hu["vessel"] + 4, "vessel")
+        canvas.tubes(self.hepatic, self.hu["vessel"] - 4, "vessel")
+        outside = ~mask
+        canvas.hu[outside], canvas.label[outside] = before[outside], labels[outside]
+        bladder = (-0.36 * self.a, -0.38 * self.b, 8)
+        canvas.ellipsoid(bladder, (15, 21, 32), 80, "gallbladder", 0.5, canvas.soft)
+        canvas.ellipsoid(bladder, (13.2, 19.2, 30), 12, "gallbladder", 0.5, canvas.soft)
+
+    def _great_vessels(self, canvas):
+        x, y, r = self.aorta
+        z = canvas.z
+        hu = self.hu["aorta"]
+        canvas.ellipsoid((x, y, z), (r + 5, r + 5, 99), self.fat_hu + 15, "fat", edge_mm=3)
+        canvas.ellipsoid((x, y, z), (r + 1.2, r + 1.2, 99), 60, "vessel")
+        canvas.ellipsoid((x, y, z), (r, r, 99), hu, "vessel")
+        for at in self.plaque:
+            canvas.ellipsoid(
+                (x + r * np.cos(at), y + r * np.sin(at), self.level + 4 * np.sin(7 * at)), (1.6, 1.6, 6), 650, "bone"
+            )
+        cx, cy = self.cava
+        canvas.ellipsoid((cx, cy, z), (12.5, 9.5, 99), self.hu["vessel"] - 18, "vessel", 0.25, canvas.soft)
+        # superior mesenteric artery and vein, coeliac trunk higher up
+        canvas.tubes(np.array([[x, y - r, 34, x - 1, y - r - 10, 20, 4, 3.8], [x - 1, y - r - 10, 20, x - 3, y - r - 18, -70, 3.8, 3.2],
+                               [x - 13, y - r - 15, 25, x - 14, y - r - 19, -70, 6, 5], [x - 13, y - r - 15, 25, -0.2 * self.a, -0.02 * self.b, 32, 7, 7],
+                               [x, y - r, 44, x - 2, y - r - 14, 46, 3.6, 3.2], [x - 2, y - r - 14, 46, x + 34, y - r - 6, 50, 3, 2.6]]), hu, "vessel")  # fmt: skip
