@@ -1,7 +1,10 @@
 """Figures in the conventions of the field: named windows, units on every axis, colours safe for the colour-blind."""
 
+import time
+
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import display
 
 from ldct_utils import intensity
 
@@ -81,3 +84,51 @@ def difference(axis, image_hu, limit: float = 100.0, title: str = ""):
 def anatomy_window(anatomy: str) -> tuple[float, float]:
     """(level, width) in HU in which slices of an anatomy are read; the abdominal window for one that is not known."""
     return intensity.WINDOWS.get(anatomy, intensity.WINDOWS["abdomen"])
+
+
+def training_curves(history):
+    """Training at a glance: the loss terms as they enter the loss, and the error on whole validation slices.
+
+    Args: history: the table that ``training.History`` keeps.
+    Returns: the figure.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+    weighted = {"vgg": history.get("lam", 1.0)}  # pixel terms nearly always have weight 1
+    for colour, name in zip(COLOURS, ("mse", "l1", "charbonnier", "vgg")):
+        if name in history:
+            label = "λ · VGG" if name == "vgg" else name.upper() if name == "mse" else name
+            left.semilogy(history.step, history[name] * weighted.get(name, 1.0), color=colour, label=label)
+    left.set(xlabel="updates", ylabel="training loss, network units")
+    left.legend()
+    right.axhline(0, color="black", lw=0.8)
+    if "val_rmse_hu" in history:
+        scored = history.dropna(subset="val_rmse_hu")
+        right.plot(scored.step, scored.val_rmse_hu, "o-", color=COLOURS[2])
+        right.set_ylim(0, 1.1 * min(scored.val_rmse_hu.max(), 3 * scored.val_rmse_hu.iloc[-1]))
+    right.set(xlabel="updates", ylabel="RMSE against NDCT, validation, HU")
+    return figure
+
+
+class Live:
+    """A figure that is drawn anew in its place while a notebook works, at most ``share`` of the time.
+
+    Args: draw: makes the figure from whatever ``update`` is given; share: of the wall time that drawing may take.
+    """
+
+    def __init__(self, draw, share: float = 0.02):
+        self.draw, self.share, self.handle = draw, share, None
+        self.ended, self.cost = time.monotonic(), 0.1  # of the first drawing, s
+
+    def update(self, make_argument):
+        """Draw ``make_argument()``, if enough time has passed since the last drawing."""
+        started = time.monotonic()
+        if (started - self.ended) * self.share < self.cost:
+            return
+        figure = self.draw(make_argument())
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+        plt.close(figure)
+        self.ended = time.monotonic()
+        self.cost = self.ended - started

@@ -117,7 +117,7 @@ class History:
         seconds, self._since = now - self._since, now
         row |= {
             "lr": lr,
-            "seconds": seconds + (self.rows[-1]["seconds"] if self.rows else 0.0),
+            "seconds": seconds + (self.rows[-1].get("seconds", 0.0) if self.rows else 0.0),
             "patches_per_s": len(steps) * self.batch / seconds,
         }
         self.rows.append(row)
@@ -140,7 +140,7 @@ class History:
         """Leave what happened since the last row (an evaluation, a figure) out of the speed; the clock goes on."""
         now = time.perf_counter()
         if self.rows:
-            self.rows[-1]["seconds"] += now - self._since
+            self.rows[-1]["seconds"] = self.rows[-1].get("seconds", 0.0) + now - self._since
         self._since = now
 
     def lambda_for(self, target: float, definition: str) -> float:
@@ -166,12 +166,12 @@ def influences(pixel, perceptual, lam: float) -> dict:
     return {f"psi_{name}": psi.influence(pixel, np.ravel(perceptual), lam, name) for name in psi.DEFINITIONS}
 
 
-def save(folder, run_id: str, step: int, **parts):
+def save(folder, run_id: str, done: int, **parts):
     """Write the one ``last`` state of a run: whole or not at all, so that a kill at any moment leaves a good one.
 
-    Args: parts: objects with ``state_dict`` (the step, the sampler, the history), by name.
+    Args: done: updates done; parts: objects with ``state_dict`` (the step, the sampler, the history), by name.
     """
-    state = {"id": run_id, "step": step, "rng": torch.get_rng_state()}
+    state = {"id": run_id, "done": done, "rng": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda_rng"] = torch.cuda.get_rng_state_all()
     state |= {name: part.state_dict() for name, part in parts.items()}
@@ -200,7 +200,7 @@ def resume(folder, run_id: str, **parts) -> int:
     torch.set_rng_state(state["rng"])
     if "cuda_rng" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return state["step"]
+    return state["done"]
 
 
 def write_checkpoint(folder, step: int, network, settings: dict):

@@ -1,0 +1,390 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · What does a network learn from a given loss?
+# **Question.** A denoiser $f_\theta$ is trained on pairs of low-dose and normal-dose slices with a chosen loss. How
+# good
+# does it get, and does the share ψ of the perceptual term stay where it was set?
+#
+# **Reads** a cohort (built if it is missing), and encoder weights where there are any. **Writes** `history.parquet`,
+# `checkpoints/step_NNNNNNN.safetensors`, `scores.parquet` (test slices), `ldct_scores.parquet` (their input),
+# `examples.npy`.
+# **Cost** of the defaults: 1 to 4 minutes on 2 cores after the cohort is built, by loss and layer. Killed at any
+# moment,
+# the same command goes on where it was.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/03_train/
+# cohort
+source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
+data_root: Optional[str] = None  # folder of the data, for every source but simulated
+patients: int = 24  # simulated patients
+slices: int = 4  # slices a simulated patient
+anatomy: str = "mixed"  # abdomen, chest, head or mixed
+dose: float = 0.25  # fraction of the normal dose, in (0, 1]
+kernel: str = "B30"  # reconstruction kernel, B30 or D45
+size: int = 256  # rows and columns of a simulated slice, 256 or 512
+split: Optional[str] = None  # a split's name or file; None takes the source's own
+cohort_seed: int = 0  # seeds the simulated patients
+test_source: Optional[str] = None  # test on another cohort, all of it; None takes this cohort's test patients
+test_root: Optional[str] = None  # folder of that cohort
+# design
+network: str = "unet"  # the denoiser f
+channels: int = 16  # width of its first level; the paper has 32
+residual: bool = True  # output is input + network; false is the paper's sigmoid form
+loss: str = "mse"  # mse, l1, charbonnier, vgg (MSE + lam * VGG), vgg_only, or a sum such as "mse + 0.1*l1"
+arch: str = "vgg19"  # encoder of the perceptual term: vgg19, vgg16, resnet50 or autoencoder
+layer: str = "block3_conv2"  # feature level it is read at
+context: str = "auto"  # imagenet, random, medical, a weights file, or auto (imagenet if it is here, else random)
+weights: Optional[str] = None  # weights file or run folder of 07_medical_encoder, for the context medical
+convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet or caffe
+lam: Optional[float] = None  # weight of the perceptual term; None sets it so that psi is psi_target
+psi_target: float = 0.95  # share of the perceptual term, in [0, 1]; 0 is loss mse, 1 is loss vgg_only
+psi_of: str = "identity"  # predictions that lam is set on: identity (the LDCT itself) or untrained (the network)
+psi_on: str = "fixed"  # fixed: lam stays; hold: it is re-solved while training, so that psi stays
+psi_definition: str = "ratio_of_sums"  # ratio_of_sums (Algorithm 2) or mean_of_ratios (Eq. 5)
+# training
+patch_size: int = 64  # rows and columns of a patch; the paper has 96
+patch_skip: Optional[int] = None  # stride of the patch grid (the paper: 96); None draws random crops
+reshuffle: bool = True  # a new order of the grid each epoch; false keeps one order, as the authors' code does
+batch: int = 8  # patches an update
+accumulate: int = 1  # parts a batch is cut into, to save memory
+epochs: Optional[int] = None  # passes over the patches; None leaves it to max_steps
+max_steps: Optional[int] = 600  # updates; with epochs too, whichever comes first
+lr: float = 1e-3  # learning rate of Adam
+schedule: str = "cosine"  # of the learning rate: constant (the paper), or cosine to 0
+betas: list = [0.9, 0.999]  # decay rates of Adam
+seed: int = 0  # seeds weights, patches and a random encoder
+device: str = "auto"  # auto, cpu or cuda
+precision: str = "auto"  # auto, float32 or bf16
+threads: int = 0  # CPU threads; 0 takes all. It changes the last bits of every result
+# records
+log_every: int = 10  # updates a row of the history
+eval_every: int = 100  # updates between validations, a multiple of log_every
+checkpoint_every: int = 200  # updates between stored weights, a multiple of log_every
+save_every_s: float = 30.0  # seconds between states to resume from
+val_patches: int = 16  # validation patches for the loss terms and psi
+val_slices: int = 8  # whole validation slices for the RMSE
+
+# %%
+from ldct_utils import runs
+
+run = runs.start("03_train", globals())
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from ldct_utils import (
+    cohorts,
+    encoders,
+    files,
+    intensity,
+    losses,
+    metrics,
+    networks,
+    patches,
+    plots,
+    psi,
+    report,
+    training,
+)
+from ldct_utils.steps.supervised import Supervised
+
+training.seed_everything(seed, threads)
+for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_every)):
+    if every % log_every:
+        raise ValueError(f"{name} must be a multiple of log_every ({log_every}), got {every}")
+if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
+    raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
+
+# %% [markdown]
+# ## The pairs
+# Patients are in one split only. LDCT is the input, NDCT the target; both enter the network as (HU + 1024) / 4096.
+
+# %%
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+test = cohorts.get(test_source, test_root, split="test") if test_source else cohort
+train_rows, val_rows, test_rows = cohort.rows("train"), cohort.rows("val"), test.rows("test")
+note = ""
+if not len(val_rows):
+    val_rows, note = train_rows, " It has no validation patients: the curves below show training slices."
+val_rows = val_rows[np.linspace(0, len(val_rows) - 1, min(val_slices, len(val_rows))).astype(int)]
+report.text(
+    f"Cohort {cohort.id}: {len(train_rows)} slices for training, {len(cohort.rows('val'))} for validation, and "
+    f"{len(test_rows)} of cohort {test.id} for testing.{note}"
+)
+
+# %% [markdown]
+# ## The loss
+# `vgg` is the paper's Eq. 4, MSE + λ · VGG, both as means over pixels and features. With ψ = 0 it is the MSE alone,
+# with
+# ψ = 1 the perceptual term alone.
+
+# %%
+chosen = {0.0: "mse", 1.0: "vgg_only"}.get(psi_target, loss) if loss == "vgg" and lam is None else loss
+perceptual = "vgg" in ({"vgg"} if chosen == "vgg_only" else losses.parse(chosen))
+encoder = encoders.load(arch, context, layer, weights, convention, seed) if perceptual else None
+if perceptual:
+    report.text("Encoder: " + encoders.describe(encoder))
+if psi_on == "hold" and chosen != "vgg":
+    raise ValueError(f"psi_on=hold re-solves the weight of loss=vgg; loss {chosen!r} has none to solve for")
+training.seed_everything(seed, threads)
+model = networks.build(network, channels=channels, residual=residual)
+objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
+step = Supervised(model, objective, lr, betas, precision, device, accumulate)
+needed = training.check_memory(step, patch_size, batch)
+parameters = sum(p.numel() for p in model.parameters())
+print(f"{network}: {parameters:,} weights, {precision} on {device}, {threads} threads, {needed / 1e9:.2f} GB an update")
+
+# %% [markdown]
+# ### λ for the target
+# ψ depends on the predictions it is measured on. The paper's Algorithm 2 takes the *untrained* network; a residual
+# network starts as the identity, so that its untrained prediction *is* the LDCT slice. A sigmoid network starts at a
+# grey
+# image, thousands of HU off, and a λ set there says nothing about the denoising that follows; hence `psi_of=identity`.
+
+
+# %%
+def calibrate():
+    """Pixel and perceptual loss of 64 training patches, predicted by the identity or the untrained network."""
+    draw, found = patches.Sampler(cohort, train_rows, patch_size, None, 8, seed + 1), []
+    with torch.no_grad():
+        for ldct, ndct in (draw.next() for _ in range(8)):
+            ldct, ndct = ldct.to(device), ndct.to(device)
+            terms = objective.terms(ldct if psi_of == "identity" else model(ldct), ndct)
+            found.append(pd.DataFrame({name: term.cpu().numpy() for name, term in terms.items()}))
+    return pd.concat(found, ignore_index=True)
+
+
+if chosen == "vgg" and lam is None:
+    measured = run.table("calibration", calibrate)
+    objective.weights["vgg"] = psi.lambda_for(measured.mse, measured.vgg, psi_target, psi_definition)
+    print(f"lambda = {objective.weights['vgg']:.3e} puts psi at {psi_target:g} for f = {psi_of} ({psi_definition})")
+lam_start = objective.weights.get("vgg")
+
+# %% [markdown]
+# ## What is looked at while training
+# At every `eval_every` updates: the loss terms and ψ (both definitions) on the same validation patches, the share of
+# the
+# perceptual term in the *gradient* with respect to the image, and the RMSE of whole validation slices.
+
+# %%
+drawn = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2)
+val_ldct, val_ndct = (image.to(device) for image in drawn.next())
+
+
+def validate():
+    """A dict of validation scores of the network as it is now."""
+    with torch.no_grad():
+        terms = {name: term.cpu().numpy() for name, term in step.terms(val_ldct, val_ndct).items()}
+        pred = model(val_ldct[:8])
+    scores = {f"val_{name}": float(term.mean()) for name, term in terms.items()}
+    if perceptual:
+        weight = objective.weights["vgg"]
+        norms = {name: norm.cpu().numpy() for name, norm in objective.gradient_norms(pred, val_ndct[:8]).items()}
+        pixel, grad_pixel = (
+            sum(objective.weights[name] * values for name, values in found.items() if name != "vgg")
+            for found in (terms, norms)
+        )
+        scores |= {f"val_{k}": v for k, v in training.influences(pixel, terms["vgg"], weight).items()}
+        grad_pixel = np.broadcast_to(grad_pixel, norms["vgg"].shape)
+        scores["val_gradient_influence"] = psi.gradient_influence(grad_pixel, norms["vgg"], weight)
+    predicted = training.predict(model, cohort.ldct[val_rows], batch, precision, device)
+    mse = float(np.mean((predicted - cohort.ndct[val_rows]) ** 2))
+    return scores | {"val_rmse_hu": mse**0.5, "val_psnr": 10 * np.log10(intensity.HU_SPAN**2 / mse)}
+
+
+# %% [markdown]
+# ## Training
+# The loop is all there is: a batch, an update, and every `log_every` updates a row of the history. `training.save`
+# writes
+# weights, optimiser, random state, sampler and history in one file, so that a run which was killed goes on to the very
+# same numbers.
+
+# %%
+sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle)
+limits = [n for n in (max_steps, epochs and epochs * len(sampler)) if n is not None]
+if not limits or min(limits) < 1:
+    raise ValueError(f"give max_steps or epochs, at least 1; got {max_steps} and {epochs}")
+total = min(limits)
+settings = {"name": network, "channels": channels, "residual": residual}
+history = training.History(batch)
+done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
+if not done:
+    history.rows.append({"step": 0} | validate())
+elif done < total:
+    print(f"going on after update {done} of {total}")
+
+# %%
+live, saved = plots.Live(plots.training_curves), time.monotonic()
+history.paused()
+with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1) as bar:
+    while done < total:
+        ldct, ndct = sampler.next()  # each (batch, 1, patch_size, patch_size), network range
+        step.lr = training.learning_rate(lr, schedule, done, total)
+        terms = step.update(ldct, ndct)
+        done += 1
+        history.add(done, terms)
+        bar.update(batch)
+        if done % log_every and done < total:
+            continue
+
+        row = history.row(objective.weights, step.lr)  # raises if a term is not finite or has diverged
+        if psi_on == "hold":
+            objective.weights["vgg"] = history.lambda_for(psi_target, psi_definition)
+        if done % eval_every == 0 or done == total:
+            row.update(validate())
+            bar.set_postfix_str(f"validation {row['val_rmse_hu']:.1f} HU")
+        if done % checkpoint_every == 0 or done == total:
+            training.write_checkpoint(run.folder, done, model, settings)
+        if done == total or time.monotonic() - saved > save_every_s:
+            history.paused()
+            training.save(run.folder, run.id, done, step=step, sampler=sampler, history=history)
+            saved = time.monotonic()
+        live.update(history.table)
+        history.paused()
+
+curves = history.table()
+if not run.finished:
+    files.write_parquet(run.folder / "history.parquet", curves)
+
+# %% [markdown]
+# ## How training went
+
+# %%
+first, last = curves.iloc[0], curves.iloc[-1]
+speed = curves.patches_per_s.median()
+report.figure(
+    run, "curves", plots.training_curves(curves),
+    f"{total} updates of {batch} patches ({sampler.epoch:.1f} epochs), {speed:.0f} patches/s. RMSE on whole validation "
+    f"slices went from {first.val_rmse_hu:.1f} to {last.val_rmse_hu:.1f} HU.",
+)  # fmt: skip
+
+# %% [markdown]
+# λ is set once, but MSE and VGG loss do not fall at the same pace: ψ moves. With `psi_on=hold` λ moves instead.
+
+# %%
+drift = None
+if chosen == "vgg":
+    trained, scored = curves.dropna(subset="mse"), curves.dropna(subset="val_gradient_influence")
+    tail = trained[trained.step > total / 2]
+    drift = float(tail.psi_ratio_of_sums.mean() - trained.psi_ratio_of_sums.iloc[0])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
+    for colour, name in zip(plots.COLOURS, psi.DEFINITIONS):
+        left.plot(trained.step, trained[f"psi_{name}"], color=colour, lw=1, label=f"{name}, training")
+        left.plot(scored.step, scored[f"val_psi_{name}"], "o--", color=colour, label=f"{name}, validation")
+    left.plot(scored.step, scored.val_gradient_influence, "s:", color=plots.COLOURS[2], label="gradient influence")
+    left.axhline(psi_target, color="black", lw=0.8, ls=":")
+    left.set(xlabel="updates", ylabel="perceptual influence ψ", ylim=(0, 1.02))
+    left.legend(fontsize=8)
+    right.semilogy(trained.step, trained.lam, color=plots.COLOURS[0])
+    right.set(xlabel="updates", ylabel="λ")
+    report.figure(
+        run, "psi", figure,
+        f"ψ (Algorithm 2) on training batches was {trained.psi_ratio_of_sums.iloc[0]:.3f} over the first {log_every} "
+        f"updates and {tail.psi_ratio_of_sums.mean():.3f} over the second half, λ went from {lam_start:.2e} to "
+        f"{objective.weights['vgg']:.2e}. The gradient share ended at {last.val_gradient_influence:.3f}.",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Whole test slices
+# The network that was trained on patches is convolutional and takes whole slices. LDCT and prediction are scored in
+# every
+# evaluation domain against NDCT, and against the noise-free truth where the patients are simulated.
+
+
+# %%
+def denoise(hu):
+    return training.predict(model, hu, batch, precision, device)
+
+
+def score(method):
+    return lambda: metrics.evaluate(method, test, test_rows, progress=lambda chunks: tqdm(chunks, desc="test slices"))
+
+
+scores = run.table("scores", score(denoise))
+ldct_scores = run.table("ldct_scores", score(lambda hu: hu))
+both = pd.concat([ldct_scores.assign(image="LDCT"), scores.assign(image="prediction")])
+means = both.groupby(["domain", "reference", "metric", "image"], sort=False).value.mean().unstack().reset_index()
+means["better"] = [f"{metrics.info(name).label} {metrics.info(name).arrow}" for name in means.metric]
+hu_scores = means[means.domain == "hu"].set_index(["reference", "metric"])
+gain = hu_scores.prediction["ndct", "psnr"] - hu_scores.LDCT["ndct", "psnr"]
+bias = hu_scores.prediction["ndct", "bias_hu"]
+report.table(
+    run, "test", means,
+    f"Means over {len(test_rows)} test slices of {test.slices.set_index('row').loc[test_rows].patient.nunique()} "
+    f"patients. In HU the prediction is {gain:+.2f} dB PSNR from its input, with a bias of {bias:+.1f} HU.",
+)  # fmt: skip
+
+# %%
+about = test.slices.set_index("row").loc[test_rows].reset_index()
+middle = about.groupby("anatomy", sort=True).row.apply(lambda rows: rows.iloc[len(rows) // 2])
+shown = run.table("examples_rows", lambda: about[about.row.isin(middle)].sort_values("anatomy"))
+
+
+def examples():
+    """(anatomies, 4, H, W) float32 HU: LDCT, NDCT, truth (NaN where there is none), prediction."""
+    sets = [[test.ldct[r], test.ndct[r], np.nan if test.truth is None else test.truth[r]] for r in shown.row]
+    predicted = denoise(test.ldct[shown.row.to_numpy()])
+    shape = predicted.shape[1:]
+    return np.array([[np.broadcast_to(i, shape) for i in (*s, p)] for s, p in zip(sets, predicted)], np.float32)
+
+
+stored = run.array("examples", examples)
+table = []
+for one, images in zip(shown.itertuples(), stored):
+    titles = dict(zip(("LDCT", "NDCT", "truth", "prediction"), images))
+    kept = {title: image for title, image in titles.items() if np.isfinite(image).all()}
+    table.append((f"{one.anatomy}, {one.patient}", kept, *plots.anatomy_window(one.anatomy)))
+rmse = np.sqrt(np.mean((stored[:, 3] - stored[:, 1]) ** 2, axis=(1, 2)))
+report.figure(
+    run, "examples", plots.rows(table),
+    "One test slice of each anatomy in its window. RMSE of the prediction against NDCT: "
+    + ", ".join(f"{value:.1f} HU ({name})" for value, name in zip(rmse, shown.anatomy)) + ".",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Checks
+
+# %%
+assert done == total == curves.step.iloc[-1], "the history does not end where training did"
+assert np.isfinite(curves.total.dropna()).all() and np.isfinite(scores.value[scores.metric == "rmse_hu"]).all()
+assert len(scores) == len(ldct_scores), "prediction and LDCT were not scored alike"
+train_patients = set(cohort.slices.set_index("row").loc[train_rows].patient)
+assert test_source or train_patients.isdisjoint(about.patient), "a patient is in two splits"
+assert max(training.checkpoints(run.folder)) == total, "the last weights were not stored"
+
+run.finish(
+    cohort=cohort.id, test_cohort=test.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
+    lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=float(speed),
+    val_rmse_hu=float(last.val_rmse_hu), psnr_gain_db=float(gain), bias_hu=float(bias),
+    rmse_hu=float(hu_scores.prediction["ndct", "rmse_hu"]), ldct_rmse_hu=float(hu_scores.LDCT["ndct", "rmse_hu"]),
+    ssim=float(hu_scores.prediction["ndct", "ssim"]), ldct_ssim=float(hu_scores.LDCT["ndct", "ssim"]),
+)  # fmt: skip
+
+# %%
+moved = "" if drift is None else f" ψ moved by {drift:+.3f} from its first updates to the second half of training."
+ends = [hu_scores[image]["ndct", "rmse_hu"] for image in ("LDCT", "prediction")]
+report.text(
+    f"**What we saw.** After {total} updates with loss {chosen} the test slices are {ends[1]:.1f} HU RMSE from NDCT; "
+    f"the LDCT was {ends[0]:.1f} HU away ({gain:+.2f} dB).{moved} One limit: one seed; `06_stats` compares runs, seeds "
+    "and patients. NDCT holds noise of its own, so no network can reach an RMSE of zero against it."
+)
