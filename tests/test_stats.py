@@ -1,0 +1,259 @@
+"""Statistics: published effect sizes, exact p values, false-positive rates under simulated nulls, refusals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom, ttest_1samp
+
+from ldct_utils import stats
+
+PATIENTS, SLICES = 10, 4
+PATIENT_OF = np.repeat(np.arange(PATIENTS), SLICES)
+
+
+def null_differences(rng, patient_sd=0.004, slice_sd=0.002):
+    """Differences of two equally good methods, (patients, slices): each patient gains or loses something of its own."""
+    return rng.normal(0, patient_sd, (PATIENTS, 1)) + rng.normal(0, slice_sd, (PATIENTS, SLICES))
+
+
+def scores(values, seeds=(0,), first_row=0):
+    """A score table from an array (patients, slices, seeds)."""
+    values = np.asarray(values, dtype=float).reshape(len(values), -1, len(seeds))
+    records = [
+        (first_row + p * values.shape[1] + z, f"P{p:03d}", seed, values[p, z, s])
+        for p in range(values.shape[0])
+        for z in range(values.shape[1])
+        for s, seed in enumerate(seeds)
+    ]
+    return pd.DataFrame(records, columns=["row", "patient", "seed", "value"])
+
+
+def false_positives(test, draws=200):
+    """How often ``test`` fires when method labels are swapped within patients, where patients differ in what they gain.
+
+    Args: test: differences (patients, slices) -> whether they are significant.
+    """
+    rng = np.random.default_rng(11)
+    differences = null_differences(rng)
+    return sum(bool(test(differences * rng.choice([-1, 1], (PATIENTS, 1)))) for _ in range(draws))
+
+
+# Where a test with a true rate of 5 % falls 99.9 % of the time in 200 swaps (10 patients allow a Wilcoxon 4.9 %).
+LOW, HIGH = binom.ppf([0.0005, 0.9995], 200, 0.05)
+
+
+@pytest.mark.parametrize(("experiment", "expected"), [("baseline", 0.311), ("E2", 0.236), ("E3", 0.855), ("E4", 0.166)])
+def test_published_means_and_sds_give_the_published_effect_sizes(experiment, expected):
+    d = stats.d_from(*stats.PUBLISHED["E1"]["ssim"], *stats.PUBLISHED[experiment]["ssim"])
+    assert d == pytest.approx(expected, abs=5e-4)
+    assert d == pytest.approx(stats.PUBLISHED_D[experiment], abs=0.01)
+
+
+def test_cohen_d_pools_the_variances_of_unequal_groups():
+    first, second = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])
+    assert stats.cohen_d(first, second) == pytest.approx(2 / np.sqrt((1 + 4) / 2))
+    assert stats.d_from(0, 1, 3, 2, 10, 4) == pytest.approx(3 / np.sqrt((9 * 1 + 3 * 4) / 12))
+
+
+def test_paired_d_is_signed_and_takes_the_sd_of_the_differences():
+    first, second = np.array([1.0, 2.0, 6.0]), np.array([2.0, 4.0, 9.0])
+    assert stats.cohen_dz(first, second) == pytest.approx(-2.0)
+    assert stats.cohen_dz(second, first) == pytest.approx(2.0)
+
+
+def test_effect_sizes_of_equal_scores_are_zero():
+    assert stats.cohen_d([1, 2], [1, 2]) == 0 and stats.cohen_dz([1, 2], [1, 2]) == 0
+
+
+@pytest.mark.parametrize(("n", "p"), [(2, 0.5), (5, 0.0625), (6, 0.03125), (10, 2 / 1024), (1, 1.0), (0, 1.0)])
+def test_smallest_p_is_two_of_all_signs(n, p):
+    assert stats.smallest_p(n) == p
+
+
+def test_wilcoxon_reaches_the_smallest_p_when_all_pairs_agree():
+    for n in (5, 6, 10):
+        assert stats.wilcoxon(np.arange(1.0, n + 1), np.zeros(n)) == pytest.approx(stats.smallest_p(n))
+
+
+def test_wilcoxon_of_equal_scores_is_one_and_does_not_depend_on_order():
+    assert stats.wilcoxon([1.0, 2.0], [1.0, 2.0]) == 1.0
+    first, second = np.random.default_rng(0).normal(size=(2, 9))
+    assert stats.wilcoxon(first, second) == stats.wilcoxon(second, first)
+
+
+def test_holm_multiplies_the_smallest_p_by_the_number_of_tests():
+    # .01 * 3, then max(.03, .02 * 2), then max(.04, .03 * 1)
+    assert stats.holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+
+
+def test_holm_leaves_out_what_was_not_tested():
+    adjusted = stats.holm([0.01, np.nan, 0.5])
+    assert adjusted[0] == pytest.approx(0.02) and np.isnan(adjusted[1])
+    assert np.isnan(stats.holm([np.nan])).all()
+
+
+def test_no_interval_under_six_patients():
+    values = np.random.default_rng(0).normal(1, 0.1, (6, 2))
+    five, six = stats.patient_bootstrap(values[:5]), stats.patient_bootstrap(values)
+    assert np.isnan([five.low, five.high]).all() and five.excludes_zero is None and five.patients == 5
+    assert six.low < six.mean < six.high and six.excludes_zero is True
+
+
+def test_interval_of_patients_is_as_wide_as_that_of_a_t_test():
+    values = np.random.default_rng(3).normal(0, 1, 12)
+    interval, exact = stats.patient_bootstrap(values), ttest_1samp(values, 0).confidence_interval()
+    assert interval.high - interval.low == pytest.approx(exact.high - exact.low, rel=0.08)
+    assert interval.mean == pytest.approx(values.mean())
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    patients = np.random.default_rng(0).normal(0, 0.1, (8, 1))
+    agree, disagree = (stats.patient_bootstrap(patients + np.array(gap)) for gap in ([0, 0, 0], [-1, 0, 1]))
+    assert disagree.seeds == 3
+    assert disagree.high - disagree.low > 3 * (agree.high - agree.low)
+
+
+def test_many_slices_of_a_patient_do_not_narrow_the_interval():
+    rng = np.random.default_rng(0)
+    gains = rng.normal(0.3, 1, (PATIENTS, 1))
+    few, many = (stats.compare(scores(gains + np.zeros((1, k))), scores(np.zeros((PATIENTS, k)))) for k in (1, 50))
+    assert many["high"] - many["low"] == pytest.approx(few["high"] - few["low"])
+    assert many["p_patients"] == few["p_patients"] and many["p_slices"] < 0.01 < few["p_slices"]
+
+
+def test_bootstrap_gives_the_same_interval_for_the_same_seed_only():
+    values = np.random.default_rng(0).normal(size=8)
+    assert stats.patient_bootstrap(values, seed=1) == stats.patient_bootstrap(values, seed=1)
+    assert stats.patient_bootstrap(values, seed=1) != stats.patient_bootstrap(values, seed=2)
+
+
+def test_mixed_model_on_balanced_data_is_a_t_test_of_patient_means():
+    rng = np.random.default_rng(5)
+    gap = null_differences(rng) + 0.002
+    base = rng.normal(0.9, 0.05, gap.shape)
+    result = stats.mixed_model((base + gap).ravel(), base.ravel(), PATIENT_OF)
+    exact = ttest_1samp(gap.mean(axis=1), 0)
+    assert result["p"] == pytest.approx(exact.pvalue, abs=1e-4)
+    assert result["effect"] == pytest.approx(gap.mean())
+
+
+def test_mixed_model_does_not_depend_on_the_unit_of_the_scores():
+    gap = null_differences(np.random.default_rng(6)).ravel()
+    small, large = (stats.mixed_model(gap * unit, 0 * gap, PATIENT_OF)["p"] for unit in (1e-3, 1e3))
+    assert small == pytest.approx(large, abs=1e-6)
+
+
+def test_mixed_model_where_patients_gain_alike_keeps_its_p_finite():
+    gap = np.random.default_rng(7).normal(0.2, 1, PATIENTS * SLICES)
+    gap -= np.repeat(gap.reshape(PATIENTS, SLICES).mean(1), SLICES)  # the patients' variance is estimated as zero
+    assert 0 < stats.mixed_model(gap + 0.2, 0 * gap, PATIENT_OF)["p"] < 1
+
+
+def test_mixed_model_of_degenerate_data_is_defined():
+    one = stats.mixed_model([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], ["P1"] * 3)
+    assert one["effect"] == 2 and np.isnan(one["p"])
+    assert stats.mixed_model([1.0, 2.0], [1.0, 2.0], ["P1", "P2"])["p"] == 1.0
+    single = stats.mixed_model([1.0, 2.0, 4.0], [0.0, 0.0, 0.0], ["P1", "P2", "P3"])
+    assert single["p"] == pytest.approx(ttest_1samp([1, 2, 4], 0).pvalue)
+
+
+def test_swapped_labels_make_a_patient_level_wilcoxon_significant_in_5_percent():
+    count = false_positives(lambda d: stats.wilcoxon(d.mean(1), np.zeros(PATIENTS)) < stats.ALPHA)
+    assert LOW <= count <= HIGH
+
+
+def test_swapped_labels_leave_zero_outside_the_bootstrap_interval_in_5_percent():
+    count = false_positives(lambda d: stats.patient_bootstrap(d.mean(1), draws=4000).excludes_zero)
+    assert LOW <= count <= HIGH
+
+
+def test_swapped_labels_make_a_mixed_model_significant_in_5_percent():
+    count = false_positives(lambda d: stats.mixed_model(d.ravel(), 0 * d.ravel(), PATIENT_OF)["p"] < stats.ALPHA)
+    assert LOW <= count <= HIGH
+
+
+def test_swapped_labels_make_a_slice_level_wilcoxon_significant_far_too_often():
+    count = false_positives(lambda d: stats.wilcoxon(d.ravel(), 0 * d.ravel()) < stats.ALPHA)
+    assert count > 2 * HIGH
+
+
+def test_patients_crossed_with_seeds_keep_5_percent_where_seeds_vary():
+    rng = np.random.default_rng(2)
+    count = 0
+    for _ in range(200):
+        values = rng.normal(0, 1, (PATIENTS, 1)) + rng.normal(0, 0.3, (1, 8)) + rng.normal(0, 0.3, (PATIENTS, 8))
+        count += stats.patient_bootstrap(values, draws=4000).excludes_zero
+    assert LOW <= count <= HIGH
+
+
+def test_compare_finds_a_gain_that_all_patients_share():
+    base = np.random.default_rng(0).normal(0.9, 0.03, (PATIENTS, SLICES))
+    gain = 0.01 + null_differences(np.random.default_rng(1), 0.001, 0.001)
+    row = stats.compare(scores(base + gain), scores(base))
+    assert row["low"] < 0.01 < row["high"] and row["low"] > 0
+    assert row["p_patients"] == pytest.approx(stats.smallest_p(PATIENTS)) and row["p_mixed"] < 1e-4
+    assert (row["patients"], row["seeds"], row["slices"], row["left_out"]) == (PATIENTS, 1, PATIENTS * SLICES, 0)
+
+
+def test_compare_pairs_the_seeds_that_both_methods_have():
+    base = np.random.default_rng(0).normal(size=(7, 2, 3))
+    row = stats.compare(scores(base + 1, seeds=(0, 1, 2)), scores(base[..., 1:], seeds=(1, 2)))
+    assert row["seeds"] == 2 and row["seed_pairing"] == "paired"
+    assert row["difference"] == pytest.approx(1) and row["high"] - row["low"] == pytest.approx(0, abs=1e-12)
+
+
+def test_compare_averages_seeds_where_none_is_shared():
+    base = np.random.default_rng(0).normal(size=(7, 2, 2))
+    row = stats.compare(scores(base, seeds=(0, 1)), scores(base - 1, seeds=(5, 6)))
+    assert row["seed_pairing"] == "averaged" and row["seeds"] == 1 and row["difference"] == pytest.approx(1)
+
+
+def test_the_untrained_input_pairs_with_every_seed_on_either_side():
+    ldct = scores(np.zeros((7, 2, 1)), seeds=(-1,))
+    network = scores(np.ones((7, 2, 2)), seeds=(0, 1))
+    ahead, behind = stats.compare(network, ldct), stats.compare(ldct, network)
+    assert ahead["difference"] == 1 and behind["difference"] == -1 and ahead["seeds"] == behind["seeds"] == 2
+
+
+def test_compare_leaves_infinite_scores_out_and_counts_them():
+    first, second = scores(np.ones((7, 2))), scores(np.zeros((7, 2)))
+    first.loc[3, "value"] = np.inf
+    row = stats.compare(first, second)
+    assert row["left_out"] == 1 and row["slices"] == 13 and row["difference"] == 1
+
+
+def test_compare_refuses_scores_of_different_slices():
+    with pytest.raises(ValueError, match="different slices"):
+        stats.compare(scores(np.ones((7, 2))), scores(np.ones((7, 2)), first_row=1))
+
+
+def test_interaction_is_the_difference_of_differences():
+    rng = np.random.default_rng(0)
+    patient = rng.normal(size=(8, 1, 1))
+    cells = {
+        name: stats.by_patient(scores(patient + effect)) for name, effect in zip(("a1", "a2", "b1", "b2"), (5, 3, 2, 1))
+    }
+    found = stats.interaction(cells)
+    assert found.mean == pytest.approx((5 - 3) - (2 - 1))
+    assert found.patients == 8 and found.excludes_zero is True  # what patients share cancels
+
+
+def test_interaction_averages_seeds_that_the_cells_do_not_share():
+    cells = {name: stats.by_patient(scores(np.full((6, 1, 1), value), seeds=(seed,))) for seed, (name, value) in
+             enumerate({"a1": 4.0, "a2": 1.0, "b1": 1.0, "b2": 1.0}.items())}  # fmt: skip
+    assert stats.interaction(cells).mean == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [([1.0, np.inf], [0.0, 0.0], "finite"), ([1.0], [1.0, 2.0], "one shape"), ([], [], "no values")],
+)
+@pytest.mark.parametrize("test", [stats.wilcoxon, stats.cohen_d, stats.cohen_dz])
+def test_values_that_cannot_be_compared_are_refused(test, first, second, message):
+    with pytest.raises(ValueError, match=message):
+        test(first, second)
+
+
+def test_a_negative_number_of_pairs_is_refused():
+    with pytest.raises(ValueError, match="-1"):
+        stats.smallest_p(-1)
