@@ -1,0 +1,360 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 01 · What do the networks see?
+# **Question.** How noisy are the low-dose slices (LDCT), is their noise that of a scanner, and is each one a fair
+# partner of its normal-dose slice (NDCT)?
+#
+# **Reads** simulated patients, or CT files below `data_root`. **Writes** a cohort, `outputs/cohorts/<source>-<id>/`,
+# that every other notebook reads, and the tables and figures below. **Cost** for the default, 24 simulated patients,
+# about 4 minutes on 2 cores the first time and half a minute ever after; the ten patients of the 2016 challenge take
+# 2 minutes and 17 GB of disk.
+#
+# | `source` | what it reads | its low dose |
+# |---|---|---|
+# | `simulated` | nothing: procedural patients, scanned in the computer | inserted into the NDCT's own projections |
+# | `mayo2016` | 2016 NIH-AAPM-Mayo challenge, `L067/full_1mm/*.IMA` and so on | as published, 25 % |
+# | `tcia` | LDCT-and-Projection-data as downloaded | as published, 10 % (chest) or 25 % |
+# | `npy` | `L506_86_input.npy`, `L506_86_target.npy` (RED-CNN's layout) | as in the files |
+# | `dicom` | any normal-dose series, or several folders joined by `:` | noise reconstructed and added |
+#
+# **Erratum.** Viana et al. name L097 as a test patient of the 2016 challenge. There is no L097; the authors' own split
+# file has **L096**, and so does `params/splits/mayo2016.yaml`, the split of `mayo2016` and `npy`. A loader that only
+# globs for `L097*` finds nothing and quietly tests on one patient.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/01_data/
+source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
+data_root: Optional[str] = None  # folder of the data, for every source but simulated
+patients: int = 24  # simulated patients
+slices: int = 4  # slices a simulated patient
+anatomy: str = "mixed"  # abdomen, chest, head or mixed
+dose: float = 0.25  # fraction of the normal dose, in (0, 1]
+kernel: str = "B30"  # kernel of the simulated scan or of the inserted noise: B30, D45, hann or ramp
+size: int = 256  # rows and columns of a simulated slice, 256 or 512
+split: Optional[str] = None  # a split's name or file, draw, or train (everyone); None takes the source's own
+cohort_seed: int = 0  # seeds patients, noise and a drawn split
+sample: int = 24  # slices, spread over the cohort, that histograms and noise are measured on
+
+# %%
+from ldct_utils import runs
+
+run = runs.start("01_data", globals())
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from ldct_utils import cohorts, intensity, paths, plots, report
+from ldct_utils import dose as scanner
+from ldct_utils.metrics import noise
+
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+table = cohort.slices
+where = paths.short(cohort.folder)
+report.text(
+    f"Cohort **{cohort.folder.name}**: {len(table)} pairs of {cohort.ndct.shape[1]}x{cohort.ndct.shape[2]} pixels of "
+    f"{table.patient.nunique()} patients, {sum(f['bytes'] for f in cohort.meta['files'].values()) / 1e9:.2f} GB in "
+    f"`{where}`. Parameters that this source reads: {cohort.meta['parameters'] or 'none but its files'}."
+)
+
+# %% [markdown]
+# ## Who is in which split
+# Slices of one patient resemble each other, so the split is by patient. It comes from a file for the Mayo data and is
+# drawn from the seed for the others, ten patients for testing where there are enough: with fewer, a Wilcoxon test over
+# patients can hardly reach p = .05.
+
+# %%
+counted = table.groupby(["split", "anatomy"]).agg(
+    patients=("patient", "nunique"), slices=("row", "size"), ids=("patient", lambda p: " ".join(sorted(set(p))))
+)
+counted = counted.reindex(["train", "val", "test"], level="split").reset_index()
+tested = table[table.split == "test"].patient.nunique()
+report.table(
+    run, "split", counted, f"Patients and slices of each split ({cohort.meta['split']}): {tested} patients to test on."
+)
+
+# %% [markdown]
+# ## What was left out
+# Files that cannot be used are counted with the reason; the rest is used. File names are not shown, since they hold
+# dates and IDs: `logging.getLogger("ldct_utils.cohorts.paired").setLevel("INFO")` before the cohort is built logs them.
+
+# %%
+left_out = pd.DataFrame(cohort.meta["skipped"], columns=["patient", "series", "reason", "files"])
+if len(left_out):
+    report.table(run, "left_out", left_out, f"{left_out.files.sum()} files or slices were left out.")
+report.text(" ".join(f"- {note}\n" for note in cohort.meta["notes"]) or "Nothing else to note.")
+
+# %% [markdown]
+# ## One slice of each anatomy
+# Each in the window in which it is read. The difference LDCT - NDCT should show noise, streaks where much is absorbed,
+# and no anatomy.
+
+# %%
+names = {"LDCT": cohort.ldct, "NDCT": cohort.ndct, "truth": cohort.truth}
+names = {name: stack for name, stack in names.items() if stack is not None}
+shown = [group.iloc[len(group) // 2] for _, group in table.groupby("anatomy")]
+figure, axes = plt.subplots(
+    len(shown), len(names) + 1, figsize=(3.1 * (len(names) + 1), 3.15 * len(shown)), squeeze=False
+)
+for line, one in zip(axes, shown):
+    level, width = plots.anatomy_window(one.anatomy)
+    for axis, (name, stack) in zip(line, names.items()):
+        plots.show(axis, stack[one.row], level, width, f"{name}, {one.patient}")
+    line[0].text(
+        -0.04, 0.5, f"{one.anatomy}\n{plots.window_text(level, width)}", rotation=90, ha="right", va="center",
+        multialignment="center", transform=line[0].transAxes,
+    )  # fmt: skip
+    change = cohort.ldct[one.row].astype(np.float32) - cohort.ndct[one.row]
+    limit = float(np.ceil(np.percentile(np.abs(change), 99) / 10) * 10)
+    drawn = plots.difference(line[-1], change, limit, "LDCT - NDCT")
+    figure.colorbar(drawn, ax=line[-1], label="HU", shrink=0.8)
+report.figure(
+    run, "slices", figure,
+    f"A slice of each anatomy at {', '.join(f'{d:.0%}' for d in sorted(table.dose.unique()))} dose"
+    + (", beside the noise-free truth. " if cohort.truth is not None else ". ")
+    + "Windows stand at the left; the difference has its own scale, in HU.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## HU
+# Noise broadens the peaks of fat (about -100 HU) and soft tissue (about 50 HU) and must not move them.
+
+# %%
+picked = table.iloc[np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).round().astype(int))]
+edges = np.arange(-1024, 1500, 8)
+count = {name: np.zeros(len(edges) - 1) for name in names}
+for row in picked.row:
+    body = intensity.body_mask(cohort.ndct[row])
+    for name, stack in names.items():
+        count[name] += np.histogram(stack[row][body], edges)[0]
+figure, (whole, part) = plt.subplots(1, 2, figsize=(9.5, 3.1))
+for axis, low, high in ((whole, -1024, 1500), (part, -200, 250)):
+    for colour, name in zip(plots.COLOURS, names):
+        axis.stairs(count[name] / count[name].sum() / 8 * 100, edges, color=colour, label=name)
+    axis.set(xlim=(low, high), xlabel="CT number in HU", ylabel="% of body pixels per HU")
+whole.set_yscale("log")
+part.legend()
+body_bias = sum((count["LDCT"] - count["NDCT"]) * (edges[:-1] + 4)) / count["NDCT"].sum()
+report.figure(
+    run, "histogram", figure,
+    f"CT numbers inside the body, {len(picked)} slices; left logarithmic, right fat and soft tissue.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## How much noise, and of which texture
+# The difference LDCT - NDCT is the noise that low dose adds. Its level is read in soft tissue, its texture is the noise
+# power spectrum (NPS) of flat soft-tissue regions. Where the LDCT was made from the NDCT's projections, the two are
+# uncorrelated, as in the Mayo data; where both were drawn independently, their correlation would be about -.45.
+
+
+# %%
+def measure(one):
+    """Noise of one pair: levels in HU, their ratio, correlation of the added noise with the NDCT's; NaN where the slice
+    has too little flat soft tissue to tell."""
+    low, normal = cohort.ldct[one.row].astype(np.float32), cohort.ndct[one.row].astype(np.float32)
+    body = intensity.body_mask(normal)
+    found = {"row": one.row, "patient": one.patient, "anatomy": one.anatomy, "kernel": one.kernel, "dose": one.dose}
+    found["bias_hu"] = float((low - normal)[body].mean()) if body.any() else np.nan
+    try:
+        found["ndct_noise_hu"] = noise.tissue_noise(normal, normal)
+        found["added_noise_hu"] = noise.tissue_noise(low - normal, normal)
+        found["correlation"] = noise.correlation(low, normal)
+    except ValueError:
+        found |= dict.fromkeys(("ndct_noise_hu", "added_noise_hu", "correlation"), np.nan)
+    return found
+
+
+levels = run.table("noise_levels", lambda: pd.DataFrame([measure(one) for one in picked.itertuples()]))
+levels["expected_hu"] = levels.ndct_noise_hu * np.sqrt(1 / levels.dose - 1)
+summary = levels.groupby(["anatomy", "kernel", "dose"])[
+    ["ndct_noise_hu", "added_noise_hu", "expected_hu", "correlation", "bias_hu"]
+].median().reset_index()  # fmt: skip
+report.table(
+    run, "noise", summary,
+    f"Medians over {len(levels)} slices, {levels.ndct_noise_hu.isna().sum()} of them with too little soft tissue to "
+    "tell. Noise is the high-pass SD in soft tissue, HU; expected_hu is the NDCT's noise times sqrt(1/dose - 1), what "
+    "quantum noise of that dose would add.",
+)  # fmt: skip
+
+# %%
+metric = table.pixel_mm.notna().all()
+unit = "lp/mm" if metric else "cycles a pixel"  # RED-CNN's layout does not know the pixel size
+frequencies = noise.FREQUENCIES if metric else np.arange(0.05, 0.5, 0.025)
+spectra, curves = {}, {}
+for name, group in picked.groupby("kernel"):
+    pixel_mm = group.pixel_mm.median() if metric else 1.0
+    normal = cohort.ndct[group.row].astype(np.float32)
+    try:
+        spectra[name] = noise.spectrum(cohort.ldct[group.row] - normal, normal, pixel_mm), pixel_mm
+        curves[name] = noise.radial(*spectra[name], frequencies, frequencies[1] - frequencies[0])
+    except ValueError as reason:
+        report.text(f"No noise spectrum for kernel {name}: {reason}.")
+
+# %%
+figure, axis = plt.subplots(figsize=(6.4, 3.6))
+for colour, (name, curve) in zip(plots.COLOURS, curves.items()):
+    axis.plot(frequencies, curve / np.nanmean(curve), "o-", color=colour, label=f"this cohort, kernel {name}")
+for style, (name, curve) in zip(("--", ":"), noise.REFERENCE.items() if metric else ()):
+    axis.plot(
+        frequencies, np.array(curve) / np.nanmean(curve), style, color="black", label=f"Mayo scanner, kernel {name}"
+    )
+axis.axhline(1, color="grey", lw=0.8, label="white noise")
+axis.set(xlabel=f"spatial frequency in {unit}", ylabel="NPS / its mean", ylim=(0, None))
+axis.legend(fontsize=8)
+peaks = "; ".join(f"{name} peaks at {frequencies[np.nanargmax(c)]:.2f} {unit}" for name, c in curves.items())
+report.figure(
+    run, "noise_power_spectrum", figure,
+    f"Noise power spectrum of LDCT - NDCT in flat soft tissue, divided by its mean: texture without the level. {peaks}."
+    + (f" The noise was inserted with kernel {kernel}." if source == "dicom" else "")
+    + (" Black: from the Mayo challenge, B30 of L506 (slice 87), D45 of L096." if metric else " Pixel size unknown."),
+)  # fmt: skip
+
+# %% [markdown]
+# ## Does it behave like a scanner?
+# Each line is a computed number, the range it should lie in, and the verdict. Simulated sources are also asked for
+# physics that real data cannot be asked for, on a water cylinder (160 mm) with inserts of fat and air:
+# quantum noise variance must follow 1/dose; with electronic noise, noise inserted into the NDCT must be as strong as
+# that of an independent low-dose scan, which tests the variance (1-a)/(aN) [1 + (1+a)/a σₑ²/N] of Yu et al. 2012.
+
+# %%
+checks = []
+
+
+def check(what, value, low=np.nan, high=np.nan):
+    """One line of the table; without a range, or where nothing could be measured, it is neither right nor wrong."""
+    verdict = "as it should be" if low <= value <= high else "off"
+    if np.isnan(value) or np.isnan(low):
+        verdict = "not measurable" if np.isnan(value) else "for comparison"
+    checks.append({"check": what, "value": value, "from": low, "to": high, "verdict": verdict})
+
+
+check("mean LDCT - NDCT inside the body, HU (worst slice)", levels.bias_hu.abs().max(), 0, 1)
+check("correlation of added noise with the NDCT's (median, absolute)", abs(levels.correlation.median()), 0, 0.15)
+check("added noise / what the dose explains (median)", (levels.added_noise_hu / levels.expected_hu).median(), 0.7, 1.4)
+for name, (spectrum, pixel_mm) in spectra.items():
+    if name in noise.REFERENCE and metric and source != "dicom":  # the noise of dicom has the kernel of the parameter
+        check(
+            f"NPS shape against the Mayo scanner's, {name} (relative RMS)",
+            noise.shape_error(spectrum, pixel_mm, name),
+            0,
+            0.15,
+        )
+        white = np.random.default_rng(0).normal(0, 20, (4, *cohort.ndct.shape[1:]))
+        white = noise.power_spectrum(white[:, :64, :64], pixel_mm)
+        check(f"the same of white noise, {name}: must fail", noise.shape_error(white, pixel_mm, name), 0.15, np.inf)
+    along_x, along_y = noise.axis_power(spectrum, pixel_mm)
+    check(f"noise power along x / along y, {name} (L506: {noise.L506_AXIS_RATIO})", along_x / along_y)
+if cohort.organ_masks is not None and kernel == "B30":
+    from ldct_utils import phantom
+
+    liver = next(label for label, organ in phantom.ORGANS.items() if organ == "liver")
+    rows = [r for r in picked.row if (cohort.organ_masks[r] == liver).sum() > 500]
+    spread = [
+        np.std((cohort.ndct[r].astype(np.float32) - cohort.truth[r])[cohort.organ_masks[r] == liver]) for r in rows
+    ]
+    check("NDCT noise in the liver, HU", float(np.median(spread)) if spread else np.nan, 10, 15)
+
+
+# %%
+def cylinder():
+    """Six slices of a water cylinder (radius 80 mm) in air with inserts of fat and air: (6, 256, 256) HU, and masks."""
+    y, x = (np.mgrid[:256, :256] - 127.5) * 0.75
+    water = np.hypot(x, y) < 80
+    fat, air = np.hypot(x - 40, y) < 20, np.hypot(x + 40, y) < 20
+    image = np.where(water, 0.0, -1000.0)
+    image[fat], image[air] = -100.0, -1000.0
+    inside = {"water": (np.hypot(x, y - 45) < 18) | (np.hypot(x, y + 45) < 18)}
+    inside |= {"fat": np.hypot(x - 40, y) < 15, "air": np.hypot(x + 40, y) < 15}
+    return np.repeat(image[None], 6, axis=0), inside
+
+
+def physics():
+    """Numbers of the cylinder scans: noise variance against dose, with electronic noise, mean HU and log bias."""
+    truth, inside = cylinder()
+    here = inside["water"]
+
+    def variance(scan, images):
+        return float(np.var(np.stack([(i - c)[here] for i, c in zip(images, scan.noise_free)])))
+
+    found = []
+    for a in (0.5, 0.25, 0.1):
+        scan = scanner.scan(truth, 0.75, a, seed=1)
+        found.append(
+            (
+                f"variance x dose / NDCT variance, dose {a:g}",
+                variance(scan, scan.ldct) * a / variance(scan, scan.ndct),
+                0.95,
+                1.05,
+            )
+        )
+    electronic = {"sigma_e": 60.0, "n0": 4e4, "seed": 2}
+    inserted = scanner.scan(truth, 0.75, 0.25, **electronic)
+    drawn = scanner.scan(truth, 0.75, 0.25, independent=True, **electronic)
+    ratio = variance(inserted, inserted.ldct) / variance(drawn, drawn.ldct)
+    found.append(("with electronic noise: inserted / independent scan, variance", ratio, 0.93, 1.07))
+    for name, mean in noise.mean_hu(inserted.noise_free[0], inside).items():
+        wanted = {"water": 0, "fat": -100, "air": -1000}[name]
+        found.append((f"mean of {name} without noise, HU", mean, wanted - 3, wanted + 3))
+    bias = noise.mean_hu(np.mean(scan.ndct - scan.noise_free, axis=0), {"water": here})["water"]
+    found.append(("bias of the logarithm in NDCT water, HU", bias, -1, 1))
+    return pd.DataFrame(found, columns=["check", "value", "from", "to"])
+
+
+scanned = run.table("physics", physics) if source == "simulated" else None
+for line in scanned.itertuples(index=False) if scanned is not None else ():
+    check(*line)
+verdicts = pd.DataFrame(checks)
+off = verdicts[verdicts.verdict == "off"]
+report.table(
+    run, "checks", verdicts,
+    f"{(verdicts.verdict == 'as it should be').sum()} of {len(verdicts)} numbers lie where they should"
+    + ("." if off.empty else f"; off: {'; '.join(off.check)}."),
+)  # fmt: skip
+
+# %% [markdown]
+# ## Checks that any cohort must pass
+
+# %%
+assert (table.groupby("patient").split.nunique() == 1).all(), "a patient is in two splits"
+assert cohort.ldct.shape == cohort.ndct.shape == (len(table), *cohort.ndct.shape[1:])
+assert (table.row == np.arange(len(table))).all() and not table[["patient", "anatomy", "split"]].isna().any().any()
+assert not (levels.added_noise_hu <= 0).any(), "LDCT and NDCT are the same images"
+if scanned is not None:
+    assert scanned.value.between(scanned["from"], scanned["to"]).all(), (
+        "the simulated scanner is off: see the table above"
+    )
+
+# %%
+numbers = run.finish(
+    cohort=cohort.folder.name,
+    fingerprint=cohort.meta["fingerprint"],
+    slices=len(table),
+    patients=int(table.patient.nunique()),
+    test_patients=int(tested),
+    ndct_noise_hu=float(levels.ndct_noise_hu.median()),
+    added_noise_hu=float(levels.added_noise_hu.median()),
+    correlation=float(levels.correlation.median()),
+    body_bias_hu=float(levels.bias_hu.mean()),
+    checks_off=len(off),
+)["numbers"]
+report.text(
+    f"**What we saw.** NDCT slices have {numbers['ndct_noise_hu']:.1f} HU of noise in soft tissue (high-pass SD) and "
+    f"low dose adds {numbers['added_noise_hu']:.1f} HU, whose correlation with the NDCT's own noise is "
+    f"{numbers['correlation']:+.2f}; the mean inside the body moves by {numbers['body_bias_hu']:+.2f} HU. "
+    f"{len(off)} of {len(verdicts)} checks are off. One limit: noise was read in soft tissue of {len(picked)} slices; "
+    f"bone, lung and the body's edge are not in these numbers. Next: `02_psi_calibration`."
+)
