@@ -201,37 +201,47 @@ def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=Non
     Raises: ValueError: naming what is wrong; FileNotFoundError: for absent weights, with what to do.
     Source: Viana et al., arXiv 2509.23025, section 5.2; conventions as in the authors' code.
     """
+    body, provenance = initialised(arch, context, layers, weights, convention, seed)
+    return Encoder(body.eval(), convention, provenance)
+
+
+def initialised(arch, context, layers, weights=None, convention="x255", seed=0):
+    """The trainable encoder, which reads ``rgb(image, convention)``, with the weights of a context, and its provenance.
+
+    Arguments and errors as in ``load``, which folds and freezes it.
+    """
     body = network(arch, layers)
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
-    if context not in CONTEXTS and Path(context).suffix in (".pth", ".pt", ".safetensors"):
-        context, weights = "file", context
-    elif context not in CONTEXTS and context != "file":
-        raise ValueError(f"no context {context!r}; there are {', '.join(CONTEXTS)}, or a .pth or .safetensors file")
-    actual = context
-    if context in ("auto", "random") and weights is not None:
-        raise ValueError(f"context {context!r} takes no weights file, but weights={str(weights)!r} was given")
-    if weights is not None:
-        weights = locate(str(weights)) or Path(weights)
-    if context == "auto":
-        weights = imagenet_file(arch)
-        actual = "imagenet" if weights else "random"
-    elif context == "medical":
-        if weights is None:
-            raise ValueError("context 'medical' needs weights=, the folder of a finished run of 07_medical_encoder")
-        weights = _medical_file(weights)
-    elif context == "imagenet" and weights is None:
-        weights = imagenet_file(arch) or _download(arch)
-    elif context == "file" and weights is None:
-        raise ValueError("context 'file' needs weights=, the path of a .pth or .safetensors file")
-
-    provenance = {"arch": arch, "layers": list(layers), "asked": context, "context": actual, "convention": convention}
-    if weights is None:
+    _convention(convention)
+    asked, file = Path(context).name, _weights_file(arch, context, weights)
+    if context not in CONTEXTS:
+        context = "file"
+    elif context == "auto":
+        context = "imagenet" if file else "random"
+    provenance = {"arch": arch, "layers": list(layers), "asked": asked, "context": context, "convention": convention}
+    if file is None:
         _he(body, seed)
-        provenance |= {"seed": seed, "file": None, "sha256": None}
-    else:
-        _fill(body, weights, layers, arch, convention)
-        provenance |= {"seed": None, "file": weights.name, "sha256": files.sha256(weights)}
-    return Encoder(body.eval(), convention, provenance)
+        return body, provenance | {"seed": seed, "file": None, "sha256": None}
+    _fill(body, file, layers, arch, convention)
+    return body, provenance | {"seed": None, "file": file.name, "sha256": files.sha256(file)}
+
+
+def _weights_file(arch, context, weights):
+    """Path of the file that a context reads; None for a random encoder."""
+    if context in ("auto", "random"):
+        if weights is not None:
+            raise ValueError(f"context {context!r} takes no weights file, but weights={str(weights)!r} was given")
+        return imagenet_file(arch) if context == "auto" else None
+    if context not in CONTEXTS:
+        if Path(context).suffix not in (".pth", ".pt", ".safetensors"):
+            raise ValueError(f"no context {context!r}; there are {', '.join(CONTEXTS)}, or a .pth or .safetensors file")
+        weights = context
+    if weights is not None:
+        path = locate(str(weights)) or Path(weights)
+        return _medical_file(path) if context == "medical" else path
+    if context == "medical":
+        raise ValueError("context 'medical' needs weights=, the folder of a finished run of 07_medical_encoder")
+    return imagenet_file(arch) or _download(arch)
 
 
 def describe(encoder):
@@ -244,9 +254,9 @@ def describe(encoder):
         else f"He initialisation, seed {what['seed']}"
     )
     note = ""
-    if what["asked"] == "auto" and what["context"] == "random":
+    if what["context"] == "random":
         note = (
-            " ImageNet weights are not on this computer, so `auto` took a random encoder; `make weights` fetches them."
+            " **Its filters are random: nothing was trained.** `make weights` fetches ImageNet's, for context imagenet."
         )
     return (
         f"{names[what['arch']]}, context **{what['context']}** ({origin}), input convention {what['convention']}.{note}"
