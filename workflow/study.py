@@ -42,6 +42,7 @@ def write_plan(study: str, planned: list) -> Path:
             "params": p.params,
             "folder": str(p.folder),
             "upstream": [str(folder) for folder in p.upstream],
+            "finished": p.finished,
         }
         for p in planned
     ]
@@ -154,21 +155,19 @@ def snakemake(arguments: list[str]) -> bool:
 
 def run(study: str, profile: str, overrides: dict) -> bool:
     """Run what is missing of a study. Returns: whether every run of it is finished now."""
-    planned = studies.plan(study, overrides)
-    folder = paths.outputs() / study
-    missing = [p for p in planned if not p.finished]
-    print(f"study {study}: {len(planned)} runs, {len(planned) - len(missing)} finished", flush=True)
-    plan = write_plan(study, planned)
-    if not missing:
-        return True
-    where = HERE / "profiles" / profile
+    where, folder = HERE / "profiles" / profile, paths.outputs() / study
     if not (where / "config.yaml").is_file():
         known = ", ".join(sorted(p.name for p in where.parent.iterdir()))
         raise FileNotFoundError(f"no profile {profile!r}; known: {known}")
+    planned = studies.plan(study, overrides)
     # One `make study` at a time per study. The system frees this lock when its holder dies, which Snakemake's own lock
     # files do not; hence --nolock. An output is a result.json that was renamed into place, so it is never incomplete.
-    with files.locked(folder / "study"):
-        events = folder / "events.jsonl"
+    with files.locked(folder / "study", say=lambda line: print(line, flush=True)):
+        missing = [p for p in planned if not p.finished]
+        print(f"study {study}: {len(planned)} runs, {len(planned) - len(missing)} finished", flush=True)
+        plan, events = write_plan(study, planned), folder / "events.jsonl"
+        if not missing:
+            return True
         events.unlink(missing_ok=True)
         arguments = ["--snakefile", str(HERE / "Snakefile"), "--directory", str(paths.root())]
         arguments += ["--profile", str(where), "--nolock", "--ignore-incomplete"]
@@ -183,16 +182,21 @@ def run(study: str, profile: str, overrides: dict) -> bool:
                 progress.join()
     still = [p for p in planned if not p.finished]
     if still:
-        print(f"\n{len(still)} of {len(planned)} runs of {study} are not finished:")
-        for index, p in enumerate(planned):
-            if index in progress.failed:
-                print(f"  failed   {p.notebook}/{p.name}: {progress.failed[index]}")
-                print(f"           see {paths.short(p.folder / 'notebook.ipynb')}")
-            elif p in still:
-                held = [q.name for q in still if q.folder in p.upstream]
-                print(f"  not run  {p.notebook}/{p.name}" + (f" (waits for {', '.join(held)})" if held else ""))
+        say_missing(planned, still, progress.failed)
         print(f"Snakemake's log: {paths.short(folder / 'snakemake.log')}. The same command again does what is left.")
     return not still
+
+
+def say_missing(planned: list, still: list, failed: dict[int, str]):
+    """Name the runs that failed, with their notebooks, and those that could not start because of them."""
+    print(f"\n{len(still)} of {len(planned)} runs are not finished:")
+    for index, p in enumerate(planned):
+        if index in failed:
+            print(f"  failed   {p.notebook}/{p.name}: {failed[index]}")
+            print(f"           see {paths.short(p.folder / 'notebook.ipynb')}")
+        elif p in still:
+            held = [q.name for q in still if q.folder in p.upstream]
+            print(f"  not run  {p.notebook}/{p.name}" + (f" (waits for {', '.join(held)})" if held else ""))
 
 
 def show_plan(study: str, overrides: dict):
