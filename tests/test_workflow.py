@@ -1,5 +1,6 @@
 """The workflow on a toy study: order, parallel runs, failures, kills, and calling it again; all of it for real."""
 
+import importlib.util
 import io
 import json
 import os
