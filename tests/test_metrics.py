@@ -252,7 +252,9 @@ def test_every_registered_metric_states_direction_and_range():
 
 def test_a_metric_cannot_be_registered_twice():
     with pytest.raises(ValueError, match="'ssim' is registered twice"):
-        registry.register(name="ssim", direction=1, low=0, high=1, unit="", takes="hu", label="SSIM")(lambda *a: 0.0)
+        registry.register(name="ssim", direction=1, low=0, high=1, unit="", takes="hu", label="SSIM", digits=3)(
+            lambda *a: 0.0
+        )
 
 
 def test_an_unknown_scale_is_refused():

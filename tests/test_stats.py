@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom, ttest_1samp
+from statsmodels.regression.mixed_linear_model import MixedLM
 
 from ldct_utils import stats
 
@@ -135,6 +136,25 @@ def test_mixed_model_on_balanced_data_is_a_t_test_of_patient_means():
     exact = ttest_1samp(gap.mean(axis=1), 0)
     assert result["p"] == pytest.approx(exact.pvalue, abs=1e-4)
     assert result["effect"] == pytest.approx(gap.mean())
+
+
+def test_mixed_model_on_unbalanced_data_is_that_of_statsmodels():
+    rng = np.random.default_rng(8)
+    patients = np.repeat(np.arange(8), [1, 2, 3, 4, 5, 6, 7, 8])
+    gap = rng.normal(0.3, 1, 8)[patients] + rng.normal(0, 1, len(patients))
+    fitted = MixedLM(gap, np.ones((gap.size, 1)), patients).fit(method="powell")
+    result = stats.mixed_model(gap, 0 * gap, patients)
+    assert result["effect"] == pytest.approx(fitted.fe_params[0], rel=1e-4)
+    assert result["se"] == pytest.approx(fitted.bse_fe[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [1e-6, 1e-2, 1e2, 1e6])
+def test_mixed_model_fits_whatever_the_ratio_of_patients_to_slices(ratio):
+    gap = null_differences(np.random.default_rng(9), patient_sd=ratio, slice_sd=1) + ratio
+    result = stats.mixed_model(gap.ravel(), 0 * gap.ravel(), PATIENT_OF)
+    assert result["effect"] == pytest.approx(gap.mean()) and 0 < result["p"] < 1
+    if ratio > 1:
+        assert result["p"] == pytest.approx(ttest_1samp(gap.mean(axis=1), 0).pvalue, rel=1e-3)
 
 
 def test_mixed_model_does_not_depend_on_the_unit_of_the_scores():

@@ -56,7 +56,7 @@ def _positive(data_range):
     return float(data_range)
 
 
-@register(direction=1, low=-1.0, high=1.0, unit="", takes="domain", label="SSIM")
+@register(direction=1, low=-1.0, high=1.0, unit="", takes="domain", label="SSIM", digits=3)
 def ssim(pred, target, data_range, mask=None) -> float:
     """Mean structural similarity, 7x7 uniform window, sample covariance, K1 .01, K2 .03.
 
@@ -76,7 +76,7 @@ def ssim(pred, target, data_range, mask=None) -> float:
     return float(scored.mean()) if scored.size else float("nan")
 
 
-@register(direction=1, low=-np.inf, high=np.inf, unit="dB", takes="domain", label="PSNR")
+@register(direction=1, low=-np.inf, high=np.inf, unit="dB", takes="domain", label="PSNR", digits=2)
 def psnr(pred, target, data_range, mask=None) -> float:
     """Peak signal-to-noise ratio, 10 log10(data_range^2 / MSE), dB.
 
@@ -91,7 +91,7 @@ def psnr(pred, target, data_range, mask=None) -> float:
     return float(10 * np.log10(peak**2 / mse)) if mse > 0 else float("inf")
 
 
-@register(direction=-1, low=0.0, high=np.inf, unit="", takes="attenuation", label="NRMSE")
+@register(direction=-1, low=0.0, high=np.inf, unit="", takes="attenuation", label="NRMSE", digits=3)
 def nrmse(pred, target, data_range=None, mask=None) -> float:
     """Error norm over target norm, ||pred - target|| / ||target||, on a scale where air is 0.
 
@@ -108,14 +108,14 @@ def nrmse(pred, target, data_range=None, mask=None) -> float:
     return float(error / norm)
 
 
-@register(direction=-1, low=0.0, high=np.inf, unit="HU", takes="hu", label="RMSE")
+@register(direction=-1, low=0.0, high=np.inf, unit="HU", takes="hu", label="RMSE", digits=1)
 def rmse_hu(pred, target, data_range=None, mask=None) -> float:
     """Root mean squared error, HU; ``data_range`` is not used. An empty mask: NaN."""
     pred, target = _pair(pred, target, mask)
     return float(np.sqrt(np.mean((pred - target) ** 2))) if target.size else float("nan")
 
 
-@register(direction=0, low=-np.inf, high=np.inf, unit="HU", takes="hu", label="bias")
+@register(direction=0, low=-np.inf, high=np.inf, unit="HU", takes="hu", label="bias", digits=1)
 def bias_hu(pred, target, data_range=None, mask=None) -> float:
     """Mean of pred - target, HU; ``data_range`` is not used. An empty mask: NaN."""
     pred, target = _pair(pred, target, mask)

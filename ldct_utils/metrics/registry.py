@@ -16,6 +16,7 @@ class Metric:
         takes: what ``compute`` is given of an image (see ``full_reference.prepared``): ``domain`` (the domain's own
             scale), ``hu`` (what the domain shows of the image, in HU) or ``attenuation`` (a scale on which air is 0).
         label: name in figures and tables.
+        digits: decimals that tables show.
         compute: ``compute(pred, target, data_range, mask=None) -> float`` for one slice (H, W).
     """
 
@@ -26,6 +27,7 @@ class Metric:
     unit: str
     takes: str
     label: str
+    digits: int
     compute: Callable[..., float]
 
     @property
