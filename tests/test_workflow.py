@@ -256,8 +256,9 @@ def test_the_slurm_profile_asks_for_what_a_run_needs(toy):
     )
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
-    one, two = text.index("rule run0_01_toy_one"), text.index("rule run1_01_toy_two")
-    assert "gpu=0" in text[one:two] and "gpu=1" in text[two:] and "mem_mb=8000" in text[two:]
+    jobs = {part.split(":")[0]: part for part in text.split("\nrule ")[1:]}
+    assert "gpu=0" in jobs["run0_01_toy_one"]
+    assert "gpu=1" in jobs["run1_01_toy_two"] and "mem_mb=8000" in jobs["run1_01_toy_two"]
 
 
 def test_time_left_counts_what_each_notebook_takes_and_how_many_run_at_once(toy):
