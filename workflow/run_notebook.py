@@ -32,9 +32,18 @@ def tell(events: str, **event):
         handle.write(json.dumps(event) + "\n")
 
 
+def failed_before(events: str, index: int) -> bool:
+    """Whether this run has already failed by itself since the study was started: a retry is for a lost node only."""
+    path = Path(events)
+    told = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
+    return any(event["run"] == index and event["event"] == "failed" for event in told)
+
+
 def main(plan: str, number: str, events: str) -> int:
     die_with_parent()
     index = int(number)
+    if failed_before(events, index):
+        return 1
     run = json.loads(Path(plan).read_text(encoding="utf-8"))[index]
     threads = str(run["params"].get("threads") or 1)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
