@@ -83,10 +83,14 @@ def read_run(notebook: str, name: str, folder: Path) -> dict:
     if (folder / "captions.json").is_file():
         for item, entry in files.read_json(folder / "captions.json").items():
             run["items"].append({"name": item, "folder": folder, **entry, **_content(folder, item, entry["kind"])})
-    if (folder / "notebook.ipynb").is_file():
-        executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
+    path = folder / "notebook.ipynb"
+    if path.is_file():
+        try:
+            executed = nbformat.read(path, as_version=4)
+        except nbformat.reader.NotJSONError:  # a kill while it was being saved
+            return run | {"error": "killed, and its notebook was cut short"}
         run["answer"], run["error"] = _said(executed)
-        run["page"] = _notebook_page(folder / "notebook.ipynb", executed)
+        run["page"] = _notebook_page(path, executed)
     return run
 
 
