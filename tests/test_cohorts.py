@@ -577,3 +577,122 @@ def test_no_identity_of_a_header_or_a_name_gets_out(data, outputs, capfd):
     assert set(a.slices.patient) == {"L506"} and set(b.slices.patient) == {"P001", "P002"}
     (outputs / "said.txt").write_text("".join(capfd.readouterr()))
     assert find_identity(outputs) == []
+
+
+# ---- dicom: noise inserted into normal dose ----
+def body(seed=0, size=128):
+    """Soft tissue with the noise of a normal dose, (size, size) int16 HU: what a noise level can be read from."""
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    noise = np.random.default_rng(seed).normal(0, 12, (size, size))
+    return np.where(np.hypot(x, y) < 0.42, 50 + noise, -1000).round().astype(np.int16)
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """Build in this process: starting others takes longer than these few slices."""
+    monkeypatch.setattr(writing.parameters, "cpu_threads", lambda: 1)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_series_of_one_person_share_a_pseudonym_and_low_dose_and_reformats_are_left_out(data, outputs):
+    write_ct(data / "a" / "1.dcm", body(1), z=0, PatientID="4711")
+    write_ct(data / "b" / "1.dcm", body(2), z=0, PatientID="4711", SeriesInstanceUID="1.2.4", BodyPartExamined="CHEST")
+    write_ct(data / "c" / "1.dcm", body(3), z=0, PatientID="4712", BodyPartExamined="HEAD")
+    write_ct(data / "L096" / "full_3mm" / "1.dcm", body(4), z=0, PatientID="4713", ConvolutionKernel="D45f")
+    write_ct(data / "L096" / "quarter_3mm" / "1.dcm", body(5), z=0)
+    write_ct(data / "d" / "1.dcm", body(6), SeriesDescription="Low Dose Images")
+    write_ct(data / "e" / "1.dcm", body(7), ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+    write_ct(data / "f" / "1.dcm", np.full((128, 128), -1000, np.int16), z=0, PatientID="4714")
+    cohort = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
+    assert cohort.slices.patient.tolist() == ["L096", "P001", "P001", "P002"]
+    assert cohort.slices.anatomy.tolist() == ["abdomen", "abdomen", "abdomen", "head"]
+    reasons = sorted(s["reason"].split(":")[0] for s in cohort.meta["skipped"])
+    assert [reason[:16] for reason in reasons] == [
+        "already a low-do",
+        "already a low-do",
+        "not an axial ser",
+        "only 0 blocks of",
+    ]
+    assert [s["files"] for s in cohort.meta["skipped"]] == [1] * 4
+
+
+@pytest.mark.usefixtures("one_process")
+def test_inserted_noise_has_the_level_of_the_dose_and_no_bias(data, outputs):
+    for i in range(2):
+        write_ct(data / f"{i}.dcm", body(i), z=3 * i)
+    cohort = cohorts.get("dicom", f"{data}", dose=0.25, kernel="hann", split="train", **QUIET)
+    np.testing.assert_array_equal(cohort.ndct[0], body(0))
+    inside = cohort.ndct[:] > -200
+    added = (cohort.ldct[:].astype(float) - cohort.ndct[:])[inside]
+    assert abs(added.mean()) < 1 and 8 < added.std() < 60
+    less = cohorts.get("dicom", f"{data}", dose=0.5, kernel="hann", split="train", **QUIET)
+    ratio = added.std() / (less.ldct[:].astype(float) - less.ndct[:])[inside].std()
+    assert ratio == pytest.approx(np.sqrt(3), rel=0.02)  # sqrt((1-a)/a) at 1/4 over that at 1/2, same draw
+
+
+@pytest.mark.usefixtures("one_process")
+def test_several_data_roots_make_one_cohort(data, outputs):
+    for name in ("one", "two"):
+        write_ct(data / name / "1.dcm", body(len(name)), PatientID=name)
+    cohort = cohorts.get("dicom", f"{data / 'one'}{os.pathsep}{data / 'two'}", kernel="hann", split="train", **QUIET)
+    assert cohort.slices.patient.tolist() == ["P001", "P002"]
+
+
+# ---- simulated ----
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LDCT_OUTPUTS", str(tmp_path_factory.mktemp("simulated")))
+        patch.setattr(writing.parameters, "cpu_threads", lambda: 1)
+        yield cohorts.get("simulated", patients=3, slices=1, size=128, **QUIET)
+
+
+def test_simulated_cohort_holds_truth_masks_lesions_and_their_absent_twins(simulated):
+    assert simulated.slices.anatomy.tolist() == ["abdomen", "chest", "head"]
+    assert simulated.slices.split.tolist() != ["train"] * 3 and simulated.slices.pixel_mm.between(0.7, 0.8).all()
+    for name in ("ldct", "ndct", "truth", "absent_ldct", "absent_ndct", "absent_truth"):
+        stack = getattr(simulated, name)
+        assert stack.shape == (3, 128, 128) and stack.dtype == np.int16 and stack.min() >= -1024
+    outside = simulated.lesion_masks[:] == 0
+    assert not outside.all() and simulated.organ_masks.dtype == np.uint8
+    changed = np.abs(simulated.truth[:].astype(int) - simulated.absent_truth[:])
+    assert changed[~outside].mean() > 20 * changed[outside].mean()
+    # The twins carry the same noise: their difference is the lesion, blurred by the scan, and hardly more elsewhere.
+    left = simulated.ldct[:].astype(int) - simulated.absent_ldct[:]
+    assert np.abs(left[changed == 0]).mean() < 1 < np.abs(left[~outside]).mean()
+    assert set(simulated.lesions.patient) <= {"P001", "P002", "P003"} and len(simulated.lesions) >= 3
+
+
+def test_simulated_low_dose_adds_noise_to_the_normal_dose(simulated):
+    error = [np.std(stack[:].astype(float) - simulated.truth[:]) for stack in (simulated.ndct, simulated.ldct)]
+    assert 3 < error[0] < error[1]
+
+
+def test_simulated_patient_does_not_depend_on_how_many_there_are(simulated, monkeypatch, tmp_path):
+    monkeypatch.setenv("LDCT_OUTPUTS", str(tmp_path))
+    fewer = cohorts.get("simulated", patients=1, slices=1, size=128, split="test", **QUIET)
+    np.testing.assert_array_equal(fewer.ldct[0], simulated.ldct[0])
+
+
+def test_simulated_sizes_and_kernels_out_of_range_are_named(outputs):
+    with pytest.raises(ValueError, match="patients >= 1"):
+        cohorts.get("simulated", patients=0, **QUIET)
+    with pytest.raises(ValueError, match="B31"):
+        cohorts.get("simulated", kernel="B31", **QUIET)
+
+
+# ---- nobody's name, once more ----
+def test_notebook_that_is_run_on_private_files_shows_none_of_their_identity(data, outputs):
+    import papermill
+
+    for i, patient in enumerate(("L067", "L506")):
+        for z in range(2):
+            full, more = body(10 * i + z), np.random.default_rng(z).normal(0, 20, (128, 128))
+            write_ct(data / patient / "full_1mm" / f"1.2.826.0.1.99.{z}.IMA", full, z=z)
+            write_ct(data / patient / "quarter_1mm" / f"20190817-{z}.IMA", (full + more).astype(np.int16), z=z)
+    write_ct(data / "L506" / "full_1mm" / "Doe^Jane.IMA", body(9), z=9, SeriesInstanceUID="Doe^Jane")
+    parameters = {"source": "mayo2016", "data_root": str(data)}
+    notebook = paths.notebooks() / "01_data.ipynb"
+    papermill.execute_notebook(notebook, outputs / "out.ipynb", parameters, progress_bar=False, cwd=paths.root())
+    assert (outputs / "out.ipynb").read_text().count("L506") > 3 and list(outputs.rglob("result.json"))
+    assert find_identity(outputs) == []

@@ -115,7 +115,8 @@ def _call(task):
 def run(tasks: list, parallel: bool):
     """Results of ``tasks`` in their order, at most a few held at a time; in processes where that pays."""
     workers = min(parameters.cpu_threads(), len(tasks))
-    if not (parallel and workers > 1 and _importable_main()):
+    # A process takes some seconds to import its packages: for a few tasks it does not pay.
+    if not (parallel and workers > 1 and len(tasks) > 4 and _importable_main()):
         yield from map(_call, tasks)
         return
     with _one_thread(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
