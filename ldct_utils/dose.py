@@ -1,29 +1,29 @@
 """Dose reduction: photon noise in simulated scans, and noise inserted into real normal-dose series.
 
 A low-dose slice is the normal-dose slice's own projections plus the missing noise, as the Mayo data were made, so the
-LDCT contains the NDCT's noise. Everything after the logarithm is linear, hence noise is reconstructed by itself and added.
+LDCT contains the NDCT's noise. After the logarithm all is linear, hence noise is reconstructed by itself and added.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ldct_utils import fbp
-from ldct_utils.metrics import noise
+from ldct_utils import fbp, nps
 
-N0 = 5.5e4  # photons a detector cell and view in front of an AEC_REFERENCE patient: 10-15 HU in the liver with B30
+N0 = 6.5e5  # photons a detector cell and view behind nothing, AEC_REFERENCE patient: 10-15 HU in the liver with B30
+# Routine tube output relative to the abdomen's: heads are scanned for 4 HU or so, chests bear more noise.
+TUBE = {"abdomen": 1.0, "chest": 0.5, "head": 3.0}
 AEC_REFERENCE = 5.0  # line integral of the patient for whom the tube gives N0
 AEC_STRENGTH = (
     0.5  # tube current follows exp(strength * line integral): constant noise at least dose (Gies et al. 1999)
 )
 BOWTIE_RADIUS_MM = 210.0  # the bow-tie filter makes rays beside the centre as weak as if a part ...
 BOWTIE_STRENGTH = 0.4  # ... of a water cylinder of this radius were to be evened out
-SOFT_TISSUE = (0.0, 160.0)  # HU: where the noise level of a real slice is read
 
 
 @dataclass
 class Scan:
-    """A simulated scan: images (S, H, W), float32 HU. The lesion-absent twins carry the same noise, sample by sample."""
+    """A simulated scan: images (S, H, W), float32 HU. The lesion-absent twins carry the very same noise."""
 
     ndct: np.ndarray
     ldct: np.ndarray
@@ -114,8 +114,8 @@ def scan(truth_hu, pixel_mm, dose=0.25, kernel="B30", seed=0, n0=N0, sigma_e=0.0
     for number, slice_hu in enumerate(truth_hu):
         lines = fbp.project(fbp.to_mu(slice_hu), pixel_mm, views)
         expected = photons(lines, n0, aec)
-        rng = np.random.default_rng([seed, number])
-        low_rng = np.random.default_rng([seed, number, 1 + realisation])
+        rng = np.random.default_rng([*np.atleast_1d(seed), number])
+        low_rng = np.random.default_rng([*np.atleast_1d(seed), number, 1 + realisation])
         normal_noise = log_noise(expected, lines, sigma_e, rng)
         clean = image(lines) - 1000
         ndct = clean + image(normal_noise)
@@ -133,8 +133,12 @@ def scan(truth_hu, pixel_mm, dose=0.25, kernel="B30", seed=0, n0=N0, sigma_e=0.0
 
 
 def simulate(patient, dose: float = 0.25, kernel: str = "B30", seed: int = 0, **options) -> Scan:
-    """Scan a simulated patient (``phantom.patient``): the whole body is projected, the stored window reconstructed."""
-    return scan(patient.scene, patient.pixel_mm, dose, kernel, seed, absent=patient.absent_scene, crop=patient.crop,
+    """Scan a simulated patient (``phantom.patient``): the whole body is projected, the stored window reconstructed.
+
+    ``options`` are those of ``scan``; ``n0`` is multiplied by the anatomy's routine tube output, ``TUBE``.
+    """
+    n0 = options.pop("n0", N0) * TUBE[patient.anatomy]
+    return scan(patient.scene, patient.pixel_mm, dose, kernel, seed, n0, absent=patient.absent_scene, crop=patient.crop,
                 **options)  # fmt: skip
 
 
@@ -173,7 +177,7 @@ def measured_kernel(differences, tissue_hu, pixel_mm: float, size: int = 32) -> 
         tissue_hu: (S, H, W), the NDCT, which tells where flat soft tissue is.
     Raises: ValueError: where no flat soft tissue of ``size`` pixels is found.
     """
-    return NoiseKernel(noise.spectrum(differences, tissue_hu, pixel_mm, size), pixel_mm)
+    return NoiseKernel(nps.spectrum(differences, tissue_hu, pixel_mm, size), pixel_mm)
 
 
 def unit_noise(image_hu, pixel_mm: float, kernel: str, rng, views: int = fbp.VIEWS) -> np.ndarray:
@@ -210,7 +214,7 @@ def low_dose_from_image(ndct_hu, pixel_mm, dose=0.25, kernel="hann", seed=0, noi
     drawn = unit_noise(ndct_hu, pixel_mm, kernel, np.random.default_rng(seed), views)
     if noise_kernel is not None:
         drawn = _reshape(drawn, ndct_hu, pixel_mm, noise_kernel)
-    level = noise.tissue_noise(ndct_hu, ndct_hu, SOFT_TISSUE) / noise.tissue_noise(drawn, ndct_hu, SOFT_TISSUE)
+    level = nps.tissue_noise(ndct_hu, ndct_hu) / nps.tissue_noise(drawn, ndct_hu)
     return ndct_hu + np.float32(level * np.sqrt((1 - a) / a)) * drawn
 
 
@@ -219,7 +223,7 @@ def _reshape(drawn, tissue_hu, pixel_mm, wanted):
     if not np.isclose(pixel_mm, wanted.pixel_mm, rtol=0.05):
         raise ValueError(f"the noise kernel was measured at {wanted.pixel_mm} mm pixels, the slice has {pixel_mm} mm")
     n = len(wanted.spectrum)
-    own = noise.spectrum(drawn[None], tissue_hu[None], pixel_mm, n)
+    own = nps.spectrum(drawn[None], tissue_hu[None], pixel_mm, n)
     transfer = np.sqrt(wanted.spectrum / np.maximum(own, own.max() * 1e-4))
     taps = np.fft.fftshift(np.fft.ifft2(transfer).real) * np.outer(np.hanning(n + 1)[:n], np.hanning(n + 1)[:n])
     padded = np.zeros(drawn.shape)

@@ -17,8 +17,8 @@ VIEWS = 720  # over 180 degrees
 UPSAMPLING = 4  # the filtered projection is sinc-interpolated this finely, then read at the nearest sample
 
 # Apodisation A(f) of the ramp, f in lp/mm; the noise power spectrum is then proportional to f A(f)^2, the MTF to A(f).
-# b30, d45: one curve exp(-(f/f0)^p) each. b30 has the spectrum of quarter - full of the 2016 Mayo challenge (L506, 1 mm,
-# B30f), d45 that of neighbouring full-dose slices (L096, 3 mm, D45f). hann and ramp are the textbook's and owe nothing
+# B30, D45: a curve exp(-(f/f0)^p) each. B30 has the spectrum of quarter - full of the 2016 Mayo challenge (L506, 1 mm,
+# B30f), D45 that of neighbouring full-dose slices (L096, 3 mm, D45f). hann and ramp are the textbook's and owe nothing
 # to any data: use hann where nothing of the noise may be fitted to the images that are tested.
 KERNELS = {
     "B30": lambda f: np.exp(-((f / 0.424) ** 2.4)),

@@ -28,9 +28,10 @@ LESION_CONTRAST_HU = (10.0, 60.0)
 class Patient:
     """A simulated patient.
 
-    ``scene`` and ``absent_scene`` (S, G, G') hold the whole body and the table, in HU, for projection; ``crop`` (top, left,
-    height, width) is the stored window of it. ``truth``, ``absent_truth`` (float32 HU), ``organ_masks`` (labels of
-    ``ORGANS``) and ``lesion_masks`` (lesion number, 0 none), all (S, H, W), are that window. ``lesions`` has a row a lesion.
+    ``scene`` and ``absent_scene`` (S, G, G') hold the whole body and the table, in HU, for projection; ``crop`` (top,
+    left, height, width) is the stored window of it. ``truth``, ``absent_truth`` (float32 HU), ``organ_masks`` (labels
+    of ``ORGANS``) and ``lesion_masks`` (lesion number, 0 none), all (S, H, W), are that window. ``lesions`` has a row a
+    lesion: number, first and last slice, radius_mm, contrast_hu (signed), z_mm, y and x (pixels), organ.
     """
 
     scene: np.ndarray
@@ -107,7 +108,7 @@ def _lesions(rng, body, out, labels):
     """Add 2-5 soft, irregular lesions in the organs of the window; fills in scene, lesion masks and table."""
     top, left, height, width = out.crop
     spacing = out.z_mm[1] - out.z_mm[0] if len(out.z_mm) > 1 else 3.0
-    found, weights = [], []
+    found = []
     scene, masks = out.absent_scene.copy(), np.zeros(out.organ_masks.shape, np.uint8)
     wanted = [LABELS[name] for name in body.lesion_organs]
     y, x = np.mgrid[:height, :width].astype(np.float32) * out.pixel_mm

@@ -20,7 +20,7 @@ class Abdomen(Trunk):
 
     def __init__(self, rng):
         super().__init__(rng, rng.uniform(146, 170), rng.uniform(100, 122), rng.uniform(7, 17), rng.uniform(12, 16))
-        self.level = rng.uniform(-35, 75)
+        self.level = rng.uniform(-60, 72)
         a, b = self.a, self.b
         jitter = rng.normal
         self.surface = {name: Waves(rng, 14, 80) for name in ("liver", "gut", "soft")}
@@ -30,7 +30,7 @@ class Abdomen(Trunk):
         self.strands = [Waves(rng, 7, 120) for _ in range(2)]
         enhance = rng.uniform(-12, 14)
         self.hu = dict(liver=106 + enhance + jitter(0, 5), spleen=120 + enhance, cortex=185 + 1.5 * enhance,
-                       medulla=140 + 1.5 * enhance, vessel=160 + 1.5 * enhance, aorta=165 + 2 * enhance,
+                       medulla=140 + 1.5 * enhance, vessel=172 + 1.5 * enhance, aorta=165 + 2 * enhance,
                        pancreas=92 + enhance / 2, gut=92 + enhance / 2)  # fmt: skip
         # liver
         self.right_lobe = dict(centre=(-0.52 * a, -0.06 * b, 42 + jitter(0, 6)), radii=(0.62 * a, 0.86 * b, 98))
@@ -56,7 +56,7 @@ class Abdomen(Trunk):
             self.kidneys.append(
                 dict(
                     centre=centre,
-                    radii=(27 + jitter(0, 1.5), 31 + jitter(0, 1.5), 56),
+                    radii=(24 + jitter(0, 1.5), 28 + jitter(0, 1.5), 54),
                     turn=side * jitter(0.7, 0.12),
                     side=side,
                 )
@@ -76,8 +76,8 @@ class Abdomen(Trunk):
         self.colon_gas = rng.uniform(-0.4, 1.0)
         self.loops = self._loops(rng)
         root = np.array([self.aorta[0] - 2, self.aorta[1] - 22, 15.0])
-        points = inside(rng, 420, (0.05 * a, -0.3 * b, self.level), (0.72 * a, 0.5 * b, 55))
-        self.mesentery = tree(root, points, 0.6, balance=0.55)
+        points = inside(rng, 800, (0.05 * a, -0.3 * b, self.level), (0.72 * a, 0.5 * b, 55))
+        self.mesentery = tree(root, points, 0.55, balance=0.55)
         self.pancreas_line = np.array(
             [[-38, -4, 8], [-30, -14, 14], [-8, -22, 20], [20, -22, 27], [48, -8, 36], [72, 10, 44]], float
         )
@@ -89,17 +89,17 @@ class Abdomen(Trunk):
         """Small-bowel loops: curved chains of tubes, packed by dart throwing."""
         loops, tries = [], 0
         a, b = self.a, self.b
-        while len(loops) < 70 and tries < 3000:
+        while len(loops) < 90 and tries < 4000:
             tries += 1
             c = np.array([rng.uniform(-0.7, 0.78) * a, rng.uniform(-0.72, 0.18) * b, self.level + rng.uniform(-45, 45)])
-            if any(np.linalg.norm((c - other["points"][1]) * (1, 1, 0.7)) < 21 for other in loops):
+            if any(np.linalg.norm((c - other["points"][1]) * (1, 1, 0.8)) < 20 for other in loops):
                 continue
             way = rng.normal(size=3) * (1, 0.8, 0.7)
-            way *= rng.uniform(9, 20) / np.linalg.norm(way)
-            aside = rng.normal(size=3) * 5
+            way *= rng.uniform(14, 30) / np.linalg.norm(way)
+            aside = rng.normal(size=3) * 7
             kind = rng.choice(["fluid", "collapsed", "contrast", "gas"], p=[0.36, 0.36, 0.14, 0.14])
             loops.append(dict(points=np.array([c - way + aside, c, c + way + aside]), kind=kind,
-                              radius=rng.uniform(7.0, 12.5) * (0.75 if kind == "collapsed" else 1),
+                              radius=rng.uniform(8.0, 13.5) * (0.75 if kind == "collapsed" else 1),
                               hu=rng.uniform(10, 35), bright=rng.uniform(150, 420)))  # fmt: skip
         return loops
 
@@ -239,7 +239,7 @@ class Abdomen(Trunk):
             edge_mm=1,
         )
         splenic = np.column_stack(
-            [p[1:-1] + (0, 7, 0), p[2:] + (0, 7, 0), np.full(len(p) - 2, 4.6), np.full(len(p) - 2, 4.4)]
+            [np.add(p[1:-1], (0, 7, 0)), np.add(p[2:], (0, 7, 0)), np.full(len(p) - 2, 4.6), np.full(len(p) - 2, 4.4)]
         )
         canvas.tubes(splenic, self.hu["vessel"], "vessel")
 
@@ -256,7 +256,7 @@ class Abdomen(Trunk):
     def _spleen(self, canvas):
         box = canvas.box(*self.spleen["centre"][:2], 0.5 * self.b + 8)
         d = ellipsoid(canvas.x[box], canvas.y[box], canvas.z, **self.spleen) + 1.6 * canvas.soft[box]
-        d = np.maximum(d, canvas.cavity[box] + 2.2)
+        d = np.maximum(d, canvas.cavity[box] + 1.0 + 0.8 * canvas.coarse[box])
         canvas.paint(d, self.hu["spleen"] + 3 * canvas.coarse[box] + 3 * canvas.grain[box], "spleen", box)
 
     def _kidneys(self, canvas):
@@ -266,7 +266,7 @@ class Abdomen(Trunk):
                 continue
             box = canvas.box(c[0], c[1], 52)
             x, y, z = canvas.x[box], canvas.y[box], canvas.z
-            shell = ellipsoid(x, y, z, c, (rx + 11, ry + 10, rz + 14), turn)
+            shell = ellipsoid(x, y, z, c, (rx + 7, ry + 7, rz + 12), turn) + 3.0 * canvas.soft[box]
             canvas.paint(np.maximum(shell, canvas.cavity[box] + 1), self.fat_tissue(canvas)[box], "fat", box)
             fascia = np.abs(shell) - 0.4
             canvas.paint(np.maximum(fascia, canvas.cavity[box] + 1), -40, "fat", box, weight=0.6)
@@ -296,12 +296,12 @@ class Abdomen(Trunk):
         right = ellipsoid(canvas.x, canvas.y, z, **self.right_lobe)
         left = ellipsoid(canvas.x, canvas.y, z, **self.left_lobe)
         d = smooth_min(right, left, 14.0) + 1.8 * surface
-        d = np.maximum(d, canvas.cavity + 1.8)
+        d = np.maximum(d, canvas.cavity + 0.7 + 0.8 * canvas.soft)
         # impressions of kidney, gall bladder fossa, spine
         for kidney in self.kidneys[:1]:
             d = np.maximum(
                 d,
-                -ellipsoid(canvas.x, canvas.y, z, kidney["centre"], np.add(kidney["radii"], (7, 7, 8)), kidney["turn"]),
+                -ellipsoid(canvas.x, canvas.y, z, kidney["centre"], np.add(kidney["radii"], (3, 3, 5)), kidney["turn"]),
             )
         d = np.maximum(d, 34 - np.hypot(canvas.x - self.spine_x, (canvas.y - self.spine_y + 6) * 0.9))
         fissure = (
@@ -320,7 +320,7 @@ class Abdomen(Trunk):
         canvas.tubes(self.hepatic, self.hu["vessel"] - 4, "vessel")
         outside = ~mask
         canvas.hu[outside], canvas.label[outside] = before[outside], labels[outside]
-        bladder = (-0.36 * self.a, -0.38 * self.b, 8)
+        bladder = (-0.27 * self.a, -0.42 * self.b, 0)
         canvas.ellipsoid(bladder, (15, 21, 32), 80, "gallbladder", 0.5, canvas.soft)
         canvas.ellipsoid(bladder, (13.2, 19.2, 30), 12, "gallbladder", 0.5, canvas.soft)
 
@@ -328,7 +328,7 @@ class Abdomen(Trunk):
         x, y, r = self.aorta
         z = canvas.z
         hu = self.hu["aorta"]
-        canvas.ellipsoid((x, y, z), (r + 5, r + 5, 99), self.fat_hu + 15, "fat", edge_mm=3)
+        canvas.ellipsoid((x, y, z), (r + 3, r + 3, 99), self.fat_hu + 15, "fat", 0.0, 2 * canvas.soft, 3)
         canvas.ellipsoid((x, y, z), (r + 1.2, r + 1.2, 99), 60, "vessel")
         canvas.ellipsoid((x, y, z), (r, r, 99), hu, "vessel")
         for at in self.plaque:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ldct_utils.anatomy.shapes import Waves, ellipsoid, smooth_min, tree, tube
-from ldct_utils.anatomy.trunk import Trunk
+from ldct_utils.anatomy.shapes import Waves, ellipsoid, tree, tube
+from ldct_utils.anatomy.trunk import Trunk, bump
 
 
 class Chest(Trunk):
@@ -12,7 +12,7 @@ class Chest(Trunk):
     lesion_organs = ("lung", "heart", "muscle")
 
     def __init__(self, rng):
-        super().__init__(rng, rng.uniform(152, 172), rng.uniform(102, 118), rng.uniform(6, 13), rng.uniform(17, 23))
+        super().__init__(rng, rng.uniform(152, 172), rng.uniform(102, 118), rng.uniform(6, 13), rng.uniform(11, 14))
         self.level = rng.uniform(-70, 45)
         self.wander = np.array([0.1 * self.b, 0.45 * self.a])
         a, b = self.a, self.b
@@ -37,17 +37,28 @@ class Chest(Trunk):
         self.arteries, self.veins, self.bronchi = [], [], []
         for side in (-1, 1):
             centre = np.array([side * 0.5 * a, 0.02 * b, self.level])
-            radii = np.array([0.36 * a, 0.66 * b, 62.0])
+            radii = np.array([0.4 * a, 0.78 * b, 62.0])
             root = np.array([side * 40.0, -4.0, np.clip(self.level, -35, 10)])
-            self.arteries.append(tree(root, self._points(rng, 1500, centre, radii), 0.42, balance=0.35))
-            self.veins.append(tree(root + (0, -10, -18), self._points(rng, 800, centre, radii), 0.42, balance=0.35))
-            self.bronchi.append(tree(root + (0, 4, 5), self._points(rng, 70, centre, 0.62 * radii), 1.15, balance=0.3))
+            self.arteries.append(tree(root, self._points(rng, 2400, centre, radii), 0.42, balance=0.35))
+            self.veins.append(
+                tree(np.add(root, (0, -10, -18)), self._points(rng, 1300, centre, radii), 0.42, balance=0.35)
+            )
+            self.bronchi.append(
+                tree(np.add(root, (0, 4, 5)), self._points(rng, 26, centre, 0.5 * radii), 1.2, balance=0.3)
+            )
 
     @staticmethod
     def _points(rng, count, centre, radii):
         points = rng.uniform(-1, 1, (count * 2, 3))
         points = points[(points[:, :2] ** 2).sum(1) < 1][:count]
         return centre + points * radii
+
+    def wall(self, canvas, angle):
+        # breast muscles in front, shoulder blade and the broad back muscle behind; both taper downwards
+        high = np.clip((canvas.z + 90) / 110, 0, 1)
+        return self.wall_mm * (
+            1 + 0.15 * bump(angle, 0.75, 0.1) + high * (0.55 * bump(angle, 0.8, 0.1) + 0.9 * bump(angle, 0.33, 0.11))
+        )
 
     def draw(self, canvas, ribs=True):
         super().draw(canvas, ribs=False)
@@ -80,7 +91,7 @@ class Chest(Trunk):
         x, y, z = canvas.x, canvas.y, canvas.z
         mid = self.shift[0]
         # the mediastinum between them: narrow in front, wide at the heart
-        narrow = 9 + 30 * np.exp(-(((y + 5) / 42) ** 2)) + 16 * (y > 20)
+        narrow = 6 + 26 * bump(y, 2, 34) + 14 * np.clip((y - 20) / 25, 0, 1)
         middle = np.abs(x - mid) - narrow
         d = np.maximum(canvas.cavity + 3.0, -middle)
         d = np.maximum(d, 31 - np.hypot(x - self.spine_x, 0.95 * (y - self.spine_y)))
@@ -144,10 +155,15 @@ class Chest(Trunk):
             ((2, -14, 54), (18, 6, 54), 13, vessel),
             ((18, 6, 54), (25, 28, 44), 12.5, vessel),
         ]
-        lines += [((-26, -20, 90), (-29, -16, -28), 9.5, vessel + 70)]  # superior vena cava
-        lines += [((16, -36, -30), (20, -22, -2), 14, pulmonary), ((20, -22, -4), (-2, -2, -16), 11.5, pulmonary),
-                  ((-2, -2, -16), (-44, -2, -22), 10.5, pulmonary), ((20, -22, -2), (46, 4, -4), 11.5, pulmonary),
-                  ((46, 4, -4), (52, 14, -40), 8, pulmonary), ((-44, -2, -22), (-50, 8, -55), 7.5, pulmonary)]  # fmt: skip
+        lines += [((-31, -16, 90), (-36, -12, -28), 9, vessel + 70)]  # superior vena cava
+        lines += [
+            ((16, -36, -30), (20, -22, -2), 14, pulmonary),
+            ((20, -22, -4), (-2, -2, -16), 11.5, pulmonary),
+            ((-2, -2, -16), (-44, -2, -22), 10.5, pulmonary),
+            ((20, -22, -2), (46, 4, -4), 11.5, pulmonary),
+            ((46, 4, -4), (52, 14, -40), 8, pulmonary),
+            ((-44, -2, -22), (-50, 8, -55), 7.5, pulmonary),
+        ]
         lines += [
             ((4, -16, 58), (-16, -14, 95), 6.5, vessel),
             ((14, -6, 58), (14, -8, 95), 4.5, vessel),

@@ -15,7 +15,7 @@ class Head:
         self.a, self.b, self.c = rng.uniform(69, 76), rng.uniform(87, 97), rng.uniform(88, 96)
         self.wander = np.array([3.0, 3.0])
         self.bend = [(1.8, Waves(rng, 40, 30), Waves(rng, 40, 30)), (0.5, Waves(rng, 9, 60), Waves(rng, 9, 60))]
-        self.skull_mm = rng.uniform(5.5, 8.0)
+        self.skull_mm = rng.uniform(4.8, 7.0)
         self.scalp_mm = rng.uniform(3.5, 6.5)
         self.thick = Waves(rng, 30, 40)
         self.folds = Waves(rng, (8.5, 8.5, 12), 120)
@@ -89,9 +89,12 @@ class Head:
         reach = np.clip((24 - depth) / 12, 0, 1)
         middle = x + 1.2 * canvas.waves(self.midline)
         cleft = np.where((y < -0.28 * self.b) | (y > 0.42 * self.b) | (z > 38), np.abs(middle), 99)
+        bent = 5 * canvas.waves(self.midline)
         insula = np.minimum(
             *(
-                tube(x, y, 0, (side * 0.62 * self.a, -0.3 * self.b, 0), (side * 0.5 * self.a, 0.1 * self.b, 0), 0)
+                tube(
+                    x + bent, y, 0, (side * 0.62 * self.a, -0.3 * self.b, 0), (side * 0.5 * self.a, 0.1 * self.b, 0), 0
+                )
                 for side in (-1, 1)
             )
         )

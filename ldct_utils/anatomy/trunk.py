@@ -5,8 +5,13 @@ import numpy as np
 from ldct_utils.anatomy.shapes import Canvas, Waves, ellipsoid, smooth_min, tube
 
 
+def bump(x, centre, width):
+    """Gaussian bump of height 1."""
+    return np.exp(-(((x - centre) / width) ** 2))
+
+
 class Trunk:
-    """Outer anatomy of one patient's trunk. ``draw`` paints it and leaves the cavity's distance in ``canvas.cavity``."""
+    """Outer anatomy of one patient's trunk; ``draw`` paints it and leaves the cavity's distance in ``canvas.cavity``."""
 
     def __init__(self, rng, half_width, half_depth, fat_mm, wall_mm):
         self.rng = rng
@@ -22,7 +27,7 @@ class Trunk:
         self.fibre = [Waves(rng, (4.5, 8, 14), 120) for _ in range(2)]
         self.grain = Waves(rng, 1.6, 240)
         self.coarse = Waves(rng, 9, 90)
-        self.trabeculae = Waves(rng, (1.1, 1.1, 2.2), 260)
+        self.trabeculae = Waves(rng, (1.2, 1.2, 2.4), 260)
         self.fat_hu, self.muscle_hu = rng.uniform(-112, -100), rng.uniform(52, 66)
         self.spine_y = half_depth - rng.uniform(66, 74) - 0.35 * fat_mm
         self.spine_x = rng.normal(0, 2.5)
@@ -30,8 +35,9 @@ class Trunk:
         self.disc_z = rng.uniform(0, 32)
         self.marrow_hu = rng.uniform(140, 230)
         self.ribs = [
-            dict(z=150 - 25.5 * k + rng.normal(0, 2.5), drop=rng.uniform(135, 165), reach=reach, side=side,
-                 long=rng.uniform(9.5, 14), thick=rng.uniform(3.3, 4.4), deep=rng.normal(0, 1.0), turn=rng.normal(0.08, 0.07))
+            dict(side=side, z=150 - 25.5 * k + rng.normal(0, 2.5), drop=rng.uniform(135, 165), reach=reach,
+                 long=rng.uniform(9.5, 14), thick=rng.uniform(3.3, 4.4), deep=rng.normal(0, 1.0),
+                 turn=rng.normal(0.08, 0.07))
             for side in (-1, 1)
             for k, reach in enumerate((0.86,) * 8 + (0.8, 0.74, 0.5, 0.3))
         ]  # fmt: skip
@@ -68,8 +74,7 @@ class Trunk:
     def draw(self, canvas, ribs=True):
         x, y = canvas.x, canvas.y
         lean = x * np.cos(self.tilt) + y * np.sin(self.tilt)
-        flat = np.where(y > 0, 1.0, 1.0)
-        q = (np.abs(lean / self.a) ** self.power + np.abs(y * flat / self.b) ** self.power) ** (1 / self.power)
+        q = (np.abs(lean / self.a) ** self.power + np.abs(y / self.b) ** self.power) ** (1 / self.power)
         # the furrow over the spine
         q = q + 0.05 * np.exp(-((lean / 14) ** 2)) * np.clip(y / self.b, 0, 1) ** 3
         radius = np.hypot(x, y) + 1e-3
@@ -78,21 +83,20 @@ class Trunk:
         angle = np.arctan2(np.abs(lean), y) / np.pi  # 0 at the spine, 1 at the front
         canvas.angle, canvas.radius, canvas.side = angle, radius, np.sign(lean)
         uneven = canvas.waves(self.thick)
-        fat = (
-            self.fat_mm
-            * (1 + 0.22 * uneven + 0.35 * np.exp(-(((angle - 0.3) / 0.16) ** 2)))
-            * np.clip(1.25 - 0.9 * np.exp(-(((angle - 0.55) / 0.2) ** 2)) * 0.5, 0.3, 2)
-        )
-        wall = self.wall_mm * (1 + 0.12 * uneven) * (1 - 0.3 * np.exp(-(((angle - 0.82) / 0.05) ** 2)))
-        wall = wall + 0.7 * canvas.waves(self.wall_rough)
+        fat = self.fat_mm * (1.2 + 0.25 * uneven + 0.4 * bump(angle, 0.28, 0.14) - 0.45 * bump(angle, 0.55, 0.2))
+        wall = self.wall(canvas, angle) * (1 + 0.15 * uneven) + 0.9 * canvas.waves(self.wall_rough)
         canvas.fat_inner, canvas.wall_inner = canvas.depth - fat, canvas.depth - fat - wall
         canvas.cavity = -canvas.wall_inner
         self._skin_and_fat(canvas, surface)
         self._wall(canvas, wall)
-        self.paraspinal(canvas)
         canvas.paint(canvas.cavity, self.fat_tissue(canvas), "fat")
+        self.paraspinal(canvas)
         if ribs:
             self._ribs(canvas)
+
+    def wall(self, canvas, angle):
+        """Thickness of the muscle wall in mm; ``angle`` is 0 at the spine, 1 at the front."""
+        return self.wall_mm * (1 - 0.35 * bump(angle, 0.8, 0.04) + 0.25 * bump(angle, 0.9, 0.05))
 
     def fat_tissue(self, canvas):
         return self.fat_hu + 4 * canvas.waves(self.fat_grain)
@@ -106,7 +110,7 @@ class Trunk:
                 self.muscle_hu
                 + 5 * canvas.fibre
                 + 3 * canvas.grain
-                - 70 * np.exp(-((streak / 0.07) ** 2)) * (canvas.coarse > 0.2)
+                - 75 * np.exp(-((streak / 0.09) ** 2)) * np.clip(canvas.coarse + 0.3, 0, 1)
             )
         return canvas.muscle_hu[box]
 
@@ -141,9 +145,14 @@ class Trunk:
                 d = ellipsoid(canvas.x[box], canvas.y[box], canvas.z, c, (*radii, 500), side * turn)
                 d = np.maximum(d + 0.9 * canvas.fibre[box], -canvas.depth[box] + 6)
                 canvas.paint(d, self.muscle(canvas, box), "muscle", box)
-        canvas.ellipsoid((x0, y0 + 52, canvas.z), (3.2, 30, 500), self.fat_hu + 15, "fat")
+        box = canvas.box(x0, y0 + 52, 34)
+        seam = (
+            ellipsoid(canvas.x[box], canvas.y[box], canvas.z, (x0, y0 + 52, canvas.z), (2.4, 30, 500))
+            + 0.8 * canvas.fibre[box]
+        )
+        canvas.paint(np.maximum(seam, 4 - canvas.depth[box]), self.fat_hu + 15, "fat", box, edge_mm=1)
 
-    def bone(self, canvas, distance, box, cortex_mm, cortex_hu, marrow_hu, texture=55.0):
+    def bone(self, canvas, distance, box, cortex_mm, cortex_hu, marrow_hu, texture=45.0):
         """Paint bone: a cortex of ``cortex_mm`` around cancellous bone with trabeculae."""
         canvas.paint(distance, cortex_hu, "bone", box)
         grain = canvas.waves(self.trabeculae)[box] if not hasattr(canvas, "trab") else canvas.trab[box]

@@ -1,14 +1,27 @@
-"""Noise of CT images: power spectra, noise levels, correlations, mean HU. Every function returns numbers.
-
-Frequencies are in lp/mm (1/mm), spectra in HU^2 mm^2. Spectra are taken in flat soft tissue of difference images, since
-anatomy is not stationary.
-"""
+"""Is simulated noise like a scanner's? Texture, correlation, axes, mean HU, dose law: every check gives numbers."""
 
 import numpy as np
-from scipy import ndimage
+import pandas as pd
+
+from ldct_utils import dose as doses
+from ldct_utils import fbp
+from ldct_utils.nps import (
+    FREQUENCIES,
+    SOFT_TISSUE,
+    flat_regions,
+    high_pass,
+    power_spectrum,
+    radial,
+    spectrum,
+    tissue_noise,
+)
+
+__all__ = [
+    "FREQUENCIES", "L506_AXIS_RATIO", "REFERENCE", "axis_power", "correlation", "dose_law", "flat_regions", "high_pass",
+    "mean_hu", "power_spectrum", "radial", "shape", "shape_error", "spectrum", "tissue_noise", "water_phantom",
+]  # fmt: skip
 
 # Radial noise power spectra of clinical images, divided by their mean over the frequencies that have a number.
-FREQUENCIES = np.arange(0.1, 0.66, 0.05)  # lp/mm, centres of bins .05 wide
 # B30: quarter - full, 2016 AAPM-Mayo challenge, L506, slice 87, 1 mm B30f, 94 flat regions of 32 x 32 pixels.
 # D45: no pair of this kernel was at hand; neighbouring full-dose slices subtracted, L096, 3 mm D45f, 31 flat regions.
 #      Anatomy that changes between slices remains under .2 lp/mm, so nothing is stated there.
@@ -18,63 +31,6 @@ REFERENCE = {
 }
 # High-pass noise power along x over that along y for the B30 pair: lateral rays meet more patient.
 L506_AXIS_RATIO = 0.65
-
-
-def power_spectrum(regions, pixel_mm: float, taper: bool = False) -> np.ndarray:
-    """2-D noise power spectrum, mean over regions.
-
-    Args:
-        regions: (N, n, n), HU; each region's mean is removed.
-        taper: weight with a Hann window (its power is divided out), against leakage of what is not noise.
-    Returns: (n, n), HU^2 mm^2, zero frequency first. Its sum over the frequency cells is the variance (Parseval); white
-        noise of SD s is flat at s^2 d^2 (n^2-1)/n^2.
-    Source: AAPM TG-233; NPS(u,v) = d^2/n^2 <|DFT(ROI - mean)|^2>.
-    """
-    regions = np.asarray(regions, np.float64)
-    if regions.ndim != 3 or regions.shape[1] != regions.shape[2]:
-        raise ValueError(f"a noise power spectrum needs square regions (N, n, n), got shape {regions.shape}")
-    n = regions.shape[1]
-    weight = np.outer(np.hanning(n + 1)[:n], np.hanning(n + 1)[:n]) if taper else np.ones((n, n))
-    regions = regions - np.average(regions, axis=(1, 2), weights=np.broadcast_to(weight, regions.shape))[:, None, None]
-    return np.mean(np.abs(np.fft.fft2(regions * weight)) ** 2, axis=0) * pixel_mm**2 / np.sum(weight**2)
-
-
-def radial(spectrum_2d, pixel_mm: float, frequencies=FREQUENCIES, width: float = 0.05) -> np.ndarray:
-    """Mean of a 2-D spectrum over rings of the given ``width`` around ``frequencies``, lp/mm."""
-    f = np.fft.fftfreq(len(spectrum_2d), pixel_mm)
-    radius = np.hypot(f[:, None], f[None])
-    rings = [(radius >= one - width / 2) & (radius < one + width / 2) for one in frequencies]
-    return np.array([spectrum_2d[ring].mean() if ring.any() else np.nan for ring in rings])
-
-
-def flat_regions(tissue_hu, size: int = 32, step: int = 8, soft_tissue=(0.0, 160.0), most: int = 200):
-    """Corners (row, column) of the flattest square regions of soft tissue in a slice, flattest first."""
-    smooth = ndimage.gaussian_filter(np.asarray(tissue_hu, np.float32), 2.5)
-    height, width = smooth.shape
-    found = []
-    for y in range(0, height - size + 1, step):
-        for x in range(0, width - size + 1, step):
-            part = smooth[y : y + size, x : x + size]
-            if part.min() > soft_tissue[0] and part.max() < soft_tissue[1]:
-                found.append((float(part.std()), y, x))
-    return [(y, x) for _, y, x in sorted(found)[:most]]
-
-
-def spectrum(differences, tissue_hu, pixel_mm: float, size: int = 32) -> np.ndarray:
-    """2-D noise power spectrum of difference images in the flat soft tissue of their slices.
-
-    Args:
-        differences: (S, H, W), noise alone, HU. tissue_hu: (S, H, W), where flat tissue is looked for.
-    Raises: ValueError: where no slice has a flat region.
-    """
-    regions = [
-        difference[y : y + size, x : x + size]
-        for difference, tissue in zip(differences, tissue_hu)
-        for y, x in flat_regions(tissue, size)
-    ]
-    if not regions:
-        raise ValueError(f"no flat soft tissue of {size} x {size} pixels in {len(tissue_hu)} slices")
-    return power_spectrum(np.stack(regions), pixel_mm, taper=True)
 
 
 def shape(spectrum_2d, pixel_mm: float, where=None) -> np.ndarray:
@@ -93,41 +49,12 @@ def shape_error(spectrum_2d, pixel_mm: float, kernel: str) -> float:
     return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
 
 
-def high_pass(image_hu) -> np.ndarray:
-    """Image minus its Gaussian blur (sigma 1.5 pixels): noise, and edges."""
-    image_hu = np.asarray(image_hu, np.float32)
-    return image_hu - ndimage.gaussian_filter(image_hu, (0,) * (image_hu.ndim - 2) + (1.5, 1.5))
+def correlation(ldct, ndct, tissue_hu=None, soft_tissue=SOFT_TISSUE) -> float:
+    """Correlation of (LDCT - NDCT) with NDCT in flat soft tissue, both high-passed.
 
-
-def tissue_noise(image_hu, tissue_hu, soft_tissue=(0.0, 160.0)) -> float:
-    """High-pass noise SD of a slice in soft tissue, HU, robust against edges.
-
-    Median over 8 x 8 pixel blocks that lie in soft tissue of the block's robust SD (1.4826 MAD), the textured half of
-    the blocks left out.
-
-    Args:
-        image_hu: (H, W), whose noise is measured. tissue_hu: (H, W), the slice that says where soft tissue is.
-    Raises: ValueError: with under 20 blocks of soft tissue.
+    0 where noise was inserted into the NDCT, -.45 or so where the two doses were drawn independently (a quarter dose).
+    All arguments (H, W), HU; ``tissue_hu`` says where flat tissue is, the NDCT by default.
     """
-    smooth = ndimage.gaussian_filter(np.asarray(tissue_hu, np.float32), 2.5)
-    inside = ndimage.binary_erosion((smooth > soft_tissue[0]) & (smooth < soft_tissue[1]), iterations=3)
-    height, width = (side // 8 * 8 for side in inside.shape)
-
-    def blocks(x):
-        return x[:height, :width].reshape(height // 8, 8, width // 8, 8).swapaxes(1, 2).reshape(-1, 64)
-
-    full = blocks(inside).all(axis=1)
-    if full.sum() < 20:
-        raise ValueError(f"only {full.sum()} blocks of soft tissue in the slice: too few to read its noise level")
-    edges = blocks(smooth)[full].std(axis=1)
-    values = blocks(high_pass(image_hu))[full][edges <= np.median(edges)]
-    spread = np.median(np.abs(values - np.median(values, axis=1, keepdims=True)), axis=1)
-    return float(1.4826 * np.median(spread))
-
-
-def correlation(ldct, ndct, tissue_hu=None, soft_tissue=(0.0, 160.0)) -> float:
-    """Correlation of (LDCT - NDCT) with NDCT in flat soft tissue, both high-passed: 0 where noise was inserted, -.45 or so
-    where the two doses were drawn independently. (H, W) each."""
     tissue = ndct if tissue_hu is None else tissue_hu
     size, cells = 16, []
     for y, x in flat_regions(tissue, size, 8, soft_tissue, most=100):
@@ -149,6 +76,59 @@ def axis_power(spectrum_2d, pixel_mm: float, above: float = 0.25) -> tuple[float
     return float(spectrum_2d[near][:, high].mean()), float(spectrum_2d[high][:, near].mean())
 
 
-def mean_hu(image_hu, masks: dict) -> dict:
-    """Mean HU inside each of the named masks (same shape as the image)."""
-    return {name: float(np.mean(np.asarray(image_hu)[mask], dtype=np.float64)) for name, mask in masks.items()}
+def water_phantom(size: int = 320, pixel_mm: float = 0.75):
+    """Water cylinder of 200 mm with inserts of fat and gas, HU (size, size), and masks well inside each material."""
+    axis = (np.arange(size) - (size - 1) / 2) * pixel_mm
+    y, x = axis[:, None], axis[None]
+    image = np.full((size, size), -1000.0, np.float32)
+    masks = {}
+    for name, hu, centre, radius in (
+        ("water", 0.0, (0, 0), 100.0), ("fat", -100.0, (0, -55), 20.0), ("air", -1000.0, (0, 55), 20.0),
+    ):  # fmt: skip
+        distance = np.hypot(y - centre[0], x - centre[1]) - radius
+        image += np.clip(0.5 - distance / pixel_mm, 0, 1) * (hu - image)
+        masks[name] = distance < (-80 if name == "water" else -8)
+    return image, masks
+
+
+def mean_hu(kernel: str = "B30", dose: float = 0.25, seed: int = 0, draws: int = 4) -> pd.DataFrame:
+    """Mean HU of water, fat and air on the noise-free reconstruction, and what the logarithm of noise adds to it.
+
+    Returns: a row a material: expected_hu, noise_free_hu, error_hu, ndct_log_bias_hu (mean NDCT - noise-free).
+    """
+    image, masks = water_phantom()
+    scans = [doses.scan(image[None], 0.75, dose, kernel, [seed, draw]) for draw in range(draws)]
+    rows = []
+    for (name, mask), expected in zip(masks.items(), (0.0, -100.0, -1000.0)):
+        free = float(scans[0].noise_free[0][mask].mean(dtype=np.float64))
+        bias = float(np.mean([(scan.ndct - scan.noise_free)[0][mask].mean(dtype=np.float64) for scan in scans]))
+        rows.append(dict(material=name, expected_hu=expected, noise_free_hu=free, error_hu=free - expected,
+                         ndct_log_bias_hu=bias))  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def dose_law(dose_levels=(0.1, 0.25, 0.5), sigma_e: float = 0.0, kernel: str = "B30", n0: float = 2e4, draws: int = 4,
+             seed: int = 0, views: int = 360) -> pd.DataFrame:  # fmt: skip
+    """Noise variance in the middle of a water cylinder against what photons and electronics demand.
+
+    Expected is <1/(aN) + sigma_e^2/(aN)^2> / <1/N + sigma_e^2/N^2>, means over the rays through the cylinder's middle, N
+    their photons; without electronic noise that is 1/a.
+
+    Returns: a row a dose: dose, variance_ratio (LDCT over NDCT), expected_ratio, error (relative).
+    """
+    image, masks = water_phantom(288)
+    lines = fbp.project(fbp.to_mu(image), 0.75, views)
+    middle = slice(lines.shape[1] // 2 - 15, lines.shape[1] // 2 + 15)
+    expected = doses.photons(lines, n0, aec=0)[:, middle]
+    crop, mask = (94, 94, 100, 100), masks["water"][94:194, 94:194]
+    rows = []
+    for a in dose_levels:
+        variances = np.zeros(2)
+        for draw in range(draws):
+            scan = doses.scan(image[None], 0.75, a, kernel, [seed, draw], n0, sigma_e, crop=crop, views=views, aec=0)
+            variances += [np.var((x - scan.noise_free)[0][mask], dtype=np.float64) for x in (scan.ldct, scan.ndct)]
+        low, normal = (np.mean(1 / (b * expected) + (sigma_e / (b * expected)) ** 2) for b in (a, 1.0))
+        wanted = low / normal
+        ratio = variances[0] / variances[1]
+        rows.append(dict(dose=a, variance_ratio=ratio, expected_ratio=wanted, error=ratio / wanted - 1))
+    return pd.DataFrame(rows)

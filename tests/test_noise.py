@@ -1,0 +1,171 @@
+"""Noise of simulated and real scans: spectra with known answers, texture, correlation, dose law, mean HU."""
+
+import numpy as np
+import pytest
+
+from ldct_utils import dicom, dose, nps, phantom
+from ldct_utils.metrics import noise
+
+PIXEL = 0.75
+
+
+@pytest.fixture(scope="module")
+def scans():
+    """One abdominal slice with each kernel: difference image, noise-free image, scan."""
+    patient = phantom.patient(3, "abdomen", size=256, slices=1)
+    return {kernel: dose.simulate(patient, 0.25, kernel, seed=1) for kernel in ("B30", "D45")}
+
+
+def white(shape, sd, seed=0):
+    return np.random.default_rng(seed).normal(0, sd, shape)
+
+
+def test_white_noise_has_a_flat_spectrum_at_variance_times_pixel_area():
+    curve = nps.radial(nps.power_spectrum(white((400, 32, 32), 7.0), PIXEL), PIXEL)
+    assert np.allclose(curve, 7.0**2 * PIXEL**2, rtol=0.05)
+
+
+@pytest.mark.parametrize("taper", [False, True])
+def test_spectrum_integrates_to_the_variance(taper):
+    regions = white((200, 32, 32), 5.0)
+    cell = 1 / (32 * PIXEL) ** 2  # lp/mm squared
+    assert np.sum(nps.power_spectrum(regions, PIXEL, taper)) * cell == pytest.approx(25.0, rel=0.03)
+
+
+def test_spectrum_does_not_see_a_constant_offset():
+    regions = white((5, 16, 16), 3.0)
+    for taper in (False, True):
+        assert np.allclose(nps.power_spectrum(regions + 1000, PIXEL, taper), nps.power_spectrum(regions, PIXEL, taper))
+
+
+def test_a_single_wave_shows_at_its_frequency():
+    x = np.arange(32) * PIXEL
+    wave = 10 * np.cos(2 * np.pi * (4 / (32 * PIXEL)) * x)[None, None, :] * np.ones((1, 32, 1))
+    spectrum = nps.power_spectrum(wave, PIXEL)
+    assert np.unravel_index(spectrum[:, :16].argmax(), (32, 16)) == (0, 4)
+    assert spectrum[0, 4] + spectrum[0, -4] == pytest.approx(spectrum.sum())
+
+
+@pytest.mark.parametrize("kernel", ["B30", "D45"])
+def test_noise_texture_is_that_of_the_clinical_kernel(scans, kernel):
+    scan = scans[kernel]
+    spectrum = nps.spectrum(scan.ldct - scan.ndct, scan.noise_free, PIXEL)
+    assert noise.shape_error(spectrum, PIXEL, kernel) < 0.15
+
+
+def test_the_smooth_kernel_peaks_near_a_fifth_and_the_sharp_one_still_rises():
+    image, _ = noise.water_phantom()
+    peaks = {}
+    for kernel in ("B30", "D45"):
+        scan = dose.scan(image[None], PIXEL, 0.25, kernel, seed=2, crop=(60, 60, 200, 200))
+        regions = (scan.ldct - scan.ndct)[0][:192, :192].reshape(6, 32, 6, 32).swapaxes(1, 2).reshape(-1, 32, 32)
+        peaks[kernel] = nps.radial(nps.power_spectrum(regions, PIXEL, taper=True), PIXEL)
+    assert 0.15 <= nps.FREQUENCIES[peaks["B30"].argmax()] <= 0.25
+    assert nps.FREQUENCIES[peaks["D45"].argmax()] > 0.55
+    assert peaks["D45"][-1] > peaks["D45"][-4] > peaks["D45"][3]
+
+
+@pytest.mark.parametrize("kernel", ["B30", "D45"])
+def test_white_noise_fails_the_texture_check(scans, kernel):
+    ndct = scans["B30"].noise_free
+    spectrum = nps.spectrum(white(ndct.shape, 20.0), ndct, PIXEL)
+    assert noise.shape_error(spectrum, PIXEL, kernel) > 0.15
+
+
+def test_each_kernel_fails_the_other_ones_texture_check(scans):
+    for kernel, other in (("B30", "D45"), ("D45", "B30")):
+        scan = scans[kernel]
+        spectrum = nps.spectrum(scan.ldct - scan.ndct, scan.noise_free, PIXEL)
+        assert noise.shape_error(spectrum, PIXEL, other) > 0.3
+
+
+def test_texture_check_refuses_a_kernel_without_reference():
+    with pytest.raises(ValueError, match="no clinical noise spectrum for kernel 'B70'"):
+        noise.shape_error(np.ones((32, 32)), PIXEL, "B70")
+
+
+def test_inserted_noise_is_uncorrelated_with_the_normal_dose(scans):
+    for scan in scans.values():
+        assert abs(noise.correlation(scan.ldct[0], scan.ndct[0], scan.noise_free[0])) < 0.15
+
+
+def test_independent_draws_are_strongly_anticorrelated():
+    patient = phantom.patient(3, "abdomen", size=256, slices=1)
+    scan = dose.simulate(patient, 0.25, "B30", seed=1, independent=True)
+    assert -0.6 < noise.correlation(scan.ldct[0], scan.ndct[0], scan.noise_free[0]) < -0.3
+
+
+def test_noise_has_more_power_from_front_to_back_than_from_side_to_side(scans):
+    scan = scans["B30"]
+    along_x, along_y = noise.axis_power(nps.spectrum(scan.ldct - scan.ndct, scan.noise_free, PIXEL), PIXEL)
+    assert 0.3 < along_x / along_y < 0.9  # L506: .65
+
+
+def test_axis_power_tells_the_axes_apart():
+    rows = np.repeat(white((50, 32, 1), 5.0), 32, axis=2)  # every row one value: waves along y only
+    along_x, along_y = noise.axis_power(nps.power_spectrum(rows, PIXEL), PIXEL)
+    assert along_y > 100 * along_x
+
+
+@pytest.mark.parametrize("sigma_e", [0.0, 12.0])
+def test_noise_variance_follows_photons_and_electronics(sigma_e):
+    table = noise.dose_law((0.1, 0.25, 0.5), sigma_e, draws=2)
+    assert table.error.abs().max() < 0.05
+    if not sigma_e:
+        assert np.allclose(table.expected_ratio * table.dose, 1)
+
+
+@pytest.mark.parametrize("kernel", ["B30", "D45"])
+def test_water_fat_and_air_have_their_hu(kernel):
+    table = noise.mean_hu(kernel, draws=1)
+    assert list(table.material) == ["water", "fat", "air"]
+    assert table.error_hu.abs().max() < 3
+    assert table.ndct_log_bias_hu.abs().max() < 3
+
+
+def test_logarithm_biases_water_upwards_when_photons_are_few():
+    image, masks = noise.water_phantom()
+    scan = dose.scan(image[None], PIXEL, 0.5, "B30", seed=0, n0=3e2)
+    assert (scan.ndct - scan.noise_free)[0][masks["water"]].mean() > 3
+
+
+def test_tissue_noise_reads_the_noise_and_not_the_edges():
+    tissue = np.full((128, 128), 50.0)
+    tissue[:, 64:] = 90.0
+    sd = [nps.tissue_noise(tissue + white(tissue.shape, level), tissue) for level in (10.0, 20.0)]
+    assert sd[1] / sd[0] == pytest.approx(2.0, rel=0.05)
+    assert sd[0] == pytest.approx(10 * 0.97, rel=0.05)  # the high-pass keeps nearly all of white noise
+
+
+def test_a_slice_without_soft_tissue_says_so():
+    with pytest.raises(ValueError, match="soft tissue"):
+        nps.tissue_noise(np.full((64, 64), -1000.0), np.full((64, 64), -1000.0))
+    with pytest.raises(ValueError, match="no flat soft tissue"):
+        nps.spectrum(np.zeros((1, 64, 64)), np.full((1, 64, 64), -1000.0), PIXEL)
+    with pytest.raises(ValueError, match="no flat soft tissue"):
+        noise.correlation(np.zeros((64, 64)), np.full((64, 64), -1000.0))
+
+
+def test_regions_must_be_square():
+    with pytest.raises(ValueError, match="square regions"):
+        nps.power_spectrum(np.zeros((3, 16, 8)), PIXEL)
+
+
+def real_pair(test_data):
+    full, quarter = (
+        next((test_data / "mayo2016" / "L506" / f"{dose}_1mm").glob("*.IMA")) for dose in ("full", "quarter")
+    )
+    return dicom.read_hu(quarter).astype(np.float32), dicom.read_hu(full).astype(np.float32)
+
+
+def test_the_reference_texture_is_that_of_the_real_pair(test_data):
+    quarter, full = real_pair(test_data)
+    spectrum = nps.spectrum([quarter - full], [full], 0.7421875)
+    assert noise.shape_error(spectrum, 0.7421875, "B30") < 0.01
+    assert np.divide(*noise.axis_power(spectrum, 0.7421875)) == pytest.approx(noise.L506_AXIS_RATIO, abs=0.01)
+
+
+def test_real_pairs_are_as_uncorrelated_as_simulated_ones_must_be(test_data):
+    quarter, full = real_pair(test_data)
+    assert noise.correlation(quarter, full) == pytest.approx(-0.08, abs=0.03)
+    assert nps.tissue_noise(quarter, full) / nps.tissue_noise(full, full) == pytest.approx(2.12, abs=0.1)
