@@ -89,7 +89,7 @@ report.table(
 # %% [markdown]
 # ## What was left out
 # Files that cannot be used are counted with the reason; the rest is used. File names are not shown, since they hold
-# dates and IDs: `logging.getLogger("ldct_utils.cohorts.paired").setLevel("INFO")` before the cohort is built logs them.
+# dates and IDs: `logging.getLogger("ldct_utils.cohorts.sources").setLevel("INFO")` before the cohort is built logs them.
 
 # %%
 left_out = pd.DataFrame(cohort.meta["skipped"], columns=["patient", "series", "reason", "files"])
@@ -130,27 +130,26 @@ report.figure(
 
 # %% [markdown]
 # ## HU
-# Noise broadens the peaks of fat (about -100 HU) and soft tissue (about 50 HU) and must not move them.
+# Noise broadens the peaks of fat (about -100 HU) and soft tissue (about 50 HU) and must not move them. Below -1024 HU
+# nothing is stored, as on a scanner, so in air the noise of the LDCT is cut off and its mean is a few HU too high.
 
 # %%
 picked = table.iloc[np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).round().astype(int))]
 edges = np.arange(-1024, 1500, 8)
 count = {name: np.zeros(len(edges) - 1) for name in names}
 for row in picked.row:
-    body = intensity.body_mask(cohort.ndct[row])
     for name, stack in names.items():
-        count[name] += np.histogram(stack[row][body], edges)[0]
+        count[name] += np.histogram(stack[row], edges)[0]
 figure, (whole, part) = plt.subplots(1, 2, figsize=(9.5, 3.1))
 for axis, low, high in ((whole, -1024, 1500), (part, -200, 250)):
     for colour, name in zip(plots.COLOURS, names):
         axis.stairs(count[name] / count[name].sum() / 8 * 100, edges, color=colour, label=name)
-    axis.set(xlim=(low, high), xlabel="CT number in HU", ylabel="% of body pixels per HU")
+    axis.set(xlim=(low, high), xlabel="CT number in HU", ylabel="% of pixels per HU")
 whole.set_yscale("log")
 part.legend()
-body_bias = sum((count["LDCT"] - count["NDCT"]) * (edges[:-1] + 4)) / count["NDCT"].sum()
 report.figure(
     run, "histogram", figure,
-    f"CT numbers inside the body, {len(picked)} slices; left logarithmic, right fat and soft tissue.",
+    f"CT numbers of all pixels of {len(picked)} slices; left logarithmic, right fat and soft tissue.",
 )  # fmt: skip
 
 # %% [markdown]

@@ -616,6 +616,12 @@ def test_series_of_one_person_share_a_pseudonym_and_low_dose_and_reformats_are_l
     assert [s["files"] for s in cohort.meta["skipped"]] == [1] * 4
 
 
+def test_folder_without_a_normal_dose_series_is_an_error_with_the_reason(data, outputs):
+    write_ct(data / "quarter_1mm" / "1.dcm", body())
+    with pytest.raises(ValueError, match=r"1 x .* already a low-dose series\. Expected: normal-dose axial CT"):
+        cohorts.get("dicom", data, **QUIET)
+
+
 @pytest.mark.usefixtures("one_process")
 def test_inserted_noise_has_the_level_of_the_dose_and_no_bias(data, outputs):
     for i in range(2):

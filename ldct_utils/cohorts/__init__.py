@@ -3,6 +3,7 @@
 ``get`` is all that a notebook needs: it builds the cohort of its parameters once and loads it ever after.
 """
 
+import importlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,31 @@ import pandas as pd
 
 from ldct_utils import dicom, files, paths
 from ldct_utils import identity as _identity
-from ldct_utils.cohorts import paired, splits, writing
+from ldct_utils.cohorts import sources, splits, writing
 
-# Which parameters a source reads; the others have no influence on it, and so none on its identity.
-PARAMETERS = {
-    "simulated": ("patients", "slices", "anatomy", "dose", "kernel", "size", "cohort_seed"),
-    "mayo2016": (),
-    "tcia": ("anatomy",),
-    "npy": ("dose",),
-    "dicom": ("anatomy", "dose", "kernel", "cohort_seed"),
+
+@dataclass(frozen=True)
+class Source:
+    """Where slices come from: ``plan(source, folders, read, progress)`` of a module of this package makes a ``Plan``.
+
+    ``reads`` are the parameters that it reads (the others have no influence on it, and so none on its identity);
+    ``split`` is the split it has unless another is asked for.
+    """
+
+    module: str
+    split: str
+    reads: tuple
+
+
+SOURCES = {
+    "simulated": Source(
+        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed")
+    ),
+    "mayo2016": Source("paired", "mayo2016", ()),
+    "tcia": Source("paired", "tcia", ("anatomy",)),
+    "npy": Source("arrays", "mayo2016", ("dose",)),
+    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed")),
 }
-DEFAULT_SPLIT = {"simulated": "draw", "mayo2016": "mayo2016", "tcia": "tcia", "npy": "mayo2016", "dicom": "draw"}
 SMALL = 256e6  # cohorts up to this many bytes are hashed on every load (0.2 s), larger ones on `verify` only
 REMEDY = "delete the folder and build the cohort anew"
 ARRAYS = (
@@ -117,14 +132,14 @@ def roots(data_root) -> list:
 
 def _resolve(source, split, anatomy, dose, values) -> tuple:
     """Checked parameters that the source reads, and the split it uses. Raises: ValueError: for an illegal value."""
-    if source not in PARAMETERS:
-        raise ValueError(f"unknown source {source!r}; known: {', '.join(PARAMETERS)}")
+    if source not in SOURCES:
+        raise ValueError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
     if not 0 < dose <= 1:
         raise ValueError(f"dose is a fraction in (0, 1], got {dose}")
-    if anatomy not in ("mixed", *paired.ANATOMY_OF_LETTER.values()):
+    if anatomy not in ("mixed", *sources.ANATOMY_OF_LETTER.values()):
         raise ValueError(f"unknown anatomy {anatomy!r}; known: abdomen, chest, head, mixed")
     values = values | {"anatomy": anatomy, "dose": dose}
-    return {name: values[name] for name in PARAMETERS[source]}, split or DEFAULT_SPLIT[source]
+    return {name: values[name] for name in SOURCES[source].reads}, split or SOURCES[source].split
 
 
 def _manifest(folders: list) -> list:
@@ -185,30 +200,9 @@ def get(
     if not (folder / "cohort.json").is_file():
         with files.locked(folder):
             if not (folder / "cohort.json").is_file():
-                plan = _plan(source, read, folders, progress)
+                module = importlib.import_module(f"{__name__}.{SOURCES[source].module}")
+                plan = module.plan(source, folders, read, progress)
                 split_of = splits.assign(split, plan.anatomy_of, cohort_seed)
                 meta = {"id": id8, "source": source, "parameters": read, "split": split}
                 writing.build(folder, plan, split_of, meta, progress)
     return load(folder)
-
-
-def _plan(source: str, read: dict, folders: list, progress: bool) -> writing.Plan:
-    if source == "npy":
-        return paired.npy_pairs(_only(folders), read["dose"])
-    if source in ("mayo2016", "tcia"):
-        return paired.dicom_pairs(source, _only(folders), read.get("anatomy", "mixed"), progress)
-    if source == "dicom":
-        from ldct_utils.cohorts import inserted  # the scanner, which reading pairs does not need
-
-        names = ("dose", "kernel", "anatomy", "cohort_seed")
-        return inserted.plan(folders, *(read[n] for n in names), progress)
-    from ldct_utils.cohorts import simulated
-
-    names = ("patients", "slices", "anatomy", "dose", "kernel", "size", "cohort_seed")
-    return simulated.plan(*(read[n] for n in names))
-
-
-def _only(folders: list) -> Path:
-    if len(folders) > 1:
-        raise ValueError(f"this source takes one data_root, got {len(folders)}; put the patients below one folder")
-    return folders[0]

@@ -8,13 +8,14 @@ import numpy as np
 from tqdm import tqdm
 
 from ldct_utils import dicom, dose, fbp
-from ldct_utils.cohorts import paired, writing
+from ldct_utils.cohorts import sources, writing
 from ldct_utils.cohorts.writing import Part, Plan
 
+LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
 HEAD, CHEST = {"HEAD", "BRAIN", "SKULL"}, {"CHEST", "THORAX", "LUNG"}  # BodyPartExamined, DICOM PS3.16 annex L
 
 
-def plan(roots: list, level: float, kernel: str, anatomy: str, seed: int, progress: bool) -> Plan:
+def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """Plan of the cohort: every normal-dose series below the folders, low dose made by inserting noise.
 
     A patient is one challenge id in the path, else one person of the headers, else one folder; pseudonyms P001...
@@ -22,22 +23,22 @@ def plan(roots: list, level: float, kernel: str, anatomy: str, seed: int, progre
 
     Raises: ValueError: for an unknown kernel, or if no slice is left, with every reason.
     """
-    fbp.apodisation(kernel)
+    fbp.apodisation(read["kernel"])
     series, skipped, notes = {}, [], []
-    for root in roots:
+    for root in folders:
         found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
-        skipped += [(paired.challenge_id(path), "", reason, path) for path, reason in found.skipped]
+        skipped += [(sources.challenge_id(path), "", reason, path) for path, reason in found.skipped]
         for h in found.headers:
             reason = _not_normal_dose(h, root)
             if reason:
-                skipped.append((paired.challenge_id(h.path), "", reason, h.path))
+                skipped.append((sources.challenge_id(h.path), "", reason, h.path))
             else:
                 key = (str(h.path.parent), h.series, h.kernel, h.thickness_mm, h.normal, h.shape)
                 series.setdefault(key, []).append(h)
     slices, names = [], {}
     for headers in series.values():
         first = headers[0]
-        own = paired.challenge_id(first.path.parent)
+        own = sources.challenge_id(first.path.parent)
         person = own or first.person or str(first.path.parent)
         patient = names.setdefault(person, own or f"P{sum(v[0] == 'P' for v in names.values()) + 1:03d}")
         kept, dropped = dicom.in_order(headers)
@@ -48,13 +49,13 @@ def plan(roots: list, level: float, kernel: str, anatomy: str, seed: int, progre
                 f"{patient} {label}: {dicom.gaps(kept)} gaps in z; slices are used one by one, so none is lost"
             )
         slices += [(patient, label, h, None) for h in kept]
-    slices = paired.same_size("dicom", ", ".join(map(str, roots)), slices, skipped)
+    slices = sources.same_size(slices, skipped, ", ".join(map(str, folders)), LAYOUT)
     tasks, of = [], {}
     for i, (patient, label, h, _) in enumerate(slices):
-        kind = of.setdefault(patient, anatomy if anatomy != "mixed" else _anatomy(h, patient))
+        kind = of.setdefault(patient, read["anatomy"] if read["anatomy"] != "mixed" else _anatomy(h, patient))
         row = {"patient": patient, "series": label, "anatomy": kind, "kernel": h.kernel, "thickness_mm": h.thickness_mm}
-        row |= {"pixel_mm": h.pixel_mm, "z_mm": h.z_mm, "dose": level}
-        tasks.append(partial(insert, row, str(h.path), kernel, writing.seed_of(seed, i)))
+        row |= {"pixel_mm": h.pixel_mm, "z_mm": h.z_mm, "dose": read["dose"]}
+        tasks.append(partial(insert, row, str(h.path), read["kernel"], writing.seed_of(read["cohort_seed"], i)))
     return Plan(
         slices=len(tasks),
         shape=slices[0][2].shape,
@@ -62,7 +63,7 @@ def plan(roots: list, level: float, kernel: str, anatomy: str, seed: int, progre
         anatomy_of=of,
         tasks=tasks,
         parallel=True,
-        skipped=paired.skip_table(skipped),
+        skipped=sources.skip_table(skipped),
         notes=notes,
     )
 
@@ -79,8 +80,8 @@ def _not_normal_dose(header, root: Path) -> str:
 
 def _anatomy(header, patient: str) -> str:
     """Anatomy by the challenge's exam letter, else by BodyPartExamined, else abdomen."""
-    if paired.ANATOMY_OF_LETTER.get(patient[0]):
-        return paired.ANATOMY_OF_LETTER[patient[0]]
+    if sources.ANATOMY_OF_LETTER.get(patient[0]):
+        return sources.ANATOMY_OF_LETTER[patient[0]]
     return "head" if header.body_part in HEAD else "chest" if header.body_part in CHEST else "abdomen"
 
 

@@ -14,11 +14,13 @@ IMAGES = ("ldct", "ndct", "truth", "absent_ldct", "absent_ndct", "absent_truth")
 MASKS = ("organ_masks", "lesion_masks")
 
 
-def plan(patients: int, slices: int, anatomy: str, level: float, kernel: str, size: int, seed: int) -> Plan:
+def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """Plan of the cohort: patient i depends on the seed and i only, whatever the dose, the kernel or the others.
 
     Raises: ValueError: for an unknown anatomy or kernel, or a number out of range.
     """
+    patients, slices, size, anatomy = (read[name] for name in ("patients", "slices", "size", "anatomy"))
+    level, kernel, seed = (read[name] for name in ("dose", "kernel", "cohort_seed"))
     fbp.apodisation(kernel)
     known = tuple(phantom.ANATOMIES)
     if anatomy not in (*known, "mixed"):

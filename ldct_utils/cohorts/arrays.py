@@ -1,0 +1,99 @@
+"""Source ``npy``: pairs of arrays in the layout that RED-CNN's preparation script made common."""
+
+import re
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ldct_utils import dicom, intensity
+from ldct_utils.cohorts import sources
+from ldct_utils.cohorts.writing import Part, Plan
+
+LAYOUT = "L506_86_input.npy beside L506_86_target.npy, (HU + 1024) / 4096, as RED-CNN's prep.py writes them"
+
+
+def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
+    """Plan of the cohort: partners share the index in their names, which RED-CNN's preparation made by position.
+
+    The layout holds no geometry: thickness, pixel size and position are unknown (NaN), and so is the kernel.
+
+    Raises: ValueError: if no pair is left, with every reason; or for an array that is truncated.
+    """
+    root = sources.only(folders)
+    pattern = re.compile(r"(.+)_(\d+)_(input|target)\.npy")
+    series, skipped = {}, []
+    for path in dicom.list_files(root):
+        named = pattern.fullmatch(path.name)
+        if named:
+            series.setdefault((named[1], int(named[2])), {})[named[3]] = path
+        else:
+            skipped.append((None, "", "its name is not <patient>_<index>_input.npy or _target.npy", path))
+    names = sorted({patient for patient, _ in series})
+    # A name that is not a challenge id may be a person's: it becomes P001, P002, ...
+    others = [name for name in names if not re.fullmatch(r"[CLN]\d{3}", name)]
+    pseudonym = {n: n if n not in others else f"P{others.index(n) + 1:03d}" for n in names}
+    found = []
+    for (name, _), both in sorted(series.items()):
+        if len(both) == 2:
+            shapes = {kind: _npy_shape(path) for kind, path in both.items()}
+            if shapes["input"] != shapes["target"]:
+                skipped.append((pseudonym[name], "", "input and target differ in size", both["input"]))
+            else:
+                found.append((pseudonym[name], "npy", _Array(both["input"], shapes["input"]), both["target"]))
+        else:
+            wanted = "target" if "input" in both else "input"
+            skipped.append((pseudonym[name], "", f"its partner _{wanted}.npy is missing", next(iter(both.values()))))
+    found = sources.same_size(found, skipped, root, LAYOUT)
+    tasks = []
+    for patient, name, low, full in found:
+        anatomy = sources.ANATOMY_OF_LETTER.get(patient[0], "abdomen")
+        row = {"patient": patient, "series": name, "anatomy": anatomy, "kernel": "unknown", "thickness_mm": np.nan}
+        row |= {"pixel_mm": np.nan, "z_mm": np.nan, "dose": read["dose"]}
+        tasks.append(partial(read_arrays, row, str(low.path), str(full)))
+    return Plan(
+        slices=len(tasks),
+        shape=found[0][2].shape,
+        dtypes={"ldct": np.int16, "ndct": np.int16},
+        anatomy_of={patient: sources.ANATOMY_OF_LETTER.get(patient[0], "abdomen") for patient, *_ in found},
+        tasks=tasks,
+        skipped=sources.skip_table(skipped),
+        notes=["the layout holds no geometry: pixel size, thickness, kernel and z are unknown"],
+    )
+
+
+class _Array:
+    """Path and shape of an array file, as ``same_size`` wants them."""
+
+    def __init__(self, path: Path, shape: tuple):
+        self.path, self.shape = path, shape
+
+
+def _npy_shape(path: Path) -> tuple:
+    try:
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise PermissionError(f"no permission to read {path}: chmod u+r it") from error
+        raise ValueError(f"{path} is truncated or not a plain array ({error}); write it again") from error
+    if len(shape) != 2:
+        raise ValueError(f"{path} has shape {shape}; one slice (H, W) a file is expected")
+    return shape
+
+
+def read_arrays(row: dict, low: str, full: str) -> Part:
+    """One pair of arrays, from the network range to HU."""
+    return Part([row], {"ldct": _array_hu(low)[None], "ndct": _array_hu(full)[None]})
+
+
+def _array_hu(path: str) -> np.ndarray:
+    image = np.load(path, allow_pickle=False).astype(np.float64)
+    low, high = image.min(), image.max()
+    # The range of HU in CT, -3024 to about 20000 for metal, cannot be mistaken for the network range.
+    if not (np.isfinite(image).all() and low >= -0.5 and high <= 8):
+        raise ValueError(
+            f"{path} spans {low:g} to {high:g}: the npy layout holds (HU + 1024) / 4096. Arrays in HU: "
+            "save (image + 1024) / 4096 instead"
+        )
+    hu = np.rint(intensity.from_net(image))
+    return hu.clip(dicom.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
