@@ -89,7 +89,7 @@ report.table(
 # %% [markdown]
 # ## What was left out
 # Files that cannot be used are counted with the reason; the rest is used. File names are not shown, since they hold
-# dates and IDs: `logging.getLogger("ldct_utils.cohorts.sources").setLevel("INFO")` before the cohort is built logs them.
+# dates and IDs; `logging.getLogger("ldct_utils.cohorts.sources").setLevel("INFO")` before building logs them.
 
 # %%
 left_out = pd.DataFrame(cohort.meta["skipped"], columns=["patient", "series", "reason", "files"])
