@@ -1,0 +1,157 @@
+"""The HTML report: what it shows, what it links to, and that it survives whatever is on disk."""
+
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import matplotlib
+import matplotlib.pyplot as plt
+import nbformat
+import pandas as pd
+import pytest
+
+from ldct_utils import files, page, report
+
+matplotlib.use("Agg")
+
+
+def executed(*outputs, question="What comes out?"):
+    """An executed notebook with the given outputs."""
+    cells = [nbformat.v4.new_markdown_cell(f"# 01 · Toy\n**Question.** {question}")]
+    cells += [nbformat.v4.new_code_cell("1", outputs=[output]) for output in outputs]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def said(text):
+    return nbformat.v4.new_output("display_data", {"text/markdown": text})
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A function that adds a run to a study on disk; the study's root is ``tmp_path``."""
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    monkeypatch.delenv("LDCT_OUTPUTS", raising=False)
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "default.yaml").write_text("title: 'Losses & psi'\nnotebooks: {}\n")
+    (tmp_path / "notebooks").mkdir()
+    head = "# %% [markdown]\n# # 01 · What `does` it do?\n# **Question.** Is it\n# good? **Reads** nothing.\n"
+    (tmp_path / "notebooks" / "01_toy.py").write_text(head)
+
+    def add(name, study="default", finished=True, saw="", notebook=None, **params):
+        folder = tmp_path / "outputs" / study / "01_toy" / f"{name}-0123456{len(name)}"
+        folder.mkdir(parents=True)
+        if finished:
+            result = {"notebook": "01_toy", "id": "01234567", "parameters": {"study": study, **params}, "seconds": 61.2}
+            result |= {"numbers": {"psnr_db": 31.24567, "interval_db": [1.0, 2.5]}, "commit": "abc", "dirty": True}
+            files.write_json(folder / "result.json", result | {"versions": {"numpy": "2.4.6"}, "files": {}})
+        nbformat.write(notebook or executed(said(f"**What we saw.** {saw}")), folder / "notebook.ipynb")
+        return folder
+
+    return add
+
+
+class Links(HTMLParser):
+    """Targets of links and images, and ids, of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.ids, self.alts, self.open = [], [], [], []
+        self.feed(text)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.targets += [named[key] for key in ("href", "src") if key in named]
+        self.ids += [named["id"]] if "id" in named else []
+        self.alts += [named.get("alt")] if tag == "img" else []
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
+    folder = study("a", saw="It gained **4.2 dB**.", lr=0.001)
+    study("bb", saw="It gained nothing.", lr=0.01)
+    run = SimpleNamespace(folder=folder)
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    report.figure(run, "curve", fig, 'Noise fell by **12 HU** at level 40; "quoted" & <b>odd</b>.')
+    report.table(run, "scores", pd.DataFrame({"method": ["mse"], "psnr_db": [31.23456]}), "Scores of 10 patients.")
+    path = page.write()
+    text = path.read_text(encoding="utf-8")
+    found = Links(text)
+    assert len(found.ids) == len(set(found.ids))
+    for target in found.targets:
+        inside, _, anchor = target.partition("#")
+        assert not inside or (path.parent / unquote(inside)).is_file(), target
+        assert not anchor or anchor in found.ids or anchor == "top", target
+    assert found.alts[0].startswith('Noise fell by 12 HU at level 40; "quoted" & <b>odd</b>')
+    assert "<strong>12 HU</strong>" in text and "<b>odd</b>" not in text  # Markdown is rendered, HTML is shown as text
+    assert "Losses &amp; psi" in text and "Is it good?" in text and "Reads" not in text
+    assert '<td class="n">31.2</td>' in text  # the table, with the digits it was shown with
+    assert "31.25" in text and "0.001" in text and "numpy 2.4.6" in text and "uncommitted" in text
+
+
+def test_a_single_answer_stands_on_the_front_page(study):
+    study("a", saw="It gained **4.2 dB**.")
+    front = page.write().read_text(encoding="utf-8").split('<h2 id="default">')[0]
+    assert "It gained <strong>4.2 dB</strong>." in front
+
+
+def test_failed_runs_are_shown_with_their_error_and_notebook(study):
+    error = nbformat.v4.new_output("error", ename="ValueError", evalue="no such\nthing", traceback=[])
+    failed = study("bad", finished=False, notebook=executed(error))
+    cut = study("cut", finished=False)
+    (cut / "notebook.ipynb").write_text('{"cells": [')
+    runs = [{"notebook": "01_toy", "name": f.name[:3], "folder": str(f)} for f in (failed, cut)]
+    runs += [{"notebook": "01_toy", "name": "later", "folder": str(cut.parent / "later-00000000")}]
+    files.write_json(failed.parents[1] / "plan.json", runs)
+    text = page.write().read_text(encoding="utf-8")
+    assert "bad: failed: ValueError: no such" in text and f"{failed.name}/notebook.html" in text
+    assert "cut: failed: killed, and its notebook was cut short" in text
+    assert "later: not finished" in text and "0 of 3 runs finished" in text
+
+
+def test_only_the_last_plan_is_shown_and_older_runs_are_counted(study):
+    old, new = study("a", lr=1.0), study("bb", lr=2.0)
+    files.write_json(new.parents[1] / "plan.json", [{"notebook": "01_toy", "name": "new", "folder": str(new)}])
+    text = page.write().read_text(encoding="utf-8")
+    assert old.name not in text and new.name in text
+    assert "1 of 1 runs finished; 1 of other code or parameters are on disk" in text
+
+
+def test_studies_are_ordered_and_single_runs_come_last(study):
+    for number, name in enumerate(("adhoc", "smoke", "default")):
+        study("a" * (number + 1), study=name)
+    (page.paths.outputs() / "cohorts" / "simulated-01234567").mkdir(parents=True)
+    assert page.studies() == ["default", "smoke", "adhoc"]
+    assert re.findall(r'<h2 id="(\w+)">(.+?)</h2>', page.write().read_text(encoding="utf-8")) == [
+        ("default", "Losses &amp; psi"), ("smoke", "smoke"), ("adhoc", "Single runs")]  # fmt: skip
+
+
+def test_notebook_pages_are_made_again_only_when_the_notebook_is_newer(study):
+    folder = study("a")
+    page.write()
+    first = (folder / "notebook.html").stat().st_mtime_ns
+    page.write()
+    assert (folder / "notebook.html").stat().st_mtime_ns == first
+    nbformat.write(executed(said("**What we saw.** More.")), folder / "notebook.ipynb")
+    page.write()
+    assert "More." in (folder / "notebook.html").read_text(encoding="utf-8")
+
+
+def test_a_page_without_runs_says_what_to_do(study):
+    page.paths.outputs().mkdir()
+    assert "make study" in page.write().read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(31.24567, "31.25"), (1e-5, "1e-05"), (0.0, "0"), (16628, "16628"), (123456.7, "123,457"), (None, "–"),
+     ([1.0, 2.5], "1, 2.5"), (True, "True"), ("mse", "mse")],
+)  # fmt: skip
+def test_numbers_are_shown_with_four_digits(value, shown):
+    assert page.number(value) == shown
