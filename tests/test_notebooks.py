@@ -1,0 +1,138 @@
+"""Every notebook: its two files agree, its parameters are what papermill sees, and it runs, through the real workflow."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+
+from ldct_utils import parameters, studies
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
+STUDIES = sorted(p.stem for p in (ROOT / "params").glob("*.yaml"))
+each_notebook = pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+# What makes a run of 03_train small; the cohort is the smoke study's, so that it is there already.
+SMALL = "patients 8 slices 1 channels 4 patch_size 32 batch 2 max_steps 10 eval_every 5 log_every 5 checkpoint_every 5"
+SMALL += " val_patches 2 val_slices 1 threads 1 precision float32"
+
+
+@each_notebook
+def test_script_and_notebook_are_equal_and_hold_no_outputs(script):
+    text, pair = jupytext.read(script), nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(pair)
+    assert [(c.cell_type, c.source, c.metadata.get("tags")) for c in text.cells] == [
+        (c.cell_type, c.source, c.metadata.get("tags")) for c in pair.cells
+    ], "make notebooks"
+    assert pair.metadata.kernelspec.name == "python3"  # any computer's own kernel
+    for cell in pair.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None, "make notebooks"
+
+
+@each_notebook
+def test_papermill_sees_every_declared_parameter(script):
+    declared = parameters.read(script).parameters
+    seen = papermill.inspect_notebook(script.with_suffix(".ipynb"))
+    assert set(seen) == set(declared)
+    for name, parameter in seen.items():
+        assert parameter["inferred_type_name"].replace("Optional[", "").rstrip("]") == declared[name].type
+        assert parameter["help"], f"{name} says neither meaning nor unit"
+    assert "study" in declared
+
+
+@each_notebook
+def test_a_notebook_opens_with_its_question_and_ends_with_what_was_seen(script):
+    cells = jupytext.read(script).cells
+    head = cells[0].source
+    assert re.match(rf"# {script.stem.split('_')[0]} · .+\n\*\*Question\.\*\*", head), head
+    assert all(f"**{word}**" in head for word in ("Reads", "Writes", "Cost"))
+    code = [c.source for c in cells if c.cell_type == "code"]
+    assert f'runs.start("{script.stem}", globals())' in code[1]
+    assert any("run.finish(" in source for source in code)
+    assert "**What we saw.**" in "\n".join(c.source for c in cells[-3:])
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_names_only_parameters_that_its_notebooks_declare(study):
+    content = studies.read_study(study)
+    assert content["title"]
+    for notebook, entry in content["notebooks"].items():
+        known = set(papermill.inspect_notebook(ROOT / "notebooks" / f"{notebook}.ipynb"))
+        for name, run in studies._listed(entry):
+            assert set(run) <= known, f"{study}: {notebook}/{name}"
+
+
+def test_the_smoke_study_runs_every_notebook():
+    assert set(studies.read_study("smoke")["notebooks"]) == {script.stem for script in SCRIPTS}
+
+
+# ---- for real ----
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """Outputs of the smoke study, run by the real workflow, and what the command printed."""
+    outputs = tmp_path_factory.mktemp("smoke")
+    env = os.environ | {"LDCT_OUTPUTS": str(outputs)}
+    words = [sys.executable, "workflow/study.py", "smoke"]
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=1500)
+    return outputs, env, done
+
+
+def test_every_notebook_runs_on_the_smoke_study(smoke):
+    outputs, _, done = smoke
+    assert done.returncode == 0, done.stdout + done.stderr
+    for script in SCRIPTS:
+        for folder in (outputs / "smoke" / script.stem).iterdir():
+            if folder.is_dir():
+                assert (folder / "result.json").is_file() and (folder / "notebook.html").is_file()
+                executed = nbformat.read(folder / "notebook.ipynb", as_version=4)
+                assert "**What we saw.**" in str([c.get("outputs") for c in executed.cells])
+    assert "What we saw" in (outputs / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_smoke_study_again_computes_nothing_in_under_15_seconds(smoke):
+    outputs, env, done = smoke
+    assert done.returncode == 0, "see the test above"
+    results = {p: p.stat().st_mtime_ns for p in outputs.rglob("result.json")}
+    began = time.time()
+    words = [sys.executable, "workflow/study.py", "smoke"]
+    again = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert time.time() - began < 15
+    assert again.returncode == 0 and f"{len(results)} runs, {len(results)} finished" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in outputs.rglob("result.json")} == results
+
+
+def call(smoke, out: Path, *words: str) -> subprocess.CompletedProcess:
+    """The user's own command, from the root of the study, small."""
+    outputs, env, _ = smoke
+    command = [str(Path(sys.executable).parent / "papermill"), "notebooks/03_train.ipynb", str(out), *words]
+    small = SMALL.split()
+    for name, value in zip(small[::2], small[1::2]):
+        command += ["-p", name, value]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=600)
+
+
+def test_papermill_alone_trains_with_the_documented_command(smoke, tmp_path):
+    done = call(smoke, tmp_path / "out.ipynb", "-p", "loss", "vgg", "-p", "layer", "block5_conv4")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder,) = (smoke[0] / "adhoc" / "03_train").glob("*/result.json")
+    assert "block5_conv4" in folder.parent.name
+    assert folder.parent.name in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("-p", "layr", "block5_conv4"), "no parameter 'layr'; did you mean 'layer'?"),
+        (("-p", "lr", "fast"), "parameter lr must be float, got 'fast'"),
+    ],
+)
+def test_papermill_alone_refuses_a_mistake_instead_of_running_with_defaults(smoke, tmp_path, words, complaint):
+    done = call(smoke, tmp_path / "out.ipynb", *words)
+    assert done.returncode != 0
+    assert complaint in done.stderr
