@@ -31,13 +31,6 @@ def seed_everything(seed: int, threads: int):
     torch.manual_seed(seed)
 
 
-def learning_rate(lr: float, schedule: str, step: int, max_steps: int) -> float:
-    """Learning rate of update ``step`` (0 is the first): ``constant``, or ``cosine`` from ``lr`` to 0."""
-    if schedule not in ("constant", "cosine"):
-        raise ValueError(f"no learning-rate schedule {schedule!r}; there are constant and cosine")
-    return lr if schedule == "constant" else 0.5 * lr * (1 + math.cos(math.pi * step / max_steps))
-
-
 def check_memory(step, patch_size: int, batch: int):
     """Stop before the first update if one will not fit into memory.
 
@@ -153,7 +146,9 @@ class History:
 
     def state_dict(self) -> dict:
         recent = torch.from_numpy(np.array([np.stack(pair) for pair in self.recent]))
-        return {"rows": self.rows, "first": self.first, "recent": recent}
+        # Plain numbers only: a state with NumPy scalars in it cannot be loaded without running code.
+        rows = [{k: v if type(v) is int else float(v) for k, v in row.items()} for row in self.rows]
+        return {"rows": rows, "first": self.first, "recent": recent}
 
     def load_state_dict(self, state: dict):
         self.rows, self.first = state["rows"], state["first"]

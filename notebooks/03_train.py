@@ -64,8 +64,8 @@ accumulate: int = 1  # parts a batch is cut into, to save memory
 epochs: Optional[int] = None  # passes over the patches; None leaves it to max_steps
 max_steps: Optional[int] = 600  # updates; with epochs too, whichever comes first
 lr: float = 1e-3  # learning rate of Adam
-schedule: str = "cosine"  # of the learning rate: constant (the paper), or cosine to 0
 betas: list = [0.9, 0.999]  # decay rates of Adam
+eps: float = 1e-12  # of Adam; 1e-7 in the paper's library, which is above most gradients of an MSE of 1e-5
 seed: int = 0  # seeds weights, patches and a random encoder
 device: str = "auto"  # auto, cpu or cuda
 precision: str = "auto"  # auto, float32 or bf16
@@ -149,7 +149,7 @@ if psi_on == "hold" and chosen != "vgg":
 training.seed_everything(seed, threads)
 model = networks.build(network, channels=channels, residual=residual)
 objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
-step = Supervised(model, objective, lr, betas, precision, device, accumulate)
+step = Supervised(model, objective, lr, betas, eps, precision, device, accumulate)
 needed = training.check_memory(step, patch_size, batch)
 parameters = sum(p.numel() for p in model.parameters())
 print(f"{network}: {parameters:,} weights, {precision} on {device}, {threads} threads, {needed / 1e9:.2f} GB an update")
@@ -239,7 +239,6 @@ history.paused()
 with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1) as bar:
     while done < total:
         ldct, ndct = sampler.next()  # each (batch, 1, patch_size, patch_size), network range
-        step.lr = training.learning_rate(lr, schedule, done, total)
         terms = step.update(ldct, ndct)
         done += 1
         history.add(done, terms)
@@ -293,10 +292,13 @@ if chosen == "vgg":
         left.plot(scored.step, scored[f"val_psi_{name}"], "o--", color=colour, label=f"{name}, validation")
     left.plot(scored.step, scored.val_gradient_influence, "s:", color=plots.COLOURS[2], label="gradient influence")
     left.axhline(psi_target, color="black", lw=0.8, ls=":")
-    left.set(xlabel="updates", ylabel="perceptual influence ψ", ylim=(0, 1.02))
+    low = min(psi_target, curves[[c for c in curves if "psi_" in c]].min().min())
+    left.set(xlabel="updates", ylabel="share of the perceptual term", ylim=(max(2 * low - 1.05, -0.02), 1.02))
     left.legend(fontsize=8)
-    right.semilogy(trained.step, trained.lam, color=plots.COLOURS[0])
-    right.set(xlabel="updates", ylabel="λ")
+    for colour, name, label in zip(plots.COLOURS[3:], ("mse", "vgg", "lam"), ("MSE", "VGG", "λ")):
+        right.semilogy(trained.step, trained[name] / trained[name].iloc[0], color=colour, label=label)
+    right.set(xlabel="updates", ylabel="relative to the first updates")
+    right.legend(fontsize=8)
     report.figure(
         run, "psi", figure,
         f"ψ (Algorithm 2) on training batches was {trained.psi_ratio_of_sums.iloc[0]:.3f} over the first {log_every} "

@@ -1,0 +1,437 @@
+"""Updates, history, resuming: what an update computes, what stops a training, and that a kill changes nothing."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import ROOT, write_tiny_cohort
+from safetensors.torch import load_file
+from torch import nn
+
+from ldct_utils import cohorts, encoders, losses, networks, patches, paths, psi, training
+from ldct_utils.steps.supervised import Supervised
+
+SETTINGS = {"name": "unet", "channels": 2, "residual": True}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    training.seed_everything(0, 1)
+
+
+def batch_of(n=4, size=32, seed=0):
+    """LDCT and NDCT patches, network range: a ramp with noise of 20 and 10 HU."""
+    rng = np.random.default_rng(seed)
+    clean = np.broadcast_to(np.linspace(0.2, 0.3, size), (n, 1, size, size))
+    ndct = clean + rng.normal(0, 10 / 4096, clean.shape)
+    ldct = ndct + rng.normal(0, 20 / 4096, clean.shape)
+    return torch.from_numpy(ldct).float(), torch.from_numpy(ndct).float()
+
+
+def vgg_loss(lam=1e-5, layer="block2_conv2"):
+    return losses.build("vgg", encoders.load(context="random", layers=(layer,)), layer, lam)
+
+
+def new_step(loss=None, seed=0, lr=1e-3, **more):
+    torch.manual_seed(seed)
+    return Supervised(networks.build(**SETTINGS), loss or losses.build("mse"), lr, **more)
+
+
+def weights_of(step):
+    return torch.cat([p.detach().flatten() for p in step.network.parameters()])
+
+
+def same_state(a, b):
+    """Whether two nested states are equal to the bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same_state(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same_state(x, y) for x, y in zip(a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_updates_equal_a_plain_loop_that_repeats_the_channel():
+    ldct, ndct = batch_of()
+    step = new_step(vgg_loss(), eps=1e-4)  # large: otherwise Adam's first steps are the signs of roundings
+    start = weights_of(step)
+    torch.manual_seed(0)
+    plain, vgg = networks.build(**SETTINGS), encoders.network("vgg19", "block2_conv2")
+    encoders._he(vgg, 0)  # the same random encoder, not folded
+    adam = torch.optim.Adam(plain.parameters(), 1e-3, eps=1e-4)
+    for _ in range(3):
+        terms = step.update(ldct, ndct)
+        pred = plain(ldct)
+        features = [next(iter(vgg(255 * image.repeat(1, 3, 1, 1)).values())) for image in (pred, ndct)]
+        mse, perceptual = nn.functional.mse_loss(pred, ndct), nn.functional.mse_loss(*features)
+        adam.zero_grad()
+        (mse + 1e-5 * perceptual).backward()
+        adam.step()
+        assert terms["mse"].mean().item() == pytest.approx(mse.item(), rel=1e-4)
+        assert terms["vgg"].mean().item() == pytest.approx(perceptual.item(), rel=1e-4)
+    moved = torch.cat([p.detach().flatten() for p in plain.parameters()])
+    assert (weights_of(step) - moved).abs().max() < 0.01 * (moved - start).abs().max()
+
+
+def test_a_batch_in_parts_gives_the_update_of_the_whole_batch():
+    ldct, ndct = batch_of(5)
+    whole, parts = new_step(lr=1e-4), new_step(lr=1e-4, accumulate=3)
+    a, b = whole.update(ldct, ndct), parts.update(ldct, ndct)
+    assert torch.allclose(a["mse"], b["mse"], rtol=1e-5) and len(b["mse"]) == 5
+    grads = [torch.cat([p.grad.flatten() for p in s.network.parameters()]) for s in (whole, parts)]
+    assert torch.allclose(*grads, rtol=1e-3, atol=1e-3 * grads[0].abs().max().item())
+
+
+def test_training_lowers_the_loss():
+    torch.manual_seed(0)
+    step, (ldct, ndct) = (
+        Supervised(networks.build("unet", channels=8, residual=True), losses.build("mse"), 1e-3),
+        batch_of(),
+    )
+    means = [step.update(ldct, ndct)["mse"].mean().item() for _ in range(120)]
+    assert means[-1] < 0.8 * means[0]
+
+
+def test_a_loss_times_a_constant_gives_nearly_the_same_updates_only_if_eps_is_small():
+    (ldct, ndct), start = batch_of(), weights_of(new_step())
+
+    def difference(eps):
+        ends = []
+        for weight in (1.0, 64.0):
+            step = new_step(losses.build({"mse": weight}), eps=eps)
+            for _ in range(3):
+                step.update(ldct, ndct)
+            ends.append(weights_of(step))
+        return ((ends[0] - ends[1]).abs().mean() / (ends[0] - start).abs().mean()).item()
+
+    assert difference(1e-16) < 0.1 < 1 < difference(1e-8)  # an untrained network's gradients go down to 1e-15
+
+
+def test_bfloat16_is_used_and_stays_close_to_float32():
+    ldct, ndct = batch_of()
+    a, b = (new_step(vgg_loss(), precision=p).update(ldct, ndct) for p in ("float32", "bf16"))
+    assert torch.equal(a["mse"], b["mse"])  # the untrained residual network is the identity in both
+    relative = (a["vgg"].mean() / b["vgg"].mean() - 1).abs().item()
+    assert 0 < relative < 0.05
+
+
+def test_the_encoder_is_frozen_and_the_loss_weight_counts():
+    ldct, ndct = batch_of()
+    loss = vgg_loss(lam=0.0)
+    before = [p.clone() for p in loss.parameters()]
+    with_zero = new_step(loss)
+    with_zero.update(ldct, ndct)
+    mse_only = new_step()
+    mse_only.update(ldct, ndct)
+    assert torch.equal(weights_of(with_zero), weights_of(mse_only))
+    assert all(torch.equal(a, b) for a, b in zip(before, loss.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"precision": "fp8"}, ValueError, "no precision 'fp8'"),
+        ({"lr": 0.0}, ValueError, "learning rate must be positive"),
+        ({"accumulate": 0}, ValueError, "accumulate must be at least 1"),
+    ],
+)
+def test_a_step_refuses_what_it_cannot_do(arguments, error, message):
+    with pytest.raises(error, match=message):
+        new_step(**arguments)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_an_absent_gpu_is_named_before_training():
+    with pytest.raises(RuntimeError, match="needs a CUDA GPU"):
+        new_step(device="cuda")
+
+
+def test_an_update_that_does_not_fit_into_memory_is_refused_with_the_remedy():
+    step = new_step(accumulate=2)
+    with pytest.raises(MemoryError, match=r"GB on cpu, .* lower batch or patch_size, or raise accumulate \(now 2\)"):
+        training.check_memory(step, 32, 10**9)
+
+
+def test_the_memory_estimate_follows_patch_batch_and_parts():
+    weights = 4 * sum(p.nbytes for p in new_step().network.parameters())
+    small, tall, parts = (
+        training.check_memory(new_step(accumulate=a), p, b) - weights
+        for p, b, a in ((32, 8, 1), (64, 8, 1), (32, 8, 4))
+    )
+    assert tall / small == pytest.approx(4, rel=0.02)
+    assert small / parts == pytest.approx(4, rel=0.02)
+
+
+def test_checking_memory_leaves_the_training_as_it_was():
+    ldct, ndct = batch_of()
+    plain, checked = new_step(vgg_loss()), new_step(vgg_loss())
+    training.check_memory(checked, 32, 4)
+    for step in (plain, checked):
+        step.update(ldct, ndct)
+    assert torch.equal(weights_of(plain), weights_of(checked))
+
+
+def history_of(*steps, weights=None):
+    """A history of updates, each a (mse, vgg) pair of lists with a value an image."""
+    history = training.History(batch=2)
+    for number, (mse, vgg) in enumerate(steps, 1):
+        history.add(number, {"mse": torch.tensor(mse), "vgg": torch.tensor(vgg)})
+    return history, weights or {"mse": 1.0, "vgg": 0.5}
+
+
+def test_a_row_of_the_history_holds_means_total_and_both_influences():
+    history, weights = history_of(([1.0, 9.0], [2.0, 2.0]), ([1.0, 9.0], [2.0, 2.0]))
+    row = history.row(weights, lr=0.1)
+    assert (row["step"], row["mse"], row["vgg"], row["total"], row["lam"], row["lr"]) == (2, 5, 2, 6, 0.5, 0.1)
+    assert row["psi_ratio_of_sums"] == pytest.approx(2 / 12)
+    assert row["psi_mean_of_ratios"] == pytest.approx(0.3)  # the reference sheet's pair of images
+    assert row["patches_per_s"] > 0 and row["seconds"] > 0
+
+
+def test_a_loss_without_a_pixel_term_has_psi_one():
+    history = training.History(batch=2)
+    history.add(1, {"vgg": torch.tensor([3.0, 4.0])})
+    assert history.row({"vgg": 1.0}, 0.1)["psi_ratio_of_sums"] == 1
+
+
+def test_lambda_is_solved_on_what_was_seen_last():
+    history, weights = history_of(([1.0, 9.0], [2.0, 2.0]))
+    history.row(weights, 0.1)
+    for definition in psi.DEFINITIONS:
+        lam = history.lambda_for(0.8, definition)
+        assert psi.influence([1.0, 9.0], [2.0, 2.0], lam, definition) == pytest.approx(0.8)
+
+
+def test_a_term_that_is_not_finite_stops_training_at_its_step():
+    history, weights = history_of(([1.0, 1.0], [1.0, 1.0]), ([1.0, 1.0], [1.0, float("nan")]), ([1.0, 1.0], [1.0, 1.0]))
+    with pytest.raises(FloatingPointError, match="step 2: the term 'vgg' is not finite"):
+        history.row(weights, 0.1)
+
+
+def test_a_term_that_grows_a_thousandfold_stops_training():
+    steps = [([1.0, 1.0], [1.0, 1.0])] * 15 + [([1500.0, 1500.0], [1.0, 1.0])]
+    history, weights = history_of(*steps)
+    with pytest.raises(FloatingPointError, match="step 16: the term 'mse' has grown 1500-fold"):
+        history.row(weights, 0.1)
+
+
+def test_a_real_divergence_is_stopped():
+    step, history, (ldct, ndct) = new_step(lr=10.0), training.History(4), batch_of()
+    with pytest.raises(FloatingPointError, match="training stopped at step"):
+        for number in range(1, 200):
+            history.add(number, step.update(ldct, ndct))
+            history.row({"mse": 1.0}, 10.0)
+
+
+@pytest.fixture
+def parts():
+    """A step, a sampler and a history after three updates."""
+    images = np.random.default_rng(0).integers(-1000, 1000, (3, 64, 64)).astype(np.int16)
+    sampler = patches.Sampler(SimpleNamespace(ldct=images, ndct=images // 2), range(3), 32, None, 2, seed=0)
+    step, history = new_step(vgg_loss()), training.History(2)
+    for number in range(1, 4):
+        history.add(number, step.update(*sampler.next()))
+        history.row(step.loss.weights, step.lr)
+    return {"step": step, "sampler": sampler, "history": history}
+
+
+def fresh(parts):
+    sampler = patches.Sampler(
+        SimpleNamespace(ldct=parts["sampler"].ldct, ndct=parts["sampler"].ndct), range(3), 32, None, 2, seed=0
+    )
+    return {"step": new_step(vgg_loss(lam=1.0), seed=1), "sampler": sampler, "history": training.History(2)}
+
+
+def test_a_saved_training_goes_on_to_the_same_bits(parts, tmp_path):
+    training.save(tmp_path, "0123abcd", 3, **parts)
+    resumed = fresh(parts)
+    torch.manual_seed(99)
+    assert training.resume(tmp_path, "0123abcd", **resumed) == 3
+    for one in (parts, resumed):
+        one["drawn"] = torch.rand(1) if one is resumed else None
+        one["terms"] = one["step"].update(*one["sampler"].next())
+    assert torch.equal(parts["terms"]["vgg"], resumed["terms"]["vgg"])
+    assert torch.equal(weights_of(parts["step"]), weights_of(resumed["step"]))
+    assert same_state(parts["step"].state_dict(), resumed["step"].state_dict())
+    assert resumed["history"].rows == parts["history"].rows
+    assert resumed["history"].lambda_for(0.5, "mean_of_ratios") == parts["history"].lambda_for(0.5, "mean_of_ratios")
+
+
+def test_the_random_state_is_restored(parts, tmp_path):
+    training.save(tmp_path, "0123abcd", 3, **parts)
+    expected = torch.rand(3)
+    training.resume(tmp_path, "0123abcd", **fresh(parts))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_nothing_saved_means_starting_at_the_first_update(parts, tmp_path):
+    assert training.resume(tmp_path, "0123abcd", **parts) == 0
+
+
+def test_a_state_of_another_identity_is_refused(parts, tmp_path):
+    training.save(tmp_path, "0123abcd", 3, **parts)
+    with pytest.raises(ValueError, match="belongs to run 0123abcd, not to ffff0000"):
+        training.resume(tmp_path, "ffff0000", **fresh(parts))
+
+
+def test_a_damaged_state_is_named(parts, tmp_path):
+    training.save(tmp_path, "0123abcd", 3, **parts)
+    path = tmp_path / training.STATE_FILE
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"last.pt is damaged .* delete it"):
+        training.resume(tmp_path, "0123abcd", **fresh(parts))
+
+
+def test_loading_a_state_runs_no_code(parts, tmp_path):
+    class Command:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    torch.save({"id": "0123abcd", "step": Command()}, tmp_path / training.STATE_FILE)
+    with pytest.raises(ValueError, match="damaged"):
+        training.resume(tmp_path, "0123abcd", **parts)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_gives_the_network_back(parts, tmp_path):
+    network = parts["step"].network
+    for step in (5, 20):
+        training.write_checkpoint(tmp_path, step, network, SETTINGS)
+    assert list(training.checkpoints(tmp_path)) == [5, 20]
+    hu = np.random.default_rng(1).normal(40, 30, (2, 32, 48)).astype(np.float32)
+    for checkpoint in ("last", 5):
+        loaded = training.load_network(tmp_path, checkpoint)
+        assert np.array_equal(training.predict(loaded, hu), training.predict(network, hu))
+        assert not loaded.training
+    with pytest.raises(FileNotFoundError, match="no checkpoint 7; it has 5, 20"):
+        training.load_network(tmp_path, 7)
+    with pytest.raises(FileNotFoundError, match="it has none"):
+        training.load_network(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("shape", [(3, 48, 64), (1, 50, 37), (33, 47)])
+def test_prediction_of_any_size_is_in_hu_and_the_untrained_residual_network_is_the_identity(shape):
+    hu = np.random.default_rng(0).integers(-1024, 3071, shape).astype(np.int16)
+    predicted = training.predict(networks.build(**SETTINGS), hu, batch=2)
+    assert predicted.shape == shape and predicted.dtype == np.float32
+    assert np.allclose(predicted, hu, atol=1e-3)
+
+
+def test_prediction_does_not_depend_on_the_batch(parts):
+    hu = np.random.default_rng(0).normal(40, 30, (5, 32, 32)).astype(np.float32)
+    one, all_ = (training.predict(parts["step"].network, hu, batch=n) for n in (1, 5))
+    assert np.allclose(one, all_, atol=1e-2)
+    with pytest.raises(ValueError, match="got shape"):
+        training.predict(parts["step"].network, hu[None])
+
+
+TINY = {"patients": 6, "slices": 2, "size": 64}
+RUN = TINY | {
+    "study": "kills", "loss": "vgg", "layer": "block1_conv2", "context": "random", "channels": 2, "patch_size": 32,
+    "batch": 2, "max_steps": 150, "log_every": 2, "eval_every": 50, "checkpoint_every": 50, "save_every_s": 0.0,
+    "psi_on": "hold", "psi_target": 0.5, "threads": 1, "precision": "float32", "val_slices": 2, "val_patches": 2,
+}  # fmt: skip
+
+
+def start(folder, values):
+    """Start 03_train as a script with ``values`` after its parameters cell, results below ``folder``."""
+    cells = (ROOT / "notebooks" / "03_train.py").read_text().split("\n# %%")
+    at = next(i for i, cell in enumerate(cells) if 'tags=["parameters"]' in cell)
+    cells.insert(at + 1, "\n" + "\n".join(f"{name} = {value!r}" for name, value in values.items()))
+    folder.mkdir(exist_ok=True)
+    (folder / "run.py").write_text("\n# %%".join(cells))
+    environment = os.environ | {"LDCT_OUTPUTS": str(folder / "outputs"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    log = open(folder / "log.txt", "a")  # noqa: SIM115
+    return subprocess.Popen([sys.executable, folder / "run.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+
+def finish(folder, values):
+    process = start(folder, values)
+    assert process.wait(120) == 0, (folder / "log.txt").read_text()[-3000:]
+    return next((folder / "outputs" / "kills" / "03_train").glob("*/result.json")).parent
+
+
+@pytest.fixture(scope="module")
+def tiny_outputs(tmp_path_factory):
+    """A function that makes a folder whose outputs hold the cohort which TINY names, so that nothing is simulated."""
+    base = tmp_path_factory.mktemp("training")
+    stored = write_tiny_cohort(base / f"simulated-{cohorts.identity(**TINY)}")
+
+    def make(name):
+        (base / name / "outputs" / "cohorts").mkdir(parents=True)
+        (base / name / "outputs" / "cohorts" / stored.name).symlink_to(stored)
+        return base / name
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_outputs):
+    return finish(tiny_outputs("whole"), RUN)
+
+
+def same_training(a, b):
+    """Compare two run folders to the bit: weights, optimiser, sampler, history (its clock left out), scores."""
+    assert list(training.checkpoints(a)) == list(training.checkpoints(b)) == [50, 100, 150]
+    for step, path in training.checkpoints(a).items():
+        assert same_state(load_file(path), load_file(training.checkpoints(b)[step]))
+    clock = ["seconds", "patches_per_s"]
+    pd.testing.assert_frame_equal(
+        *(pd.read_parquet(f / "history.parquet").drop(columns=clock) for f in (a, b)), check_exact=True
+    )
+    pd.testing.assert_frame_equal(*(pd.read_parquet(f / "scores.parquet") for f in (a, b)), check_exact=True)
+    states = [torch.load(f / training.STATE_FILE, weights_only=True) for f in (a, b)]
+    assert all(same_state(states[0][key], states[1][key]) for key in ("id", "done", "step", "sampler", "rng"))
+
+
+def test_a_training_killed_at_random_moments_ends_in_the_same_bits(tiny_outputs, uninterrupted):
+    folder, moments, killed_at = tiny_outputs("killed"), random.Random(), []
+    for kill in range(3):
+        process = start(folder, RUN)
+        state = folder / "outputs" / "kills" / "03_train" / uninterrupted.name / training.STATE_FILE
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+            time.sleep(0.005)  # until it trains
+        time.sleep(moments.uniform(0, 0.25))
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, (folder / "log.txt").read_text()[-3000:]
+        killed_at.append(torch.load(state, weights_only=True)["done"])
+        assert not (state.parent / "result.json").exists(), f"kill {kill} came after the end"
+    assert 0 < killed_at[0] <= killed_at[1] <= killed_at[2] < 150, killed_at
+    run = finish(folder, RUN)
+    same_training(uninterrupted, run)
+    kinds = (".pt", ".safetensors", ".parquet", ".npy")
+    stamps = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.suffix in kinds or p.name == "result.json"}
+    assert finish(folder, RUN) == run  # the same command once more: nothing is trained or scored again
+    assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items())
+
+
+def test_holding_keeps_psi_at_the_target_and_logs_what_the_contract_names(uninterrupted):
+    history = pd.read_parquet(uninterrupted / "history.parquet")
+    trained = history.dropna(subset="mse")
+    assert abs(trained.psi_ratio_of_sums[trained.step > 50].mean() - RUN["psi_target"]) < 0.02
+    assert trained.lam.nunique() > 10
+    wanted = ["step", "mse", "vgg", "total", "psi_ratio_of_sums", "psi_mean_of_ratios", "lam", "lr", "seconds"]
+    scored = ["patches_per_s", "val_mse", "val_vgg", "val_rmse_hu", "val_psi_ratio_of_sums", "val_gradient_influence"]
+    assert set(wanted + scored) <= set(history)
+    assert history.dropna(subset="val_rmse_hu").step.tolist() == [0, 50, 100, 150]
+    assert trained.step.tolist() == list(range(2, 151, 2))
+    assert history.seconds.is_monotonic_increasing
+
+
+def test_what_a_run_leaves_can_be_read_and_scored(uninterrupted):
+    assert paths.short(uninterrupted)
+    scores, ldct = (pd.read_parquet(uninterrupted / f"{name}.parquet") for name in ("scores", "ldct_scores"))
+    keys = ["row", "domain", "reference", "metric"]
+    assert scores[keys].equals(ldct[keys]) and set(scores.reference) == {"ndct", "truth"}
+    examples = np.load(uninterrupted / "examples.npy")
+    assert examples.shape == (len(pd.read_parquet(uninterrupted / "examples_rows.parquet")), 4, 64, 64)
+    network = training.load_network(uninterrupted)
+    assert np.allclose(training.predict(network, examples[:, 0]), examples[:, 3], atol=0.01)
