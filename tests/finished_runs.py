@@ -1,0 +1,67 @@
+"""Finished runs of 03_train as they lie on disk, made in a second from discs instead of trained networks."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from ldct_utils import metrics
+
+ANATOMIES = ("abdomen", "chest", "head")
+
+
+def cohort(patients=7, slices=2, size=48, truth=True, seed=0):
+    """Test slices of discs with noise, in memory, with what ``metrics.evaluate`` reads of a cohort."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    images = []
+    for _ in range(patients):
+        image = np.where(np.hypot(x, y * rng.uniform(1, 1.3)) < 0.42, rng.uniform(20, 60), -1000.0)
+        for _ in range(slices):
+            image[np.hypot(x - rng.uniform(-0.2, 0.2), y) < 0.1] = rng.uniform(60, 300)
+            images.append(image.copy())
+    clean = np.stack(images)
+    ndct = clean + rng.normal(0, 12, clean.shape)
+    ldct = ndct + rng.normal(0, 20, clean.shape)
+    owner = np.repeat(np.arange(patients), slices)
+    about = pd.DataFrame(
+        {"row": range(len(clean)), "patient": [f"P{p:03d}" for p in owner], "anatomy": [ANATOMIES[p % 3] for p in owner]}
+    )
+    return SimpleNamespace(slices=about, ldct=ldct, ndct=ndct, truth=clean if truth else None)
+
+
+def write(outputs, data, number, gain, seed=0, examples=True, study="test", **params):
+    """Write one finished run below ``outputs`` and return its folder.
+
+    Args:
+        data: from ``cohort``. number: makes the run's id.
+        gain: share of the LDCT's added noise that the "network" takes away, in [0, 1]; patients differ by some .05.
+        params: parameters of the run, e.g. loss, layer, context, lam, psi_target.
+    """
+    folder = outputs / study / "03_train" / f"run-{number:08x}"
+    folder.mkdir(parents=True)
+    luck = dict(zip(data.slices.patient.unique(), np.random.default_rng(number).normal(0, 0.05, 999)))
+    share = (gain + data.slices.patient.map(luck).to_numpy())[:, None, None]
+    predicted = data.ldct - share * (data.ldct - data.ndct)
+    rows = data.slices.row.to_numpy()
+    position = iter(range(0, len(rows), 8))
+
+    def denoise(hu):
+        start = next(position)
+        return predicted[start : start + len(hu)]
+
+    metrics.evaluate(denoise, data, rows).to_parquet(folder / "scores.parquet")
+    metrics.evaluate(lambda hu: hu, data, rows).to_parquet(folder / "ldct_scores.parquet")
+    pd.DataFrame({"step": [0, 10, 20], "psi_ratio_of_sums": [np.nan, 0.9, 0.8]}).to_parquet(folder / "history.parquet")
+    if examples:
+        shown = data.slices.drop_duplicates("anatomy").sort_values("anatomy")
+        shown.to_parquet(folder / "examples_rows.parquet")
+        truth = np.full_like(data.ndct, np.nan) if data.truth is None else data.truth
+        stacked = [[part[row] for part in (data.ldct, data.ndct, truth, predicted)] for row in shown.row]
+        np.save(folder / "examples.npy", np.array(stacked, np.float32))
+    given = {"study": study, "loss": "mse", "layer": "block3_conv2", "context": "random", "lam": None, "psi_target": 0.95,
+             "seed": seed, "residual": True, "max_steps": 600}  # fmt: skip
+    result = {"notebook": "03_train", "id": f"{number:08x}", "parameters": given | params, "numbers": {}, "files": {}}
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
