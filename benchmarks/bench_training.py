@@ -1,0 +1,138 @@
+"""Patches per second of one training update: a plain float32 loop against ours, on the same batch, in one process.
+
+The plain loop is what a tutorial would write: the grey channel is repeated three times, VGG-19 is applied to prediction
+and target alike with gradients on, everything in float32 and the default memory layout. Ours folds the repeated channel
+into the first convolution, encodes the target without gradients, freezes the encoder, works in channels_last and, where
+the machine multiplies bfloat16 itself, in bf16. The second table is what the loop of 03_train costs over bare updates:
+its cell is taken from the notebook and run as it stands.
+
+Run: python benchmarks/bench_training.py [--threads N] [--updates N] [--compile]
+"""
+
+import argparse
+import io
+import tempfile
+import time
+from contextlib import redirect_stderr
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from ldct_utils import encoders, losses, networks, parameters, patches, paths, plots, training
+from ldct_utils.steps.supervised import Supervised
+
+LAYERS = ("block3_conv2", "block5_conv4")
+CHANNELS, BATCH, PATCH = 32, 16, 96  # the paper's
+
+
+class Plain:
+    """The loop to compare with: nothing is wrong with it, it only does work that is not needed."""
+
+    def __init__(self, layer):
+        torch.manual_seed(0)
+        self.network, self.vgg = (
+            networks.build("unet", channels=CHANNELS, residual=True),
+            encoders.network("vgg19", layer),
+        )
+        self.optimiser = torch.optim.Adam(self.network.parameters(), 1e-4)
+
+    def update(self, ldct, ndct):
+        pred = self.network(ldct)
+        features = [next(iter(self.vgg(255 * image.repeat(1, 3, 1, 1)).values())) for image in (pred, ndct)]
+        loss = nn.functional.mse_loss(pred, ndct) + 1e-5 * nn.functional.mse_loss(*features)
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+
+
+def ours(layer, precision):
+    torch.manual_seed(0)
+    encoder = encoders.load(context="random", layers=(layer,))
+    network = networks.build("unet", channels=CHANNELS, residual=True)
+    return Supervised(network, losses.build("vgg", encoder, layer, 1e-5), 1e-4, precision=precision)
+
+
+def seconds_each(updates, methods, batch):
+    """Median seconds of an update of each method; they take turns, so that a busy machine slows all alike."""
+    taken = {name: [] for name in methods}
+    for turn in range(updates + 1):
+        for name, method in methods.items():
+            started = time.perf_counter()
+            method.update(*batch)
+            if turn:  # the first one warms up
+                taken[name].append(time.perf_counter() - started)
+    return {name: float(np.median(values)) for name, values in taken.items()}
+
+
+def loop_cost(updates):
+    """Seconds of ``updates`` bare updates and of the loop of 03_train around as many, without its evaluations."""
+    images = np.random.default_rng(0).integers(-1000, 1000, (4, 256, 256)).astype(np.int16)
+    cohort = SimpleNamespace(ldct=images, ndct=images)
+    cells = (paths.notebooks() / "03_train.py").read_text().split("\n# %%")
+    (loop,) = (cell for cell in cells if "while done < total" in cell)
+    bare, looped = [], []
+    for _ in range(3):
+        for kept, with_loop in ((bare, False), (looped, True)):
+            torch.manual_seed(0)
+            model = networks.build("unet", channels=16, residual=True)
+            step = Supervised(model, losses.build("mse"), 1e-3)
+            sampler = patches.Sampler(cohort, range(4), 64, None, 8, seed=0)
+            with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
+                scope = {
+                    "history": training.History(8), "sampler": sampler, "step": step, "objective": step.loss,
+                    "model": model, "settings": {"name": "unet", "channels": 16, "residual": True},
+                    "total": updates + 1, "done": 0, "batch": 8, "log_every": 10, "eval_every": 10**9,
+                    "checkpoint_every": 200,
+                    "save_every_s": 30.0, "psi_on": "fixed", "tqdm": tqdm, "plots": plots, "training": training,
+                    "time": time, "torch": torch, "files": SimpleNamespace(write_parquet=lambda *a: None),
+                    "run": SimpleNamespace(folder=Path(folder), id="benchmark", finished=False),
+                    "validate": lambda: {"val_rmse_hu": 0.0},
+                }  # fmt: skip
+                step.update(*sampler.next())
+                started = time.perf_counter()
+                if with_loop:
+                    scope["done"] = 1
+                    exec(compile(loop, "03_train", "exec"), scope)
+                else:
+                    for _ in range(updates):
+                        step.update(*sampler.next())
+                kept.append(time.perf_counter() - started)
+    return min(bare), min(looped)
+
+
+def main():
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--threads", type=int, default=parameters.cpu_threads())
+    asked.add_argument("--updates", type=int, default=5)
+    asked.add_argument("--compile", action="store_true", help="also torch.compile of network and encoder")
+    asked = asked.parse_args()
+    torch.set_num_threads(asked.threads)
+    fast = "yes" if parameters.has_fast_bf16() else "no"
+    print(f"U-Net {CHANNELS} channels, {BATCH} patches of {PATCH}x{PATCH}, {asked.threads} threads, own bf16: {fast}")
+    print(f"{'layer':13} {'method':22} {'s/update':>9} {'patches/s':>10} {'ratio':>6}")
+    batch = [torch.rand(BATCH, 1, PATCH, PATCH) * 0.1 + 0.2 for _ in range(2)]
+    for layer in LAYERS:
+        methods = {"plain float32": Plain(layer)} | {f"ours {p}": ours(layer, p) for p in ("float32", "bf16")}
+        if asked.compile:
+            for precision in ("float32", "bf16"):
+                compiled = ours(layer, precision)
+                compiled.network = torch.compile(compiled.network)
+                compiled.loss.encoder.body = torch.compile(compiled.loss.encoder.body)
+                methods[f"ours {precision} compiled"] = compiled
+        taken = seconds_each(asked.updates, methods, batch)
+        for name, seconds in taken.items():
+            print(
+                f"{layer:13} {name:22} {seconds:9.2f} {BATCH / seconds:10.1f} {taken['plain float32'] / seconds:6.2f}"
+            )
+    bare, looped = loop_cost(200)
+    print("\n200 updates of the cheapest case: MSE, 16 channels, 8 patches of 64x64")
+    print(f"bare updates {bare:.2f} s; in the loop of 03_train {looped:.2f} s ({looped / bare - 1:+.1%}), with log,")
+    print("progress bar, live curves, a checkpoint and the state to resume from, without evaluations")
+
+
+if __name__ == "__main__":
+    main()
