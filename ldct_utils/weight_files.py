@@ -1,5 +1,6 @@
 """Weights files: read without running code, and fetched from torchvision with their hash checked."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def read(path, wanted):
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as handle:
-                stated = (handle.metadata() or {}).get("convention")
+                stated = json.loads((handle.metadata() or {}).get("encoder", "{}")).get("convention")
                 return {key: handle.get_tensor(key).float() if key in wanted else None for key in handle.keys()}, stated  # noqa: SIM118
         held = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:

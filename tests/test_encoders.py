@@ -323,7 +323,9 @@ def test_medical_encoder_is_read_from_a_finished_run_only(tmp_path):
     run.mkdir(parents=True)
     with pytest.raises(ValueError, match="needs weights="):
         encoders.load(context="medical")
-    save_file(states("vgg19", "block2_conv1"), run / encoders.MEDICAL_FILE, metadata={"convention": "x255"})
+    save_file(
+        states("vgg19", "block2_conv1"), run / encoders.MEDICAL_FILE, metadata={"encoder": '{"convention": "x255"}'}
+    )
     with pytest.raises(FileNotFoundError, match="default-01234567 is no finished run of 07_medical_encoder"):
         encoders.load(context="medical", layers=("block2_conv1",), weights=run)
     (run / "result.json").write_text("{}")
