@@ -94,7 +94,7 @@ def name_of(row):
 chosen = select(runs)
 listed = pd.DataFrame([{"run": f.id, **design(f), "seed": f.params.get("seed", 0)} for f in chosen])
 listed["method"] = [name_of(row) for row in listed.itertuples()]
-settings = pd.DataFrame([{k: str(v) for k, v in f.params.items() if k not in ASIDE} for f in chosen])
+settings = pd.DataFrame([{k: str(v) for k, v in f.params.items() if k not in ASIDE} for f in chosen]).fillna("–")
 varying = [name for name in settings if settings[name].nunique(dropna=False) > 1]
 for name in varying:  # a setting names a method only where methods would have the same name without it
     several = settings[name].groupby(listed["method"]).transform("nunique") > 1
@@ -104,8 +104,8 @@ listed = pd.concat([listed, settings[varying]], axis=1)[~repeated]
 chosen = [one for one, again in zip(chosen, repeated) if not again]
 report.table(
     run, "runs", listed,
-    f"{len(listed)} runs of {listed.method.nunique()} methods. Beside the design, these settings differ between them: "
-    f"{', '.join(varying) or 'none'}. {repeated.sum()} runs that repeat a method and a seed were left out.",
+    f"Runs: {len(listed)}, methods: {listed.method.nunique()}. Beside the design, these settings differ between them: "
+    f"{', '.join(varying) or 'none'}. Runs left out because they repeat a method and a seed: {repeated.sum()}.",
 )  # fmt: skip
 
 # %%
@@ -149,7 +149,7 @@ report.text(
     f"correction for {comparisons} comparisons {min(1, floor * comparisons):.3g}. "
     + (f"Under {stats.MIN_PATIENTS} patients no interval is given. " if few else "")
     + f"Seeds a method: {seeds.min()}" + (f" to {seeds.max()}" if seeds.min() != seeds.max() else "") + ". "
-    + {1: "One seed cannot tell a method from its luck: intervals cover other patients, not other trainings.",
+    + {1: "One seed cannot tell a method from its luck: its results speak for other patients, not for other trainings.",
        2: "Two seeds give a poor idea of the spread between trainings."}.get(int(seeds.min()), "")
 )  # fmt: skip
 
@@ -428,6 +428,7 @@ def forest(axis, pairs, reference, name, title):
         axis.plot([interval.low, interval.high], [line + 0.25] * 2, color="black", lw=2.2, solid_capstyle="butt")
         axis.plot(interval.mean, line + 0.25, "o", color="black", ms=4.5)
     axis.axvline(0, color="black", lw=0.8, ls=":")
+    axis.locator_params(axis="x", nbins=5)
     axis.set(title=title, xlabel=f"difference in {label[name]}" + (f" ({info(name).unit})" if info(name).unit else ""))
 
 
@@ -540,6 +541,13 @@ for reference in references:
 
 # %%
 arms = listed[listed["loss"].isin(["vgg", "vgg_only"])].drop_duplicates("method")
+# of several arms in one cell (say, one that holds psi), the one with the commonest settings speaks for it
+usual = (
+    sum((arms[name] == listed[name].mode()[0]).astype(int) for name in varying) if varying else pd.Series(0, arms.index)
+)
+cell = ["context", "layer", "psi", "lam"]
+arms = arms.assign(usual=usual).sort_values("usual", ascending=False, kind="stable").drop_duplicates(cell).sort_index()
+aside = sorted(set(listed["method"][listed["loss"].isin(["vgg", "vgg_only"])]) - set(arms["method"]))
 base = next(iter(listed["method"][listed["loss"] == "mse"]), "LDCT")
 lines = {key: part.sort_values("psi") for key, part in arms.groupby(["context", "layer"])}
 levels = sorted({0.0, *arms["psi"]}) if base != "LDCT" else sorted(set(arms["psi"]))
@@ -599,6 +607,8 @@ if len(arms):
         f"The best {info(primary).label} of the arms with a perceptual term against {REFERENCE[references[0]]} is at ψ "
         f"{top.psi:g} ({top.context}, {top.layer}): {top.difference:+.3g}"
         + ("" if few else f" [{top.low:.3g}, {top.high:.3g}]") + "."
+        + f" Seeds an arm: {effects.seeds.min()} to {effects.seeds.max()}."
+        + (f" Not shown: {'; '.join(aside)}." if aside else "")
         + (f" Not among these runs: ψ = {', '.join(f'{v:g}' for v in absent)}." if absent else ""),
     )  # fmt: skip
 else:
@@ -677,10 +687,10 @@ truth = "" if len(references) < 2 or best["truth"][primary] == winner else (
     f" Against the noise-free truth another method leads: {best['truth'][primary]}.")  # fmt: skip
 a_method = f"{patients} patients and {seeds.min()} seed{'s' if seeds.min() > 1 else ''} a method"
 report.text(
-    f"**What we saw.** By {info(primary).label} against {REFERENCE[references[0]]} ({domain}), {winner} scores best of "
-    f"{len(methods)} methods, {against_ldct['gain'][winner]:+.3g} from the LDCT.{truth} Of its {len(headline)} "
-    f"comparisons {int((headline.p_slices < stats.ALPHA).sum())} are significant if slices count as independent, and "
-    f"{len(solid)} with patients as the unit. One limit: {a_method}"
+    f"**What we saw.** By {info(primary).label} against {REFERENCE[references[0]]} ({domain}), {winner} scores best "
+    f"(methods: {len(methods)}), {against_ldct['gain'][winner]:+.3g} from the LDCT.{truth} Comparisons: "
+    f"{len(headline)}; significant if slices count as independent: {int((headline.p_slices < stats.ALPHA).sum())}, "
+    f"with patients as the unit: {len(solid)}. One limit: {a_method}"
     + (", all simulated" if "truth" in references else "")
     + ". `04_metrics_during_training` follows the metrics along the training of these runs."
 )

@@ -26,7 +26,11 @@ def cohort(patients=7, slices=2, size=48, truth=True, seed=0):
     ldct = ndct + rng.normal(0, 20, clean.shape)
     owner = np.repeat(np.arange(patients), slices)
     about = pd.DataFrame(
-        {"row": range(len(clean)), "patient": [f"P{p:03d}" for p in owner], "anatomy": [ANATOMIES[p % 3] for p in owner]}
+        {
+            "row": range(len(clean)),
+            "patient": [f"P{p:03d}" for p in owner],
+            "anatomy": [ANATOMIES[p % 3] for p in owner],
+        }
     )
     return SimpleNamespace(slices=about, ldct=ldct, ndct=ndct, truth=clean if truth else None)
 
@@ -60,8 +64,8 @@ def write(outputs, data, number, gain, seed=0, examples=True, study="test", **pa
         truth = np.full_like(data.ndct, np.nan) if data.truth is None else data.truth
         stacked = [[part[row] for part in (data.ldct, data.ndct, truth, predicted)] for row in shown.row]
         np.save(folder / "examples.npy", np.array(stacked, np.float32))
-    given = {"study": study, "loss": "mse", "layer": "block3_conv2", "context": "random", "lam": None, "psi_target": 0.95,
-             "seed": seed, "residual": True, "max_steps": 600}  # fmt: skip
+    given = {"study": study, "loss": "mse", "layer": "block3_conv2", "context": "random", "lam": None, "seed": seed,
+             "psi_target": 0.95, "psi_on": "fixed", "residual": True, "max_steps": 600}  # fmt: skip
     result = {"notebook": "03_train", "id": f"{number:08x}", "parameters": given | params, "numbers": {}, "files": {}}
     (folder / "result.json").write_text(json.dumps(result))
     return folder

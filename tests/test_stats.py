@@ -1,12 +1,18 @@
 """Statistics: published effect sizes, exact p values, false-positive rates under simulated nulls, refusals."""
 
+from pathlib import Path
+
+import finished_runs
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 from scipy.stats import binom, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from ldct_utils import stats
+from ldct_utils import runs, stats
+
+ROOT = Path(__file__).resolve().parents[1]
 
 PATIENTS, SLICES = 10, 4
 PATIENT_OF = np.repeat(np.arange(PATIENTS), SLICES)
@@ -277,3 +283,67 @@ def test_values_that_cannot_be_compared_are_refused(test, first, second, message
 def test_a_negative_number_of_pairs_is_refused():
     with pytest.raises(ValueError, match="-1"):
         stats.smallest_p(-1)
+
+
+# ---- 06_stats on finished runs of every kind ----
+def execute(outputs, **parameters):
+    """Run 06_stats on the runs below ``outputs`` and return it as a finished run, with the text that it showed."""
+    done = papermill.execute_notebook(
+        ROOT / "notebooks" / "06_stats.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
+        parameters={"runs": ["test/03_train/*"], "draws": 300, "swaps": 20, **parameters},
+    )  # fmt: skip
+    shown = [o.get("data", {}).get("text/markdown", "") for c in done.cells for o in c.get("outputs", [])]
+    return runs.select("adhoc/06_stats/*")[0], "\n".join("".join(part) for part in shown)
+
+
+def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
+    data = finished_runs.cohort(patients=7, slices=2)
+    for seed in (0, 1):
+        finished_runs.write(outputs, data, 1 + seed, 0.5, seed=seed, loss="mse")
+    cells = [(c, y) for c in ("random", "medical") for y in ("block3_conv2", "block5_conv4")]
+    for number, (context, layer) in enumerate(cells):
+        design = {"loss": "vgg", "context": context, "layer": layer}
+        finished_runs.write(outputs, data, 10 + number, 0.3 + 0.2 * number, **design)
+        finished_runs.write(outputs, data, 20 + number, 0.4, **design, psi_target=0.0)  # MSE again: left out
+    finished_runs.write(outputs, data, 30, 0.6, loss="vgg", psi_on="hold")
+    finished_runs.write(outputs, data, 31, 0.6, loss="vgg", layer="block5_conv4", lam=0.01)
+    done, shown = execute(outputs, metrics=["ssim", "psnr"])
+
+    listed = done.table("runs")
+    assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"]) and "repeat a method and a seed: 4" in shown
+    assert {"vgg · block3_conv2 · random · ψ 0.95 · psi_on hold", "vgg · block5_conv4 · random · λ 0.01"} < set(
+        listed["method"]
+    )
+    assert listed.set_index("method")["psi"]["vgg · block5_conv4 · random · λ 0.01"] == 0.9  # measured, first updates
+    assert done.numbers["best"]["ndct"]["ssim"] == "vgg · block5_conv4 · medical · ψ 0.95"  # gain .9 by construction
+    table4 = done.table("comparisons").query("domain == 'viana2025' and reference == 'truth' and metric == 'psnr'")
+    assert set(table4["other"]) == set(listed["method"]) - set(table4["first"]) | {"LDCT"}
+    ldct = table4.set_index("other").loc["LDCT"]
+    assert ldct["low"] > 0 and ldct["p_patients"] == stats.smallest_p(7) and ldct["patients"] == 7
+    crossed = done.table("interactions").query("at == 'ψ 0.95' and metric == 'psnr' and reference == 'ndct'")
+    assert len(crossed) == 1 and crossed["low"].item() < crossed["interaction"].item() < crossed["high"].item()
+    assert set(done.table("summary")["domain"]) == {"hu", "viana2025", "body", "window"}
+    for name in ("boxes", "psi", "errors_truth", "patients_ndct"):
+        assert (done.folder / f"{name}.png").stat().st_size > 10_000
+    for name in ("table3_ndct", "table4_truth", "table4_paper", "interaction"):
+        assert all((done.folder / f"{name}.{kind}").is_file() for kind in ("parquet", "md", "tex"))
+    assert "**7 patients**" in shown and "One seed" in shown
+
+
+def test_06_stats_takes_one_run_of_two_patients_without_truth(outputs):
+    data = finished_runs.cohort(patients=2, slices=3, truth=False)
+    finished_runs.write(outputs, data, 1, 0.5, examples=False)
+    done, shown = execute(outputs, domain="hu", metrics=["psnr"])
+    table = done.table("comparisons")
+    assert set(table["other"]) == {"LDCT"} and table[["low", "high"]].isna().all(axis=None)
+    assert done.numbers["smallest_p"] == 0.5 and "Under 6 patients no interval is given" in shown
+    verdict = done.table("table4_ndct")
+    assert set(verdict["interval excludes 0"]) == set(verdict["patients: significant"]) == {"–"}
+    assert not (done.folder / "table3_truth.parquet").exists() and "no error maps" in shown and "no ψ" in shown
+
+
+def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
+    finished_runs.write(outputs, finished_runs.cohort(seed=0), 1, 0.5)
+    finished_runs.write(outputs, finished_runs.cohort(seed=1), 2, 0.5, loss="l1")
+    with pytest.raises(papermill.PapermillExecutionError, match="tested on different slices"):
+        execute(outputs)
