@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markdown_it import MarkdownIt
+from PIL import Image
 
 from ldct_utils import files, paths
 
@@ -98,7 +99,11 @@ def _content(folder: Path, name: str, kind: str) -> dict:
     """The rendered table, or which files of a figure there are."""
     if kind == "table":
         return {"html": _markdown.render((folder / f"{name}.md").read_text(encoding="utf-8"))}
-    return {"image": folder / f"{name}.png", "pdf": folder / f"{name}.pdf"}
+    with Image.open(folder / f"{name}.png") as image:
+        # Shown at 110 pixels an inch, whatever the file's resolution, so that letters have one size on the whole page.
+        scale = 110 / image.info.get("dpi", (100, 100))[0]
+        size = {"width": round(image.width * scale), "height": round(image.height * scale)}
+    return {"image": folder / f"{name}.png", "pdf": folder / f"{name}.pdf", **size}
 
 
 def _said(notebook) -> tuple[str, str]:
