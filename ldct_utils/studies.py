@@ -75,7 +75,7 @@ def _listed(entry: dict | None):
     for matrix in [matrices] if isinstance(matrices, dict) else matrices:
         axes = {k: v if isinstance(v, list) else [v] for k, v in matrix.items()}
         for values in itertools.product(*axes.values()):
-            varied = [str(v) for k, v in zip(axes, values) if len(axes[k]) > 1]
+            varied = [str(v) for k, v in zip(axes, values) if isinstance(matrix[k], list)]
             out.append(("-".join(varied) or "default", defaults | dict(zip(axes, values))))
     return out
 
