@@ -6,11 +6,12 @@ kill the process), and anonymous memory stays that of a few slices however many 
 
 import os
 import shutil
+import threading
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,16 @@ def _call(task):
     return task()
 
 
+def _end_with_parent():
+    """Called in each worker: end it when the process that started it is gone, so that a kill leaves nothing behind."""
+
+    def watch():
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def run(tasks: list, parallel: bool):
     """Results of ``tasks`` in their order, at most a few held at a time; in processes where that pays."""
     workers = min(parameters.cpu_threads(), len(tasks))
@@ -119,7 +130,7 @@ def run(tasks: list, parallel: bool):
     if not (parallel and workers > 1 and len(tasks) > 4 and _importable_main()):
         yield from map(_call, tasks)
         return
-    with _one_thread(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with _one_thread(), ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         pending = deque()
         try:
             for task in tasks:
