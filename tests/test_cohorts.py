@@ -15,7 +15,7 @@ import pytest
 import yaml
 from dicom_files import find_identity, image, truncate, write_ct, write_pair
 
-from ldct_utils import cohorts, files, intensity, paths
+from ldct_utils import cohorts, files, intensity, parameters, paths
 from ldct_utils.cohorts import splits, writing
 
 QUIET = {"progress": False}
@@ -702,3 +702,33 @@ def test_notebook_that_is_run_on_private_files_shows_none_of_their_identity(data
     papermill.execute_notebook(notebook, outputs / "out.ipynb", parameters, progress_bar=False, cwd=paths.root())
     assert (outputs / "out.ipynb").read_text().count("L506") > 3 and list(outputs.rglob("result.json"))
     assert find_identity(outputs) == []
+
+
+def test_killed_build_leaves_no_worker_behind(tmp_path):
+    script = tmp_path / "build.py"
+    script.write_text(
+        "import functools, os, sys, time\n"
+        "from ldct_utils.cohorts import writing\n"
+        "def work():\n"
+        "    open(os.path.join(sys.argv[1], str(os.getpid())), 'w').close()\n"
+        "    time.sleep(60)\n"
+        "if __name__ == '__main__':\n"
+        "    writing._importable_main = lambda: True\n"
+        "    list(writing.run([work] * 8, True))\n"
+    )
+    (tmp_path / "pids").mkdir()
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path / "pids")])
+    until = time.monotonic() + 60
+    while len(list((tmp_path / "pids").iterdir())) < min(2, parameters.cpu_threads()) and time.monotonic() < until:
+        time.sleep(0.1)
+    workers = [int(p.name) for p in (tmp_path / "pids").iterdir()]
+    parent.kill()
+    parent.wait()
+
+    def alive(pid):
+        stat = Path(f"/proc/{pid}/stat")
+        return stat.exists() and stat.read_text().split()[2] != "Z"
+
+    while any(map(alive, workers)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert workers and not any(map(alive, workers))
