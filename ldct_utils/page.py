@@ -153,28 +153,26 @@ def _title(study: str) -> str:
 
 
 def _compared(runs: list[dict]) -> dict:
-    """Which parameters differ between the runs of a notebook, and which of their numbers are scalars: table columns."""
+    """Columns of the table of a notebook's runs: the parameters and the scalar numbers that differ between them."""
     params = [run["result"]["parameters"] for run in runs]
     names = list(dict.fromkeys(name for p in params for name in p if name not in BOOKKEEPING))
     varied = [name for name in names if len({str(p.get(name)) for p in params}) > 1]
     numbers = [run["result"]["numbers"] for run in runs]
-    scalars = [n for n in dict.fromkeys(n for r in numbers for n in r) if any(_scalar(r.get(n)) for r in numbers)]
-    return {"varied": varied, "columns": scalars[:8]}
-
-
-def _scalar(value) -> bool:
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < 30)
+    scalars = [n for n in dict.fromkeys(n for r in numbers for n in r) if len({str(r.get(n)) for r in numbers}) > 1]
+    columns = [n for n in scalars if all(isinstance(r.get(n), int | float | None) for r in numbers)]
+    return {"varied": varied, "columns": columns[:8]}
 
 
 def number(value) -> str:
-    """A value for a table cell: four significant digits, no exponent between 0.001 and a million."""
+    """A value for a table cell: four significant digits, no exponent between 0.001 and a million, short run folders."""
     if value is None:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.3g}"
     if isinstance(value, list):
         return ", ".join(map(number, value))
-    return str(value)
+    text = str(value)
+    return f"…/{Path(text).parent.name}/…{text[-8:]}" if "/" in text and len(text) > 30 else text
 
 
 def _render(markdown: str) -> str:

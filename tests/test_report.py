@@ -43,7 +43,11 @@ def study(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         if finished:
             result = {"notebook": "01_toy", "id": "01234567", "parameters": {"study": study, **params}, "seconds": 61.2}
-            result |= {"numbers": {"psnr_db": 31.24567, "interval_db": [1.0, 2.5]}, "commit": "abc", "dirty": True}
+            result |= {
+                "numbers": {"psnr_db": 31.24567 + len(name), "cohort": "0123", "slices": 4, "interval_db": [1.0, 2.5]},
+                "commit": "abc",
+                "dirty": True,
+            }
             files.write_json(folder / "result.json", result | {"versions": {"numpy": "2.4.6"}, "files": {}})
         nbformat.write(notebook or executed(said(f"**What we saw.** {saw}")), folder / "notebook.ipynb")
         return folder
@@ -92,7 +96,9 @@ def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
     assert "<strong>12 HU</strong>" in text and "<b>odd</b>" not in text  # Markdown is rendered, HTML is shown as text
     assert "Losses &amp; psi" in text and "Is it good?" in text and "Reads" not in text
     assert '<td class="n">31.2</td>' in text  # the table, with the digits it was shown with
-    assert "31.25" in text and "0.001" in text and "numpy 2.4.6" in text and "uncommitted" in text
+    runs = text.split("<tbody>")[1].split("</tbody>")[0]  # what differs between the runs, and nothing else
+    assert "32.25" in runs and "33.25" in runs and "0.001" in runs and "0123</td>" not in runs
+    assert "32.25" in text and "0.001" in text and "numpy 2.4.6" in text and "uncommitted" in text
 
 
 def test_a_single_answer_stands_on_the_front_page(study):
@@ -151,7 +157,8 @@ def test_a_page_without_runs_says_what_to_do(study):
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(31.24567, "31.25"), (1e-5, "1e-05"), (0.0, "0"), (16628, "16628"), (123456.7, "123,457"), (None, "–"),
-     ([1.0, 2.5], "1, 2.5"), (True, "True"), ("mse", "mse")],
+     ([1.0, 2.5], "1, 2.5"), (True, "True"), ("mse", "mse"), ("@/b", "@/b"),
+     ("smoke/07_medical_encoder/default-01234567", "…/07_medical_encoder/…01234567")],
 )  # fmt: skip
 def test_numbers_are_shown_with_four_digits(value, shown):
     assert page.number(value) == shown
