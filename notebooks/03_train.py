@@ -12,7 +12,7 @@
 
 # %% [markdown]
 # # 03 · What does a network learn from a given loss?
-# **Question.** A denoiser $f_\theta$ is trained on pairs of low-dose and normal-dose slices with a chosen loss. How
+# **Question.** A denoiser f is trained on pairs of low-dose and normal-dose slices with a chosen loss. How
 # good
 # does it get, and does the share ψ of the perceptual term stay where it was set?
 #
