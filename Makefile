@@ -12,7 +12,7 @@ CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct
 .PHONY: help study plan test lab report weights lock format notebooks check clean
 
 help:  ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
 $(STAMP): requirements.lock pyproject.toml workflow/install.sh
 	@sh workflow/install.sh
@@ -36,8 +36,8 @@ weights: $(STAMP)  ## download torchvision's ImageNet weights into outputs/weigh
 	@$(PY) -c "from ldct_utils import weight_files; print(*weight_files.fetch(), sep='\n')"
 
 lock: $(STAMP)  ## compile requirements.lock again from pyproject.toml (all platforms, newest versions that fit)
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --upgrade --no-annotate --no-header \
-		--no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+	@.venv/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --upgrade \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 notebooks: $(STAMP)  ## make every .ipynb anew from its .py, without outputs
 	@.venv/bin/jupytext --quiet --to ipynb --update notebooks/*.py
