@@ -1,6 +1,7 @@
 """One environment, stated in three places that agree, and installed by one command that can be repeated."""
 
 import os
+import platform
 import re
 import subprocess
 import tomllib
@@ -15,13 +16,13 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11.7", "3.12.1", "3.13.0")
 LINUX = {"sys_platform": "linux", "platform_machine": "x86_64", "platform_system": "Linux", "os_name": "posix"}
 
 
 def environment(python: str) -> dict:
     """Values of the environment markers on Linux with one Python."""
-    return LINUX | {"python_version": python, "python_full_version": f"{python}.5", "extra": ""}
+    return LINUX | {"python_version": python.rpartition(".")[0], "python_full_version": python, "extra": ""}
 
 
 def locked(python: str) -> dict[str, str]:
@@ -51,8 +52,7 @@ def test_lock_pins_exactly_and_names_no_index():
 def test_what_is_installed_is_what_the_lock_says():
     from importlib import metadata
 
-    python = ".".join(map(str, __import__("sys").version_info[:2]))
-    for name, version in locked(python).items():
+    for name, version in locked(platform.python_version()).items():
         assert metadata.version(name) == version, f"{name}: run make again"
 
 
