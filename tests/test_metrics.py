@@ -90,6 +90,12 @@ def test_ssim_equals_its_definition_written_out_over_windows(rng):
     assert full_reference.ssim(pred, target, data_range=4096) == pytest.approx(ssim.mean(), abs=1e-10)
 
 
+def test_ssim_inside_a_mask_of_everything_is_the_ssim_of_the_slice(rng):
+    pred = body_slice() + rng.normal(0, 30, (64, 64))
+    everywhere = full_reference.ssim(pred, body_slice(), 4096, mask=np.ones((64, 64), bool))
+    assert everywhere == pytest.approx(full_reference.ssim(pred, body_slice(), 4096), abs=1e-12)
+
+
 def test_viana2025_equals_the_published_evaluation_on_three_channels(rng):
     target = body_slice() + rng.normal(0, 15, (64, 64))
     pred = target + rng.normal(0, 30, target.shape)
