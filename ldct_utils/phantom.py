@@ -21,7 +21,6 @@ __all__ = ["ANATOMIES", "ORGANS", "Patient", "patient"]
 BUILDERS = {"abdomen": Abdomen, "chest": Chest, "head": Head}
 ANATOMIES = tuple(BUILDERS)
 LESION_RADIUS_MM = (2.0, 8.0)
-LESION_CONTRAST_HU = (10.0, 60.0)
 
 
 @dataclass
@@ -83,7 +82,7 @@ def patient(seed, anatomy: str, size: int = 256, slices: int = 4, thickness_mm: 
     absent_scene, labels = (np.stack(stack) for stack in zip(*drawn))
     out = Patient(absent_scene, absent_scene, crop, None, None, None, z_mm, pixel_mm, anatomy)
     out.organ_masks = out.window(labels).copy()
-    _lesions(rng, body, out, labels)
+    _lesions(rng, body, out)
     return out
 
 
@@ -104,7 +103,7 @@ def _crop(rng, body, shape, size, pixel_mm):
     return (*corner, size, size)
 
 
-def _lesions(rng, body, out, labels):
+def _lesions(rng, body, out):
     """Add 2-5 soft, irregular lesions in the organs of the window; fills in scene, lesion masks and table."""
     top, left, height, width = out.crop
     spacing = out.z_mm[1] - out.z_mm[0] if len(out.z_mm) > 1 else 3.0
@@ -114,11 +113,13 @@ def _lesions(rng, body, out, labels):
     y, x = np.mgrid[:height, :width].astype(np.float32) * out.pixel_mm
     for _ in range(rng.integers(2, 6)):
         radius = rng.uniform(*LESION_RADIUS_MM)
-        contrast = rng.uniform(*LESION_CONTRAST_HU) * body.lesion_sign(rng)
+        contrast = body.lesion_contrast(rng)
         middle = int(rng.integers(len(out.z_mm)))
         room = np.stack([ndimage.distance_transform_edt(out.organ_masks[middle] == label) for label in wanted])
         room *= out.pixel_mm
         free = room > 0.8 * radius
+        border = int(np.ceil(1.5 * radius / out.pixel_mm))  # the whole lesion lies in the stored window
+        free[:, :border] = free[:, -border:] = free[:, :, :border] = free[:, :, -border:] = False
         for other in found:
             free &= (
                 np.hypot(y - other["y"] * out.pixel_mm, x - other["x"] * out.pixel_mm) > radius + other["radius_mm"] + 3

@@ -204,7 +204,7 @@ def test_insertion_at_full_dose_changes_nothing_and_stacks_go_slice_by_slice(dis
 def test_a_measured_kernel_needs_its_own_pixel_size(disc):
     ndct = noisy_tissue(disc)
     kernel = dose.NoiseKernel(np.ones((32, 32)), 0.5)
-    with pytest.raises(ValueError, match="measured at 0.5 mm"):
+    with pytest.raises(ValueError, match=r"measured at 0\.5 mm"):
         dose.low_dose_from_image(ndct, PIXEL, 0.25, views=60, noise_kernel=kernel)
 
 

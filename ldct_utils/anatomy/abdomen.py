@@ -2,18 +2,13 @@
 
 import numpy as np
 
-from ldct_utils.anatomy.shapes import Waves, ellipsoid, smooth_min, tree, tube
+from ldct_utils.anatomy import LABELS
+from ldct_utils.anatomy.gut import Gut
+from ldct_utils.anatomy.shapes import Waves, ellipsoid, inside, smooth_min, tree, tube
 from ldct_utils.anatomy.trunk import Trunk
 
 
-def inside(rng, count, centre, radii):
-    """``count`` points uniform in an ellipsoid, mm."""
-    direction = rng.normal(size=(count, 3))
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return np.asarray(centre) + direction * rng.uniform(0, 1, (count, 1)) ** (1 / 3) * np.asarray(radii)
-
-
-class Abdomen(Trunk):
+class Abdomen(Gut, Trunk):
     """One patient's abdomen. z 0 is the renal hilum (L1/L2); slices lie around ``level``, mm."""
 
     lesion_organs = ("liver", "spleen", "kidney")
@@ -39,9 +34,9 @@ class Abdomen(Trunk):
         )
         hilum = np.array([-0.2 * a, -0.02 * b, 30.0])
         zone = (-0.52 * a, -0.05 * b, 45)
-        self.portal = tree(hilum, inside(rng, 380, zone, (0.56 * a, 0.75 * b, 80)), 0.75)
+        self.portal = tree(hilum, inside(rng, 600, zone, (0.56 * a, 0.75 * b, 80)), 0.75)
         top = np.array([-0.16 * a, 0.12 * b, 92.0])
-        self.hepatic = tree(top, inside(rng, 240, zone, (0.55 * a, 0.72 * b, 80)), 0.9)
+        self.hepatic = tree(top, inside(rng, 360, zone, (0.55 * a, 0.72 * b, 80)), 0.9)
         # spleen, kidneys, vessels
         self.spleen = dict(
             centre=(0.66 * a, 0.3 * b, 48 + jitter(0, 8)), radii=(0.24 * a, 0.46 * b, 52), turn=jitter(-0.5, 0.08)
@@ -85,24 +80,6 @@ class Abdomen(Trunk):
             0, 3, self.pancreas_line.shape
         )
 
-    def _loops(self, rng):
-        """Small-bowel loops: curved chains of tubes, packed by dart throwing."""
-        loops, tries = [], 0
-        a, b = self.a, self.b
-        while len(loops) < 90 and tries < 4000:
-            tries += 1
-            c = np.array([rng.uniform(-0.7, 0.78) * a, rng.uniform(-0.72, 0.18) * b, self.level + rng.uniform(-45, 45)])
-            if any(np.linalg.norm((c - other["points"][1]) * (1, 1, 0.8)) < 20 for other in loops):
-                continue
-            way = rng.normal(size=3) * (1, 0.8, 0.7)
-            way *= rng.uniform(14, 30) / np.linalg.norm(way)
-            aside = rng.normal(size=3) * 7
-            kind = rng.choice(["fluid", "collapsed", "contrast", "gas"], p=[0.36, 0.36, 0.14, 0.14])
-            loops.append(dict(points=np.array([c - way + aside, c, c + way + aside]), kind=kind,
-                              radius=rng.uniform(8.0, 13.5) * (0.75 if kind == "collapsed" else 1),
-                              hu=rng.uniform(10, 35), bright=rng.uniform(150, 420)))  # fmt: skip
-        return loops
-
     def draw(self, canvas, ribs=True):
         super().draw(canvas, ribs=False)
         canvas.soft = canvas.waves(self.surface["soft"])
@@ -118,77 +95,6 @@ class Abdomen(Trunk):
         self._great_vessels(canvas)
         self._ribs(canvas)
         self.spine(canvas)
-
-    def _mesentery(self, canvas):
-        haze = self.fat_tissue(canvas)
-        for strand in self.strands:
-            haze = haze + 30 * np.exp(-((canvas.waves(strand) / 0.04) ** 2))
-        canvas.paint(canvas.cavity + 4, haze, "fat", edge_mm=2)
-        canvas.tubes(self.mesentery, self.hu["vessel"] - 15, "vessel", floor_mm=0.5)
-
-    def _gut(self, canvas, distance, box, kind, hu, bright, wall_mm, gas_above):
-        """Paint a piece of gut: wall, then contents; gas lies above (anterior of) ``gas_above`` mm."""
-        rough = canvas.coarse[box]
-        distance = np.maximum(distance, canvas.cavity[box] + 2)
-        canvas.paint(distance, self.hu["gut"] + 8 * canvas.grain[box], "bowel", box)
-        inner = distance + wall_mm + 0.5 * rough
-        if kind == "collapsed":
-            canvas.paint(inner, 58 + 16 * canvas.fibre[box] + 10 * canvas.grain[box], "bowel", box, edge_mm=1.5)
-            return
-        folds = canvas.feathers[box]
-        if kind == "faeces":
-            mottle = canvas.faeces[box]
-            content = np.where(mottle > 1.0, -650 - 150 * mottle, 45 + 22 * mottle)
-        else:
-            content = (
-                (bright if kind == "contrast" else hu)
-                + 9 * canvas.coarse[box]
-                + (14 if kind == "fluid" else 30) * folds
-            )
-        canvas.paint(inner, content, "bowel", box, edge_mm=0.5)
-        if kind in ("gas", "faeces"):
-            canvas.paint(np.maximum(inner + 0.4, canvas.y[box] - gas_above), -985, "gas", box)
-
-    def _small_bowel(self, canvas):
-        canvas.feathers = np.clip(canvas.fibre, 0, 2)
-        canvas.faeces = canvas.waves(self.faeces)
-        gut = canvas.waves(self.surface["gut"])
-        for loop in self.loops:
-            p, r = loop["points"], loop["radius"]
-            if not p[:, 2].min() - r - 3 < canvas.z < p[:, 2].max() + r + 3:
-                continue
-            box = canvas.box(p[1, 0], p[1, 1], 48)
-            x, y = canvas.x[box], canvas.y[box]
-            d = (
-                smooth_min(tube(x, y, canvas.z, p[0], p[1], r), tube(x, y, canvas.z, p[1], p[2], r), 3.0)
-                + 1.6 * gut[box]
-            )
-            self._gut(canvas, d, box, loop["kind"], loop["hu"], loop["bright"], 1.9, p[1, 1] - 0.25 * r)
-
-    def _colon(self, canvas):
-        z, a, b = canvas.z, self.a, self.b
-        haustra = 1 + 0.16 * np.cos(z / 5.5)
-        if z < 30:
-            for x0, y0, r in ((-0.7 * a, 0.12 * b, 23), (0.74 * a, 0.22 * b, 15)):
-                box = canvas.box(x0, y0, r + 10)
-                d = (
-                    ellipsoid(canvas.x[box], canvas.y[box], 0, (x0, y0, 0), (r * haustra, r * 1.1, 99))
-                    + 2.0 * canvas.soft[box]
-                )
-                self._gut(canvas, d, box, "faeces", 0, 0, 2.0, y0 - self.colon_gas * 10)
-        line = np.array([[-0.62, -0.35], [-0.4, -0.62], [-0.12, -0.72], [0.2, -0.72], [0.45, -0.62], [0.66, -0.3]]) * (
-            a,
-            b,
-        )
-        depth = np.array([18, 4, -6, -2, 14, 36]) + self.transverse
-        for i in range(len(line) - 1):
-            start, end = (*line[i], depth[i]), (*line[i + 1], depth[i + 1])
-            middle = (line[i] + line[i + 1]) / 2
-            box = canvas.box(*middle, 45)
-            bulge = 2.2 * np.cos(canvas.x[box] / 4.5)
-            d = tube(canvas.x[box], canvas.y[box], z, start, end, 15.5) + bulge + 1.2 * canvas.soft[box]
-            if d.min() < 0:
-                self._gut(canvas, d, box, "faeces", 0, 0, 1.8, middle[1] + self.colon_gas * 8)
 
     def _retroperitoneum(self, canvas):
         x0, y0, z = self.spine_x, self.spine_y, canvas.z
@@ -222,36 +128,6 @@ class Abdomen(Trunk):
                     + 0.8 * canvas.soft[box]
                 )
                 canvas.paint(d, self.muscle(canvas, box), "muscle", box)
-
-    def _pancreas(self, canvas):
-        box = canvas.box(15, self.aorta[1] - 12, 85)
-        x, y, p = canvas.x[box], canvas.y[box], self.pancreas_line
-        d = tube(x, y, canvas.z, p[0], p[1], 15, 13)
-        for i, r in zip(range(1, len(p) - 1), (12, 10.5, 10.5, 10)):
-            d = smooth_min(d, tube(x, y, canvas.z, p[i], p[i + 1], r), 6)
-        lobules = canvas.coarse[box]
-        d = d + 2.6 * canvas.fibre[box] * 0.7
-        canvas.paint(
-            d,
-            self.hu["pancreas"] + 9 * lobules + 6 * canvas.grain[box] - 45 * np.clip(canvas.fibre[box] - 1.1, 0, 1),
-            "pancreas",
-            box,
-            edge_mm=1,
-        )
-        splenic = np.column_stack(
-            [np.add(p[1:-1], (0, 7, 0)), np.add(p[2:], (0, 7, 0)), np.full(len(p) - 2, 4.6), np.full(len(p) - 2, 4.4)]
-        )
-        canvas.tubes(splenic, self.hu["vessel"], "vessel")
-
-    def _stomach(self, canvas):
-        box = canvas.box(*self.stomach["centre"][:2], 0.5 * self.a)
-        d = ellipsoid(canvas.x[box], canvas.y[box], canvas.z, **self.stomach) + 3.0 * canvas.soft[box]
-        d = np.maximum(d, canvas.cavity[box] + 3)
-        canvas.paint(d, 85 + 6 * canvas.grain[box], "stomach", box)
-        inner = d + 4.0 + 1.6 * canvas.fibre[box]
-        mottle = canvas.waves(self.fluid)[box]
-        canvas.paint(inner, self.stomach_hu + 14 * mottle + 10 * canvas.fibre[box], "stomach", box, edge_mm=1)
-        canvas.paint(np.maximum(inner, canvas.y[box] - self.stomach_level + 0.5 * canvas.grain[box]), -985, "gas", box)
 
     def _spleen(self, canvas):
         box = canvas.box(*self.spleen["centre"][:2], 0.5 * self.b + 8)
@@ -301,20 +177,22 @@ class Abdomen(Trunk):
         for kidney in self.kidneys[:1]:
             d = np.maximum(
                 d,
-                -ellipsoid(canvas.x, canvas.y, z, kidney["centre"], np.add(kidney["radii"], (3, 3, 5)), kidney["turn"]),
+                -ellipsoid(
+                    canvas.x, canvas.y, z, kidney["centre"], np.add(kidney["radii"], (1.5, 1.5, 4)), kidney["turn"]
+                ),
             )
         d = np.maximum(d, 34 - np.hypot(canvas.x - self.spine_x, (canvas.y - self.spine_y + 6) * 0.9))
         fissure = (
             tube(
-                canvas.x, canvas.y, 0, (-0.1 * self.a, -0.75 * self.b, 0), (-0.16 * self.a, -0.18 * self.b, 0), 1.0, 2.4
+                canvas.x, canvas.y, 0, (-0.1 * self.a, -0.75 * self.b, 0), (-0.16 * self.a, -0.18 * self.b, 0), 0.2, 1.8
             )
             + 1.3 * canvas.soft
         )
-        d = np.maximum(d, -fissure) if z < 75 else d
+        d = np.maximum(d, -fissure) if z < 58 else d
         lobule = canvas.waves(self.lobules)
         tissue = self.hu["liver"] + 4.0 * lobule + 2.5 * canvas.coarse + 2.5 * canvas.grain
         canvas.paint(d, tissue, "liver")
-        mask = canvas.label == 5
+        mask = canvas.label == LABELS["liver"]
         before, labels = canvas.hu.copy(), canvas.label.copy()
         canvas.tubes(self.portal, self.hu["vessel"] + 4, "vessel")
         canvas.tubes(self.hepatic, self.hu["vessel"] - 4, "vessel")
@@ -338,6 +216,12 @@ class Abdomen(Trunk):
         cx, cy = self.cava
         canvas.ellipsoid((cx, cy, z), (12.5, 9.5, 99), self.hu["vessel"] - 18, "vessel", 0.25, canvas.soft)
         # superior mesenteric artery and vein, coeliac trunk higher up
-        canvas.tubes(np.array([[x, y - r, 34, x - 1, y - r - 10, 20, 4, 3.8], [x - 1, y - r - 10, 20, x - 3, y - r - 18, -70, 3.8, 3.2],
-                               [x - 13, y - r - 15, 25, x - 14, y - r - 19, -70, 6, 5], [x - 13, y - r - 15, 25, -0.2 * self.a, -0.02 * self.b, 32, 7, 7],
-                               [x, y - r, 44, x - 2, y - r - 14, 46, 3.6, 3.2], [x - 2, y - r - 14, 46, x + 34, y - r - 6, 50, 3, 2.6]]), hu, "vessel")  # fmt: skip
+        vessels = [
+            (x, y - r, 34, x - 1, y - r - 10, 20, 4, 3.8),
+            (x - 1, y - r - 10, 20, x - 3, y - r - 18, -70, 3.8, 3.2),
+            (x - 13, y - r - 15, 25, x - 14, y - r - 19, -70, 6, 5),
+            (x - 13, y - r - 15, 25, -0.2 * self.a, -0.02 * self.b, 32, 7, 7),
+            (x, y - r, 44, x - 2, y - r - 14, 46, 3.6, 3.2),
+            (x - 2, y - r - 14, 46, x + 34, y - r - 6, 50, 3, 2.6),
+        ]
+        canvas.tubes(np.array(vessels), hu, "vessel")

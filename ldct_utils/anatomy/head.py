@@ -29,8 +29,9 @@ class Head:
         self.midline = Waves(rng, 30, 20)
         self.calcified = rng.random() < 0.6
 
-    def lesion_sign(self, rng):
-        return rng.choice([-0.4, 1.0], p=[0.5, 0.5])  # old infarct or fresh blood; a dark one stays above CSF
+    def lesion_contrast(self, rng):
+        """HU that a lesion adds: an old infarct, still denser than fluid, or fresh blood."""
+        return rng.uniform(-20, -10) if rng.random() < 0.4 else rng.uniform(10, 45)
 
     def extent(self):
         return self.a + 24, self.b + 34

@@ -45,6 +45,13 @@ def tube(x, y, z, start, end, r0, r1=None):
     return np.sqrt((dx - t * d[0]) ** 2 + (dy - t * d[1]) ** 2 + (dz - t * d[2]) ** 2) - (r0 + t * (r1 - r0))
 
 
+def inside(rng, count, centre, radii):
+    """``count`` points uniform in an ellipsoid, mm."""
+    direction = rng.normal(size=(count, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    return np.asarray(centre) + direction * rng.uniform(0, 1, (count, 1)) ** (1 / 3) * np.asarray(radii)
+
+
 def smooth_min(a, b, k):
     """Union of two distances, rounded over ``k`` mm where they meet."""
     h = np.clip(0.5 + 0.5 * (b - a) / k, 0, 1)

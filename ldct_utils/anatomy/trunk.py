@@ -11,7 +11,7 @@ def bump(x, centre, width):
 
 
 class Trunk:
-    """Outer anatomy of one patient's trunk; ``draw`` paints it and leaves the cavity's distance in ``canvas.cavity``."""
+    """Outer anatomy of one patient's trunk. Drawing it leaves the distance to the cavity in ``canvas.cavity``."""
 
     def __init__(self, rng, half_width, half_depth, fat_mm, wall_mm):
         self.rng = rng
@@ -46,9 +46,9 @@ class Trunk:
             [0.2 * half_depth, 0.42 * half_width]
         )  # how far the stored window may lie off centre, mm
 
-    def lesion_sign(self, rng):
-        """Denser or fainter than the organ: in the venous phase most lesions are fainter."""
-        return rng.choice([-1.0, 1.0], p=[0.65, 0.35])
+    def lesion_contrast(self, rng):
+        """HU that a lesion adds to its organ: in the venous phase most lesions are fainter."""
+        return rng.uniform(10, 60) * rng.choice([-1.0, 1.0], p=[0.65, 0.35])
 
     def extent(self):
         """Half width and half height, mm, of what must be projected: the body and the table under it."""
@@ -168,7 +168,7 @@ class Trunk:
                 continue
             beta = u * np.pi * rib["side"]
             middle = (np.sin(beta) * (self.a - 24), np.cos(beta) * (self.b - 24))
-            box = canvas.box(*middle, 40)
+            box = canvas.box(*middle, 62)  # the outline is no ellipse: leave room
             along = (angle[box] - u) * np.pi * radius[box]
             across = canvas.wall_inner[box] + 5.4 + rib["deep"] + rib["turn"] * along
             stretch = 1 + 0.5 * (u > 0.7)

@@ -111,8 +111,8 @@ def dose_law(dose_levels=(0.1, 0.25, 0.5), sigma_e: float = 0.0, kernel: str = "
              seed: int = 0, views: int = 360) -> pd.DataFrame:  # fmt: skip
     """Noise variance in the middle of a water cylinder against what photons and electronics demand.
 
-    Expected is <1/(aN) + sigma_e^2/(aN)^2> / <1/N + sigma_e^2/N^2>, means over the rays through the cylinder's middle, N
-    their photons; without electronic noise that is 1/a.
+    Expected is <1/(aN) + sigma_e^2/(aN)^2> / <1/N + sigma_e^2/N^2>, means over the rays through the cylinder's middle,
+    N their photons; without electronic noise that is 1/a.
 
     Returns: a row a dose: dose, variance_ratio (LDCT over NDCT), expected_ratio, error (relative).
     """
