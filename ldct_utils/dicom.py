@@ -19,7 +19,6 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 
 AIR_HU = -1024  # what padding outside the reconstructed circle becomes
-PADDING_STORED = -2000  # stored value of the padding where no PixelPaddingValue says so (RED-CNN's preparation script)
 SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
@@ -206,8 +205,8 @@ def list_files(folder) -> list:
 def read_hu(path) -> np.ndarray:
     """Pixels of a slice in HU.
 
-    The stored values become HU by the file's own slope and intercept; padding becomes air (-1024 HU); nothing lies
-    below air, and nothing is clipped above.
+    The stored values become HU by the file's own slope and intercept; padding becomes air (-1024 HU), whether the
+    header names it or it lies below air, as a stored -2000 does; nothing is clipped above.
 
     Returns: (H, W) int16, HU, rounded where the slope is not an integer.
     Raises: ValueError: naming the file, if its pixels cannot be read.
@@ -227,13 +226,11 @@ def read_hu(path) -> np.ndarray:
 
 def _padding(data, stored) -> np.ndarray:
     """Pixels that hold no measurement. Source: DICOM PS3.3 C.7.5.1.1.2 for value and range limit."""
-    padded = stored == PADDING_STORED
-    value = data.get("PixelPaddingValue", None)
-    if value is not None:
-        limit = data.get("PixelPaddingRangeLimit", None)
-        low, high = sorted((int(value), int(value if limit is None else limit)))
-        padded |= (stored >= low) & (stored <= high)
-    return padded
+    value, limit = data.get("PixelPaddingValue", None), data.get("PixelPaddingRangeLimit", None)
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    return (stored >= low) & (stored <= high)
 
 
 def in_order(headers) -> tuple:

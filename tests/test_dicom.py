@@ -48,8 +48,9 @@ def test_padding_value_of_the_header_becomes_air_over_its_whole_range(tmp_path):
 
 def test_padding_range_that_ends_at_zero_is_honoured(tmp_path):
     hu = image()
-    hu[:2] = -1024 - 5  # stored -5, inside the range -10..0
-    read = dicom.read_hu(write_ct(tmp_path / "a.dcm", hu, PixelPaddingValue=-10, PixelPaddingRangeLimit=0))
+    hu[:2] = -5  # stored -5, inside the range -10..0
+    path = write_ct(tmp_path / "a.dcm", hu, intercept=0.0, PixelPaddingValue=-10, PixelPaddingRangeLimit=0)
+    read = dicom.read_hu(path)
     assert (read[:2] == -1024).all()
 
 
