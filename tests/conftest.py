@@ -3,14 +3,15 @@
 import os
 from pathlib import Path
 
+# One thread keeps numbers the same everywhere and lets tests run beside each other. Libraries read this on import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
 from ldct_utils.cohorts import writing
 
 ROOT = Path(__file__).resolve().parents[1]
-# One thread keeps numbers the same on every machine and lets tests run beside each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -80,6 +80,12 @@ class Abdomen(Gut, Trunk):
             0, 3, self.pancreas_line.shape
         )
 
+        # ureters, gonadal and lumbar vessels, lymph nodes: cords and short beads in the retroperitoneal fat
+        start = rng.uniform((-62, self.spine_y - 34, -110), (62, self.spine_y + 12, 60), (46, 3))
+        along = rng.normal(0, (5, 3, 1), (46, 3)) + np.outer(rng.choice([7.0, 150.0], 46), (0, 0, 1))
+        size = rng.uniform(0.7, 2.4, (46, 1))
+        self.cords = np.hstack([start, start + along, size, size])
+
     def draw(self, canvas, ribs=True):
         super().draw(canvas, ribs=False)
         canvas.soft = canvas.waves(self.surface["soft"])
@@ -104,10 +110,11 @@ class Abdomen(Gut, Trunk):
             canvas.ellipsoid(
                 (x0 + side * 45, y0 + 2, z),
                 (45, 36, 99),
-                self.fat_tissue(canvas)[canvas.box(x0 + side * 45, y0 + 2, 49)],
+                canvas.haze[canvas.box(x0 + side * 45, y0 + 2, 49)],
                 "fat",
                 edge_mm=3,
             )
+            canvas.tubes(self.cords[np.sign(self.cords[:, 0]) == side], 75, "vessel")
             for centre, radii in (((29, 3), (9 + 9 * psoas, 11 + 10 * psoas)), ((52, 26), (15, 7.5))):
                 c = (x0 + side * centre[0], y0 + centre[1], z)
                 box = canvas.box(c[0], c[1], max(radii) + 4)

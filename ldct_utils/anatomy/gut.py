@@ -30,6 +30,7 @@ class Gut:
         haze = self.fat_tissue(canvas)
         for strand in self.strands:
             haze = haze + 30 * np.exp(-((canvas.waves(strand) / 0.04) ** 2))
+        canvas.haze = haze
         canvas.paint(canvas.cavity + 4, haze, "fat", edge_mm=2)
         canvas.tubes(self.mesentery, self.hu["vessel"] - 15, "vessel", floor_mm=0.5)
 

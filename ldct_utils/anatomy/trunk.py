@@ -110,7 +110,7 @@ class Trunk:
                 self.muscle_hu
                 + 5 * canvas.fibre
                 + 3 * canvas.grain
-                - 75 * np.exp(-((streak / 0.09) ** 2)) * np.clip(canvas.coarse + 0.3, 0, 1)
+                - 75 * np.exp(-((streak / 0.13) ** 2)) * np.clip(canvas.coarse + 0.6, 0, 1)
             )
         return canvas.muscle_hu[box]
 
