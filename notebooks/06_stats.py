@@ -494,8 +494,8 @@ report.table(
 # %% [markdown]
 # ## Where the errors are
 # Prediction minus reference at a fixed window, the same for all methods: structure in these maps is anatomy that was
-# changed, grain is noise that was left or, against NDCT, noise of the NDCT that was taken out. The truth is sharper
-# than any reconstruction, so against it the blur of the kernel counts at every edge, for the LDCT and every method.
+# changed, grain is noise that was left or, against NDCT, noise of the NDCT that was taken out. The truth is the same
+# reconstruction without noise.
 
 # %%
 SHOWN = 5  # methods in the figure, besides the LDCT

@@ -50,10 +50,12 @@ def one_patient(name: str, anatomy: str, slices: int, level: float, kernel: str,
     images = {
         "ldct": scan.ldct,
         "ndct": scan.ndct,
-        "truth": body.truth,
+        # What a denoiser is scored against: the same reconstruction without noise, so that a score measures noise and
+        # lost detail, not the blur that every scan has. Lesions contribute the same with and without noise.
+        "truth": scan.noise_free,
         "absent_ldct": scan.absent_ldct,
         "absent_ndct": scan.absent_ndct,
-        "absent_truth": body.absent_truth,
+        "absent_truth": scan.noise_free - (scan.ndct - scan.absent_ndct),
     }
     arrays = {key: np.rint(image).clip(dicom.AIR_HU, 32767).astype(np.int16) for key, image in images.items()}
     arrays |= {"organ_masks": body.organ_masks.astype(np.uint8), "lesion_masks": body.lesion_masks.astype(np.uint8)}
