@@ -13,7 +13,7 @@ import argparse
 import io
 import tempfile
 import time
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,7 +81,11 @@ def loop_cost(updates):
             model = networks.build("unet", channels=16, residual=True)
             step = Supervised(model, losses.build("mse"), 1e-3)
             sampler = patches.Sampler(cohort, range(4), 64, None, 8, seed=0)
-            with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                redirect_stderr(io.StringIO()),
+                redirect_stdout(io.StringIO()),
+            ):
                 scope = {
                     "history": training.History(8), "sampler": sampler, "step": step, "objective": step.loss,
                     "model": model, "settings": {"name": "unet", "channels": 16, "residual": True},
