@@ -101,6 +101,17 @@ def test_gradients_reach_the_image_and_nothing_else():
     assert not any(module.training for module in encoder.modules())
 
 
+def test_first_convolution_stays_exact_under_autocast():
+    encoder, x = encoders.load("vgg19", "random", ("block1_conv1", "block1_conv2")), image(1, 1, 32, 32)
+    exact = encoder(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = encoder(x)
+    assert rounded["block1_conv1"].dtype == torch.float32 and torch.equal(
+        rounded["block1_conv1"], exact["block1_conv1"]
+    )
+    assert rounded["block1_conv2"].dtype == torch.bfloat16
+
+
 # ---- folding ----
 @pytest.mark.parametrize("convention", encoders.CONVENTIONS)
 @pytest.mark.parametrize(

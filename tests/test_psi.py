@@ -103,6 +103,8 @@ def test_lambda_of_a_mean_of_ratios_with_degenerate_images():
     )  # 0/0, always 1, free, free, never
     lam = psi.lambda_for(mse, perceptual, 0.6, "mean_of_ratios")
     assert psi.mean_of_ratios(mse, perceptual, lam) == pytest.approx(0.6, abs=1e-9)
+    # two images of ratio 1 and one that is always 1: their mean must be (3 * 0.6 - 1) / 2 = 0.4
+    assert psi.lambda_for([0, 1, 2], [5, 1, 2], 0.6, "mean_of_ratios") == pytest.approx(0.4 / 0.6, rel=1e-6)
     with pytest.raises(ValueError, match=r"stays between 0\.250 and 0\.750"):
         psi.lambda_for(mse, perceptual, 0.8, "mean_of_ratios")
 
