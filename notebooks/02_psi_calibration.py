@@ -187,7 +187,7 @@ def trained_predictions():
         return short_fit()
     from ldct_utils import training
 
-    return predictions_of(training.load_network(trained).to(device))
+    return predictions_of(training.load_network(runs.load(trained).folder).to(device))
 
 
 predictions = {
