@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -97,6 +98,9 @@ def _hashable(name: str, value):
     """A parameter's value as it enters the identity: run folders by their id, external data by its manifest."""
     if isinstance(value, list):
         return [_hashable(name, v) for v in value]
+    if name == "data_root" and isinstance(value, str):  # several folders may be joined as in PATH
+        found = [locate(part) for part in value.split(os.pathsep)]
+        return [{"path": p.name, "manifest": manifest(p)} for p in found if p is not None] or value
     if isinstance(value, str) and "/" in value:
         inside = RUN_FOLDER.fullmatch(Path(value).name)
         if inside:
@@ -104,9 +108,14 @@ def _hashable(name: str, value):
         located = locate(value)
         if located is not None:
             return {"path": located.name, "manifest": manifest(located)}
-    if name == "data_root" and isinstance(value, str) and locate(value):
-        return {"path": Path(value).name, "manifest": manifest(locate(value))}
     return value
+
+
+def _split_files(values: dict) -> list:
+    """Contents of the named splits, which decide what a cohort of real patients trains and tests on."""
+    if values.get("source", "simulated") == "simulated":
+        return []
+    return [path.read_text(encoding="utf-8") for path in sorted((paths.root() / "params" / "splits").glob("*.yaml"))]
 
 
 def identity(notebook: parameters.Notebook, values: dict) -> str:
@@ -114,7 +123,8 @@ def identity(notebook: parameters.Notebook, values: dict) -> str:
     modules = [m for m in _imports(notebook.body) if _module_file(m)]
     kept = {k: _hashable(k, v) for k, v in values.items() if k != "study"}
     # A copy, since taking the docstrings out edits the tree in place.
-    return hash8([notebook.name, _bare(ast.parse(ast.unparse(notebook.body))), code_hash(modules), kept])
+    body = _bare(ast.parse(ast.unparse(notebook.body)))
+    return hash8([notebook.name, body, code_hash(modules), kept, *_split_files(values)])
 
 
 def slug(notebook: parameters.Notebook, values: dict) -> str:

@@ -240,7 +240,16 @@ def test_identity_sees_that_external_data_changed(study):
     os.utime(study / "ct" / "a.dcm", (1, 1))
     second = identity.identity(script("01_data"), values)
     (study / "ct" / "b.dcm").write_text("2")
-    assert len({first, second, identity.identity(script("01_data"), values)}) == 3
+    third = identity.identity(script("01_data"), values)
+    assert len({first, second, third}) == 3
+    (study / "more").mkdir()
+    both = parameters.check(script("01_data"), {"data_root": "ct:more", "source": "dicom"})
+    fourth = identity.identity(script("01_data"), both)
+    (study / "more" / "c.dcm").write_text("3")
+    fifth = identity.identity(script("01_data"), both)
+    (study / "params" / "splits").mkdir()
+    (study / "params" / "splits" / "own.yaml").write_text("train: [P001]")
+    assert len({third, fourth, fifth, identity.identity(script("01_data"), both)}) == 4
 
 
 # ---- runs ----
@@ -339,8 +348,8 @@ def test_overrides_win_over_the_study_file(study):
     ("change", "message"),
     [(("lam: 2", "lamb: 2"), "'lamb'; did you mean 'lam'"), (("lam: 2", "lam: much"), "parameter lam must be"),
      (("patients: 3", "patient: 3"), "'patient'"), (("@03_train/0.1*", "@03_train/9*"), "refers to no run"),
-     (("matrix:", "grid:"), "grid"), (("03_train:", "04_train:"), "04_train"), (("notebooks:", "books:"), "needs a mapping"),
-     (("name: one", "name: all"), "two runs of 06_stats")],
+     (("matrix:", "grid:"), "grid"), (("03_train:", "04_train:"), "04_train"), (("name: one", "name: all"), "two runs of"),
+     (("notebooks:", "books:"), "needs a mapping")],
 )  # fmt: skip
 def test_faults_of_a_study_file_are_found_before_anything_runs(study, change, message):
     path = study / "params" / "toy.yaml"
