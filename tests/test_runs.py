@@ -348,8 +348,8 @@ def test_overrides_win_over_the_study_file(study):
     ("change", "message"),
     [(("lam: 2", "lamb: 2"), "'lamb'; did you mean 'lam'"), (("lam: 2", "lam: much"), "parameter lam must be"),
      (("patients: 3", "patient: 3"), "'patient'"), (("@03_train/0.1*", "@03_train/9*"), "refers to no run"),
-     (("matrix:", "grid:"), "grid"), (("03_train:", "04_train:"), "04_train"), (("name: one", "name: all"), "two runs of"),
-     (("notebooks:", "books:"), "needs a mapping")],
+     (("matrix:", "grid:"), "grid"), (("03_train:", "04_train:"), "04_train"),
+     (("name: one", "name: all"), "two runs of"), (("notebooks:", "books:"), "needs a mapping")],
 )  # fmt: skip
 def test_faults_of_a_study_file_are_found_before_anything_runs(study, change, message):
     path = study / "params" / "toy.yaml"
