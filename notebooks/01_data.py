@@ -284,7 +284,8 @@ verdicts = pd.DataFrame(checks)
 off = verdicts[verdicts.verdict == "off"]
 report.table(
     run, "checks", verdicts,
-    f"{(verdicts.verdict == 'as it should be').sum()} of {len(verdicts)} numbers lie where they should"
+    f"{(verdicts.verdict == 'as it should be').sum()} of {(verdicts.verdict != 'for comparison').sum()} numbers with "
+    f"limits lie within them"
     + ("." if off.empty else f"; off: {'; '.join(off.check)}."),
 )  # fmt: skip
 
