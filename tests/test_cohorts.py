@@ -15,8 +15,9 @@ import pytest
 import yaml
 from dicom_files import find_identity, image, truncate, write_ct, write_pair
 
-from ldct_utils import cohorts, files, intensity, parameters, paths
+from ldct_utils import cohorts, files, intensity, nps, parameters, paths
 from ldct_utils.cohorts import splits, writing
+from ldct_utils.metrics import noise
 
 QUIET = {"progress": False}
 
@@ -732,3 +733,23 @@ def test_killed_build_leaves_no_worker_behind(tmp_path):
     while any(map(alive, workers)) and time.monotonic() < until:
         time.sleep(0.1)
     assert workers and not any(map(alive, workers))
+
+
+# ---- noise of a scanner, measured on its pairs ----
+def test_inserted_noise_takes_its_texture_from_a_cohort_of_real_pairs(test_data, outputs):
+    pairs = cohorts.get("mayo2016", str(test_data / "mayo2016"), split="train", **QUIET)
+    kernel = f"cohorts/{pairs.folder.name}"
+    root = str(test_data / "mayo2016" / "L506" / "full_1mm")
+    made = cohorts.get("dicom", root, kernel=kernel, split="train", **QUIET)
+    assert made.meta["parameters"]["kernel"] == kernel
+    pixel = float(made.slices.pixel_mm[0])
+    ndct = made.ndct[:].astype(np.float32)
+    real, own = (nps.spectrum(c.ldct[:].astype(np.float32) - c.ndct[:], ndct, pixel) for c in (pairs, made))
+    wanted = noise.shape(real, pixel)
+    assert np.sqrt(np.mean((noise.shape(own, pixel) - wanted) ** 2) / np.mean(wanted**2)) < 0.15
+
+
+def test_texture_is_measured_on_real_training_pairs_only(tiny_cohort, outputs, tmp_path):
+    write_ct(tmp_path / "one" / "a.dcm", image())
+    with pytest.raises(ValueError, match="training slices of a cohort of real pairs"):
+        cohorts.get("dicom", str(tmp_path / "one"), kernel=f"cohorts/{tiny_cohort.name}", split="train", **QUIET)

@@ -186,7 +186,8 @@ def get(
         patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
         anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` it says what the slices show.
         dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
-        kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``.
+        kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``. For
+            ``dicom`` also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
         split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
             None is the published split for ``mayo2016``, ``npy`` and ``tcia``, and ``draw`` for the others.
         cohort_seed: seeds simulated patients, noise and the drawn split.

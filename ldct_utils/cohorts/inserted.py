@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ldct_utils import dicom, dose, fbp
+from ldct_utils import cohorts, dicom, dose, fbp
 from ldct_utils.cohorts import sources, writing
 from ldct_utils.cohorts.writing import Part, Plan
+from ldct_utils.identity import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
+MEASURED = 40  # pairs that a noise kernel is measured on
 HEAD, CHEST = {"HEAD", "BRAIN", "SKULL"}, {"CHEST", "THORAX", "LUNG"}  # BodyPartExamined, DICOM PS3.16 annex L
 
 
@@ -21,9 +23,10 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     A patient is one challenge id in the path, else one person of the headers, else one folder; pseudonyms P001...
     follow the order of the paths.
 
-    Raises: ValueError: for an unknown kernel, or if no slice is left, with every reason.
+    Raises: ValueError: for an unknown kernel, a cohort that no kernel can be measured on, or if no slice is left, with
+        every reason.
     """
-    fbp.apodisation(read["kernel"])
+    texture = _texture(read["kernel"])
     series, skipped, notes = {}, [], []
     for root in folders:
         found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
@@ -55,7 +58,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         kind = of.setdefault(patient, read["anatomy"] if read["anatomy"] != "mixed" else _anatomy(h, patient))
         row = {"patient": patient, "series": label, "anatomy": kind, "kernel": h.kernel, "thickness_mm": h.thickness_mm}
         row |= {"pixel_mm": h.pixel_mm, "z_mm": h.z_mm, "dose": read["dose"]}
-        tasks.append(partial(insert, row, str(h.path), read["kernel"], writing.seed_of(read["cohort_seed"], i)))
+        tasks.append(partial(insert, row, str(h.path), texture, writing.seed_of(read["cohort_seed"], i)))
     return Plan(
         slices=len(tasks),
         shape=slices[0][2].shape,
@@ -66,6 +69,28 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         skipped=sources.skip_table(skipped),
         notes=notes,
     )
+
+
+def _texture(kernel: str) -> tuple:
+    """What shapes the noise: a name in ``fbp.KERNELS``, or a paired cohort of the same scanner that it is measured on.
+
+    Args: kernel: a kernel's name, or a cohort's folder, e.g. ``cohorts/mayo2016-85addb80``. Its training pairs of the
+        commonest pixel size are measured, ``MEASURED`` of them at the most; the pairs of a test patient never are.
+    Returns: (kernel's name, ``dose.NoiseKernel`` or None).
+    """
+    folder = locate(kernel) if "/" in kernel else None
+    if folder is None:
+        fbp.apodisation(kernel)
+        return kernel, None
+    pairs = cohorts.load(folder)
+    table = pairs.slices[pairs.slices.split == "train"]
+    if pairs.meta["source"] in ("simulated", "dicom") or table.empty:
+        raise ValueError(f"kernel {kernel}: noise is measured on the training slices of a cohort of real pairs")
+    pixel_mm = float(table.pixel_mm.mode()[0])
+    rows = table.row[np.isclose(table.pixel_mm, pixel_mm, rtol=0.05)].to_numpy()
+    rows = rows[np.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).astype(int)]
+    ldct, ndct = (images[rows].astype(np.float32) for images in (pairs.ldct, pairs.ndct))
+    return "hann", dose.measured_kernel(ldct - ndct, ndct, pixel_mm)
 
 
 def _not_normal_dose(header, root: Path) -> str:
@@ -85,14 +110,15 @@ def _anatomy(header, patient: str) -> str:
     return "head" if header.body_part in HEAD else "chest" if header.body_part in CHEST else "abdomen"
 
 
-def insert(row: dict, path: str, kernel: str, seed: int) -> Part:
+def insert(row: dict, path: str, texture: tuple, seed: int) -> Part:
     """One normal-dose slice and the same slice with the noise of a lower dose added.
 
     A slice without soft tissue, in which its own noise could be measured, is skipped.
     """
     ndct = dicom.read_hu(path)
+    kernel, measured = texture
     try:
-        ldct = dose.low_dose_from_image(ndct.astype(np.float32), row["pixel_mm"], row["dose"], kernel, seed)
+        ldct = dose.low_dose_from_image(ndct.astype(np.float32), row["pixel_mm"], row["dose"], kernel, seed, measured)
     except ValueError as error:
         return Part(skipped=[{"patient": row["patient"], "series": row["series"], "reason": str(error)}])
     return Part([row], {"ldct": np.rint(ldct).clip(dicom.AIR_HU, 32767).astype(np.int16)[None], "ndct": ndct[None]})
