@@ -46,7 +46,10 @@ def table(run, name: str, frame: pd.DataFrame, caption: str, digits: int = 3):
     shown = frame.map(lambda v: _number(v, digits) if isinstance(v, float) else v)
     if not (run.folder / f"{name}.parquet").is_file():
         files.write_parquet(run.folder / f"{name}.parquet", frame)
-    files.write_text(run.folder / f"{name}.md", shown.to_markdown(index=False, disable_numparse=True) + "\n")
+    # Columns of numbers to the right; text that looks like a number stays as it was written.
+    sides = ["right" if pd.api.types.is_numeric_dtype(frame[c]) else "left" for c in frame]
+    markdown = shown.to_markdown(index=False, disable_numparse=True, colalign=sides)
+    files.write_text(run.folder / f"{name}.md", markdown + "\n")
     escaped = shown.rename(columns=str).to_latex(index=False, escape=True, caption=caption.replace("%", r"\%"))
     files.write_text(run.folder / f"{name}.tex", escaped)
     display(shown.style.hide(axis="index"))
