@@ -544,16 +544,15 @@ for reference in references:
 # difference from the MSE arm where there is one, else from the LDCT, so that what patients share cancels.
 
 # %%
-arms = listed[listed["loss"].isin(["vgg", "vgg_only"])].drop_duplicates("method")
-# of several arms in one cell (say, one that holds psi), the one with the commonest settings speaks for it
-usual = (
-    sum((arms[name] == listed[name].mode()[0]).astype(int) for name in varying) if varying else pd.Series(0, arms.index)
-)
-cell = ["context", "layer", "psi", "lam"]
-arms = arms.assign(usual=usual - 100 * arms["held"]).sort_values("usual", ascending=False, kind="stable")
-arms = arms.drop_duplicates(cell).sort_index()
-aside = sorted(set(listed["method"][listed["loss"].isin(["vgg", "vgg_only"])]) - set(arms["method"]))
-base = next(iter(listed["method"][listed["loss"] == "mse"]), "LDCT")
+# Of several arms in one cell, or several MSE arms (say, one without the residual), the one with the commonest settings
+# speaks for it; an arm that holds psi comes last.
+usual = sum(((listed[name] == listed[name].mode()[0]).astype(int) for name in varying), -100 * listed["held"])
+ordered = listed.loc[usual.sort_values(ascending=False, kind="stable").index].drop_duplicates("method")
+arms = ordered[ordered["loss"].isin(["vgg", "vgg_only"])]
+aside = set(arms["method"])
+arms = arms.drop_duplicates(["context", "layer", "psi", "lam"]).sort_index()
+aside = sorted(aside - set(arms["method"]))
+base = next(iter(ordered["method"][ordered["loss"] == "mse"]), "LDCT")
 lines = {key: part.sort_values("psi") for key, part in arms.groupby(["context", "layer"])}
 levels = sorted({0.0, *arms["psi"]}) if base != "LDCT" else sorted(set(arms["psi"]))
 effects = pd.DataFrame()
