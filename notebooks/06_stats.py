@@ -590,6 +590,15 @@ def psi_figure():
             if not few:
                 axis.vlines(x, part["low"], part["high"], color=colour, lw=1)
         axis.axhline(0, color="black", lw=0.8, ls=":")
+        # The perceptual term alone may be far off: its value is written at the edge, and the rest stays legible.
+        inner = panel[panel["psi"] < 1] if (panel["psi"] < 1).any() else panel
+        low, high = min(0.0, inner["difference"].min()), max(0.0, inner["difference"].max())
+        room = 0.4 * (high - low) or 1e-6
+        axis.set_ylim(low - room, high + room)
+        for arm in panel[~panel["difference"].between(low - room, high + room)].itertuples():
+            edge, where = (low - room, "bottom") if arm.difference < low else (high + room, "top")
+            axis.annotate(f"at ψ {arm.psi:g}: {arm.difference:+.2g}", (at[arm.psi] - 1.1, edge), ha="right", va=where,
+                          fontsize=8, color=plots.COLOURS[contexts.index(arm.context) % 8])  # fmt: skip
         unit = f" ({info(name).unit})" if info(name).unit else ""
         axis.set(ylabel=f"Δ {label[name]}{unit}, {REFERENCE[reference]}")
         axis.set_xticks(range(len(levels)), [f"{value:g}" for value in levels])
