@@ -37,13 +37,11 @@ def trained(test_data, tmp_path_factory):
                 "context": str(test_data / "weights" / "vgg19_caffe_block1-block3_conv1.safetensors"),
                 "convention": "caffe", "psi_target": 0.5, "lr": 5e-4, "max_steps": steps, "val_slices": 2,
             }  # fmt: skip
-            before = set(outputs.glob("real_ct/03_train/*"))
             papermill.execute_notebook(
                 ROOT / "notebooks" / "03_train.ipynb", outputs / f"{loss}.ipynb", parameters=given,
                 cwd=ROOT, progress_bar=False,
             )  # fmt: skip
-            (folder,) = set(outputs.glob("real_ct/03_train/*")) - before
-            found[loss] = runs.load(folder)
+            (found[loss],) = (r for r in runs.select("real_ct/03_train/*") if r.params["loss"] == loss)
         yield found
 
 
