@@ -189,14 +189,17 @@ def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_
     alive = (slow.folder / "alive.txt").read_text()
 
     interrupted = computed(outputs)
+    begun = interrupted[slow.folder.name.rpartition("-")[0]]
+    kept = [n for n in begun if (slow.folder / f"step_{n}.parquet").is_file()]
+    assert len(kept) >= 2 and len(begun) - len(kept) <= 1  # the kill falls into a step, or between two
     done = call()
     assert done.returncode == 0, done.stdout
     assert "study toy: 2 runs, 1 finished" in done.stdout and slow.finished
     assert alive != (slow.folder / "alive.txt").read_text()
     steps = computed(outputs)
     assert steps["default"] == ["0"] == interrupted["default"]
-    broken = interrupted[slow.folder.name.rpartition("-")[0]][-1]  # the step that was cut off is the only one repeated
-    assert sorted(steps[slow.folder.name.rpartition("-")[0]]) == sorted([*map(str, range(9)), broken])
+    # what was in the table stays; only a step that was cut off is computed twice
+    assert sorted(steps[slow.folder.name.rpartition("-")[0]]) == sorted([*map(str, range(9)), *begun[len(kept) :]])
 
 
 def test_two_calls_at_once_share_the_work_and_a_third_has_none(toy):
