@@ -1,23 +1,34 @@
-"""What a metric is: its direction, range, unit and what it is given; the register that every metric family adds to."""
+"""What a metric is: its direction, range, unit, what it is given and what it needs; the register that families add to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+FAMILIES = ("full-reference", "no-reference")
+
 
 @dataclass(frozen=True)
 class Metric:
-    """A full-reference metric and what a reader must know to read its numbers.
+    """A metric of single slices and what a reader must know to read its numbers.
 
     Attributes:
         name: key in tables, e.g. ``ssim``.
         direction: 1 if higher is better, -1 if lower is better, 0 if the best value is zero.
         low, high: range of the values, as mathematics allows it.
         unit: ``dB``, ``HU`` or empty.
-        takes: what ``compute`` is given of an image (see ``full_reference.prepared``): ``domain`` (the domain's own
-            scale), ``hu`` (what the domain shows of the image, in HU) or ``attenuation`` (a scale on which air is 0).
+        takes: what ``compute`` is given of an image (see ``ranges.prepared``): ``domain`` (the domain's own scale),
+            ``hu`` (what the domain shows of the image, in HU), ``attenuation`` (a scale on which air is 0) or ``unit``
+            (what the domain shows, in [0, 1]).
         label: name in figures and tables.
         digits: decimals that tables show.
-        compute: ``compute(pred, target, data_range, mask=None) -> float`` for one slice (H, W).
+        compute: full-reference: ``compute(pred, target, data_range, mask=None)``, no-reference:
+            ``compute(pred, data_range, mask=None)``; float64 tensors (N, H, W) in, float64 tensor (N,) out.
+            ``data_range`` is the peak in the units of the images, ``mask`` boolean (N, H, W).
+        family: ``full-reference`` or ``no-reference``.
+        masked: whether the metric can be taken inside a mask, as the domain ``body`` asks.
+        smallest: least height and width that it takes, pixels.
+        library: whose code computes it.
+        reference: the publication it follows.
+        needs: names of the weight files it needs (keys of ``weight_files.METRIC_FILES``).
     """
 
     name: str
@@ -28,7 +39,13 @@ class Metric:
     takes: str
     label: str
     digits: int
-    compute: Callable[..., float]
+    compute: Callable
+    family: str = "full-reference"
+    masked: bool = False
+    smallest: int = 1
+    library: str = "own"
+    reference: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
     def arrow(self) -> str:
@@ -40,13 +57,16 @@ REGISTER: dict[str, Metric] = {}
 
 
 def register(**fields) -> Callable:
-    """Decorator that adds a function of one slice to the register; fields as in ``Metric``."""
+    """Decorator that adds a function of a batch of slices to the register; fields as in ``Metric``."""
 
     def add(compute):
         name = fields.get("name", compute.__name__)
         if name in REGISTER:
             raise ValueError(f"metric {name!r} is registered twice")
-        REGISTER[name] = Metric(**{"name": name, **fields, "compute": compute})
+        metric = Metric(**{"name": name, **fields, "compute": compute})
+        if metric.direction not in (-1, 0, 1) or metric.family not in FAMILIES:
+            raise ValueError(f"metric {name!r}: direction is -1, 0 or 1 and family one of {', '.join(FAMILIES)}")
+        REGISTER[name] = metric
         return compute
 
     return add
