@@ -1,0 +1,158 @@
+"""Model observers against what theory says: known d', no signal, invariance, coverage of the intervals."""
+
+import numpy as np
+import pytest
+from scipy import ndimage, stats
+
+from ldct_utils import observers
+
+
+def noise(shape, sd=1.0, seed=0):
+    return np.random.default_rng(seed).normal(0, sd, shape)
+
+
+def classes(signal, count, sd=1.0, seed=0):
+    """Absent and present ensembles of a signal (n, n) in independent white noise."""
+    absent, present = noise((2, count, *signal.shape), sd, seed)
+    return absent, present + signal
+
+
+def disc(size, radius):
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    return (np.hypot(y, x) <= radius).astype(float)
+
+
+def test_hotelling_with_unit_covariance_is_the_length_of_the_difference():
+    difference = np.array([3.0, -4.0, 12.0])
+    assert observers.hotelling(difference, np.eye(3)) == pytest.approx(13.0)
+
+
+def test_hotelling_weighs_a_noisy_channel_less():
+    assert observers.hotelling([1.0, 1.0], np.diag([1.0, 4.0])) == pytest.approx(np.sqrt(1.25))
+
+
+def test_auc_and_d_prime_of_gaussian_scores_belong_together():
+    assert observers.auc_of(0.0) == 0.5
+    assert observers.auc_of(1.0) == pytest.approx(stats.norm.cdf(1 / np.sqrt(2)))
+    assert observers.d_of(observers.auc_of(1.7)) == pytest.approx(1.7)
+    absent, present = noise((2, 200_000))
+    assert observers.auc(absent, present + 1.5) == pytest.approx(observers.auc_of(1.5), abs=0.003)
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order():
+    absent, present = np.array([1.0, 2.0, 2.0]), np.array([2.0, 3.0])
+    assert observers.auc(absent, present) == pytest.approx((1 + 0.5 + 0.5 + 3) / 6)
+    first, second = np.round(noise((2, 40), 2.0))
+    known = stats.mannwhitneyu(second, first).statistic / 1600
+    assert observers.auc(first, second) == pytest.approx(known)
+
+
+def test_observers_in_white_noise_reach_contrast_times_root_of_pixels_over_sigma():
+    lesion = 5.0 * disc(15, 3.0)
+    wanted = 5.0 * np.sqrt((lesion > 0).sum()) / 20.0
+    assert observers.npw(lesion, 1.0, 20.0**2 * 0.75**2, 0.75) == pytest.approx(wanted)
+    assert observers.npw(lesion, 1.0, 20.0**2 * 0.75**2, 0.75, prewhitened=True) == pytest.approx(wanted)
+    channels = observers.laguerre_gauss(15, 9.0, 8)
+    channelised = observers.hotelling(channels @ lesion.ravel(), 20.0**2 * channels @ channels.T)
+    assert 0.9 * wanted < channelised < wanted  # eight round channels hold most of a disc
+    for used, known in ((channels, channelised), (lesion.reshape(1, -1), wanted)):  # the second: the matched filter
+        absent, present = (observers.respond(x, used) for x in classes(lesion, 4000, 20.0))
+        assert observers.detect(absent, present).d_prime == pytest.approx(known, rel=0.06)
+
+
+def test_coloured_noise_costs_the_non_prewhitening_observer_more_than_the_ideal_one():
+    f = np.fft.fftfreq(32, 0.75)
+    nps = 10.0 + 400.0 * np.hypot(f[:, None], f)
+    lesion = disc(32, 4.0)
+    assert observers.npw(lesion, 1.0, nps, 0.75) < observers.npw(lesion, 1.0, nps, 0.75, prewhitened=True)
+
+
+def test_cross_validated_d_prime_approaches_the_true_one_in_coloured_noise():
+    rng = np.random.default_rng(1)
+    mixing = rng.normal(size=(5, 5)) + 2 * np.eye(5)
+    difference = np.array([1.0, -0.5, 0.3, 0.8, 0.1])
+    wanted = observers.hotelling(difference, mixing @ mixing.T)
+    absent, present = (noise((4000, 5), seed=s) @ mixing.T for s in (2, 3))
+    assert observers.detect(absent, present + difference).d_prime == pytest.approx(wanted, rel=0.06)
+
+
+def test_an_invertible_linear_filter_leaves_the_full_hotelling_observer_unchanged():
+    absent, present = classes(0.8 * disc(6, 2.0), 200)
+    blurred = [ndimage.gaussian_filter(x, (0, 0.7, 0.7), mode="wrap") for x in (absent, present)]
+    before, after = (observers.detect(*(observers.respond(x) for x in pair)) for pair in ((absent, present), blurred))
+    assert after.d_prime == pytest.approx(before.d_prime, rel=1e-6)
+    assert after.auc == pytest.approx(before.auc, abs=1e-9)
+    assert 1 < before.d_prime < 4
+
+
+def test_a_filter_that_loses_frequencies_costs_the_full_hotelling_observer():
+    lesion = disc(6, 2.0)
+    absent, present = classes(lesion, 300)
+    reduced = [x.reshape(-1, 3, 2, 3, 2).mean((2, 4)) for x in (absent, present)]
+    before, after = (observers.detect(*(observers.respond(x) for x in pair)) for pair in ((absent, present), reduced))
+    assert after.d_prime < before.d_prime
+
+
+def test_intervals_of_a_lesion_without_contrast_cover_one_half():
+    covered, found = 0, []
+    for repeat in range(200):
+        absent, present = noise((2, 200, 6), seed=[5, repeat])
+        result = observers.detect(absent, present)
+        covered += result.auc_low <= 0.5 <= result.auc_high
+        found.append(result.auc)
+    assert covered / 200 >= 0.92  # .95 nominal, less two binomial SD
+    assert np.mean(found) == pytest.approx(0.5, abs=0.01)
+
+
+def test_intervals_cover_what_the_trained_template_reaches_on_average():
+    repeats = [observers.detect(*(noise((200, 4), seed=[6, r, c]) + 0.6 * c for c in (0, 1))) for r in range(200)]
+    mean_d, mean_auc = (np.mean([getattr(r, name) for r in repeats]) for name in ("d_prime", "auc"))
+    assert mean_d == pytest.approx(1.2, rel=0.06)
+    for name, truth in (("d", mean_d), ("auc", mean_auc)):
+        inside = [getattr(r, f"{name}_low") <= truth <= getattr(r, f"{name}_high") for r in repeats]
+        assert 0.9 <= np.mean(inside) <= 0.99
+
+
+def test_testing_on_the_training_data_would_have_found_a_lesion_that_is_not_there():
+    absent, present = noise((2, 200, 40), seed=7)
+    template = np.linalg.solve((np.cov(absent.T) + np.cov(present.T)) / 2, present.mean(0) - absent.mean(0))
+    assert observers.auc(absent @ template, present @ template) > 0.6
+    honest = observers.detect(absent, present)
+    assert honest.auc_low <= 0.5 <= honest.auc_high
+
+
+def test_laguerre_gauss_channels_are_orthonormal_and_round():
+    channels = observers.laguerre_gauss(61, 12.0, 6)
+    assert np.allclose(channels @ channels.T, np.eye(6), atol=1e-6)
+    for channel in channels.reshape(-1, 61, 61):
+        assert np.allclose(channel, channel.T) and np.allclose(channel, channel[::-1])
+
+
+def test_dense_dog_channels_ignore_the_mean_and_pass_rising_frequencies():
+    channels = observers.dense_dog(64).reshape(-1, 64, 64)
+    power = np.abs(np.fft.rfft2(channels)) ** 2
+    f = np.hypot(np.fft.fftfreq(64)[:, None], np.fft.rfftfreq(64))
+    means = [(p * f).sum() / p.sum() for p in power]
+    assert len(channels) == 10 and (np.diff(means) > 0).all()
+    assert np.allclose(channels, channels[:, ::-1, ::-1])
+    assert abs(channels[-1].sum()) < 0.05 * np.abs(channels[-1]).sum()
+
+
+def test_gabor_channels_lie_in_their_passbands():
+    channels = observers.gabor(128).reshape(4, 5, 2, 128, 128)
+    f = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.rfftfreq(128))
+    for octave, centre in enumerate((0.1875, 0.09375, 0.046875)):
+        power = np.abs(np.fft.rfft2(channels[octave, 0, 0])) ** 2
+        assert f.ravel()[power.argmax()] == pytest.approx(centre, abs=0.012)
+
+
+def test_too_few_realisations_and_mismatched_channels_say_so():
+    absent, present = noise((2, 20, 30))
+    with pytest.raises(ValueError, match="20 realisations a class are too few to train 30 channels"):
+        observers.detect(absent, present)
+    with pytest.raises(ValueError, match="of one shape"):
+        observers.detect(absent, present[:-1])
+    with pytest.raises(ValueError, match="finite"):
+        observers.detect(absent * np.nan, present)
+    with pytest.raises(ValueError, match="do not fit images"):
+        observers.respond(np.zeros((2, 5, 5)), observers.laguerre_gauss(7, 3.0))
