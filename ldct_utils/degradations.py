@@ -1,0 +1,172 @@
+"""Known harm done to slices, at known strengths: what a metric should notice, and what a reader of CT would.
+
+Images are (N, H, W) float32 HU; a strength of 0 leaves them as they are. Artefacts are born where scanners make them:
+rings and streaks are reconstructed from errors of the sinogram.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ldct_utils import fbp
+
+PATTERNS = 16  # artefact patterns drawn for a batch; further images take them again, turned and mirrored
+UNSHARP_MM = 1.0  # SD of the Gaussian that unsharp masking subtracts
+TEXTURE_FROM = 0.5  # lp/mm: what B30 images hold above it is a quarter of their contrast at most
+BAD_CELLS, STARVED_VIEWS = 10, 14  # detector cells with a wrong gain; neighbouring views with too few photons
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """A kind of harm.
+
+    Attributes:
+        label: name in figures and tables. unit: of the strengths.
+        strengths: those of the audit, rising; the first is barely visible, the last plain.
+        lesion: what it does to lesions: None, ``removed`` from images that have them or ``added`` to those that have
+            none, by the share that the strength says.
+        apply: ``apply(images, strength, pixel_mm, rng) -> images``; None for those of lesions.
+    """
+
+    label: str
+    unit: str
+    strengths: tuple[float, ...]
+    lesion: str | None = None
+    apply: Callable | None = None
+
+
+def at_dose(ndct, ldct, ldct_dose: float, dose: float) -> np.ndarray:
+    """Slices at another dose, from a pair that shares the NDCT's noise: the inserted noise is scaled.
+
+    After the logarithm all is linear and the inserted variance is proportional to (1 - a) / a (Yu et al. 2012, Eq. 8
+    without electronic noise), hence NDCT + (LDCT - NDCT) sqrt((1/a - 1) / (1/a0 - 1)).
+
+    Args: ndct, ldct: (N, H, W), HU. ldct_dose: a0 of the LDCT, in (0, 1). dose: a that is asked for, in (0, 1].
+    """
+    if not 0 < ldct_dose < 1 or not 0 < dose <= 1:
+        raise ValueError(f"doses are fractions of the normal one, the LDCT's under 1; got {ldct_dose} and {dose}")
+    ndct = np.asarray(ndct, np.float32)
+    return ndct + np.float32(np.sqrt((1 / dose - 1) / (1 / ldct_dose - 1))) * (np.asarray(ldct, np.float32) - ndct)
+
+
+def _gaussian(images, sigma_mm, pixel_mm):
+    return ndimage.gaussian_filter(images, (0, sigma_mm / pixel_mm, sigma_mm / pixel_mm), mode="nearest")
+
+
+def blur(images, strength, pixel_mm, rng=None):
+    """Gaussian blur; the strength is its SD in mm."""
+    return _gaussian(images, strength, pixel_mm) if strength else images
+
+
+def unsharp(images, strength, pixel_mm, rng=None):
+    """Unsharp masking: the strength times what a Gaussian of 1 mm takes away is added. It sharpens noise as well."""
+    return images + np.float32(strength) * (images - _gaussian(images, UNSHARP_MM, pixel_mm))
+
+
+def shift(images, strength, pixel_mm=None, rng=None):
+    """A constant of ``strength`` HU on every pixel."""
+    return images + np.float32(strength)
+
+
+def _tissue(images, pixel_mm):
+    """Weight of each pixel, 0 in air and 1 in tissue: invented structure is laid where there is something to look at."""
+    return np.clip((_gaussian(images, 2.0, pixel_mm) + 500) / 300, 0, 1)
+
+
+def texture(images, strength, pixel_mm, rng):
+    """Fine texture that was never measured: random structure above ``TEXTURE_FROM`` lp/mm with an SD of strength HU.
+
+    It is what a generator adds that has learnt how sharp images look: plausible, and unrelated to the patient.
+    """
+    height, width = images.shape[1:]
+    radius = np.hypot(np.fft.fftfreq(height, pixel_mm)[:, None], np.fft.rfftfreq(width, pixel_mm)[None])
+    if not (radius > TEXTURE_FROM).any():
+        raise ValueError(f"pixels of {pixel_mm} mm hold nothing finer than {TEXTURE_FROM} lp/mm")
+    fine = np.fft.rfft2(rng.standard_normal(images.shape, np.float32)) * (radius > TEXTURE_FROM)
+    fine = np.fft.irfft2(fine, (height, width)).astype(np.float32)
+    fine /= fine.std(axis=(1, 2), keepdims=True)
+    return images + np.float32(strength) * fine * _tissue(images, pixel_mm)
+
+
+def ring_pattern(shape, pixel_mm: float, rng) -> np.ndarray:
+    """Rings of detector cells whose gain is off by a constant, (H, W), SD 1; centred on the image."""
+    sinogram = np.zeros((fbp.VIEWS, fbp.detector_count(shape, pixel_mm)), np.float32)
+    middle = sinogram.shape[1] / 2 - 0.5
+    reach = min(shape) * pixel_mm / fbp.DETECTOR_MM / 2
+    for offset, error in zip(rng.uniform(2, reach, BAD_CELLS), rng.normal(0, 1, BAD_CELLS)):
+        for side in (-1, 1):  # a turn of 360 degrees sees a cell on both sides of the axis
+            sinogram[:, round(middle + side * offset)] += error
+    return _unit(fbp.reconstruct(sinogram, pixel_mm, shape))
+
+
+def streak_pattern(shape, pixel_mm: float, rng) -> np.ndarray:
+    """Streaks of a few neighbouring views that got too few photons, (H, W), SD 1."""
+    sinogram = np.zeros((fbp.VIEWS, fbp.detector_count(shape, pixel_mm)), np.float32)
+    first = rng.integers(fbp.VIEWS)
+    views = (first + np.arange(STARVED_VIEWS)) % fbp.VIEWS
+    sinogram[views] = rng.standard_normal((STARVED_VIEWS, sinogram.shape[1]), np.float32)
+    return _unit(fbp.reconstruct(sinogram, pixel_mm, shape))
+
+
+def _unit(image):
+    image = image - image.mean()
+    return image / image.std()
+
+
+def _patterned(make):
+    def apply(images, strength, pixel_mm, rng):
+        shape = images.shape[1:]
+        drawn = np.stack([make(shape, pixel_mm, rng) for _ in range(min(PATTERNS, len(images)))])
+        out = np.array(images, np.float32)
+        for number, image in enumerate(out):
+            again, which = divmod(number, len(drawn))
+            pattern = drawn[which][:: -1 if again & 1 else 1, :: -1 if again & 2 else 1]
+            if shape[0] == shape[1] and again & 4:
+                pattern = pattern.T
+            image += np.float32(strength * (-1 if again & 8 else 1)) * pattern
+        return out
+
+    apply.__doc__ = f"{make.__doc__.split(',')[0]}; the strength is their SD in HU."
+    return apply
+
+
+rings, streaks = _patterned(ring_pattern), _patterned(streak_pattern)
+
+DEGRADATIONS = {
+    "blur": Degradation("blur", "mm", (0.4, 0.8, 1.2), apply=blur),
+    "rings": Degradation("ring artefacts", "HU", (2.0, 5.0, 10.0), apply=rings),
+    "streaks": Degradation("streak artefacts", "HU", (2.0, 5.0, 10.0), apply=streaks),
+    "shift": Degradation("HU shift", "HU", (2.0, 5.0, 10.0), apply=shift),
+    "unsharp": Degradation("unsharp masking", "", (0.5, 1.0, 2.0), apply=unsharp),
+    "texture": Degradation("invented texture", "HU", (2.0, 5.0, 10.0), apply=texture),
+    "lesion_removed": Degradation("lesion removed", "share", (0.33, 0.67, 1.0), lesion="removed"),
+    "lesion_added": Degradation("lesion invented", "share", (0.33, 0.67, 1.0), lesion="added"),
+}
+
+
+def degrade(name: str, images, strength: float, pixel_mm: float, seed=0, lesion=None) -> np.ndarray:
+    """Harm images.
+
+    Args:
+        name: key of ``DEGRADATIONS``.
+        images: (N, H, W), HU. For ``lesion_added`` they are the images without lesions.
+        strength: in the degradation's unit, >= 0; 0 changes nothing.
+        pixel_mm: pixel side.
+        seed: of random artefacts. The same seed gives the same pattern at every strength.
+        lesion: (N, H, W) or (H, W), HU: what the lesions contribute, for the two degradations of lesions.
+    Returns: float32 images of the same shape.
+    Raises: ValueError: for an unknown name, a negative strength, or a lesion that is missing.
+    """
+    if name not in DEGRADATIONS:
+        raise ValueError(f"unknown degradation {name!r}; known: {', '.join(DEGRADATIONS)}")
+    images = np.asarray(images, np.float32)
+    if images.ndim != 3 or not strength >= 0:
+        raise ValueError(f"degrade takes (N, H, W) and a strength >= 0, got {images.shape} and {strength!r}")
+    what = DEGRADATIONS[name]
+    if what.lesion is None:
+        return what.apply(images, strength, pixel_mm, np.random.default_rng(seed)) if strength else images
+    if lesion is None:
+        raise ValueError(f"{name} needs lesion=, the image of what the lesions contribute, HU")
+    return images + np.float32(strength * (1 if what.lesion == "added" else -1)) * np.asarray(lesion, np.float32)
