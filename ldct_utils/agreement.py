@@ -39,7 +39,7 @@ def means(curves, weights=None) -> np.ndarray:
 
 
 def _correlation(a):
-    """Correlation of the columns of (draws, n, quantities), along n: (draws, quantities, quantities); NaN if constant."""
+    """Correlation along n of (draws, n, quantities): (draws, quantities, quantities); NaN where one is constant."""
     a = a - a.mean(axis=1, keepdims=True)
     norm = np.sqrt((a**2).sum(axis=1))
     norm[norm <= 1e-12 * np.abs(a).max(initial=1e-300)] = np.nan
@@ -94,7 +94,7 @@ def sign_changes(curve) -> np.ndarray:
 
 
 def roughness(curve) -> np.ndarray:
-    """Total variation of a curve (steps, ...) over its net change: 1 if monotone, infinite if it ends where it began."""
+    """Total variation of a curve (steps, ...) over its net change: 1 if monotone, inf if it ends where it began."""
     moves = np.diff(np.asarray(curve, np.float64), axis=0)
     total, net = np.abs(moves).sum(axis=0), np.abs(moves.sum(axis=0))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -136,9 +136,9 @@ def picks(curve) -> tuple[np.ndarray, np.ndarray]:
     """Which checkpoint each quantity would pick, and what that costs by every other.
 
     Args: curve: (steps, quantities), higher is better.
-    Returns: steps picked, (quantities,), the first of equals; and the cost (quantities, quantities): entry [i, j] is the
-        share of all that quantity j varied over the checkpoints (best minus worst) which is lost by taking the pick of
-        i, in [0, 1]; NaN where j did not vary.
+    Returns: steps picked, (quantities,), the first of equals; and the cost (quantities, quantities): entry [i, j] is
+        the share of all that quantity j varied over the checkpoints (best minus worst) which is lost by taking the
+        pick of i, in [0, 1]; NaN where j did not vary.
     """
     curve = np.asarray(curve, np.float64)
     chosen = curve.argmax(axis=0)

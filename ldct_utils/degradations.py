@@ -71,7 +71,7 @@ def shift(images, strength, pixel_mm=None, rng=None):
 
 
 def _tissue(images, pixel_mm):
-    """Weight of each pixel, 0 in air and 1 in tissue: invented structure is laid where there is something to look at."""
+    """Weight of each pixel, 0 in air and 1 in tissue: structure is invented where there is something to see."""
     return np.clip((_gaussian(images, 2.0, pixel_mm) + 500) / 300, 0, 1)
 
 

@@ -44,6 +44,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from ldct_utils import intensity, plots, report, stats
+from ldct_utils.methods import listed as methods_of
 from ldct_utils.metrics import info
 from ldct_utils.runs import select
 
@@ -57,58 +58,12 @@ REFERENCE = {"ndct": "NDCT", "truth": "truth"}
 # was given by hand it is the ψ measured over the first updates. ψ = 0 is MSE alone, ψ = 1 the perceptual term alone.
 
 # %%
-# parameters that do not make a method: bookkeeping, and what names the encoder or the loss already
-ASIDE = {
-    *("study", "seed", "device", "threads", "log_every", "eval_every", "checkpoint_every", "save_every_s"),
-    *("val_patches", "val_slices", "loss", "layer", "context", "arch", "lam", "psi_target", "psi_on", "data_root"),
-    "test_root",
-}
-
-
-def design(one):
-    """Loss, layer, context and psi of a run; layer and context only where the loss has a perceptual term."""
-    given = {"loss": one.folder.parent.name} | dict.fromkeys(("layer", "context", "lam", "psi_target")) | one.params
-    loss, lam, target = (given[name] for name in ("loss", "lam", "psi_target"))
-    if loss == "vgg" and lam is None:
-        loss = {0.0: "mse", 1.0: "vgg_only"}.get(target, loss)
-    found = {"loss": loss, "layer": None, "context": None, "psi": {"mse": 0.0, "vgg_only": 1.0}.get(loss), "lam": None}
-    found["held"] = loss == "vgg" and given.get("psi_on") == "hold"
-    if "vgg" not in loss:
-        return found
-    found |= {"layer": given["layer"], "context": str(given["context"]).rstrip("/").split("/")[-1]}
-    if given.get("arch", "vgg19") != "vgg19":
-        found["layer"] = f"{given['arch']} {given['layer']}"
-    if loss == "vgg" and lam is None:
-        found["psi"] = target
-    elif loss == "vgg":
-        measured = one.table("history")["psi_ratio_of_sums"].dropna().iloc[0]
-        found |= {"psi": round(float(measured), 3), "lam": lam}
-    return found
-
-
-def name_of(row):
-    """A method in words, e.g. ``vgg · block3_conv2 · imagenet · ψ .95``."""
-    strength = [f"λ {row.lam:g}"] if pd.notna(row.lam) else [f"ψ {row.psi:g}"] if row.loss == "vgg" else []
-    strength = [part + " held" * row.held for part in strength]
-    return " · ".join([row.loss, *(part for part in (row.layer, row.context) if pd.notna(part)), *strength])
-
-
-# %%
-chosen = select(runs)
-listed = pd.DataFrame([{"run": f.id, **design(f), "seed": f.params.get("seed", 0)} for f in chosen])
-listed["method"] = [name_of(row) for row in listed.itertuples()]
-settings = pd.DataFrame([{k: str(v) for k, v in f.params.items() if k not in ASIDE} for f in chosen]).fillna("–")
-varying = [name for name in settings if settings[name].nunique(dropna=False) > 1]
-for name in varying:  # a setting names a method only where methods would have the same name without it
-    several = settings[name].groupby(listed["method"]).transform("nunique") > 1
-    listed.loc[several, "method"] += " · " + name + " " + settings.loc[several, name]
-repeated = listed.duplicated(["method", "seed"])
-listed = pd.concat([listed, settings[varying]], axis=1)[~repeated]
-chosen = [one for one, again in zip(chosen, repeated) if not again]
+found = select(runs)
+chosen, listed, varying = methods_of(found)
 report.table(
     run, "runs", listed,
     f"Runs: {len(listed)}, methods: {listed.method.nunique()}. Beside the design, these settings differ between them: "
-    f"{', '.join(varying) or 'none'}. Runs left out because they repeat a method and a seed: {repeated.sum()}.",
+    f"{', '.join(varying) or 'none'}. {len(found) - len(chosen)} runs that repeat a method and a seed were left out.",
 )  # fmt: skip
 
 # %%
