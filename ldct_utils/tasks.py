@@ -1,0 +1,266 @@
+"""Detection tasks whose truth is known: lesions at known places, with many noise realisations of one scan.
+
+The noise-free slice and each lesion are reconstructed once; noise is drawn in the projections and reconstructed alone,
+in a crop, many realisations at a time, since all is linear after the logarithm. As in ``dose.scan``, an image of a
+lower dose is the normal-dose image plus inserted noise, so that the two are a pair.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ldct_utils import dose as doses
+from ldct_utils import fbp, phantom
+from ldct_utils.anatomy import LABELS
+
+VIEWS = fbp.VIEWS // 2  # for noise: pairs of views are merged; enough for a crop up to 160 mm across
+MARGIN = 128  # detector cells beside the crop's shadow that the ramp filter still reads, its tail there being 1e-5
+BORDER_MM = 15.0  # between a lesion and the crop's edge, so that a network and an observer see its surroundings
+GAP_MM = 18.0  # between the centres of two lesions of a crop
+EDGE_MM = 3.0  # between a lesion's rim and the organ's
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A disc in the slice: radius in mm and contrast in HU, negative where darker than its surroundings."""
+
+    radius_mm: float
+    contrast_hu: float
+
+    @property
+    def text(self) -> str:
+        return f"{self.radius_mm:g} mm, {self.contrast_hu:+g} HU"
+
+
+@dataclass
+class Ensemble:
+    """Noise realisations of one crop, with and without its lesions.
+
+    Attributes:
+        clean: (H, W), HU, noise-free reconstruction without lesions. signals: (L, H, W), HU, what each lesion adds.
+        places: (L, 2), row and column of each lesion in the crop.
+        normal: (2, N, H, W), HU, noise of the normal dose; first the realisations of the absent class.
+        inserted: (2, N, H, W), HU, further noise, which half the dose would add; 0 and 1 as for ``normal``.
+    """
+
+    clean: np.ndarray
+    signals: np.ndarray
+    places: np.ndarray
+    lesions: tuple[Lesion, ...]
+    normal: np.ndarray
+    inserted: np.ndarray
+    pixel_mm: float
+
+    def truth(self, present: bool) -> np.ndarray:
+        """Noise-free crop (H, W), HU; with all lesions if ``present``."""
+        return self.clean + self.signals.sum(0) if present else self.clean
+
+    def images(self, present: bool, dose: float) -> np.ndarray:
+        """All realisations (N, H, W) of a class at a dose, HU.
+
+        The same noise, rescaled, serves every dose: sqrt((1-a)/a) times the inserted noise (``inserted_variance``
+        without electronic noise). Realisations and classes are independent, doses of one realisation are not.
+        """
+        a = doses.check_dose(dose)
+        noise = self.normal[int(present)]
+        if a < 1:
+            noise = noise + np.float32(np.sqrt((1 - a) / a)) * self.inserted[int(present)]
+        return self.truth(present) + noise
+
+    def region(self, images, lesion: int, size: int) -> np.ndarray:
+        """The square of ``size`` pixels (odd) around a lesion, (..., size, size). Raises: ValueError: if cut off."""
+        row, column = (int(at) - size // 2 for at in self.places[lesion])
+        height, width = self.clean.shape
+        if size % 2 == 0 or min(row, column) < 0 or row + size > height or column + size > width:
+            raise ValueError(f"a region of {size} pixels (odd) around {self.places[lesion]} leaves the crop")
+        return images[..., row : row + size, column : column + size]
+
+
+def disc(shape, place, radius_px: float) -> np.ndarray:
+    """How much of each pixel a disc around ``place`` (row, column) fills, 0-1, (H, W)."""
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    return np.clip(0.5 + radius_px - np.hypot(y - place[0], x - place[1]), 0, 1).astype(np.float32)
+
+
+def cylinder(diameter_mm: float = 300.0, hu: float = 60.0, pixel_mm: float = 0.75) -> np.ndarray:
+    """A scene (G, G) for ``ensemble``: a cylinder of one material in air, HU."""
+    side = int(np.ceil(diameter_mm / pixel_mm / 2)) * 2 + 17
+    inside = disc((side, side), ((side - 1) / 2, (side - 1) / 2), diameter_mm / 2 / pixel_mm)
+    return -1000 + (hu + 1000) * inside
+
+
+def find_places(organ, lesions, pixel_mm: float, size: int):
+    """Places for lesions deep in an organ, near enough to share a crop.
+
+    Args: organ: boolean (H, W). size: side of the crop, pixels.
+    Returns: (L, 2) rows and columns, the largest lesion deepest; None where the organ has no room for them.
+    """
+    depth = ndimage.distance_transform_edt(organ) * pixel_mm
+    y, x = np.mgrid[: organ.shape[0], : organ.shape[1]]
+    reach = size - 2 * int(np.ceil(BORDER_MM / pixel_mm))
+    places = np.zeros((len(lesions), 2), int)
+    done = []
+    for index in np.argsort([-lesion.radius_mm for lesion in lesions], kind="stable"):
+        free = depth.copy()
+        for row, column in done:
+            free[np.hypot(y - row, x - column) * pixel_mm < GAP_MM] = 0
+        for axis, at in ((y, 0), (x, 1)):  # all lesions and their surroundings fit in the crop
+            if done:
+                taken = [place[at] for place in done]
+                free[(axis - min(taken) >= reach) | (max(taken) - axis >= reach)] = 0
+        place = np.unravel_index(free.argmax(), free.shape)
+        if free[place] < lesions[index].radius_mm + EDGE_MM:
+            return None
+        places[index] = place
+        done.append(place)
+    return places
+
+
+def patients(count: int, lesions, size: int = 96, seed: int = 0, organ: str = "liver", tries: int = 20):
+    """Simulated abdomens with room for the lesions, one slice each, with the crop that holds them.
+
+    Patients without room (a small liver in that slice) are passed over. Seeds are pairs of numbers, which no cohort's
+    patient has: networks have not seen them.
+
+    Yields: (patient, crop (top, left, size, size) of its scene, places (L, 2) in the crop).
+    Raises: ValueError: if ``tries`` patients for each that is wanted are not enough.
+    """
+    found = 0
+    for number in range(tries * count):
+        body = phantom.patient([seed, number], "abdomen", slices=1)
+        places = find_places(body.organ_masks[0] == LABELS[organ], lesions, body.pixel_mm, size)
+        if places is None:
+            continue
+        places = places + np.array(body.crop[:2])
+        middle = (places.min(0) + places.max(0) + 1) // 2
+        corner = [int(np.clip(m - size // 2, 0, full - size)) for m, full in zip(middle, body.scene.shape[1:])]
+        yield body, (*corner, size, size), places - corner
+        found += 1
+        if found == count:
+            return
+    raise ValueError(
+        f"only {found} of {tries * count} simulated patients have room in the {organ} for {len(lesions)} lesions up to "
+        f"{max(lesion.radius_mm for lesion in lesions):g} mm; take fewer or smaller ones"
+    )
+
+
+def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, seed=0, kernel="B30", n0=None) -> Ensemble:
+    """Noise realisations of one slice in a crop.
+
+    Args:
+        scene: (G, G'), HU, the whole body without lesions. pixel_mm: pixel side.
+        crop: (top, left, height, width) of what is reconstructed. lesions, places: see ``Ensemble``.
+        realisations: a class. seed: fixes the noise. kernel: a name in ``fbp.KERNELS``.
+        n0: photons as in ``dose.photons``; None for the abdomen's routine.
+    Noise is Gaussian, of the variance that photon counts give the line integrals. The bias of the logarithm, 1/(2N) and
+    the same with and without a lesion, is left out, as is the change of noise by the lesion itself.
+    """
+    if realisations < 1:
+        raise ValueError(f"an ensemble needs at least one realisation a class, got {realisations}")
+    scene, shape = np.asarray(scene, np.float32), tuple(crop[2:])
+    top, left = crop[:2]
+    if scene.ndim != 2 or min(top, left) < 0 or top + shape[0] > scene.shape[0] or left + shape[1] > scene.shape[1]:
+        raise ValueError(f"crop {crop} lies outside a scene of shape {scene.shape}")
+    centre = doses.centre_of(crop, scene.shape, pixel_mm)
+    lines = fbp.project(fbp.to_mu(scene), pixel_mm)
+    to_hu = np.float32(1000 / fbp.MU_WATER)
+    clean = fbp.reconstruct(lines, pixel_mm, shape, kernel, centre) * to_hu - 1000
+    signals = [
+        lesion.contrast_hu * _disc_image(place, lesion.radius_mm, scene.shape, pixel_mm, crop, lines.shape, kernel)
+        for lesion, place in zip(lesions, places, strict=True)
+    ]
+    expected = doses.photons(lines, doses.N0 * doses.TUBE["abdomen"] if n0 is None else n0)
+    merged = (1 / expected).reshape(VIEWS, -1, expected.shape[1]).mean(1) / (len(lines) // VIEWS)
+    window = Window(merged.shape, pixel_mm, shape, kernel, centre)
+    spread = window.take(np.sqrt(merged)).astype(np.float32)
+    noise = [
+        [window.noise(spread, realisations, np.random.default_rng([*np.atleast_1d(seed), which, present])) * to_hu
+         for present in (0, 1)]
+        for which in (0, 1)
+    ]  # fmt: skip
+    signals = np.stack(signals) if signals else np.zeros((0, *shape), np.float32)
+    places = np.asarray(places, int).reshape(-1, 2)
+    return Ensemble(clean, signals, places, tuple(lesions), *map(np.stack, noise), pixel_mm)
+
+
+def _disc_image(place, radius_mm, scene_shape, pixel_mm, crop, sinogram_shape, kernel):
+    """Reconstruction (H, W) of a disc of 1 HU; only a box around it is projected."""
+    half = int(np.ceil(radius_mm / pixel_mm)) + 2
+    row, column = crop[0] + place[0], crop[1] + place[1]
+    box = (row - half, column - half, 2 * half + 1, 2 * half + 1)
+    part = disc(box[2:], (half, half), radius_mm / pixel_mm) / np.float32(1000)
+    lines = fbp.project(part, pixel_mm, *sinogram_shape, doses.centre_of(box, scene_shape, pixel_mm))
+    centre = doses.centre_of(crop, scene_shape, pixel_mm)
+    return fbp.reconstruct(lines, pixel_mm, crop[2:], kernel, centre) * np.float32(1000)
+
+
+class Window:
+    """Filtered back-projection of many sinograms onto one crop, from the detector cells near the crop's shadow.
+
+    ``fbp.reconstruct`` filters whole views; here one matrix filters and interpolates what the crop needs of them.
+
+    Args: sinogram_shape: (views, cells). The others as in ``fbp.reconstruct``.
+    """
+
+    def __init__(self, sinogram_shape, pixel_mm, shape, kernel, centre_mm):
+        self.shape, (views, cells) = tuple(shape), sinogram_shape
+        x = (np.arange(shape[1]) - (shape[1] - 1) / 2) * pixel_mm + centre_mm[1]
+        y = (np.arange(shape[0]) - (shape[0] - 1) / 2) * pixel_mm + centre_mm[0]
+        angles = fbp.angles(views)
+        cosine, sine = np.cos(angles), np.sin(angles)
+        middle = (cells - 1) / 2 + (centre_mm[1] * cosine - centre_mm[0] * sine) / fbp.DETECTOR_MM
+        self.start = np.rint(middle).astype(int)  # of the shadow, in each view
+        half = int(np.ceil(np.hypot(*shape) * pixel_mm / 2 / fbp.DETECTOR_MM)) + 2
+        self.read = self.start[:, None] + np.arange(-half - MARGIN, half + MARGIN + 1)  # cells, (views, read)
+        self.inside = (self.read >= 0) & (self.read < cells)
+        self.read = self.read.clip(0, cells - 1)
+        self.index = np.empty((views, shape[0] * shape[1]), np.int32)  # of the filtered sample that a pixel reads
+        for view in range(views):
+            at = (x * cosine[view] - y[:, None] * sine[view]) / fbp.DETECTOR_MM + (cells - 1) / 2 - self.start[view]
+            self.index[view] = np.rint((at + half) * fbp.UPSAMPLING).ravel()
+        response = _impulse_response(kernel, 2 * half + MARGIN + 1)
+        written, read = np.arange(2 * half * fbp.UPSAMPLING + 1), np.arange(2 * (half + MARGIN) + 1)
+        self.filter = response[written[:, None] - (read - MARGIN) * fbp.UPSAMPLING]  # (written, read)
+
+    def take(self, sinogram) -> np.ndarray:
+        """The cells that are read, (views, read), zero beyond the detector."""
+        return np.take_along_axis(sinogram, self.read, axis=1) * self.inside
+
+    def reconstruct(self, cells) -> np.ndarray:
+        """Images (B, H, W), 1/mm, of cells (views, read, B), float32."""
+        views, _, batch = cells.shape
+        image = np.zeros((self.index.shape[1], batch), np.float32)
+        seen = np.empty_like(image)
+        for view in range(views):
+            np.take(self.filter @ cells[view], self.index[view], axis=0, out=seen, mode="clip")
+            image += seen
+        return np.moveaxis(image, 1, 0).reshape(batch, *self.shape) * np.float32(np.pi / views)
+
+    def noise(self, spread, count: int, rng, batch: int = 16) -> np.ndarray:
+        """Images (count, H, W), 1/mm, of independent Gaussian noise of SD ``spread`` (views, read)."""
+        found = [
+            self.reconstruct(
+                rng.standard_normal((*spread.shape, min(batch, count - start)), np.float32) * spread[:, :, None]
+            )
+            for start in range(0, count, batch)
+        ]
+        return np.concatenate(found)
+
+
+def _impulse_response(kernel, reach):
+    """Response of the filter to one cell at multiples of 1/UPSAMPLING cells; negative lags from the end, float32."""
+    length = max(1 << (2 * reach - 1).bit_length(), 2048)  # finely enough sampled in frequency for any crop
+    taps = np.zeros(length)
+    odd = np.arange(1, length // 2, 2)
+    taps[0] = 1 / (4 * fbp.DETECTOR_MM**2)
+    taps[odd] = taps[-odd] = -1 / (np.pi * odd * fbp.DETECTOR_MM) ** 2
+    response = np.fft.rfft(taps).real * fbp.apodisation(kernel)(np.fft.rfftfreq(length, fbp.DETECTOR_MM))
+    fine = np.fft.irfft(response * fbp.DETECTOR_MM, length * fbp.UPSAMPLING) * fbp.UPSAMPLING
+    return fine.astype(np.float32)
+
+
+def cnr(image_hu, inside, around) -> float:
+    """Contrast-to-noise ratio |mean inside - mean around| / SD over the pixels of ``around`` (boolean (H, W) each)."""
+    image_hu = np.asarray(image_hu, np.float64)
+    return float(abs(image_hu[inside].mean() - image_hu[around].mean()) / image_hu[around].std(ddof=1))

@@ -1,0 +1,215 @@
+"""Ensembles of known-location lesions, transfer functions and coherence, against theory and the study's own scanner."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from ldct_utils import dose, fbp, nps, observers, resolution, tasks
+
+PIXEL = 0.75
+LESIONS = (tasks.Lesion(1.5, -40.0), tasks.Lesion(4.0, 15.0))
+
+
+@pytest.fixture(scope="module")
+def water():
+    """A small cylinder off the rotation axis's crop, 120 realisations of a 64 x 64 crop with two lesions."""
+    scene = tasks.cylinder(120.0, 0.0, PIXEL)
+    return tasks.ensemble(scene, PIXEL, (40, 70, 64, 64), LESIONS, [[20, 18], [44, 40]], 120, seed=1)
+
+
+def white(shape, sd=1.0, seed=0):
+    return np.random.default_rng(seed).normal(0, sd, shape)
+
+
+# ---- ensembles ----
+@pytest.mark.parametrize(("kernel", "centre"), [("B30", (0.0, 0.0)), ("D45", (-60.0, 75.0))])
+def test_a_window_reconstructs_what_the_whole_reconstruction_does(kernel, centre):
+    sinogram = white((180, 400)).astype(np.float32)
+    window = tasks.Window(sinogram.shape, PIXEL, (48, 40), kernel, centre)
+    found = window.reconstruct(np.repeat(window.take(sinogram)[:, :, None], 2, axis=2).astype(np.float32))
+    known = fbp.reconstruct(sinogram, PIXEL, (48, 40), kernel, centre)
+    assert np.std(found - known) < 0.025 * known.std()
+
+
+def test_noise_free_crop_and_lesions_are_those_of_a_scan_of_the_whole(water):
+    scene = tasks.cylinder(120.0, 0.0, PIXEL)
+    with_lesions = scene.copy()
+    for lesion, place in zip(LESIONS, water.places):
+        with_lesions += lesion.contrast_hu * tasks.disc(scene.shape, np.add(place, (40, 70)), lesion.radius_mm / PIXEL)
+    scan = dose.scan(with_lesions[None], PIXEL, 0.25, absent=scene[None], crop=(40, 70, 64, 64))
+    assert np.allclose(water.truth(True), scan.noise_free[0], atol=0.5)
+    known = (scan.ndct - scan.absent_ndct)[0]
+    assert np.allclose(water.signals.sum(0), known, atol=0.02 * np.abs(known).max())
+
+
+@pytest.mark.parametrize("level", [0.25, 1.0])
+def test_noise_has_the_level_and_texture_of_the_study_s_scans(water, level):
+    scene = tasks.cylinder(120.0, 0.0, PIXEL)
+    scans = [dose.scan(scene[None], PIXEL, level, seed=s, crop=(40, 70, 64, 64), views=360, n0=2 * dose.N0)
+             for s in range(12)]  # fmt: skip
+    known = np.stack([(s.ldct - s.noise_free)[0] for s in scans])
+    found = water.images(False, level) - water.truth(False)
+    assert found.std() == pytest.approx(known.std(), rel=0.04)
+    curves = [nps.radial(nps.power_spectrum(x, PIXEL, taper=True), PIXEL) for x in (found, known)]
+    assert np.allclose(curves[0] / curves[1].max(), curves[1] / curves[1].max(), atol=0.12)
+
+
+def test_noise_variance_goes_with_one_over_dose(water):
+    normal = (water.images(False, 1.0) - water.truth(False)).var()
+    for level in (0.1, 0.25, 0.5):
+        assert (water.images(False, level) - water.truth(False)).var() / normal == pytest.approx(1 / level, rel=0.08)
+
+
+def test_the_noise_law_holds_for_a_measured_phantom(test_data):
+    with np.load(test_data / "low_contrast_phantom.npz") as stored:
+        levels = stored["dose"]
+        images = stored["fbp_signal_absent"][:, :, 96:160, 96:160].astype(np.float64)
+    spread = np.array([np.sqrt(np.var(one, axis=0, ddof=1).mean()) for one in images])
+    assert np.allclose(np.sort(spread)[::-1], [74.6, 31.6, 23.9], rtol=0.02)
+    wanted = 1 / np.sqrt(levels)
+    assert np.allclose(spread / spread[levels.argmax()], wanted, rtol=0.01)
+
+
+def test_a_low_dose_realisation_contains_its_normal_dose_partner(water):
+    inserted, normal = water.images(True, 0.25) - water.images(True, 1.0), water.normal[1]
+    assert abs(np.corrcoef(inserted.ravel(), normal.ravel())[0, 1]) < 0.02
+    assert inserted.std() == pytest.approx(np.sqrt(3) * normal.std(), rel=0.05)
+
+
+def test_realisations_and_classes_are_independent_and_repeat_with_the_seed(water):
+    flat = np.concatenate([water.normal[0, :20], water.normal[1, :20], water.inserted[0, :20]]).reshape(60, -1)
+    correlations = np.corrcoef(flat) - np.eye(60)
+    assert np.abs(correlations).max() < 0.25 and abs(correlations.mean()) < 0.01
+    scene = tasks.cylinder(60.0, 0.0, PIXEL)
+    one, again, other = (tasks.ensemble(scene, PIXEL, (30, 30, 32, 32), realisations=3, seed=s) for s in (4, 4, 5))
+    assert (one.normal == again.normal).all() and (one.normal != other.normal).any()
+
+
+def test_detection_grows_with_the_root_of_the_dose_and_vanishes_with_the_contrast():
+    scene, places = tasks.cylinder(120.0, 0.0, PIXEL), [[20, 20], [44, 44]]
+    lesions = (tasks.Lesion(3.0, -3.0), tasks.Lesion(3.0, 0.0))
+    made = tasks.ensemble(scene, PIXEL, (50, 50, 64, 64), lesions, places, 250, seed=3)
+    channels = observers.laguerre_gauss(31, 12.0)
+    found = {
+        (level, i): observers.detect(
+            *(observers.respond(made.region(made.images(present, level), i, 31), channels) for present in (False, True))
+        )
+        for level in (0.25, 1.0)
+        for i in (0, 1)
+    }
+    assert found[1.0, 0].d_prime / found[0.25, 0].d_prime == pytest.approx(2.0, rel=0.2)
+    assert all(found[level, 1].auc_low <= 0.5 <= found[level, 1].auc_high for level in (0.25, 1.0))
+    # what spectra predict of the channelised observer: no more than the ideal one
+    regions = made.normal.reshape(-1, 64, 64)
+    ideal = observers.npw(made.signals[0], 1.0, nps.power_spectrum(regions, PIXEL) + 1.0, PIXEL, prewhitened=True)
+    assert 0.75 * ideal < found[1.0, 0].d_prime < 1.1 * ideal
+
+
+def test_patients_have_their_lesions_deep_in_the_liver():
+    (found,) = tasks.patients(1, LESIONS, seed=3)
+    body, (top, left, height, width), places = found
+    rows, columns = (places + np.subtract((top, left), body.crop[:2])).T
+    label = body.organ_masks[0][rows, columns]
+    assert (label == tasks.LABELS["liver"]).all() and (height, width) == (96, 96)
+    assert (places >= 16).all() and (places < 80).all()
+    with pytest.raises(ValueError, match="only 0 of 2 simulated patients have room in the liver"):
+        list(tasks.patients(1, (tasks.Lesion(60.0, 5.0),), tries=2))
+
+
+def test_an_organ_without_room_has_no_places():
+    assert tasks.find_places(np.zeros((96, 96), bool), LESIONS, PIXEL, 96) is None
+    assert tasks.find_places(tasks.disc((96, 96), (48, 48), 5) > 0.5, LESIONS, PIXEL, 96) is None
+    places = tasks.find_places(np.ones((128, 128), bool), LESIONS, PIXEL, 96)
+    assert np.hypot(*(places[0] - places[1])) * PIXEL >= tasks.GAP_MM
+
+
+def test_wrong_crops_and_regions_say_so(water):
+    with pytest.raises(ValueError, match="outside a scene"):
+        tasks.ensemble(np.zeros((64, 64)), PIXEL, (40, 0, 32, 32))
+    with pytest.raises(ValueError, match="at least one realisation"):
+        tasks.ensemble(np.zeros((64, 64)), PIXEL, (0, 0, 32, 32), realisations=0)
+    with pytest.raises(ValueError, match="leaves the crop"):
+        water.region(water.clean, 0, 51)
+    with pytest.raises(ValueError, match="dose is a fraction"):
+        water.images(True, 1.5)
+
+
+def test_contrast_to_noise_ratio_by_hand():
+    image = np.zeros((10, 10))
+    image[:5] = 30.0
+    image[5:, ::2] = 1.0
+    inside, around = np.zeros((2, 10, 10), bool)
+    inside[:5], around[5:] = True, True
+    assert tasks.cnr(image, inside, around) == pytest.approx(29.5 / image[5:].std(ddof=1))
+
+
+# ---- transfer functions ----
+@pytest.mark.parametrize("sigma_mm", [0.8, 1.2])
+def test_transfer_function_of_a_gaussian_blur_is_its_fourier_transform(sigma_mm):
+    fine = tasks.disc((640, 640), (319.5, 319.5), 15.0 / 0.15)
+    blurred = ndimage.gaussian_filter(fine, sigma_mm / 0.15).reshape(128, 5, 128, 5).mean((1, 3))
+    found = resolution.ttf(40 + 25 * blurred, (63.5, 63.5), 15.0, 0.75)
+    f = resolution.TTF_FREQUENCIES
+    known = np.exp(-2 * np.pi**2 * sigma_mm**2 * f**2)
+    pixel = np.sinc(0.75 * f)  # the pixel itself blurs, too, by less in most directions
+    assert np.all(found < known + 0.03) and np.all(found > known * pixel - 0.03)
+    assert resolution.frequency_at(found, 0.5) == pytest.approx(np.sqrt(np.log(2) / 2) / np.pi / sigma_mm, rel=0.06)
+
+
+def test_transfer_function_of_a_reconstruction_is_that_of_its_kernel():
+    scene = tasks.cylinder(120.0, 0.0, PIXEL)
+    made = tasks.ensemble(scene, PIXEL, (40, 40, 96, 96), (tasks.Lesion(15.0, 100.0),), [[48, 48]], 1, seed=0)
+    found = resolution.ttf(made.signals[0], (48, 48), 15.0, PIXEL)
+    f = resolution.TTF_FREQUENCIES
+    low = f < 0.45
+    kernel, pixels = fbp.KERNELS["B30"](f), np.sinc(PIXEL * f) ** 3  # of the disc's soft rim and the projected pixels
+    assert np.all((found < kernel + 0.02)[low]) and np.all((found > kernel * pixels - 0.02)[low])
+
+
+def test_transfer_function_does_not_depend_on_contrast_or_sign_and_needs_room():
+    image = ndimage.gaussian_filter(tasks.disc((96, 96), (47.5, 47.5), 16.0).astype(float), 1.5)
+    curves = [resolution.ttf(100 + c * image, (47.5, 47.5), 12.0, 0.75) for c in (5.0, -300.0)]
+    assert np.allclose(*curves) and curves[0][0] == pytest.approx(1)
+    with pytest.raises(ValueError, match="needs 8 mm"):
+        resolution.ttf(image, (20.0, 47.5), 12.0, 0.75)
+    assert np.isnan(resolution.frequency_at(np.ones(51), 0.5))
+
+
+# ---- coherence ----
+@pytest.fixture(scope="module")
+def scene():
+    """A truth with structure at every frequency, and twelve noise realisations of it."""
+    truth = 30 * ndimage.gaussian_filter(white((160, 160), seed=1), 0.6)
+    return truth, truth + white((12, 160, 160), 8.0, seed=2)
+
+
+def test_coherence_of_an_image_with_itself_is_one_and_survives_a_linear_filter(scene):
+    truth, _ = scene
+    same = resolution.coherence(np.stack([truth, truth]), truth, PIXEL)
+    assert np.allclose(same.squared, 1) and np.allclose(same.fabricated / same.truth, 0, atol=1e-9)
+    sharpened = truth + 2 * (truth - ndimage.gaussian_filter(truth, 1.0))
+    linear = resolution.coherence(np.stack([sharpened, sharpened]), truth, PIXEL)
+    assert (linear.squared > 0.97).all() and linear.surplus[-1] > 4  # more structure, none of it invented
+
+
+def test_coherence_in_noise_is_the_signal_s_share_of_the_power(scene):
+    truth, noisy = scene
+    found = resolution.coherence(noisy, truth, PIXEL)
+    assert np.allclose(found.squared, found.truth / (found.truth + 8.0**2 * PIXEL**2), atol=0.06)
+    assert np.allclose(found.noise, 8.0**2 * PIXEL**2, rtol=0.15)
+    assert np.allclose(found.fabricated / found.output, 0, atol=0.04)
+
+
+def test_structure_that_comes_back_in_every_realisation_is_told_from_noise(scene):
+    truth, noisy = scene
+    texture = white(truth.shape, 5.0, seed=3)
+    found = resolution.coherence(noisy + texture, truth, PIXEL)
+    assert np.allclose(found.fabricated, 5.0**2 * PIXEL**2, rtol=0.25)
+    assert np.allclose(found.noise, 8.0**2 * PIXEL**2, rtol=0.15)
+
+
+def test_coherence_needs_several_realisations_of_the_truth(scene):
+    truth, noisy = scene
+    for outputs in (noisy[:1], noisy[0], noisy[:, :100]):
+        with pytest.raises(ValueError, match="two or more realisations"):
+            resolution.coherence(outputs, truth, PIXEL)
