@@ -92,10 +92,12 @@ class Domain:
     body: bool = False
 
     def prepare(self, image_hu):
-        """Image in HU to the domain's own scale: float64, except ``viana2025`` (uint8)."""
-        image_hu = np.asarray(image_hu, dtype=np.float64)
+        """Image in HU, array or torch tensor, to the domain's own scale: float64, except ``viana2025`` (uint8)."""
+        tensor = hasattr(image_hu, "double")  # torch is not imported for this
+        image_hu = image_hu.double() if tensor else np.asarray(image_hu, dtype=np.float64)
         if self.name == "viana2025":  # truncated, not rounded: one grey level is 16.06 HU
-            return (to_net(image_hu).clip(0, 1) * 255).astype(np.uint8)
+            levels = to_net(image_hu).clip(0, 1) * 255
+            return levels.byte() if tensor else levels.astype(np.uint8)
         if self.name.startswith("eulig2024"):
             return dicom_window(image_hu, self.level, self.width)
         if self.name.startswith("window"):

@@ -43,7 +43,9 @@ def test_the_metric_of_the_example_is_registered_and_scored(monkeypatch):
     monkeypatch.setattr(metrics, "REGISTER", register)
     exec(example("metric"), dict(vars(full_reference)))
     target = np.zeros((32, 32))
-    assert metrics.score(target + 3, target, intensity.domain("hu"), ["mae_hu"]) == {"mae_hu": pytest.approx(3)}
+    pair = {"pred": target[None] + 3, "target": target[None]}
+    table = metrics.compute(**pair, names=["mae_hu"], domain=intensity.domain("hu"))
+    assert table["value"].item() == pytest.approx(3)
 
 
 def test_the_cohort_of_the_example_is_built(monkeypatch, outputs, tmp_path):

@@ -1,4 +1,4 @@
-"""Metrics: the register of all of them, and scoring a denoiser on slices of a cohort.
+"""Metrics: the register of all of them, and scoring slices and denoisers.
 
 A score means something only beside its domain, its reference and its direction, so tables carry the first two in every
 row and the register answers for the third: ``metrics.info("ssim").direction``.
@@ -8,46 +8,136 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 
-from ldct_utils import intensity
-from ldct_utils.metrics import full_reference
-from ldct_utils.metrics.registry import REGISTER, Metric, info
+from ldct_utils import intensity, weight_files
+from ldct_utils.metrics import full_reference, ranges
+from ldct_utils.metrics.registry import FAMILIES, REGISTER, Metric, info
 
-__all__ = ["REGISTER", "Metric", "evaluate", "info", "names", "score"]
+__all__ = ["REGISTER", "Metric", "aligned", "available", "compute", "evaluate", "full_reference", "info", "names"]
 
 DOMAINS = ("hu", "viana2025", "body", "window")
 METRICS = ("ssim", "psnr", "nrmse", "rmse_hu", "bias_hu")
 COLUMNS = ("row", "patient", "anatomy", "domain", "reference", "metric", "value")
+CACHED = 512 * 512  # pixels at once on a CPU: more do not stay in its cache, and every step then waits for memory
 
 
-def names() -> list[str]:
-    """Names of all registered metrics."""
-    return sorted(REGISTER)
+def names(family: str | None = None) -> list[str]:
+    """Names of the registered metrics, of one family or all. Raises: ValueError: for an unknown family."""
+    if family not in (None, *FAMILIES):
+        raise ValueError(f"unknown family {family!r}; known: {', '.join(FAMILIES)}")
+    return sorted(name for name, metric in REGISTER.items() if family in (None, metric.family))
 
 
-def score(pred_hu, target_hu, domain: intensity.Domain, metrics: Sequence[str] = METRICS, mask=None) -> dict:
-    """Score one slice against one reference in one domain.
+def available(names: Sequence[str] | None = None) -> pd.DataFrame:
+    """Which metrics can be computed here: columns name, available, missing (the weight files that are not there)."""
+    records = []
+    for name in sorted(REGISTER) if names is None else names:
+        needs = info(name).needs
+        missing = weight_files.missing(needs) if needs else []
+        records.append((name, not missing, ", ".join(str(file) for file in missing)))
+    return pd.DataFrame(records, columns=["name", "available", "missing"])
+
+
+def aligned(values, name: str):
+    """Values of a metric turned so that higher is better: negated where lower is, and minus the distance from zero."""
+    return {1: values, -1: -values, 0: -abs(values)}[info(name).direction]
+
+
+def compute(
+    *, pred, target=None, names: Sequence[str], domain: intensity.Domain, mask=None, device="cpu", batch: int = 16
+) -> pd.DataFrame:
+    """Score slices, each against its target or, by no-reference metrics, alone.
+
+    Arguments go by name, so that prediction and target cannot be swapped.
 
     Args:
-        pred_hu, target_hu: (H, W) in HU.
-        domain: evaluation domain, from ``intensity.domain``.
-        metrics: names of registered metrics.
-        mask: boolean (H, W), what the ``body`` domain scores; the body of the target if it is not given.
-    Returns: metric name -> value.
-    Raises: ValueError: for an unknown metric, shapes that differ, or a prediction that is not finite.
+        pred, target: (N, H, W) in HU, array or tensor; no-reference metrics need no target.
+        names: names of registered metrics.
+        domain: evaluation domain of all slices, from ``intensity.domain``.
+        mask: boolean (N, H, W), what the domain ``body`` scores; by default the body of the target (or of ``pred``).
+        device: where tensors are computed, e.g. ``cuda``.
+        batch: most slices at once. On a CPU fewer where they are large, since those are faster.
+    Returns: one row an image and metric, columns image (0 to N-1), domain, metric, value (float64). A value may be inf
+        (PSNR of identical images) or NaN (``body`` of a slice without a body).
+    Raises: ValueError: for unknown or unavailable metrics, a missing target, a metric that the domain ``body`` cannot
+        mask, shapes that differ or are too small, and values that are not finite.
     """
-    pred_hu, target_hu = np.asarray(pred_hu), np.asarray(target_hu)
-    if pred_hu.shape != target_hu.shape or pred_hu.ndim != 2:
-        raise ValueError(f"score needs two slices (H, W) of one shape, got {pred_hu.shape} and {target_hu.shape}")
-    if not np.isfinite(pred_hu).all():
-        raise ValueError(f"the prediction holds {np.count_nonzero(~np.isfinite(pred_hu))} values that are not finite")
-    mask = (intensity.body_mask(target_hu) if mask is None else mask) if domain.body else None
-    wanted = [info(name) for name in metrics]
-    pairs = {
-        takes: [full_reference.prepared(takes, domain, image) for image in (pred_hu, target_hu)]
-        for takes in {metric.takes for metric in wanted}
-    }
-    return {metric.name: metric.compute(*pairs[metric.takes], domain.data_range, mask) for metric in wanted}
+    wanted = _wanted(names, [domain])
+    pred = _tensor(pred)
+    if pred.ndim != 3 or not len(pred):
+        raise ValueError(f"slices come as (N, H, W), one or more, got shape {tuple(pred.shape)}")
+    _check_finite(pred, "prediction", "image", range(len(pred)))
+    lonely = [metric.name for metric in wanted if target is None and metric.family == "full-reference"]
+    if lonely:
+        raise ValueError(f"{', '.join(lonely)} need a target")
+    if target is not None:
+        target = _tensor(target)
+        if target.shape != pred.shape:
+            raise ValueError(f"pred {tuple(pred.shape)} and target {tuple(target.shape)} differ in shape")
+        _check_finite(target, "target", "image", range(len(pred)))
+    for metric in wanted:
+        if min(pred.shape[1:]) < metric.smallest:
+            raise ValueError(f"{metric.name} needs slices of {metric.smallest} pixels, not {tuple(pred.shape[1:])}")
+    if mask is not None and not domain.body:
+        raise ValueError(f"a mask belongs to the domain body, not to {domain.name}")
+    if domain.body:
+        where = intensity.body_mask((pred if target is None else target).cpu().numpy()) if mask is None else mask
+        mask = _tensor(where).bool()
+        if mask.shape != pred.shape:
+            raise ValueError(f"pred {tuple(pred.shape)} and mask {tuple(mask.shape)} differ in shape")
+
+    values = np.empty((len(pred), len(wanted)))
+    if torch.device(device).type == "cpu":
+        batch = max(1, min(batch, CACHED // pred[0].numel()))
+    images = [pred] if target is None else [pred, target]
+    for start in range(0, len(pred), batch):
+        part, given = slice(start, start + batch), {}
+        options = {} if mask is None else {"mask": mask[part].to(device)}
+        for column, metric in enumerate(wanted):
+            if metric.takes not in given:
+                given[metric.takes] = [ranges.prepared(metric.takes, domain, one[part].to(device)) for one in images]
+            scored = given[metric.takes][: 1 if metric.family == "no-reference" else 2]
+            with torch.no_grad():
+                found = metric.compute(*scored, ranges.peak(metric.takes, domain), **options)
+            values[part, column] = found.cpu().numpy()
+    return pd.DataFrame(
+        {
+            "image": np.repeat(np.arange(len(pred)), len(wanted)),
+            "domain": domain.name,
+            "metric": [metric.name for metric in wanted] * len(pred),
+            "value": values.ravel(),
+        }
+    )
+
+
+def _tensor(images):
+    """An array as a tensor that shares its memory, where torch can: it takes no read-only or reversed arrays."""
+    return images if torch.is_tensor(images) else torch.from_numpy(np.require(images, requirements=["C", "W"]))
+
+
+def _wanted(names, domains) -> list[Metric]:
+    """The metrics of these names. Raises: ValueError: where one is unknown, unavailable or cannot be masked."""
+    if isinstance(names, str):
+        raise ValueError(f"names is a sequence of metrics, not one string: [{names!r}]")
+    wanted = [info(name) for name in names]
+    for name, missing in available(names).set_index("name").missing.items():
+        if missing:
+            raise ValueError(f"metric {name!r} needs {missing}, which is not here: `make weights` fetches it")
+    whole = [metric.name for metric in wanted if not metric.masked]
+    if whole and any(domain.body for domain in domains):
+        raise ValueError(
+            f"{', '.join(whole)} cannot be taken inside a mask: leave them out of the domain body, or the domain out"
+        )
+    return wanted
+
+
+def _check_finite(images, what, label, numbers):
+    """Raises ValueError, naming the first image that holds a NaN or an infinity."""
+    finite = _tensor(images).isfinite()
+    for number, one in zip(numbers, finite):
+        if not one.all():
+            raise ValueError(f"{label} {number}: the {what} holds {int((~one).sum())} values that are not finite")
 
 
 def evaluate(
@@ -61,33 +151,37 @@ def evaluate(
     width: float | None = None,
     batch: int = 8,
     progress: Callable | None = None,
+    device="cpu",
 ) -> pd.DataFrame:
-    """Score a denoiser on slices of a cohort, slice by slice.
+    """Score a denoiser on slices of a cohort.
 
     Args:
         predict: LDCT slices in HU, float32 (N, H, W), to denoised slices in HU of the same shape. ``lambda hu: hu``
             scores the LDCT itself.
         cohort: has ``slices`` (with columns row, patient, anatomy) and ``ldct``, ``ndct``, ``truth`` (S, H, W) in HU.
         rows: rows of the cohort, e.g. ``cohort.rows("test")``.
-        domains: evaluation domains; ``window`` and ``eulig2024`` take the window of each slice's anatomy.
-        metrics: names of registered metrics.
+        domains: evaluation domains; ``window`` and ``eulig2024`` take the window of each slice's anatomy. ``body`` is
+            that of the NDCT, for every reference.
+        metrics: names of registered full-reference metrics.
         references: what is scored against. ``truth`` (noise-free) exists only for simulated patients and is left out
             where the cohort has none.
         level, width: one display window in HU for the domain ``window``, whatever the anatomy. The table then names it
             ``window C 40 W 400``, since such scores do not compare with those of the anatomies' own windows.
         batch: slices that ``predict`` is given at once.
         progress: wraps the sequence of batches, e.g. ``tqdm``.
+        device: where the metrics are computed.
     Returns: long table, columns row, patient, anatomy, domain, reference, metric, value (float64). A value may be inf
         (PSNR of identical images) or NaN (``body`` of a slice without a body).
-    Raises: ValueError: for unknown names, an empty selection, a cohort without any of the references, or a prediction
-        of another shape or with values that are not finite (naming the row).
+    Raises: ValueError: for unknown names, a metric that the domain ``body`` cannot mask, an empty selection, a cohort
+        without any of the references, or a prediction of another shape or with values that are not finite (naming the
+        row).
     """
     if isinstance(domains, str) or isinstance(metrics, str) or isinstance(references, str):
         raise ValueError("domains, metrics and references are sequences of names, not one string")
-    for name in metrics:
-        info(name)
-    for name in domains:
-        intensity.domain(name)
+    wanted = _wanted(metrics, [intensity.domain(name) for name in domains])
+    alone = [metric.name for metric in wanted if metric.family == "no-reference"]
+    if alone:
+        raise ValueError(f"{', '.join(alone)} take no reference: score slices with metrics.compute")
     rows = np.asarray(rows, dtype=int)
     if not rows.size:
         raise ValueError("no rows to score: the split is empty")
@@ -99,24 +193,34 @@ def evaluate(
         raise ValueError(f"the cohort has none of the references {', '.join(references)}")
     described = cohort.slices.set_index("row").loc[rows]
 
-    records = []
+    tables = []
     chunks = [slice(start, start + batch) for start in range(0, len(rows), batch)]
     for chunk in progress(chunks) if progress else chunks:
         ldct = np.stack([cohort.ldct[row] for row in rows[chunk]]).astype(np.float32)
         predicted = np.asarray(predict(ldct))
         if predicted.shape != ldct.shape:
             raise ValueError(f"predict gave shape {predicted.shape} for slices of shape {ldct.shape}")
-        for row, (_, about), pred_hu in zip(rows[chunk], described.iloc[chunk].iterrows(), predicted):
-            body = intensity.body_mask(cohort.ndct[row]) if "body" in domains else None  # one mask for every reference
-            for name in domains:
-                chosen = {"level": level, "width": width} if name == "window" else {}
-                domain = intensity.domain(name, anatomy=about["anatomy"], **chosen)
-                shown = f"window C {level:g} W {width:g}" if name == "window" and level is not None else name
+        _check_finite(predicted, "prediction", "row", rows[chunk])
+        targets = {name: np.stack([getattr(cohort, name)[row] for row in rows[chunk]]) for name in present}
+        # One mask for every reference: the NDCT's body.
+        body = intensity.body_mask(np.stack([cohort.ndct[row] for row in rows[chunk]])) if "body" in domains else None
+        about = described.iloc[chunk]
+        for name in domains:
+            chosen = {"level": level, "width": width} if name == "window" else {}
+            shown = f"window C {level:g} W {width:g}" if name == "window" and level is not None else name
+            for anatomy in about["anatomy"].unique():
+                members = np.flatnonzero(about["anatomy"] == anatomy)
+                domain = intensity.domain(name, anatomy=anatomy, **chosen)
                 for reference in present:
-                    try:
-                        values = score(pred_hu, getattr(cohort, reference)[row], domain, metrics, body)
-                    except ValueError as error:
-                        raise ValueError(f"row {row}: {error}") from error
-                    head = (int(row), about["patient"], about["anatomy"], shown, reference)
-                    records += [(*head, metric, float(value)) for metric, value in values.items()]
-    return pd.DataFrame(records, columns=list(COLUMNS))
+                    table = compute(
+                        pred=predicted[members], target=targets[reference][members], names=metrics, domain=domain,
+                        mask=body[members] if domain.body else None, device=device,
+                    )  # fmt: skip
+                    position = members[table["image"]]
+                    head = {"position": position + chunk.start, "row": rows[chunk][position], "anatomy": anatomy}
+                    tables.append(
+                        table.assign(**head, patient=about["patient"].to_numpy()[position], domain=shown,
+                                     reference=reference)
+                    )  # fmt: skip
+    found = pd.concat(tables).sort_values("position", kind="stable", ignore_index=True)
+    return found[list(COLUMNS)]

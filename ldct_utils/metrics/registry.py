@@ -1,4 +1,4 @@
-"""What a metric is: its direction, range, unit, what it is given and what it needs; the register that families add to."""
+"""What a metric is: its direction, range, unit, what it takes and what it needs; the register of all metrics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
