@@ -4,6 +4,7 @@ A score means something only beside its domain, its reference and its direction,
 row and the register answers for the third: ``metrics.info("ssim").direction``.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -76,9 +77,6 @@ def compute(
         if target.shape != pred.shape:
             raise ValueError(f"pred {tuple(pred.shape)} and target {tuple(target.shape)} differ in shape")
         _check_finite(target, "target", "image", range(len(pred)))
-    for metric in wanted:
-        if min(pred.shape[1:]) < metric.smallest:
-            raise ValueError(f"{metric.name} needs slices of {metric.smallest} pixels, not {tuple(pred.shape[1:])}")
     if mask is not None and not domain.body:
         raise ValueError(f"a mask belongs to the domain body, not to {domain.name}")
     if domain.body:
@@ -87,11 +85,27 @@ def compute(
         if mask.shape != pred.shape:
             raise ValueError(f"pred {tuple(pred.shape)} and mask {tuple(mask.shape)} differ in shape")
 
-    values = np.empty((len(pred), len(wanted)))
+    values = _scores(wanted, domain, [pred] if target is None else [pred, target], mask, device, batch)
+    return pd.DataFrame(
+        {
+            "image": np.repeat(np.arange(len(pred)), len(wanted)),
+            "domain": domain.name,
+            "metric": [metric.name for metric in wanted] * len(pred),
+            "value": values.ravel(),
+        }
+    )
+
+
+def _scores(wanted, domain, images, mask, device, batch=16) -> np.ndarray:
+    """Values (N, metrics) of a prediction, and its target where there is one: tensors (N, H, W) in HU."""
+    shape = tuple(images[0].shape)
+    for metric in wanted:
+        if min(shape[1:]) < metric.smallest:
+            raise ValueError(f"{metric.name} needs slices of at least {metric.smallest} pixels a side, not {shape[1:]}")
+    values = np.empty((len(images[0]), len(wanted)))
     if torch.device(device).type == "cpu":
-        batch = max(1, min(batch, CACHED // pred[0].numel()))
-    images = [pred] if target is None else [pred, target]
-    for start in range(0, len(pred), batch):
+        batch = max(1, min(batch, CACHED // (shape[1] * shape[2])))
+    for start in range(0, len(values), batch):
         part, given = slice(start, start + batch), {}
         options = {} if mask is None else {"mask": mask[part].to(device)}
         for column, metric in enumerate(wanted):
@@ -101,14 +115,7 @@ def compute(
             with torch.no_grad():
                 found = metric.compute(*scored, ranges.peak(metric.takes, domain), **options)
             values[part, column] = found.cpu().numpy()
-    return pd.DataFrame(
-        {
-            "image": np.repeat(np.arange(len(pred)), len(wanted)),
-            "domain": domain.name,
-            "metric": [metric.name for metric in wanted] * len(pred),
-            "value": values.ravel(),
-        }
-    )
+    return values
 
 
 def _tensor(images):
@@ -193,7 +200,8 @@ def evaluate(
         raise ValueError(f"the cohort has none of the references {', '.join(references)}")
     described = cohort.slices.set_index("row").loc[rows]
 
-    tables = []
+    chosen = {"level": level, "width": width}
+    scored = []
     chunks = [slice(start, start + batch) for start in range(0, len(rows), batch)]
     for chunk in progress(chunks) if progress else chunks:
         ldct = np.stack([cohort.ldct[row] for row in rows[chunk]]).astype(np.float32)
@@ -201,26 +209,23 @@ def evaluate(
         if predicted.shape != ldct.shape:
             raise ValueError(f"predict gave shape {predicted.shape} for slices of shape {ldct.shape}")
         _check_finite(predicted, "prediction", "row", rows[chunk])
-        targets = {name: np.stack([getattr(cohort, name)[row] for row in rows[chunk]]) for name in present}
+        predicted = _tensor(predicted)
+        targets = {name: _tensor(np.stack([getattr(cohort, name)[row] for row in rows[chunk]])) for name in present}
         # One mask for every reference: the NDCT's body.
         body = intensity.body_mask(np.stack([cohort.ndct[row] for row in rows[chunk]])) if "body" in domains else None
-        about = described.iloc[chunk]
-        for name in domains:
-            chosen = {"level": level, "width": width} if name == "window" else {}
-            shown = f"window C {level:g} W {width:g}" if name == "window" and level is not None else name
-            for anatomy in about["anatomy"].unique():
-                members = np.flatnonzero(about["anatomy"] == anatomy)
-                domain = intensity.domain(name, anatomy=anatomy, **chosen)
-                for reference in present:
-                    table = compute(
-                        pred=predicted[members], target=targets[reference][members], names=metrics, domain=domain,
-                        mask=body[members] if domain.body else None, device=device,
-                    )  # fmt: skip
-                    position = members[table["image"]]
-                    head = {"position": position + chunk.start, "row": rows[chunk][position], "anatomy": anatomy}
-                    tables.append(
-                        table.assign(**head, patient=about["patient"].to_numpy()[position], domain=shown,
-                                     reference=reference)
-                    )  # fmt: skip
-    found = pd.concat(tables).sort_values("position", kind="stable", ignore_index=True)
-    return found[list(COLUMNS)]
+        anatomies = described["anatomy"].iloc[chunk].to_numpy()
+        values = np.empty((len(ldct), len(domains), len(present), len(wanted)))
+        for anatomy in np.unique(anatomies):
+            members = np.flatnonzero(anatomies == anatomy)
+            for d, name in enumerate(domains):
+                domain = intensity.domain(name, anatomy=anatomy, **(chosen if name == "window" else {}))
+                mask = _tensor(body[members]) if domain.body else None
+                for r, reference in enumerate(present):
+                    pair = [predicted[members], targets[reference][members]]
+                    values[members, d, r] = _scores(wanted, domain, pair, mask, device)
+        scored.append(values)
+    shown = [f"window C {level:g} W {width:g}" if name == "window" and level is not None else name for name in domains]
+    parts = list(itertools.product(shown, present, [metric.name for metric in wanted]))
+    table = described.loc[rows, ["patient", "anatomy"]].reset_index().iloc[np.repeat(np.arange(len(rows)), len(parts))]
+    table[["domain", "reference", "metric"]] = parts * len(rows)
+    return table.assign(value=np.concatenate(scored).ravel())[list(COLUMNS)].reset_index(drop=True)
