@@ -1,0 +1,92 @@
+"""How much dose a denoiser buys: doses at which two curves over dose are worth the same.
+
+Curves are rising (higher is better) and are given at the same doses for the same patients, (patients, doses). A value
+that is never reached gives infinity, one that is exceeded at the lowest dose gives 0: what lies beyond the doses that
+were looked at is not known, and is not extrapolated.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats as distributions
+from scipy.optimize import isotonic_regression
+
+from ldct_utils.psi import MIN_PATIENTS
+
+
+@dataclass(frozen=True)
+class Dose:
+    """A dose, fraction of the normal one, with its interval (NaN where there are too few patients for one)."""
+
+    dose: float
+    low: float
+    high: float
+    lowest: float
+    highest: float
+
+    @property
+    def text(self) -> str:
+        """E.g. ``0.31 [0.27, > 1]``."""
+        if np.isnan(self.low):
+            return self._one(self.dose)
+        return f"{self._one(self.dose)} [{self._one(self.low)}, {self._one(self.high)}]"
+
+    def _one(self, dose):
+        return f"> {self.highest:g}" if np.isinf(dose) else f"< {self.lowest:g}" if dose == 0 else f"{dose:.2g}"
+
+
+def rising(values, direction: int = 1) -> np.ndarray:
+    """Values on a scale on which interpolation over log dose is exact for noise: logarithms, rising with quality.
+
+    d' of a linear system goes with the root of the dose, an error made of noise with its inverse. Values that are not
+    all positive stay as they are.
+
+    Args: direction: 1 if higher is better, -1 if lower is.
+    """
+    values = np.asarray(values, np.float64)
+    return direction * (np.log(values) if (values > 0).all() else values)
+
+
+def dose_reaching(doses, values, target: float) -> float:
+    """Lowest dose at which a curve reaches ``target``, interpolated linearly in log dose.
+
+    Args: doses: (D,), rising. values: (D,); where they fall with the dose, they are pooled (isotonic regression).
+    Returns: a dose between the first and the last; 0 if the first is good enough, infinity if the last is not.
+    """
+    doses = np.asarray(doses, np.float64)
+    if doses.ndim != 1 or len(doses) < 2 or (np.diff(doses) <= 0).any() or doses[0] <= 0:
+        raise ValueError(f"doses must rise and be positive, two or more, got {doses}")
+    curve = isotonic_regression(np.asarray(values, np.float64)).x
+    slack = 1e-9 * max(np.ptp(curve), 1e-300)
+    if target < curve[0] - slack:
+        return 0.0
+    if target > curve[-1] + slack:
+        return float("inf")
+    upper = int(np.argmax(curve >= target - slack))
+    if upper == 0:
+        return float(doses[0])
+    share = (target - curve[upper - 1]) / (curve[upper] - curve[upper - 1])
+    return float(np.exp(np.log(doses[upper - 1]) + min(share, 1.0) * np.log(doses[upper] / doses[upper - 1])))
+
+
+def equivalent(doses, curve, reference, at: int = -1, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Dose:
+    """Dose at which the mean of ``curve`` reaches what the mean of ``reference`` has at dose number ``at``.
+
+    The interval is from drawing patients with replacement, the same for both curves: it knows how patients differ, and
+    through them how noise realisations do. It is the expanded percentile interval (Hesterberg 2015).
+
+    Args: curve, reference: (patients, doses), as from ``rising``. at: index of a dose, the last for the full one.
+    """
+    curve, reference = np.asarray(curve, np.float64), np.asarray(reference, np.float64)
+    if curve.shape != reference.shape or curve.ndim != 2 or curve.shape[1] != len(doses):
+        raise ValueError(f"curves need one shape (patients, doses), got {curve.shape} and {reference.shape}")
+    if not (np.isfinite(curve).all() and np.isfinite(reference).all()):
+        raise ValueError("curves over dose must be finite")
+    found = dose_reaching(doses, curve.mean(0), reference[:, at].mean())
+    n, low, high = len(curve), float("nan"), float("nan")
+    if n >= MIN_PATIENTS:
+        weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws) / n
+        drawn = [dose_reaching(doses, c, t) for c, t in zip(weights @ curve, weights @ reference[:, at])]
+        tail = distributions.norm.cdf(np.sqrt(n / (n - 1)) * distributions.t.ppf((1 - level) / 2, n - 1))
+        low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some are infinite
+    return Dose(found, float(low), float(high), float(doses[0]), float(doses[-1]))

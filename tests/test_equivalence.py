@@ -1,0 +1,64 @@
+"""Doses that are worth the same: exact for power laws, honest where a value is never reached, intervals that cover."""
+
+import numpy as np
+import pytest
+
+from ldct_utils import equivalence
+
+DOSES = np.array([0.1, 0.25, 0.5, 1.0])
+FBP = np.tile(2.0 * np.sqrt(DOSES), (6, 1))  # d' of a linear system
+
+
+def log(values):
+    return equivalence.rising(values)
+
+
+def test_a_method_as_good_as_the_reference_needs_the_same_dose():
+    for at, dose in enumerate(DOSES):
+        assert equivalence.equivalent(DOSES, log(FBP), log(FBP), at).dose == pytest.approx(dose)
+
+
+def test_a_method_that_gains_a_factor_needs_the_dose_that_the_square_law_says():
+    assert equivalence.equivalent(DOSES, log(1.2 * FBP), log(FBP)).dose == pytest.approx(1 / 1.44)
+    rmse = equivalence.rising(12 / np.sqrt(DOSES), -1)[None]
+    better = equivalence.rising(0.7 * 12 / np.sqrt(DOSES), -1)[None]
+    assert equivalence.equivalent(DOSES, better, rmse).dose == pytest.approx(0.49)
+
+
+def test_what_is_never_reached_is_above_the_highest_dose_and_what_is_exceeded_below_the_lowest():
+    worse = equivalence.equivalent(DOSES, log(0.9 * FBP), log(FBP))
+    assert worse.dose == np.inf and worse.text == "> 1 [> 1, > 1]"
+    better = equivalence.equivalent(DOSES, log(5 * FBP), log(FBP))
+    assert better.dose == 0 and better.text.startswith("< 0.1")
+
+
+def test_falling_stretches_of_a_curve_are_pooled():
+    assert equivalence.dose_reaching(DOSES, [0.0, 2.0, 1.0, 3.0], 1.5) == pytest.approx(0.25)
+    assert 0.5 < equivalence.dose_reaching(DOSES, [0.0, 2.0, 1.0, 3.0], 2.0) < 1.0
+
+
+def test_values_that_are_not_all_positive_stay_linear():
+    assert (equivalence.rising([-0.1, 0.5]) == [-0.1, 0.5]).all()
+    assert (equivalence.rising([-0.1, 0.5], -1) == [0.1, -0.5]).all()
+
+
+def test_intervals_cover_the_dose_that_the_mean_of_all_patients_needs():
+    covered = 0
+    for repeat in range(200):
+        rng = np.random.default_rng(repeat)
+        gain = np.exp(rng.normal(np.log(1.25), 0.1, (8, 1)))
+        noisy = FBP[:1] * gain * np.exp(rng.normal(0, 0.03, (8, 4)))
+        found = equivalence.equivalent(DOSES, log(noisy), log(np.repeat(FBP[:1], 8, 0)), draws=300, seed=repeat)
+        covered += found.low <= 1 / 1.25**2 <= found.high
+    assert 0.9 <= covered / 200 <= 0.995
+
+
+def test_few_patients_give_no_interval_and_bad_curves_say_so():
+    found = equivalence.equivalent(DOSES, log(FBP[:3]), log(FBP[:3]))
+    assert np.isnan(found.low) and found.text == "1"
+    with pytest.raises(ValueError, match="doses must rise"):
+        equivalence.dose_reaching([0.5, 0.1], [1, 2], 1.5)
+    with pytest.raises(ValueError, match="one shape"):
+        equivalence.equivalent(DOSES, FBP, FBP[:, :3])
+    with pytest.raises(ValueError, match="finite"):
+        equivalence.equivalent(DOSES, FBP * np.nan, FBP)
