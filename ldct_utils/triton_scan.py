@@ -42,7 +42,7 @@ def _forward(u, dt, A, B, C, y, starts, length, width, blocks, N: tl.constexpr, 
     last = tl.arange(0, T)[:, None] == T - 1
     for block in range(blocks):
         tl.store(starts + ((row * blocks + block) * width + column) * N + n, state)
-        inside, one, many, u_, dt_, B_, C_ = _block(u, dt, B, C, row, column, block, length, width, N, T)
+        inside, one, _many, u_, dt_, B_, C_ = _block(u, dt, B, C, row, column, block, length, width, N, T)
         decay = tl.exp(dt_[:, None] * A_[None, :])
         left, h = tl.associative_scan((decay, (dt_ * u_)[:, None] * B_), 0, _combine)
         h += left * state[None, :]

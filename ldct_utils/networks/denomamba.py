@@ -93,7 +93,7 @@ class GatedFFN(nn.Module):
 
 
 class FuseSSM(nn.Module):
-    """The block: spatial branch, second branch with gated convolution, and input, fused by convolutions; no residual."""
+    """The block: spatial branch, second branch with gated convolution, and input, fused by convolutions."""
 
     def __init__(self, channels, variant, dead_weights, scan):
         super().__init__()
@@ -124,6 +124,7 @@ class DenoMamba(nn.Module):
 
     def __init__(self, dim, blocks, refinement, variant, dead_weights, scan):
         super().__init__()
+        self.variant = variant
 
         def stage(channels, number):
             return nn.Sequential(*(FuseSSM(channels, variant, dead_weights, scan) for _ in range(number)))
