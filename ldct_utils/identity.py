@@ -132,6 +132,9 @@ def slug(notebook: parameters.Notebook, values: dict) -> str:
     parts = []
     for name, declared in notebook.parameters.items():
         value = values[name]
+        if isinstance(value, dict):
+            parts += [f"{key}-{one}" for key, one in value.items() if isinstance(one, bool | int | float | str)]
+            continue
         plain = isinstance(value, bool | int | float) or (isinstance(value, str) and "/" not in value)
         if value != declared.default and plain and name not in ("study", "device", "precision", "threads"):
             parts.append(f"{name}-{value:g}" if isinstance(value, float) else f"{name}-{value}")

@@ -100,8 +100,25 @@ def _nearest(name: str, known) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; declared are {', '.join(sorted(known))}"
 
 
+def _mapping(text: str) -> dict:
+    """The mapping that ``dim=16, blocks=[1, 2], variant=channel`` spells, or a literal one; bare words are text.
+
+    Raises: SyntaxError, ValueError: for anything else.
+    """
+    if text.strip().startswith("{"):
+        return ast.literal_eval(text)
+    call = ast.parse(f"dict({text})", mode="eval").body
+    if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        raise ValueError(f"not a list of name=value: {text!r}")
+    words = {"true": True, "false": False, "none": None, "null": None}
+    return {
+        k.arg: words.get(k.value.id, k.value.id) if isinstance(k.value, ast.Name) else ast.literal_eval(k.value)
+        for k in call.keywords
+    }
+
+
 def convert(declared: Declared, value):
-    """``value`` in the declared type; text is read as a number or list only where the reading is exact.
+    """``value`` in the declared type; text is read as a number, list or mapping only where the reading is exact.
 
     Raises: ValueError: naming parameter, value and type.
     """
@@ -111,7 +128,7 @@ def convert(declared: Declared, value):
     if isinstance(value, str) and wanted is not str:
         # papermill's -y and YAML 1.1 hand over 1e-4 as text, and -p hands over every list as text
         with contextlib.suppress(ValueError, SyntaxError):
-            value = float(value) if wanted is float else ast.literal_eval(value)
+            value = float(value) if wanted is float else _mapping(value) if wanted is dict else ast.literal_eval(value)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if wanted is list and isinstance(value, tuple):

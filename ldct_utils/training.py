@@ -23,12 +23,25 @@ DIVERGED = 1000.0  # a term this many times its worst value of the first steps: 
 FIRST_STEPS = 10
 MULTIPLE = 16  # images are padded to a multiple of this many pixels, as the U-Net needs
 SIGHTS = 50  # steps over which psi_on="hold" estimates the loss terms
+SCHEDULES = ("constant", "cosine")
 
 
 def seed_everything(seed: int, threads: int):
     """Seed torch and fix its thread count, on which the last bits of every convolution depend."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
+
+
+def learning_rate(schedule: str, lr: float, done: int, total: int) -> float:
+    """Learning rate of the update after ``done`` of ``total``: a function of their number alone, so that a training
+    that goes on after a kill has the rates it would have had.
+
+    Args: schedule: ``constant``, or ``cosine``: half a cosine from ``lr`` at the first update to 0 after the last.
+    Raises: ValueError: for an unknown schedule.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"no schedule {schedule!r} of the learning rate; there are {', '.join(SCHEDULES)}")
+    return lr if schedule == "constant" else lr * (1 + math.cos(math.pi * done / total)) / 2
 
 
 def check_memory(step, patch_size: int, batch: int):

@@ -12,16 +12,13 @@
 
 # %% [markdown]
 # # 03 · What does a network learn from a given loss?
-# **Question.** A denoiser f is trained on pairs of low-dose and normal-dose slices with a chosen loss. How
-# good
-# does it get, and does the share ψ of the perceptual term stay where it was set?
+# **Question.** A denoiser f is trained on pairs of low-dose and normal-dose slices with a chosen loss. How good does it
+# get, and does the share ψ of the perceptual term stay where it was set?
 #
 # **Reads** a cohort (built if it is missing), and encoder weights where there are any. **Writes** `history.parquet`,
 # `checkpoints/step_NNNNNNN.safetensors`, `scores.parquet` (test slices), `ldct_scores.parquet` (their input),
-# `examples.npy`.
-# **Cost** of the defaults: 1 to 4 minutes on 2 cores after the cohort is built, by loss and layer. Killed at any
-# moment,
-# the same command goes on where it was.
+# `examples.npy`. **Cost** of the defaults: 1 to 4 minutes on 2 cores after the cohort is built, by loss and layer.
+# Killed at any moment, the same command goes on where it was.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -30,7 +27,7 @@ study: str = "adhoc"  # results go to outputs/<study>/03_train/
 # cohort
 source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the data, for every source but simulated
-patients: int = 24  # simulated patients
+patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
 dose: float = 0.25  # fraction of the normal dose, in (0, 1]
@@ -41,9 +38,10 @@ cohort_seed: int = 0  # seeds the simulated patients
 test_source: Optional[str] = None  # test on another cohort, all of it; None takes this cohort's test patients
 test_root: Optional[str] = None  # folder of that cohort
 # design
-network: str = "unet"  # the denoiser f
-channels: int = 16  # width of its first level; the paper has 32
-residual: bool = True  # output is input + network; false is the paper's sigmoid form
+network: str = "unet"  # the denoiser f: unet or denomamba
+channels: Optional[int] = None  # width of its first level; None is 16 if the network has this setting; the paper: 32
+residual: Optional[bool] = None  # output is input + network; None is true if it can be set; false: the paper's sigmoid
+settings: dict = {}  # the network's other settings, e.g. for denomamba -p settings "dim=16, blocks=[1,1,1,1]"
 loss: str = "mse"  # mse, l1, charbonnier, vgg (MSE + lam * VGG), vgg_only, or a sum such as "mse + 0.1*l1"
 arch: str = "vgg19"  # encoder of the perceptual term: vgg19, vgg16, resnet50 or autoencoder
 layer: str = "block3_conv2"  # feature level it is read at
@@ -63,7 +61,8 @@ batch: int = 8  # patches an update
 accumulate: int = 1  # parts a batch is cut into, to save memory
 epochs: Optional[int] = None  # passes over the patches; None leaves it to max_steps
 max_steps: Optional[int] = 600  # updates; with epochs too, whichever comes first
-lr: float = 1e-3  # learning rate of Adam
+lr: float = 1e-3  # learning rate of Adam, at the first update
+schedule: str = "constant"  # of the learning rate: constant, or cosine (half a wave, to 0 after the last update)
 betas: list = [0.9, 0.999]  # decay rates of Adam
 eps: float = 1e-12  # of Adam; 1e-7 in the paper's library, which is above most gradients of an MSE of 1e-5
 seed: int = 0  # seeds weights, patches and a random encoder
@@ -114,6 +113,15 @@ for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_
         raise ValueError(f"{name} must be a multiple of log_every ({log_every}), got {every}")
 if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
     raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
+training.learning_rate(schedule, lr, 0, 1)  # an unknown schedule must not wait for the cohort
+shared = {"channels": 16 if channels is None else channels, "residual": True if residual is None else residual}
+asked = {name: value for name, value in (("channels", channels), ("residual", residual)) if value is not None}
+if twice := set(shared) & set(settings):
+    raise ValueError(f"{', '.join(sorted(twice))} must be given as parameters of 03_train, not inside settings")
+# None goes to the networks that have the setting; a value that was asked for goes to every network, and one without
+# that setting refuses it
+built = {name: value for name, value in shared.items() if name in networks.settings(network)} | asked | settings
+networks.build(network, **built)  # refuses a wrong setting now, not after the cohort
 
 # %% [markdown]
 # ## The pairs
@@ -135,8 +143,7 @@ report.text(
 # %% [markdown]
 # ## The loss
 # `vgg` is the paper's Eq. 4, MSE + λ · VGG, both as means over pixels and features. With ψ = 0 it is the MSE alone,
-# with
-# ψ = 1 the perceptual term alone.
+# with ψ = 1 the perceptual term alone.
 
 # %%
 chosen = {0.0: "mse", 1.0: "vgg_only"}.get(psi_target, loss) if loss == "vgg" and lam is None else loss
@@ -147,19 +154,25 @@ if perceptual:
 if psi_on == "hold" and chosen != "vgg":
     raise ValueError(f"psi_on=hold re-solves the weight of loss=vgg; loss {chosen!r} has none to solve for")
 training.seed_everything(seed, threads)
-model = networks.build(network, channels=channels, residual=residual)
+model = networks.build(network, **built)
 objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
 step = Supervised(model, objective, lr, betas, eps, precision, device, accumulate)
 needed = training.check_memory(step, patch_size, batch)
 parameters = sum(p.numel() for p in model.parameters())
 print(f"{network}: {parameters:,} weights, {precision} on {device}, {threads} threads, {needed / 1e9:.2f} GB an update")
+if network == "denomamba":
+    report.text(
+        f"Variant **{model.variant}** of DenoMamba. There are two, because the released code and the paper differ: the "
+        "paper describes a second branch that scans over channels (`channel`); in the code its flag is not read on the "
+        "path that runs, and both branches scan the pixels (`released`), as did whatever was trained with that code."
+    )
 
 # %% [markdown]
 # ### λ for the target
 # ψ depends on the predictions it is measured on. The paper's Algorithm 2 takes the *untrained* network; a residual
 # network starts as the identity, so that its untrained prediction *is* the LDCT slice. A sigmoid network starts at a
-# grey
-# image, thousands of HU off, and a λ set there says nothing about the denoising that follows; hence `psi_of=identity`.
+# grey image, thousands of HU off, and a λ set there says nothing about the denoising that follows; hence
+# `psi_of=identity`.
 
 
 # %%
@@ -183,12 +196,12 @@ lam_start = objective.weights.get("vgg")
 # %% [markdown]
 # ## What is looked at while training
 # At every `eval_every` updates: the loss terms and ψ (both definitions) on the same validation patches, the share of
-# the
-# perceptual term in the *gradient* with respect to the image, and the RMSE of whole validation slices.
+# the perceptual term in the *gradient* with respect to the image, and the RMSE of whole validation slices.
 
 # %%
 drawn = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2)
 val_ldct, val_ndct = (image.to(device) for image in drawn.next())
+at_once = max(1, batch * patch_size**2 // cohort.ldct[0].size)  # whole slices with the pixels of a batch of patches
 
 
 def validate():
@@ -207,7 +220,7 @@ def validate():
         scores |= {f"val_{k}": v for k, v in training.influences(pixel, terms["vgg"], weight).items()}
         grad_pixel = np.broadcast_to(grad_pixel, norms["vgg"].shape)
         scores["val_gradient_influence"] = psi.gradient_influence(grad_pixel, norms["vgg"], weight)
-    predicted = training.predict(model, cohort.ldct[val_rows], batch, precision, device)
+    predicted = training.predict(model, cohort.ldct[val_rows], at_once, precision, device)
     mse = float(np.mean((predicted - cohort.ndct[val_rows]) ** 2))
     return scores | {"val_rmse_hu": mse**0.5, "val_psnr": 10 * np.log10(intensity.HU_SPAN**2 / mse)}
 
@@ -215,9 +228,8 @@ def validate():
 # %% [markdown]
 # ## Training
 # The loop is all there is: a batch, an update, and every `log_every` updates a row of the history. `training.save`
-# writes
-# weights, optimiser, random state, sampler and history in one file, so that a run which was killed goes on to the very
-# same numbers.
+# writes weights, optimiser, random state, sampler and history in one file, so that a run which was killed goes on to
+# the very same numbers.
 
 # %%
 sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle)
@@ -225,7 +237,6 @@ limits = [n for n in (max_steps, epochs and epochs * len(sampler)) if n is not N
 if not limits or min(limits) < 1:
     raise ValueError(f"give max_steps or epochs, at least 1; got {max_steps} and {epochs}")
 total = min(limits)
-settings = {"name": network, "channels": channels, "residual": residual}
 history = training.History(batch)
 done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
 if not done:
@@ -239,6 +250,7 @@ history.paused()
 with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1) as bar:
     while done < total:
         ldct, ndct = sampler.next()  # each (batch, 1, patch_size, patch_size), network range
+        step.lr = training.learning_rate(schedule, lr, done, total)
         terms = step.update(ldct, ndct)
         done += 1
         history.add(done, terms)
@@ -253,7 +265,7 @@ with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1
             row.update(validate())
             bar.set_postfix_str(f"validation {row['val_rmse_hu']:.1f} HU")
         if done % checkpoint_every == 0 or done == total:
-            training.write_checkpoint(run.folder, done, model, settings)
+            training.write_checkpoint(run.folder, done, model, {"name": network} | built)
         if done == total or time.monotonic() - saved > save_every_s:
             history.paused()
             training.save(run.folder, run.id, done, step=step, sampler=sampler, history=history)
@@ -308,14 +320,13 @@ if chosen == "vgg":
 
 # %% [markdown]
 # ## Whole test slices
-# The network that was trained on patches is convolutional and takes whole slices. LDCT and prediction are scored in
-# every
+# The network was trained on patches and takes whole slices of any size. LDCT and prediction are scored in every
 # evaluation domain against NDCT, and against the noise-free truth where the patients are simulated.
 
 
 # %%
 def denoise(hu):
-    return training.predict(model, hu, batch, precision, device)
+    return training.predict(model, hu, at_once, precision, device)
 
 
 def score(method):

@@ -142,6 +142,26 @@ def test_text_that_can_only_mean_one_thing_is_read_as_it(study, name, value, exp
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "dim=16, blocks=[1, 2], variant=channel, dead=false",
+        "{'dim': 16, 'blocks': [1, 2], 'variant': 'channel', 'dead': False}",
+    ],
+)
+def test_a_mapping_can_be_written_on_the_command_line(text):
+    declared = parameters.Declared("settings", "dict", False, {})
+    wanted = {"dim": 16, "blocks": [1, 2], "variant": "channel", "dead": False}
+    assert parameters.convert(declared, text) == parameters.convert(declared, wanted) == wanted
+    assert parameters.convert(declared, "") == {}
+
+
+@pytest.mark.parametrize("text", ["dim", "dim=", "dim=open('x')", "**{'a': 1}", "[1]", "a=1) or dict(b=2"])
+def test_text_that_is_no_mapping_is_refused(text):
+    with pytest.raises(ValueError, match="parameter settings must be dict"):
+        parameters.convert(parameters.Declared("settings", "dict", False, {}), text)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("lr", "fast"),

@@ -336,7 +336,8 @@ TINY = {"patients": 6, "slices": 2, "size": 64}
 RUN = TINY | {
     "study": "kills", "loss": "vgg", "layer": "block1_conv2", "context": "random", "channels": 2, "patch_size": 32,
     "batch": 2, "max_steps": 150, "log_every": 2, "eval_every": 50, "checkpoint_every": 50, "save_every_s": 0.0,
-    "psi_on": "hold", "psi_target": 0.5, "threads": 1, "precision": "float32", "val_slices": 2, "val_patches": 2,
+    "psi_on": "hold", "psi_target": 0.5, "schedule": "cosine",
+    "threads": 1, "precision": "float32", "val_slices": 2, "val_patches": 2,
 }  # fmt: skip
 
 
@@ -411,6 +412,49 @@ def test_a_training_killed_at_random_moments_ends_in_the_same_bits(tiny_outputs,
     stamps = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.suffix in kinds or p.name == "result.json"}
     assert finish(folder, RUN) == run  # the same command once more: nothing is trained or scored again
     assert all(p.stat().st_mtime_ns == stamp for p, stamp in stamps.items())
+
+
+def test_the_history_holds_the_learning_rate_of_the_schedule(uninterrupted):
+    trained = pd.read_parquet(uninterrupted / "history.parquet").dropna(subset="mse")
+    wave = 1e-3 * (1 + np.cos(np.pi * (trained.step - 1) / RUN["max_steps"])) / 2
+    assert len(trained) == 75 and np.allclose(trained.lr, wave, rtol=1e-12, atol=0)
+
+
+def test_a_schedule_depends_on_the_number_of_the_update_alone():
+    assert [training.learning_rate("constant", 0.1, n, 8) for n in (0, 7)] == [0.1, 0.1]
+    cosine = [training.learning_rate("cosine", 0.1, n, 8) for n in (0, 4, 8)]
+    assert cosine == pytest.approx([0.1, 0.05, 0], abs=1e-12)
+    with pytest.raises(ValueError, match=r"no schedule 'linear'.*constant, cosine"):
+        training.learning_rate("linear", 0.1, 0, 8)
+
+
+def test_the_learning_rate_that_is_set_is_the_one_of_the_next_update():
+    (ldct, ndct), step = batch_of(), new_step(lr=1.0)
+    step.lr = 1e-3
+    step.update(ldct, ndct)
+    usual = new_step(lr=1e-3)
+    usual.update(ldct, ndct)
+    assert step.lr == 1e-3 and torch.equal(weights_of(step), weights_of(usual))
+
+
+MAMBA = {k: v for k, v in RUN.items() if k not in ("channels", "loss", "layer", "psi_on", "psi_target")} | {
+    "network": "denomamba", "settings": "dim=4, blocks=[1,1,1,1], refinement=1, variant=channel", "max_steps": 4,
+    "loss": "charbonnier", "eval_every": 4, "checkpoint_every": 2, "val_slices": 1,
+}  # fmt: skip
+
+
+def test_a_network_with_settings_of_its_own_is_trained_and_loaded_again(tiny_outputs):
+    run = finish(tiny_outputs("mamba"), MAMBA)
+    network = training.load_network(run)
+    assert network.variant == "channel" and network.embed.weight.shape == (4, 1, 3, 3)
+    assert "dim-4" in run.name and "variant-channel" in run.name
+
+
+def test_a_setting_that_the_network_does_not_have_stops_the_run_before_the_cohort(tmp_path):
+    folder = tmp_path / "refused"
+    assert start(folder, MAMBA | {"residual": True}).wait(60) != 0
+    assert "network 'denomamba' has no setting 'residual'; it has dim" in (folder / "log.txt").read_text()
+    assert not (folder / "outputs" / "cohorts").exists()
 
 
 def test_holding_keeps_psi_at_the_target_and_logs_what_the_contract_names(uninterrupted):

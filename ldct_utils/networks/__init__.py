@@ -10,19 +10,24 @@ def names():
     return sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.ispkg)
 
 
-def build(name, **settings):
+def settings(name) -> dict:
+    """What a network can be told, {setting: default}. Raises: ValueError: for an unknown network."""
+    if name not in names():
+        raise ValueError(f"no network {name!r}; there are {', '.join(names())}")
+    declared = inspect.signature(importlib.import_module(f"{__name__}.{name}").build).parameters
+    return {setting: parameter.default for setting, parameter in declared.items()}
+
+
+def build(name, **given):
     """Build an untrained denoiser: a module that maps LDCT (N, 1, H, W), network range, to a prediction of NDCT.
 
     Args:
         name: one of ``names()``, e.g. "unet".
-        settings: what that network's own ``build`` declares, e.g. ``channels=32, residual=True`` for "unet".
+        given: what that network's own ``build`` declares, e.g. ``channels=32, residual=True`` for "unet".
     Raises: ValueError: for an unknown network, or a setting that it does not have.
     """
-    if name not in names():
-        raise ValueError(f"no network {name!r}; there are {', '.join(names())}")
-    make = importlib.import_module(f"{__name__}.{name}").build
-    declared = inspect.signature(make).parameters
-    for setting in settings:
+    declared = settings(name)
+    for setting in given:
         if setting not in declared:
             raise ValueError(f"network {name!r} has no setting {setting!r}; it has {', '.join(declared)}")
-    return make(**settings)
+    return importlib.import_module(f"{__name__}.{name}").build(**given)

@@ -42,7 +42,13 @@ class Supervised:
 
     @property
     def lr(self) -> float:
+        """Learning rate of the next update; may be set between updates."""
         return self.optimiser.param_groups[0]["lr"]
+
+    @lr.setter
+    def lr(self, value: float):
+        for group in self.optimiser.param_groups:
+            group["lr"] = value
 
     def terms(self, ldct, ndct):
         """Unweighted loss terms an image, {term: (N,)}, with gradients; the network in this step's precision."""
