@@ -16,9 +16,9 @@
 # partner of its normal-dose slice (NDCT)?
 #
 # **Reads** simulated patients, or CT files below `data_root`. **Writes** a cohort, `outputs/cohorts/<source>-<id>/`,
-# that every other notebook reads, and the tables and figures below. **Cost** for the default, 24 simulated patients,
-# about 4 minutes on 2 cores the first time and half a minute ever after; the ten patients of the 2016 challenge take
-# 2 minutes and 17 GB of disk.
+# that every other notebook reads, and the tables and figures below. **Cost** for the default, 30 simulated patients,
+# about 4 minutes on 2 cores the first time and half a minute ever after; the ten patients of the 2016 challenge take 2
+# minutes and 17 GB of disk.
 #
 # | `source` | what it reads | its low dose |
 # |---|---|---|
@@ -38,7 +38,7 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/01_data/
 source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the data, for every source but simulated
-patients: int = 24  # simulated patients
+patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
 dose: float = 0.25  # fraction of the normal dose, in (0, 1]

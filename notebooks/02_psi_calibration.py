@@ -16,8 +16,8 @@
 # on the layer, on the definition of ψ, and on the network whose predictions are measured?
 #
 # **Reads** the training slices of a cohort, and encoder weights where there are any. **Writes** `losses.parquet` (every
-# loss of every patch), the tables and figures below, and λ for each layer in `result.json`.
-# **Cost** about a minute on 2 cores.
+# loss of every patch), the tables and figures below, and λ for each layer in `result.json`. **Cost** about a minute on
+# 2 cores.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -26,7 +26,7 @@ study: str = "adhoc"  # results go to outputs/<study>/02_psi_calibration/
 # cohort
 source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the data, for every source but simulated
-patients: int = 24  # simulated patients
+patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
 dose: float = 0.25  # fraction of the normal dose, in (0, 1]
@@ -75,15 +75,14 @@ report.text("Encoder: " + encoders.describe(encoder))
 # %% [markdown]
 # ## Two definitions under one name
 # With $\ell_{MSE}$ and $\ell_{PL}$ of image $i$ (both **means**, as in the authors' code; the paper's Eqs. 2-4 write
-# sums,
-# which would change λ by the number of features over pixels) the paper defines ψ twice:
+# sums, which would change λ by the number of features over pixels) the paper defines ψ twice:
 #
 # $$\text{Eq. 5:}\quad \psi = \frac1N\sum_i\frac{\lambda\,\ell_{PL}^{(i)}}{\ell_{MSE}^{(i)}+\lambda\,\ell_{PL}^{(i)}}
 # \qquad\qquad \text{Algorithm 2:}\quad
 # \psi = \frac{\lambda\sum_i\ell_{PL}^{(i)}}{\sum_i\ell_{MSE}^{(i)}+\lambda\sum_i\ell_{PL}^{(i)}}$$
 #
-# Algorithm 2 is Eq. 5 with each image weighted by its loss. It has a closed form for λ; Eq. 5 needs a root finder.
-# A pair of identical images is 0/0: it has no loss to share and is left out of Eq. 5; ψ is 0 if there is nothing else.
+# Algorithm 2 is Eq. 5 with each image weighted by its loss. It has a closed form for λ; Eq. 5 needs a root finder. A
+# pair of identical images is 0/0: it has no loss to share and is left out of Eq. 5; ψ is 0 if there is nothing else.
 
 # %% [markdown]
 # ## What the published curves say
@@ -123,10 +122,8 @@ report.figure(
 # %% [markdown]
 # ## Three networks f, the same patches
 # ψ depends on the predictions f(x): an untrained U-Net ends in a sigmoid and predicts grey, wrong by hundreds of HU.
-# The
-# identity makes the error of the low-dose image itself, and it is what the residual network predicts before its first
-# step.
-# A trained network makes a small error of another texture. Each could claim to be "the" f of Eq. 5.
+# The identity makes the error of the low-dose image itself, and it is what the residual network predicts before its
+# first step. A trained network makes a small error of another texture. Each could claim to be "the" f of Eq. 5.
 
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
@@ -158,8 +155,7 @@ untrained = networks.build(network, channels=channels).to(device).eval()
 
 # %% [markdown]
 # Without a run of `03_train` the trained network is a short fit: the residual form, MSE only, a few dozen steps. It
-# takes
-# part of the noise away, and that is all that "trained" has to mean here.
+# takes part of the noise away, and that is all that "trained" has to mean here.
 
 
 # %%
@@ -242,8 +238,7 @@ report.figure(
 # ## λ for the target, by layer, network and definition
 # The interval resamples patients, since patches of one patient are not independent. Beside ψ stands the **gradient
 # influence** $\lambda|\nabla\ell_{PL}|\,/\,(|\nabla\ell_{MSE}|+\lambda|\nabla\ell_{PL}|)$, taken at the λ that gives ψ
-# its
-# target: weights move by gradients, and a term that holds 95 % of the loss need not hold 95 % of the gradient.
+# its target: weights move by gradients, and a term that holds 95 % of the loss need not hold 95 % of the gradient.
 
 
 # %%
@@ -321,10 +316,9 @@ report.figure(
 
 # %% [markdown]
 # ## The literature's configurations
-# The paper's Table 1 lists what eleven studies used. Those that name an encoder and a layer are measured at their own
-# λ on
-# the same patches. An encoder that was trained is used where its weights are; with `context=random` a random one of the
-# same architecture stands in, which the table says. Where a study names no layer there is nothing to measure.
+# The paper's Table 1 lists what eleven studies used. Those that name an encoder and a layer are measured at their own λ
+# on the same patches. An encoder that was trained is used where its weights are; with `context=random` a random one of
+# the same architecture stands in, which the table says. Where a study names no layer there is nothing to measure.
 
 # %%
 FOUR = ("block1_conv2", "block2_conv2", "block3_conv3", "block4_conv3")

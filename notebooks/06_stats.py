@@ -13,13 +13,13 @@
 # %% [markdown]
 # # 06 · Which loss is better, and how sure can we be?
 # **Question.** Given any set of trained networks: which scores best, by which metric, against which reference, and
-# which of the differences would survive other patients and other seeds? For networks trained at several ψ: how do
-# layer and encoder context interact (RQ3)?
+# which of the differences would survive other patients and other seeds? For networks trained at several ψ: how do layer
+# and encoder context interact (RQ3)?
 #
-# **Reads** `scores.parquet`, `ldct_scores.parquet` and `examples.npy` of finished `03_train` runs.
-# **Writes** Table 3 and Table 4 in the form of Viana et al. (arXiv 2509.23025) and with patients as the unit, as
-# parquet, Markdown and LaTeX; box plots, error maps, effects by patient, the ψ figure and the interaction.
-# **Cost** half a minute to two minutes, by the number of methods.
+# **Reads** `scores.parquet`, `ldct_scores.parquet` and `examples.npy` of finished `03_train` runs. **Writes** Table 3
+# and Table 4 in the form of Viana et al. (arXiv 2509.23025) and with patients as the unit, as parquet, Markdown and
+# LaTeX; box plots, error maps, effects by patient, the ψ figure and the interaction. **Cost** half a minute to two
+# minutes, by the number of methods.
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/06_stats/

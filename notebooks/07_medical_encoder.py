@@ -16,9 +16,8 @@
 # patients it has never seen?
 #
 # **Reads** the training slices of a cohort; the validation patients for the scores. **Writes** `encoder.safetensors`,
-# which
-# `02_psi_calibration` and `03_train` read with context medical and weights set to this run's folder.
-# **Cost** about a minute and a half on 2 cores.
+# which `02_psi_calibration` and `03_train` read with context medical and weights set to this run's folder. **Cost**
+# about a minute and a half on 2 cores.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -27,7 +26,7 @@ study: str = "adhoc"  # results go to outputs/<study>/07_medical_encoder/
 # cohort
 source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the data, for every source but simulated
-patients: int = 24  # simulated patients
+patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
 dose: float = 0.25  # fraction of the normal dose, in (0, 1]
@@ -84,12 +83,10 @@ report.text(
 
 # %% [markdown]
 # ## What the paper leaves open
-# Viana et al. compare a VGG-19 trained on ImageNet with one trained on a "domain-specific Medical dataset". They do
-# not say
-# which dataset, which task, or whether it was trained anew or fine-tuned (section 4 says trained, section 6.3
-# fine-tuned), and
-# its weights are not published. SACNN and others trained an autoencoder on CT. All of what follows is therefore **our
-# choice**:
+# Viana et al. compare a VGG-19 trained on ImageNet with one trained on a "domain-specific Medical dataset". They do not
+# say which dataset, which task, or whether it was trained anew or fine-tuned (section 4 says trained, section 6.3
+# fine-tuned), and its weights are not published. SACNN and others trained an autoencoder on CT. All of what follows is
+# therefore **our choice**:
 #
 # | open in the paper | chosen here |
 # |---|---|
@@ -100,8 +97,8 @@ report.text(
 # | input | the denoiser's range and the same x255 convention as the loss |
 #
 # Reconstruction makes a level keep what the image shows, dose makes it notice noise, anatomy makes it know structures.
-# The decoder
-# is one 1x1 convolution with a pixel shuffle: too weak to make up for a feature level that has lost the image.
+# The decoder is one 1x1 convolution with a pixel shuffle: too weak to make up for a feature level that has lost the
+# image.
 
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
@@ -140,10 +137,8 @@ def features(images):
 
 # %% [markdown]
 # A deep encoder without normalisation learns little in minutes, so each convolution is followed by a batch
-# normalisation
-# while it trains. At the start it changes nothing (it is set to undo itself); at the end it is folded into the
-# convolution, so
-# that the stored encoder is a plain VGG with torchvision's keys.
+# normalisation while it trains. At the start it changes nothing (it is set to undo itself); at the end it is folded
+# into the convolution, so that the stored encoder is a plain VGG with torchvision's keys.
 
 
 # %%
@@ -231,8 +226,8 @@ def losses_of(images, anatomy_of):
 # %% [markdown]
 # ## Training
 # The rate rises over ten steps and then falls to zero along a cosine. A state is saved every few steps; the same
-# command after
-# an interruption goes on from it, to the same result, since the patches of a step depend only on the seed and the step.
+# command after an interruption goes on from it, to the same result, since the patches of a step depend only on the seed
+# and the step.
 
 # %%
 weights_file, state_file, history, done = run.folder / encoders.MEDICAL_FILE, run.folder / "last.pt", [], 0
@@ -317,10 +312,8 @@ report.figure(
 # %% [markdown]
 # ## What it knows of patients it has not seen
 # The validation patients were not used above. The baseline ignores the image: the mean patch for reconstruction, the
-# best constant
-# answer for classes. For reconstruction a second reference shows how coarse a level is: the mean of each block of
-# pixels that
-# one feature position stands for. PSNR has peak 4096 HU.
+# best constant answer for classes. For reconstruction a second reference shows how coarse a level is: the mean of each
+# block of pixels that one feature position stands for. PSNR has peak 4096 HU.
 
 
 # %%
