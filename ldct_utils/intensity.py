@@ -54,7 +54,10 @@ def dicom_window(image_hu, level: float, width: float):
     """
     if not width > 1:
         raise ValueError(f"the LINEAR window of DICOM needs a width over 1 HU, got {width}")
-    return ((image_hu - (level - 0.5)) / (width - 1) + 0.5).clip(0, 1)
+    shown = image_hu - (level - 0.5)
+    shown /= width - 1  # in place: slices are windowed by the thousand
+    shown += 0.5
+    return shown.clip(0, 1)
 
 
 def body_mask(image_hu, threshold: float = -500.0):

@@ -32,12 +32,14 @@ def names(family: str | None = None) -> list[str]:
 
 def available(names: Sequence[str] | None = None) -> pd.DataFrame:
     """Which metrics can be computed here: columns name, available, missing (the weight files that are not there)."""
-    records = []
-    for name in sorted(REGISTER) if names is None else names:
-        needs = info(name).needs
-        missing = weight_files.missing(needs) if needs else []
-        records.append((name, not missing, ", ".join(str(file) for file in missing)))
-    return pd.DataFrame(records, columns=["name", "available", "missing"])
+    chosen = sorted(REGISTER) if names is None else list(names)
+    missing = [", ".join(_missing(info(name))) for name in chosen]
+    return pd.DataFrame({"name": chosen, "available": [not files for files in missing], "missing": missing})
+
+
+def _missing(metric: Metric) -> list[str]:
+    """Names of the weight files that a metric needs and that are not here."""
+    return [str(file) for file in weight_files.missing(metric.needs)] if metric.needs else []
 
 
 def aligned(values, name: str):
@@ -105,6 +107,9 @@ def _scores(wanted, domain, images, mask, device, batch=16) -> np.ndarray:
     values = np.empty((len(images[0]), len(wanted)))
     if torch.device(device).type == "cpu":
         batch = max(1, min(batch, CACHED // (shape[1] * shape[2])))
+        # glibc gives a freed block back to the system and then clears the next one page by page, which doubles the time
+        # here, unless it has seen a larger block freed before.
+        torch.empty(31 * 2**20, dtype=torch.uint8)
     for start in range(0, len(values), batch):
         part, given = slice(start, start + batch), {}
         options = {} if mask is None else {"mask": mask[part].to(device)}
@@ -128,9 +133,9 @@ def _wanted(names, domains) -> list[Metric]:
     if isinstance(names, str):
         raise ValueError(f"names is a sequence of metrics, not one string: [{names!r}]")
     wanted = [info(name) for name in names]
-    for name, missing in available(names).set_index("name").missing.items():
-        if missing:
-            raise ValueError(f"metric {name!r} needs {missing}, which is not here: `make weights` fetches it")
+    for metric in wanted:
+        if missing := ", ".join(_missing(metric)):
+            raise ValueError(f"metric {metric.name!r} needs {missing}, which is not here: `make weights` fetches it")
     whole = [metric.name for metric in wanted if not metric.masked]
     if whole and any(domain.body for domain in domains):
         raise ValueError(
@@ -141,10 +146,12 @@ def _wanted(names, domains) -> list[Metric]:
 
 def _check_finite(images, what, label, numbers):
     """Raises ValueError, naming the first image that holds a NaN or an infinity."""
-    finite = _tensor(images).isfinite()
-    for number, one in zip(numbers, finite):
-        if not one.all():
-            raise ValueError(f"{label} {number}: the {what} holds {int((~one).sum())} values that are not finite")
+    images = _tensor(images)
+    if images.sum().isfinite():  # one pass; a sum may also overflow, so look closer
+        return
+    for number, wrong in zip(numbers, ~images.isfinite()):
+        if wrong.any():
+            raise ValueError(f"{label} {number}: the {what} holds {int(wrong.sum())} values that are not finite")
 
 
 def evaluate(

@@ -6,6 +6,8 @@ boolean ``mask`` (N, H, W) outside which nothing is scored; it returns a float64
 ``metrics.compute``, which prepares the images and refuses what they cannot take.
 """
 
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -26,23 +28,52 @@ def gaussian(taps: int, sigma: float) -> tuple[float, ...]:
     return tuple((window / window.sum()).tolist())
 
 
+@cache
+def _opencv():
+    """OpenCV where it can be imported: it comes with pyiqa, and some of its builds need libGL."""
+    try:
+        import cv2
+    except ImportError:
+        return None
+    return cv2
+
+
 def filtered(images, weights, step: int = 1):
     """Separable filter of images (N, H, W) along both axes, where it fits in ("valid"), every ``step``-th pixel.
 
-    A sum of shifted copies: with the few taps of metrics it is faster in float64 than torch's convolution, by 20 times
-    on a CPU.
+    On a CPU by OpenCV, which needs half the time of torch; the numbers are the same to rounding.
     """
+    if min(images.shape[-2:]) < len(weights):
+        raise ValueError(f"images of {tuple(images.shape[-2:])} pixels are smaller than a window of {len(weights)}")
+    if images.is_cpu and _opencv():
+        return _by_opencv(images, weights, step)
+    return by_shifts(images, weights, step)
+
+
+def by_shifts(images, weights, step: int = 1):
+    """``filtered`` as a sum of shifted copies: in float64 20 times as fast as torch's convolution on a CPU."""
     for axis in (-1, -2):
-        size = (images.shape[axis] - len(weights)) // step
-        if size < 0:
-            raise ValueError(f"images of {images.shape[axis]} pixels are smaller than a window of {len(weights)}")
+        last = (images.shape[axis] - len(weights)) // step * step
         total = None
         for start, weight in enumerate(weights):
-            where = slice(start, start + size * step + 1, step)
+            where = slice(start, start + last + 1, step)
             part = images[..., where] if axis == -1 else images[..., where, :]
             total = part * weight if total is None else total.add_(part, alpha=weight)
         images = total
     return images
+
+
+def _by_opencv(images, weights, step):
+    cv2, border = _opencv(), len(weights) // 2
+    window, inside = np.array(weights), (slice(border, -border, step),) * 2
+    parts = []
+    for image in images.contiguous().numpy():
+        if len(set(weights)) == 1:
+            whole = cv2.boxFilter(image, cv2.CV_64F, (len(weights),) * 2)
+        else:
+            whole = cv2.sepFilter2D(image, cv2.CV_64F, window, window)
+        parts.append(torch.from_numpy(whole[inside]))
+    return torch.stack(parts) if len(parts) > 1 else parts[0][None]
 
 
 def _mean(values, mask):
@@ -58,23 +89,29 @@ def _positive(data_range) -> float:
     return float(data_range)
 
 
-def _ssim_maps(pred, target, data_range, weights, sample: bool = False):
-    """Luminance and contrast-structure terms of SSIM wherever the window fits in; ``sample``: covariances over n-1."""
+def _ssim_terms(pred, target, data_range, weights, sample: bool = False):
+    """SSIM wherever the window fits in, as (luminance numerator, denominator, structure numerator, denominator).
+
+    Numerators are halved. ``sample``: variances over n-1. The constants are added while products are formed, which
+    saves a pass over the image each: C1 to the means', C1 + C2 to the second moments', and the difference leaves C2.
+    """
     peak, count = _positive(data_range), len(weights) ** 2
-    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
-    mean_p, mean_t = filtered(pred, weights), filtered(target, weights)
-    product, squares = mean_p * mean_t, mean_p.square().add_(mean_t.square())
-    scale = count / (count - 1) if sample else 1.0
-    both = filtered(pred.square().add_(target.square()), weights).sub_(squares).mul_(scale)
-    covariance = filtered(pred * target, weights).sub_(product).mul_(scale)
-    luminance = product.mul_(2).add_(c1).div_(squares.add_(c1))
-    return luminance, covariance.mul_(2).add_(c2).div_(both.add_(c2))
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2 * ((count - 1) / count if sample else 1)
+
+    def products(p, t, constant):
+        constant = torch.tensor(constant, dtype=p.dtype, device=p.device)
+        return torch.addcmul(constant / 2, p, t), torch.addcmul(constant, p, p).addcmul_(t, t)
+
+    cross, squares = products(filtered(pred, weights), filtered(target, weights), c1)
+    covariance, variances = (filtered(one, weights) for one in products(pred, target, c1 + c2))
+    return cross, squares, covariance.sub_(cross), variances.sub_(squares)
 
 
 def _mean_ssim(pred, target, data_range, mask, weights, sample=False):
-    luminance, structure = _ssim_maps(pred, target, data_range, weights, sample)
+    cross, squares, covariance, variances = _ssim_terms(pred, target, data_range, weights, sample)
     border = len(weights) // 2
-    return _mean(luminance.mul_(structure), None if mask is None else mask[:, border:-border, border:-border])
+    inside = None if mask is None else mask[:, border:-border, border:-border]
+    return 4 * _mean(covariance.mul_(cross).div_(variances.mul_(squares)), inside)
 
 
 @register(
@@ -116,9 +153,10 @@ def ms_ssim(pred, target, data_range):
     for scale in range(len(MS_SSIM_WEIGHTS)):
         if scale:
             pred, target = (_halved(image) for image in (pred, target))
-        luminance, structure = _ssim_maps(pred, target, data_range, gaussian(11, 1.5))
+        cross, squares, covariance, variances = _ssim_terms(pred, target, data_range, gaussian(11, 1.5))
+        structure = 2 * covariance / variances
         last = scale == len(MS_SSIM_WEIGHTS) - 1
-        terms.append(_mean(luminance * structure if last else structure, None).clip(min=0))
+        terms.append(_mean(structure * 2 * cross / squares if last else structure, None).clip(min=0))
     return torch.stack([term**weight for term, weight in zip(terms, MS_SSIM_WEIGHTS)]).prod(0)
 
 
@@ -224,10 +262,10 @@ def _vifp(pred, target, eps=1e-10):
         cov = filtered(pred * target, weights).sub_(mean_p * mean_t)
         var_p = filtered(pred.square(), weights).sub_(mean_p.square_()).clip_(min=0)
         var_t = filtered(target.square(), weights).sub_(mean_t.square_()).clip_(min=0)
-        var_t = torch.where(var_t < eps, 0.0, var_t)
-        gain = cov / (var_t + eps)  # the target seen through a channel: pred = gain * target + noise
-        gain = torch.where((var_t == 0) | (var_p < eps), 0.0, gain).clip_(min=0)
-        noise = torch.where(gain > 0, var_p - gain * cov, torch.where(var_p < eps, 0.0, var_p)).clip_(min=eps)
+        # The target seen through a channel: pred = gain * target + noise. No gain where either is constant.
+        var_t.mul_(var_t >= eps)
+        gain = (cov / (var_t + eps)).clip_(min=0).mul_(var_p >= eps)
+        noise = torch.addcmul(var_p, gain, cov, value=-1).clip_(min=eps)
         shared = shared + gain.square_().mul_(var_t).div_(noise.add_(VIF_NOISE)).log1p_().sum((1, 2))
         whole = whole + var_t.div_(VIF_NOISE).log1p_().sum((1, 2))
     return shared / whole
