@@ -468,9 +468,9 @@ for method in [*controls, *names]:
     ratio = powers[powers["method"] == method].assign(ratio=lambda t: t["repeatable"] / t["truth"])
     ratio = ratio.pivot(index="patient", columns="frequency", values="ratio")
     at = ratio.mean().idxmax()
-    # The frequency was picked among all of them, and six patients are too few for a bootstrap that far out: Student's t.
-    tail = stats.ALPHA / 2 / len(ratio.columns)
-    least = ratio[at].mean() + student.ppf(tail, max(patients - 1, 1)) * ratio[at].std() / np.sqrt(patients)
+    # Picked among all frequencies, and six patients are too few for a bootstrap that far out: Student's t of logarithms.
+    logs, tail = np.log(ratio[at].clip(lower=1e-6)), stats.ALPHA / 2 / len(ratio.columns)
+    least = np.exp(logs.mean() + student.ppf(tail, max(patients - 1, 1)) * logs.std() / np.sqrt(patients))
     ring = powers[(powers["method"] == method) & (powers["frequency"] == at)]["fabricated"].mean()
     hu = float(np.sqrt(max(ring, 0) * 2 * np.pi * at * 0.05))
     peaks[method] = SimpleNamespace(at=at, mean=ratio[at].mean(), least=least, hu=hu)
