@@ -468,7 +468,7 @@ for method in [*controls, *names]:
     ratio = powers[powers["method"] == method].assign(ratio=lambda t: t["repeatable"] / t["truth"])
     ratio = ratio.pivot(index="patient", columns="frequency", values="ratio")
     at = ratio.mean().idxmax()
-    # Picked among all frequencies, and six patients are too few for a bootstrap that far out: Student's t of logarithms.
+    # Picked among all frequencies, and six patients are too few for a bootstrap that far out: t of the logarithms.
     logs, tail = np.log(ratio[at].clip(lower=1e-6)), stats.ALPHA / 2 / len(ratio.columns)
     least = np.exp(logs.mean() + student.ppf(tail, max(patients - 1, 1)) * logs.std() / np.sqrt(patients))
     ring = powers[(powers["method"] == method) & (powers["frequency"] == at)]["fabricated"].mean()
