@@ -41,7 +41,7 @@ test_root: Optional[str] = None  # folder of that cohort
 network: str = "unet"  # the denoiser f: unet or denomamba
 channels: Optional[int] = None  # width of its first level; None is 16 if the network has this setting; the paper: 32
 residual: Optional[bool] = None  # output is input + network; None is true if it can be set; false: the paper's sigmoid
-settings: dict = {}  # the network's other settings, e.g. for denomamba -p settings "dim=16, blocks=[1,1,1,1]"
+settings: dict = {}  # what else the network can be told, a mapping such as {dim: 16}; see its build function
 loss: str = "mse"  # mse, l1, charbonnier, vgg (MSE + lam * VGG), vgg_only, or a sum such as "mse + 0.1*l1"
 arch: str = "vgg19"  # encoder of the perceptual term: vgg19, vgg16, resnet50 or autoencoder
 layer: str = "block3_conv2"  # feature level it is read at
