@@ -88,7 +88,8 @@ def loop_cost(updates):
             ):
                 scope = {
                     "history": training.History(8), "sampler": sampler, "step": step, "objective": step.loss,
-                    "model": model, "network": "unet", "built": {"channels": 16, "residual": True}, "schedule": "constant", "lr": 1e-3,
+                    "model": model, "network": "unet", "built": {"channels": 16, "residual": True},
+                    "schedule": "constant", "lr": 1e-3,
                     "total": updates + 1, "done": 0, "batch": 8, "log_every": 10, "eval_every": 10**9,
                     "checkpoint_every": 200,
                     "save_every_s": 30.0, "psi_on": "fixed", "tqdm": tqdm, "plots": plots, "training": training,
