@@ -1,5 +1,7 @@
 """Full-reference metrics: identities, known values, other implementations, and scoring a cohort."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -279,3 +281,166 @@ def test_a_metric_cannot_be_registered_twice():
 def test_an_unknown_scale_is_refused():
     with pytest.raises(ValueError, match="not 'grey'"):
         ranges.prepared("grey", intensity.domain("hu"), body_slice())
+
+
+# Traps that the way in makes impossible.
+
+
+def stack(count=3, size=64, seed=5):
+    """(noisy, clean) slices of discs, (N, H, W) HU."""
+    rng = np.random.default_rng(seed)
+    clean = np.stack([body_slice(size) for _ in range(count)])
+    return clean + rng.normal(0, 25, clean.shape), clean
+
+
+FULL = [name for name in metrics.names("full-reference") if not metrics.info(name).needs]  # no weights needed
+
+
+def test_prediction_and_target_can_only_be_given_by_name():
+    noisy, clean = stack()
+    with pytest.raises(TypeError):
+        metrics.compute(noisy, clean, ["vifp"], intensity.domain("hu"))
+
+
+def test_a_table_has_one_row_an_image_and_metric_in_order():
+    noisy, clean = stack()
+    table = metrics.compute(pred=noisy, target=clean, names=["psnr", "vifp"], domain=intensity.domain("window"))
+    assert list(table.columns) == ["image", "domain", "metric", "value"]
+    assert table["image"].tolist() == [0, 0, 1, 1, 2, 2] and table["metric"].tolist() == ["psnr", "vifp"] * 3
+    assert set(table["domain"]) == {"window"} and table["value"].dtype == np.float64
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_batch_scores_as_its_slices_alone(name):
+    noisy, clean = stack(size=max(metrics.info(name).smallest, 64))
+    noisy[1] += 30
+    options = {"names": [name], "domain": intensity.domain("hu")}
+    together = metrics.compute(pred=noisy, target=clean, batch=3, **options)["value"]
+    alone = [metrics.compute(pred=p[None], target=t[None], **options)["value"][0] for p, t in zip(noisy, clean)]
+    np.testing.assert_allclose(together, alone, rtol=1e-6 if name == "vif" else 1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(FULL) - {"noise_sd_hu"}))
+def test_identical_slices_score_the_best_value_and_noise_a_worse_one(name):
+    _, clean = stack(1, size=192)
+    noise = np.random.default_rng(1).normal(0, 1, clean.shape)
+    clean = clean + 12 * noise[:, ::-1]
+    given = {"target": clean, "names": [name], "domain": intensity.domain("hu")}
+    same, near, far = (metrics.compute(pred=clean + s * noise, **given)["value"][0] for s in (0, 20, 60))
+    best = {"psnr": np.inf} | {n: 0.0 for n in ("nrmse", "rmse_hu", "bias_hu", "gmsd")}
+    assert same == pytest.approx(best.get(name, 1.0), abs=1e-4 if name == "vif" else 1e-9)
+    if name != "bias_hu":
+        turned = [metrics.aligned(value, name) for value in (same, near, far)]
+        assert turned[0] > turned[1] > turned[2]
+
+
+def test_aligned_values_are_better_when_higher():
+    assert metrics.aligned(np.array([1.0, 2.0]), "gmsd").tolist() == [-1, -2]
+    assert metrics.aligned(np.array([-3.0, 1.0]), "bias_hu").tolist() == [-3, -1]
+    assert metrics.aligned(0.9, "ssim") == 0.9
+
+
+def test_after_alignment_psnr_ranks_as_the_negative_error_does():
+    noisy, clean = stack(6)
+    noisy += np.arange(6)[:, None, None] * noisy.std() / 10
+    given = {"pred": noisy, "target": clean, "domain": intensity.domain("hu")}
+    table = metrics.compute(names=["psnr", "rmse_hu"], **given).pivot(index="image", columns="metric", values="value")
+    turned = table.apply(lambda column: metrics.aligned(column, column.name))
+    assert turned.corr("spearman").iloc[0, 1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", intensity.DOMAINS)
+def test_the_unit_scale_is_within_0_and_1_and_windowed_like_the_domain(name):
+    hu = torch.tensor([-3000.0, -1024, 0, 40, 300, 3072, 9000])
+    unit = ranges.prepared("unit", intensity.domain(name), hu)
+    assert unit.dtype == torch.float64 and unit.min() == 0 and unit.max() == 1 and unit.diff().min() >= 0
+    assert ranges.peak("unit", intensity.domain(name)) == 1
+
+
+@pytest.mark.parametrize("name", intensity.DOMAINS)
+@pytest.mark.parametrize("takes", ["domain", "hu", "attenuation", "unit"])
+def test_arrays_and_tensors_are_prepared_alike(name, takes):
+    hu = np.random.default_rng(0).normal(0, 600, (2, 8, 8)).astype(np.float32)
+    domain = intensity.domain(name)
+    prepared = ranges.prepared(takes, domain, torch.from_numpy(hu))
+    torch.testing.assert_close(prepared, ranges.prepared(takes, domain, hu.astype(np.float64)), rtol=0, atol=1e-12)
+    if takes == "domain":
+        np.testing.assert_array_equal(prepared.numpy(), domain.prepare(hu).astype(float))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FULL if not metrics.info(name).masked))
+def test_what_cannot_be_taken_inside_a_mask_is_refused_in_the_domain_body(name):
+    noisy, clean = stack(size=170)
+    with pytest.raises(ValueError, match=f"{name} cannot be taken inside a mask"):
+        metrics.compute(pred=noisy, target=clean, names=["ssim", name], domain=intensity.domain("body"))
+
+
+def test_evaluate_refuses_such_a_metric_before_it_predicts(cohort):
+    def predict(hu):
+        raise AssertionError("predicted")
+
+    with pytest.raises(ValueError, match="vifp cannot be taken inside a mask"):
+        metrics.evaluate(predict, cohort, [0], metrics=["ssim", "vifp"])
+    table = metrics.evaluate(lambda hu: hu, cohort, [0, 4], domains=["hu", "window"], metrics=["ssim", "vifp"])
+    assert set(table["metric"]) == {"ssim", "vifp"} and len(table) == 2 * 2 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": None}, "psnr need a target"),
+        ({"names": "psnr"}, "not one string"),
+        ({"names": ["sim"]}, "unknown metric 'sim'"),
+        ({"names": ["ms_ssim"]}, "ms_ssim needs slices of at least 161 pixels a side"),
+        ({"pred": np.full((3, 64, 64), np.nan)}, "image 0: the prediction holds 4096 values that are not finite"),
+        ({"target": np.full((3, 64, 64), np.inf)}, "image 0: the target holds 4096"),
+        ({"pred": np.zeros((64, 64))}, r"\(N, H, W\)"),
+        ({"mask": np.ones((3, 64, 64), bool)}, "a mask belongs to the domain body"),
+        ({"mask": np.ones((1, 64, 64), bool), "domain": intensity.domain("body")}, "mask .* differ in shape"),
+    ],
+)
+def test_compute_refuses_what_it_cannot_score(change, message):
+    noisy, clean = stack()
+    given = {"pred": noisy, "target": clean, "names": ["psnr"], "domain": intensity.domain("hu")}
+    with pytest.raises(ValueError, match=message):
+        metrics.compute(**given | change)
+
+
+def test_a_metric_without_its_weights_is_listed_as_such_and_refused_by_name(monkeypatch):
+    monkeypatch.setattr(metrics, "_missing", lambda metric: ["some.pth"] if metric.name == "gmsd" else [])
+    listed = metrics.available().set_index("name")
+    assert not listed.available["gmsd"] and listed.missing["gmsd"] == "some.pth" and listed.available["ssim"]
+    noisy, clean = stack()
+    with pytest.raises(ValueError, match=r"'gmsd' needs some.pth, which is not here: `make weights`"):
+        metrics.compute(pred=noisy, target=clean, names=["gmsd"], domain=intensity.domain("hu"))
+
+
+def test_noise_sd_reads_the_noise_of_the_prediction_in_the_targets_tissue():
+    rng = np.random.default_rng(0)
+    clean = np.stack([body_slice(160)] * 2)
+    noise = rng.normal(0, 1, clean.shape)
+    pred = clean + noise * np.array([10.0, 30.0])[:, None, None]
+    names = ["noise_sd_hu"]
+    for domain in ("hu", "body"):
+        table = metrics.compute(pred=pred, target=clean, names=names, domain=intensity.domain(domain))
+        np.testing.assert_allclose(table["value"], [9.45, 28.35], rtol=0.06)  # the high-pass keeps .945
+    air = np.full((1, 160, 160), -1000.0)
+    assert np.isnan(metrics.compute(pred=air, target=air, names=names, domain=intensity.domain("hu"))["value"][0])
+
+
+def test_importing_metrics_does_not_import_the_slow_libraries():
+    code = "import sys, ldct_utils.metrics; sys.exit(bool({'piq', 'pyiqa', 'torchvision', 'cv2'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("domain", ["hu", "window"])
+def test_on_real_pairs_every_metric_prefers_half_the_noise(test_data, domain):
+    pairs = [
+        tuple(np.load(path.with_name(path.name.replace("input", kind))) for kind in ("input", "target"))
+        for path in sorted((test_data / "mayo_npy").glob("*_input.npy"))[:2]
+    ]
+    ldct, ndct = (intensity.from_net(np.stack(images).astype(np.float64)) for images in zip(*pairs))
+    given = {"target": ndct, "names": sorted(set(FULL) - {"bias_hu"}), "domain": intensity.domain(domain)}
+    low, half = (metrics.compute(pred=ndct + share * (ldct - ndct), **given) for share in (1, 0.5))
+    for name, gain in zip(low["metric"], half["value"] - low["value"]):
+        assert metrics.aligned(gain, name) > 0, name
