@@ -6,9 +6,9 @@ For every channel d and state n, along a sequence:
 
 ``chunked`` is the one that is used on a CPU, and on a GPU without a kernel for it: a sequence of L positions is cut
 into about sqrt(L) chunks that walk in step, so that some 3 sqrt(L) large operations replace L small ones; nothing is
-divided and no logarithm of a product is taken, so that long sequences cannot underflow. Only the states at the ends of
-long spans are kept for the gradients, and the rest is computed again: a tensor (batch, length, channels, states) is
-never whole in memory.
+divided and no logarithm of a product is taken, so that long sequences cannot underflow. Only the states before the
+chunks are kept for the gradients, and the rest is computed again: a tensor (batch, length, channels, states) is never
+whole in memory.
 """
 
 import importlib.util
@@ -139,27 +139,30 @@ def _chunked(u, dt, A, B, C, D):
     return _Chunked.apply(*padded[:2], A, *padded[2:], span, chunk)[:, :length] + D * u
 
 
-def _walk(decay, x, start, chunk, backwards=False):
+def _walk(decay, x, start, chunk, begins=None, backwards=False):
     """In place along axis 0: x_t <- x_t + decay_t x_{t-1} (or x_{t+1}), from ``start``, in chunks that walk in step.
 
-    Args: decay, x: (span, ...), span divisible by ``chunk``, the number of positions of a chunk.
+    Args:
+        decay, x: (span, ...), span divisible by ``chunk``, the number of positions of a chunk.
+        begins: what an earlier walk over the same values returned, to save a pass.
+    Returns: what was before each chunk, (span / chunk, ...).
     """
     decay, x = decay.unflatten(0, (-1, chunk)), x.unflatten(0, (-1, chunk))
     steps, chunks = list(range(chunk)), list(range(len(x)))
     if backwards:
         steps.reverse(), chunks.reverse()
-    begins = torch.empty_like(x[:, 0])
-    begins[chunks[0]] = start
-    if len(chunks) > 1:
+    if begins is None:
         # where each chunk would end if it began at zero, and what is left there of its beginning
-        end, left = x[:, steps[0]].clone(), decay[:, steps[0]].clone()
+        end, left, begins = x[:, steps[0]].clone(), decay.prod(1), torch.empty_like(x[:, 0])
         for t in steps[1:]:
             torch.addcmul(x[:, t], decay[:, t], end, out=end)
-            left.mul_(decay[:, t])
+        begins[chunks[0]] = start
         for before, now in itertools.pairwise(chunks):
             torch.addcmul(end[before], left[before], begins[before], out=begins[now])
+    state = begins
     for t in steps:
-        begins = torch.addcmul(x[:, t], decay[:, t], begins, out=x[:, t])
+        state = torch.addcmul(x[:, t], decay[:, t], state, out=x[:, t])
+    return begins
 
 
 class _Chunked(torch.autograd.Function):
@@ -182,10 +185,10 @@ class _Chunked(torch.autograd.Function):
         for at in range(0, u.shape[1], span):
             now = slice(at, at + span)
             u_, dt_, B_, C_ = (x[:, now].transpose(0, 1) for x in (u, dt, B, C))
-            if keep:
-                starts.append(state)
             decay, h = _Chunked._states(u_, dt_, A, B_, state)
-            _walk(decay[:-1], h[1:], state, chunk)
+            begins = _walk(decay[:-1], h[1:], state, chunk)
+            if keep:
+                starts.append(begins)
             y[:, now] = (h[1:] @ C_[..., None])[..., 0].transpose(0, 1)
             state = h[-1].clone()
         if keep:
@@ -199,12 +202,12 @@ class _Chunked(torch.autograd.Function):
         u, dt, A, B, C, starts = ctx.saved_tensors
         gu, gdt, gB, gC, gA = (torch.empty_like(x) for x in (u, dt, B, C, A))
         gA.zero_()
-        carry = torch.zeros_like(starts[0])  # gradient with respect to the state at the end of the span
-        for number, start in reversed(list(enumerate(starts))):
+        carry = torch.zeros_like(starts[0, 0])  # gradient with respect to the state at the end of the span
+        for number, begins in reversed(list(enumerate(starts))):
             now = slice(number * ctx.span, (number + 1) * ctx.span)
             u_, dt_, B_, C_, gy_ = (x[:, now].transpose(0, 1) for x in (u, dt, B, C, gy))
-            decay, h = _Chunked._states(u_, dt_, A, B_, start)
-            _walk(decay[:-1], h[1:], start, ctx.chunk)
+            decay, h = _Chunked._states(u_, dt_, A, B_, begins[0])
+            _walk(decay[:-1], h[1:], begins[0], ctx.chunk, begins)
             gC[:, now] = (gy_[:, :, None] @ h[1:])[:, :, 0].transpose(0, 1)
             gh = gy_[..., None] * C_[:, :, None]  # then the gradient with respect to every state
             gh[-1] += carry
