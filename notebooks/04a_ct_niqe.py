@@ -1,0 +1,201 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04a · NIQE fitted on CT
+# **Question.** Does a no-reference metric that has learned what normal-dose CT looks like rank NDCT, noise and blur in
+# the right order, where metrics made for photographs may not?
+#
+# **Reads** the training slices of a cohort; the validation patients for the scores. **Writes** `ct_niqe.npz`, the
+# model that
+# `04_metrics_during_training` reads with ct_niqe set to this run's folder. **Cost** half a minute on one core.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/04a_ct_niqe/
+# cohort
+source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
+data_root: Optional[str] = None  # folder of the data, for every source but simulated
+patients: int = 24  # simulated patients
+slices: int = 4  # slices a simulated patient
+anatomy: str = "mixed"  # abdomen, chest, head or mixed
+dose: float = 0.25  # fraction of the normal dose, in (0, 1]
+kernel: str = "B30"  # reconstruction kernel, B30 or D45
+size: int = 256  # rows and columns of a simulated slice, 256 or 512
+split: Optional[str] = None  # a split's name or file; None takes the source's own
+cohort_seed: int = 0  # seeds the simulated patients
+# model
+block: int = 32  # side of a block, pixels, even, at least 16; NIQE takes 96 in photographs
+fit_slices: int = 400  # training slices at most, spread evenly over the training patients
+# controls
+doses: list = [0.75, 0.5, 0.25, 0.1]  # doses that the validation slices are shown at, in (0, 1)
+blurs: list = [0.5, 1.0, 2.0]  # standard deviations of Gaussian blurs of the NDCT, pixels
+val_slices: int = 40  # validation slices at most
+threads: int = 0  # CPU threads; 0 takes all
+
+# %%
+from ldct_utils import runs
+
+run = runs.start("04a_ct_niqe", globals())
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from scipy import ndimage
+from tqdm.auto import tqdm
+
+from ldct_utils import cohorts, files, intensity, metrics, plots, report
+from ldct_utils.metrics import ct_niqe
+
+torch.set_num_threads(threads)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+for part in ("train", "val"):
+    if not len(cohort.rows(part)):
+        raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")
+
+
+def spread(rows, most):
+    """At most ``most`` rows, evenly over the cohort's order, which goes patient by patient."""
+    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
+
+
+# %% [markdown]
+# ## The model of good images
+# NIQE describes a block by how its pixels, freed of local mean and contrast, are distributed, and by the products of
+# neighbours: 18 numbers at each of two scales. It calls an image good if the mean and covariance of those numbers are
+# near those of
+# good images. Those it ships with come from photographs; here they come from the NDCT slices of the training patients,
+# from blocks
+# wholly inside the body. Photographs allow blocks of 96 pixels; a body of 200 pixels does not.
+
+# %%
+training = spread(cohort.rows("train"), fit_slices)
+file = run.folder / ct_niqe.FILE
+if not file.is_file():
+    chosen = [np.asarray(cohort.ndct[row], np.float64) for row in tqdm(training, desc="training slices")]
+    ct_niqe.save(ct_niqe.fit(chosen, [intensity.body_mask(image) for image in chosen], block), run.folder)
+with np.load(file) as stored:
+    model = ct_niqe.Model(stored["mean"], stored["covariance"], int(stored["block"]), int(stored["blocks"]))
+metric = ct_niqe.metric(model)
+report.text(
+    f"{model.blocks} blocks of {block} x {block} pixels from {len(training)} NDCT slices of "
+    f"{cohort.slices.set_index('row').loc[training].patient.nunique()} training patients; one grey level is "
+    f"{ct_niqe.LEVEL_HU:.2f} HU, nothing is clipped. 36 features: {model.blocks / 36:.0f} blocks a feature."
+)
+
+# %% [markdown]
+# ## Controls of known order
+# The extra noise of the LDCT, LDCT - NDCT, is scaled to other doses: its variance goes as 1/dose - 1. Blur is applied
+# to the NDCT, as a denoiser without restraint would. The truth, where the cohort has it, is the noise-free
+# reconstruction: a perfect image, which does **not** look like NDCT, so a metric of this kind must call it worse.
+
+# %%
+scored = spread(cohort.rows("val"), val_slices)
+about = cohort.slices.set_index("row").loc[scored]
+ndct = np.stack([cohort.ndct[row] for row in scored]).astype(np.float64)  # (N, H, W), HU
+ldct = np.stack([cohort.ldct[row] for row in scored]).astype(np.float64)
+mask = intensity.body_mask(ndct)
+held_dose = about.dose.to_numpy(dtype=float)[:, None, None]
+
+
+def at_dose(fraction):
+    """The slices at a dose: the extra noise of the LDCT scaled to the variance of that dose."""
+    return ndct + (ldct - ndct) * np.sqrt((1 / fraction - 1) / (1 / held_dose - 1))
+
+
+controls = {"NDCT": ndct} | {f"dose {fraction:g}": at_dose(fraction) for fraction in doses} | {"LDCT": ldct}
+controls |= {f"blur {sd:g} px": ndimage.gaussian_filter(ndct, (0, sd, sd)) for sd in blurs}
+if cohort.truth is not None:
+    controls["truth"] = np.stack([cohort.truth[row] for row in scored]).astype(np.float64)
+
+
+def scores():
+    """CT-NIQE of every control: one row a slice and control."""
+    domain, found = intensity.domain("body"), []
+    for name, images in tqdm(controls.items()):
+        table = metrics.compute(pred=images, names=[metric], domain=domain, mask=mask)
+        found.append(pd.DataFrame({"control": name, "row": scored, "patient": about.patient.to_numpy(),
+                                   "anatomy": about.anatomy.to_numpy(), "value": table.value}))  # fmt: skip
+    return pd.concat(found, ignore_index=True)
+
+
+values = run.table("scores", scores)
+left_out = int(values[values.control == "NDCT"].value.isna().sum())
+
+
+# %%
+def summed(table):
+    """Per control: mean over patients, and on how many slices it scores worse (higher) than the NDCT."""
+    wide, found = table.pivot(index="row", columns="control", values="value"), []
+    for name in controls:
+        worse, valid = (wide[name] > wide["NDCT"]).sum(), wide[name].notna().sum()
+        mean = table[table.control == name].groupby("patient").value.mean().mean()
+        found.append((name, mean, "" if name == "NDCT" else f"{worse} of {valid}", worse / max(valid, 1)))
+    return pd.DataFrame(found, columns=["control", "CT-NIQE", "worse than NDCT", "share"])
+
+
+summary = summed(values)
+report.table(
+    run, "summary", summary.drop(columns="share"),
+    f"CT-NIQE (lower is better) inside the body, mean over {about.patient.nunique()} validation patients, and the "
+    f"slices that score worse than their NDCT"
+    + (f"; {left_out} slices have fewer than two blocks in the body and no score." if left_out else "."),
+)  # fmt: skip
+
+# %%
+figure, axis = plt.subplots(figsize=(7, 3.4))
+for i, name in enumerate(controls):
+    points = values[values.control == name].value.dropna()
+    axis.plot(i + np.linspace(-0.25, 0.25, len(points)), points, ".", color=plots.COLOURS[0], ms=4, alpha=0.5)
+    axis.plot([i - 0.35, i + 0.35], [points.mean()] * 2, color="black", lw=1.5)
+axis.set_xticks(range(len(controls)), list(controls), rotation=35, ha="right")
+axis.set(ylabel="CT-NIQE (lower is better)")
+share = summary.set_index("control").share
+report.figure(
+    run, "controls", figure,
+    f"CT-NIQE of validation slices; a dot is a slice, a line the mean. The LDCT scores worse than its NDCT on "
+    f"{share['LDCT']:.0%} of slices"
+    + (f", a blur of {max(blurs):g} pixels on {share[f'blur {max(blurs):g} px']:.0%}." if blurs else "."),
+)  # fmt: skip
+
+# %%
+shown = {name: controls[name][0] for name in ("NDCT", "LDCT", f"blur {max(blurs):g} px" if blurs else "NDCT")}
+level, width = intensity.WINDOWS[about.anatomy.iloc[0]]
+one = values[values.row == scored[0]].set_index("control").value
+figure = plots.side_by_side(shown, level, width)
+report.figure(
+    run, "slices", figure,
+    "The first validation slice: CT-NIQE " + ", ".join(f"{one[name]:.2f} ({name})" for name in shown)
+    + f". Level {level:g}, width {width:g} HU.",
+)  # fmt: skip
+
+# %%
+finite = values.value.dropna()
+assert len(finite) and (finite >= 0).all(), "CT-NIQE gave no value, or a negative one"
+assert not set(cohort.rows("train")) & set(scored), "training slices among the scored ones"
+means = summary.set_index("control")["CT-NIQE"]
+run.finish(
+    cohort=cohort.id, blocks=model.blocks, sha256=files.sha256(file), ndct=means["NDCT"], ldct=means["LDCT"],
+    ldct_worse=share["LDCT"], **{f"blur_{sd:g}_worse": share[f"blur {sd:g} px"] for sd in blurs},
+)  # fmt: skip
+
+# %%
+order = " < ".join(f"{name} {value:.2f}" for name, value in means.sort_values().items())
+report.text(
+    f"**What we saw.** Fitted on {model.blocks} NDCT blocks, CT-NIQE orders the validation slices {order} (lower is "
+    f"better); the LDCT is worse than its NDCT on {share['LDCT']:.0%} of slices. It measures likeness to NDCT and "
+    f"nothing else: an image without noise is unlike NDCT too. Next: `04_metrics_during_training` with ct_niqe set to "
+    f"this run."
+)
