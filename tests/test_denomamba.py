@@ -200,6 +200,17 @@ def test_only_the_channel_scan_treats_a_part_of_an_image_like_the_whole(over, sa
     assert (difference < 1e-6) == same
 
 
+def test_the_variant_decides_what_the_second_branch_of_every_block_scans():
+    for variant, over, width in (("released", "space", 4), ("channel", "channels", 1)):
+        network = networks.build("denomamba", variant=variant, **TINY)
+        blocks = [module for module in network.modules() if isinstance(module, denomamba.FuseSSM)]
+        assert len(blocks) == 8 and {block.spatial.over for block in blocks} == {"space"}
+        assert {block.second.over for block in blocks} == {over}
+        assert blocks[0].second.mamba.in_proj.weight.shape == (4 * width, width)
+    with pytest.raises(ValueError, match="no variant"):
+        networks.build("denomamba", variant="both")
+
+
 def test_the_released_variant_scans_pixels_row_by_row():
     layer, x = denomamba.MambaLayer(4, "space"), torch.randn(1, 4, 5, 6)
     changed = x.clone()
