@@ -56,7 +56,7 @@ def compute(
 
     Args:
         pred, target: (N, H, W) in HU, array or tensor; no-reference metrics need no target.
-        names: names of registered metrics.
+        names: names of registered metrics; one that needs a fitted model comes as a ``Metric`` (``ct_niqe.load``).
         domain: evaluation domain of all slices, from ``intensity.domain``.
         mask: boolean (N, H, W), what the domain ``body`` scores; by default the body of the target (or of ``pred``).
         device: where tensors are computed, e.g. ``cuda``.
@@ -132,7 +132,7 @@ def _wanted(names, domains) -> list[Metric]:
     """The metrics of these names. Raises: ValueError: where one is unknown, unavailable or cannot be masked."""
     if isinstance(names, str):
         raise ValueError(f"names is a sequence of metrics, not one string: [{names!r}]")
-    wanted = [info(name) for name in names]
+    wanted = [name if isinstance(name, Metric) else info(name) for name in names]
     for metric in wanted:
         if missing := ", ".join(_missing(metric)):
             raise ValueError(f"metric {metric.name!r} needs {missing}, which is not here: `make weights` fetches it")
