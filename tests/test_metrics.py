@@ -428,6 +428,20 @@ def test_noise_sd_reads_the_noise_of_the_prediction_in_the_targets_tissue():
     assert np.isnan(metrics.compute(pred=air, target=air, names=names, domain=intensity.domain("hu"))["value"][0])
 
 
+def test_noise_sd_inside_a_mask_leaves_out_the_tissue_outside():
+    rng = np.random.default_rng(0)
+    target = np.full((1, 160, 160), 40.0)
+    mask = np.zeros(target.shape, bool)
+    mask[..., :60] = True
+    pred = target + rng.normal(0, 1, target.shape) * np.where(mask, 10, 40)
+    given = {"pred": pred, "target": target, "names": ["noise_sd_hu"]}
+    inside = metrics.compute(**given, domain=intensity.domain("body"), mask=mask)["value"][0]
+    assert (
+        inside == pytest.approx(9.45, rel=0.1)
+        and metrics.compute(**given, domain=intensity.domain("hu"))["value"][0] > 25
+    )
+
+
 def test_importing_metrics_does_not_import_the_slow_libraries():
     code = "import sys, ldct_utils.metrics; sys.exit(bool({'piq', 'pyiqa', 'torchvision', 'cv2'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -444,3 +458,12 @@ def test_on_real_pairs_every_metric_prefers_half_the_noise(test_data, domain):
     low, half = (metrics.compute(pred=ndct + share * (ldct - ndct), **given) for share in (1, 0.5))
     for name, gain in zip(low["metric"], half["value"] - low["value"]):
         assert metrics.aligned(gain, name) > 0, name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("name", FULL)
+def test_a_gpu_gives_the_numbers_of_the_cpu(name):
+    noisy, clean = stack(size=max(metrics.info(name).smallest, 64))
+    given = {"pred": noisy, "target": clean, "names": [name], "domain": intensity.domain("hu")}
+    cpu, gpu = (metrics.compute(**given, device=device)["value"] for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(gpu, cpu, rtol=1e-4 if name == "vif" else 1e-9)
