@@ -23,6 +23,8 @@ PACKAGES = (
     "scikit-image",
     "torch",
     "torchvision",
+    "triton",
+    "mamba-ssm",
     "pydicom",
     "astra-toolbox",
     "statsmodels",
