@@ -4,6 +4,7 @@ SHELL := /bin/sh
 STUDY ?= default
 PROFILE ?= local
 SET ?=
+WEIGHTS ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
@@ -32,8 +33,8 @@ test: $(STAMP)  ## the whole test suite, notebooks included, with coverage
 lab: $(STAMP)  ## JupyterLab on this machine only (loopback, token); .py and .ipynb open as notebooks
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=.
 
-weights: $(STAMP)  ## download torchvision's ImageNet weights into outputs/weights, which `context=auto` then uses
-	@$(PY) -c "from ldct_utils import weight_files; print(*weight_files.fetch(), sep='\n')"
+weights: $(STAMP)  ## download what encoders and metrics need into outputs/weights; WEIGHTS="vgg19 lpips" takes a selection
+	@$(PY) -m ldct_utils.metrics.fetch $(WEIGHTS)
 
 lock: $(STAMP)  ## compile requirements.lock again from pyproject.toml (all platforms, newest versions that fit)
 	@.venv/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --upgrade \

@@ -12,10 +12,22 @@ import pandas as pd
 import torch
 
 from ldct_utils import intensity, weight_files
-from ldct_utils.metrics import full_reference, ranges
+from ldct_utils.metrics import full_reference, learned, no_reference, ranges
 from ldct_utils.metrics.registry import FAMILIES, REGISTER, Metric, info
 
-__all__ = ["REGISTER", "Metric", "aligned", "available", "compute", "evaluate", "full_reference", "info", "names"]
+__all__ = [
+    "REGISTER",
+    "Metric",
+    "aligned",
+    "available",
+    "compute",
+    "evaluate",
+    "full_reference",
+    "info",
+    "learned",
+    "names",
+    "no_reference",
+]
 
 DOMAINS = ("hu", "viana2025", "body", "window")
 METRICS = ("ssim", "psnr", "nrmse", "rmse_hu", "bias_hu")

@@ -1,0 +1,246 @@
+"""Metrics with weights: what is here, what is fetched, what is refused; pyiqa's numbers on weights made in the test."""
+
+import functools
+import http.server
+import math
+import socketserver
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from scipy import ndimage
+
+from ldct_utils import files, intensity, metrics, weight_files
+from ldct_utils.metrics import ct_niqe, through_pyiqa
+
+WINDOW = intensity.domain("window", level=40, width=400)
+OURS = {name: m for name, m in metrics.REGISTER.items() if m.needs[:1] == ("pyiqa",)}
+
+
+@pytest.fixture
+def bundle(outputs, monkeypatch):
+    """An empty bundle, and empty caches of torch and Hugging Face."""
+    for name, folder in {"TORCH_HOME": "torch", "HF_HOME": "hf"}.items():
+        monkeypatch.setenv(name, str(outputs / folder))
+    for name in ("LDCT_WEIGHTS", "HF_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    through_pyiqa.model.cache_clear()
+    yield outputs / "weights"
+    through_pyiqa.model.cache_clear()
+
+
+def put(bundle, key, save):
+    """A made file under its right name, noted in the manifest as a fetched one is."""
+    path = bundle / weight_files.METRIC_FILES[key].path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(path)
+    manifest = bundle / weight_files.MANIFEST
+    held = files.read_json(manifest) if manifest.is_file() else {}
+    files.write_json(manifest, held | {weight_files.METRIC_FILES[key].path: {"sha256": files.sha256(path)}})
+
+
+def texture(count=1, size=256, seed=0):
+    """Correlated texture around 40 HU that stays inside the window, (count, size, size)."""
+    noise = np.random.default_rng(seed).normal(size=(count, size, size))
+    return 40 + 150 * ndimage.gaussian_filter(noise, (0, 1.5, 1.5)).clip(-0.6, 0.6)
+
+
+def value(images, name, target=None):
+    return metrics.compute(pred=images, target=target, names=[name], domain=WINDOW).value.to_numpy()
+
+
+# ---- what is here ----
+def test_absent_metrics_are_listed_with_their_files_in_under_a_second(bundle):
+    began = time.time()
+    table = metrics.available().set_index("name")
+    assert time.time() - began < 1
+    assert table.available[["piqe", "ssim"]].all() and not table.available[["lpips", "topiq", "clipiqa"]].any()
+    assert "alexnet-owt-7be5be79.pth" in table.missing["lpips"] and "resnet50.a1_in1k" in table.missing["topiq"]
+
+
+def test_an_absent_metric_that_is_named_fails_with_its_file_and_the_remedy(bundle):
+    with pytest.raises(ValueError, match=r"'niqe' needs hub/pyiqa/niqe_modelparameters.mat.*make weights"):
+        value(texture(), "niqe")
+
+
+def test_files_in_the_users_own_caches_count(bundle, outputs):
+    own = outputs / "torch" / weight_files.METRIC_FILES["niqe"].path
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"x")
+    snapshot = outputs / "hf/hub/models--timm--resnet50.a1_in1k/snapshots/0123abc/model.safetensors"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.write_bytes(b"x")
+    assert weight_files.find("niqe") == own and weight_files.find("timm_resnet50") == snapshot
+
+
+def test_directions_and_addresses_are_those_of_pyiqa():
+    from pyiqa.archs.arch_util import get_url_from_name
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS
+
+    lower = {
+        "lpips",
+        "lpips_vgg",
+        "stlpips",
+        "stlpips_vgg",
+        "dists",
+        "niqe",
+        "ilniqe",
+        "brisque",
+        "piqe",
+    }  # the field's
+    for name, metric in OURS.items():
+        asked = DEFAULT_CONFIGS[metric.library.split(" ")[1].rstrip(",")]
+        assert (metric.direction == -1) == asked.get("lower_better", False) == (name in lower), name
+        assert (metric.family == "full-reference") == (asked["metric_mode"] == "FR"), name
+    for entry in weight_files.METRIC_FILES.values():
+        if "hub/pyiqa/" in entry.path:
+            assert entry.address == get_url_from_name(entry.path.rpartition("/")[2])
+
+
+# ---- fetching ----
+@pytest.fixture
+def server(tmp_path):
+    """A loopback server of a folder; its files' address."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    with socketserver.TCPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{httpd.server_address[1]}"
+        httpd.shutdown()
+
+
+def test_fetch_leaves_whole_files_keeps_them_and_says_what_failed(bundle, server):
+    folder, url = server
+    torch.save({"a": torch.ones(3)}, folder / "good.pth")
+    needs = {"stlpips": ("stlpips_alex",), "stlpips_vgg": ("stlpips_vgg",)}
+    addresses = {"stlpips_alex": f"{url}/good.pth", "stlpips_vgg": f"{url}/absent.pth"}
+    failed = weight_files.fetch_bundle(["stlpips", "stlpips_vgg"], needs, addresses)
+    assert list(failed) == ["hub/pyiqa/vgg_shift_tolerant.pth"] and "404" in failed["hub/pyiqa/vgg_shift_tolerant.pth"]
+    path = weight_files.checked("stlpips_alex")
+    assert path.read_bytes() == (folder / "good.pth").read_bytes()
+    assert sorted(p.name for p in path.parent.iterdir()) == ["alex_shift_tolerant.pth"]
+    (folder / "good.pth").unlink()
+    assert weight_files.fetch_bundle(["stlpips"], needs, addresses) == {}  # kept: no second download
+    path.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="has SHA-256"):
+        weight_files.checked("stlpips_alex")
+    with pytest.raises(ValueError, match="nothing to fetch for 'lpip'"):
+        weight_files.fetch_bundle(["lpip"], needs)
+
+
+class Code:
+    """A pickle that would run code when it is opened."""
+
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+def test_a_file_that_runs_code_or_has_another_hash_is_never_left_behind(bundle, server, capsys):
+    folder, url = server
+    torch.save({"a": Code()}, folder / "evil.pth")
+    torch.save({"a": torch.ones(3)}, folder / "other.pth")
+    needs = {"stlpips": ("stlpips_alex",), "lpips": ("lpips_alex",)}
+    addresses = {"stlpips_alex": f"{url}/evil.pth", "lpips_alex": f"{url}/other.pth"}
+    failed = weight_files.fetch_bundle(list(needs), needs, addresses)
+    assert "no plain file of tensors" in failed["hub/pyiqa/alex_shift_tolerant.pth"]
+    assert "has SHA-256" in failed["hub/pyiqa/LPIPS_v0.1_alex-df73285e.pth"]
+    assert "code ran" not in capsys.readouterr().out
+    assert [p for p in bundle.rglob("*") if p.is_file()] == []
+
+
+# ---- scores with weights made here ----
+def test_lpips_of_made_weights_is_zero_on_itself_and_rises_with_noise(bundle):
+    from torchvision.models import alexnet
+
+    torch.manual_seed(0)
+    state = {k: torch.zeros(1).expand(v.shape) if "classifier" in k else v for k, v in alexnet().state_dict().items()}
+    put(bundle, "alexnet", lambda path: torch.save(state, path))
+    widths = (64, 192, 384, 256, 256)
+    heads = {f"lin{i}.model.1.weight": torch.rand(1, n, 1, 1) for i, n in enumerate(widths)}
+    put(bundle, "lpips_alex", lambda path: torch.save(heads, path))
+    clean = texture(2, 64)
+    noise = np.random.default_rng(1).normal(size=clean.shape)
+    assert np.allclose(value(clean, "lpips", clean), 0, atol=1e-9)
+    low, high = value(clean + 5 * noise, "lpips", clean), value(clean + 40 * noise, "lpips", clean)
+    assert (low > 0).all() and (low < high).all()
+    assert np.allclose(value(clean, "lpips", clean + 40 * noise), high, rtol=1e-4)  # symmetric
+
+
+def model(seed=0, block=96):
+    found = np.random.default_rng(seed).normal(size=(300, 36))
+    return ct_niqe.Model(found.mean(0) + 1, np.cov(found.T), block, 300)
+
+
+def test_niqe_of_made_weights_is_ct_niqe_of_the_same_model_on_rounded_images(bundle):
+    made = model()
+    held = {"mu_prisparam": made.mean[None], "cov_prisparam": made.covariance}
+    put(bundle, "niqe", lambda path: scipy.io.savemat(path, held))
+    levels = np.round((texture(2, 288) + 160) / 400 * 255)  # whole grey levels, so that rounding changes nothing
+    images = levels * ct_niqe.LEVEL_HU - 160
+    whole = torch.ones(288, 288, dtype=torch.bool)
+    own = [ct_niqe.score(made, torch.as_tensor(image), whole) for image in images]
+    assert np.allclose(value(images, "niqe"), own, rtol=1e-5)
+    assert np.array_equal(value(images + 0.3, "niqe"), value(images, "niqe"))  # a fifth of a level: rounded away
+    assert "rounded" in metrics.info("niqe").library
+
+
+def test_piqe_rounds_and_is_the_same_alone_and_in_a_batch():
+    images = texture(3, 128)
+    assert np.allclose(value(images, "piqe")[1], value(images[1:2], "piqe")[0])
+    assert (value(images, "piqe") >= 0).all() and (value(images, "piqe") <= 100).all()
+    assert "rounded" in metrics.info("piqe").library
+
+
+# ---- CT-NIQE ----
+def test_ct_niqe_prefers_what_it_was_fitted_on_to_noise_and_to_blur():
+    images, whole = texture(16, 256) + np.random.default_rng(5).normal(0, 6, (16, 256, 256)), np.ones((256, 256), bool)
+    metric = ct_niqe.metric(ct_niqe.fit(images[:12], [whole] * 12, 32))
+    held, masks = images[12:], np.ones((4, 256, 256), bool)
+
+    def of(pred):
+        scored = metrics.compute(pred=pred, names=[metric], domain=intensity.domain("body"), mask=masks)
+        assert set(scored.metric) == {"ct_niqe"}
+        return scored.value.to_numpy()
+
+    noisy = held + np.random.default_rng(6).normal(0, 30, held.shape)
+    assert (of(held) < of(noisy)).all() and (of(held) < of(ndimage.gaussian_filter(held, (0, 1, 1)))).all()
+
+
+def test_ct_niqe_looks_at_the_body_only_and_says_where_there_is_none():
+    rng, y, x = np.random.default_rng(3), *np.mgrid[:256, :256] - 128
+    image = np.where(np.hypot(x, y) < 110, 40.0, -1000.0) + rng.normal(0, 12, (256, 256))
+    other = np.where(np.hypot(x, y) < 118, image, rng.normal(-800, 90, image.shape))
+    metric, domain = ct_niqe.metric(model(block=32)), intensity.domain("hu")
+    found = metrics.compute(pred=np.stack([image, other, np.full_like(image, -1000)]), names=[metric], domain=domain)
+    assert math.isclose(found.value[0], found.value[1], rel_tol=1e-9) and math.isnan(found.value[2])
+
+
+def test_a_model_is_read_from_a_finished_run_only_and_without_pickles(tmp_path):
+    made = model(block=32)
+    ct_niqe.save(made, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no finished run of 04a_ct_niqe"):
+        ct_niqe.load(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    image = torch.as_tensor(texture(1, 128))
+    assert ct_niqe.load(tmp_path).compute(image, None) == ct_niqe.metric(made).compute(image, None)
+    np.savez(tmp_path / ct_niqe.FILE, mean=np.array([Code()], dtype=object))
+    with pytest.raises(ValueError, match="cannot be read"):
+        ct_niqe.load(tmp_path)
+    with pytest.raises(ValueError, match="too few for 36 features"):
+        ct_niqe.fit([texture(1, 64)[0]], [np.ones((64, 64), bool)], 32)
+
+
+def test_real_quarter_dose_slices_are_scored_by_piqe_and_named(test_data):
+    found = [sorted((test_data / "mayo_npy").glob(f"*_{part}.npy")) for part in ("input", "target")]
+    low, full = (intensity.from_net(np.stack([np.load(p) for p in part]).astype(np.float64)) for part in found)
+    low, full = value(low, "piqe"), value(full, "piqe")
+    assert (full < low).all()  # the right direction on these five
+    print(f"PIQE (lower is better), real pairs: quarter dose {low.round(1)}, full dose {full.round(1)}")
