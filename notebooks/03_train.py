@@ -241,6 +241,7 @@ history = training.History(batch)
 done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
 if not done:
     history.rows.append({"step": 0} | validate())
+    training.write_checkpoint(run.folder, 0, model, {"name": network} | built)  # as it was before training
 elif done < total:
     print(f"going on after update {done} of {total}")
 

@@ -313,7 +313,8 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     done, shown = execute(outputs, metrics=["ssim", "psnr"])
 
     listed = done.table("runs")
-    assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"]) and "4 runs that repeat a method and a seed" in shown
+    assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"])
+    assert "4 runs that repeat a method and a seed" in shown
     assert {"vgg · block3_conv2 · random · ψ 0.95 held", "vgg · block5_conv4 · random · λ 0.01"} < set(listed["method"])
     assert listed.set_index("method")["psi"]["vgg · block5_conv4 · random · λ 0.01"] == 0.9  # measured, first updates
     assert done.numbers["best"]["ndct"]["ssim"] == "vgg · block5_conv4 · medical · ψ 0.95"  # gain .9 by construction
