@@ -124,7 +124,8 @@ tiny = sorted(set(here.name[here.available]) - set(usable))
 report.table(
     run, "metrics", described,
     f"{len(INFO)} metrics. Not here: " + (", ".join(f"{r.name} ({r.missing})" for r in missing.itertuples(index=False))
-                                          or "none") + "." + f" Slices are too small for: {', '.join(tiny)}." * bool(tiny),
+                                          or "none") + "."
+    + f" Slices are too small for: {', '.join(tiny)}." * bool(tiny),
 )  # fmt: skip
 
 # %%
