@@ -61,7 +61,8 @@ batch: int = 8  # patches an update
 accumulate: int = 1  # parts a batch is cut into, to save memory
 epochs: Optional[int] = None  # passes over the patches; None leaves it to max_steps
 max_steps: Optional[int] = 600  # updates; with epochs too, whichever comes first
-lr: float = 1e-3  # learning rate of Adam, at the first update
+lr: float = 1e-3  # learning rate of Adam
+warmup: int = 50  # updates over which it rises from 0, so that the first ones do not switch off ReLUs for good
 schedule: str = "constant"  # of the learning rate: constant, or cosine (half a wave, to 0 after the last update)
 betas: list = [0.9, 0.999]  # decay rates of Adam
 eps: float = 1e-12  # of Adam; 1e-7 in the paper's library, which is above most gradients of an MSE of 1e-5
@@ -113,7 +114,7 @@ for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_
         raise ValueError(f"{name} must be a multiple of log_every ({log_every}), got {every}")
 if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
     raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
-training.learning_rate(schedule, lr, 0, 1)  # an unknown schedule must not wait for the cohort
+training.learning_rate(schedule, lr, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
 shared = {"channels": 16 if channels is None else channels, "residual": True if residual is None else residual}
 asked = {name: value for name, value in (("channels", channels), ("residual", residual)) if value is not None}
 if twice := set(shared) & set(settings):
@@ -251,7 +252,7 @@ history.paused()
 with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1) as bar:
     while done < total:
         ldct, ndct = sampler.next()  # each (batch, 1, patch_size, patch_size), network range
-        step.lr = training.learning_rate(schedule, lr, done, total)
+        step.lr = training.learning_rate(schedule, lr, done, total, warmup)
         terms = step.update(ldct, ndct)
         done += 1
         history.add(done, terms)

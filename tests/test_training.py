@@ -336,7 +336,7 @@ TINY = {"patients": 6, "slices": 2, "size": 64}
 RUN = TINY | {
     "study": "kills", "loss": "vgg", "layer": "block1_conv2", "context": "random", "channels": 2, "patch_size": 32,
     "batch": 2, "max_steps": 150, "log_every": 2, "eval_every": 50, "checkpoint_every": 50, "save_every_s": 0.0,
-    "psi_on": "hold", "psi_target": 0.5, "schedule": "cosine",
+    "psi_on": "hold", "psi_target": 0.5, "schedule": "cosine", "warmup": 20,
     "threads": 1, "precision": "float32", "val_slices": 2, "val_patches": 2,
 }  # fmt: skip
 
@@ -417,6 +417,7 @@ def test_a_training_killed_at_random_moments_ends_in_the_same_bits(tiny_outputs,
 def test_the_history_holds_the_learning_rate_of_the_schedule(uninterrupted):
     trained = pd.read_parquet(uninterrupted / "history.parquet").dropna(subset="mse")
     wave = 1e-3 * (1 + np.cos(np.pi * (trained.step - 1) / RUN["max_steps"])) / 2
+    wave *= np.minimum(1, trained.step / RUN["warmup"])
     assert len(trained) == 75 and np.allclose(trained.lr, wave, rtol=1e-12, atol=0)
 
 
@@ -424,8 +425,29 @@ def test_a_schedule_depends_on_the_number_of_the_update_alone():
     assert [training.learning_rate("constant", 0.1, n, 8) for n in (0, 7)] == [0.1, 0.1]
     cosine = [training.learning_rate("cosine", 0.1, n, 8) for n in (0, 4, 8)]
     assert cosine == pytest.approx([0.1, 0.05, 0], abs=1e-12)
+    rising = [training.learning_rate("constant", 0.1, n, 8, warmup=4) for n in (0, 1, 3, 7)]
+    assert rising == pytest.approx([0.025, 0.05, 0.1, 0.1])
+    with pytest.raises(ValueError, match="warmup is a number of updates, 0 or more, not -1"):
+        training.learning_rate("constant", 0.1, 0, 8, warmup=-1)
     with pytest.raises(ValueError, match=r"no schedule 'linear'.*constant, cosine"):
         training.learning_rate("linear", 0.1, 0, 8)
+
+
+@pytest.mark.parametrize("warmup, trains", [(0, False), (50, True)])
+def test_a_unet_keeps_its_relus_when_the_rate_rises_from_zero(warmup, trains):
+    """Without a warm-up Adam's first updates switch off the last level's units, and the network is the identity."""
+    training.seed_everything(0, 1)
+    network = networks.build("unet", channels=16, residual=True)
+    step = Supervised(network, losses.build("l1"), 1e-3, [0.9, 0.999], 1e-12, "float32", "cpu", 1)
+    draw = torch.Generator().manual_seed(0)
+    flat = torch.full((4, 1, 32, 32), 0.25)
+    for done in range(60):
+        noise = 0.005 * torch.randn(flat.shape, generator=draw)  # 20 HU
+        step.lr = training.learning_rate("constant", 1e-3, done, 60, warmup)
+        step.update(flat + noise, flat)
+    with torch.no_grad():
+        changed = float((network(flat + noise) - flat - noise).std() / noise.std())
+    assert (changed > 0.05) == trains
 
 
 def test_the_learning_rate_that_is_set_is_the_one_of_the_next_update():
