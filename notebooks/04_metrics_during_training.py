@@ -210,7 +210,8 @@ for axis, (name, label) in zip(axes, LOSSES.items()):
     for method in methods:
         line = loss_means[name, method]
         axis.plot(line.index, line / line.iloc[0], color=COLOUR[method], label=method)
-    axis.set(title=label, xlabel="updates", ylabel="relative to the first checkpoint")
+    axis.set(title=label, xlabel="updates")
+axes[0].set_ylabel("relative to before training")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
 ends = {name: loss_means[name].groupby("method").last().idxmin() for name in LOSSES}
 own = sum(str(ends[name]).startswith({"vgg": "vgg"}.get(name, name)) for name in LOSSES)
@@ -364,10 +365,9 @@ def matrix(axis, values, columns, lines, low=-1.0, high=1.0, cmap="RdBu", digits
     middle, reach = (low + high) / 2, (high - low) / 2
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
-            dark = abs(value - middle) > 0.6 * reach if cmap == "RdBu" else value > middle
-            axis.text(
-                j, i, f"{value:.{digits}f}", ha="center", va="center", fontsize=8, color="white" if dark else "black"
-            )
+            dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
+            shown = f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.0f}"
+            axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     return drawn
 
 
@@ -596,7 +596,11 @@ def react():
     for domain in domains:
         for name in [*FR, *NR]:
             at = means[domain, name]
-            unit = abs((at[ldct_dose, "none", 0.0] - at[1.0, "none", 0.0]).mean()) if 1.0 in doses else np.nan
+            unit = np.nan  # of sensitivities; undefined where dose itself does not move the metric
+            if 1.0 in doses:
+                change = (at[ldct_dose, "none", 0.0] - at[1.0, "none", 0.0]).to_numpy()
+                moved = stats.patient_bootstrap(change, draws=draws, seed=seed).excludes_zero
+                unit = abs(change.mean()) if moved is not False else np.nan
             for a in doses:
                 for harm in list(HARMS)[1:]:
                     start = at[a, harm if harm == "lesion_added" else "none", 0.0]
@@ -641,7 +645,7 @@ report.figure(
     run, "audit", figure,
     f"What each metric makes of harm at its greatest strength, dose {audited_dose:g}, domain {domains[0]}, reference "
     f"{best_reference}; means over {patients} patients. Left: 1 is as much as a dose of {ldct_dose:g} costs, negative: "
-    "the metric calls the harm an improvement. Right: -1 falls with every step. "
+    "the metric calls the harm an improvement, empty: dose does not move it. Right: -1 falls with every step. "
     + (f"Removing every lesion moves {len(blind)} of {len(removed)} metrics by less than .05. " if absent else "")
     + "Called an improvement: "
     + ("; ".join(f"{DEGRADATIONS[h].label} by {LABEL[m]}" for h, m in zip(fooled.harm, fooled.metric))

@@ -1,5 +1,6 @@
 """Full-reference metrics: identities, known values, other implementations, and scoring a cohort."""
 
+import importlib.util
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -411,7 +412,7 @@ def test_a_metric_without_its_weights_is_listed_as_such_and_refused_by_name(monk
     listed = metrics.available().set_index("name")
     assert not listed.available["gmsd"] and listed.missing["gmsd"] == "some.pth" and listed.available["ssim"]
     noisy, clean = stack()
-    with pytest.raises(ValueError, match=r"'gmsd' needs some.pth, which is not here: `make weights`"):
+    with pytest.raises(ValueError, match=r"'gmsd' needs some.pth, not found here: `make weights`"):
         metrics.compute(pred=noisy, target=clean, names=["gmsd"], domain=intensity.domain("hu"))
 
 
@@ -467,3 +468,15 @@ def test_a_gpu_gives_the_numbers_of_the_cpu(name):
     given = {"pred": noisy, "target": clean, "names": [name], "domain": intensity.domain("hu")}
     cpu, gpu = (metrics.compute(**given, device=device)["value"] for device in ("cpu", "cuda"))
     np.testing.assert_allclose(gpu, cpu, rtol=1e-4 if name == "vif" else 1e-9)
+
+
+def test_without_pyiqa_its_metrics_are_listed_as_missing_and_the_others_work(monkeypatch):
+    """pyiqa is non-commercial, and some must leave it out."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "pyiqa" else find(name, *rest))
+    table = metrics.available().set_index("name")
+    assert not table.available["vif"] and table.missing["vif"] == "the package pyiqa" and table.available["ssim"]
+    with pytest.raises(ValueError, match="'vif' needs the package pyiqa, not found here"):
+        metrics.compute(
+            pred=body_slice()[None], target=body_slice()[None], names=["vif"], domain=intensity.domain("hu")
+        )

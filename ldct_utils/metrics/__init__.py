@@ -4,6 +4,7 @@ A score means something only beside its domain, its reference and its direction,
 row and the register answers for the third: ``metrics.info("ssim").direction``.
 """
 
+import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -43,15 +44,17 @@ def names(family: str | None = None) -> list[str]:
 
 
 def available(names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Which metrics can be computed here: columns name, available, missing (the weight files that are not there)."""
+    """Which metrics can be computed here: columns name, available, missing (weight files, or the package pyiqa)."""
     chosen = sorted(REGISTER) if names is None else list(names)
     missing = [", ".join(_missing(info(name))) for name in chosen]
     return pd.DataFrame({"name": chosen, "available": [not files for files in missing], "missing": missing})
 
 
 def _missing(metric: Metric) -> list[str]:
-    """Names of the weight files that a metric needs and that are not here."""
-    return [str(file) for file in weight_files.missing(metric.needs)] if metric.needs else []
+    """What a metric needs and is not here: the names of weight files, and pyiqa, which not everybody may install."""
+    missing = [str(file) for file in weight_files.missing(metric.needs)] if metric.needs else []
+    absent = metric.library.startswith("pyiqa") and importlib.util.find_spec("pyiqa") is None
+    return ["the package pyiqa"] * absent + missing
 
 
 def aligned(values, name: str):
@@ -147,7 +150,7 @@ def _wanted(names, domains) -> list[Metric]:
     wanted = [name if isinstance(name, Metric) else info(name) for name in names]
     for metric in wanted:
         if missing := ", ".join(_missing(metric)):
-            raise ValueError(f"metric {metric.name!r} needs {missing}, which is not here: `make weights` fetches it")
+            raise ValueError(f"metric {metric.name!r} needs {missing}, not found here: `make weights` fetches weights")
     whole = [metric.name for metric in wanted if not metric.masked]
     if whole and any(domain.body for domain in domains):
         raise ValueError(
