@@ -484,11 +484,12 @@ ranking = pd.DataFrame({
     for n in [*FR, *NR]
 }).loc[methods].astype("Int64").T  # fmt: skip
 ranking.insert(0, "W over patients", alone.set_index("raters").w.loc[[*FR, *NR]].to_numpy())
+concordant = f"The metrics' concordance is W = {one.w:.2f}" if len(methods) > 1 else "One method cannot be ranked"
+concordant += f" [{one.low:.2f}, {one.high:.2f}]." if np.isfinite(one.low) else "."
 report.table(
     run, "ranks", ranking.rename_axis("metric").reset_index(),
     f"Rank of each method by each metric at the end of training (domain {domains[0]}, reference NDCT, means over "
-    f"patients and seeds), and how well the {patients} patients agree on it. The metrics' concordance: W = {one.w:.2f}"
-    + (f" [{one.low:.2f}, {one.high:.2f}]." if np.isfinite(one.low) else "."),
+    f"patients and seeds), and how well the {patients} patients agree on it. {concordant}",
 )  # fmt: skip
 
 # %% [markdown]
@@ -536,8 +537,8 @@ shown_controls = judged.rename(index=LABEL).rename_axis("metric").reset_index()
 shown_controls.insert(1, "better", [INFO[n].arrow for n in judged.index])
 report.table(
     run, "controls_shown", shown_controls,
-    f"Means over {len(rows)} slices, domain {domains[0]}, reference {best_reference}. Metrics that prefer to the NDCT "
-    + "; ".join(f"{c}: {', '.join(names) or 'none'}" for c, names in wrong.items()) + ".",
+    f"Means over {len(rows)} slices, domain {domains[0]}, reference {best_reference}. Rated above the NDCT: "
+    + "; ".join(f"{c} by {', '.join(names) or 'none'}" for c, names in wrong.items()) + ".",
 )  # fmt: skip
 
 # %% [markdown]
@@ -823,8 +824,9 @@ run.finish(
 # %%
 report.text(
     f"**What we saw.** Over checkpoints losses and metrics correlate by {typical[False]:.2f} in the median, their "
-    f"changes by {typical[True]:.2f}: the difference only says that training goes on. About the final networks the "
-    f"metrics' concordance is {whole.w[domains[0], main]:.2f}. "
+    f"changes by {typical[True]:.2f}"
+    + (": the difference only says that training goes on. " if typical[True] < typical[False] else ". ")
+    + f"About the final networks: {concordant[0].lower()}{concordant[1:]} "
     + (f"{len(blind)} of {len(removed)} metrics hardly notice that every lesion was removed. " if absent else "")
     + (f"Their correlation with d' is {wide['pooled'].median():.2f} pooled over doses, {within.median():.2f} in one. "
        if tasks else "")

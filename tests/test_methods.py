@@ -1,0 +1,43 @@
+"""Methods: what was chosen about a run, in words."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+
+from ldct_utils import methods
+
+
+def run(number, history=None, **params):
+    """Stands for a finished 03_train run in memory."""
+    return SimpleNamespace(
+        id=str(number), folder=Path("03_train") / f"run-{number}", params={"seed": 0} | params,
+        table=lambda name: {"history": history}[name],
+    )  # fmt: skip
+
+
+def names(*runs):
+    return list(methods.listed(runs)[1].method)
+
+
+def test_a_method_is_named_by_what_makes_its_loss():
+    vgg = {"loss": "vgg", "layer": "block3_conv2", "context": "imagenet", "lam": None, "psi_on": "fixed"}
+    assert names(run(0, loss="mse", layer="block3_conv2", context="random")) == ["mse"]
+    assert names(run(0, **vgg, psi_target=0.95)) == ["vgg · block3_conv2 · imagenet · ψ 0.95"]
+    assert names(run(0, **vgg, psi_target=1.0)) == ["vgg_only · block3_conv2 · imagenet"]
+    assert names(run(0, **vgg, psi_target=0.0)) == ["mse"]
+    assert names(run(0, **vgg | {"psi_on": "hold"}, psi_target=0.5)) == ["vgg · block3_conv2 · imagenet · ψ 0.5 held"]
+    assert names(run(0, **vgg | {"arch": "vgg16"}, psi_target=0.5))[0].startswith("vgg · vgg16 block3_conv2")
+
+
+def test_a_lambda_given_by_hand_is_named_with_the_psi_that_was_measured():
+    history = pd.DataFrame({"psi_ratio_of_sums": [float("nan"), 0.8123, 0.5]})
+    _, table, _ = methods.listed([run(0, history, loss="vgg", layer="block1_conv2", context="random", lam=0.1)])
+    assert table.method[0] == "vgg · block1_conv2 · random · λ 0.1" and table.psi[0] == 0.812
+
+
+def test_settings_name_a_method_only_where_names_would_collide():
+    chosen = [run(0, loss="mse", lr=0.1), run(1, loss="mse", lr=0.2), run(2, loss="l1", lr=0.2)]
+    assert names(*chosen) == ["mse · lr 0.1", "mse · lr 0.2", "l1"]
+    kept, table, varying = methods.listed([*chosen, run(3, loss="l1", lr=0.2)])
+    assert varying == ["lr"] and [one.id for one in kept] == ["0", "1", "2"] and list(table.run) == ["0", "1", "2"]
