@@ -136,13 +136,15 @@ def picks(curve) -> tuple[np.ndarray, np.ndarray]:
     """Which checkpoint each quantity would pick, and what that costs by every other.
 
     Args: curve: (steps, quantities), higher is better.
-    Returns: steps picked, (quantities,), the first of equals; and the cost (quantities, quantities): entry [i, j] is
-        the share of all that quantity j varied over the checkpoints (best minus worst) which is lost by taking the
-        pick of i, in [0, 1]; NaN where j did not vary.
+    Returns: steps picked, (quantities,), the first of equals, -1 where a curve has a NaN; and the cost (quantities,
+        quantities): entry [i, j] is the share of all that quantity j varied over the checkpoints (best minus worst)
+        which is lost by taking the pick of i, in [0, 1]; NaN where j did not vary or either has a NaN.
     """
     curve = np.asarray(curve, np.float64)
-    chosen = curve.argmax(axis=0)
+    unknown = np.isnan(curve).any(axis=0)
+    chosen = np.where(unknown, -1, curve.argmax(axis=0))
     span = np.ptp(curve, axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = (curve.max(axis=0) - curve[chosen]) / span
+    lost[unknown] = np.nan
     return chosen, np.where(span > 0, lost, np.nan)

@@ -111,16 +111,22 @@ def checked(key) -> Path:
         raise FileNotFoundError(
             f"{entry.path} is not here: `make weights` fetches it into {paths.short(paths.weights())}"
         )
-    held = _manifest().get(entry.path) if path.is_relative_to(paths.weights()) else None
-    _check(path, path.name, held["sha256"] if held else entry.sha256)
+    _check_held(path, entry, _manifest() if path.is_relative_to(paths.weights()) else {})
     return path
+
+
+def _check_held(path, entry, manifest):
+    """Check a file against the published hash, always, and against the one noted when it was fetched."""
+    digest, held = _check(path, path.name, entry.sha256), manifest.get(entry.path)
+    if held and digest != held["sha256"]:
+        raise ValueError(f"{path.name} is not the file that was fetched: delete it, and fetch it again")
 
 
 def _check(path, name, wanted):
     digest = files.sha256(path)
     if not digest.startswith(wanted):
         raise ValueError(f"{name} has SHA-256 {digest[:8]}..., not {wanted[:8]}...: delete it, and fetch it again")
-    if path.suffix in (".pth", ".pt") and not path.name.endswith("RN50.pt"):  # TorchScript, known by its full hash
+    if path.suffix in (".pth", ".pt") and len(wanted) < 64:  # TorchScript is known by its full hash
         try:
             torch.load(path, weights_only=True, map_location="cpu")
         except pickle.UnpicklingError as error:
@@ -235,8 +241,7 @@ def _into_bundle(entry, address):
     """Fetch one file, whole or not at all, and note its hash; check it where it is there already."""
     path, manifest = paths.weights() / entry.path, _manifest()
     if path.is_file():
-        held = manifest.get(entry.path)
-        _check(path, path.name, held["sha256"] if held else entry.sha256)
+        _check_held(path, entry, manifest)
         return
     with files.write_atomic(path) as temporary:
         with urllib.request.urlopen(address, timeout=60) as source, open(temporary, "wb") as target:

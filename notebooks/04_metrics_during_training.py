@@ -37,9 +37,9 @@ level: float = 40.0  # centre of the window, HU; the paper shows [-160, 240] HU
 width: float = 400.0  # width of the window, HU
 layer: str = "block3_conv2"  # feature level of the VGG loss that every run is evaluated with
 context: str = "auto"  # its encoder: imagenet, random, a weights file, or auto
-loss_crop: int = 128  # side of the central part on which the losses are evaluated, pixels
+loss_crop: int = 128  # side of the central part on which the VGG loss is evaluated, pixels
 audit_doses: list = [1.0, 0.25]  # doses at which known degradations are audited
-tasks: int = 3  # simulated livers in which lesions are to be detected; 0 leaves d' out
+tasks: int = 6  # simulated livers in which lesions are to be detected; 0 leaves d' out
 realisations: int = 200  # noise realisations a class, for d'
 draws: int = 500  # bootstrap draws over patients
 batch: int = 8  # slices predicted at once
@@ -66,7 +66,7 @@ from ldct_utils import tasks as detection
 from ldct_utils.degradations import DEGRADATIONS, at_dose, degrade
 from ldct_utils.methods import listed as methods_of
 from ldct_utils.metrics.ct_niqe import load as load_ct_niqe
-from ldct_utils.runs import select
+from ldct_utils.runs import load, select
 
 training.seed_everything(seed, threads)
 
@@ -87,12 +87,20 @@ if about.empty:
 lesion_pixels = [0 if cohort.lesion_masks is None else np.count_nonzero(cohort.lesion_masks[r]) for r in about.row]
 about = about.assign(lesion=lesion_pixels).sort_values(["patient", "lesion", "row"], ascending=[True, False, True])
 about = about.groupby("patient").head(slices).sort_values("row").reset_index(drop=True)
-rows, pixel_mm, patients = about.row.to_numpy(), float(about.pixel_mm.iloc[0]), about.patient.nunique()
+rows, patients = about.row.to_numpy(), about.patient.nunique()
+if about.dose.nunique() > 1 or about.pixel_mm.isna().any():
+    raise ValueError(
+        f"the audit needs slices of one dose and a known pixel size; cohort {cohort.id} has doses "
+        f"{', '.join(f'{d:g}' for d in about.dose.unique())} and {about.pixel_mm.isna().sum()} slices without a size"
+    )
 ldct, ndct = (np.asarray(images[rows], np.float32) for images in (cohort.ldct, cohort.ndct))
 truth = None if cohort.truth is None else np.asarray(cohort.truth[rows], np.float32)
 references = {"ndct": ndct} if truth is None else {"ndct": ndct, "truth": truth}
 methods = list(dict.fromkeys(listed.method))
 COLOUR = dict(zip(methods, [*plots.COLOURS] * (1 + len(methods) // len(plots.COLOURS))))
+steps_of = {tuple(training.checkpoints(one.folder)) for one in chosen}
+if len(steps_of) > 1:
+    raise ValueError("these runs have checkpoints at different steps; train them with the same checkpoint_every")
 listed["checkpoints"] = [len(training.checkpoints(one.folder)) for one in chosen]
 report.table(
     run, "runs", listed,
@@ -107,11 +115,17 @@ report.table(
 
 # %%
 extra = {"ct_niqe": load_ct_niqe(ct_niqe)} if ct_niqe else {}
+if ct_niqe and load(ct_niqe).numbers["cohort"] != cohort.id:
+    raise ValueError(
+        f"ct_niqe {ct_niqe} was fitted on another cohort, which may hold these patients: fit it on this one"
+    )
 here = iqa.available(metrics or None)
 small = min(ldct.shape[1:])
 usable = [name for name in here.name[here.available] if iqa.info(name).smallest <= small]
 if metrics:
     usable = list(metrics)  # named ones never fall away: `compute` says what is missing
+# What was here when the run began stays its list, also where weights arrive before it is finished.
+usable = list(run.table("metric_names", lambda: pd.DataFrame({"name": usable})).name)
 kinds = {family: [m for m in usable if iqa.info(m).family == family] for family in ("full-reference", "no-reference")}
 kinds["no-reference"] += [extra[name] for name in extra]
 INFO = {getattr(m, "name", m): m if not isinstance(m, str) else iqa.info(m) for f in kinds.values() for m in f}
@@ -131,7 +145,8 @@ report.table(
 # %%
 training.seed_everything(seed, threads)
 encoder = encoders.load("vgg19", context, layer, None, "x255", seed).to(device)
-terms = losses.build({"mse": 1.0, "l1": 1.0, "charbonnier": 1.0, "vgg": 1.0}, encoder)
+pixel_terms = losses.build({"mse": 1.0, "l1": 1.0, "charbonnier": 1.0})
+vgg_term = losses.build({"vgg": 1.0}, encoder)
 LOSSES = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": f"VGG {layer}"}
 report.text("Encoder of the VGG loss: " + encoders.describe(encoder))
 
@@ -152,13 +167,13 @@ def scored(pred, where=slice(None)):
 
 
 def lost(pred):
-    """The losses as they are trained with, on the centre of each slice, in the columns of ``scored``."""
+    """The losses of whole slices, the VGG loss of their centre, in the columns of ``scored``."""
+    whole = [torch.from_numpy(intensity.to_net(x))[:, None].to(device) for x in (pred, ndct)]
     top, left = ((side - min(loss_crop, side)) // 2 for side in pred.shape[1:])
-    part = (slice(None), slice(top, top + loss_crop), slice(left, left + loss_crop))
+    centre = [x[..., top : top + loss_crop, left : left + loss_crop] for x in whole]
     with torch.no_grad(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
-        images = [torch.from_numpy(intensity.to_net(x[part]))[:, None].to(device) for x in (pred, ndct)]
-        values = {name: value.double().cpu().numpy() for name, value in terms.terms(*images).items()}
-    tables = [pd.DataFrame({"image": range(len(v)), "name": k, "value": v}) for k, v in values.items()]
+        values = pixel_terms.terms(*whole) | vgg_term.terms(*centre)
+    tables = [pd.DataFrame({"image": range(len(v)), "name": k, "value": v.cpu()}) for k, v in values.items()]
     return pd.concat(tables).assign(domain="network", reference="ndct")
 
 
@@ -179,9 +194,18 @@ def follow(one):
     return pd.concat(tables, ignore_index=True)
 
 
+def harmed(name, images, strength, lesion=None):
+    """``degrade`` for slices (N, H, W) of the cohort, each with its own pixel size and artefacts of its own."""
+    parts = [slice(i, i + 1) for i in range(len(images))]
+    return np.concatenate([
+        degrade(name, images[p], strength, mm, [seed, i], None if lesion is None else lesion[p])
+        for i, (p, mm) in enumerate(zip(parts, about.pixel_mm))
+    ])  # fmt: skip
+
+
 CONTROLS = {
     "LDCT": lambda: ldct, "NDCT": lambda: ndct, "NDCT + noise": lambda: ndct + 0.1 * (ldct - ndct),
-    "NDCT, blurred": lambda: degrade("blur", ndct, 0.8, pixel_mm),
+    "NDCT, blurred": lambda: harmed("blur", ndct, 0.8),
 }  # fmt: skip
 controls = run.table("controls", lambda: pd.concat([scored(f()).assign(control=name) for name, f in CONTROLS.items()]))
 followed = [run.table(f"run_{one.id}", lambda one=one: follow(one)) for one in tqdm(chosen, desc="runs")]
@@ -217,7 +241,8 @@ ends = {name: loss_means[name].groupby("method").last().idxmin() for name in LOS
 own = sum(str(ends[name]).startswith({"vgg": "vgg"}.get(name, name)) for name in LOSSES)
 report.figure(
     run, "losses", figure,
-    f"Each loss on {len(rows)} {split} slices ({split} patients: {patients}), for networks trained with each. "
+    f"Each loss on {len(rows)} {split} slices ({split} patients: {patients}; VGG: the central {loss_crop} pixels), for "
+    "networks trained with each. "
     f"{own} of {len(LOSSES)} losses end lowest in a network that was trained with them: "
     + ", ".join(f"{LOSSES[name]} in {method}" for name, method in ends.items()) + ".",
 )  # fmt: skip
@@ -302,7 +327,7 @@ for names, stem, words, reference in (
             run, stem, small_multiples(names, reference),
             f"{len(names)} {words} metrics on {len(rows)} {split} slices, domain {domains[0]}"
             + (", reference NDCT" if reference == main else "") + ". Better at the end of training than before it, in "
-            f"every run: {', '.join(LABEL[n] for n in names if rose[n] == 1) or 'none'}; worse in at least one: "
+            f"every run: {', '.join(LABEL[n] for n in names if rose[n] == 1) or 'none'}; not in every run: "
             f"{', '.join(LABEL[n] for n in names if rose[n] < 1) or 'none'}.",
         )  # fmt: skip
 
@@ -310,7 +335,8 @@ for names, stem, words, reference in (
 # ## Do losses and metrics agree?
 # Per run: rank correlation over checkpoints between each loss and each metric, both turned so that higher is better, of
 # the means over patients. Any two curves that improve correlate, hence the second analysis: the *changes* from one
-# checkpoint to the next. PSNR, RMSE and NRMSE are tied to MSE by a formula and serve as a check. Intervals come from
+# checkpoint to the next. PSNR and RMSE are tied to MSE by a formula, image by image, though not
+# in their means over images, and serve as a check. Intervals come from
 # drawing patients.
 
 # %%
@@ -403,8 +429,8 @@ report.table(
 # %% [markdown]
 # ## Which metrics are erratic?
 # How often a curve turns (2/3 is white noise, 0 a monotone curve), the way it travels over the way it gets, and its
-# scatter between neighbouring checkpoints in units of the spread between seeds at the end: above 1, the choice of the
-# checkpoint matters more than the seed.
+# scatter between neighbouring checkpoints in units of the spread between seeds (both over the second half of training):
+# above 1, the choice of the checkpoint matters more than the seed.
 
 
 # %%
@@ -415,12 +441,14 @@ def restless(domain=domains[0], reference=main):
         values = cube(table, domain, reference)[0].mean(axis=1)
         found.append(pd.DataFrame({
             "name": order, "run": identifier, "method": method, "turns": agreement.sign_changes(values),
-            "roughness": agreement.roughness(values), "jitter": agreement.jitter(values), "end": values[-1],
+            "roughness": agreement.roughness(values), "jitter": agreement.jitter(values),
+            "end": values[len(values) // 2 :].mean(axis=0),  # the scatter averages out
         }))  # fmt: skip
-    table = pd.concat(found)
-    spread = table.groupby(["name", "method"]).end.var(ddof=1).groupby("name").mean() ** 0.5
-    found = table.groupby("name")[["turns", "roughness", "jitter"]].median().loc[order]
-    return found.assign(seed_sd=spread, jitter_over_seed_sd=found.jitter / spread).reset_index()
+    table = pd.concat(found, ignore_index=True)
+    table["seed_sd"] = table.groupby(["name", "method"]).end.transform("std")
+    table["jitter_over_seed_sd"] = table.jitter / table.seed_sd
+    columns = ["turns", "roughness", "jitter", "seed_sd", "jitter_over_seed_sd"]
+    return table.groupby("name")[columns].median().loc[order].reset_index()
 
 
 erratic = run.table("erratic", restless)
@@ -429,8 +457,9 @@ report.table(
     erratic.assign(name=erratic.name.map(LABEL)).rename(
         columns={"name": "loss or metric", "roughness": "way / net change"}
     ),
-    f"Medians over {len(chosen)} runs, domain {domains[0]}, reference NDCT. Most restless: "
-    f"{LABEL[erratic.name[erratic.turns.idxmax()]]} (turns at {erratic.turns.max():.0%} of the checkpoints). "
+    f"Medians over {len(chosen)} runs, domain {domains[0]}, reference NDCT. "
+    + (f"Most restless: {LABEL[erratic.name[erratic.turns.idxmax()]]} (turns at {erratic.turns.max():.0%} of the "
+       "checkpoints). " if erratic.turns.notna().any() else "Too few checkpoints to turn. ")
     + ("The seed spread is missing: no method has two seeds." if erratic.seed_sd.isna().all() else
        f"Scatter exceeds the seeds' spread for {(erratic.jitter_over_seed_sd > 1).sum()} of {len(erratic)}."),
 )  # fmt: skip
@@ -480,7 +509,8 @@ whole = concord[concord.raters == "all metrics"].set_index(["domain", "reference
 alone = concord[(concord.domain == domains[0]) & (concord.reference == main) & (concord.raters != "all metrics")]
 one = whole.loc[(domains[0], main)]
 ranking = pd.DataFrame({
-    LABEL[n]: final[domains[0], main if n in FR else "none", n].groupby("method").mean().rank(ascending=False)
+    LABEL[n]: final[domains[0], main if n in FR else "none", n]
+    .groupby("method").mean().rank(ascending=False, method="min")
     for n in [*FR, *NR]
 }).loc[methods].astype("Int64").T  # fmt: skip
 ranking.insert(0, "W over patients", alone.set_index("raters").w.loc[[*FR, *NR]].to_numpy())
@@ -501,27 +531,28 @@ picked, costs = [], []
 for (identifier, method, number), table in curves.groupby(["run", "method", "seed"], sort=False):
     values, steps = cube(table, domains[0], main)
     at, cost = agreement.picks(values.mean(axis=1))
-    picked.append(pd.DataFrame({"run": identifier, "method": method, "seed": number, "name": order, "step": steps[at]}))
+    where = [steps[i] if i >= 0 else np.nan for i in at]
+    picked.append(pd.DataFrame({"run": identifier, "method": method, "seed": number, "name": order, "step": where}))
     costs.append(cost)
 run.table("picks", lambda: pd.concat(picked, ignore_index=True))
 with np.errstate(invalid="ignore"):
     cost = np.nanmean(costs, axis=0)
 figure, axis = plt.subplots(figsize=(0.55 * len(order) + 2.5, 0.42 * len(order) + 1.6))
-drawn = matrix(axis, cost, [LABEL[n] for n in order], [LABEL[n] for n in order], 0, 1, "Blues")
+matrix(axis, cost, [LABEL[n] for n in order], [LABEL[n] for n in order], 0, 1, "Blues")
 axis.set(xlabel="… costs this share of the range by", ylabel="picking the checkpoint by …")
 off = cost[: len(LOSSES), len(LOSSES) :]
-last = {name: np.mean([p.step[p.name == name].iloc[0] == p.step.max() for p in picked]) for name in order}
 report.figure(
     run, "picks", figure,
     f"Means over {len(chosen)} runs, domain {domains[0]}, reference NDCT. Picking by a loss costs "
     f"{np.nanmean(off):.0%} of a metric's range on average, at most {np.nanmax(off):.0%}. Costliest pick on average: "
-    f"{LABEL[order[int(np.nanargmax(np.nanmean(cost, axis=1)))]]}.",
+    f"{LABEL[order[int(np.nanargmax(np.nan_to_num(np.nanmean(cost, axis=1))))]]}.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## Which metrics prefer blur or noise?
-# Controls with known order: the NDCT itself, the same with a tenth of the LDCT's extra noise, blurred, and the LDCT.
-# The reference is the noise-free truth where there is one, since against the NDCT the NDCT is perfect by definition.
+# Controls: the NDCT itself, the same with a tenth of the LDCT's extra noise, blurred, and the LDCT.
+# The reference is the noise-free truth where there is one, since against the NDCT the NDCT is perfect by definition; a
+# light blur may really bring a noisy NDCT nearer to it.
 
 # %%
 best_reference = "truth" if truth is not None else "ndct"
@@ -555,6 +586,8 @@ HARMS = {"none": (0.0,)} | {n: (0.0, *d.strengths) if d.lesion == "added" else d
                             for n, d in DEGRADATIONS.items() if absent or d.lesion is None}  # fmt: skip
 # against the NDCT itself an undegraded NDCT is perfect, and nothing can be said of its noise
 doses = [a for a in audit_doses if truth is not None or a < 1]
+if not doses:
+    raise ValueError(f"nothing to audit: audit_doses is {audit_doses}, and without a truth a dose must be under 1")
 
 
 def audited():
@@ -568,7 +601,7 @@ def audited():
         if harm == "lesion_added":
             images, reference = at_dose(absent[0], absent[1], ldct_dose, a), absent[2]
         if harm != "none":
-            images = degrade(harm, images, strength, pixel_mm, seed, lesion)
+            images = harmed(harm, images, strength, lesion)
         for domain in domains:
             where = (
                 intensity.domain(domain, level=level, width=width) if domain == "window" else intensity.domain(domain)
@@ -600,7 +633,8 @@ def react():
             unit = np.nan  # of sensitivities; undefined where dose itself does not move the metric
             if 1.0 in doses:
                 change = (at[ldct_dose, "none", 0.0] - at[1.0, "none", 0.0]).to_numpy()
-                moved = stats.patient_bootstrap(change, draws=draws, seed=seed).excludes_zero
+                finite = np.isfinite(change).all()
+                moved = finite and stats.patient_bootstrap(change, draws=draws, seed=seed).excludes_zero
                 unit = abs(change.mean()) if moved is not False else np.nan
             for a in doses:
                 for harm in list(HARMS)[1:]:
@@ -640,17 +674,23 @@ for axis, value, title, reach in (
     )
     axis.set_title(title)
 removed = part[part.harm == "lesion_removed"].set_index("metric") if absent else None
-blind = [] if removed is None else [LABEL[n] for n in removed.index if abs(removed.sensitivity[n]) < 0.05]
-fooled = part[(part.sensitivity < -0.05) & part.harm.isin(["unsharp", "texture", "blur"])]
+known = None if removed is None else removed.dropna(subset="low")
+blind = [] if known is None else [LABEL[n] for n in known.index if known.low[n] > -0.05 and known.high[n] < 0.05]
+fooled = part[(part.high < 0) & part.harm.isin(["unsharp", "texture", "blur"])]
+told = "No sensitivities: they need dose 1, a noise-free truth and six patients. "
+if part.low.notna().any():
+    told = (
+        (f"Removing every lesion moves {len(blind)} of {len(known)} metrics by less than .05, interval and all. "
+         if absent else "")
+        + "Called an improvement, the interval below 0: "
+        + ("; ".join(f"{DEGRADATIONS[h].label} by {LABEL[m]}" for h, m in zip(fooled.harm, fooled.metric))
+           or "none of blur, unsharp masking and invented texture") + ". "
+    )  # fmt: skip
 report.figure(
     run, "audit", figure,
     f"What each metric makes of harm at its greatest strength, dose {audited_dose:g}, domain {domains[0]}, reference "
     f"{best_reference}; means over {patients} patients. Left: 1 is as much as a dose of {ldct_dose:g} costs, negative: "
-    "the metric calls the harm an improvement, empty: dose does not move it. Right: -1 falls with every step. "
-    + (f"Removing every lesion moves {len(blind)} of {len(removed)} metrics by less than .05. " if absent else "")
-    + "Called an improvement: "
-    + ("; ".join(f"{DEGRADATIONS[h].label} by {LABEL[m]}" for h, m in zip(fooled.harm, fooled.metric))
-       or "none of blur, unsharp masking and invented texture") + ".",
+    "the metric calls the harm an improvement, empty: dose does not move it. Right: -1 falls with every step. " + told,
 )  # fmt: skip
 
 # %%
@@ -675,7 +715,6 @@ report.table(
 # %%
 LESIONS = tuple(detection.Lesion(*one) for one in ((1.0, -25.0), (2.0, -9.0), (4.0, -3.0)))  # as in 04b_dose
 REGION = 33  # pixels around a lesion that the observer sees
-CHANNELS = [observers.laguerre_gauss(REGION, 2 * lesion.radius_mm / pixel_mm + 6) for lesion in LESIONS]
 
 
 def detect_all():
@@ -693,6 +732,7 @@ def detect_all():
             [seed, number],
             chosen[0].params["kernel"],
         )
+        channels = [observers.laguerre_gauss(REGION, 2 * one.radius_mm / body.pixel_mm + 6) for one in LESIONS]
         for a in doses:
             plain = [scan.images(present, a) for present in (False, True)]
             for harm, strengths in HARMS.items():
@@ -700,11 +740,11 @@ def detect_all():
                     classes = [
                         image if harm == "none" or (harm == "lesion_removed" and not present)
                         or (harm == "lesion_added" and present)
-                        else degrade(harm, image, strength, pixel_mm, [seed, number, present], scan.signals.sum(0))
+                        else degrade(harm, image, strength, body.pixel_mm, [seed, number, present], scan.signals.sum(0))
                         for present, image in enumerate(plain)
                     ]  # fmt: skip
-                    for index, (lesion, channels) in enumerate(zip(LESIONS, CHANNELS)):
-                        answers = [observers.respond(scan.region(c, index, REGION), channels) for c in classes]
+                    for index, lesion in enumerate(LESIONS):
+                        answers = [observers.respond(scan.region(c, index, REGION), channels[index]) for c in classes]
                         seen = observers.detect(*answers)
                         found.append(
                             {"liver": number, "dose": a, "harm": harm, "strength": strength, "lesion": lesion.text,
@@ -734,12 +774,13 @@ def follow_diagnosis():
         values = means.loc[name].loc[detected.index].to_numpy()
         for label, part in [
             *((a, detected.index.get_level_values("dose") == a) for a in doses),
-            ("pooled", slice(None)),
+            *([("pooled", slice(None))] if len(doses) > 1 else []),
         ]:
             pair = np.stack([values[part] @ weights.T, detected.to_numpy()[part] @ livers.T], axis=-1)
             drawn = agreement.spearman(pair.transpose(1, 0, 2))[:, 0, 1]
             middle = np.stack([values[part].mean(1), detected.to_numpy()[part].mean(1)], axis=-1)[None]
-            low, high = agreement.interval(drawn, patients) if patients >= stats.MIN_PATIENTS else (np.nan, np.nan)
+            least = min(patients, tasks)
+            low, high = agreement.interval(drawn, least) if least >= stats.MIN_PATIENTS else (np.nan, np.nan)
             found.append(
                 {
                     "metric": name,
@@ -755,7 +796,8 @@ def follow_diagnosis():
 followers = None
 if tasks:
     followers = run.table("diagnosis", follow_diagnosis)
-    wide = followers.pivot(index="metric", columns="within", values="rho").loc[[*FR, *NR], [*map(str, doses), "pooled"]]
+    withins = [*map(str, doses), *(["pooled"] if len(doses) > 1 else [])]
+    wide = followers.pivot(index="metric", columns="within", values="rho").loc[[*FR, *NR], withins]
     shown_d = (
         wide.rename(index=LABEL, columns={str(a): f"dose {a:g}" for a in doses}).rename_axis("metric").reset_index()
     )
@@ -766,13 +808,15 @@ if tasks:
         ]
     clean = d_prime[d_prime.harm == "none"].groupby("dose").d_prime.mean()
     within = wide[[*map(str, doses)]].mean(axis=1)
+    follows = f"{within.median():.2f} within one dose"
+    follows += f" and {wide['pooled'].median():.2f} with doses pooled" if len(doses) > 1 else ""
     report.table(
         run, "diagnosis_shown", shown_d,
         f"Rank correlation of metrics with d' over {len(HARMS) - 1} kinds of harm. d' without harm: "
         + ", ".join(f"{v:.2f} at dose {a:g}" for a, v in clean.items())
         + f" (mean of {len(LESIONS)} lesions in {tasks} livers, {realisations} realisations a class). Median over "
-        f"metrics: {wide['pooled'].median():.2f} pooled, {within.median():.2f} within a dose; best within a dose: "
-        f"{LABEL[within.idxmax()]}. Intervals: {patients} patients and {tasks} livers drawn.",
+        f"metrics: {follows}; best within a dose: {LABEL[within.idxmax()]}. Intervals, where there are "
+        f"{stats.MIN_PATIENTS} of each: {patients} patients and {tasks} livers drawn.",
     )  # fmt: skip
 
     figure, axis = plt.subplots(figsize=(9, 3.6))
@@ -817,7 +861,7 @@ run.finish(
     metrics=len(INFO), unavailable=list(missing.name), encoder=encoder.provenance, agreement=float(typical[False]),
     agreement_of_changes=float(typical[True]), concordance=float(whole.w[domains[0], main]),
     blind_to_lesions=len(blind) if absent else None,
-    d_prime_pooled=None if followers is None else float(wide["pooled"].median()),
+    d_prime_pooled=None if followers is None else float(wide[withins[-1]].median()),
     d_prime_within=None if followers is None else float(within.median()),
 )  # fmt: skip
 
@@ -825,11 +869,10 @@ run.finish(
 report.text(
     f"**What we saw.** Over checkpoints losses and metrics correlate by {typical[False]:.2f} in the median, their "
     f"changes by {typical[True]:.2f}"
-    + (": the difference only says that training goes on. " if typical[True] < typical[False] else ". ")
+    + (": part of the former is that both improve as training goes on. " if typical[True] < typical[False] else ". ")
     + f"About the final networks: {concordant[0].lower()}{concordant[1:]} "
-    + (f"{len(blind)} of {len(removed)} metrics hardly notice that every lesion was removed. " if absent else "")
-    + (f"Their correlation with d' is {wide['pooled'].median():.2f} pooled over doses, {within.median():.2f} in one. "
-       if tasks else "")
+    + (f"{len(blind)} of {len(known)} metrics hardly notice that every lesion was removed. " if blind else "")
+    + (f"Their correlation with d' is {follows}. " if tasks else "")
     + f"One limit: {patients} patients, and degradations that are ours to choose. Next: `04b_dose` asks how much "
     "dose a denoiser buys."
 )  # fmt: skip

@@ -31,7 +31,7 @@ realisations: int = 200  # noise realisations a class, patient and dose
 crop: int = 96  # rows and columns that are reconstructed and denoised around the lesions, pixels
 region: int = 33  # rows and columns that an observer sees around a lesion, pixels, odd
 observer_channels: str = "laguerre_gauss"  # of the Hotelling observer: laguerre_gauss, dense_dog or gabor
-metrics: list = ["rmse_hu", "ssim"]  # image metrics over dose; values that are positive
+metrics: list = ["rmse_hu", "ssim"]  # image metrics over dose, one or more; values that are positive
 scored: int = 20  # realisations of the present class that the metrics score
 kernel: str = "B30"  # reconstruction kernel, that of the runs
 # fabricated resolution and transfer functions
@@ -85,6 +85,8 @@ training.seed_everything(seed, threads)
 wanted = tuple(tasks.Lesion(*(float(v) for v in one)) for one in lesions)
 if low_dose not in doses or doses != sorted(doses) or doses[-1] != 1:
     raise ValueError(f"doses must rise, end with 1 and hold low_dose ({low_dose:g}), got {doses}")
+if not metrics:
+    raise ValueError("metrics names at least one image metric to set beside d'")
 few = patients < stats.MIN_PATIENTS
 
 # %% [markdown]
@@ -337,10 +339,8 @@ def equivalents():
     rows = []
     for (quantity, observer), method in ((measure, name) for measure in MEASURES for name in names):
         for lesion in [-1, *range(len(wanted))] if observer else [-1]:
-            turned = [
-                equivalence.rising(curves(quantity, observer, lesion, one), 1 if observer else info(quantity).direction)
-                for one in ("FBP", method)
-            ]
+            pair = np.stack([curves(quantity, observer, lesion, one) for one in ("FBP", method)])
+            turned = equivalence.rising(pair, 1 if observer else info(quantity).direction)  # both on one scale
             at = doses.index(low_dose)
             for reading, (curve, reference, number) in {
                 "full dose": (turned[1], turned[0], -1),

@@ -87,6 +87,8 @@ def test_a_pick_costs_nothing_by_its_own_metric():
     np.testing.assert_array_equal(chosen, [1, 0])
     np.testing.assert_allclose(cost, [[0, 0.4], [1, 0]])
     assert np.isnan(agreement.picks(np.array([[0.0, 1], [1, 1]]))[1][0, 1])
+    chosen, cost = agreement.picks(np.array([[0.0, np.nan], [1, 1], [2, 3]]))
+    assert list(chosen) == [2, -1] and cost[0, 0] == 0 and np.isnan(cost[[0, 1, 1], [1, 0, 1]]).all()
 
 
 def test_intervals_cover_the_mean_over_patients():
