@@ -824,14 +824,9 @@ if tasks:
     base = means["none", 0.0]
     for index, harm in enumerate(harms):
         values = [base, *(means[harm, s] for s in DEGRADATIONS[harm].strengths)]
-        axis.plot(
-            range(len(values)),
-            values,
-            "o-",
-            color=plots.COLOURS[index],
-            ls="-" if index < 4 else "--",
-            label=DEGRADATIONS[harm].label,
-        )
+        at = np.arange(len(values)) + 0.05 * (index - (len(harms) - 1) / 2)  # side by side, where they coincide
+        style = {"marker": "osD^vP*X"[index], "ls": "-" if index < 4 else "--", "color": plots.COLOURS[index]}
+        axis.plot(at, values, lw=1.2, ms=5, label=DEGRADATIONS[harm].label, **style)
     axis.set(xticks=range(4), xlabel="step of strength", ylabel="d'", ylim=(min(0, axis.get_ylim()[0]), None))
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     ignored = [DEGRADATIONS[h].label for h in harms if abs(means[h, DEGRADATIONS[h].strengths[-1]] / base - 1) < 0.1]
