@@ -26,7 +26,7 @@ study: str = "adhoc"  # results go to outputs/<study>/04a_ct_niqe/
 # cohort
 source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the data, for every source but simulated
-patients: int = 24  # simulated patients
+patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
 dose: float = 0.25  # fraction of the normal dose, in (0, 1]

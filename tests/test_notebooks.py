@@ -136,3 +136,16 @@ def test_papermill_alone_refuses_a_mistake_instead_of_running_with_defaults(smok
     done = call(smoke, tmp_path / "out.ipynb", *words)
     assert done.returncode != 0
     assert complaint in done.stderr
+
+
+def test_a_parameter_of_the_cohort_has_one_default_in_all_notebooks():
+    """Else two notebooks of a study would work on two cohorts, and a patient one trains on is tested by the other."""
+    names = ("source", "slices", "patients", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
+    found = {}
+    for script in sorted((ROOT / "notebooks").glob("*.py")):
+        declared = parameters.read(script).parameters
+        if "source" in declared:
+            for name in names:
+                found.setdefault(name, {})[script.stem] = declared[name].default
+    assert len(found["source"]) >= 5
+    assert all(len({repr(v) for v in values.values()}) == 1 for values in found.values()), found
