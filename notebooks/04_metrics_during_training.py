@@ -18,7 +18,7 @@
 #
 # **Reads** the checkpoints of finished `03_train` runs, and optionally a CT-NIQE model of `04a_ct_niqe`. **Writes**
 # `curves.parquet` (every loss and metric at every checkpoint), the tables of agreement, the audit and its figures.
-# **Cost** about a minute for each six runs of 11 checkpoints, and three for the audit, on one core.
+# **Cost** three quarters of a minute for a run of 11 checkpoints, and four minutes for the audit, on one core.
 #
 # The question is that of Taifour et al. (arXiv 2511.00698). What they do not report (layer and weight of the VGG loss,
 # Charbonnier's ε, the metrics' input range, the set of no-reference metrics, seeds) is our own choice here.
