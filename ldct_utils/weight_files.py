@@ -116,10 +116,11 @@ def checked(key) -> Path:
 
 
 def _check_held(path, entry, manifest):
-    """Check a file against the published hash, always, and against the one noted when it was fetched."""
-    digest, held = _check(path, path.name, entry.sha256), manifest.get(entry.path)
-    if held and digest != held["sha256"]:
-        raise ValueError(f"{path.name} is not the file that was fetched: delete it, and fetch it again")
+    """Check a file against the hash noted when it was fetched, and always against the published one."""
+    held = manifest.get(entry.path)
+    if held and files.sha256(path) != held["sha256"]:
+        raise ValueError(f"{path.name} has SHA-256 other than when it was fetched: delete it, and fetch it again")
+    _check(path, path.name, entry.sha256)
 
 
 def _check(path, name, wanted):

@@ -1,5 +1,6 @@
 """Metrics with weights: what is here, what is fetched, what is refused; pyiqa's numbers on weights made in the test."""
 
+import dataclasses
 import functools
 import http.server
 import math
@@ -27,19 +28,19 @@ def bundle(outputs, monkeypatch):
         monkeypatch.setenv(name, str(outputs / folder))
     for name in ("LDCT_WEIGHTS", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(weight_files, "METRIC_FILES", dict(weight_files.METRIC_FILES))
     through_pyiqa.model.cache_clear()
     yield outputs / "weights"
     through_pyiqa.model.cache_clear()
 
 
 def put(bundle, key, save):
-    """A made file under its right name, noted in the manifest as a fetched one is."""
-    path = bundle / weight_files.METRIC_FILES[key].path
+    """A made file under its right name, as if its hash were the published one."""
+    entry = weight_files.METRIC_FILES[key]
+    path = bundle / entry.path
     path.parent.mkdir(parents=True, exist_ok=True)
     save(path)
-    manifest = bundle / weight_files.MANIFEST
-    held = files.read_json(manifest) if manifest.is_file() else {}
-    files.write_json(manifest, held | {weight_files.METRIC_FILES[key].path: {"sha256": files.sha256(path)}})
+    weight_files.METRIC_FILES[key] = dataclasses.replace(entry, sha256=files.sha256(path)[:8])
 
 
 def texture(count=1, size=256, seed=0):
@@ -154,6 +155,17 @@ def test_a_file_that_runs_code_or_has_another_hash_is_never_left_behind(bundle, 
     assert "has SHA-256" in failed["hub/pyiqa/LPIPS_v0.1_alex-df73285e.pth"]
     assert "code ran" not in capsys.readouterr().out
     assert [p for p in bundle.rglob("*") if p.is_file()] == []
+
+
+def test_the_published_hash_counts_whatever_a_manifest_beside_the_file_says(bundle):
+    put(bundle, "niqe", lambda path: scipy.io.savemat(path, {"mu_prisparam": np.ones((1, 36))}))
+    path = weight_files.checked("niqe")
+    noted = {weight_files.METRIC_FILES["niqe"].path: {"sha256": files.sha256(path)}}
+    files.write_json(bundle / weight_files.MANIFEST, noted)
+    entry = weight_files.METRIC_FILES["niqe"]
+    weight_files.METRIC_FILES["niqe"] = dataclasses.replace(entry, sha256="0" * 8)
+    with pytest.raises(ValueError, match="has SHA-256"):
+        weight_files.checked("niqe")
 
 
 # ---- scores with weights made here ----
