@@ -267,7 +267,7 @@ def _download(arch):
     if arch not in IMAGENET_FILES:
         raise ValueError(f"no ImageNet weights exist for {arch!r}; use context 'random', 'medical' or a weights file")
     try:
-        return fetch(arch, Path(torch.hub.get_dir()) / "checkpoints")[0]
+        return fetch(arch, Path(torch.hub.get_dir()) / "checkpoints")
     except OSError as error:
         raise FileNotFoundError(
             f"context 'imagenet' needs {IMAGENET_FILES[arch]}, and the download failed ({error}). Run `make weights` "

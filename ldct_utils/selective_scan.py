@@ -130,9 +130,7 @@ def _chunked(u, dt, A, B, C, D):
     length, elements = u.shape[1], len(u) * A.numel()
     span = min(length, max(SPAN_ELEMENTS // elements, math.isqrt(length) + 1))
     span = -(-length // -(-length // span))  # as many spans as are needed, of one length
-    chunk = (
-        1 << (span - 1).bit_length() // 2
-    )  # about the root; images are often powers of two, and need no padding then
+    chunk = 1 << (span - 1).bit_length() // 2  # about the root: images of powers of two need no padding
     span = chunk * -(-span // chunk)
     missing = -length % span  # positions with dt = 0 change no state
     padded = [torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x for x in (u, dt, B, C)]

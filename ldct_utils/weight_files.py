@@ -111,23 +111,21 @@ def checked(key) -> Path:
         raise FileNotFoundError(
             f"{entry.path} is not here: `make weights` fetches it into {paths.short(paths.weights())}"
         )
-    _check_held(path, entry, _manifest() if path.is_relative_to(paths.weights()) else {})
+    held = _manifest().get(entry.path, {}) if path.is_relative_to(paths.weights()) else {}
+    _check(path, entry, held.get("sha256", ""))
     return path
 
 
-def _check_held(path, entry, manifest):
-    """Check a file against the hash noted when it was fetched, and always against the published one."""
-    held = manifest.get(entry.path)
-    if held and files.sha256(path) != held["sha256"]:
-        raise ValueError(f"{path.name} has SHA-256 other than when it was fetched: delete it, and fetch it again")
-    _check(path, path.name, entry.sha256)
+def _check(path, entry, held="") -> str:
+    """The SHA-256 of a file, after comparing it with the one noted when it was fetched and, always, the published one.
 
-
-def _check(path, name, wanted):
-    digest = files.sha256(path)
-    if not digest.startswith(wanted):
-        raise ValueError(f"{name} has SHA-256 {digest[:8]}..., not {wanted[:8]}...: delete it, and fetch it again")
-    if path.suffix in (".pth", ".pt") and len(wanted) < 64:  # TorchScript is known by its full hash
+    Raises: ValueError: for another hash, or a file that is no plain data.
+    """
+    digest, name = files.sha256(path), Path(entry.path).name
+    for wanted in (held, entry.sha256):
+        if not digest.startswith(wanted):
+            raise ValueError(f"{name} has SHA-256 {digest[:8]}..., not {wanted[:8]}...: delete it, and fetch it again")
+    if path.suffix in (".pth", ".pt") and len(entry.sha256) < 64:  # TorchScript is known by its full hash
         try:
             torch.load(path, weights_only=True, map_location="cpu")
         except pickle.UnpicklingError as error:
@@ -166,49 +164,34 @@ def bundle():
     return paths.weights() / "hub" / "checkpoints"
 
 
-def fetch(archs=tuple(IMAGENET_FILES), folder=None, url=None):
-    """Download torchvision's ImageNet weights into the bundle, checked against the hash in their name.
+def fetch(arch, folder) -> Path:
+    """Torchvision's ImageNet weights of an encoder in a folder: downloaded, or checked and kept if they are there.
 
-    Args:
-        archs: encoders to fetch; vgg19 is 548 MB, vgg16 528 MB, resnet50 98 MB (classifiers included).
-        folder: where to; ``bundle()`` by default.
-        url: base address of the files, torchvision's own by default.
-    Returns: the files' paths. A file that is already there is checked and kept.
-    Raises: ValueError: for a wrong hash (nothing is left behind); OSError: if the download fails.
+    Raises: ValueError: for an unknown encoder or a wrong hash (nothing is left behind); OSError: if the download fails.
     """
-    folder, found = Path(folder or bundle()), []
-    for arch in [archs] if isinstance(archs, str) else archs:
-        if arch not in IMAGENET_FILES:
-            raise ValueError(f"no ImageNet weights for {arch!r}; there are {', '.join(IMAGENET_FILES)}")
-        name = IMAGENET_FILES[arch]
-        if (folder / name).is_file():
-            _check_hash(folder / name, name)
-        else:
-            address = f"{url.rstrip('/')}/{name}" if url else _torchvision_url(arch)
-            with files.write_atomic(folder / name) as temporary:
-                torch.hub.download_url_to_file(address, str(temporary))
-                _check_hash(temporary, name)
-        found.append(folder / name)
-    return found
+    if arch not in IMAGENET_FILES:
+        raise ValueError(f"no ImageNet weights for {arch!r}; there are {', '.join(IMAGENET_FILES)}")
+    entry = _torchvision(IMAGENET_FILES[arch])
+    path = Path(folder) / IMAGENET_FILES[arch]
+    if path.is_file():
+        _check(path, entry)
+    else:
+        _download(entry, path, entry.address)
+    return path
 
 
-def _check_hash(path, name):
-    wanted, digest = name.rpartition("-")[2].partition(".")[0], files.sha256(path)
-    if not digest.startswith(wanted):
-        raise ValueError(
-            f"{name} has SHA-256 {digest[:8]}..., not {wanted}...: delete it if it is there, and fetch again"
-        )
-
-
-def _torchvision_url(arch):
-    from torchvision import models  # imported here: it takes seconds
-
-    named = [entry.url for entry in models.get_model_weights(arch) if entry.url.endswith(IMAGENET_FILES[arch])]
-    if not named:
-        raise ValueError(
-            f"this torchvision no longer offers {IMAGENET_FILES[arch]}; download it by hand into {bundle()}"
-        )
-    return named[0]
+def _download(entry, path, address) -> str:
+    """Fetch a file to ``path``, whole, checked, or not at all; its SHA-256."""
+    with files.write_atomic(path) as temporary:
+        with urllib.request.urlopen(address, timeout=60) as source, open(temporary, "wb") as target:
+            length = int(source.headers.get("Content-Length") or 0)
+            with tqdm(total=length, unit="B", unit_scale=True, desc=path.name) as bar:
+                while chunk := source.read(2**20):
+                    target.write(chunk)
+                    bar.update(len(chunk))
+        if length and temporary.stat().st_size != length:
+            raise ValueError(f"{path.name} ended after {temporary.stat().st_size} of {length} bytes: fetch it again")
+        return _check(temporary, entry)
 
 
 def fetch_bundle(names=(), needs_of=None, addresses=None) -> dict:
@@ -239,22 +222,12 @@ def fetch_bundle(names=(), needs_of=None, addresses=None) -> dict:
 
 
 def _into_bundle(entry, address):
-    """Fetch one file, whole or not at all, and note its hash; check it where it is there already."""
+    """Fetch one file and note its hash; check it where it is there already."""
     path, manifest = paths.weights() / entry.path, _manifest()
     if path.is_file():
-        _check_held(path, entry, manifest)
+        _check(path, entry, manifest.get(entry.path, {}).get("sha256", ""))
         return
-    with files.write_atomic(path) as temporary:
-        with urllib.request.urlopen(address, timeout=60) as source, open(temporary, "wb") as target:
-            length = int(source.headers.get("Content-Length") or 0)
-            with tqdm(total=length, unit="B", unit_scale=True, desc=path.name) as bar:
-                while chunk := source.read(2**20):
-                    target.write(chunk)
-                    bar.update(len(chunk))
-        if length and temporary.stat().st_size != length:
-            raise ValueError(f"{path.name} ended after {temporary.stat().st_size} of {length} bytes: fetch it again")
-        digest = _check(temporary, path.name, entry.sha256)
-    held = {"sha256": digest, "bytes": path.stat().st_size, "terms": entry.terms}
+    held = {"sha256": _download(entry, path, address), "bytes": path.stat().st_size, "terms": entry.terms}
     files.write_json(paths.weights() / MANIFEST, manifest | {entry.path: held})
     if entry.path.startswith("huggingface/"):  # how that cache says which snapshot is the newest
         files.write_text(path.parents[2] / "refs" / "main", "main")

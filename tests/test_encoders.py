@@ -267,56 +267,54 @@ def server(tmp_path, monkeypatch):
     with socketserver.TCPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{httpd.server_address[1]}"
-        monkeypatch.setattr(weight_files, "_torchvision_url", lambda arch: f"{url}/{name}")
-        yield folder / name, url
+        monkeypatch.setattr(weight_files, "TORCHVISION", f"{url}/")
+        yield folder / name
         httpd.shutdown()
 
 
 def test_fetch_downloads_checks_the_hash_and_keeps_what_is_there(server, bundle):
-    served, url = server
-    (path,) = encoders.fetch("vgg19", url=url)
-    assert path == bundle / served.name and path.read_bytes() == served.read_bytes()
-    served.unlink()
-    assert encoders.fetch(["vgg19"], url=url) == [path]  # no second download
+    path = weight_files.fetch("vgg19", bundle)
+    assert path == bundle / server.name and path.read_bytes() == server.read_bytes()
+    server.unlink()
+    assert weight_files.fetch("vgg19", bundle) == path  # no second download
     path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"has SHA-256 .*delete it"):
-        encoders.fetch("vgg19", url=url)
+        weight_files.fetch("vgg19", bundle)
 
 
 def test_fetch_leaves_nothing_behind_when_the_download_is_wrong_or_fails(server, bundle):
-    served, url = server
-    served.write_bytes(served.read_bytes()[:1000])
+    server.write_bytes(server.read_bytes()[:1000])
     with pytest.raises(ValueError, match="has SHA-256"):
-        encoders.fetch("vgg19", url=url)
+        weight_files.fetch("vgg19", bundle)
     assert list(bundle.iterdir()) == []
-    served.unlink()
+    server.unlink()
     with pytest.raises(OSError, match="404"):
-        encoders.fetch("vgg19", url=url)
+        weight_files.fetch("vgg19", bundle)
     assert list(bundle.iterdir()) == []
     with pytest.raises(ValueError, match="no ImageNet weights for 'autoencoder'"):
-        encoders.fetch("autoencoder")
+        weight_files.fetch("autoencoder", bundle)
 
 
 def test_imagenet_context_downloads_into_torchs_cache(server, bundle):
     encoder = encoders.load("vgg19", "imagenet", ("block1_conv2",))
-    assert encoder.provenance["file"] == server[0].name and encoder.provenance["context"] == "imagenet"
-    assert parameters.imagenet_file("vgg19").name == server[0].name and not bundle.exists()
+    assert encoder.provenance["file"] == server.name and encoder.provenance["context"] == "imagenet"
+    assert parameters.imagenet_file("vgg19").name == server.name and not bundle.exists()
 
 
 def test_auto_takes_what_is_there_and_never_downloads(server, bundle, monkeypatch):
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_: pytest.fail("auto tried to download"))
+    monkeypatch.setattr(weight_files, "_download", lambda *_: pytest.fail("auto tried to download"))
     nothing = encoders.load("vgg19", "auto", ("block1_conv2",))
     assert nothing.provenance["context"] == "random" and nothing.provenance["asked"] == "auto"
     assert "make weights" in encoders.describe(nothing)
     bundle.mkdir(parents=True)
-    (bundle / server[0].name).write_bytes(server[0].read_bytes())
+    (bundle / server.name).write_bytes(server.read_bytes())
     something = encoders.load("vgg19", "auto", ("block1_conv2",))
     assert something.provenance["context"] == "imagenet" and something.provenance["seed"] is None
     assert "imagenet" in encoders.describe(something) and "make weights" not in encoders.describe(something)
 
 
 def test_named_context_never_falls_back(bundle, monkeypatch):
-    monkeypatch.setattr(weight_files, "_torchvision_url", lambda arch: "http://127.0.0.1:9/absent.pth")
+    monkeypatch.setattr(weight_files, "TORCHVISION", "http://127.0.0.1:9/")
     with pytest.raises(FileNotFoundError, match=r"needs vgg19-dcbb9e9d\.pth.*make weights.*auto"):
         encoders.load("vgg19", "imagenet")
     with pytest.raises(ValueError, match="no ImageNet weights exist for 'autoencoder'"):
@@ -324,8 +322,10 @@ def test_named_context_never_falls_back(bundle, monkeypatch):
 
 
 def test_torchvision_still_offers_the_files_that_are_named():
+    from torchvision import models
+
     for arch, name in parameters.IMAGENET_FILES.items():
-        assert weight_files._torchvision_url(arch).endswith(f"/{name}")
+        assert weight_files.TORCHVISION + name in {entry.url for entry in models.get_model_weights(arch)}
 
 
 # ---- medical context ----

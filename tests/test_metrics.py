@@ -12,7 +12,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage import metrics as skimage_metrics
 
-from ldct_utils import intensity, metrics
+from ldct_utils import agreement, intensity, metrics
 from ldct_utils.metrics import full_reference, ranges, registry
 
 IDENTICAL = {"ssim": 1.0, "psnr": np.inf, "nrmse": 0.0, "rmse_hu": 0.0, "bias_hu": 0.0}
@@ -331,14 +331,8 @@ def test_identical_slices_score_the_best_value_and_noise_a_worse_one(name):
     best = {"psnr": np.inf} | {n: 0.0 for n in ("nrmse", "rmse_hu", "bias_hu", "gmsd")}
     assert same == pytest.approx(best.get(name, 1.0), abs=1e-4 if name == "vif" else 1e-9)
     if name != "bias_hu":
-        turned = [metrics.aligned(value, name) for value in (same, near, far)]
+        turned = [agreement.align(value, metrics.info(name).direction) for value in (same, near, far)]
         assert turned[0] > turned[1] > turned[2]
-
-
-def test_aligned_values_are_better_when_higher():
-    assert metrics.aligned(np.array([1.0, 2.0]), "gmsd").tolist() == [-1, -2]
-    assert metrics.aligned(np.array([-3.0, 1.0]), "bias_hu").tolist() == [-3, -1]
-    assert metrics.aligned(0.9, "ssim") == 0.9
 
 
 def test_after_alignment_psnr_ranks_as_the_negative_error_does():
@@ -346,7 +340,7 @@ def test_after_alignment_psnr_ranks_as_the_negative_error_does():
     noisy += np.arange(6)[:, None, None] * noisy.std() / 10
     given = {"pred": noisy, "target": clean, "domain": intensity.domain("hu")}
     table = metrics.compute(names=["psnr", "rmse_hu"], **given).pivot(index="image", columns="metric", values="value")
-    turned = table.apply(lambda column: metrics.aligned(column, column.name))
+    turned = table.apply(lambda column: agreement.align(column, metrics.info(column.name).direction))
     assert turned.corr("spearman").iloc[0, 1] == pytest.approx(1)
 
 
@@ -458,7 +452,7 @@ def test_on_real_pairs_every_metric_prefers_half_the_noise(test_data, domain):
     given = {"target": ndct, "names": sorted(set(FULL) - {"bias_hu"}), "domain": intensity.domain(domain)}
     low, half = (metrics.compute(pred=ndct + share * (ldct - ndct), **given) for share in (1, 0.5))
     for name, gain in zip(low["metric"], half["value"] - low["value"]):
-        assert metrics.aligned(gain, name) > 0, name
+        assert gain * metrics.info(name).direction > 0, name
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

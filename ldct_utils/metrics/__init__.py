@@ -4,7 +4,6 @@ A score means something only beside its domain, its reference and its direction,
 row and the register answers for the third: ``metrics.info("ssim").direction``.
 """
 
-import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -51,15 +50,8 @@ def available(names: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def _missing(metric: Metric) -> list[str]:
-    """What a metric needs and is not here: the names of weight files, and pyiqa, which not everybody may install."""
-    missing = [str(file) for file in weight_files.missing(metric.needs)] if metric.needs else []
-    absent = metric.library.startswith("pyiqa") and importlib.util.find_spec("pyiqa") is None
-    return ["the package pyiqa"] * absent + missing
-
-
-def aligned(values, name: str):
-    """Values of a metric turned so that higher is better: negated where lower is, and minus the distance from zero."""
-    return {1: values, -1: -values, 0: -abs(values)}[info(name).direction]
+    """What a metric needs and is not here: weight files by their place in the bundle, or a package."""
+    return weight_files.missing(metric.needs)
 
 
 def compute(

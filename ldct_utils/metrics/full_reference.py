@@ -273,7 +273,7 @@ def _vifp(pred, target, eps=1e-10):
 
 @register(
     direction=1, low=0.0, high=np.inf, unit="", takes="unit", label="VIF (wavelet, 8 bits)", digits=3, smallest=41,
-    library="pyiqa", reference=SHEIKH_2006,
+    library="pyiqa vif, image rounded to 256 grey levels", reference=SHEIKH_2006, needs=("pyiqa",),
 )  # fmt: skip
 def vif(pred, target, data_range):
     """Visual information fidelity over a steerable pyramid, in float32.

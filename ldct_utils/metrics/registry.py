@@ -28,7 +28,8 @@ class Metric:
         smallest: least height and width that it takes, pixels.
         library: whose code computes it.
         reference: the publication it follows.
-        needs: names of the weight files it needs (keys of ``weight_files.METRIC_FILES``).
+        needs: what it needs beside the study's own code: keys of ``weight_files.METRIC_FILES``, and packages that some
+            must leave out.
     """
 
     name: str
