@@ -151,19 +151,20 @@ LOSSES = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": f"VGG {
 report.text("Encoder of the VGG loss: " + encoders.describe(encoder))
 
 
-def scored(pred, where=slice(None)):
-    """Every loss and metric of predictions (N, H, W) in HU: columns image, domain, reference, name, value."""
-    tables, parts = [], {name: images[where] for name, images in references.items()}
+def scored(pred, targets):
+    """Every metric of images (N, H, W) in HU against each of ``targets``, {reference: (N, H, W)}, and against none.
+
+    Returns: columns image, domain, reference, name, value.
+    """
+    tables = []
     for one in domains:
         domain = intensity.domain(one, level=level, width=width) if one == "window" else intensity.domain(one)
-        for reference, target in parts.items():
-            found = iqa.compute(pred=pred, target=target, names=kinds["full-reference"], domain=domain, device=device)
-            tables.append(found.assign(reference=reference))
-        if kinds["no-reference"]:
-            found = iqa.compute(pred=pred, names=kinds["no-reference"], domain=domain, device=device)
-            tables.append(found.assign(reference="none"))
-    found = pd.concat(tables, ignore_index=True).rename(columns={"metric": "name"})
-    return found.assign(domain=[d.split(" ")[0] for d in found.domain])
+        pairs = [(reference, target, kinds["full-reference"]) for reference, target in targets.items()]
+        for reference, target, names in [*pairs, ("none", None, kinds["no-reference"])]:
+            if names:
+                found = iqa.compute(pred=pred, target=target, names=names, domain=domain, device=device)
+                tables.append(found.assign(reference=reference))
+    return pd.concat(tables, ignore_index=True).rename(columns={"metric": "name"})
 
 
 def lost(pred):
@@ -175,6 +176,11 @@ def lost(pred):
         values = pixel_terms.terms(*whole) | vgg_term.terms(*centre)
     tables = [pd.DataFrame({"image": range(len(v)), "name": k, "value": v.cpu()}) for k, v in values.items()]
     return pd.concat(tables).assign(domain="network", reference="ndct")
+
+
+def within_brackets(table):
+    """Intervals of a table with columns low and high, in words; a dash where there is none."""
+    return within_brackets(table)
 
 
 # %% [markdown]
@@ -190,7 +196,7 @@ def follow(one):
     for step in training.checkpoints(one.folder):
         network = training.load_network(one.folder, step).to(device)
         pred = training.predict(network, ldct, batch, precision, device)
-        tables.append(pd.concat([scored(pred), lost(pred)]).assign(step=step))
+        tables.append(pd.concat([scored(pred, references), lost(pred)]).assign(step=step))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -207,7 +213,9 @@ CONTROLS = {
     "LDCT": lambda: ldct, "NDCT": lambda: ndct, "NDCT + noise": lambda: ndct + 0.1 * (ldct - ndct),
     "NDCT, blurred": lambda: harmed("blur", ndct, 0.8),
 }  # fmt: skip
-controls = run.table("controls", lambda: pd.concat([scored(f()).assign(control=name) for name, f in CONTROLS.items()]))
+controls = run.table(
+    "controls", lambda: pd.concat([scored(f(), references).assign(control=name) for name, f in CONTROLS.items()])
+)
 followed = [run.table(f"run_{one.id}", lambda one=one: follow(one)) for one in tqdm(chosen, desc="runs")]
 identity = ["domain", "reference", "name"]
 curves = pd.concat(
@@ -417,7 +425,7 @@ report.figure(
 strongest = part[part.detrended].sort_values("mean", ascending=False)
 table = strongest.assign(
     loss=strongest.loss.map(LOSSES), metric=strongest.metric.map(LABEL),
-    interval=["–" if np.isnan(r.low) else f"[{r.low:.2f}, {r.high:.2f}]" for r in strongest.itertuples()],
+    interval=within_brackets(strongest),
 )  # fmt: skip
 sure = int((strongest.low > 0).sum())
 report.table(
@@ -592,7 +600,7 @@ if not doses:
 
 def audited():
     """Scores of degraded slices against the truth (or the NDCT): a row an image, dose, harm, strength, metric."""
-    tables, target = [], ndct if truth is None else truth
+    tables, target = [], references[best_reference]
     jobs = [(a, harm, s) for a in doses for harm, strengths in HARMS.items() for s in strengths]
     jobs += [(ldct_dose, "none", 0.0)] * (ldct_dose not in doses)  # what the sensitivities are measured in
     lesion = truth - absent[2] if absent else None
@@ -602,17 +610,7 @@ def audited():
             images, reference = at_dose(absent[0], absent[1], ldct_dose, a), absent[2]
         if harm != "none":
             images = harmed(harm, images, strength, lesion)
-        for domain in domains:
-            where = (
-                intensity.domain(domain, level=level, width=width) if domain == "window" else intensity.domain(domain)
-            )
-            parts = [
-                iqa.compute(pred=images, target=reference, names=kinds["full-reference"], domain=where, device=device)
-            ]
-            if kinds["no-reference"]:
-                parts.append(iqa.compute(pred=images, names=kinds["no-reference"], domain=where, device=device))
-            found = pd.concat(parts).assign(domain=domain, dose=a, harm=harm, strength=float(strength))
-            tables.append(found.rename(columns={"metric": "name"}))
+        tables.append(scored(images, {best_reference: reference}).assign(dose=a, harm=harm, strength=float(strength)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -696,7 +694,7 @@ report.figure(
 # %%
 shown_reactions = part.assign(
     harm=part.harm.map({n: d.label for n, d in DEGRADATIONS.items()}), metric=part.metric.map(LABEL),
-    interval=["–" if np.isnan(r.low) else f"[{r.low:.3g}, {r.high:.3g}]" for r in part.itertuples()],
+    interval=within_brackets(part),
 )  # fmt: skip
 report.table(
     run,
@@ -803,9 +801,7 @@ if tasks:
     )
     for a in doses:
         one = followers[followers.within == str(a)].set_index("metric").loc[[*FR, *NR]]
-        shown_d[f"interval, dose {a:g}"] = [
-            "–" if np.isnan(r.low) else f"[{r.low:.2f}, {r.high:.2f}]" for r in one.itertuples()
-        ]
+        shown_d[f"interval, dose {a:g}"] = within_brackets(one)
     clean = d_prime[d_prime.harm == "none"].groupby("dose").d_prime.mean()
     within = wide[[*map(str, doses)]].mean(axis=1)
     follows = f"{within.median():.2f} within one dose"
