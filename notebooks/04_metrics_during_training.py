@@ -178,9 +178,9 @@ def lost(pred):
     return pd.concat(tables).assign(domain="network", reference="ndct")
 
 
-def within_brackets(table):
+def within_brackets(table, form=".2f"):
     """Intervals of a table with columns low and high, in words; a dash where there is none."""
-    return within_brackets(table)
+    return ["–" if np.isnan(low) else f"[{low:{form}}, {high:{form}}]" for low, high in zip(table.low, table.high)]
 
 
 # %% [markdown]
@@ -694,7 +694,7 @@ report.figure(
 # %%
 shown_reactions = part.assign(
     harm=part.harm.map({n: d.label for n, d in DEGRADATIONS.items()}), metric=part.metric.map(LABEL),
-    interval=within_brackets(part),
+    interval=within_brackets(part, ".3g"),
 )  # fmt: skip
 report.table(
     run,
