@@ -127,7 +127,7 @@ def scan(truth_hu, pixel_mm, dose=0.25, kernel="B30", seed=0, n0=N0, sigma_e=0.0
         images["ndct"].append(ndct), images["ldct"].append(ldct), images["noise_free"].append(clean)
         if absent is not None:
             # The twin differs by the lesions alone, and images are linear in line integrals: same noise, lesions gone.
-            lesions = _lesion_image(slice_hu, absent[number], pixel_mm, lines.shape, centre, (height, width), kernel)
+            lesions = lesion_image(slice_hu, absent[number], pixel_mm, lines.shape, centre, (height, width), kernel)
             images["absent_ndct"].append(ndct - lesions), images["absent_ldct"].append(ldct - lesions)
     return Scan(**{name: np.stack(stack) if stack else None for name, stack in images.items()})
 
@@ -148,8 +148,11 @@ def centre_of(crop, shape, pixel_mm: float) -> tuple[float, float]:
     return (top + height / 2 - shape[0] / 2) * pixel_mm, (left + width / 2 - shape[1] / 2) * pixel_mm
 
 
-def _lesion_image(present, absent, pixel_mm, sinogram_shape, centre, shape, kernel):
-    """What the lesions of a slice contribute to its reconstruction, HU; only the box around them is projected."""
+def lesion_image(present, absent, pixel_mm, sinogram_shape, centre, shape, kernel):
+    """What the lesions of a slice contribute to its reconstruction, HU; only the box around them is projected.
+
+    Args: present, absent: scenes (G, G'), HU. sinogram_shape: (views, cells). centre, shape: of the reconstruction.
+    """
     difference = np.asarray(present, np.float32) - np.asarray(absent, np.float32)
     rows, columns = np.flatnonzero(difference.any(1)), np.flatnonzero(difference.any(0))
     if not rows.size:

@@ -145,7 +145,8 @@ def patients(count: int, lesions, size: int = 96, seed: int = 0, organ: str = "l
     )
 
 
-def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, seed=0, kernel="B30", n0=None) -> Ensemble:
+def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, seed=0, kernel="B30", n0=None,
+             present=None) -> Ensemble:  # fmt: skip
     """Noise realisations of one slice in a crop.
 
     Args:
@@ -153,6 +154,7 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
         crop: (top, left, height, width) of what is reconstructed. lesions, places: see ``Ensemble``.
         realisations: a class. seed: fixes the noise. kernel: a name in ``fbp.KERNELS``.
         n0: photons as in ``dose.photons``; None for the abdomen's routine.
+        present: (G, G'), the same scene with lesions of any shape, in place of ``lesions``: all of them are one signal.
     Noise is Gaussian, of the variance that photon counts give the line integrals. The bias of the logarithm, 1/(2N) and
     the same with and without a lesion, is left out, as is the change of noise by the lesion itself.
     """
@@ -170,6 +172,8 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
         lesion.contrast_hu * _disc_image(place, lesion.radius_mm, scene.shape, pixel_mm, crop, lines.shape, kernel)
         for lesion, place in zip(lesions, places, strict=True)
     ]
+    if present is not None:
+        signals.append(doses.lesion_image(present, scene, pixel_mm, lines.shape, centre, shape, kernel))
     expected = doses.photons(lines, doses.N0 * doses.TUBE["abdomen"] if n0 is None else n0)
     merged = (1 / expected).reshape(VIEWS, -1, expected.shape[1]).mean(1) / (len(lines) // VIEWS)
     window = Window(merged.shape, pixel_mm, shape, kernel, centre)

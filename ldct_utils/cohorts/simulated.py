@@ -42,10 +42,33 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     )
 
 
+def body_of(anatomy: str, slices: int, size: int, seed: int) -> phantom.Patient:
+    """The anatomy of a patient of a cohort; ``seed`` is the patient's own."""
+    pixel_mm = float(np.random.default_rng(seed).uniform(*PIXEL_MM))
+    return phantom.patient(seed, anatomy, size=size, slices=slices, thickness_mm=THICKNESS_MM, pixel_mm=pixel_mm)
+
+
+def patient_again(cohort, patient: str) -> tuple[phantom.Patient, int]:
+    """The anatomy of one patient of a stored cohort, drawn anew, and its seed.
+
+    Raises: ValueError: if the cohort is not simulated, or what is drawn now is not what it stores.
+    """
+    if cohort.meta["source"] != "simulated":
+        raise ValueError(
+            f"cohort {cohort.id} is of source {cohort.meta['source']}: only simulated patients can be redrawn"
+        )
+    rows, read = cohort.slices[cohort.slices.patient == patient], cohort.meta["parameters"]
+    seed = writing.seed_of(read["cohort_seed"], int(patient[1:]) - 1)
+    body = body_of(rows.anatomy.iloc[0], read["slices"], read["size"], seed)
+    if not np.array_equal(body.lesion_masks, cohort.lesion_masks[rows.row.to_numpy()]):
+        raise ValueError(f"patient {patient} drawn anew differs from cohort {cohort.id}: build the cohort anew")
+    return body, seed
+
+
 def one_patient(name: str, anatomy: str, slices: int, level: float, kernel: str, size: int, seed: int) -> Part:
     """Anatomy and both scans of one simulated patient."""
-    pixel_mm = float(np.random.default_rng(seed).uniform(*PIXEL_MM))
-    body = phantom.patient(seed, anatomy, size=size, slices=slices, thickness_mm=THICKNESS_MM, pixel_mm=pixel_mm)
+    body = body_of(anatomy, slices, size, seed)
+    pixel_mm = body.pixel_mm
     scan = dose.simulate(body, level, kernel, seed)
     images = {
         "ldct": scan.ldct,

@@ -1,0 +1,52 @@
+"""What makes a found invariance evidence: changes in HU against the changes that another noise realisation makes."""
+
+import numpy as np
+from scipy import ndimage
+
+
+def rmse_hu(images, reference) -> np.ndarray:
+    """Root mean square difference (...,) of images (..., H, W) from one image (H, W), both HU."""
+    difference = np.asarray(images, np.float64) - np.asarray(reference, np.float64)
+    return np.sqrt(np.mean(np.square(difference), axis=(-2, -1)))
+
+
+def low_pass(images, sigma_px: float = 2.0) -> np.ndarray:
+    """Images (..., H, W) blurred by a Gaussian: what is left of a change is anatomy rather than noise."""
+    images = np.asarray(images, np.float32)
+    return ndimage.gaussian_filter(images, (*(0,) * (images.ndim - 2), sigma_px, sigma_px))
+
+
+def contrast(images, inside, around) -> np.ndarray:
+    """Mean of a region minus that of its surroundings, HU: images (..., H, W), boolean (H, W) -> (...,)."""
+    images = np.asarray(images, np.float64)
+    return images[..., inside].mean(-1) - images[..., around].mean(-1)
+
+
+def means(images, labels) -> np.ndarray:
+    """Mean of every segment of a label map (H, W), 1 ... S: images (..., H, W) -> (..., S), HU."""
+    images = np.asarray(images, np.float64)
+    flat, labels = images.reshape(-1, labels.size), np.asarray(labels).ravel()
+    counts = np.bincount(labels)[1:]
+    if (counts == 0).any():
+        raise ValueError("labels must count the segments 1 ... S without gaps")
+    sums = np.stack([np.bincount(labels, one)[1:] for one in flat])
+    return (sums / counts).reshape(*images.shape[:-2], len(counts))
+
+
+def p_value(change, null) -> np.ndarray:
+    """How often the null alone makes a change as large: p of each |change|, exact for finitely many realisations.
+
+    Args: change: (...,) or (..., S); null: (R,) or (R, S), changes between realisations of the same slice.
+    Returns: (1 + number of |null| >= |change|) / (R + 1), in (0, 1]: at most a with probability a where ``change`` is
+        one more realisation (Phipson and Smyth 2010, Stat Appl Genet Mol Biol 9:39).
+    """
+    change, null = np.abs(np.asarray(change, np.float64)), np.abs(np.asarray(null, np.float64))
+    ordered = np.sort(null, axis=0)
+    if null.ndim == 1:
+        larger = len(null) - np.searchsorted(ordered, change, side="left")
+    else:
+        flat = change.reshape(-1, null.shape[1])
+        larger = np.stack(
+            [len(null) - np.searchsorted(ordered[:, s], flat[:, s], side="left") for s in range(null.shape[1])], axis=1
+        ).reshape(change.shape)
+    return (1 + larger) / (len(null) + 1)
