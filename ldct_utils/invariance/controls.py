@@ -1,0 +1,104 @@
+"""Denoisers whose invariances are known beforehand: what a method claims to find must be right on these first.
+
+They map images (N, 1, H, W), network range, to the same shape, as every denoiser does, and have nothing to train.
+"""
+
+import inspect
+
+import torch
+from torch import nn
+
+from ldct_utils.intensity import to_net
+
+REMOVED = 1e-6  # gain at which a frequency counts as removed: rounding leaves about 1e-8
+
+
+class Identity(nn.Module):
+    """f(x) = x. No invariance: for alpha < 1 only x itself will do; for alpha > 1 everything far enough (distances)."""
+
+    def forward(self, image):
+        return image
+
+
+class Constant(nn.Module):
+    """f(x) = ``hu`` everywhere. Everything is an invariance: d_out is 0, and a search ends at the bounds."""
+
+    def __init__(self, hu=0.0):
+        super().__init__()
+        self.value = float(to_net(hu))
+
+    def forward(self, image):
+        return torch.full_like(image, self.value)
+
+
+class Blur(nn.Module):
+    """Circular mean over ``size`` x ``size`` pixels: linear, and it removes known frequencies.
+
+    Along an axis of H pixels it removes the frequencies k, 0 < k < H, for which ``size`` k / H is whole; there are
+    some if size and H have a common divisor. Nulls of one axis are nulls whatever the frequency along the other.
+    """
+
+    def __init__(self, size=4):
+        super().__init__()
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"size of the mean filter is a number of pixels, at least 1, not {size!r}")
+        self.size = size
+
+    def _axis(self, length):
+        """Transfer function along an axis of ``length`` pixels, complex128 (length,)."""
+        if length < self.size:
+            raise ValueError(f"a mean over {self.size} pixels does not fit into an axis of {length}")
+        kernel = torch.zeros(length, dtype=torch.float64)
+        kernel[: self.size] = 1 / self.size
+        return torch.fft.fft(kernel.roll(-(self.size // 2)))
+
+    def gain(self, shape):
+        """What is left of the amplitude of every frequency, (H, W) float64, in the order of ``torch.fft.fft2``."""
+        rows, columns = (self._axis(length).abs() for length in shape)
+        return rows[:, None] * columns
+
+    def forward(self, image):
+        rows, columns = (self._axis(length).to(image.device, torch.complex64) for length in image.shape[-2:])
+        blurred = torch.fft.ifft2(torch.fft.fft2(image.float()) * rows[:, None] * columns)
+        return blurred.real.to(image.dtype)
+
+    def null_space(self, shape, gain=REMOVED):
+        """Frequencies that are removed, boolean (H, W), in the order of ``torch.fft.fft2``.
+
+        Args: shape: (H, W); gain: the largest that counts as removed; sqrt(alpha) gives all that a search with the
+            distance ``mse`` should call invisible.
+        Raises: ValueError: if it removes none.
+        """
+        removed = self.gain(shape) <= gain
+        if not removed.any():
+            raise ValueError(
+                f"a mean over {self.size}x{self.size} pixels removes no frequency of {tuple(shape)} pixels; "
+                "take a size that has a divisor in common with height or width"
+            )
+        return removed
+
+    def share_in_null(self, delta, gain=REMOVED):
+        """Share of the power of changes (N, 1, H, W) that lies in ``null_space``: (N,) float64; NaN for no change."""
+        power = torch.fft.fft2(delta.double()).abs().square()[:, 0]
+        removed = self.null_space(delta.shape[-2:], gain).to(delta.device)
+        return (power * removed).sum((1, 2)) / power.sum((1, 2))
+
+
+CONTROLS = {"identity": Identity, "constant": Constant, "blur": Blur}
+
+
+def names():
+    """Names of the controls."""
+    return list(CONTROLS)
+
+
+def build(name, **given):
+    """A control by name: ``identity``; ``constant``, with ``hu``; ``blur``, with ``size`` in pixels.
+
+    Raises: ValueError: for an unknown control, or a setting that it does not have.
+    """
+    if name not in CONTROLS:
+        raise ValueError(f"no control {name!r}; there are {', '.join(CONTROLS)}")
+    if unknown := set(given) - set(inspect.signature(CONTROLS[name]).parameters):
+        raise ValueError(f"the control {name!r} has no setting {', '.join(sorted(unknown))}")
+    return CONTROLS[name](**given)
