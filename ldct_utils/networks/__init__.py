@@ -1,4 +1,7 @@
-"""Denoisers, one a file: a module here with a ``build(**settings)`` function is a network that 03_train can train."""
+"""Denoisers, one a file: a module here with a ``build(**settings)`` function is a network that 03_train can train.
+
+Modules whose names begin with an underscore hold what several networks share.
+"""
 
 import importlib
 import inspect
@@ -7,7 +10,8 @@ import pkgutil
 
 def names():
     """Names of the denoisers in this package, sorted."""
-    return sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.ispkg)
+    found = pkgutil.iter_modules(__path__)
+    return sorted(module.name for module in found if not module.ispkg and not module.name.startswith("_"))
 
 
 def settings(name) -> dict:

@@ -1,0 +1,54 @@
+"""RED-CNN (Chen et al. 2017, IEEE TMI 36(12), 2524): a residual encoder-decoder of valid convolutions.
+
+As in the LDCT benchmark without the paper's last ReLU, since normalised images have a mean of zero.
+"""
+
+from torch import nn
+
+from ldct_utils.networks._normalised import Normalised, check_whole
+
+LAYERS, KERNEL = 5, 5
+
+
+class REDCNN(Normalised):
+    """Five 5x5 convolutions without padding and five transposed ones; 1,848,865 weights at width 96.
+
+    The outputs of the fourth and second convolution and the input are added after the first, third and fifth transposed
+    convolution. Keeps any size of at least 21 pixels.
+    """
+
+    SMALLEST = LAYERS * (KERNEL - 1) + 1
+
+    def __init__(self, width, mean_hu, std_hu):
+        super().__init__(mean_hu, std_hu)
+        ins, outs = [1] + [width] * (LAYERS - 1), [width] * (LAYERS - 1) + [1]
+        self.encoder = nn.ModuleList(nn.Conv2d(inside, width, KERNEL) for inside in ins)
+        self.decoder = nn.ModuleList(nn.ConvTranspose2d(width, outside, KERNEL) for outside in outs)
+
+    def denoise(self, x):
+        z, skips = x, []
+        for conv in self.encoder:
+            skips.append(z)
+            z = conv(z).relu_()
+        for layer, conv in enumerate(self.decoder):
+            skip = skips.pop()
+            z = transposed(conv, z)
+            z = z + skip if layer % 2 == 0 else z
+            z = z.relu_() if layer < LAYERS - 1 else z
+        return z
+
+
+def transposed(conv, z):
+    """A transposed convolution of stride 1 as the convolution that it is (kernel turned around, full padding).
+
+    oneDNN and cuDNN have faster kernels for the latter, above all for gradients in bf16.
+    """
+    weight = conv.weight.flip(2, 3).transpose(0, 1)
+    padding = [k - 1 - p for k, p in zip(conv.kernel_size, conv.padding)]
+    return nn.functional.conv2d(z, weight, conv.bias, padding=padding)
+
+
+def build(width=96, mean_hu=None, std_hu=None):
+    """An untrained ``REDCNN``. Args: width: channels of every layer. mean_hu, std_hu: see ``Normalised``."""
+    check_whole("RED-CNN", width=width)
+    return REDCNN(width, mean_hu, std_hu)
