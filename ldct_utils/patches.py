@@ -9,6 +9,8 @@ import torch
 
 from ldct_utils import intensity
 
+SAMPLINGS = ("slices", "patients")
+
 
 def grid_starts(size: int, patch: int, skip: int) -> np.ndarray:
     """First rows (or columns) of the patches on a grid: ``np.arange(0, size - patch, skip)``.
@@ -39,15 +41,19 @@ class Sampler:
         seed: of the order of the slices, or of the crops.
         reshuffle: grid only. False keeps the order of the first epoch for ever, as the authors' code does; True
             draws a new order each epoch.
+        sampling: random crops only. ``slices``: every slice is equally likely. ``patients``: every patient of
+            ``cohort.slices`` is, a slice with weight 1 / (slices of its patient among ``rows``), as in the LDCT
+            benchmark (Eulig et al. 2024), whose chest exams have ten times as many slices as its head exams.
 
     On the grid the slices are shuffled and the patches of one slice stay together, as in the authors' code; a rest
     that does not fill a batch is left out of the epoch. Random crops count an epoch by the grid without overlap.
     ``len(sampler)`` is the number of batches an epoch, ``n_patches`` that of the patches it draws from.
 
-    Raises: ValueError: for no rows, a patch larger than the images, or a batch larger than an epoch of the grid.
+    Raises: ValueError: for no rows, a patch larger than the images, a batch larger than an epoch of the grid, an
+        unknown sampling, or patients on a grid.
     """
 
-    def __init__(self, cohort, rows, patch_size, patch_skip, batch, seed, reshuffle=True):
+    def __init__(self, cohort, rows, patch_size, patch_skip, batch, seed, reshuffle=True, sampling="slices"):
         # np.asarray: a view of the same map without np.memmap's own cost a slice, which is most of a small read
         self.ldct, self.ndct = np.asarray(cohort.ldct), np.asarray(cohort.ndct)
         self.rows = np.asarray(rows, dtype=np.int64)
@@ -57,6 +63,16 @@ class Sampler:
             raise ValueError("no slices to draw patches from: the cohort has none in this split")
         if self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
+        if sampling not in SAMPLINGS:
+            raise ValueError(f"no sampling {sampling!r}; there are {', '.join(SAMPLINGS)}")
+        if sampling == "patients" and not self.random:
+            raise ValueError(
+                "sampling patients draws random crops, a grid takes every slice in turn; set patch_skip to 0"
+            )
+        self.weights = None  # of the rows, for NumPy's choice; None is all alike
+        if sampling == "patients":
+            patient = cohort.slices.set_index("row").patient.loc[self.rows]
+            self.weights = (1 / patient.map(patient.value_counts()) / patient.nunique()).to_numpy()
         _, height, width = self.ldct.shape
         starts = [grid_starts(n, self.patch, patch_skip or self.patch) for n in (height, width)]
         self.corners = np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2)  # (patches a slice, 2)
@@ -87,7 +103,8 @@ class Sampler:
         """Where batch ``number`` (0, 1, ...) lies: rows (B,) and upper left corners (B, 2)."""
         if self.random:
             draw = np.random.default_rng([self.seed, 1, number])
-            return draw.choice(self.rows, self.batch), draw.integers(0, self.range, (self.batch, 2))
+            rows = draw.choice(self.rows, self.batch, p=self.weights)
+            return rows, draw.integers(0, self.range, (self.batch, 2))
         epoch, within = divmod(number, len(self))
         patch = within * self.batch + np.arange(self.batch)
         return self._slices(epoch)[patch // len(self.corners)], self.corners[patch % len(self.corners)]

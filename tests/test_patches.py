@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -81,6 +82,36 @@ def test_random_crops_reach_every_corner_and_all_slices(cohort):
     assert set(rows) == set(range(5))
     assert set(corners[:, 0]) == set(range(5))  # 64 - 60 + 1 starts
     assert corners[:, 1].min() >= 0 and 30 < corners[:, 1].max() <= 36
+
+
+def test_patients_are_equally_likely_however_many_slices_they_have(cohort):
+    cohort.slices = pd.DataFrame({"row": range(5), "patient": ["P1", "P1", "P1", "P1", "P2"]})
+    by_patient, by_slice = (Sampler(cohort, range(5), 32, None, 4000, 0, sampling=s) for s in ("patients", "slices"))
+    shares = [np.bincount(sampler.places(0)[0], minlength=5) / 4000 for sampler in (by_patient, by_slice)]
+    assert np.allclose(shares[0], [1 / 8, 1 / 8, 1 / 8, 1 / 8, 1 / 2], atol=0.03)  # SD of a share: .008
+    assert np.allclose(shares[1], 1 / 5, atol=0.03)
+    some = Sampler(cohort, [0, 1, 4], 32, None, 4000, 0, sampling="patients").places(0)[0]  # rows of a split only
+    assert np.allclose(np.bincount(some, minlength=5) / 4000, [1 / 4, 1 / 4, 0, 0, 1 / 2], atol=0.03)
+
+
+def test_what_patients_are_drawn_is_a_function_of_seed_and_number(cohort):
+    cohort.slices = pd.DataFrame({"row": range(5), "patient": list("ABCDD")})
+    one, two, other = (Sampler(cohort, range(5), 32, None, 8, seed, sampling="patients") for seed in (3, 3, 4))
+    drawn(one, 5)
+    two.load_state_dict(one.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(one.next(), two.next()))
+    assert not np.array_equal(one.places(0)[1], other.places(0)[1])
+    plain = Sampler(cohort, range(5), 32, None, 8, 3)
+    assert np.array_equal(plain.places(2)[0], np.random.default_rng([3, 1, 2]).choice(np.arange(5), 8))  # as ever
+
+
+@pytest.mark.parametrize(
+    ("skip", "sampling", "message"),
+    [(None, "exams", "no sampling 'exams'; there are slices, patients"), (32, "patients", "a grid takes every slice")],
+)
+def test_a_sampling_that_does_not_exist_or_fit_is_refused(cohort, skip, sampling, message):
+    with pytest.raises(ValueError, match=message):
+        Sampler(cohort, range(5), 32, skip, 2, seed=0, sampling=sampling)
 
 
 @pytest.mark.parametrize("skip", [32, 0])
