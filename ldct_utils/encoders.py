@@ -7,6 +7,7 @@ A grey CT image x in the network range [0, 1] is seen by an RGB encoder as three
 | ``x255`` | 255 x | Viana et al. (authors' code: no mean, no BGR) |
 | ``imagenet`` | (x - mean_c) / std_c | torchvision's own pre-processing |
 | ``caffe`` | 255 x - mean_c | networks converted from Caffe |
+| ``plain`` | x | Eulig et al. 2024, whose x are HU minus their mean over their SD |
 
 Each is affine in x, so the first convolution is folded into one that reads x alone (``x255``) or x and a plane of ones
 (the others). The plane of ones keeps it exact at the border: zero padding comes after the mean is subtracted there.
@@ -32,14 +33,17 @@ CONVENTIONS = {  # (scale, mean of R G B): channel c = (x - mean_c) * scale_c
     "x255": ((255.0, 255.0, 255.0), (0.0, 0.0, 0.0)),
     "imagenet": ((1 / 0.229, 1 / 0.224, 1 / 0.225), (0.485, 0.456, 0.406)),
     "caffe": ((255.0, 255.0, 255.0), (123.680 / 255, 116.779 / 255, 103.939 / 255)),
+    "plain": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
 }
+LINEAR = "_linear"  # block5_conv4_linear: the convolution's output before its ReLU
 MEDICAL_FILE = "encoder.safetensors"  # what a run of 07_medical_encoder leaves
 
 
 class Vgg(nn.Module):
     """3x3 convolutions with ReLU in blocks of rising width, a 2x2 max-pool between blocks; keys as in torchvision.
 
-    Built only up to the deepest of ``layers``. ``block{b}_conv{c}`` is read after its ReLU, as Keras names it.
+    Built only up to the deepest of ``layers``. ``block{b}_conv{c}`` is read after its ReLU, as Keras names it, and
+    ``block{b}_conv{c}_linear`` before it.
     """
 
     def __init__(self, arch, layers):
@@ -48,9 +52,13 @@ class Vgg(nn.Module):
         for b, convolutions in enumerate(BLOCKS[arch], 1):
             for c in range(1, convolutions + 1):
                 self.features.append(nn.Conv2d(inside, WIDTHS[b - 1], 3, padding=1))
-                self.features.append(nn.ReLU(inplace=True))
-                inside = WIDTHS[b - 1]
-                if (name := f"block{b}_conv{c}") in layers:
+                inside, name = WIDTHS[b - 1], f"block{b}_conv{c}"
+                if name + LINEAR in layers:
+                    self.taps[len(self.features) - 1] = name + LINEAR
+                    if len(self.taps) == len(layers):
+                        return
+                self.features.append(nn.ReLU(inplace=name + LINEAR not in layers))
+                if name in layers:
                     self.taps[len(self.features) - 1] = name
                     if len(self.taps) == len(layers):
                         return
@@ -143,7 +151,8 @@ def network(arch, layers):
     """The encoder itself, trainable, reading ``rgb(image)``; default initialisation, built up to the deepest layer."""
     known = layer_names(arch)
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
-    if not layers or len(set(layers)) < len(layers) or not set(layers) <= set(known):
+    named = {name if arch == "resnet50" else name.removesuffix(LINEAR) for name in layers}
+    if not layers or len(set(layers)) < len(layers) or not named <= set(known):
         raise ValueError(f"layers {layers!r} must be one or more different ones of {arch}: {', '.join(known)}")
     return ResNet(layers) if arch == "resnet50" else Vgg(arch, layers)
 
@@ -193,10 +202,11 @@ def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=Non
         context: what it was trained on. ``imagenet``: torchvision's weights, from the bundle or torch's cache, else
             downloaded. ``medical``: ``weights`` is a run of 07_medical_encoder. ``random``: He initialisation from
             ``seed``. ``auto``: ImageNet if already on this computer, else random; never downloads. Or a path.
-        layers: one name or several of ``layer_names(arch)``; ``block{b}_conv{c}`` is read after its ReLU.
+        layers: one name or several of ``layer_names(arch)``; ``block{b}_conv{c}`` is read after its ReLU,
+            ``block{b}_conv{c}_linear`` before it (a VGG or autoencoder only).
         weights: a ``.pth`` or ``.safetensors`` file with torchvision's keys, or a run folder, absolute or relative to
             the study or its outputs; a file that stops early serves if it reaches the deepest layer.
-        convention: how the grey image becomes the encoder's input: x255, imagenet or caffe.
+        convention: how the grey image becomes the encoder's input: x255, imagenet, caffe or plain.
     Returns: ``Encoder``; ``encoder.provenance`` tells what was loaded.
     Raises: ValueError: naming what is wrong; FileNotFoundError: for absent weights, with what to do.
     Source: Viana et al., arXiv 2509.23025, section 5.2; conventions as in the authors' code.

@@ -50,6 +50,17 @@ def test_layers_are_read_after_relu_where_keras_reads_them():
         assert isinstance(body.features[index], torch.nn.ReLU)
 
 
+def test_a_layer_called_linear_is_read_before_its_relu():
+    body = encoders.network("vgg19", "block5_conv4_linear")
+    assert list(body.taps) == [34] and len(body.features) == 35  # torchvision's index of the last convolution
+    layers = ("block1_conv2_linear", "block1_conv2", "block2_conv1")
+    before, after, deeper = encoders.load("vgg19", "random", layers)(image(2, 1, 16, 16)).values()
+    assert before.min() < 0 and torch.equal(before.relu(), after)
+    assert torch.equal(deeper, encoders.load("vgg19", "random", "block2_conv1")(image(2, 1, 16, 16))["block2_conv1"])
+    with pytest.raises(ValueError, match="must be one or more different ones of resnet50"):
+        encoders.network("resnet50", "stage1_linear")
+
+
 @pytest.mark.parametrize(("arch", "name"), [("vgg19", "vgg19"), ("vgg16", "vgg16"), ("resnet50", "resnet50")])
 def test_keys_and_values_agree_with_torchvision(arch, name, tmp_path):
     from torchvision import models
