@@ -86,19 +86,32 @@ def anatomy_window(anatomy: str) -> tuple[float, float]:
     return intensity.WINDOWS.get(anatomy, intensity.WINDOWS["abdomen"])
 
 
+LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad")
+CRITIC_TERMS = ("adv", "critic", "gp", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix")
+
+
 def training_curves(history):
     """Training at a glance: the loss terms as they enter the loss, and the error on whole validation slices.
+
+    What critics add, which may be negative and need not fall, has a panel of its own.
 
     Args: history: the table that ``training.History`` keeps.
     Returns: the figure.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
+    judged = [name for name in CRITIC_TERMS if name in history]
+    figure, axes = plt.subplots(1, 3 if judged else 2, figsize=(14 if judged else 10, 3.2))
+    left, right = axes[0], axes[-1]
+    for colour, name in zip(COLOURS, judged):
+        axes[1].plot(history.step, history[name], color=colour, label=name)
+    if judged:
+        axes[1].set(xlabel="updates", ylabel="adversarial terms", yscale="symlog")
+        axes[1].legend(fontsize=7)
     weighted = {"vgg": history.get("lam", 1.0)}  # pixel terms nearly always have weight 1
-    for colour, name in zip(COLOURS, ("mse", "l1", "charbonnier", "vgg")):
+    for colour, name in zip(COLOURS, LOSS_TERMS):
         if name in history:
             label = "λ · VGG" if name == "vgg" else name.upper() if name == "mse" else name
             left.semilogy(history.step, history[name] * weighted.get(name, 1.0), color=colour, label=label)
-    left.set(xlabel="updates", ylabel="training loss, network units")
+    left.set(xlabel="updates", ylabel="training loss, network units")  # of the method, where it has its own
     left.legend()
     right.axhline(0, color="black", lw=0.8)
     if "val_rmse_hu" in history:

@@ -53,25 +53,36 @@ def learning_rate(schedule: str, lr: float, done: int, total: int, warmup: int =
 def check_memory(step, patch_size: int, batch: int):
     """Stop before the first update if one will not fit into memory.
 
-    The bytes that the graph of one patch keeps for its gradients are counted, not guessed; half as much again is
-    allowed for what is alive only for a moment. Returns: bytes needed.
+    The bytes that the graphs of one and of two patches keep for their gradients are counted, not guessed: what grows
+    with the batch, and what does not (normalised weights). Half as much again is allowed for what is alive only for a
+    moment. Returns: bytes needed.
     Raises: MemoryError: with what is needed, what is free and what to lower.
     """
-    parameters = {p.untyped_storage().data_ptr() for p in [*step.network.parameters(), *step.loss.parameters()]}
-    kept = {}
+    parameters = {p.untyped_storage().data_ptr() for p in step.parameters()}
 
-    def count(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    def kept(phase, patches):
+        """Bytes that the graph of a phase of the update keeps for so many patches."""
+        found = {}
 
-    patch = torch.zeros(1, 1, patch_size, patch_size, device=step.device)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        terms = step.terms(patch, patch)
-    weights = sum(p.nbytes for p in step.network.parameters())
-    needed = 1.5 * sum(kept.values()) * math.ceil(batch / step.accumulate) + 4 * weights  # gradients, Adam's moments
-    del terms
+        def count(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in parameters:
+                found[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        images = torch.zeros(patches, 1, patch_size, patch_size, device=step.device)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            terms = phase(images, images)
+        del terms
+        return sum(found.values())
+
+    largest = 0
+    with step.evaluating(), torch.random.fork_rng(devices=[]):
+        for phase in step.phases:
+            one, two = kept(phase, 1), kept(phase, 2)
+            largest = max(largest, one + (two - one) * (math.ceil(batch / step.accumulate) - 1))
+    weights = sum(p.nbytes for p in step.parameters() if p.requires_grad)
+    needed = 1.5 * largest + 4 * weights  # gradients, Adam's moments
     free = torch.cuda.mem_get_info(step.device)[0] if step.device.type == "cuda" else _free_ram()
     if needed > free:
         raise MemoryError(
@@ -94,11 +105,12 @@ class History:
     """The training log: a row every few steps with the mean of every term, psi by both definitions, lambda and speed.
 
     ``add`` only keeps the step's tensors, so that a GPU is not waited for; ``row`` reads them, and stops the training
-    if one is not finite or has diverged.
+    if one is not finite or has diverged: that is one of ``falling``, the terms that a training which goes well lowers
+    (None: all of them), has grown a thousandfold.
     """
 
-    def __init__(self, batch: int):
-        self.batch, self.rows, self.first = batch, [], {}
+    def __init__(self, batch: int, falling=None):
+        self.batch, self.falling, self.rows, self.first = batch, falling, [], {}
         self.recent = deque(maxlen=SIGHTS)  # what lambda is re-solved on
         self._pending, self._since = [], time.perf_counter()
 
@@ -137,9 +149,11 @@ class History:
         return row
 
     def _check(self, name, steps, means, weights):
+        falls = self.falling is None or name in self.falling
         for step, value in zip(steps, means):
             worst = self.first.get(name, 0.0)
-            if not np.isfinite(value) or (step > FIRST_STEPS and value > DIVERGED * worst > 0):
+            grown = falls and step > FIRST_STEPS and value > DIVERGED * worst > 0
+            if not np.isfinite(value) or grown:
                 state = "is not finite" if not np.isfinite(value) else f"has grown {value / worst:.0f}-fold"
                 raise FloatingPointError(
                     f"training stopped at step {step}: the term {name!r} {state} ({value:g}; its weight is "

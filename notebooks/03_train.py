@@ -38,16 +38,19 @@ cohort_seed: int = 0  # seeds the simulated patients
 test_source: Optional[str] = None  # test on another cohort, all of it; None takes this cohort's test patients
 test_root: Optional[str] = None  # folder of that cohort
 # design
-network: str = "unet"  # the denoiser f: unet or denomamba
+network: str = "unet"  # the denoiser f: a module of ldct_utils/networks, e.g. unet, denomamba, redcnn or cnn10
 channels: Optional[int] = None  # width of its first level; None is 16 if the network has this setting; the paper: 32
 residual: Optional[bool] = None  # output is input + network; None is true if it can be set; false: the paper's sigmoid
 settings: dict = {}  # what else the network can be told, a mapping such as {dim: 16}; see its build function
+normalise: str = "none"  # none, or meanstd: mean and SD of the training LDCT inside a network that can be told them
+method: str = "supervised"  # what an update is: supervised, wgan (WGAN-VGG) or dugan (DU-GAN); the last two ignore loss
+method_settings: dict = {}  # what else the method can be told, a mapping such as {n_d: 2}; see its class in steps/
 loss: str = "mse"  # mse, l1, charbonnier, vgg (MSE + lam * VGG), vgg_only, or a sum such as "mse + 0.1*l1"
 arch: str = "vgg19"  # encoder of the perceptual term: vgg19, vgg16, resnet50 or autoencoder
-layer: str = "block3_conv2"  # feature level it is read at
+layer: str = "block3_conv2"  # feature level it is read at, after the ReLU; with _linear at the end before it
 context: str = "auto"  # imagenet, random, medical, a weights file, or auto (imagenet if it is here, else random)
 weights: Optional[str] = None  # weights file or run folder of 07_medical_encoder, for the context medical
-convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet or caffe
+convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet, caffe or plain (LDCT benchmark)
 lam: Optional[float] = None  # weight of the perceptual term; None sets it so that psi is psi_target
 psi_target: float = 0.95  # share of the perceptual term, in [0, 1]; 0 is loss mse, 1 is loss vgg_only
 psi_of: str = "identity"  # predictions that lam is set on: identity (the LDCT itself) or untrained (the network)
@@ -57,6 +60,7 @@ psi_definition: str = "ratio_of_sums"  # ratio_of_sums (Algorithm 2) or mean_of_
 patch_size: int = 64  # rows and columns of a patch; the paper has 96
 patch_skip: Optional[int] = None  # stride of the patch grid (the paper: 96); None draws random crops
 reshuffle: bool = True  # a new order of the grid each epoch; false keeps one order, as the authors' code does
+sampling: str = "slices"  # of random crops: every slice is equally likely, or every patient (patients)
 batch: int = 8  # patches an update
 accumulate: int = 1  # parts a batch is cut into, to save memory
 epochs: Optional[int] = None  # passes over the patches; None leaves it to max_steps
@@ -104,9 +108,9 @@ from ldct_utils import (
     plots,
     psi,
     report,
+    steps,
     training,
 )
-from ldct_utils.steps.supervised import Supervised
 
 training.seed_everything(seed, threads)
 for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_every)):
@@ -115,6 +119,13 @@ for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_
 if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
     raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
 training.learning_rate(schedule, lr, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
+steps.settings(method, method_settings)  # nor must a setting that the method does not have
+if method != "supervised" and (loss, psi_on) != ("mse", "fixed"):
+    raise ValueError(
+        f"method {method} brings its own loss: leave loss at mse and psi_on at fixed, not {loss}, {psi_on}"
+    )
+if sampling not in patches.SAMPLINGS or (sampling == "patients" and patch_skip):
+    raise ValueError(f"sampling is slices, or patients without a patch_skip; got {sampling!r}, patch_skip {patch_skip}")
 shared = {"channels": 16 if channels is None else channels, "residual": True if residual is None else residual}
 asked = {name: value for name, value in (("channels", channels), ("residual", residual)) if value is not None}
 if twice := set(shared) & set(settings):
@@ -123,10 +134,17 @@ if twice := set(shared) & set(settings):
 # that setting refuses it
 built = {name: value for name, value in shared.items() if name in networks.settings(network)} | asked | settings
 networks.build(network, **built)  # refuses a wrong setting now, not after the cohort
+if normalise not in ("none", "meanstd") or (normalise == "meanstd" and {"mean_hu", "std_hu"} & set(settings)):
+    raise ValueError(f"normalise is none, or meanstd without mean_hu and std_hu in settings; got {normalise!r}")
+if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
+    raise ValueError(
+        f"network {network!r} cannot be told mean_hu and std_hu: it works in the network range, normalise=none"
+    )
 
 # %% [markdown]
 # ## The pairs
-# Patients are in one split only. LDCT is the input, NDCT the target; both enter the network as (HU + 1024) / 4096.
+# Patients are in one split only. LDCT is the input, NDCT the target; both enter the network as (HU + 1024) / 4096. What
+# a network makes of that range is its own: with `normalise=meanstd` it holds mean and SD of the training LDCT.
 
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
@@ -140,27 +158,41 @@ report.text(
     f"Cohort {cohort.id}: {len(train_rows)} slices for training, {len(cohort.rows('val'))} for validation, and "
     f"{len(test_rows)} of cohort {test.id} for testing.{note}"
 )
+if normalise == "meanstd":
+    if not (found := cohort.meta["train_ldct_hu"]):
+        raise ValueError(f"cohort {cohort.id} has no training slices to take mean and SD from")
+    built |= {"mean_hu": found["mean"], "std_hu": found["std"]}
+    print(f"the network normalises by {found['mean']:.1f} HU mean and {found['std']:.1f} HU SD of the training LDCT")
 
 # %% [markdown]
 # ## The loss
 # `vgg` is the paper's Eq. 4, MSE + λ · VGG, both as means over pixels and features. With ψ = 0 it is the MSE alone,
-# with ψ = 1 the perceptual term alone.
+# with ψ = 1 the perceptual term alone. The adversarial methods have critics instead, which learn beside the network:
+# `wgan` adds a perceptual term, `dugan` MSE and a gradient term, and both judge images in the network's own units.
 
 # %%
 chosen = {0.0: "mse", 1.0: "vgg_only"}.get(psi_target, loss) if loss == "vgg" and lam is None else loss
 perceptual = "vgg" in ({"vgg"} if chosen == "vgg_only" else losses.parse(chosen))
-encoder = encoders.load(arch, context, layer, weights, convention, seed) if perceptual else None
-if perceptual:
+reads = perceptual or method == "wgan"
+encoder = encoders.load(arch, context, layer, weights, convention, seed) if reads else None
+if reads:
     report.text("Encoder: " + encoders.describe(encoder))
 if psi_on == "hold" and chosen != "vgg":
     raise ValueError(f"psi_on=hold re-solves the weight of loss=vgg; loss {chosen!r} has none to solve for")
 training.seed_everything(seed, threads)
 model = networks.build(network, **built)
 objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
-step = Supervised(model, objective, lr, betas, eps, precision, device, accumulate)
+step = steps.build(
+    method, method_settings, network=model, loss=objective, encoder=encoder, patch_size=patch_size,
+    mean_hu=built.get("mean_hu"), std_hu=built.get("std_hu"),
+    lr=lr, betas=betas, eps=eps, precision=precision, device=device, accumulate=accumulate,
+)  # fmt: skip
 needed = training.check_memory(step, patch_size, batch)
 parameters = sum(p.numel() for p in model.parameters())
 print(f"{network}: {parameters:,} weights, {precision} on {device}, {threads} threads, {needed / 1e9:.2f} GB an update")
+for name, critic in step.modules.items():
+    if name != "network":
+        print(f"{name}: {sum(p.numel() for p in critic.parameters()):,} weights")
 if network == "denomamba":
     report.text(
         f"Variant **{model.variant}** of DenoMamba. There are two, because the released code and the paper differ: the "
@@ -180,7 +212,7 @@ if network == "denomamba":
 def calibrate():
     """Pixel and perceptual loss of 64 training patches, predicted by the identity or the untrained network."""
     draw, found = patches.Sampler(cohort, train_rows, patch_size, None, 8, seed + 1), []
-    with torch.no_grad():
+    with torch.no_grad(), step.evaluating():
         for ldct, ndct in (draw.next() for _ in range(8)):
             ldct, ndct = ldct.to(device), ndct.to(device)
             terms = objective.terms(ldct if psi_of == "identity" else model(ldct), ndct)
@@ -197,7 +229,8 @@ lam_start = objective.weights.get("vgg")
 # %% [markdown]
 # ## What is looked at while training
 # At every `eval_every` updates: the loss terms and ψ (both definitions) on the same validation patches, the share of
-# the perceptual term in the *gradient* with respect to the image, and the RMSE of whole validation slices.
+# the perceptual term in the *gradient* with respect to the image, and RMSE and SSIM of whole validation slices. The
+# SSIM is the one by which the LDCT benchmark (Eulig et al. 2024) tuned, of HU + 1024 clipped to [0, 2924].
 
 # %%
 drawn = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2)
@@ -207,7 +240,7 @@ at_once = max(1, batch * patch_size**2 // cohort.ldct[0].size)  # whole slices w
 
 def validate():
     """A dict of validation scores of the network as it is now."""
-    with torch.no_grad():
+    with torch.no_grad(), step.evaluating():
         terms = {name: term.cpu().numpy() for name, term in step.terms(val_ldct, val_ndct).items()}
         pred = model(val_ldct[:8])
     scores = {f"val_{name}": float(term.mean()) for name, term in terms.items()}
@@ -223,7 +256,10 @@ def validate():
         scores["val_gradient_influence"] = psi.gradient_influence(grad_pixel, norms["vgg"], weight)
     predicted = training.predict(model, cohort.ldct[val_rows], at_once, precision, device)
     mse = float(np.mean((predicted - cohort.ndct[val_rows]) ** 2))
-    return scores | {"val_rmse_hu": mse**0.5, "val_psnr": 10 * np.log10(intensity.HU_SPAN**2 / mse)}
+    inside = [(images - intensity.HU_MIN).clip(0, intensity.EULIG_TOP) for images in (predicted, cohort.ndct[val_rows])]
+    ssim = metrics.full_reference.ssim(*(torch.from_numpy(i.astype(np.float64)) for i in inside), intensity.EULIG_TOP)
+    scores |= {"val_rmse_hu": mse**0.5, "val_psnr": 10 * np.log10(intensity.HU_SPAN**2 / mse)}
+    return scores | {"val_ssim": float(ssim.mean())}
 
 
 # %% [markdown]
@@ -233,12 +269,12 @@ def validate():
 # the very same numbers.
 
 # %%
-sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle)
+sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle, sampling)
 limits = [n for n in (max_steps, epochs and epochs * len(sampler)) if n is not None]
 if not limits or min(limits) < 1:
     raise ValueError(f"give max_steps or epochs, at least 1; got {max_steps} and {epochs}")
 total = min(limits)
-history = training.History(batch)
+history = training.History(batch, step.falling)
 done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
 if not done:
     history.rows.append({"step": 0} | validate())
@@ -260,7 +296,7 @@ with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1
         if done % log_every and done < total:
             continue
 
-        row = history.row(objective.weights, step.lr)  # raises if a term is not finite or has diverged
+        row = history.row(step.weights, step.lr)  # raises if a term is not finite or has diverged
         if psi_on == "hold":
             objective.weights["vgg"] = history.lambda_for(psi_target, psi_definition)
         if done % eval_every == 0 or done == total:
@@ -390,7 +426,8 @@ assert max(training.checkpoints(run.folder)) == total, "the last weights were no
 run.finish(
     cohort=cohort.id, test_cohort=test.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
     lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=float(speed),
-    val_rmse_hu=float(last.val_rmse_hu), psnr_gain_db=float(gain), bias_hu=float(bias),
+    val_rmse_hu=float(last.val_rmse_hu), val_ssim=float(last.val_ssim), best_val_ssim=float(curves.val_ssim.max()),
+    best_val_ssim_step=int(curves.step[curves.val_ssim.idxmax()]), psnr_gain_db=float(gain), bias_hu=float(bias),
     rmse_hu=float(hu_scores.prediction["ndct", "rmse_hu"]), ldct_rmse_hu=float(hu_scores.LDCT["ndct", "rmse_hu"]),
     ssim=float(hu_scores.prediction["ndct", "ssim"]), ldct_ssim=float(hu_scores.LDCT["ndct", "ssim"]),
 )  # fmt: skip
@@ -398,8 +435,9 @@ run.finish(
 # %%
 moved = "" if drift is None else f" ψ moved by {drift:+.3f} from its first updates to the second half of training."
 ends = [hu_scores[image]["ndct", "rmse_hu"] for image in ("LDCT", "prediction")]
+taught = f"loss {chosen}" if method == "supervised" else f"method {method}"
 report.text(
-    f"**What we saw.** After {total} updates with loss {chosen} the test slices are {ends[1]:.1f} HU RMSE from NDCT; "
-    f"the LDCT was {ends[0]:.1f} HU away ({gain:+.2f} dB).{moved} One limit: one seed; `06_stats` compares runs, seeds "
+    f"**What we saw.** After {total} updates with {taught} the test slices are {ends[1]:.1f} HU RMSE from NDCT; the "
+    f"LDCT was {ends[0]:.1f} HU away ({gain:+.2f} dB).{moved} One limit: one seed; `06_stats` compares runs, seeds "
     "and patients. NDCT holds noise of its own, so no network can reach an RMSE of zero against it."
 )

@@ -1,0 +1,1 @@
+"""Critics: networks that tell NDCT from predictions of it while a denoiser trains. They are no denoisers."""
