@@ -126,13 +126,23 @@ def _check(path, entry, held="") -> str:
         if not digest.startswith(wanted):
             raise ValueError(f"{name} has SHA-256 {digest[:8]}..., not {wanted[:8]}...: delete it, and fetch it again")
     if path.suffix in (".pth", ".pt") and len(entry.sha256) < 64:  # TorchScript is known by its full hash
-        try:
-            torch.load(path, weights_only=True, map_location="cpu")
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{name} is no plain file of tensors and is not opened") from error
-        except Exception as error:  # readers of broken files raise whatever the bytes make them stumble over
-            raise ValueError(f"{name} cannot be read as weights ({error}): is it cut short? Fetch it again") from error
+        load(path, name)
     return digest
+
+
+def load(path, name=None):
+    """What a file of torch holds, on the CPU, read without running code.
+
+    Args: name: what messages call the file; by default its own name.
+    Raises: ValueError: for a file that is broken, or holds more than plain data.
+    """
+    name = name or path.name
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{name} is no plain file of tensors and is not opened: save a state_dict()") from error
+    except Exception as error:  # readers of broken files raise whatever the bytes make them stumble over
+        raise ValueError(f"{name} cannot be read as weights ({error}): is it cut short? Fetch it again") from error
 
 
 def _manifest():
@@ -144,16 +154,14 @@ def read(path, wanted):
     """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and the convention it states."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {paths.short(path)}")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             with safe_open(path, "pt") as handle:
                 stated = json.loads((handle.metadata() or {}).get("encoder", "{}")).get("convention")
                 return {key: handle.get_tensor(key).float() if key in wanted else None for key in handle.keys()}, stated  # noqa: SIM118
-        held = torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path.name} is no plain file of tensors and is not opened: save a state_dict()") from error
-    except Exception as error:  # readers of broken files raise whatever the bytes make them stumble over
-        raise ValueError(f"{path.name} cannot be read as weights ({error}): is it cut short? Fetch it again") from error
+        except Exception as error:
+            raise ValueError(f"{path.name} cannot be read as weights ({error}): is it cut short?") from error
+    held = load(path)
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise ValueError(f"{path.name} is not a state_dict, a dict of tensors, but a {type(held).__name__}")
     return {key: value.float() if key in wanted else None for key, value in held.items()}, None
@@ -215,19 +223,23 @@ def fetch_bundle(names=(), needs_of=None, addresses=None) -> dict:
         wanted |= {key: METRIC_FILES[key] for key in keys} | ({name: encoders[name]} if name in encoders else {})
     for key, entry in {entry.path: (key, entry) for key, entry in wanted.items()}.values():
         try:
-            _into_bundle(entry, addresses.get(key, entry.address))
+            into_bundle(entry, addresses.get(key, entry.address))
         except (OSError, ValueError) as error:
             failed[entry.path] = str(error)
     return failed
 
 
-def _into_bundle(entry, address):
-    """Fetch one file and note its hash; check it where it is there already."""
-    path, manifest = paths.weights() / entry.path, _manifest()
+def into_bundle(entry, address=None) -> Path:
+    """Fetch one file, from ``address`` if given, and note its hash; check it where it is there already.
+
+    Raises: ValueError: for a wrong hash or a file cut short (nothing is left behind); OSError: if the download fails.
+    """
+    path, manifest, address = paths.weights() / entry.path, _manifest(), address or entry.address
     if path.is_file():
         _check(path, entry, manifest.get(entry.path, {}).get("sha256", ""))
-        return
+        return path
     held = {"sha256": _download(entry, path, address), "bytes": path.stat().st_size, "terms": entry.terms}
     files.write_json(paths.weights() / MANIFEST, manifest | {entry.path: held})
     if entry.path.startswith("huggingface/"):  # how that cache says which snapshot is the newest
         files.write_text(path.parents[2] / "refs" / "main", "main")
+    return path
