@@ -1,0 +1,25 @@
+"""Structures of an image, and errors over structures instead of pixels, so that small ones count as large ones do.
+
+Segment Anything is what SRMSE was defined with (Kachelriess, "Problems in Assessing AI Image Quality", DKFZ); where its
+weights are not at hand, deterministic over-segmentations stand in, and every ``Segments`` says which method made it.
+"""
+
+from ldct_utils.segments.errors import max_srmse, mean_srmse, mean_srmse_torch, srmse
+from ldct_utils.segments.finding import (
+    MAX_IOU,
+    MAX_SHARE,
+    METHODS,
+    MIN_AREA,
+    MIN_INSIDE,
+    TISSUES,
+    Segments,
+    channels,
+    segment,
+    tissue_masks,
+)
+from ldct_utils.segments.labels import link, masks_of
+
+__all__ = [
+    "MAX_IOU", "MAX_SHARE", "METHODS", "MIN_AREA", "MIN_INSIDE", "TISSUES", "Segments", "channels", "link", "masks_of",
+    "max_srmse", "mean_srmse", "mean_srmse_torch", "segment", "srmse", "tissue_masks",
+]  # fmt: skip
