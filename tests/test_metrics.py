@@ -328,7 +328,7 @@ def test_identical_slices_score_the_best_value_and_noise_a_worse_one(name):
     clean = clean + 12 * noise[:, ::-1]
     given = {"target": clean, "names": [name], "domain": intensity.domain("hu")}
     same, near, far = (metrics.compute(pred=clean + s * noise, **given)["value"][0] for s in (0, 20, 60))
-    best = {"psnr": np.inf} | {n: 0.0 for n in ("nrmse", "rmse_hu", "bias_hu", "gmsd")}
+    best = {"psnr": np.inf} | {n: 0.0 for n in ("nrmse", "rmse_hu", "bias_hu", "gmsd", "mean_srmse", "max_srmse")}
     assert same == pytest.approx(best.get(name, 1.0), abs=1e-4 if name == "vif" else 1e-9)
     if name != "bias_hu":
         turned = [agreement.align(value, metrics.info(name).direction) for value in (same, near, far)]

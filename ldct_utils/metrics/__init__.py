@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from ldct_utils import intensity, weight_files
-from ldct_utils.metrics import full_reference, learned, no_reference, ranges
+from ldct_utils.metrics import full_reference, learned, no_reference, ranges, segmentwise
 from ldct_utils.metrics.registry import FAMILIES, REGISTER, Metric, info
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "learned",
     "names",
     "no_reference",
+    "segmentwise",
 ]
 
 DOMAINS = ("hu", "viana2025", "body", "window")
