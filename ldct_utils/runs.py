@@ -170,8 +170,11 @@ def start(notebook: str, namespace: dict) -> Run:
     """
     script = parameters.read(paths.notebooks() / f"{notebook}.py")
     values = parameters.resolve(parameters.from_namespace(script, namespace))
-    if isinstance(values.get("runs"), list):
-        values["runs"] = [identity.inside_outputs(r.folder) for r in select(values["runs"])]
+    for name in ("runs", "invariances"):
+        if isinstance(values.get(name), list):
+            values[name] = [identity.inside_outputs(r.folder) for r in select(values[name])]
+    if values.get("denoiser"):
+        values["denoiser"] = identity.inside_outputs(one(values["denoiser"]).folder)
     namespace.update(values)
     folder = identity.folder(script, values)
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,6 +200,15 @@ def load(folder) -> Finished:
     stored = Finished(located.resolve())
     stored.result  # noqa: B018  raises if the run has not finished
     return stored
+
+
+def one(pattern: str) -> Finished:
+    """The finished run that a folder or pattern names. Raises: as ``select``; ValueError: if it names several."""
+    found = select(pattern)
+    if len(found) > 1:
+        names = ", ".join(sorted(f.folder.name for f in found)[:8])
+        raise ValueError(f"{pattern!r} names {len(found)} runs where one is needed: {names}")
+    return found[0]
 
 
 def select(patterns) -> list[Finished]:

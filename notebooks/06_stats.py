@@ -24,6 +24,7 @@
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/06_stats/
 runs: list = ["adhoc/03_train/*"]  # run folders or globs, relative to outputs/
+invariances: list = []  # run folders or globs of 05_invariances, to compare what denoisers hide; none leaves it out
 domain: str = "viana2025"  # evaluation domain of the main tables: hu, viana2025, body, window
 metrics: list = ["ssim", "psnr", "nrmse"]  # metrics of the tables; the first one picks the best method
 draws: int = 10000  # bootstrap draws over patients and seeds
@@ -628,6 +629,60 @@ else:
     report.text(
         f"No interaction can be computed: it needs two contexts and two layers at one ψ, and these runs have {cells}."
     )
+
+# %% [markdown]
+# ## What the denoisers hide
+# From runs of `05_invariances`: the share of known lesions whose contrast a found image changes and f does not let
+# through, what the null does by chance, and the part of a lesion's d' that f keeps. The patients are the same for all,
+# so differences are paired; runs that searched differently are refused.
+
+# %%
+hidden = None
+if invariances:
+    looked = select(invariances)
+    asked = ("crop", "realisations", "distance", "scale_hu", "alpha", "sigma_hu", "lr", "iterations", "level")
+    differing = [name for name in asked if len({str(one.params[name]) for one in looked}) > 1]
+    if differing or len({one.numbers["cohort"] for one in looked}) > 1:
+        raise ValueError(f"the runs of 05_invariances do not compare: other {', '.join(differing) or 'cohorts'}")
+    by_patient, rows = {}, []
+    for one in looked:
+        name = f"{one.numbers['network']} · {one.numbers['method']}"
+        name += f" · {one.numbers['denoiser']}" * (name in by_patient)
+        lesions = one.table("lesions")
+        counted = (lesions.p_in <= one.params["level"]) & (lesions.p_out > one.params["level"])
+        shares = counted.groupby([lesions.method, lesions.patient]).mean()
+        detection = one.table("detection").pivot(index=["patient", "lesion"], columns="image", values="d_prime")
+        kept = (detection["f(x)"] / detection["x"]).groupby("patient").mean()
+        by_patient[name] = {f"hidden, {m}": shares[m] for m in shares.index.levels[0]} | {"d' kept": kept}
+    first = next(iter(by_patient))
+    for name, quantities in by_patient.items():
+        for quantity, values in quantities.items():
+            span = stats.patient_bootstrap(values.to_numpy(), draws=draws, seed=seed)
+            row = {"denoiser": name, "quantity": quantity, "mean": span.mean, "low": span.low, "high": span.high}
+            if name != first and quantity in by_patient[first]:
+                gap = (values - by_patient[first][quantity]).dropna()
+                apart = stats.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
+                row |= {f"minus {first}": apart.mean, "its low": apart.low, "its high": apart.high}
+            rows.append(row)
+    hidden = run.table("hidden", lambda: pd.DataFrame(rows))
+    report.table(
+        run, "hidden_shown", hidden,
+        f"Lesions hidden, and d' kept, of {len(looked)} denoisers, {len(kept)} patients; 95 % intervals over patients.",
+    )  # fmt: skip
+    drawn = [q for q in hidden.quantity.unique() if not q.startswith("hidden, VAE alone")]
+    figure, axes = plt.subplots(1, len(drawn), figsize=(3.1 * len(drawn), 1.2 + 0.35 * len(by_patient)), sharey=True)
+    for axis, quantity in zip(np.atleast_1d(axes), drawn):
+        part = hidden[hidden.quantity == quantity].set_index("denoiser").reindex(list(by_patient))
+        bars = np.abs(part[["low", "high"]].to_numpy().T - part["mean"].to_numpy())
+        axis.errorbar(part["mean"], range(len(part)), xerr=bars, fmt="o", color=plots.COLOURS[0])
+        axis.set_yticks(range(len(part)), part.index, fontsize=8)
+        axis.set(xlabel=quantity)
+    strongest = hidden[hidden.quantity == "hidden, search"].set_index("denoiser")["mean"]
+    report.figure(
+        run, "hidden_drawn", figure,
+        "Shares of lesions hidden by what was found, by chance (null), and the part of d' that is kept; 95 % over patients. "
+        "In what was searched for: " + ", ".join(f"{n} {v:.0%}" for n, v in strongest.items()) + ".",
+    )  # fmt: skip
 
 # %% [markdown]
 # ## Checks

@@ -22,15 +22,15 @@ def contrast(images, inside, around) -> np.ndarray:
     return images[..., inside].mean(-1) - images[..., around].mean(-1)
 
 
-def means(images, labels) -> np.ndarray:
-    """Mean of every segment of a label map (H, W), 1 ... S: images (..., H, W) -> (..., S), HU."""
-    images = np.asarray(images, np.float64)
-    flat, labels = images.reshape(-1, labels.size), np.asarray(labels).ravel()
-    counts = np.bincount(labels)[1:]
-    if (counts == 0).any():
-        raise ValueError("labels must count the segments 1 ... S without gaps")
-    sums = np.stack([np.bincount(labels, one)[1:] for one in flat])
-    return (sums / counts).reshape(*images.shape[:-2], len(counts))
+def means(images, masks) -> np.ndarray:
+    """Mean of every segment: images (..., H, W), HU, boolean masks (S, H, W) -> (..., S), HU.
+
+    Raises: ValueError: for a mask without pixels.
+    """
+    images, flat = np.asarray(images, np.float64), np.asarray(masks, np.float64).reshape(len(masks), -1)
+    if not (area := flat.sum(1)).all():
+        raise ValueError("a segment without pixels has no mean: leave it out")
+    return images.reshape(*images.shape[:-2], -1) @ flat.T / area
 
 
 def p_value(change, null) -> np.ndarray:

@@ -1,0 +1,654 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 · What can a denoiser not see?
+# **Question.** Which changes of a low-dose slice leave the output of a denoiser f as it was? Noise should be among
+# them. Is anatomy?
+#
+# **Reads** a finished `03_train` run, its cohort, and optionally a generator and a flow of `05a_train_invariances`.
+# **Writes** `search.npy`, `trajectory.parquet`, `evidence.parquet` (changes in and out, by patient and draw),
+# `lesions.parquet`, `segments.parquet` (changes against the null), `detection.parquet` (d' before and after f).
+# **Cost** of the defaults: 15 minutes on one core for a U-Net of 16 channels, nearly all of it the 3000 iterations.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/05_invariances/
+denoiser: str = "adhoc/03_train/*"  # f: a run folder of 03_train, or a pattern that one run matches
+checkpoint: Optional[int] = None  # its checkpoint, by updates; None takes the last
+generator: Optional[str] = None  # run folder of 05a_train_invariances with a generator for this f
+flow: Optional[str] = None  # run folder of 05a_train_invariances with a flow for this f
+test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of f's own
+test_root: Optional[str] = None  # folder of that cohort
+# what is examined
+crop: int = 128  # rows and columns around a patient's lesions, pixels; None of the patients was trained on
+most_patients: Optional[int] = None  # examine no more than this many; None takes all
+realisations: int = 200  # other noise realisations of every crop, with lesions and without
+# search
+distance: str = "mse"  # mse, dssim or vgg16 (context: below)
+context: str = "auto"  # of the VGG-16: imagenet, random, a weights file, or auto (imagenet if it is here, else random)
+scale_hu: Optional[float] = None  # HU at which the bounded distance is 1/2; None takes the distance's usual one
+alpha: float = 0.1  # weight of the change, in (0, 1): the share of its power that f may pass on
+sigma_hu: float = 41.0  # SD of the noise at the start, HU; 41 reads the slides' 1e-2 as an SD of the network range
+lr: float = 1e-3  # Adam's learning rate, network range: 4.1 HU an iteration
+iterations: int = 3000  # of Adam
+control_iterations: int = 300  # for the controls
+at_once: int = 8  # crops that go through f together
+# draws
+samples: int = 32  # draws a crop of generator and flow
+# evidence
+level: float = 0.05  # a change counts where so few of the null's changes are as large
+segmentation: str = "felzenszwalb"  # how structures are found in the NDCT: felzenszwalb, otsu or thresholds
+region: int = 33  # rows and columns that the observer sees around a lesion, pixels, odd
+draws: int = 2000  # bootstrap draws over patients
+save_every_s: float = 30.0  # seconds between states to resume from
+seed: int = 0  # seeds noise, starts and draws
+device: str = "auto"  # auto, cpu or cuda
+precision: str = "auto"  # of f in the search: auto, float32 or bf16; every result is measured in float32
+threads: int = 0  # CPU threads; 0 takes all
+
+# %%
+from ldct_utils import runs
+
+run = runs.start("05_invariances", globals())
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from ldct_utils import cohorts, encoders, intensity, methods, observers, plots, report, segments, stats, training
+from ldct_utils.invariance import cases, controls, distances, evidence, generate, models, optimise
+from ldct_utils.invariance import flow as cinn
+
+training.seed_everything(seed, threads)
+
+# %% [markdown]
+# ## The denoiser and what it is shown
+# One crop for each test patient. For simulated patients it holds known lesions, and the scanner is run again: the same
+# slice at the same dose with all noise new, with the lesions and without. These realisations are the **null**: what a
+# denoiser should not see is the difference between two of them. (Noise added to x would be there twice.) A real slice
+# was scanned once, so its NDCT is kept and only the noise that lowers the dose is drawn anew.
+
+# %%
+trained = runs.load(denoiser)
+COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
+cohort = cohorts.get(*(trained.params[name] for name in COHORT))
+test = cohorts.get(test_source, test_root, split="test") if test_source else cohort
+f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
+optimise.freeze(f, device)
+name = methods.name_of(next(pd.DataFrame([methods.design(trained)]).itertuples()))
+found = cases.find(test, test.rows("test"), crop, realisations, seed, trained.params["kernel"])
+found = [case for case, _ in zip(found, range(most_patients or len(test.slices)))]
+if not found:
+    raise ValueError(f"cohort {test.id} has no test patient with a lesion (or soft tissue) in a crop of {crop} pixels")
+few = len({case.patient for case in found}) < stats.MIN_PATIENTS
+shown = [next(c for c in found if c.anatomy == one) for one in sorted({c.anatomy for c in found})]
+report.text(
+    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {len(found)} crops of {crop} pixels from cohort "
+    f"{test.id}, with {sum(len(c.inside) if c.inside is not None else 0 for c in found)} known lesions. The null is "
+    f"{found[0].null_kind}, {realisations} realisations a crop."
+)
+
+
+def net(hu):
+    """HU (..., H, W) to a batch (N, 1, H, W) in the network range."""
+    hu = np.array(hu, np.float32)  # a copy: what is stored is memory-mapped and not writable
+    return intensity.to_net(torch.from_numpy(hu.reshape(-1, 1, *hu.shape[-2:])))
+
+
+@torch.inference_mode()
+def denoised(hu):
+    """f of images (..., H, W) in HU, float32."""
+    parts = [f(part.to(device)).float().cpu() for part in net(hu).split(64)]
+    return intensity.from_net(torch.cat(parts).numpy()).reshape(np.shape(hu))
+
+
+# %% [markdown]
+# ## First generation: searching
+# x_inv minimises d(f(x), f(x_inv)) − α d(x, x_inv) by Adam, from x + n. The published bound on the distance is not
+# specified; here it is d = m / (m + s²) with m the mean square, which never reaches 1, so that its gradient never
+# dies. For small changes the objective falls along a direction exactly if f passes on less than α of its power.
+
+# %%
+encoder = encoders.load("vgg16", context, ["block3_conv3"], seed=seed) if distance == "vgg16" else None
+if encoder:
+    report.text("Encoder: " + encoders.describe(encoder))
+measure = distances.build(distance, scale_hu, encoder)
+
+
+class Trace:
+    """d_in and d_out of every iteration, RMS in HU, (iterations, 2, crops): part of the state that is resumed."""
+
+    def __init__(self):
+        self.rows = []
+
+    def state_dict(self):
+        return {"rows": torch.stack(self.rows) if self.rows else torch.zeros(0)}
+
+    def load_state_dict(self, state):
+        self.rows = list(state["rows"])
+
+
+def searched():
+    """x_inv (crops, H, W) float32 HU. Killed at any moment, it goes on where it was."""
+    common = {"precision": precision, "device": device, "batch": at_once}
+    search = optimise.Search(f, net([c.ldct for c in found]), measure, alpha, sigma_hu, lr, seed, **common)
+    trace = Trace()
+    done, saved = training.resume(run.folder, run.id, search=search, trace=trace), time.monotonic()
+    with tqdm(total=iterations, initial=done, unit="iteration", mininterval=1) as bar:
+        while done < iterations:
+            values = search.step()
+            trace.rows.append(torch.stack([values["in_hu"], values["out_hu"]]).cpu())
+            done += 1
+            bar.update()
+            if done == iterations or time.monotonic() - saved > save_every_s:
+                training.save(run.folder, run.id, done, search=search, trace=trace)
+                saved = time.monotonic()
+    rows = torch.stack(trace.rows).numpy()
+    every = max(1, iterations // 300)
+    table = [
+        {
+            "iteration": i,
+            "patient": case.patient,
+            "anatomy": case.anatomy,
+            "in_hu": rows[i, 0, n],
+            "out_hu": rows[i, 1, n],
+        }
+        for i in range(0, iterations, every)
+        for n, case in enumerate(found)
+    ]
+    run.table("trajectory", lambda: pd.DataFrame(table).astype({"in_hu": float, "out_hu": float}))
+    return intensity.from_net(search.x_inv.cpu().numpy()[:, 0]).astype(np.float32)
+
+
+x_inv = run.array("search", searched)
+trajectory = run.load_table("trajectory")
+
+# %%
+figure, axes = plt.subplots(len(shown), 6, figsize=(13, 2.3 * len(shown)), squeeze=False)
+for line, case in zip(axes, shown):
+    window, changed = plots.anatomy_window(case.anatomy), x_inv[found.index(case)]
+    before, after = denoised(case.ldct), denoised(changed)
+    plots.show(line[0], case.ldct, *window, "x (LDCT)")
+    plots.show(line[1], changed, *window, "x_inv")
+    limit = 100 if window[1] < 1000 else 300
+    drawn = plots.difference(line[2], changed - case.ldct, limit, "x_inv − x")
+    plots.show(line[3], before, *window, "f(x)")
+    plots.show(line[4], after, *window, "f(x_inv)")
+    plots.difference(line[5], after - before, limit, "f(x_inv) − f(x)")
+    figure.colorbar(drawn, ax=line[5], shrink=0.85, label="HU")
+    line[0].text(-0.04, 0.5, f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", rotation=90,
+                 ha="right", va="center", multialignment="center", transform=line[0].transAxes,
+                     fontsize=8)  # fmt: skip
+into, out = (evidence.rmse_hu(images, 0 * found[0].ldct) for images in (
+    np.stack([x - c.ldct for x, c in zip(x_inv, found)]),
+    np.stack([denoised(x) - denoised(c.ldct) for x, c in zip(x_inv, found)]),
+))  # fmt: skip
+report.figure(
+    run, "search", figure,
+    f"What {iterations} iterations found, α = {alpha:g}, distance {distance}: x changes by {into.mean():.0f} HU RMS, "
+    f"the output by {out.mean():.1f} HU.",
+)  # fmt: skip
+
+# %%
+null_in = {c.patient: evidence.rmse_hu(c.null, c.ldct).mean() for c in found}
+null_out = {c.patient: evidence.rmse_hu(denoised(c.null), denoised(c.ldct)).mean() for c in found}
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+colour = dict(zip(sorted({c.anatomy for c in found}), plots.COLOURS))
+for axis, column, null, label in zip(
+    axes, ("in_hu", "out_hu"), (null_in, null_out), ("x_inv from x", "f(x_inv) from f(x)")
+):
+    for case in found:
+        part = trajectory[trajectory.patient == case.patient]
+        first = case is next(c for c in found if c.anatomy == case.anatomy)
+        axis.semilogy(part.iteration + 1, part[column], color=colour[case.anatomy], lw=1,
+                      label=case.anatomy if first else None)  # fmt: skip
+    for one, shade in colour.items():
+        level_hu = np.mean([null[c.patient] for c in found if c.anatomy == one])
+        axis.axhline(level_hu, color=shade, lw=1, ls="--")
+    axis.set(xlabel="iteration", ylabel=f"RMS of {label}, HU", xscale="log")
+axes[0].legend(fontsize=8)
+report.figure(
+    run, "trajectories", figure,
+    "Change of input and output while searching, a line a patient; dashed: what another noise realisation changes. "
+    f"Null changes are {np.mean(list(null_in.values())):.1f} HU in and {np.mean(list(null_out.values())):.1f} HU out.",
+)  # fmt: skip
+
+# %% [markdown]
+# ### Controls with known answers
+# The same search, on denoisers whose invariances are known. The identity has none: with α < 1 it must give x back. A
+# constant sees nothing: the search must run to its bound. A mean filter removes known frequencies: what is found must
+# lie where its gain is below √α.
+
+
+# %%
+def controlled():
+    """What the search finds on each control, for the first crop."""
+    rows, x = [], net(found[0].ldct)
+    for one in controls.names():
+        known = controls.build(one)
+        search = optimise.Search(known, x, distances.build("mse"), alpha, sigma_hu, lr, seed)
+        start = float(search.measure()["in_hu"])
+        for _ in range(control_iterations):
+            search.step()
+        ends, change = search.measure(), search.x_inv - x
+        share = float(known.share_in_null(change, alpha**0.5)) if one == "blur" else np.nan
+        rows.append({"control": one, "start, HU": start, "in, HU": float(ends["in_hu"]),
+                     "out, HU": float(ends["out_hu"]), "power where gain < √α": share})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+known = run.table("controls", controlled).set_index("control")
+report.table(
+    run, "controls_shown", known.reset_index(),
+    f"{control_iterations} iterations from noise of {sigma_hu:g} HU. Identity: {known['in, HU']['identity']:.2f} HU "
+    f"are left of it (0 in the end); constant: the output cannot move and x goes {known['in, HU']['constant']:.0f} HU "
+    f"away; mean filter: {known['power where gain < √α']['blur']:.1%} of the power of what was found is where it "
+    "should be.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Second and third generation: drawing
+# A search leaves what low-dose images look like. A generator, and a VAE with a flow, were trained to draw images that
+# look like them (`05a_train_invariances`), for patches: the middle of each crop. The VAE's reconstruction of x stands
+# beside them, since what a decoder cannot draw looks like an invariance.
+
+
+# %%
+def patch(images, side):
+    """The middle (..., side, side) of images (..., H, W)."""
+    start = (images.shape[-1] - side) // 2
+    return images[..., start : start + side, start : start + side]
+
+
+def of_this_f(folder, kind):
+    """A model of 05a. Raises: ValueError: if it was trained for another denoiser."""
+    one = runs.load(folder)
+    if one.numbers["denoiser"] != trained.id:
+        raise ValueError(f"{kind} {folder} was trained for denoiser {one.numbers['denoiser']}, not {trained.id}")
+    return one, models.load(one.folder, kind).to(device)
+
+
+def generated():
+    """(crops, samples, P, P) float32 HU."""
+    one, g = of_this_f(generator, "generator")
+    x = net([patch(c.ldct, one.params["patch_size"]) for c in found])
+    return intensity.from_net(generate.sample(g, x, samples, seed).numpy()).astype(np.float32)
+
+
+def flowed():
+    """(crops, 1 + samples, P, P) float32 HU: the VAE's reconstruction, then draws."""
+    one, drawer = of_this_f(flow, "flow")
+    coder = of_this_f(one.params["vae"], "vae")[1]
+    x = net([patch(c.ldct, coder.patch) for c in found])
+    tilde = cinn.sample(f, coder, drawer, x, samples, seed).numpy()
+    with torch.inference_mode():
+        plain = coder.reconstruct(x=x.to(device), y_hat=f(x.to(device)).float()).cpu().numpy()
+    return intensity.from_net(np.concatenate([plain, tilde], axis=1)).astype(np.float32)
+
+
+MADE = {"search": x_inv[:, None]}  # {method: (crops, draws, side, side)}
+if generator:
+    MADE["generator"] = run.array("generated", generated)
+if flow:
+    flowed_hu = run.array("flowed", flowed)
+    MADE |= {"VAE + flow": flowed_hu[:, 1:], "VAE alone": flowed_hu[:, :1]}
+if not generator and not flow:
+    report.text("No model of `05a_train_invariances` was given: only the search is examined below.")
+
+# %%
+for method in ("generator", "VAE + flow"):
+    if method not in MADE:
+        continue
+    side, spread = MADE[method].shape[-1], MADE[method].std(axis=1, ddof=1)
+    figure, axes = plt.subplots(len(shown), 7, figsize=(14.5, 2.2 * len(shown)), squeeze=False)
+    for line, case in zip(axes, shown):
+        window, n = plots.anatomy_window(case.anatomy), found.index(case)
+        x = patch(case.ldct, side)
+        images = {"x (LDCT)": x, "f(x)": denoised(x)}
+        images |= {f"draw {k + 1}": one for k, one in enumerate(MADE[method][n][:3])}
+        images["f(draw 1)"] = denoised(MADE[method][n][0])
+        for axis, (title, image) in zip(line, images.items()):
+            plots.show(axis, image, *window, title)
+        sd = line[6].imshow(spread[n], cmap="viridis", vmin=0, vmax=np.quantile(spread, 0.995))
+        line[6].set_title("SD over draws")
+        line[6].set_axis_off()
+        line[0].text(-0.04, 0.5, f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", rotation=90,
+                     ha="right", va="center", multialignment="center", transform=line[0].transAxes,
+                     fontsize=8)  # fmt: skip
+    figure.colorbar(sd, ax=axes[:, 6], shrink=0.8, label="HU")
+    report.figure(
+        run, f"draws_{method.split()[0].lower()}", figure,
+        f"{method}: draws for test patches, and the SD over {samples} draws, {np.sqrt(np.mean(spread**2)):.1f} HU RMS.",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Evidence
+# For every method: how far its images are from x (in) and, after f, from f(x) (out), beside the same two numbers for
+# other noise realisations. An invariance is large in and small out, *smaller than the null's out*: a change that f lets
+# through more than it lets noise through is no invariance. Blurred by a Gaussian of 2 pixels the same numbers
+# tell anatomy from noise.
+
+
+# %%
+def compared():
+    """One row a patient, method and image: RMS changes of input and output, plain and low-passed, HU."""
+    rows = []
+    for n, case in enumerate(tqdm(found, desc="evidence", unit="patient")):
+        for method, side in (SIDE | NULLS).items():
+            x, images = patch(case.ldct, side), patch(case.null, side) if method in NULLS else MADE[method][n]
+            fx, fi = denoised(x), denoised(images)
+            values = {
+                "in_hu": evidence.rmse_hu(images, x), "out_hu": evidence.rmse_hu(fi, fx),
+                "low_in_hu": evidence.rmse_hu(evidence.low_pass(images), evidence.low_pass(x)),
+                "low_out_hu": evidence.rmse_hu(evidence.low_pass(fi), evidence.low_pass(fx)),
+            }  # fmt: skip
+            head = {"patient": case.patient, "anatomy": case.anatomy, "method": method}
+            rows += [head | dict(zip(values, v)) | {"image": i} for i, v in enumerate(zip(*values.values()))]
+    return pd.DataFrame(rows)
+
+
+def null_of(method):
+    """The null on the same pixels as a method's images."""
+    return f"null, {SIDE[method]} pixels"
+
+
+SIDE = {method: images.shape[-1] for method, images in MADE.items()}
+NULLS = {null_of(method): side for method, side in SIDE.items()}
+changes = run.table("evidence", compared)
+by_patient = changes.groupby(["method", "patient"], sort=False)[["in_hu", "out_hu", "low_in_hu", "low_out_hu"]].mean()
+ratio_of = {method: by_patient.loc[method] / by_patient.loc[null_of(method)] for method in MADE}  # a row a patient
+ratios = []
+for method, ratio in ratio_of.items():
+    for column in ratio:
+        interval = stats.patient_bootstrap(ratio[column].to_numpy(), draws=draws, seed=seed)
+        ratios.append({"method": method, "quantity": column, "hu": by_patient.loc[method][column].mean(),
+                       "null_hu": by_patient.loc[null_of(method)][column].mean(), "ratio": interval.mean,
+                       "low": interval.low, "high": interval.high})  # fmt: skip
+ratios = pd.DataFrame(ratios)
+WORDS = {"in_hu": "in", "out_hu": "out", "low_in_hu": "in, low-passed", "low_out_hu": "out, low-passed"}
+
+
+def bracket(low, high):
+    return "–" if np.isnan(low) else f"[{low:.2f}, {high:.2f}]"
+
+
+report.table(
+    run, "ratios",
+    ratios.assign(quantity=ratios.quantity.map(WORDS), interval=[bracket(r.low, r.high) for r in ratios.itertuples()])
+    .drop(columns=["low", "high"]),
+    f"RMS changes in HU, means over {len(found)} patients, and their ratio to the change that another noise "
+    f"realisation makes on the same pixels, with 95 % intervals over patients"
+    f"{' (too few patients for these)' if few else ''}. "
+    + "; ".join(
+        f"{m}: {r.ratio['in_hu']:.2f} times the null in, {r.ratio['out_hu']:.2f} times out"
+        for m, r in ((m, ratios[ratios.method == m].set_index("quantity")) for m in MADE)
+    ) + ".",
+)  # fmt: skip
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
+for axis, (a, b, title) in zip(
+    axes, (("in_hu", "out_hu", "all frequencies"), ("low_in_hu", "low_out_hu", "low-passed"))
+):
+    for shade, mark, method in zip(plots.COLOURS, "osD^", MADE):
+        axis.scatter(ratio_of[method][a], ratio_of[method][b], color=shade, marker=mark, s=22, label=method)
+    axis.axhline(1, color="black", lw=0.8)
+    axis.axvline(1, color="black", lw=0.8)
+    axis.set(xscale="log", yscale="log", xlabel="change of x / null", ylabel="change of f(x) / null", title=title)
+axes[0].legend(fontsize=8)
+report.figure(
+    run, "evidence_shown", figure,
+    "Each point a patient. Right of 1: a larger change than other noise makes; below 1: f moves less than for other "
+    "noise. Only the lower half is invariance.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Does f hide anatomy?
+# Noise amplitude and realisation are what a denoiser is *meant* to ignore. For each known lesion: by how much do the
+# found images change its contrast (its mean minus that of its organ around it), and does f let the change through? p is
+# exact: the share of null realisations that change the contrast as much. **Hidden** is a lesion whose contrast changed
+# by more than the null explains at the input (p ≤ level) and not at the output. Up to one null realisation in twenty
+# does so by chance; the rows *null* count it on realisations that were held back.
+
+# %%
+HELD = realisations // 4  # null realisations that are tested like findings; the others are the null
+
+
+def tested(images, x, null, pooled):
+    """p of every image's change in each region, at the input and after f: (images, regions) each, and the changes."""
+    parts = {"in": (images, x, null), "out": tuple(denoised(one) for one in (images, x, null))}
+    found = {}
+    for where, (several, one, others) in parts.items():
+        base = pooled(one)
+        change = pooled(several) - base
+        found[f"change_{where}"], found[f"p_{where}"] = change, evidence.p_value(change, pooled(others) - base)
+    return found
+
+
+def rows_of(case, n, regions, labels, pooled_of):
+    """Rows (method, image, region) of ``tested`` for one patient; ``pooled_of`` maps images to (..., regions)."""
+    for method, side in (SIDE | NULLS).items():
+        kept = [i for i, mask in enumerate(regions) if patch(mask, side).sum() == mask.sum()]  # whole in the patch
+        if not kept:
+            continue
+        x, null = patch(case.ldct, side), patch(case.null, side)
+        images = null[:HELD] if method in NULLS else MADE[method][n]
+        values = tested(images, x, null[HELD:], pooled_of(kept, side))
+        for k, region_of in enumerate(kept):
+            yield pd.DataFrame({name: v[:, k] for name, v in values.items()}).assign(
+                patient=case.patient, anatomy=case.anatomy, method=method, image=range(len(images)), **labels(region_of)
+            )
+
+
+def lesion_changes():
+    """One row a patient, method, image and lesion."""
+    parts = []
+    for n, case in enumerate(tqdm(found, desc="lesions", unit="patient")):
+
+        def pooled_of(kept, side, case=case):
+            masks = [(patch(case.inside[i], side), patch(case.around[i], side)) for i in kept]
+            return lambda images: np.stack([evidence.contrast(images, *pair) for pair in masks], axis=-1)
+
+        parts += rows_of(case, n, case.inside, lambda i, case=case: case.lesions.iloc[i].to_dict(), pooled_of)
+    return pd.concat(parts, ignore_index=True)
+
+
+def segment_changes():
+    """One row a patient, method, image and segment of the NDCT (of the truth where it is known)."""
+    parts = []
+    for n, case in enumerate(tqdm(found, desc="segments", unit="patient")):
+        regions = segments.masks_of(
+            segments.segment(case.ndct if case.truth is None else case.truth, segmentation).regions
+        )
+
+        def pooled_of(kept, side, regions=regions):
+            return lambda images: evidence.means(images, [patch(regions[i], side) for i in kept])
+
+        parts += rows_of(case, n, regions, lambda i, r=regions: {"segment": i + 1, "area": int(r[i].sum())}, pooled_of)
+    return pd.concat(parts, ignore_index=True)
+
+
+def hidden(table):
+    """Changed more than the null explains at the input, and not at the output."""
+    return (table.p_in <= level) & (table.p_out > level)
+
+
+def shares(table, what):
+    """Shares of changed and of hidden regions by method, means over patients with their intervals."""
+    table = table.assign(changed=table.p_in <= level, hidden=hidden(table))
+    rows = []
+    for method, part in table.groupby("method", sort=False):
+        means = part.groupby("patient")[["changed", "hidden"]].mean()
+        spans = {c: stats.patient_bootstrap(means[c].to_numpy(), draws=draws, seed=seed) for c in means}
+        rows.append({"method": method, what: len(part) // part.image.nunique(),
+                     "RMS change in, HU": np.sqrt(np.mean(part.change_in**2)),
+                     "RMS change out, HU": np.sqrt(np.mean(part.change_out**2)),
+                     **{c: spans[c].mean for c in means},
+                     "interval of hidden": bracket(spans["hidden"].low, spans["hidden"].high)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+of_segments = run.table("segments", segment_changes)
+share_of_segments = shares(of_segments, "segments")
+report.table(
+    run, "segment_shares", share_of_segments,
+    f"Segments ({segmentation}, of the {'NDCT' if found[0].truth is None else 'truth'}) whose mean changed by more "
+    f"than the null explains (p ≤ {level:g}), and those of them whose change f hides.",
+)  # fmt: skip
+
+# %%
+with_lesions = found[0].inside is not None
+if with_lesions:
+    of_lesions = run.table("lesions", lesion_changes)
+    share_of_lesions = shares(of_lesions, "lesions")
+    held = {m: share_of_lesions.set_index("method").hidden[m] for m in MADE if m in set(of_lesions.method)}
+    report.table(
+        run, "lesion_shares", share_of_lesions,
+        "Lesions whose contrast changed by more than the null explains, and those of them whose change f hides: "
+        + ", ".join(f"{m} {v:.0%}" for m, v in held.items()) + ".",
+    )  # fmt: skip
+
+# %%
+if with_lesions:
+    figure, axes = plt.subplots(1, len(held) + 1, figsize=(3.7 * (len(held) + 1), 3.4), squeeze=False)
+    for axis, method in zip(axes[0], held):
+        part, by_chance = (of_lesions[of_lesions.method == one] for one in (method, null_of(method)))
+        seen = hidden(part)
+        axis.scatter(by_chance.change_in, by_chance.change_out, s=8, color="#999999", label="null")
+        for label, points, shade in zip(("let through", "hidden"), (part[~seen], part[seen]), plots.COLOURS):
+            axis.scatter(points.change_in, points.change_out, s=9, color=shade, label=label)
+        axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
+        axis.set(xlabel="change of contrast in x, HU", ylabel="change of contrast in f(x), HU", title=method)
+        axis.legend(fontsize=7)
+    bins = pd.cut(of_lesions.radius_mm, [0, 3, 5, 10], labels=["< 3", "3–5", "> 5"])
+    strong = np.where(of_lesions.contrast_hu.abs() < 25, "under 25 HU", "25 HU and more")
+    first = next(iter(held))
+    grouped = of_lesions.assign(radius=bins, contrast=strong, hidden=hidden(of_lesions))
+    grouped = (
+        grouped[grouped.method == first].groupby(["contrast", "radius"], observed=True).hidden.agg(["mean", "size"])
+    )
+    axis = axes[0, -1]
+    for shift, (one, shade) in enumerate(zip(dict.fromkeys(strong), plots.COLOURS)):
+        part = grouped.loc[one] if one in grouped.index else grouped.iloc[:0]
+        places = [["< 3", "3–5", "> 5"].index(r) + 0.4 * shift for r in part.index]
+        axis.bar(places, part["mean"], width=0.36, color=shade, label=one)
+        for place, (mean, size) in zip(places, part.itertuples(index=False)):
+            axis.text(place, mean, f"{size}", ha="center", va="bottom", fontsize=7)
+    axis.axhline(level, color="black", lw=0.8, ls="--")
+    axis.set_xticks([0.2, 1.2, 2.2], ["< 3", "3–5", "> 5"])
+    axis.set(xlabel="radius of the lesion, mm", ylabel=f"share hidden, {first}", ylim=(0, 1.1))
+    axis.legend(fontsize=7)
+    report.figure(
+        run, "lesions_shown", figure,
+        "Change of each lesion's contrast before and after f; on the dotted line f passes it on whole, at 0 it "
+        f"hides it. Right: share hidden by size and contrast ({first}; numbers of lesions and draws above the bars; "
+        "dashed: what the null does by chance).",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Existence is not frequency
+# That f hides *some* change of a lesion does not say that it hides lesions. For the same lesions, over all noise
+# realisations: how well does a channelised Hotelling observer tell slices with the lesions from slices without,
+# before f and after?
+
+
+# %%
+def detected():
+    """d' of every lesion in x and in f(x), with jackknife intervals over the noise realisations."""
+    rows = []
+    for case in tqdm(found, desc="detection", unit="patient"):
+        absent, present = (denoised(one) for one in (case.absent, case.null))
+        for i, lesion in enumerate(case.lesions.itertuples()):
+            row, column = (int(round(m)) - region // 2 for m in np.argwhere(case.inside[i]).mean(0))
+            if min(row, column) < 0 or max(row, column) + region > crop:
+                continue
+            window = np.s_[:, row : row + region, column : column + region]
+            channels = observers.laguerre_gauss(region, 2 * lesion.radius_mm / case.pixel_mm + 6)
+            for image, classes in (("x", (case.absent, case.null)), ("f(x)", (absent, present))):
+                made = observers.detect(*(observers.respond(one[window], channels) for one in classes))
+                rows.append({"patient": case.patient, "anatomy": case.anatomy, "lesion": lesion.lesion,
+                             "radius_mm": lesion.radius_mm, "contrast_hu": lesion.contrast_hu, "image": image,
+                             "d_prime": made.d_prime, "low": made.d_low, "high": made.d_high})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+kept_d = None
+if with_lesions:
+    detection = run.table("detection", detected)
+    pairs = detection.pivot(index=["patient", "anatomy", "lesion"], columns="image", values="d_prime").reset_index()
+    pairs["ratio"] = pairs["f(x)"] / pairs["x"]
+    kept_d = stats.patient_bootstrap(pairs.groupby("patient").ratio.mean().to_numpy(), draws=draws, seed=seed)
+    figure, axis = plt.subplots(figsize=(4.6, 3.8))
+    for one, shade in colour.items():
+        part = detection[detection.anatomy == one].sort_values(["patient", "lesion"])
+        x, y = (part[part.image == image] for image in ("x", "f(x)"))
+        bars = ([image.d_prime - image.low, image.high - image.d_prime] for image in (y, x))
+        axis.errorbar(x.d_prime, y.d_prime, *map(np.array, bars),
+                      fmt="o", ms=4, lw=0.8, color=shade, label=one)  # fmt: skip
+    axis.axline((1, 1), slope=1, color="black", lw=0.8, ls=":")
+    axis.set(xlabel="d' in x", ylabel="d' in f(x)", xscale="log", yscale="log")
+    axis.legend(fontsize=8)
+    report.figure(
+        run, "detection_shown", figure,
+        f"d' of {len(pairs)} lesions before and after f, {realisations} realisations a class, bars: 95 % over "
+        f"realisations. f keeps {kept_d.mean:.3f} of d' {bracket(kept_d.low, kept_d.high)} in the mean over patients.",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Checks
+
+# %%
+assert np.isfinite(changes.in_hu).all() and np.isfinite(changes.out_hu).all()
+assert known["out, HU"]["constant"] < 0.01, "a constant moved"
+if control_iterations >= 300 and alpha < 1:
+    assert known["in, HU"]["identity"] < 0.1 * known["start, HU"]["identity"], "the identity was found invariant"
+    assert known["in, HU"]["constant"] > 2 * known["start, HU"]["constant"], "a constant was not found invariant"
+    assert known["power where gain < √α"]["blur"] > 0.9, "the blur's null space was missed"
+train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
+assert test_source or train_patients.isdisjoint(c.patient for c in found), "a patient that is examined was trained on"
+
+numbers = {}
+for method in MADE:
+    key, own = (
+        method.lower().replace(" + ", "_").replace(" ", "_"),
+        ratios[ratios.method == method].set_index("quantity"),
+    )
+    numbers |= {f"{key}_in_over_null": float(own.ratio["in_hu"]), f"{key}_out_over_null": float(own.ratio["out_hu"])}
+    if with_lesions and method in held:
+        numbers[f"{key}_lesions_hidden"] = float(held[method])
+if with_lesions:
+    chance = float(share_of_lesions.set_index("method").hidden[null_of("search")])
+    numbers |= {"null_lesions_hidden": chance, "d_prime_kept": kept_d.mean}
+run.finish(
+    denoiser=trained.id, method=name, network=trained.params["network"], cohort=test.id, patients=len(found),
+    encoder=encoder.provenance if encoder else None, **numbers,
+)  # fmt: skip
+
+# %%
+searched_for = ratios[ratios.method == "search"].set_index("quantity").ratio
+told = (
+    f" {held['search']:.0%} of the lesions in what was searched for are hidden ({chance:.0%} by chance), yet over "
+    f"noise realisations f keeps {kept_d.mean:.3f} of their d'. That an image exists in which f hides a lesion does "
+    "not make it a frequent one." if with_lesions else ""
+)  # fmt: skip
+report.text(
+    f"**What we saw.** Changes {searched_for['in_hu']:.1f} times as large as another noise realisation move f's output "
+    f"{searched_for['out_hu']:.2f} times as much as it does.{told} One limit: crops of {crop} pixels, one network, one "
+    "start a crop. `06_stats` compares runs of this notebook."
+)

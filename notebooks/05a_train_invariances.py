@@ -1,0 +1,314 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05a · Learning to draw what a denoiser cannot see
+# **Question.** Given a denoiser f and a low-dose patch x: which other patches that look like low-dose CT does f turn
+# into the same output? A model is trained to draw them. Whether they are what they claim to be is for `05_invariances`.
+#
+# **Reads** a finished `03_train` run, its cohort, and for the flow the VAE of another run of this notebook. **Writes**
+# `model.safetensors`, `history.parquet`, `samples.npy`. **Cost** of the defaults: about 3 minutes on one core a model.
+# Killed at any moment, the same command goes on where it was.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/05a_train_invariances/
+denoiser: str = "adhoc/03_train/*"  # f: a run folder of 03_train, or a pattern that one run matches
+checkpoint: Optional[int] = None  # its checkpoint, by updates; None takes the last
+# the model
+model: str = "vae"  # vae, flow (needs a vae) or generator
+vae: Optional[str] = None  # for the flow: run folder of this notebook with the VAE of the same denoiser
+size: str = "small"  # of vae and flow: small (for CPUs) or published
+patch_size: int = 64  # rows and columns of a patch: 32, 64 or 128; the publication has 128
+settings: dict = {}  # other settings of the model, a mapping; see its build function
+perceptual: bool = False  # vae: add the VGG-16 term of the publication (context below)
+adversarial: bool = False  # vae: add the critic of the publication
+context: str = "auto"  # of the VGG-16: imagenet, random, a weights file, or auto (imagenet if it is here, else random)
+weights: dict = {}  # vae: weights of its loss terms that differ from the published ones, a mapping
+alpha: float = 0.1  # generator: weight of the change, in (0, 1): the share of its power that f may pass on
+beta: float = 0.1  # generator: weight of the critic
+diversity: float = 0.1  # generator: weight of the term against mode collapse
+scale_hu: float = 25.0  # generator: RMS change at which its bounded distance is 1/2, HU
+# training
+batch: int = 16  # patches an update; published: 64 (vae), 128 (flow)
+max_steps: int = 1500  # updates
+lr: Optional[float] = None  # of Adam; None takes 1e-3 for small models and 1e-5, as published, for published ones
+betas: list = [0.5, 0.999]  # decay rates of Adam
+seed: int = 0  # seeds weights, patches and samples
+device: str = "auto"  # auto, cpu or cuda
+precision: str = "auto"  # auto, float32 or bf16
+threads: int = 0  # CPU threads; 0 takes all
+# records
+log_every: int = 25  # updates a row of the history
+save_every_s: float = 30.0  # seconds between states to resume from
+val_patches: int = 64  # validation patches that the model is looked at on
+samples: int = 16  # draws a patch
+
+# %%
+from ldct_utils import runs
+
+run = runs.start("05a_train_invariances", globals())
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from ldct_utils import cohorts, encoders, files, intensity, patches, plots, report, training
+from ldct_utils.invariance import distances, flow, generate, models
+from ldct_utils.invariance import vae as cvae
+
+training.seed_everything(seed, threads)
+if model not in models.KINDS:
+    raise ValueError(f"model is {', '.join(models.KINDS)}, not {model!r}")
+if (vae is not None) != (model == "flow"):
+    raise ValueError(f"vae is the run folder of a VAE and belongs to model=flow, which needs one; this is {model}")
+FLOW_SIZES = {"published": {}, "small": {"blocks": 6, "width": 128, "depth": 2, "condition": 64, "embed": 16}}
+peak = lr if lr is not None else 1e-5 if size == "published" and model != "generator" else 1e-3
+
+# %% [markdown]
+# ## The denoiser and its patches
+# f is frozen. The model sees patches of the patients that f was trained on, and is looked at on the validation
+# patients; the test patients wait for `05_invariances`.
+
+# %%
+trained = runs.load(denoiser)
+COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
+cohort = cohorts.get(*(trained.params[name] for name in COHORT))
+f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
+updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint
+f = f.requires_grad_(False).to(device, memory_format=torch.channels_last)
+train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
+note = ""
+if not len(val_rows):
+    val_rows, note = train_rows, " It has no validation patients: what is shown below are training patches."
+sampler = patches.Sampler(cohort, train_rows, patch_size, None, batch, seed)
+report.text(
+    f"Denoiser: {trained.params['network']}, loss {trained.params['loss']}, run {trained.id}. Cohort {cohort.id}: "
+    f"{len(train_rows)} slices for training.{note}"
+)
+
+# %% [markdown]
+# ## The model
+# Three of them, of two generations:
+#
+# - `generator`: g(z | x) draws a changed patch. It minimises d(f(x), f(g)) − α d(x, g) − β C(g), where the critic C
+#   is *high* for what looks like an LDCT patch. The slides print +β C, which is the same if C says how unreal a patch
+#   is. Nothing there keeps g from ignoring z; here a term rewards draws that differ.
+# - `vae`: z holds what f(x) does not say about x. Encoder and decoder both see f(x), so what they need not store in z
+#   is what f lets through.
+# - `flow`: an invertible map, given f(x), from z to v that is normally distributed. Draw v, go back, decode: every
+#   patch so made is, for the flow, as likely as x, and f ought to map all of them to f(x).
+#
+# The published flow reports a log-determinant of zero for a leaky ReLU that shrinks negative values, so its likelihoods
+# are biased; its samples are not. The determinant here is that of the map (`tests/test_invariance_flow.py`).
+
+# %%
+training.seed_everything(seed, threads)
+common = {"lr": peak, "betas": tuple(betas), "precision": precision, "device": device}
+if model == "vae":
+    net = cvae.build(size, patch_size, **settings)
+    seen = encoders.load("vgg16", context, list(cvae.PERCEPTUAL_LAYERS), seed=seed) if perceptual else None
+    step = cvae.TrainVAE(f, net, cvae.critic(net) if adversarial else None, seen, weights, **common)
+    if perceptual:
+        report.text("Encoder: " + encoders.describe(seen))
+elif model == "flow":
+    stored = runs.load(vae)
+    if (stored.numbers["denoiser"], stored.numbers["updates_of_f"]) != (trained.id, updates_of_f):
+        raise ValueError(f"the VAE {vae} belongs to the denoiser {stored.params['denoiser']}, not to {denoiser}")
+    coder = models.load(stored.folder, "vae")
+    net = flow.build(**({"dim": coder.dim, "patch": coder.patch} | FLOW_SIZES[size] | settings))
+    step = flow.TrainFlow(f, coder, net, **common)
+else:
+    net = generate.build(**settings)
+    step = generate.Natural(
+        f, net, generate.critic(), distances.build("mse", scale_hu), alpha, beta, diversity, **common
+    )
+count = sum(p.numel() for p in net.parameters())
+print(f"{model}: {count:,} parameters, patches of {patch_size} pixels, {precision} on {device}, lr {peak:g}")
+
+# %% [markdown]
+# ## Training
+# As in `03_train`: a batch, an update, a row of the history now and then, and a state from which a killed run goes on
+# to the very same numbers.
+
+# %%
+history = training.History(batch)
+done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
+saved = time.monotonic()
+history.paused()
+with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
+    while done < max_steps:
+        terms = step.update(*sampler.next())
+        done += 1
+        history.add(done, terms)
+        bar.update()
+        if done % log_every and done < max_steps:
+            continue
+        history.row(step.weights, step.lr)  # raises if a term is not finite or has diverged
+        if done == max_steps or time.monotonic() - saved > save_every_s:
+            training.save(run.folder, run.id, done, step=step, sampler=sampler, history=history)
+            saved = time.monotonic()
+        history.paused()
+net.eval()
+curves = history.table()
+if not run.finished:
+    files.write_parquet(run.folder / "history.parquet", curves)
+    models.write(run.folder, model, net)
+
+# %%
+names = list(step.weights)
+figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), squeeze=False)
+for axis, name, colour in zip(axes[0], names, plots.COLOURS):
+    axis.plot(curves.step, curves[name], color=colour)
+    axis.set(title=f"{name}, weight {step.weights[name]:.3g}", xlabel="updates")
+report.figure(
+    run, "curves", figure,
+    f"Terms of the loss of the {model}, unweighted, means over {log_every} updates of {batch} patches. At the end: "
+    + ", ".join(f"{name} {curves[name].iloc[-1]:.3g}" for name in names) + ".",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Patients it has not seen
+# Draws for validation patches, in HU: how far they are from x (in), how far f of them is from f(x) (out). A useful
+# model has a small *out*; what its *in* must be held against, another scan of the same slice, is in `05_invariances`.
+
+# %%
+ldct, ndct = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2).next()
+
+
+def hu(images):
+    """Network range to HU, NumPy, without the channel."""
+    images = images.detach().float().cpu().numpy()
+    return intensity.from_net(images[:, 0] if images.ndim == 4 and images.shape[1] == 1 else images)
+
+
+@torch.inference_mode()
+def denoised(images):
+    """f of patches (..., P, P) in HU, float32 HU."""
+    flat = torch.from_numpy(np.array(images, np.float32)).reshape(-1, 1, patch_size, patch_size)
+    parts = [hu(f(intensity.to_net(part).to(device))) for part in flat.split(64)]
+    return np.concatenate(parts).reshape(images.shape)
+
+
+@torch.inference_mode()
+def drawn():
+    """(patches, 2 + samples, P, P) HU: x, the VAE's reconstruction (else x again), and draws."""
+    first = x_hu
+    if model == "generator":
+        draws = generate.sample(net, ldct, samples, seed).numpy()
+    elif model == "flow":
+        draws = flow.sample(f, coder, net, ldct, samples, seed).numpy()
+    else:
+        torch.manual_seed(seed)
+        y_hat = f(ldct.to(device)).float()
+        first = hu(net.reconstruct(x=ldct.to(device), y_hat=y_hat))
+        posterior = net.encode(x=ldct.to(device), y_hat=y_hat)
+        draws = np.stack(
+            [net.decode(cvae.sample(*posterior), y_hat=y_hat).cpu().numpy()[:, 0] for _ in range(samples)], 1
+        )
+    return np.concatenate([x_hu[:, None], first[:, None], intensity.from_net(draws)], axis=1).astype(np.float32)
+
+
+x_hu = hu(ldct)
+made = run.array("samples", drawn)
+fx, f_made = denoised(x_hu), denoised(made)
+change_in, change_out = (
+    np.sqrt(np.mean((a[:, 1:] - b[:, None]) ** 2, (2, 3))) for a, b in ((made, x_hu), (f_made, fx))
+)
+spread = made[:, 2:].std(axis=1, ddof=1)
+found = {
+    "in, draws, HU": float(change_in[:, 1:].mean()),
+    "out, draws, HU": float(change_out[:, 1:].mean()),
+    "SD over draws, HU": float(np.sqrt(np.mean(spread**2))),
+    "LDCT from NDCT, HU": float(np.sqrt(np.mean((x_hu - hu(ndct)) ** 2))),
+    "f(x) from x, HU": float(np.sqrt(np.mean((fx - x_hu) ** 2))),
+}
+with torch.inference_mode():
+    beside = f(ldct.to(device)).float()
+    if model == "vae":
+        bits = cvae.kl(*net.encode(x=ldct.to(device), y_hat=beside))
+        found |= {"in, reconstruction, HU": float(change_in[:, 0].mean()), "KL, nats a patch": float(bits.mean())}
+        found["out, reconstruction, HU"] = float(change_out[:, 0].mean())
+    elif model == "flow":
+        torch.manual_seed(seed)
+        v, logdet = net(cvae.sample(*coder.encode(x=ldct.to(device), y_hat=beside)), beside)
+        back = net.inverse(v, beside)
+        found |= {"NLL a dimension": float(flow.nll(v, logdet).mean() / net.dim), "mean of v": float(v.mean()),
+                  "SD of v": float(v.std())}  # fmt: skip
+        error = float((net.forward(back, beside)[0] - v).abs().max())
+    else:
+        found["collapse (0: z is ignored)"] = float(generate.collapse(net, ldct, samples, seed).mean())
+scores = pd.DataFrame({"quantity": list(found), "value": list(found.values())})
+report.table(
+    run, "held_out", scores,
+    f"{val_patches} patches of {cohort.slices[cohort.slices.row.isin(val_rows)].patient.nunique()} patients, {samples} "
+    f"draws each, RMS over pixels: draws differ from x by {found['in, draws, HU']:.1f} HU and, after f, from f(x) by "
+    f"{found['out, draws, HU']:.1f} HU.",
+)  # fmt: skip
+
+# %%
+shown = (
+    np.argsort(-np.abs(np.gradient(hu(ndct), axis=(1, 2))).mean((0, 2, 3)))[:3]
+    if val_patches > 3
+    else range(val_patches)
+)
+titles = ["x (LDCT)", "f(x)", *(["reconstruction"] if model == "vae" else []), "draw 1", "draw 2", "draw 3"]
+figure, axes = plt.subplots(
+    len(shown), len(titles) + 1, figsize=(2.0 * len(titles) + 2.4, 2.1 * len(shown)), squeeze=False
+)
+for line, i in zip(axes, shown):
+    level, width = plots.anatomy_window("chest") if np.median(x_hu[i]) < -300 else plots.anatomy_window("abdomen")
+    images = [x_hu[i], fx[i], *([made[i, 1]] if model == "vae" else []), *made[i, 2:5]]
+    for axis, image, title in zip(line, images, titles):
+        plots.show(axis, image, level, width, title)
+    sd = line[-1].imshow(spread[i], cmap="viridis", vmin=0, vmax=np.quantile(spread, 0.995))
+    line[-1].set_axis_off()
+    line[-1].set_title("SD over draws")
+    line[0].text(-0.04, 0.5, plots.window_text(level, width), rotation=90, ha="right", va="center",
+                 transform=line[0].transAxes, fontsize=8)  # fmt: skip
+figure.colorbar(sd, ax=axes[:, -1], shrink=0.8, label="HU")
+report.figure(
+    run, "draws", figure,
+    f"Validation patches with the most structure, draws of the {model}, and the SD over {samples} draws "
+    f"({found['SD over draws, HU']:.1f} HU RMS).",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Checks
+
+# %%
+assert done == max_steps == curves.step.iloc[-1], "the history does not end where training did"
+assert np.isfinite(made).all() and np.isfinite(list(found.values())).all()
+if model == "flow":
+    assert error < 1e-3, f"the flow does not invert: {error:g}"
+
+keys = ("in, draws, HU", "out, draws, HU", "SD over draws, HU")
+run.finish(
+    cohort=cohort.id, denoiser=trained.id, updates_of_f=int(updates_of_f),
+    parameters=count, in_hu=found[keys[0]], out_hu=found[keys[1]], sd_hu=found[keys[2]],
+    **{"reconstruction_hu": found["in, reconstruction, HU"]} if model == "vae" else {},
+    **{"nll_per_dimension": found["NLL a dimension"]} if model == "flow" else {},
+)  # fmt: skip
+
+# %%
+report.text(
+    f"**What we saw.** After {max_steps} updates the {model} draws patches that differ from x by "
+    f"{found[keys[0]]:.1f} HU and from each other by {found[keys[2]]:.1f} HU; f of them differs from f(x) by "
+    f"{found[keys[1]]:.1f} HU, while f moves x itself by {found['f(x) from x, HU']:.1f} HU. One limit: a draw that f "
+    "does not map to f(x) is a fault of the model, not a property of f. Next: `05_invariances`."
+)

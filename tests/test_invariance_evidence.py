@@ -1,0 +1,140 @@
+"""What a found invariance is held against: the null of noise realisations, lesions of simulated patients, exact p."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest
+
+from ldct_utils import cohorts, nps
+from ldct_utils.cohorts import simulated
+from ldct_utils.invariance import cases, evidence, flow, models
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """One simulated abdomen of two slices, all of it for testing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LDCT_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        return cohorts.get(patients=1, slices=2, anatomy="abdomen", split="test", progress=False)
+
+
+@pytest.fixture(scope="module")
+def case(cohort):
+    return next(cases.find(cohort, cohort.rows("test"), SIZE, 60, seed=3))
+
+
+# ---- measures ----
+def test_changes_are_root_mean_squares_in_hu():
+    x = np.zeros((4, 4))
+    assert evidence.rmse_hu(np.stack([x, x + 3, x - 4]), x) == pytest.approx([0, 3, 4])
+
+
+def test_contrast_is_the_lesion_s_mean_minus_its_surroundings():
+    image, inside = np.full((8, 8), 60.0), np.zeros((8, 8), bool)
+    inside[2:4, 2:4] = True
+    image[inside] = 40
+    assert evidence.contrast(image, inside, ~inside) == pytest.approx(-20)
+    assert evidence.contrast(np.stack([image, image + 100]), inside, ~inside) == pytest.approx([-20, -20])
+
+
+def test_means_of_segments_and_a_segment_without_pixels_is_refused():
+    image, masks = np.arange(16.0).reshape(4, 4), np.zeros((2, 4, 4), bool)
+    masks[0, 0], masks[1, :, 1] = True, True
+    assert evidence.means(image, masks) == pytest.approx([1.5, 7])
+    assert evidence.means(np.stack([image, -image]), masks).shape == (2, 2)
+    with pytest.raises(ValueError, match="without pixels"):
+        evidence.means(image, np.zeros((1, 4, 4), bool))
+
+
+def test_low_pass_keeps_the_mean_and_takes_the_noise_but_not_across_images():
+    rng = np.random.default_rng(0)
+    images = np.stack([rng.normal(0, 1, (64, 64)), np.full((64, 64), 7.0)])
+    smooth = evidence.low_pass(images)
+    assert smooth[1] == pytest.approx(7.0, abs=1e-5) and smooth[0].std() < 0.2
+
+
+# ---- p values ----
+def test_p_is_the_share_of_the_null_that_changes_as_much_counting_the_finding_itself():
+    null = np.array([-3.0, 1.0, 2.0, 0.5])
+    assert evidence.p_value(np.array([0.0, 2.0, -2.5, 10.0]), null) == pytest.approx([1, 3 / 5, 2 / 5, 1 / 5])
+
+
+def test_p_of_one_more_realisation_is_uniform_in_every_region():
+    rng = np.random.default_rng(1)
+    null, more = rng.normal(0, [1.0, 5.0], (199, 2)), rng.normal(0, [1.0, 5.0], (2000, 2))
+    p = evidence.p_value(more, null)
+    for region in range(2):
+        assert (p[:, region] <= 0.05).mean() < 0.075
+        assert kstest(p[:, region], "uniform").statistic < 0.08
+
+
+# ---- cases of simulated patients ----
+def test_a_patient_drawn_again_is_the_one_that_the_cohort_stores(cohort):
+    body, _ = simulated.patient_again(cohort, "P001")
+    assert np.array_equal(body.organ_masks, cohort.organ_masks)
+
+
+def test_a_cohort_that_is_not_simulated_or_was_made_otherwise_is_not_drawn_again(cohort):
+    other = dataclasses.replace(cohort, meta=cohort.meta | {"source": "npy"})
+    with pytest.raises(ValueError, match="only simulated patients"):
+        simulated.patient_again(other, "P001")
+    changed = dataclasses.replace(cohort, lesion_masks=np.zeros_like(cohort.lesion_masks))
+    with pytest.raises(ValueError, match="differs from cohort"):
+        simulated.patient_again(changed, "P001")
+
+
+def test_the_null_is_as_far_from_the_slice_as_two_scans_are_from_each_other(case):
+    noise = evidence.rmse_hu(case.null, case.truth).mean()
+    assert evidence.rmse_hu(case.ldct, case.truth) == pytest.approx(noise, rel=0.06)
+    assert evidence.rmse_hu(case.null, case.ldct).mean() == pytest.approx(np.sqrt(2) * noise, rel=0.05)
+    assert evidence.rmse_hu(case.null[:30], case.null[30]).mean() == pytest.approx(np.sqrt(2) * noise, rel=0.05)
+
+
+def test_lesions_are_in_the_null_and_not_in_the_absent_class(case):
+    assert len(case.lesions) == len(case.inside) == len(case.around) >= 1
+    for i, lesion in enumerate(case.lesions.itertuples()):
+        assert not (case.inside[i] & case.around[i]).any() and case.inside[i].sum() >= cases.SMALLEST
+        present, absent = (
+            evidence.contrast(images, case.inside[i], case.around[i]) for images in (case.null, case.absent)
+        )
+        se = np.hypot(present.std(), absent.std()) / np.sqrt(len(present))
+        gap = present.mean() - absent.mean()
+        assert abs(gap) > 4 * se and np.sign(gap) == np.sign(lesion.contrast_hu)
+        assert abs(gap) < 1.1 * abs(lesion.contrast_hu) + 4 * se
+
+
+def test_crops_that_do_not_fit_and_nulls_of_one_are_refused(cohort):
+    with pytest.raises(ValueError, match="does not fit"):
+        next(cases.find(cohort, cohort.rows("test"), 4096, 10))
+    with pytest.raises(ValueError, match="at least two"):
+        next(cases.find(cohort, cohort.rows("test"), SIZE, 1))
+
+
+# ---- cases of real pairs ----
+def test_the_null_of_a_real_pair_keeps_the_ndct_and_has_the_pair_s_own_noise(test_data, outputs):
+    pairs = cohorts.get("npy", str(test_data / "mayo_npy"), split="test", progress=False)
+    case = next(cases.find(pairs, pairs.rows("test"), 128, 6, seed=0))
+    assert case.null_kind == "inserted noise" and case.lesions is None and case.null.shape == (6, 128, 128)
+    own = np.std(nps.high_pass(case.ldct - case.ndct))
+    drawn = [np.std(nps.high_pass(one - case.ndct)) for one in case.null]
+    assert np.mean(drawn) == pytest.approx(own, rel=0.25)
+    correlation = np.corrcoef((case.null[0] - case.ndct).ravel(), (case.ldct - case.ndct).ravel())[0, 1]
+    assert abs(correlation) < 0.1  # drawn anew
+
+
+# ---- models on disk ----
+def test_a_model_comes_back_with_its_settings_and_weights(tmp_path):
+    torch.manual_seed(0)
+    net = flow.build(dim=8, blocks=2, width=8, depth=1, condition=4, patch=32, embed=2)
+    models.write(tmp_path, "flow", net)
+    again = models.load(tmp_path, "flow")
+    assert again.settings == net.settings and not again.training
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
+    with pytest.raises(ValueError, match="is a flow, not a vae"):
+        models.load(tmp_path, "vae")
+    with pytest.raises(FileNotFoundError, match="holds no model"):
+        models.load(tmp_path / "nowhere", "flow")
