@@ -64,12 +64,11 @@ def test_p_is_the_share_of_the_null_that_changes_as_much_counting_the_finding_it
 
 
 def test_p_of_one_more_realisation_is_uniform_in_every_region():
-    rng = np.random.default_rng(1)
-    null, more = rng.normal(0, [1.0, 5.0], (199, 2)), rng.normal(0, [1.0, 5.0], (2000, 2))
-    p = evidence.p_value(more, null)
+    rng, scale = np.random.default_rng(1), [1.0, 5.0]
+    p = np.stack([evidence.p_value(rng.normal(0, scale), rng.normal(0, scale, (99, 2))) for _ in range(1500)])
     for region in range(2):
-        assert (p[:, region] <= 0.05).mean() < 0.075
-        assert kstest(p[:, region], "uniform").statistic < 0.08
+        assert (p[:, region] <= 0.05).mean() == pytest.approx(0.05, abs=0.018)
+        assert kstest(p[:, region], "uniform").pvalue > 0.01
 
 
 # ---- cases of simulated patients ----
@@ -117,8 +116,8 @@ def test_crops_that_do_not_fit_and_nulls_of_one_are_refused(cohort):
 # ---- cases of real pairs ----
 def test_the_null_of_a_real_pair_keeps_the_ndct_and_has_the_pair_s_own_noise(test_data, outputs):
     pairs = cohorts.get("npy", str(test_data / "mayo_npy"), split="test", progress=False)
-    case = next(cases.find(pairs, pairs.rows("test"), 128, 6, seed=0))
-    assert case.null_kind == "inserted noise" and case.lesions is None and case.null.shape == (6, 128, 128)
+    case = next(cases.find(pairs, pairs.rows("test"), 128, 3, seed=0))
+    assert case.null_kind == "inserted noise" and case.lesions is None and case.null.shape == (3, 128, 128)
     own = np.std(nps.high_pass(case.ldct - case.ndct))
     drawn = [np.std(nps.high_pass(one - case.ndct)) for one in case.null]
     assert np.mean(drawn) == pytest.approx(own, rel=0.25)
