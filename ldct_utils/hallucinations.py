@@ -1,0 +1,219 @@
+"""Structures that a denoiser removed or invented: a test for every segment, with noise as the explanation to beat.
+
+The change that a network makes, prediction - LDCT, is mostly the noise it is meant to take away. Where it took a
+structure with it, or added one, the change has contrast: the mean inside a segment differs from that of a ring around
+it. How much contrast noise alone gives depends on how the noise is correlated, hence on its power spectrum. That still
+underrates it where segments come from an image that shares noise with the LDCT, as the NDCT does: they follow it. So
+p-values are taken from a null: the same numbers from lesion-free slices through the whole pipeline.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage, signal
+from statsmodels.stats.multitest import multipletests
+
+from ldct_utils import nps as spectra
+from ldct_utils.segments.labels import masks_of
+
+ERODE, GAP, RING = 1, 1, 4  # pixels: taken off a segment, left between it and its ring, the ring's width
+FEWEST = 9  # pixels that erosion must leave; otherwise the segment is taken whole
+LOCAL = 12.0  # pixels: SD of the Gaussian over which the local noise level is averaged
+
+
+def contrast_weights(mask, body=None, erode: int = ERODE, gap: int = GAP, ring: int = RING):
+    """The weights (H, W) of signed mean contrast: 1/n on the eroded mask, -1/m on the ring, 0 elsewhere.
+
+    Args: mask: boolean (H, W). body: where the ring may lie, everywhere by default. erode, gap, ring: pixels.
+    Returns: the weights, or None where no ring is left.
+    """
+    mask = np.asarray(mask, bool)
+    inner = ndimage.binary_erosion(mask, iterations=erode) if erode else mask
+    inner = inner if inner.sum() >= FEWEST else mask
+    away = ndimage.distance_transform_edt(~mask)
+    around = (away > gap) & (away <= gap + ring)
+    if body is not None:
+        around &= body
+    if not inner.any() or not around.any():
+        return None
+    return inner / inner.sum() - around / around.sum()
+
+
+def covariance(nps, pixel_mm: float) -> np.ndarray:
+    """Noise covariance (n-1, n-1) for lags of up to n/2 - 1 pixels, lag 0 in the middle, HU^2.
+
+    Args: nps: (n, n), HU^2 mm^2, zero frequency first, as ``nps.power_spectrum`` gives it; n even.
+    """
+    nps = np.asarray(nps, np.float64)
+    if nps.ndim != 2 or nps.shape[0] != nps.shape[1] or len(nps) % 2 or not pixel_mm > 0:
+        raise ValueError(f"a spectrum is (n, n) with n even and pixels have a size; got {nps.shape} and {pixel_mm} mm")
+    return np.fft.fftshift(np.fft.ifft2(nps).real)[1:, 1:] / pixel_mm**2
+
+
+def functional_sd(weights, covariance) -> float:
+    """Standard deviation of sum(weights * noise) for stationary noise of a covariance, HU.
+
+    It is the root of the integral of |W(f)|^2 NPS(f), W being the transform of the weights, taken here over lags.
+    """
+    spread = signal.fftconvolve(weights, covariance, mode="full")
+    middle = tuple(slice(n // 2, n // 2 + size) for n, size in zip(covariance.shape, weights.shape))
+    return float(np.sqrt(max(0.0, (weights * spread[middle]).sum())))
+
+
+def local_level(difference, covariance, body=None, sigma: float = LOCAL) -> np.ndarray:
+    """Local noise SD of a difference image over that of the covariance, (H, W): 1 where they are alike.
+
+    Noise is not stationary in a body. The difference is high-passed first, so that a lost structure does not count as
+    noise, and what a high-pass leaves of the covariance's own noise is known.
+    """
+    unit = np.zeros((15, 15), np.float32)
+    unit[7, 7] = 1
+    kept = functional_sd(spectra.high_pass(unit), covariance)
+    body = np.ones(np.shape(difference), bool) if body is None else np.asarray(body, bool)
+    power = np.where(body, spectra.high_pass(difference).astype(np.float64) ** 2, 0)
+    weight = ndimage.gaussian_filter(body.astype(np.float64), sigma)
+    return np.sqrt(ndimage.gaussian_filter(power, sigma) / np.maximum(weight, 1e-6)) / kept
+
+
+def score(ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = True, **shape) -> pd.DataFrame:
+    """How much contrast each segment gained or lost, in standard deviations of what noise alone does.
+
+    Args:
+        ldct, pred: (H, W), HU: what the network was given, and what it made of it.
+        regions: label map (H, W) or masks (S, H, W). A lost structure is a segment of LDCT or NDCT, an invented one of
+            the prediction.
+        nps: (n, n), HU^2 mm^2, of the noise that the network removes: ``nps.spectrum`` of prediction - LDCT in flat
+            tissue. pixel_mm: pixel side.
+        body: boolean (H, W): where rings may lie and noise levels are read. local: scale by ``local_level``.
+        shape: erode, gap, ring of ``contrast_weights``.
+    Returns: a row a segment that has a ring: segment (from 1), area (pixels), before_hu (its contrast in the LDCT),
+        change_hu (of the contrast; opposite in sign to before_hu where a structure fades), sd_hu, z.
+    """
+    ldct, pred = np.asarray(ldct, np.float64), np.asarray(pred, np.float64)
+    if ldct.shape != pred.shape or ldct.ndim != 2:
+        raise ValueError(f"ldct and pred are one slice (H, W) each, got shapes {ldct.shape} and {pred.shape}")
+    lags, change = covariance(nps, pixel_mm), pred - ldct
+    level = local_level(change, lags, body) if local else np.ones(ldct.shape)
+    pad = sum(shape.get(name, value) for name, value in (("gap", GAP), ("ring", RING))) + 2
+    rows = []
+    for number, (mask, box) in enumerate(_boxes(regions, pad), 1):
+        weights = contrast_weights(mask, None if body is None else body[box], **shape)
+        if weights is None:
+            continue
+        sd = functional_sd(weights, lags) * np.average(level[box], weights=np.abs(weights))
+        found = (weights * change[box]).sum()
+        row = {"segment": number, "area": int(mask.sum()), "before_hu": (weights * ldct[box]).sum()}
+        rows.append(row | {"change_hu": found, "sd_hu": sd, "z": found / sd if sd > 0 else np.nan})
+    return pd.DataFrame(rows, columns=["segment", "area", "before_hu", "change_hu", "sd_hu", "z"])
+
+
+def _boxes(regions, pad):
+    """Mask and place of every segment, cut out with a margin of ``pad`` pixels."""
+    regions = np.asarray(regions)
+    stacked = regions.dtype == bool
+    found = [next(iter(ndimage.find_objects(one)), None) for one in regions.astype(np.int8)] if stacked else None
+    for number, box in enumerate(found if stacked else ndimage.find_objects(regions)):
+        if box is None:
+            raise ValueError(f"segment {number + 1} has no pixel: leave empty masks out")
+        box = tuple(slice(max(0, side.start - pad), side.stop + pad) for side in box)
+        yield (regions[number][box] if stacked else regions[box] == number + 1), box
+
+
+@dataclass(frozen=True)
+class Null:
+    """What noise alone does: |z| of lesion-free segments, sorted, by class of area (upper ``edges``, pixels)."""
+
+    edges: np.ndarray
+    sizes: tuple[np.ndarray, ...]
+
+    def p(self, table: pd.DataFrame) -> np.ndarray:
+        """Two-sided p-values of the segments of a table from ``score``: (1 + those as extreme) / (1 + all)."""
+        of = np.searchsorted(self.edges, table["area"].to_numpy())
+        found = np.empty(len(table))
+        for number, known in enumerate(self.sizes):
+            z = np.abs(table["z"].to_numpy()[of == number])
+            found[of == number] = (1 + len(known) - np.searchsorted(known, z, side="left")) / (1 + len(known))
+        return found
+
+
+def null(tables, classes: int = 3) -> Null:
+    """The null of a pipeline.
+
+    Args:
+        tables: from ``score``, of lesion-free slices that went through dose, network, segmentation and scoring as the
+            slices under test do.
+        classes: of area, with equally many segments each: small segments follow noise most.
+    Raises: ValueError: with fewer than 20 segments a class.
+    """
+    table = pd.concat(list(tables), ignore_index=True).dropna(subset="z")
+    if len(table) < 20 * classes:
+        raise ValueError(
+            f"{len(table)} lesion-free segments are too few for {classes} classes of area: draw more slices"
+        )
+    edges = np.quantile(table["area"], np.arange(1, classes) / classes)
+    of = np.searchsorted(edges, table["area"])
+    sizes = tuple(np.sort(table["z"].abs().to_numpy()[of == number]) for number in range(classes))
+    if min(map(len, sizes)) < 20:
+        raise ValueError(f"areas are too alike for {classes} classes: take fewer")
+    return Null(edges, sizes)
+
+
+def ranked(table: pd.DataFrame, null: Null, alpha: float = 0.05, method: str = "fdr_bh") -> pd.DataFrame:
+    """Segments by suspicion: with p, p_adjusted (of all segments in the table) and suspicious, the worst first.
+
+    Args: method: of statsmodels' ``multipletests``; ``fdr_bh`` is Benjamini-Hochberg's false discovery rate.
+    The least p is 1 / (1 + lesion-free segments of a class): with too few of them nothing survives a correction.
+    """
+    p = null.p(table)
+    suspicious, adjusted = multipletests(p, alpha=alpha, method=method)[:2] if len(p) else (p > 1, p)
+    found = table.assign(p=p, p_adjusted=adjusted, suspicious=suspicious, size=table["z"].abs())
+    return found.sort_values(["p", "size"], ascending=[True, False]).drop(columns="size").reset_index(drop=True)
+
+
+def planted(regions, structures, share: float = 0.5) -> np.ndarray:
+    """Which planted structure each segment shows: its number, or 0, (S,).
+
+    Args: regions: label map (H, W) or masks (S, H, W). structures: label map (H, W) of what was removed or inserted.
+    A segment shows a structure where at least ``share`` of its pixels belong to it.
+    """
+    found = []
+    for mask in masks_of(regions):
+        count = np.bincount(structures[mask], minlength=2)
+        count[0] = 0
+        found.append(int(count.argmax()) if count.max() >= share * mask.sum() else 0)
+    return np.array(found, int)
+
+
+def roc(scores, positive) -> pd.DataFrame:
+    """ROC curve of scores (higher: more suspicious): a row a threshold, columns threshold, fpr, tpr; from (0, 0)."""
+    scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    if not positive.any() or positive.all():
+        raise ValueError(f"a ROC needs both kinds of segments, got {positive.sum()} planted of {len(positive)}")
+    thresholds = np.unique(scores)[::-1]
+    fpr, tpr = ([0.0, *_at_least(scores[kind], thresholds) / kind.sum()] for kind in (~positive, positive))
+    return pd.DataFrame({"threshold": [np.inf, *thresholds], "fpr": fpr, "tpr": tpr})
+
+
+def _at_least(scores, thresholds):
+    """How many scores reach each threshold."""
+    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
+
+
+def froc(candidates: pd.DataFrame, images: int, structures: int) -> pd.DataFrame:
+    """FROC curve: share of planted structures that are found against false marks an image.
+
+    Args:
+        candidates: a row a segment of any image: image, score (higher: more suspicious), structure (number of the
+            planted structure in its image that it shows, 0 for none; see ``planted``).
+        images, structures: numbers of images and of planted structures in all of them, found or not.
+    Returns: a row a threshold: threshold, false_per_image, sensitivity; from (0, 0). A structure counts once.
+    """
+    if images < 1 or structures < 1:
+        raise ValueError(f"FROC needs an image and a planted structure, got {images} and {structures}")
+    best = candidates[candidates["structure"] > 0].groupby(["image", "structure"])["score"].max().to_numpy()
+    false = candidates.loc[candidates["structure"] == 0, "score"].to_numpy()
+    thresholds = np.unique(candidates["score"])[::-1]
+    marks, found = _at_least(false, thresholds) / images, _at_least(best, thresholds) / structures
+    columns = {"threshold": [np.inf, *thresholds], "false_per_image": [0.0, *marks], "sensitivity": [0.0, *found]}
+    return pd.DataFrame(columns)
