@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"  # in the bundle: size and SHA-256 of what was fetche
 TORCHVISION = "https://download.pytorch.org/models/"
 PYIQA = "https://huggingface.co/chaofengc/IQA-PyTorch-Weights/resolve/main/"
 TIMM = "https://huggingface.co/timm/{}/resolve/main/model.safetensors"
+LDCT_IQA = "4d7596a1638ebb1ccb8945f079b08b30791a1241965f1541dc842d48a0341bc2"
 CLIP_RN50 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 
 
@@ -75,6 +76,10 @@ METRIC_FILES = {
     "paq2piq": _pyiqa("P2P_RoIPoolModel-fit.10.bs.120-ca69882e.pth"),
     "clip": WeightFile(
         "hub/clip/RN50.pt", f"https://openaipublic.azureedge.net/clip/models/{CLIP_RN50}/RN50.pt", CLIP_RN50, "MIT"
+    ),
+    "ldct_iqa": WeightFile(
+        "hub/ldctbench/ldct-iqa.pt", "https://downloads.eeulig.com/ldct-benchmark/ldct-iqa.pt", LDCT_IQA,
+        "LDCT benchmark",
     ),
 }  # fmt: skip
 

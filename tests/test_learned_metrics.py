@@ -256,3 +256,46 @@ def test_real_quarter_dose_slices_are_scored_by_piqe_and_named(test_data):
     low, full = value(low, "piqe"), value(full, "piqe")
     assert (full < low).all()  # the right direction on these five
     print(f"PIQE (lower is better), real pairs: quarter dose {low.round(1)}, full dose {full.round(1)}")
+
+
+# ---- LDCT-IQA ----
+@pytest.fixture
+def rater(bundle):
+    """LDCT-IQA with weights made here."""
+    from ldct_utils.metrics import ldct_iqa
+
+    torch.manual_seed(0)
+    made = ldct_iqa.Rater().eval()
+    for head in made.heads:
+        torch.nn.init.normal_(head.weight, std=5.0)
+    put(bundle, "ldct_iqa", lambda path: torch.save({"model_state_dict": made.state_dict()}, path))
+    ldct_iqa.rater.cache_clear()
+    yield made
+    ldct_iqa.rater.cache_clear()
+
+
+def test_ldct_iqa_is_the_most_probable_of_21_scores_in_its_window(rater):
+    from torchvision.transforms.functional import normalize
+
+    images = texture(1, 512) * 20 - 300
+    shown = torch.from_numpy(((images + 300.5) / 1399 + 0.5).clip(0, 1)).float()
+    shown = normalize(shown[:, None].repeat(1, 3, 1, 1), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with torch.no_grad():
+        features = rater.model(shown)
+        expected = sum(head(features).softmax(1) for head in rater.heads).argmax(1).numpy() / 5
+    table = metrics.compute(pred=images, names=["ldct_iqa"], domain=intensity.domain("hu"))
+    np.testing.assert_allclose(table["value"], expected)
+    assert 0 < expected[0] < 4 and (images < -1000).any() and (images > 400).any()
+
+
+def test_ldct_iqa_takes_no_other_size_and_no_other_weights(rater, bundle):
+    from ldct_utils.metrics import ldct_iqa
+
+    with pytest.raises(ValueError, match="at least 512 pixels"):
+        value(texture(), "ldct_iqa")
+    with pytest.raises(ValueError, match=r"512 x 512 pixels, got \(520, 512\)"):
+        value(np.zeros((1, 520, 512)), "ldct_iqa")
+    put(bundle, "ldct_iqa", lambda path: torch.save({"model_state_dict": {"a": torch.ones(1)}}, path))
+    ldct_iqa.rater.cache_clear()
+    with pytest.raises(ValueError, match=r"does not hold LDCT-IQA's weights"):
+        value(np.zeros((1, 512, 512)), "ldct_iqa")

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from ldct_utils import intensity, weight_files
-from ldct_utils.metrics import full_reference, learned, no_reference, ranges, segmentwise
+from ldct_utils.metrics import full_reference, ldct_iqa, learned, no_reference, ranges, segmentwise
 from ldct_utils.metrics.registry import FAMILIES, REGISTER, Metric, info
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "full_reference",
     "info",
+    "ldct_iqa",
     "learned",
     "names",
     "no_reference",
