@@ -32,7 +32,7 @@ STD_HU = 502.18507379395044
 _RED = [(r"^conv(\d)", lambda m: f"encoder.{int(m[1]) - 1}"), (r"^tconv(\d)", lambda m: f"decoder.{int(m[1]) - 1}")]
 RENAMED = {
     "bilateral": [(r"color_sigma$", "sigma_r")],
-    "cnn10": [(r"^layers\.4", "head"), (r"^layers", "body")],
+    "cnn10": [(r"^layers\.0", "stem"), (r"^layers\.2", "body"), (r"^layers\.4", "head")],
     "dugan": _RED,
     "qae": [(r"W_", "w_")],
     "redcnn": _RED,
@@ -42,7 +42,10 @@ RENAMED = {
         (r"^conv_encoder_lf\.transformer_endoder", "low"), (r"^conv_encoder_hf", "high"), (r"^memory", "encoder"),
         (r"\.mha1?\.", ".own."), (r"\.mha2\.", ".cross."), (r"\.ff\.", ".forth."), (r"^combine\.block(\d)", r"merge\1"),
     ],
-    "wganvgg": [(r"^net\.14", "head"), (r"^net", "body")],
+    "wganvgg": [
+        (r"^net\.0\.", "stem."), (r"^net\.14\.", "head."),
+        (r"^net\.(\d+)", lambda m: f"body.{int(m[1]) // 2 - 1}"),
+    ],
 }  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def test_a_published_network_is_stored_as_a_checkpoint_like_any_other(bundle, se
 NAMES = {  # some of the published names of weights, and what they are called here
     "redcnn": {"conv1.weight": "encoder.0.weight", "conv5.bias": "encoder.4.bias", "tconv5.weight": "decoder.4.weight"},
     "dugan": {"conv2.weight": "encoder.1.weight", "tconv1.bias": "decoder.0.bias"},
-    "wganvgg": {"net.0.weight": "body.0.weight", "net.12.bias": "body.12.bias", "net.14.weight": "head.weight"},
+    "wganvgg": {"net.0.weight": "stem.weight", "net.12.bias": "body.5.bias", "net.14.weight": "head.weight"},
     "resnet": {
         "in_conv.weight": "stem.weight", "blocks.9.layers.4.running_var": "blocks.9.body.4.running_var",
         "out_conv.bias": "head.bias",

@@ -62,10 +62,7 @@ class Normalised(nn.Module):
 
 
 def in_float32(layer, z):
-    """A layer applied in float32 within autocast.
-
-    What leaves a network that does not add to its input must not be bf16, whose 8 bits step by 4 HU at soft tissue.
-    """
+    """A layer applied in float32 within autocast, for what leaves the network: 8 bits step by 4 HU at soft tissue."""
     with torch.autocast(z.device.type, enabled=False):
         return layer(z if z.dtype == torch.float64 else z.float())
 

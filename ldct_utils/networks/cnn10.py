@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from ldct_utils.networks._normalised import Normalised, check_whole, in_float32
+from ldct_utils.networks._convolutions import from_one, to_one
+from ldct_utils.networks._normalised import Normalised, check_whole
 
 
 class CNN10(Normalised):
@@ -10,14 +11,13 @@ class CNN10(Normalised):
 
     def __init__(self, width, mean_hu, std_hu):
         super().__init__(mean_hu, std_hu)
-        self.body = nn.Sequential(
-            nn.Conv2d(1, width, 9, padding=4), nn.ReLU(inplace=True),
-            nn.Conv2d(width, width // 2, 3, padding=1), nn.ReLU(inplace=True),
-        )  # fmt: skip
+        self.stem = nn.Conv2d(1, width, 9, padding=4)
+        self.body = nn.Conv2d(width, width // 2, 3, padding=1)
         self.head = nn.Conv2d(width // 2, 1, 5, padding=2)
 
     def denoise(self, x):
-        return in_float32(self.head, self.body(x))
+        z = from_one(x, self.stem.weight, self.stem.bias, 4).relu_()
+        return to_one(self.body(z).relu_(), self.head.weight, self.head.bias, 2)
 
 
 def build(width=64, mean_hu=None, std_hu=None):

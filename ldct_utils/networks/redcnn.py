@@ -5,6 +5,7 @@ As in the LDCT benchmark without the paper's last ReLU, since normalised images 
 
 from torch import nn
 
+from ldct_utils.networks._convolutions import from_one, to_one, turned
 from ldct_utils.networks._normalised import Normalised, check_whole
 
 LAYERS, KERNEL = 5, 5
@@ -26,26 +27,17 @@ class REDCNN(Normalised):
         self.decoder = nn.ModuleList(nn.ConvTranspose2d(width, outside, KERNEL) for outside in outs)
 
     def denoise(self, x):
-        z, skips = x, []
-        for conv in self.encoder:
+        first, *encoder = self.encoder
+        *decoder, last = self.decoder
+        z, skips = from_one(x, first.weight, first.bias, 0).relu_(), []
+        for conv in encoder:
             skips.append(z)
             z = conv(z).relu_()
-        for layer, conv in enumerate(self.decoder):
+        for layer, conv in enumerate(decoder):
+            z = nn.functional.conv2d(z, turned(conv.weight), conv.bias, padding=KERNEL - 1)
             skip = skips.pop()
-            z = transposed(conv, z)
-            z = z + skip if layer % 2 == 0 else z
-            z = z.relu_() if layer < LAYERS - 1 else z
-        return z
-
-
-def transposed(conv, z):
-    """A transposed convolution of stride 1 as the convolution that it is (kernel turned around, full padding).
-
-    oneDNN and cuDNN have faster kernels for the latter, above all for gradients in bf16.
-    """
-    weight = conv.weight.flip(2, 3).transpose(0, 1)
-    padding = [k - 1 - p for k, p in zip(conv.kernel_size, conv.padding)]
-    return nn.functional.conv2d(z, weight, conv.bias, padding=padding)
+            z = (z + skip if layer % 2 == 0 else z).relu_()
+        return to_one(z, turned(last.weight), last.bias, KERNEL - 1) + x
 
 
 def build(width=96, mean_hu=None, std_hu=None):

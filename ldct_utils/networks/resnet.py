@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from ldct_utils.networks._convolutions import from_one, to_one
 from ldct_utils.networks._normalised import Normalised, check_whole
 
 GROUPS = 8  # of the second convolution of a block
@@ -35,7 +36,8 @@ class ResNet(Normalised):
         self.head = nn.Conv2d(width, 1, 3, padding=1)
 
     def denoise(self, x):
-        return x - self.head(self.blocks(self.stem(x)))
+        z = self.blocks(from_one(x, self.stem.weight, self.stem.bias, 4))
+        return x - to_one(z, self.head.weight, self.head.bias, 1)
 
 
 def build(width=128, blocks=10, mean_hu=None, std_hu=None):

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from ldct_utils.networks._normalised import Normalised, check_whole, in_float32
+from ldct_utils.networks._convolutions import from_one, to_one
+from ldct_utils.networks._normalised import Normalised, check_whole
 
 LAYERS = 8
 
@@ -12,14 +13,15 @@ class WGANVGG(Normalised):
 
     def __init__(self, width, mean_hu, std_hu):
         super().__init__(mean_hu, std_hu)
-        layers = []
-        for inside in [1] + [width] * (LAYERS - 2):
-            layers += [nn.Conv2d(inside, width, 3, padding=1), nn.ReLU(inplace=True)]
-        self.body = nn.Sequential(*layers)
+        self.stem = nn.Conv2d(1, width, 3, padding=1)
+        self.body = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(LAYERS - 2))
         self.head = nn.Conv2d(width, 1, 3, padding=1)
 
     def denoise(self, x):
-        return in_float32(self.head, self.body(x))
+        z = from_one(x, self.stem.weight, self.stem.bias, 1).relu_()
+        for conv in self.body:
+            z = conv(z).relu_()
+        return to_one(z, self.head.weight, self.head.bias, 1)
 
 
 def build(width=32, mean_hu=None, std_hu=None):
