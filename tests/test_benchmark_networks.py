@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch import nn
 
 from ldct_utils import hub, losses, networks, training
+from ldct_utils.networks._convolutions import from_one, to_one, turned
 from ldct_utils.networks.bilateral import Filter, _Filter
 from ldct_utils.networks.transct import depth_to_space
 from ldct_utils.steps.supervised import Supervised
@@ -136,7 +138,7 @@ def test_a_network_with_a_skip_is_the_identity_when_its_last_layer_is_silent(nam
     network, image = tiny(name, mean_hu=MEAN, std_hu=STD), torch.rand(1, 1, 32, 32)
     last = network.head if name == "resnet" else network.decoder[-1]
     for weight in last.parameters():
-        torch.nn.init.zeros_(weight)
+        nn.init.zeros_(weight)
     with torch.no_grad():
         assert torch.allclose(network(image), image, atol=1e-6)
 
@@ -145,19 +147,46 @@ def test_a_network_with_a_skip_is_the_identity_when_its_last_layer_is_silent(nam
 def test_a_network_without_a_skip_answers_the_mean_when_its_last_layer_is_silent(name):
     network = tiny(name, mean_hu=MEAN, std_hu=STD)
     for weight in network.head.parameters():
-        torch.nn.init.zeros_(weight)
+        nn.init.zeros_(weight)
     with torch.no_grad():
         out = network(torch.rand(1, 1, 16, 16)) * 4096 - 1024
     assert torch.allclose(out, torch.full_like(out, MEAN), atol=1e-3)
 
 
-def test_bf16_does_not_round_what_leaves_a_network_without_a_skip():
+@pytest.mark.parametrize("name", ["cnn10", "wganvgg"])
+def test_bf16_does_not_round_what_leaves_a_network_without_a_skip(name):
     """bf16 has 8 bits: at 40 HU, network range 0.26, its steps are 4 HU."""
-    image = torch.linspace(0.2, 0.3, 32 * 32).view(1, 1, 32, 32)
-    for name in ("cnn10", "wganvgg"):
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            out = tiny(name, mean_hu=MEAN, std_hu=STD)(image)
-        assert not torch.equal(out, out.bfloat16().float())
+    network = tiny(name, mean_hu=MEAN, std_hu=STD)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for weight in network.head.parameters():
+            weight.mul_(0.1)
+        network.head.bias += 1.0
+        out = network.denoise(torch.rand(1, 1, 32, 32))
+    assert out.unique().numel() > 10 * out.bfloat16().unique().numel()
+
+
+# ---- convolutions ----
+@pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (5, 0), (5, 4), (9, 4)])
+def test_convolutions_by_rows_are_those_of_torch_with_the_same_gradients(kernel, padding):
+    torch.manual_seed(0)
+    given = {"dtype": torch.float64, "requires_grad": True}
+    for function, image, weight in (
+        (from_one, torch.randn(2, 1, 11, 14, **given), torch.randn(3, 1, kernel, kernel, **given)),
+        (to_one, torch.randn(2, 3, 11, 14, **given), torch.randn(1, 3, kernel, kernel, **given)),
+    ):
+        bias = torch.randn(len(weight), **given)
+        found, expected = function(image, weight, bias, padding), nn.functional.conv2d(image, weight, bias, 1, padding)
+        assert torch.allclose(found, expected, rtol=1e-12)
+        push = torch.randn_like(expected)
+        for ours, theirs in zip(*(torch.autograd.grad(y, (image, weight, bias), push) for y in (found, expected))):
+            assert torch.allclose(ours, theirs, rtol=1e-10)
+
+
+def test_a_turned_kernel_makes_a_transposed_convolution_a_convolution():
+    torch.manual_seed(0)
+    image, weight = torch.randn(1, 3, 7, 9, dtype=torch.float64), torch.randn(3, 2, 5, 5, dtype=torch.float64)
+    expected = nn.functional.conv_transpose2d(image, weight)
+    assert torch.allclose(nn.functional.conv2d(image, turned(weight), padding=4), expected)
 
 
 # ---- single architectures ----
@@ -177,14 +206,14 @@ def test_a_quadratic_layer_is_linear_at_the_start_and_quadratic_after_it():
     layer = networks.build("qae", width=3).encoder[1].double()
     image = torch.randn(1, 3, 8, 8, dtype=torch.float64)
     with torch.no_grad():
-        assert torch.allclose(layer(image), torch.nn.functional.conv2d(image, layer.w_r, padding=1))
+        assert torch.allclose(layer(image), nn.functional.conv2d(image, layer.w_r, padding=1))
         assert torch.allclose(layer(3 * image), 3 * layer(image))
         assert 0.08 < layer.w_r.std() < 0.1 and layer.w_r.abs().max() <= 0.2  # .088: cut at two deviations
         for weight in layer.parameters():
             weight.normal_()
-        r, g = (torch.nn.functional.conv2d(image, w, b, padding=1) for w, b in
+        r, g = (nn.functional.conv2d(image, w, b, padding=1) for w, b in
                 ((layer.w_r, layer.b_r), (layer.w_g, layer.b_g)))  # fmt: skip
-        expected = r * g + torch.nn.functional.conv2d(image**2, layer.w_b, layer.b_b, padding=1)
+        expected = r * g + nn.functional.conv2d(image**2, layer.w_b, layer.b_b, padding=1)
         assert torch.allclose(layer(image), expected)
 
 

@@ -1,5 +1,7 @@
 """The paper's U-Net: its size, its form, its residual variant, and the registry of denoisers."""
 
+import importlib
+
 import pytest
 import torch
 
@@ -103,6 +105,28 @@ def test_registry_names_its_networks_and_rejects_others():
 def test_unet_rejects_a_width_that_is_no_positive_whole_number(channels):
     with pytest.raises(ValueError, match="channels is the width"):
         networks.build("unet", channels=channels)
+
+
+SMALL = {
+    "unet": {"channels": 2}, "denomamba": {"dim": 2, "blocks": (1, 1, 1, 1), "refinement": 1},
+    "transct": {"blocks": 1, "widening": 1}, "redcnn": {"width": 2}, "dugan": {"width": 2},
+    "resnet": {"width": 8, "blocks": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_every_network_gives_an_image_of_the_same_shape_and_is_documented(name):
+    assert importlib.import_module(f"ldct_utils.networks.{name}").build.__doc__
+    size = 512 if name == "transct" else 32
+    with torch.no_grad():
+        out = networks.build(name, **SMALL.get(name, {})).eval()(torch.rand(1, 1, size, size))
+    assert out.shape == (1, 1, size, size) and out.dtype == torch.float32 and out.isfinite().all()
+
+
+def test_what_networks_share_is_no_network():
+    assert not [name for name in networks.names() if name.startswith("_")] and "critics" not in networks.names()
+    with pytest.raises(ValueError, match="no network '_normalised'"):
+        networks.build("_normalised")
 
 
 def test_a_new_file_is_a_new_network(tmp_path, monkeypatch):
