@@ -42,6 +42,7 @@ alpha: float = 0.1  # weight of the change, in (0, 1): the share of its power th
 sigma_hu: float = 41.0  # SD of the noise at the start, HU; 41 reads the slides' 1e-2 as an SD of the network range
 lr: float = 1e-3  # Adam's learning rate, network range: 4.1 HU an iteration
 iterations: int = 3000  # of Adam
+aim_px: Optional[float] = 2.0  # a second search, rewarded for changes blurred by so many pixels (SD); None: only one
 control_iterations: int = 300  # for the controls
 at_once: int = 8  # crops that go through f together
 # draws
@@ -124,11 +125,17 @@ def denoised(hu):
 # specified; here it is d = m / (m + s²) with m the mean square, which never reaches 1, so that its gradient never
 # dies. For small changes the objective falls along a direction exactly if f passes on less than α of its power.
 
+#
+# Most directions that f does not see are fine texture, so that is what a search finds. Whether f can hide *anatomy* is
+# asked by a second one, `aimed`: its change counts only after a Gaussian blur, while f's output must stay as it was
+# at every scale.
+
 # %%
 encoder = encoders.load("vgg16", context, ["block3_conv3"], seed=seed) if distance == "vgg16" else None
 if encoder:
     report.text("Encoder: " + encoders.describe(encoder))
 measure = distances.build(distance, scale_hu, encoder)
+SEARCHES = {"search": None} | ({"aimed": distances.build("mse", scale_hu, blur_px=aim_px)} if aim_px else {})
 
 
 class Trace:
@@ -145,84 +152,79 @@ class Trace:
 
 
 def searched():
-    """x_inv (crops, H, W) float32 HU. Killed at any moment, it goes on where it was."""
+    """x_inv (searches, crops, H, W) float32 HU. Killed at any moment, it goes on where it was."""
     common = {"precision": precision, "device": device, "batch": at_once}
-    search = optimise.Search(f, net([c.ldct for c in found]), measure, alpha, sigma_hu, lr, seed, **common)
-    trace = Trace()
-    done, saved = training.resume(run.folder, run.id, search=search, trace=trace), time.monotonic()
+    x = net([c.ldct for c in found])
+    search = {
+        one: optimise.Search(f, x, measure, alpha, sigma_hu, lr, seed, distance_in=rewarded, **common)
+        for one, rewarded in SEARCHES.items()
+    }
+    trace = {f"{one}_trace": Trace() for one in search}
+    done, saved = training.resume(run.folder, run.id, **search, **trace), time.monotonic()
     with tqdm(total=iterations, initial=done, unit="iteration", mininterval=1) as bar:
         while done < iterations:
-            values = search.step()
-            trace.rows.append(torch.stack([values["in_hu"], values["out_hu"]]).cpu())
+            for one in search:
+                values = search[one].step()
+                trace[f"{one}_trace"].rows.append(torch.stack([values["in_hu"], values["out_hu"]]).cpu())
             done += 1
             bar.update()
             if done == iterations or time.monotonic() - saved > save_every_s:
-                training.save(run.folder, run.id, done, search=search, trace=trace)
+                training.save(run.folder, run.id, done, **search, **trace)
                 saved = time.monotonic()
-    rows = torch.stack(trace.rows).numpy()
-    every = max(1, iterations // 300)
     table = [
-        {
-            "iteration": i,
-            "patient": case.patient,
-            "anatomy": case.anatomy,
-            "in_hu": rows[i, 0, n],
-            "out_hu": rows[i, 1, n],
-        }
-        for i in range(0, iterations, every)
+        {"search": one, "iteration": i, "patient": case.patient, "anatomy": case.anatomy,
+         "in_hu": float(trace[f"{one}_trace"].rows[i][0, n]), "out_hu": float(trace[f"{one}_trace"].rows[i][1, n])}
+        for one in search
+        for i in range(0, iterations, max(1, iterations // 300))
         for n, case in enumerate(found)
-    ]
-    run.table("trajectory", lambda: pd.DataFrame(table).astype({"in_hu": float, "out_hu": float}))
-    return intensity.from_net(search.x_inv.cpu().numpy()[:, 0]).astype(np.float32)
+    ]  # fmt: skip
+    run.table("trajectory", lambda: pd.DataFrame(table))
+    return intensity.from_net(np.stack([s.x_inv.cpu().numpy()[:, 0] for s in search.values()])).astype(np.float32)
 
 
-x_inv = run.array("search", searched)
+x_inv = dict(zip(SEARCHES, run.array("search", searched)))
 trajectory = run.load_table("trajectory")
 
 # %%
-figure, axes = plt.subplots(len(shown), 6, figsize=(13, 2.3 * len(shown)), squeeze=False)
-for line, case in zip(axes, shown):
-    window, changed = plots.anatomy_window(case.anatomy), x_inv[found.index(case)]
-    before, after = denoised(case.ldct), denoised(changed)
-    plots.show(line[0], case.ldct, *window, "x (LDCT)")
-    plots.show(line[1], changed, *window, "x_inv")
-    limit = 100 if window[1] < 1000 else 300
-    drawn = plots.difference(line[2], changed - case.ldct, limit, "x_inv − x")
-    plots.show(line[3], before, *window, "f(x)")
-    plots.show(line[4], after, *window, "f(x_inv)")
-    plots.difference(line[5], after - before, limit, "f(x_inv) − f(x)")
-    figure.colorbar(drawn, ax=line[5], shrink=0.85, label="HU")
-    line[0].text(-0.04, 0.5, f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", rotation=90,
-                 ha="right", va="center", multialignment="center", transform=line[0].transAxes,
+for method, images in x_inv.items():
+    figure, axes = plt.subplots(len(shown), 6, figsize=(13, 2.3 * len(shown)), squeeze=False)
+    for line, case in zip(axes, shown):
+        window, changed = plots.anatomy_window(case.anatomy), images[found.index(case)]
+        before, after = denoised(case.ldct), denoised(changed)
+        plots.show(line[0], case.ldct, *window, "x (LDCT)")
+        plots.show(line[1], changed, *window, "x_inv")
+        limit = 100 if window[1] < 1000 else 300
+        drawn = plots.difference(line[2], changed - case.ldct, limit, "x_inv − x")
+        plots.show(line[3], before, *window, "f(x)")
+        plots.show(line[4], after, *window, "f(x_inv)")
+        plots.difference(line[5], after - before, limit, "f(x_inv) − f(x)")
+        figure.colorbar(drawn, ax=line[5], shrink=0.85, label="HU")
+        line[0].text(-0.04, 0.5, f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", rotation=90,
+                     ha="right", va="center", multialignment="center", transform=line[0].transAxes,
                      fontsize=8)  # fmt: skip
-into, out = (evidence.rmse_hu(images, 0 * found[0].ldct) for images in (
-    np.stack([x - c.ldct for x, c in zip(x_inv, found)]),
-    np.stack([denoised(x) - denoised(c.ldct) for x, c in zip(x_inv, found)]),
-))  # fmt: skip
-report.figure(
-    run, "search", figure,
-    f"What {iterations} iterations found, α = {alpha:g}, distance {distance}: x changes by {into.mean():.0f} HU RMS, "
-    f"the output by {out.mean():.1f} HU.",
-)  # fmt: skip
+    before = np.stack([c.ldct for c in found])
+    into, out = (np.sqrt(np.mean(np.square(d), (1, 2))) for d in (images - before, denoised(images) - denoised(before)))
+    report.figure(
+        run, method, figure,
+        f"What {iterations} iterations of the {'search' if method == 'search' else 'aimed search'} found, α = "
+        f"{alpha:g}, distance {distance}: x changes by {into.mean():.1f} HU RMS, the output by {out.mean():.1f} HU.",
+    )  # fmt: skip
 
 # %%
 null_in = {c.patient: evidence.rmse_hu(c.null, c.ldct).mean() for c in found}
 null_out = {c.patient: evidence.rmse_hu(denoised(c.null), denoised(c.ldct)).mean() for c in found}
-figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+figure, axes = plt.subplots(len(x_inv), 2, figsize=(10, 3.0 * len(x_inv)), squeeze=False)
 colour = dict(zip(sorted({c.anatomy for c in found}), plots.COLOURS))
-for axis, column, null, label in zip(
-    axes, ("in_hu", "out_hu"), (null_in, null_out), ("x_inv from x", "f(x_inv) from f(x)")
-):
-    for case in found:
-        part = trajectory[trajectory.patient == case.patient]
-        first = case is next(c for c in found if c.anatomy == case.anatomy)
-        axis.semilogy(part.iteration + 1, part[column], color=colour[case.anatomy], lw=1,
-                      label=case.anatomy if first else None)  # fmt: skip
-    for one, shade in colour.items():
-        level_hu = np.mean([null[c.patient] for c in found if c.anatomy == one])
-        axis.axhline(level_hu, color=shade, lw=1, ls="--")
-    axis.set(xlabel="iteration", ylabel=f"RMS of {label}, HU", xscale="log")
-axes[0].legend(fontsize=8)
+for line, method in zip(axes, x_inv):
+    for axis, column, null, what in zip(line, ("in_hu", "out_hu"), (null_in, null_out), ("x_inv from x", "f of them")):
+        for case in found:
+            part = trajectory[(trajectory.patient == case.patient) & (trajectory.search == method)]
+            label = case.anatomy if case is next(c for c in found if c.anatomy == case.anatomy) else None
+            axis.loglog(part.iteration + 1, part[column], color=colour[case.anatomy], lw=1, label=label)
+        for one, shade in colour.items():
+            axis.axhline(np.mean([null[c.patient] for c in found if c.anatomy == one]), color=shade, lw=1, ls="--")
+        axis.set(xlabel="iteration", ylabel=f"RMS of {what}, HU", title=method)
+axes[0, 0].legend(fontsize=8)
 report.figure(
     run, "trajectories", figure,
     "Change of input and output while searching, a line a patient; dashed: what another noise realisation changes. "
@@ -302,7 +304,7 @@ def flowed():
     return intensity.from_net(np.concatenate([plain, tilde], axis=1)).astype(np.float32)
 
 
-MADE = {"search": x_inv[:, None]}  # {method: (crops, draws, side, side)}
+MADE = {method: images[:, None] for method, images in x_inv.items()}  # {method: (crops, draws, side, side)}
 if generator:
     MADE["generator"] = run.array("generated", generated)
 if flow:
@@ -538,7 +540,7 @@ if with_lesions:
         axis.legend(fontsize=7)
     bins = pd.cut(of_lesions.radius_mm, [0, 3, 5, 10], labels=["< 3", "3–5", "> 5"])
     strong = np.where(of_lesions.contrast_hu.abs() < 25, "under 25 HU", "25 HU and more")
-    first = next(iter(held))
+    first = "aimed" if "aimed" in held else "search"
     grouped = of_lesions.assign(radius=bins, contrast=strong, hidden=hidden(of_lesions))
     grouped = (
         grouped[grouped.method == first].groupby(["contrast", "radius"], observed=True).hidden.agg(["mean", "size"])
@@ -575,7 +577,7 @@ def detected():
     for case in tqdm(found, desc="detection", unit="patient"):
         absent, present = (denoised(one) for one in (case.absent, case.null))
         for i, lesion in enumerate(case.lesions.itertuples()):
-            row, column = (int(round(m)) - region // 2 for m in np.argwhere(case.inside[i]).mean(0))
+            row, column = (round(m) - region // 2 for m in np.argwhere(case.inside[i]).mean(0))
             if min(row, column) < 0 or max(row, column) + region > crop:
                 continue
             window = np.s_[:, row : row + region, column : column + region]
@@ -643,9 +645,9 @@ run.finish(
 # %%
 searched_for = ratios[ratios.method == "search"].set_index("quantity").ratio
 told = (
-    f" {held['search']:.0%} of the lesions in what was searched for are hidden ({chance:.0%} by chance), yet over "
-    f"noise realisations f keeps {kept_d.mean:.3f} of their d'. That an image exists in which f hides a lesion does "
-    "not make it a frequent one." if with_lesions else ""
+    " Lesions that the searches changed and f hides: " + ", ".join(f"{held[one]:.0%} ({one})" for one in x_inv)
+    + f", by chance {chance:.0%}. Over noise realisations f keeps {kept_d.mean:.3f} of the lesions' d'; that an image "
+    "exists in which f hides a lesion would not make it a frequent one." if with_lesions else ""
 )  # fmt: skip
 report.text(
     f"**What we saw.** Changes {searched_for['in_hu']:.1f} times as large as another noise realisation move f's output "

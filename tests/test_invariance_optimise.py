@@ -412,3 +412,36 @@ def test_a_search_refuses_wrong_arguments(changed, said):
     given = {"f": controls.Identity(), "x": slices(), "distance": distances.build("mse")}
     with pytest.raises(ValueError, match=said):
         Search(**(given | {"alpha": 0.5, "sigma_hu": 10.0, "lr": 1e-3} | changed))
+
+
+# ---- aimed at anatomy ----
+def test_a_blurred_distance_does_not_see_texture_and_sees_structures():
+    blurred, plain = distances.build("mse", 25.0, blur_px=2.0), distances.build("mse", 25.0)
+    x = torch.full((1, 1, 64, 64), 0.25)
+    y, column = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    texture = 0.01 * (-1.0) ** (y + column)
+    structure = 0.01 * ((y - 32) ** 2 + (column - 32) ** 2 < 400).float()
+    assert blurred(x + texture, x) < 1e-4 < 0.3 < plain(x + texture, x)
+    assert blurred(x + structure, x) == pytest.approx(float(plain(x + structure, x)), rel=0.2)
+    assert blurred(x + 0.01, x) == pytest.approx(float(plain(x + 0.01, x)), rel=1e-4)  # a shift is kept whole
+
+
+def test_an_aimed_search_finds_no_texture_that_f_does_not_see():
+    """A mean filter hides texture only: a search that is rewarded for structures alone stays below one that is not."""
+    torch.manual_seed(0)
+    x = 0.25 + 0.003 * torch.randn(1, 1, 32, 32)
+    found = {}
+    for name, rewarded in (("search", None), ("aimed", distances.build("mse", blur_px=2.0))):
+        search = optimise.Search(
+            controls.build("blur"), x, distances.build("mse"), 0.1, 20.0, 1e-3, distance_in=rewarded
+        )
+        for _ in range(150):
+            search.step()
+        found[name] = float(search.measure()["d_in"])
+    assert found["aimed"] < 0.1 * found["search"]
+
+
+def test_blur_of_a_distance_must_be_positive_and_belongs_to_mse():
+    for name, blur in (("mse", 0), ("mse", float("nan")), ("dssim", 2.0)):
+        with pytest.raises(ValueError, match="blur_px"):
+            distances.build(name, blur_px=blur)

@@ -17,6 +17,8 @@ finite for 0 < sigma < sqrt(alpha) < 1: only what f does not see at all (sigma =
 alpha > 1 both distances near 1 give 1 - alpha < 0, so that *any* image far enough from x wins: keep alpha below 1.
 """
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -52,14 +54,24 @@ class Distance(nn.Module):
 
 class Mse(Distance):
     """Mean squared error, saturated; with ``tile``, in every tile by itself and then averaged, so that a change in one
-    place does not use up what a change elsewhere could gain."""
+    place does not use up what a change elsewhere could gain; with ``blur_px``, of images blurred by a Gaussian, so that
+    only changes of anatomy's size count."""
 
-    def __init__(self, scale_hu, tile=None):
+    def __init__(self, scale_hu, tile=None, blur_px=None):
         super().__init__()
-        self.scale_square, self.tile = (scale_hu / HU_SPAN) ** 2, tile
+        self.scale_square, self.tile, taps = (scale_hu / HU_SPAN) ** 2, tile, None
+        if blur_px is not None:
+            at = torch.arange(-math.ceil(3 * blur_px), math.ceil(3 * blur_px) + 1.0)
+            taps = torch.softmax(-0.5 * (at / blur_px).square(), dim=0)
+        self.register_buffer("taps", taps, persistent=False)
 
     def features(self, image):
-        return image.float()
+        image = image.float()
+        if self.taps is None:
+            return image
+        reach = len(self.taps) // 2
+        image = F.pad(image, (reach,) * 4, mode="reflect")
+        return F.conv2d(F.conv2d(image, self.taps.view(1, 1, 1, -1)), self.taps.view(1, 1, -1, 1))
 
     def compare(self, a, b):
         square = (a - b).square()
@@ -137,7 +149,7 @@ def names():
     return list(SCALES_HU)
 
 
-def build(name, scale_hu=None, encoder=None, tile=None):
+def build(name, scale_hu=None, encoder=None, tile=None, blur_px=None):
     """Build a distance by name: a module d(a, b) of images (N, 1, H, W), network range, that returns (N,) float32.
 
     Args:
@@ -147,6 +159,7 @@ def build(name, scale_hu=None, encoder=None, tile=None):
             with nothing clipped. ``vgg16``: white noise on water that is at distance 1/2.
         encoder: for ``vgg16``, from ``encoders.load("vgg16", context, layers)``.
         tile: for ``mse``, rows and columns of a tile, in pixels; None takes the image as one.
+        blur_px: for ``mse``, SD of a Gaussian that images are blurred by, in pixels, > 0; None takes them as they are.
     Raises: ValueError: for an unknown name, a scale that is not positive, a missing encoder or one of another kind.
     Source: objective and distances after Eulig, Maier, Ommer and Kachelriess, "May denoising remove structures?", who
         bound the MSE "by +1" and do not say how.
@@ -158,10 +171,12 @@ def build(name, scale_hu=None, encoder=None, tile=None):
         raise ValueError(f"scale_hu of {name} must be a positive number of HU, not {scale_hu!r}")
     if tile is not None and (name != "mse" or isinstance(tile, bool) or not isinstance(tile, int) or tile < 1):
         raise ValueError(f"tile is a number of pixels, at least 1, for the distance mse; got {tile!r} for {name}")
+    if blur_px is not None and (name != "mse" or not 0 < blur_px < float("inf")):
+        raise ValueError(f"blur_px is a number of pixels above 0 for the distance mse; got {blur_px!r} for {name}")
     if (encoder is not None) != (name == "vgg16"):
         raise ValueError(f"encoder= belongs to the distance vgg16, which needs one from encoders.load; this is {name}")
     if name == "mse":
-        return Mse(scale_hu, tile)
+        return Mse(scale_hu, tile, blur_px)
     if name == "dssim":
         return Dssim(scale_hu)
     if (arch := encoder.provenance["arch"]) != "vgg16":

@@ -40,6 +40,8 @@ class Search:
         device: cpu, cuda, ...
         fixed: boolean (N, 1, H, W) or broadcastable: pixels that stay as in x, such as those outside the body.
         batch: slices that go through f together, to save memory; None takes all.
+        distance_in: of the change of x, where it is to be another than that of f(x): with a low-passed one only changes
+            of anatomy's size are rewarded, while f must not show any. None takes ``distance``.
         keep_best: ``x_inv`` is then, for every slice, the image with the smallest objective seen, not the last.
     Attributes: done: iterations done. x, distance, alpha: as given.
     Raises: ValueError: naming the value that is wrong; RuntimeError: for an absent device.
@@ -47,7 +49,7 @@ class Search:
 
     def __init__(
         self, f, x, distance, alpha, sigma_hu, lr, seed=0, low_hu=-1024, high_hu=3071, precision="float32",
-        device="cpu", fixed=None, batch=None, keep_best=False,
+        device="cpu", fixed=None, batch=None, keep_best=False, distance_in=None,
     ):  # fmt: skip
         _check(x, precision, alpha=alpha, sigma_hu=sigma_hu, lr=lr, batch=1 if batch is None else batch)
         if not low_hu < high_hu:
@@ -56,6 +58,7 @@ class Search:
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise RuntimeError(f"device {device!r} needs a CUDA GPU, and torch sees none; use device 'cpu' or 'auto'")
         self.f, self.distance, self.alpha = freeze(f, self.device), distance.to(self.device), float(alpha)
+        self.distance_in = (distance if distance_in is None else distance_in).to(self.device)
         self.precision, self.keep_best, self.done = precision, keep_best, 0
         self.x = x.detach().to(self.device, torch.float32)
         self.low, self.high = self.x.clamp(max=to_net(low_hu)), self.x.clamp(min=to_net(high_hu))
@@ -85,14 +88,14 @@ class Search:
         fx = self._denoised(self.x[part], precision)
         if fx.shape != self.x[part].shape:
             raise ValueError(f"f maps {tuple(self.x[part].shape)} to {tuple(fx.shape)}; it must keep the shape")
-        return self.distance.features(self.x[part]), fx, self.distance.features(fx)
+        return self.distance_in.features(self.x[part]), fx, self.distance.features(fx)
 
     def _values(self, image, part, wanted, precision):
         """(N,) terms of one part, with gradients."""
         features_x, fx, features_fx = wanted
         fx_inv = self._denoised(image, precision)
         d_out = self.distance.compare(self.distance.features(fx_inv), features_fx)
-        d_in = self.distance.compare(self.distance.features(image), features_x)
+        d_in = self.distance_in.compare(self.distance_in.features(image), features_x)
         with torch.no_grad():
             out_hu, in_hu = rms_hu(fx_inv - fx), rms_hu(image - self.x[part])
         return {
