@@ -36,7 +36,7 @@ def to_one(z, weight, bias, padding):
 def turned(weight):
     """Kernel (C_in, C_out, k, k) of a transposed convolution of stride 1 as that of the convolution that it is.
 
-    With k - 1 pixels of padding instead of none, and faster, above all for gradients in bf16.
+    It then has k - 1 pixels of padding where the other has none.
     """
     return _last(weight.flip(2, 3).transpose(0, 1))
 

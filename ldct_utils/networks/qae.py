@@ -7,6 +7,7 @@ layer is linear.
 import torch
 from torch import nn
 
+from ldct_utils.networks._convolutions import from_one, to_one
 from ldct_utils.networks._normalised import Normalised, check_whole
 
 LAYERS, KERNEL = 5, 3
@@ -28,9 +29,17 @@ class Quadratic(nn.Module):
         nn.init.ones_(self.b_g)
 
     def forward(self, x):
+        padding = self.padding
+        if padding == KERNEL - 1:  # zeros put around it first: oneDNN's gradient of a kernel is slow with full padding
+            x, padding = nn.functional.pad(x, [padding] * 4), 0
+        if len(self.w_r) == 1:
+            r, g, b = (to_one(*given, padding) for given in
+                       ((x, self.w_r, self.b_r), (x, self.w_g, self.b_g), (x * x, self.w_b, self.b_b)))  # fmt: skip
+            return r * g + b
+        conv = from_one if x.shape[1] == 1 else nn.functional.conv2d
         both = torch.cat([self.w_r, self.w_g]), torch.cat([self.b_r, self.b_g])  # one convolution for two products
-        r, g = nn.functional.conv2d(x, *both, padding=self.padding).chunk(2, dim=1)
-        return r * g + nn.functional.conv2d(x * x, self.w_b, self.b_b, padding=self.padding)
+        r, g = conv(x, *both, padding=padding).chunk(2, dim=1)
+        return r * g + conv(x * x, self.w_b, self.b_b, padding=padding)
 
 
 class QAE(Normalised):

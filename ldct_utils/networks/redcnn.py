@@ -34,9 +34,8 @@ class REDCNN(Normalised):
             skips.append(z)
             z = conv(z).relu_()
         for layer, conv in enumerate(decoder):
-            z = nn.functional.conv2d(z, turned(conv.weight), conv.bias, padding=KERNEL - 1)
             skip = skips.pop()
-            z = (z + skip if layer % 2 == 0 else z).relu_()
+            z = (conv(z) + skip if layer % 2 == 0 else conv(z)).relu_()
         return to_one(z, turned(last.weight), last.bias, KERNEL - 1) + x
 
 
