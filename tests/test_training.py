@@ -14,9 +14,10 @@ import pytest
 import torch
 from conftest import ROOT, write_tiny_cohort
 from safetensors.torch import load_file
+from skimage.metrics import structural_similarity
 from torch import nn
 
-from ldct_utils import cohorts, encoders, losses, networks, patches, paths, psi, training
+from ldct_utils import cohorts, encoders, intensity, losses, networks, patches, paths, psi, training
 from ldct_utils.steps.supervised import Supervised
 
 SETTINGS = {"name": "unet", "channels": 2, "residual": True}
@@ -470,6 +471,50 @@ def test_a_network_with_settings_of_its_own_is_trained_and_loaded_again(tiny_out
     network = training.load_network(run)
     assert network.variant == "channel" and network.embed.weight.shape == (4, 1, 3, 3)
     assert "dim-4" in run.name and "variant-channel" in run.name
+
+
+def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_patients(tiny_outputs):
+    values = MAMBA | {
+        "network": "dugan", "settings": "width=4", "loss": "mse", "normalise": "meanstd", "sampling": "patients",
+        "method": "dugan", "method_settings": "critic_width=4, critic_depth=2",
+    }  # fmt: skip
+    run = finish(tiny_outputs("dugan"), values)
+    history = pd.read_parquet(run / "history.parquet")
+    wanted = ["mse", "grad", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix", "val_adv_image"]
+    assert set(wanted) <= set(history) and not any("psi" in name or name == "lam" for name in history)
+    last = history.iloc[-1]
+    assert last.total == pytest.approx(last.mse + 20 * last.grad + 0.1 * (last.adv_image + last.adv_gradient))
+    cohort = cohorts.load(next((run.parents[2] / "cohorts").iterdir()))
+    found = training.load_network(run)
+    assert found.mean == intensity.to_net(cohort.meta["train_ldct_hu"]["mean"])
+    assert found.std == cohort.meta["train_ldct_hu"]["std"] / intensity.HU_SPAN
+    predicted = training.predict(found, cohort.ldct[cohort.rows("val")])
+    inside = [(image + 1024.0).clip(0, 2924) for image in (predicted, cohort.ndct[cohort.rows("val")])]
+    ssim = [structural_similarity(*pair, data_range=2924) for pair in zip(*inside)]
+    assert last.val_ssim == pytest.approx(ssim[0], abs=1e-5)  # of the first of two: val_slices is 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"method": "dugan", "loss": "l1"}, "method dugan brings its own loss"),
+        ({"normalise": "meanstd"}, "network 'unet' cannot be told mean_hu and std_hu"),
+        ({"normalise": "zscore"}, "normalise is none, or meanstd"),
+        ({"sampling": "patients", "patch_skip": 32}, "sampling is slices, or patients without a patch_skip"),
+        ({"method": "wgan", "method_settings": {"n_g": 2}}, "method 'wgan' has no setting 'n_g'; it has lam_perc"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused_before_the_cohort(values, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("LDCT_OUTPUTS", str(tmp_path))
+    monkeypatch.setattr(cohorts, "get", lambda *arguments: pytest.fail("the cohort came first"))
+    cells = (ROOT / "notebooks" / "03_train.py").read_text().split("\n# %%")
+    code = [cell for cell in cells if not cell.startswith(" [markdown]")][1:]
+    space = {}
+    exec(code[0].partition("\n")[2], space)
+    space |= {"threads": 1} | values
+    with pytest.raises(ValueError, match=message):
+        for cell in code[1:]:
+            exec("\n".join(cell.split("\n")[1:]), space)
 
 
 def test_a_setting_that_the_network_does_not_have_stops_the_run_before_the_cohort(tmp_path):
