@@ -65,6 +65,7 @@ run = runs.start("05_invariances", globals())
 
 # %%
 import time
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -211,8 +212,8 @@ for method, images in x_inv.items():
     )  # fmt: skip
 
 # %%
-null_in = {c.patient: evidence.rmse_hu(c.null, c.ldct).mean() for c in found}
-null_out = {c.patient: evidence.rmse_hu(denoised(c.null), denoised(c.ldct)).mean() for c in found}
+null_in = {c.patient: evidence.rmse_hu(c.null[:20], c.ldct).mean() for c in found}
+null_out = {c.patient: evidence.rmse_hu(denoised(c.null[:20]), denoised(c.ldct)).mean() for c in found}
 figure, axes = plt.subplots(len(x_inv), 2, figsize=(10, 3.0 * len(x_inv)), squeeze=False)
 colour = dict(zip(sorted({c.anatomy for c in found}), plots.COLOURS))
 for line, method in zip(axes, x_inv):
@@ -348,13 +349,21 @@ for method in ("generator", "VAE + flow"):
 
 
 # %%
+@cache
+def before_and_after(n, method):
+    """x, the images of a method (or of a null) of crop n, f(x) and f of these images, HU: (P, P), (K, P, P), ..."""
+    side = (SIDE | NULLS)[method]
+    x = patch(found[n].ldct, side)
+    images = patch(found[n].null, side) if method in NULLS else np.asarray(MADE[method][n])
+    return x, images, denoised(x), denoised(images)
+
+
 def compared():
     """One row a patient, method and image: RMS changes of input and output, plain and low-passed, HU."""
     rows = []
     for n, case in enumerate(tqdm(found, desc="evidence", unit="patient")):
-        for method, side in (SIDE | NULLS).items():
-            x, images = patch(case.ldct, side), patch(case.null, side) if method in NULLS else MADE[method][n]
-            fx, fi = denoised(x), denoised(images)
+        for method in SIDE | NULLS:
+            x, images, fx, fi = before_and_after(n, method)
             values = {
                 "in_hu": evidence.rmse_hu(images, x), "out_hu": evidence.rmse_hu(fi, fx),
                 "low_in_hu": evidence.rmse_hu(evidence.low_pass(images), evidence.low_pass(x)),
@@ -366,12 +375,12 @@ def compared():
 
 
 def null_of(method):
-    """The null on the same pixels as a method's images."""
-    return f"null, {SIDE[method]} pixels"
+    """The null on the same pixels as a method's images; of a null, itself."""
+    return method if method in NULLS else f"null, {SIDE[method]} pixels"
 
 
 SIDE = {method: images.shape[-1] for method, images in MADE.items()}
-NULLS = {null_of(method): side for method, side in SIDE.items()}
+NULLS = {f"null, {side} pixels": side for side in SIDE.values()}
 changes = run.table("evidence", compared)
 by_patient = changes.groupby(["method", "patient"], sort=False)[["in_hu", "out_hu", "low_in_hu", "low_out_hu"]].mean()
 ratio_of = {method: by_patient.loc[method] / by_patient.loc[null_of(method)] for method in MADE}  # a row a patient
@@ -432,15 +441,15 @@ report.figure(
 HELD = realisations // 4  # null realisations that are tested like findings; the others are the null
 
 
-def tested(images, x, null, pooled):
-    """p of every image's change in each region, at the input and after f: (images, regions) each, and the changes."""
-    parts = {"in": (images, x, null), "out": tuple(denoised(one) for one in (images, x, null))}
-    found = {}
-    for where, (several, one, others) in parts.items():
+def tested(n, method, pooled):
+    """Changes of every region and their p, at the input and after f: {column: (images, regions)}."""
+    (x, images, fx, f_images), null = before_and_after(n, method), before_and_after(n, null_of(method))
+    several, found_in = (slice(HELD) if method in NULLS else slice(None)), {}
+    for where, one, those, others in (("in", x, images, null[1]), ("out", fx, f_images, null[3])):
         base = pooled(one)
-        change = pooled(several) - base
-        found[f"change_{where}"], found[f"p_{where}"] = change, evidence.p_value(change, pooled(others) - base)
-    return found
+        change = pooled(those[several]) - base
+        found_in |= {f"change_{where}": change, f"p_{where}": evidence.p_value(change, pooled(others[HELD:]) - base)}
+    return found_in
 
 
 def rows_of(case, n, regions, labels, pooled_of):
@@ -449,13 +458,13 @@ def rows_of(case, n, regions, labels, pooled_of):
         kept = [i for i, mask in enumerate(regions) if patch(mask, side).sum() == mask.sum()]  # whole in the patch
         if not kept:
             continue
-        x, null = patch(case.ldct, side), patch(case.null, side)
-        images = null[:HELD] if method in NULLS else MADE[method][n]
-        values = tested(images, x, null[HELD:], pooled_of(kept, side))
+        values = tested(n, method, pooled_of(kept, side))
         for k, region_of in enumerate(kept):
-            yield pd.DataFrame({name: v[:, k] for name, v in values.items()}).assign(
-                patient=case.patient, anatomy=case.anatomy, method=method, image=range(len(images)), **labels(region_of)
-            )
+            columns = {name: v[:, k] for name, v in values.items()}
+            yield pd.DataFrame(columns).assign(
+                patient=case.patient, anatomy=case.anatomy, method=method, image=range(len(columns["p_in"])),
+                **labels(region_of),
+            )  # fmt: skip
 
 
 def lesion_changes():
@@ -574,8 +583,8 @@ if with_lesions:
 def detected():
     """d' of every lesion in x and in f(x), with jackknife intervals over the noise realisations."""
     rows = []
-    for case in tqdm(found, desc="detection", unit="patient"):
-        absent, present = (denoised(one) for one in (case.absent, case.null))
+    for n, case in enumerate(tqdm(found, desc="detection", unit="patient")):
+        absent, present = denoised(case.absent), before_and_after(n, null_of("search"))[3]
         for i, lesion in enumerate(case.lesions.itertuples()):
             row, column = (round(m) - region // 2 for m in np.argwhere(case.inside[i]).mean(0))
             if min(row, column) < 0 or max(row, column) + region > crop:
