@@ -71,6 +71,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib import ticker
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, encoders, intensity, methods, observers, plots, report, segments, stats, training
@@ -194,7 +195,7 @@ for method, images in x_inv.items():
         before, after = denoised(case.ldct), denoised(changed)
         plots.show(line[0], case.ldct, *window, "x (LDCT)")
         plots.show(line[1], changed, *window, "x_inv")
-        limit = 100 if window[1] < 1000 else 300
+        limit = 10 * np.ceil(0.4 * np.std(changed - case.ldct))  # 4 SD, in tens of HU
         drawn = plots.difference(line[2], changed - case.ldct, limit, "x_inv − x")
         plots.show(line[3], before, *window, "f(x)")
         plots.show(line[4], after, *window, "f(x_inv)")
@@ -422,6 +423,10 @@ for axis, (a, b, title) in zip(
     axis.axhline(1, color="black", lw=0.8)
     axis.axvline(1, color="black", lw=0.8)
     axis.set(xscale="log", yscale="log", xlabel="change of x / null", ylabel="change of f(x) / null", title=title)
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_locator(ticker.LogLocator(subs=(1, 3)))
+        one.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        one.set_minor_locator(ticker.NullLocator())
 axes[0].legend(fontsize=8)
 report.figure(
     run, "evidence_shown", figure,
@@ -563,7 +568,11 @@ if with_lesions:
             axis.text(place, mean, f"{size}", ha="center", va="bottom", fontsize=7)
     axis.axhline(level, color="black", lw=0.8, ls="--")
     axis.set_xticks([0.2, 1.2, 2.2], ["< 3", "3–5", "> 5"])
-    axis.set(xlabel="radius of the lesion, mm", ylabel=f"share hidden, {first}", ylim=(0, 1.1))
+    axis.set(
+        xlabel="radius of the lesion, mm",
+        ylabel=f"share hidden, {first}",
+        ylim=(0, max(0.2, 1.15 * grouped["mean"].max())),
+    )
     axis.legend(fontsize=7)
     report.figure(
         run, "lesions_shown", figure,
