@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 
 from ldct_utils import files, intensity, metrics, weight_files
-from ldct_utils.metrics import ct_niqe, through_pyiqa
+from ldct_utils.metrics import ct_niqe, ldct_iqa, through_pyiqa
 
 WINDOW = intensity.domain("window", level=40, width=400)
 OURS = {name: m for name, m in metrics.REGISTER.items() if m.needs[:1] == ("pyiqa",)}
@@ -262,8 +262,6 @@ def test_real_quarter_dose_slices_are_scored_by_piqe_and_named(test_data):
 @pytest.fixture
 def rater(bundle):
     """LDCT-IQA with weights made here."""
-    from ldct_utils.metrics import ldct_iqa
-
     torch.manual_seed(0)
     made = ldct_iqa.Rater().eval()
     for head in made.heads:
@@ -280,6 +278,7 @@ def test_ldct_iqa_is_the_most_probable_of_21_scores_in_its_window(rater):
     images = texture(1, 512) * 20 - 300
     shown = torch.from_numpy(((images + 300.5) / 1399 + 0.5).clip(0, 1)).float()
     shown = normalize(shown[:, None].repeat(1, 3, 1, 1), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    torch.testing.assert_close(ldct_iqa.prepared(torch.from_numpy(images)), shown)
     with torch.no_grad():
         features = rater.model(shown)
         expected = sum(head(features).softmax(1) for head in rater.heads).argmax(1).numpy() / 5
@@ -289,8 +288,6 @@ def test_ldct_iqa_is_the_most_probable_of_21_scores_in_its_window(rater):
 
 
 def test_ldct_iqa_takes_no_other_size_and_no_other_weights(rater, bundle):
-    from ldct_utils.metrics import ldct_iqa
-
     with pytest.raises(ValueError, match="at least 512 pixels"):
         value(texture(), "ldct_iqa")
     with pytest.raises(ValueError, match=r"512 x 512 pixels, got \(520, 512\)"):

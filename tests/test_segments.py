@@ -1,5 +1,7 @@
 """Finding structures: what each method finds, what is left out, linking through z, Segment Anything from files."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -170,6 +172,24 @@ def test_segment_anything_gives_masks_from_files_without_a_network(tiny_sam):
     assert found.regions.shape[1:] == image.shape and len(found) == len(found.regions) <= len(masks)
     none, _ = sam.masks(shown, tiny_sam, points_per_side=3, pred_iou=9.0)
     assert none.shape == (0, 64, 64)
+
+
+def test_masks_come_best_first_so_that_the_better_duplicate_stays(monkeypatch):
+    masks = np.zeros((3, 40, 40), bool)
+    masks[0, 5:15, 5:15] = masks[1, 5:15, 5:16] = masks[2, 20:30, 20:30] = True
+    model = SimpleNamespace(config=SimpleNamespace(vision_config=SimpleNamespace(hidden_size=8)))
+
+    class Generator:
+        def __call__(self, image, **settings):
+            assert image.size == (40, 40) and image.mode == "RGB"
+            return {"masks": list(masks), "scores": [0.90, 0.95, 0.92]}
+
+    Generator.model = model
+    monkeypatch.setattr(sam, "generator", lambda folder, device: Generator())
+    found, _ = sam.masks(np.zeros((40, 40, 1)))
+    np.testing.assert_array_equal(found, masks[[1, 2, 0]])
+    image = np.where(masks.any(0), 100.0, 40.0)
+    np.testing.assert_array_equal(segments.segment(image, "sam").regions, masks[[1, 2]])
 
 
 def test_weights_that_would_run_code_are_not_opened(tiny_sam, tmp_path):

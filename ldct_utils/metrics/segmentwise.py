@@ -17,7 +17,7 @@ from ldct_utils.segments.labels import renumbered
 SOURCE = "Kachelriess, Problems in Assessing AI Image Quality (DKFZ)"
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _segmented(shape, values: bytes) -> np.ndarray:
     """Label map of a target; kept, since many predictions are scored against one target."""
     return segments.segment(np.frombuffer(values, np.float32).reshape(shape)).regions
