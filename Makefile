@@ -4,13 +4,14 @@ SHELL := /bin/sh
 STUDY ?= default
 PROFILE ?= local
 SET ?=
+STORAGE ?=
 WEIGHTS ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
 CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
 
-.PHONY: help study plan test lab report weights lock format notebooks check clean
+.PHONY: help study plan search test lab report weights lock format notebooks check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -23,6 +24,9 @@ study: $(STAMP)  ## run params/<STUDY>.yaml (STUDY=default) on PROFILE=local or 
 
 plan: $(STAMP)  ## list the runs of STUDY, finished or not, without running anything
 	@$(PY) workflow/study.py $(STUDY) --plan $(if $(SET),--set $(SET))
+
+search: $(STAMP)  ## search hyper-parameters: STUDY=hpo_small; several machines share one with STORAGE=<database URL>
+	@$(PY) workflow/search.py $(STUDY) $(if $(STORAGE),--storage $(STORAGE)) $(if $(SET),--set $(SET))
 
 report: $(STAMP)  ## write outputs/report/index.html from the finished runs of every study
 	@$(PY) workflow/study.py --report

@@ -100,6 +100,12 @@ def _nearest(name: str, known) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; declared are {', '.join(sorted(known))}"
 
 
+def check_name(owner: str, kind: str, name: str, known):
+    """Raises: ValueError: with the nearest, if ``name`` is none of the ``known`` ones of ``owner``."""
+    if name not in known:
+        raise ValueError(f"{owner} has no {kind} {name!r}{_nearest(name, known)}")
+
+
 def _mapping(text: str) -> dict:
     """The mapping that ``dim=16, blocks=[1, 2], variant=channel`` spells, or a literal one; bare words are text.
 
@@ -145,8 +151,7 @@ def check(notebook: Notebook, given: dict) -> dict:
     Raises: ValueError: for a name that was not declared or a value of the wrong type.
     """
     for name in given:
-        if name not in notebook.parameters:
-            raise ValueError(f"{notebook.name} has no parameter {name!r}{_nearest(name, notebook.parameters)}")
+        check_name(notebook.name, "parameter", name, notebook.parameters)
     return {n: convert(d, given.get(n, d.default)) for n, d in notebook.parameters.items()}
 
 

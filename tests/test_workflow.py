@@ -251,7 +251,7 @@ def test_the_slurm_profile_asks_for_what_a_run_needs(toy):
     outputs = toy("notebooks: {01_toy: {runs: [{name: one}, {name: two, value: 2}]}}")
     planned = studies.plan("toy")
     planned[1].params["device"] = "cuda"
-    plan = load_study().write_plan("toy", planned)
+    plan = load_study().write_plan(outputs / "toy", planned)
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--dry-run"]
     snakemake += ["--profile", str(ROOT / "workflow" / "profiles" / "slurm"), "--directory", str(outputs)]
     done = subprocess.run(

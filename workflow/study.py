@@ -30,7 +30,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-def write_plan(study: str, planned: list) -> Path:
+def write_plan(folder: Path, planned: list) -> Path:
     """Write the plan where Snakemake and every job read it, so that all of them mean the same folders.
 
     A compute node may resolve ``auto`` otherwise than the node that planned; the resolved values therefore travel.
@@ -46,7 +46,7 @@ def write_plan(study: str, planned: list) -> Path:
         }
         for p in planned
     ]
-    path = paths.outputs() / study / "plan.json"
+    path = folder / "plan.json"
     files.write_json(path, runs)
     return path
 
@@ -159,13 +159,15 @@ def run(study: str, profile: str, overrides: dict) -> bool:
     if not (where / "config.yaml").is_file():
         known = ", ".join(sorted(p.name for p in where.parent.iterdir()))
         raise FileNotFoundError(f"no profile {profile!r}; known: {known}")
+    if "search" in studies.read_study(study):
+        raise ValueError(f"params/{study}.yaml describes a search: make search STUDY={study}")
     planned = studies.plan(study, overrides)
     # One `make study` at a time per study. The system frees this lock when its holder dies, which Snakemake's own lock
     # files do not; hence --nolock. An output is a result.json that was renamed into place, so it is never incomplete.
     with files.locked(folder / "study", say=lambda line: print(line, flush=True)):
         missing = [p for p in planned if not p.finished]
         print(f"study {study}: {len(planned)} runs, {len(planned) - len(missing)} finished", flush=True)
-        plan, events = write_plan(study, planned), folder / "events.jsonl"
+        plan, events = write_plan(folder, planned), folder / "events.jsonl"
         if not missing:
             return True
         events.unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""What a search varies: the ``search:`` part of a study file, checked before anything runs, and a trial as a run."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+import optuna
+
+from ldct_utils import identity, parameters, paths, studies
+
+KEYS = {"trials", "startup", "seed", "metric", "space"}
+PRIOR = {"low", "high", "log", "int"}
+# Overrides that say where a trial is computed; machines that differ in them work on one search.
+MACHINE = {"data_root", "device", "threads"}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search as its file asks for it.
+
+    Attributes:
+        study: name of the file; trials go to ``outputs/<study>/<notebook>/``.
+        id: hash of the notebook's code, its fixed parameters, the priors and the sampler: trials of two ids do not
+            compare and never stand in one search. The number of trials is not part of it, so it can be raised.
+        fixed: the notebook's parameters before a trial's values are put in.
+        trials: how many, those that fail by themselves included; startup: how many of them are drawn at random.
+        metric: a validation score among the numbers of the notebook's ``result.json``, to be maximised.
+        space: {address: {low, high, log, int}}; an address is a parameter, or ``parameter.key`` inside a mapping or
+            list, e.g. ``method_settings.lam_perc`` and ``betas.0``.
+        overrides: parameters that win over the file.
+    """
+
+    study: str
+    id: str
+    notebook: str
+    fixed: dict
+    trials: int
+    startup: int
+    seed: int
+    metric: str
+    space: dict
+    overrides: dict = field(default_factory=dict)
+
+    @property
+    def distributions(self) -> dict:
+        """{address: Optuna's distribution}."""
+        kinds = {True: optuna.distributions.IntDistribution, False: optuna.distributions.FloatDistribution}
+        return {n: kinds[p["int"]](p["low"], p["high"], log=p["log"]) for n, p in self.space.items()}
+
+    def suggest(self, trial) -> dict:
+        """A trial's values, {address: value}."""
+        ask = {True: trial.suggest_int, False: trial.suggest_float}
+        return {n: ask[p["int"]](n, p["low"], p["high"], log=p["log"]) for n, p in self.space.items()}
+
+    def planned(self, values: dict) -> studies.Planned:
+        """The run of a trial: checked parameters and the folder. Raises: ValueError: as ``studies.plan``."""
+        given = {}
+        for address, value in values.items():
+            name, _, key = address.partition(".")
+            if not key:
+                given[name] = value
+                continue
+            holder = given.setdefault(name, copy.deepcopy(self.fixed[name]))
+            holder[int(key) if isinstance(holder, list) else key] = value
+        (run,) = studies.plan(self.study, self.overrides | given)
+        return run
+
+
+def read(study: str, overrides: dict | None = None) -> Search:
+    """The search of ``params/<study>.yaml``: a study of one run, with the part ``search``.
+
+    Raises: FileNotFoundError; ValueError: for a file without that part, an unknown name (with the nearest that there
+        is), a prior that is none, a value of a type that the parameter does not take, or a score of test patients.
+    """
+    overrides = overrides or {}
+    content = studies.read_study(study)
+    given, where = content.get("search"), f"params/{study}.yaml"
+    if not isinstance(given, dict):
+        raise ValueError(f"{where} has no part `search` and is a study: make study STUDY={study}")
+    if unknown := set(given) - KEYS:
+        raise ValueError(f"{where}: search has {', '.join(sorted(KEYS))}; got {', '.join(sorted(unknown))}")
+    if missing := {"trials", "metric", "space"} - set(given):
+        raise ValueError(f"{where}: search needs {', '.join(sorted(missing))}")
+    counts = {"trials": given["trials"], "startup": given.get("startup", 10), "seed": given.get("seed", 0)}
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < (name != "seed"):
+            raise ValueError(f"{where}: search.{name} must be a positive whole number, got {value!r}")
+    metric = given["metric"]
+    if not isinstance(metric, str) or "val_" not in metric:
+        raise ValueError(f"{where}: search.metric must be a validation score such as val_ssim, got {metric!r}")
+    runs = studies.plan(study, overrides)
+    if len(runs) != 1:
+        raise ValueError(f"{where} lists {len(runs)} runs; a search varies one")
+    run = runs[0]
+    script = parameters.read(paths.notebooks() / f"{run.notebook}.py")
+    space = {address: _prior(f"{where}: {address}", prior) for address, prior in (given["space"] or {}).items()}
+    if not space:
+        raise ValueError(f"{where}: search.space names no parameter")
+    for address in space:
+        _check_address(where, address, script, run.params)
+    shared = {k: v for k, v in overrides.items() if k not in MACHINE}
+    fixed = [content.get("defaults"), content["notebooks"], shared, space, metric, counts["startup"], counts["seed"]]
+    key = identity.hash8([identity.identity(script, {}), fixed])
+    search = Search(study, key, run.notebook, run.params, metric=metric, space=space, overrides=overrides, **counts)
+    for end in ("low", "high"):
+        search.planned({address: prior[end] for address, prior in space.items()})
+    return search
+
+
+def _prior(where: str, given) -> dict:
+    """A prior with all of its four entries: uniform between two ends, in the logarithm or not, whole or not."""
+    if not isinstance(given, dict) or set(given) - PRIOR or not {"low", "high"} <= set(given):
+        raise ValueError(f"{where} needs a prior {{low, high}}, with log: true and int: true where wanted; got {given}")
+    prior = {"log": False, "int": False} | given
+    ends = [prior["low"], prior["high"]]
+    kinds = int if prior["int"] else int | float
+    if any(isinstance(e, bool) or not isinstance(e, kinds) or not math.isfinite(e) for e in ends):
+        raise ValueError(f"{where}: low and high must be {'whole ' if prior['int'] else ''}numbers, got {ends}")
+    if not ends[0] < ends[1] or (prior["log"] and ends[0] <= 0):
+        raise ValueError(f"{where}: low must be below high{' and above 0' if prior['log'] else ''}, got {ends}")
+    convert = int if prior["int"] else float
+    return prior | {"low": convert(ends[0]), "high": convert(ends[1])}
+
+
+def _check_address(where: str, address: str, script: parameters.Notebook, fixed: dict):
+    """Raises: ValueError: if an address names nothing that the notebook, the network or the method can be told."""
+    name, _, key = address.partition(".")
+    declared = script.parameters.get(name)
+    parameters.check(script, {name: declared.default if declared else None})
+    if not key:
+        return
+    if declared.type == "list":
+        if not (key.isdigit() and int(key) < len(fixed[name])):
+            raise ValueError(f"{where}: {address}: {name} has the places 0 to {len(fixed[name]) - 1}")
+    elif declared.type != "dict":
+        raise ValueError(f"{where}: {address}: {name} is {declared.type}, and only a dict or a list has parts")
+    elif name == "settings" and "network" in fixed:
+        from ldct_utils import networks  # torch, which only these need
+
+        known = networks.settings(fixed["network"])
+        parameters.check_name(f"network {fixed['network']!r}", "setting", key, known)
+    elif name == "method_settings":
+        from ldct_utils import steps
+
+        parameters.check_name(f"method {fixed['method']!r}", "setting", key, steps.settings(fixed["method"]))
