@@ -77,7 +77,7 @@ class Mse(Distance):
         square = (a - b).square()
         if self.tile is None:
             return saturate(square.flatten(1).mean(1), self.scale_square)
-        tiles = F.avg_pool2d(square, self.tile, ceil_mode=True, count_include_pad=False)
+        tiles = F.avg_pool2d(square, self.tile, ceil_mode=True)
         return saturate(tiles, self.scale_square).flatten(1).mean(1)
 
 
