@@ -70,6 +70,13 @@ def test_every_exclusion_is_a_parameter():
     assert outside.masks[:, 0, 0].any() and not plain.masks[:, 0, 0].any()
 
 
+def test_air_that_a_window_has_clipped_is_background_too():
+    image, masks = slice_hu()
+    found = segments.segment(image.clip(-160, 240))
+    assert not found.masks[:, :5].any() and not found.masks[:, :, :3].any()
+    assert overlap(found, masks["lung"]) > 0.5 and overlap(found, masks["bone"]) > 0.5
+
+
 def test_the_window_of_the_anatomy_decides_what_is_seen():
     image, masks = slice_hu(noise=0)
     left = np.arange(128) < 79
@@ -170,8 +177,8 @@ def test_segment_anything_gives_masks_from_files_without_a_network(tiny_sam):
     options = {"folder": tiny_sam, "points_per_side": 3, "pred_iou": -9.0, "stability": 0.0}
     found = segments.segment(image, "sam", min_inside=0.0, max_share=9.0, **options)
     assert found.regions.shape[1:] == image.shape and len(found) == len(found.regions) <= len(masks)
-    none, _ = sam.masks(shown, tiny_sam, points_per_side=3, pred_iou=9.0)
-    assert none.shape == (0, 64, 64)
+    none = segments.segment(image, "sam", **options | {"pred_iou": 9.0})
+    assert none.regions.shape == (0, 64, 64) and len(none) == 0
 
 
 def test_masks_come_best_first_so_that_the_better_duplicate_stays(monkeypatch):
@@ -189,6 +196,7 @@ def test_masks_come_best_first_so_that_the_better_duplicate_stays(monkeypatch):
     found, _ = sam.masks(np.zeros((40, 40, 1)))
     np.testing.assert_array_equal(found, masks[[1, 2, 0]])
     image = np.where(masks.any(0), 100.0, 40.0)
+    image[:, -3:] = -1000.0
     np.testing.assert_array_equal(segments.segment(image, "sam").regions, masks[[1, 2]])
 
 

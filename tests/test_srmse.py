@@ -92,6 +92,7 @@ def test_masks_labels_and_volumes_agree_and_masks_may_overlap(rng):
     ("change", "message"),
     [
         ({"regions": np.zeros((8, 8), int)}, "there is no segment"),
+        ({"regions": np.zeros((0, 8, 8), bool)}, "there is no segment"),
         ({"regions": np.zeros((2, 8, 8), bool)}, "segment 1 has no pixel"),
         ({"regions": np.full((8, 8), 2)}, "segment 1 has no pixel"),
         ({"regions": np.ones((8, 8))}, "not as float64"),

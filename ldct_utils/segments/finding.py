@@ -89,7 +89,8 @@ def segment(
     if method not in _METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     regions, words = _METHODS[method](image_hu, anatomy, **options)
-    body = intensity.body_mask(image_hu)
+    # Where a window has clipped air, the body is what lies above its lower end.
+    body = intensity.body_mask(image_hu, max(-500.0, image_hu.min() + 1))
     if not body.any():
         body = np.ones(image_hu.shape, bool)
     owner, pixel, area = members(regions)

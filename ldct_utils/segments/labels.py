@@ -19,7 +19,7 @@ def members(regions):
     """
     regions = np.asarray(regions)
     if regions.dtype == bool:
-        owner, pixel = np.nonzero(regions.reshape(len(regions), -1))
+        owner, pixel = np.nonzero(regions.reshape(len(regions), np.prod(regions.shape[1:], dtype=int)))
         return owner, pixel, np.bincount(owner, minlength=len(regions))
     pixel = np.flatnonzero(regions)
     owner = regions.ravel()[pixel] - 1
