@@ -88,7 +88,8 @@ def score(ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = Tr
         body: boolean (H, W): where rings may lie and noise levels are read. local: scale by ``local_level``.
         shape: erode, gap, ring of ``contrast_weights``.
     Returns: a row a segment that has a ring: segment (from 1), area (pixels), before_hu (its contrast in the LDCT),
-        change_hu (of the contrast; opposite in sign to before_hu where a structure fades), sd_hu, z.
+        change_hu (of the contrast; opposite in sign to before_hu where a structure fades), sd_hu, z (0 where nothing
+        was changed).
     """
     ldct, pred = np.asarray(ldct, np.float64), np.asarray(pred, np.float64)
     if ldct.shape != pred.shape or ldct.ndim != 2:
@@ -104,7 +105,7 @@ def score(ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = Tr
         sd = functional_sd(weights, lags) * np.average(level[box], weights=np.abs(weights))
         found = (weights * change[box]).sum()
         row = {"segment": number, "area": int(mask.sum()), "before_hu": (weights * ldct[box]).sum()}
-        rows.append(row | {"change_hu": found, "sd_hu": sd, "z": found / sd if sd > 0 else np.nan})
+        rows.append(row | {"change_hu": found, "sd_hu": sd, "z": found / sd if sd > 0 else 0.0})
     return pd.DataFrame(rows, columns=["segment", "area", "before_hu", "change_hu", "sd_hu", "z"])
 
 
@@ -146,7 +147,7 @@ def null(tables, classes: int = 3) -> Null:
         classes: of area, with equally many segments each: small segments follow noise most.
     Raises: ValueError: with fewer than 20 segments a class.
     """
-    table = pd.concat(list(tables), ignore_index=True).dropna(subset="z")
+    table = pd.concat(list(tables), ignore_index=True)
     if len(table) < 20 * classes:
         raise ValueError(
             f"{len(table)} lesion-free segments are too few for {classes} classes of area: draw more slices"

@@ -196,6 +196,13 @@ def test_an_empty_table_has_no_suspects():
     assert not len(hallucinations.ranked(table, known))
 
 
+def test_a_network_that_changes_nothing_is_not_suspected(followed):
+    image = noise(np.random.default_rng(0))[0]
+    table = hallucinations.score(image, image, discs(), true_nps(), PIXEL)
+    assert len(table) and not table["z"].any()
+    assert (hallucinations.ranked(table, hallucinations.null(followed[0]))["p"] == 1).all()
+
+
 def test_masks_and_label_maps_score_alike():
     rng = np.random.default_rng(0)
     ldct, pred = noise(rng, 2)
