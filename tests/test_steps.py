@@ -258,7 +258,7 @@ def test_a_batch_in_parts_has_the_terms_of_the_whole_batch(method):
 def test_training_brings_the_prediction_closer(method):
     step, (ldct, ndct) = new_step(method, network=networks.build("wganvgg", width=4), lr=3e-3), batch_of()
     first = nn.functional.mse_loss(step.network(ldct), ndct).item()
-    for _ in range(40):
+    for _ in range(25):
         step.update(ldct, ndct)
     assert nn.functional.mse_loss(step.network(ldct), ndct).item() < 0.7 * first
 
@@ -298,8 +298,9 @@ def test_a_resumed_training_goes_on_to_the_same_bits(method, tmp_path):
 @adversarial
 def test_checking_memory_leaves_the_training_as_it_was_and_grows_with_the_batch(method):
     plain, checked = new_step(method), new_step(method)
+    random_state = torch.get_rng_state()
     small, large = (training.check_memory(checked, SIZE, batch) for batch in (2, 20))
-    assert 1.5 * small < large < 10 * small
+    assert 1.5 * small < large < 10 * small and torch.equal(torch.get_rng_state(), random_state)
     for step in (plain, checked):
         torch.manual_seed(5)
         step.update(*batch_of())
