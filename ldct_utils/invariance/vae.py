@@ -17,15 +17,16 @@ from ldct_utils.steps.step import Step, frozen
 
 MEAN_HU, STD_HU = 481.45419786099086 - 1024, 502.18507379395044  # of the LDCT benchmark's low-dose training images
 PATCHES = (32, 64, 128)
-LOGVAR = (-30.0, 10.0)
-SIZES = {  # chunk and code: conditions of a block; classes and hidden: of the MLP to a soft class
+LOGVAR, START_LOGVAR = (-30.0, 10.0), -6.0
+# chunk and code: conditions of a block; classes and hidden: of the MLP to a soft class; easy_start: see CVAE.ease
+SIZES = {
     "published": {
         "dim": 256, "chunk": 20, "code": 128, "classes": 1000, "hidden": 2000, "channels": 96,
-        "encoder": "resnet50", "encoder_channels": 64,
+        "encoder": "resnet50", "encoder_channels": 64, "easy_start": False,
     },
     "small": {
-        "dim": 64, "chunk": 8, "code": 32, "classes": 64, "hidden": 128, "channels": 12,
-        "encoder": "plain", "encoder_channels": 24,
+        "dim": 256, "chunk": 16, "code": 32, "classes": 64, "hidden": 128, "channels": 12,
+        "encoder": "plain", "encoder_channels": 24, "easy_start": True,
     },
 }  # fmt: skip
 PATCH = {"published": 128, "small": 64}
@@ -66,6 +67,19 @@ class CVAE(nn.Module):
             self.encoder = PlainEncoder(2 * self.dim, settings["encoder_channels"], self.patch)
         sizes = ("dim", "chunk", "code", "classes", "hidden", "channels", "patch")
         self.decoder = Decoder(*(settings[name] for name in sizes))
+        if settings["easy_start"]:
+            self.ease()
+
+    @torch.no_grad()
+    def ease(self):
+        """Another start than torch's, for short trainings; the design is the same.
+
+        The encoder looks at x - f(x), which is a fiftieth of x; the posterior is narrow, since one of SD 1 hides what
+        there is to see until z is ignored for good; the decoder gives f(x), whatever z.
+        """
+        self.encoder.first.weight[:, 1] = -self.encoder.first.weight[:, 0]
+        self.encoder.last.bias[self.dim :] = START_LOGVAR
+        self.decoder.start_at_image()
 
     def normalise(self, image):
         """Network range to (HU - mean) / SD."""
@@ -137,8 +151,10 @@ def _check_settings(settings):
         )
     if settings["encoder"] not in ("resnet50", "plain"):
         raise ValueError(f"no encoder {settings['encoder']!r} of the VAE; there are resnet50 and plain")
+    if not isinstance(settings["easy_start"], bool):
+        raise ValueError(f"easy_start is true or false, not {settings['easy_start']!r}")
     for name, value in settings.items():
-        if name in ("size", "patch", "encoder"):
+        if name in ("size", "patch", "encoder", "easy_start"):
             continue
         if name in ("mean_hu", "std_hu"):
             if not math.isfinite(value) or (name == "std_hu" and not value > 0):
@@ -186,14 +202,15 @@ class TrainVAE(Step):
         encoder: of ``encoders.load("vgg16", ..., layers=PERCEPTUAL_LAYERS)``, convention plain or x255, or None: there
             is no term ``perceptual`` then.
         weights: {term: weight} of the terms to be changed; the published ones are ``WEIGHTS``.
-        lr, betas, eps, device, accumulate: see ``Step``; the critic's learning rate is four times as large.
+        lr, betas, eps, device, accumulate: see ``Step``; the critic's learning rate is four times as large. The
+            published betas are meant for a critic: without one, (0.9, 0.999) learns several times as fast.
         precision: float32, or bf16: autocast for f, VAE and encoder. The critic stays float32: 8 bits cannot tell its
             scores apart.
     Raises: ValueError: naming what is wrong. Source: Eulig et al. 2025 and the code released with it.
     """
 
     def __init__(
-        self, f, vae, critic=None, encoder=None, weights=None, lr=1e-5, betas=(0.5, 0.999), eps=1e-8,
+        self, f, vae, critic=None, encoder=None, weights=None, lr=1e-5, betas=(0.5, 0.999), eps=1e-12,
         precision="float32", device="cpu", accumulate=1,
     ):  # fmt: skip
         super().__init__(vae, lr, betas, eps, precision, device, accumulate)

@@ -161,6 +161,13 @@ class Decoder(nn.Module):
         self.norm = ActNorm([(widths[-1], patch, patch)])
         self.last = nn.Conv2d(widths[-1] + 1, 1, 3, padding=1)
 
+    @torch.no_grad()
+    def start_at_image(self):
+        """Begin as the identity of the image, whatever the latent: the last convolution passes on its last channel."""
+        self.last.weight.zero_()
+        self.last.bias.zero_()
+        self.last.weight[:, -1, 1, 1] = 1
+
     def forward(self, z, image):
         parts, soft_class = z.split(self.split, dim=1), self.embed(self.classify(z))
         h = self.corner(parts[0]).unflatten(1, (-1, CORNER, CORNER))
