@@ -307,6 +307,16 @@ def test_checking_memory_leaves_the_training_as_it_was_and_grows_with_the_batch(
     assert same_state(plain.state_dict(), checked.state_dict())
 
 
+@adversarial
+def test_memory_is_counted_for_the_network_and_for_its_critics(method):
+    step, (ldct, ndct) = new_step(method), batch_of(1)
+    found = [set(phase(ldct, ndct)) for phase in step.phases]
+    assert found == [
+        {name for name, weight in step.weights.items() if weight},
+        {"critic", "gp"} if method == "wgan" else {"critic_image", "cutmix"},
+    ]
+
+
 def test_the_memory_of_critics_counts():
     wide, narrow = (new_step("dugan", given=SMALL["dugan"] | {"critic_width": width}) for width in (32, 4))
     assert training.check_memory(wide, SIZE, 8) > 3 * training.check_memory(narrow, SIZE, 8)
