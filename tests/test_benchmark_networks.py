@@ -1,5 +1,6 @@
 """The LDCT benchmark's eight denoisers: published sizes, what they compute, what they refuse, normalisation inside."""
 
+import functools
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from ldct_utils import hub, losses, networks, training
 from ldct_utils.networks._convolutions import from_one, to_one, turned
 from ldct_utils.networks.bilateral import Filter, _Filter
+from ldct_utils.networks.qae import Quadratic
 from ldct_utils.networks.transct import depth_to_space
 from ldct_utils.steps.supervised import Supervised
 
@@ -117,6 +119,18 @@ def test_a_wrong_setting_is_refused_by_name(name, given, words):
         networks.build(name, **given)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("name", TINY)
+def test_a_gpu_computes_the_same_image_and_gradients(name):
+    image, found = torch.rand(2, 1, 32, 32), {}
+    for device in ("cpu", "cuda"):
+        network = tiny(name, mean_hu=MEAN, std_hu=STD).to(device).double()
+        out = network(image.to(device).double())
+        out.square().sum().backward()
+        found[device] = [out.detach().cpu(), *(p.grad.cpu() for p in network.parameters())]
+    assert all(torch.allclose(a, b, rtol=1e-6, atol=1e-8) for a, b in zip(found["cpu"], found["cuda"]))
+
+
 # ---- normalisation ----
 def test_normalisation_is_the_benchmarks_and_zero_comes_back_as_the_mean():
     network = networks.build("cnn10", width=2, mean_hu=MEAN, std_hu=STD).double()
@@ -156,13 +170,14 @@ def test_a_network_without_a_skip_answers_the_mean_when_its_last_layer_is_silent
 @pytest.mark.parametrize("name", ["cnn10", "wganvgg"])
 def test_bf16_does_not_round_what_leaves_a_network_without_a_skip(name):
     """bf16 has 8 bits: at 40 HU, network range 0.26, its steps are 4 HU."""
-    network = tiny(name, mean_hu=MEAN, std_hu=STD)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for weight in network.head.parameters():
-            weight.mul_(0.1)
-        network.head.bias += 1.0
-        out = network.denoise(torch.rand(1, 1, 32, 32))
-    assert out.unique().numel() > 10 * out.bfloat16().unique().numel()
+    network, seen = tiny(name), []
+    last = network.body if name == "cnn10" else network.body[-1]
+    last.register_forward_hook(lambda module, given, out: seen.append(out.clone()))
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            out = network.denoise(torch.rand(1, 1, 32, 32))
+        expected = network.head(seen[0].float().relu())
+    assert seen[0].dtype == torch.bfloat16 and torch.allclose(out, expected, rtol=1e-5, atol=1e-7)
 
 
 # ---- convolutions ----
@@ -201,20 +216,43 @@ def test_skips_of_redcnn_are_added_where_the_paper_draws_them():
     assert torch.allclose(network.denoise(image), fifth(relu(fourth(out))) + image, atol=1e-6)
 
 
-def test_a_quadratic_layer_is_linear_at_the_start_and_quadratic_after_it():
-    torch.manual_seed(0)
-    layer = networks.build("qae", width=3).encoder[1].double()
-    image = torch.randn(1, 3, 8, 8, dtype=torch.float64)
+def plain(network, name):
+    """The network's layers one after the other, by torch's own convolutions."""
+    if name == "resnet":
+        blocks = [lambda z, block=block: z + block.body(z) for block in network.blocks]
+        return lambda x: x - network.head(functools.reduce(lambda z, block: block(z), blocks, network.stem(x)))
+    body = [network.body] if name == "cnn10" else network.body
+    return nn.Sequential(
+        network.stem, *(layer for conv in body for layer in (nn.ReLU(), conv)), nn.ReLU(), network.head
+    )
+
+
+@pytest.mark.parametrize("name", ["cnn10", "wganvgg", "resnet"])
+def test_layers_follow_each_other_as_described(name):
+    network, image = tiny(name).eval(), torch.rand(1, 1, 20, 24)
     with torch.no_grad():
-        assert torch.allclose(layer(image), nn.functional.conv2d(image, layer.w_r, padding=1))
+        if name == "resnet":
+            network.blocks[0].body[1].running_mean.normal_()
+        assert torch.allclose(network.denoise(image), plain(network, name)(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 3), (3, 1)])
+def test_a_quadratic_layer_is_linear_at_the_start_and_quadratic_after_it(shape):
+    torch.manual_seed(0)
+    conv = functools.partial(nn.functional.conv2d, padding=1)
+    layer, image = Quadratic(*shape, 1).double(), torch.randn(1, shape[0], 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(layer(image), conv(image, layer.w_r))
         assert torch.allclose(layer(3 * image), 3 * layer(image))
-        assert 0.08 < layer.w_r.std() < 0.1 and layer.w_r.abs().max() <= 0.2  # .088: cut at two deviations
         for weight in layer.parameters():
             weight.normal_()
-        r, g = (nn.functional.conv2d(image, w, b, padding=1) for w, b in
-                ((layer.w_r, layer.b_r), (layer.w_g, layer.b_g)))  # fmt: skip
-        expected = r * g + nn.functional.conv2d(image**2, layer.w_b, layer.b_b, padding=1)
-        assert torch.allclose(layer(image), expected)
+        r, g = conv(image, layer.w_r, layer.b_r), conv(image, layer.w_g, layer.b_g)
+        assert torch.allclose(layer(image), r * g + conv(image**2, layer.w_b, layer.b_b))
+
+
+def test_quadratic_layers_start_from_a_normal_cut_at_two_deviations():
+    weight = Quadratic(15, 15, 1).w_r
+    assert 0.08 < weight.std() < 0.1 and weight.abs().max() <= 0.2  # the deviation that is left is 0.088
 
 
 def test_resnet_subtracts_what_it_predicts():

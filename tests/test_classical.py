@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from skimage import restoration
 
 from ldct_utils import classical
 
@@ -50,6 +51,13 @@ def test_settings_are_in_hu(name):
         for factor in (1, 2)
     )
     assert np.allclose(twice(2 * noisy - 1000), 2 * once(noisy) - 1000, atol=0.5)
+
+
+def test_strength_of_non_local_means_is_their_decay_over_the_noise():
+    noisy, _ = pair(size=24, count=1)
+    given = {"patch_size": 5, "patch_distance": 6, "sigma": 30.0, "fast_mode": True, "preserve_range": True}
+    expected = restoration.denoise_nl_means(noisy[0].astype(np.float64), h=0.7 * 30.0, **given)
+    assert np.allclose(classical.build("nlm", sigma_hu=30.0, strength=0.7)(noisy)[0], expected, atol=1e-3)
 
 
 def test_a_vanishing_weight_of_total_variation_leaves_the_image_and_a_large_one_its_mean():

@@ -17,17 +17,16 @@ def from_one(image, weight, bias, padding):
     padded = nn.functional.pad(image, (0, 0, padding, padding))[:, 0]
     height = padded.shape[1] - k + 1
     rows = torch.stack([padded[:, row : row + height] for row in range(k)], dim=-1).permute(0, 3, 1, 2)
-    return nn.functional.conv2d(rows, _last(weight.permute(0, 2, 1, 3)), bias, padding=(0, padding))
+    return nn.functional.conv2d(rows, weight.permute(0, 2, 1, 3).contiguous(), bias, padding=(0, padding))
 
 
 def to_one(z, weight, bias, padding):
     """The convolution of (N, C, H, W) with a kernel (1, C, k, k), zeros around: (N, 1, H', W').
 
     Every row of the kernel makes a channel; their sum, each shifted by its row, is taken in float32 even in autocast.
-    bf16 has 8 bits, steps of 4 HU at soft tissue: the image that leaves a network must not be rounded to them.
     """
     k = weight.shape[2]
-    rows = nn.functional.conv2d(z, _last(weight.permute(2, 1, 0, 3)), padding=(0, padding))
+    rows = nn.functional.conv2d(z, weight.permute(2, 1, 0, 3).contiguous(), padding=(0, padding))
     rows = nn.functional.pad(rows if rows.dtype == torch.float64 else rows.float(), (0, 0, padding, padding))
     height = rows.shape[2] - k + 1
     return sum(rows[:, row, row : row + height] for row in range(k))[:, None] + bias
@@ -38,8 +37,4 @@ def turned(weight):
 
     It then has k - 1 pixels of padding where the other has none.
     """
-    return _last(weight.flip(2, 3).transpose(0, 1))
-
-
-def _last(weight):
-    return weight.contiguous(memory_format=torch.channels_last)
+    return weight.flip(2, 3).transpose(0, 1)

@@ -61,10 +61,13 @@ class Normalised(nn.Module):
         return self.denormalise(self.denoise(self.normalise(image)))
 
 
-def in_float32(layer, z):
-    """A layer applied in float32 within autocast, for what leaves the network: 8 bits step by 4 HU at soft tissue."""
+def in_float32(layer, z, *more):
+    """``layer(z, *more)`` in float32 within autocast.
+
+    For what leaves a network that does not add to its input: bf16 has 8 bits, steps of 4 HU at soft tissue.
+    """
     with torch.autocast(z.device.type, enabled=False):
-        return layer(z if z.dtype == torch.float64 else z.float())
+        return layer(z if z.dtype == torch.float64 else z.float(), *more)
 
 
 def check_whole(network, **settings):

@@ -3,7 +3,7 @@
 from torch import nn
 
 from ldct_utils.networks._convolutions import from_one, to_one
-from ldct_utils.networks._normalised import Normalised, check_whole
+from ldct_utils.networks._normalised import Normalised, check_whole, in_float32
 
 
 class CNN10(Normalised):
@@ -17,7 +17,7 @@ class CNN10(Normalised):
 
     def denoise(self, x):
         z = from_one(x, self.stem.weight, self.stem.bias, 4).relu_()
-        return to_one(self.body(z).relu_(), self.head.weight, self.head.bias, 2)
+        return in_float32(to_one, self.body(z).relu_(), self.head.weight, self.head.bias, 2)
 
 
 def build(width=64, mean_hu=None, std_hu=None):

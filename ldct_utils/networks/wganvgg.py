@@ -3,7 +3,7 @@
 from torch import nn
 
 from ldct_utils.networks._convolutions import from_one, to_one
-from ldct_utils.networks._normalised import Normalised, check_whole
+from ldct_utils.networks._normalised import Normalised, check_whole, in_float32
 
 LAYERS = 8
 
@@ -21,7 +21,7 @@ class WGANVGG(Normalised):
         z = from_one(x, self.stem.weight, self.stem.bias, 1).relu_()
         for conv in self.body:
             z = conv(z).relu_()
-        return to_one(z, self.head.weight, self.head.bias, 1)
+        return in_float32(to_one, z, self.head.weight, self.head.bias, 1)
 
 
 def build(width=32, mean_hu=None, std_hu=None):
