@@ -49,7 +49,7 @@ print(f"{told['search']}: {len(told['trials'])} trials of {told['notebook']}, {v
 # ## The history
 # The first trials are drawn from the priors. From then on every trial maximises the expected improvement over the best
 # one so far, by a Gaussian process fitted to all scores; a search that works proposes better trials than chance did. A
-# trial that failed took its share of the budget and taught the process nothing.
+# trial that failed took its share of the budget, and counted as the worst score so far.
 
 # %%
 trials = pd.DataFrame(

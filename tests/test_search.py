@@ -10,12 +10,22 @@ import sys
 import time
 from pathlib import Path
 
+import jupytext
+import numpy as np
+import optuna
+import pandas as pd
+import papermill
 import pytest
+
+from ldct_utils import studies
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
+import search  # noqa: E402
+import search_space  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 PUBLISHED = ("cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral")
 TOY = """# ---
 # jupyter:
@@ -130,8 +140,178 @@ def test_workers_share_the_budget_and_a_killed_ones_trial_is_run_again_with_the_
     ran = [w for p in folder.rglob("workers.txt") for w in p.read_text().split()]
     assert len(ran) == 7  # six trials, one of them twice
 
-    # the same command again finds nothing to do; a raised budget adds trials to those that are there
+    # a further worker finds nothing to do and writes nothing
     stamp = (folder / "search.json").stat().st_mtime_ns
-    done = start(root, 0)
-    assert "6 finished" in done.communicate(timeout=60)[0] and done.returncode == 0
-    assert (folder / "search.json").stat().st_mtime_ns == stamp
+    worker = search.Worker(search_space.read("toy"), search.open_storage(f"sqlite:///{folder / 'search.db'}", 3))
+    worker.work()
+    assert worker.export()[1] == left and (folder / "search.json").stat().st_mtime_ns == stamp
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Puts a sum in the place of the training: a score that is best at lr = 1e-3 and grows with steps."""
+
+    def train(planned):
+        if planned.params["lr"] > 0.1:
+            return "FloatingPointError: mse has diverged"
+        score = -abs(np.log10(planned.params["lr"]) + 3) + planned.params["steps"] / 1000
+        planned.folder.mkdir(parents=True, exist_ok=True)
+        result = {"numbers": {"val_score": score}, "seconds": 0.1}
+        (planned.folder / "result.json").write_text(json.dumps(result))
+
+    monkeypatch.setattr(search, "execute", train)
+
+
+def work(root: Path, trials: int, startup: int, name: str = "search.db") -> tuple[search.Worker, list]:
+    """A worker of this process on the toy search, done, and its trials' values."""
+    text = STUDY.replace("trials: 6", f"trials: {trials}").replace("startup: 9", f"startup: {startup}")
+    (root / "params" / "toy.yaml").write_text(text)
+    (root / "outputs" / "toy").mkdir(parents=True, exist_ok=True)
+    storage = search.open_storage(f"sqlite:///{root / 'outputs' / 'toy' / name}", 60)
+    worker = search.Worker(search_space.read("toy"), storage)
+    worker.work()
+    return worker, [t["values"] for t in worker.export()[1]]
+
+
+def test_the_proposals_depend_on_the_seed_alone_and_a_worker_that_starts_again_repeats_none(toy, trained):
+    root = toy()
+    whole = work(root, 8, 4, "whole.db")[1]
+    assert work(root, 3, 4, "parts.db")[1] == whole[:3]
+    worker, parts = work(root, 8, 4, "parts.db")  # a new worker on the three that are there, its sampler new too
+    assert parts == whole
+    assert len({one["lr"] for one in whole}) == 8
+    assert all(isinstance(one["steps"], int) and 1 <= one["steps"] <= 100 for one in whole)
+    states = [t.state for t in worker.study.get_trials()]
+    assert states.count(optuna.trial.TrialState.COMPLETE) == sum(one["lr"] <= 0.1 for one in whole)
+    # a Gaussian process at work: it goes where scores are good, and not again where a trial diverged
+    away = [abs(np.log10(one["lr"]) + 3) for one in whole]
+    assert np.median(away[4:]) < np.median(away[:4])
+    assert any(one["lr"] > 0.1 for one in whole[:4]) and all(one["lr"] <= 0.1 for one in whole[4:])
+
+
+def test_of_two_that_ask_for_the_last_place_the_lower_number_has_it(toy, trained):
+    root = toy()
+    worker, _ = work(root, 6, 9)
+    late = worker.study.ask()
+    with pytest.raises(optuna.TrialPruned):
+        worker.objective(late)
+    assert late.number not in [t.number for t in worker.places()] and len(worker.places()) == 6
+
+
+def test_a_running_trial_whose_worker_died_before_its_first_beat_is_missed_too(toy, trained):
+    root = toy()
+    (root / "outputs" / "toy").mkdir(parents=True)
+    storage = search.open_storage(f"sqlite:///{root / 'outputs' / 'toy' / 'search.db'}", 2)
+    worker = search.Worker(search_space.read("toy"), storage)
+    worker.study.ask()  # running from now on, by nobody
+    worker.work()
+    assert len(worker.places()) == 6 and all(search.settled(t) for t in worker.places())
+    assert 0 not in [t.number for t in worker.places()]
+
+
+def test_a_trial_is_a_run_of_the_notebook_and_its_own_failure_is_a_reason(toy):
+    root = toy()
+    text = jupytext.reads(TOY, "py:percent")
+    jupytext.write(text, root / "notebooks" / "01_toy.ipynb")
+    toy_search = search_space.read("toy")
+    bad = toy_search.planned({"lr": 0.75, "steps": 4, "rates.0": 0.5, "about.b": 0.75})
+    assert bad.params["rates"] == [0.5, 0.999] and bad.params["about"] == {"a": 1, "b": 0.75}
+    assert search.execute(bad) == "AssertionError: diverged"
+    assert "diverged" in (bad.folder / "notebook.ipynb").read_text()
+    (bad.folder / "result.json").write_text("{}")
+    assert search.execute(bad) is None  # a run that has finished is not run again
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("lr: {low: 1e-5", "lrr: {low: 1e-5", "no parameter 'lrr'; did you mean 'lr'?"),
+        ("rates.0", "rates.2", "rates has the places 0 to 1"),
+        ("rates.0", "steps.0", "steps is int, and only a dict or a list has parts"),
+        ("high: 100, int: true", "high: 100", "parameter steps must be int, got 1.0"),
+        ("high: 100, int: true", "high: 9.5, int: true", "must be whole numbers"),
+        ("low: 1e-5", "low: 0", "above 0"),
+        ("low: 0.3", "low: 0.95", "low must be below high"),
+        ("low: 0.3", "lowest: 0.3", "needs a prior"),
+        ("val_score", "score", "must be a validation score"),
+        ("trials: 6", "trials: 0", "search.trials must be a positive whole number"),
+        ("trials: 6", "trails: 6", "got trails"),
+        ("01_toy: {defaults: {about: {a: 1}}}", "01_toy: {matrix: {lr: [1, 2]}}", "lists 2 runs; a search varies one"),
+    ],
+)
+def test_a_mistake_in_a_search_file_is_refused_before_anything_runs(toy, old, new, complaint, monkeypatch, capsys):
+    assert old in STUDY
+    toy(STUDY.replace(old, new))
+    monkeypatch.setattr(sys, "argv", ["search.py", "toy"])
+    assert search.main() == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_password_is_not_told_where_a_database_cannot_be_opened():
+    with pytest.raises(ValueError, match="no driver for postgresql") as told:
+        search.open_storage("postgresql+asyncfoo://me:secret@host/name", 60)
+    assert "secret" not in str(told.value)
+
+
+def test_the_study_command_refuses_a_search_and_names_the_right_one(toy, monkeypatch):
+    toy()
+    with pytest.raises(ValueError, match="make search STUDY=toy"):
+        search.workflow.run("toy", "local", {})
+
+
+@pytest.mark.parametrize("network", PUBLISHED)
+def test_every_published_method_has_the_same_budget_and_the_published_priors(network):
+    found = search_space.read(f"hpo_{network}")
+    assert (found.trials, found.startup, found.metric) == (50, 10, "val_ssim")
+    wanted = {"lr": (1e-5, 1e-2, True), "max_steps": (1000, 100000, False), "batch": (2, 128, False)}
+    if network != "transct":
+        wanted["patch_size"] = (32, 128, False)
+    if network in ("wganvgg", "dugan"):
+        wanted |= {"betas.0": (0.3, 0.9, False), "method_settings.n_d": (1, 5, False)}
+    wanted |= {
+        "wganvgg": {"method_settings.lam_perc": (0, 1, False)},
+        "dugan": {
+            "method_settings.cutmix_warmup": (0, 10000, False), "method_settings.lam_adv": (0, 1, False),
+            "method_settings.lam_cutmix": (0, 10, False), "method_settings.lam_px_grad": (0, 40, False),
+        },
+        "bilateral": {
+            "method_settings.lr_r": (1e-5, 1e-2, True), "settings.sigma_r": (0.01, 1, False),
+            "settings.sigma_xyz": (0.01, 1, False),
+        },
+    }.get(network, {})  # fmt: skip
+    assert {n: (p["low"], p["high"], p["log"]) for n, p in found.space.items()} == wanted
+    assert found.fixed["network"] == network
+    # the same data and the same fixed settings as where the published optima are trained
+    benchmark = studies.read_study("ldct_benchmark")
+    same = ("normalise", "sampling", "warmup", "eval_every", "val_slices")
+    assert {k: found.fixed[k] for k in same} == {k: benchmark["notebooks"]["03_train"]["defaults"][k] for k in same}
+
+
+def test_the_notebook_shows_history_importance_and_the_best_trial(outputs):
+    """From a search of eight trials, one of which failed; its runs are on another machine."""
+    space = {"lr": {"low": 1e-5, "high": 1e-2, "log": True, "int": False}}
+    space["batch"] = {"low": 2, "high": 16, "log": False, "int": True}
+    rng, trials = np.random.default_rng(0), []
+    for number in range(8):
+        values = {"lr": float(10 ** rng.uniform(-5, -2)), "batch": int(rng.integers(2, 17))}
+        score = None if number == 2 else 0.9 - 0.1 * abs(np.log10(values["lr"]) + 3)
+        about = {"reason": None if score else "FloatingPointError: diverged", "seconds": 3.0, "interrupted": 0}
+        trials.append({"values": values, "score": score, "folder": f"hpo_toy/03_train/lr-{number:08x}"} | about)
+    told = {"search": "hpo_toy-00000000", "notebook": "03_train", "metric": "val_ssim", "startup": 4, "seed": 0,
+            "fixed": {"network": "cnn10"}, "space": space, "trials": trials}  # fmt: skip
+    (outputs / "hpo_toy").mkdir()
+    (outputs / "hpo_toy" / "search.json").write_text(json.dumps(told))
+    source = str(ROOT / "notebooks" / "10_search.ipynb")
+    given = {"study": "test", "search": "hpo_toy/search.json"}
+    papermill.execute_notebook(
+        source, str(outputs / "out.ipynb"), given, kernel_name="python3", progress_bar=False, cwd=ROOT
+    )
+    (folder,) = (outputs / "test" / "10_search").glob("*/")
+    numbers = json.loads((folder / "result.json").read_text())["numbers"]
+    best = max((t for t in trials if t["score"]), key=lambda t: t["score"])
+    assert numbers["best"] == best["values"] and numbers["failed"] == 1 and numbers["trials"] == 8
+    assert numbers["importance"]["lr"] > numbers["importance"]["batch"]  # the score was made of lr alone
+    assert {"history", "slices", "importance"} <= {p.stem for p in folder.glob("*.png")}
+    kept = pd.read_parquet(folder / "trials.parquet")
+    assert kept.failed.tolist().count("FloatingPointError: diverged") == 1
+    assert "on another machine" in (outputs / "out.ipynb").read_text()

@@ -27,7 +27,7 @@ import study as workflow
 import yaml
 from optuna.trial import TrialState
 
-from ldct_utils import files, identity, page, parameters, paths, runs, studies
+from ldct_utils import files, identity, parameters, paths, runs, studies
 
 SHOWN_BY = "10_search"
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
@@ -43,7 +43,8 @@ class Sampler(optuna.samplers.BaseSampler):
     """Gaussian process and logarithm of expected improvement, after ``startup`` random trials.
 
     Seeded by the number of the trial: Optuna's own, started anew in every worker and after every kill, would draw the
-    first random trials again.
+    first random trials again. And a trial that failed counts as the worst score so far: Optuna's own does not see it
+    and proposes the learning rate that diverged again and again.
     """
 
     def __init__(self, seed: int, startup: int):
@@ -59,10 +60,28 @@ class Sampler(optuna.samplers.BaseSampler):
         return self.inner.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study, trial, search_space):
-        return self.inner.sample_relative(study, trial, search_space)
+        if not search_space:
+            return {}
+        seen, own = judged(study, trial.number)
+        return self.inner.sample_relative(seen, own, search_space)
 
     def sample_independent(self, study, trial, param_name, param_distribution):
         return self.inner.sample_independent(study, trial, param_name, param_distribution)
+
+
+def judged(study, number: int):
+    """The search as the Gaussian process sees it, in memory, and in it the trial ``number`` that asks."""
+    trials = study.get_trials(deepcopy=False)
+    worst = min(t.value for t in trials if t.state == TrialState.COMPLETE)
+    seen = optuna.create_study(direction="maximize")
+    for t in trials:
+        known = {"params": t.params, "distributions": t.distributions}
+        if settled(t):
+            seen.add_trial(optuna.create_trial(**known, value=worst if t.value is None else t.value))
+        elif t.state == TrialState.RUNNING and t.number != number:
+            seen.add_trial(optuna.create_trial(**known, state=TrialState.RUNNING))
+    seen.add_trial(optuna.create_trial(state=TrialState.RUNNING))
+    return seen, seen.get_trials()[-1]
 
 
 def say(line: str):
@@ -88,17 +107,20 @@ def places(study, trials: int) -> list:
 
 def open_storage(url: str, grace: int):
     """The database. Raises: ValueError: if it cannot be reached, or the URL's driver is not installed."""
+    try:
+        shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise ValueError("the storage must be a database URL such as postgresql://user@host/name") from error
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    shown = sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
     for left in (2, 1, 0):
         try:
             return optuna.storages.RDBStorage(
                 url, options, heartbeat_interval=max(1, grace // 6), grace_period=grace,
                 heartbeat_stale_trial_callback=AGAIN,
             )  # fmt: skip
-        except ImportError as error:
+        except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
             raise ValueError(
-                f"no driver for {shown}; for PostgreSQL: .venv/bin/uv pip install psycopg2-binary"
+                f"no driver for {shown}; PostgreSQL's: .venv/bin/uv pip install psycopg2-binary"
             ) from error
         except sqlalchemy.exc.SQLAlchemyError as error:  # among others: another worker is making the same tables
             if not left:
@@ -272,6 +294,8 @@ def main() -> int:
         overrides = {k: yaml.safe_load(v) for k, v in (word.split("=", 1) for word in given.set)}
         study = given.study.removeprefix("params/").removesuffix(".yaml")
         found = run(study, given.storage, overrides, given.grace)
+        from ldct_utils import page
+
         say(f"report: {paths.short(page.write())}")
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
