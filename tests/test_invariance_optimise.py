@@ -385,6 +385,7 @@ def test_a_resumed_search_equals_one_that_was_never_stopped(tmp_path, keep_best)
     training.save(tmp_path, "run", stopped.done, search=stopped)
     again = new()
     assert training.resume(tmp_path, "run", search=again) == again.done == 5
+    assert torch.equal(again.x_inv, stopped.x_inv)
     for _ in range(3):
         resumed = again.step()
     assert torch.equal(whole.x_inv, again.x_inv)
