@@ -157,15 +157,19 @@ class Worker:
     def places(self):
         return places(self.study, self.search.trials)
 
+    def label(self) -> str:
+        """Which of the trials has just ended."""
+        return f"[{sum(settled(t) for t in self.places()) + 1:>3}/{self.search.trials}]"
+
     def objective(self, trial) -> float:
-        numbers = [t.number for t in self.places()]
-        if trial.number not in numbers:  # another worker took the last place at the same moment
+        if trial.number not in [
+            t.number for t in self.places()
+        ]:  # another worker took the last place at the same moment
             raise optuna.TrialPruned
         values = self.search.suggest(trial)
         planned = self.search.planned(values)
         trial.set_user_attr("folder", identity.inside_outputs(planned.folder))
-        label = f"[{numbers.index(trial.number) + 1:>3}/{self.search.trials}]"
-        say(f"{label} start   " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        say("          start   " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
         try:
             reason = execute(planned)
         except KeyboardInterrupt:
@@ -178,10 +182,10 @@ class Worker:
             value = result["numbers"][self.search.metric]
             if isinstance(value, int | float) and math.isfinite(value):
                 trial.set_user_attr("seconds", result["seconds"])
-                say(f"{label} done    {self.search.metric} {value:.4f}   ({workflow.clock(result['seconds'])})")
+                say(f"{self.label()} done    {self.search.metric} {value:.4f}   ({workflow.clock(result['seconds'])})")
                 return value
             reason = f"{self.search.metric} is {value}"
-        say(f"{label} FAILED  {reason}")
+        say(f"{self.label()} FAILED  {reason}")
         trial.set_user_attr("reason", reason)
         raise Failed(reason)
 
@@ -210,13 +214,12 @@ class Worker:
 
     def one(self):
         """One trial; nothing is lost if somebody else has taken it over, since both work in the same run folder."""
-        before = len(self.study.get_trials(deepcopy=False))
         try:
             self.study.optimize(self.objective, n_trials=1, catch=(Failed,))
         except ValueError as error:
             if "Cannot tell a" not in str(error):
                 raise
-            say(f"a trial after number {before} was taken over by another worker while this one was silent")
+            say("the trial was taken over by another worker while this one was silent")
 
     def export(self) -> tuple[Path, list]:
         """``outputs/<study>/search.json``: all that the database says of the search, and nothing about where it is."""
