@@ -172,6 +172,8 @@ def test_a_reconstruction_is_the_same_twice_and_sees_both_z_and_f_of_x():
         assert (vae.decode(z, y_hat=y_hat) - one).abs().max() > 1e-6  # every part of z reaches the image
         part.copy_(before)
     assert (vae.decode(z, y_hat=y_hat.flip(0)) - one).abs().max() > 1e-4
+    nn.init.ones_(vae.decoder.attention.share)  # zero at the start
+    assert (vae.decode(z, y_hat=y_hat) - one).abs().max() > 1e-6
 
 
 def test_evaluating_an_untrained_model_changes_none_of_its_weights():
