@@ -70,7 +70,8 @@ figure, axis = plt.subplots(figsize=(8, 3.4))
 axis.plot(chance.trial, chance[metric], "o", color=plots.COLOURS[7], label="drawn from the priors")
 axis.plot(proposed.trial, proposed[metric], "o", color=plots.COLOURS[0], label="expected improvement")
 axis.step(trials.trial, trials.best, where="post", color=plots.COLOURS[1], label="best so far")
-axis.plot(failed.trial, [scored[metric].min()] * len(failed), "x", color="black", label="failed")
+if len(failed):
+    axis.plot(failed.trial, [scored[metric].min()] * len(failed), "x", color="black", label="failed")
 axis.set(xlabel="trial", ylabel=f"{score}, validation patients (higher is better)")
 axis.legend(fontsize=8)
 middle = [f"{part[metric].median():.3f}" if len(part) else "none" for part in (chance, proposed)]
@@ -84,8 +85,8 @@ report.figure(
 # %%
 report.table(
     run, "trials", trials.drop(columns="best"),
-    f"All trials, with the values that the search set. {len(failed)} failed by themselves; {trials.interrupted.sum()} "
-    "times one was cut off by a kill and continued in the same run folder.",
+    f"All trials, with the values that the search set. Failed by themselves: {len(failed)}. Cut off by a kill and "
+    f"continued in the same run folder: {(trials.interrupted > 0).sum()}.",
     digits=4,
 )  # fmt: skip
 
@@ -97,8 +98,8 @@ columns = min(4, len(space))
 lines = -(-len(space) // columns)
 figure, axes = plt.subplots(lines, columns, figsize=(3.2 * columns, 2.9 * lines), squeeze=False, sharey=True)
 for axis, (name, prior) in zip(axes.flat, space.items()):
-    drawn = axis.scatter(scored[name], scored[metric], c=scored.trial, cmap="viridis", s=22)
-    axis.plot(best[name], best[metric], "o", ms=11, mfc="none", mec=plots.COLOURS[1], mew=1.8)
+    drawn = axis.scatter(scored[name], scored[metric], c=scored.trial, cmap="viridis", s=22, clip_on=False, zorder=3)
+    axis.plot(best[name], best[metric], "o", ms=11, mfc="none", mec=plots.COLOURS[1], mew=1.8, clip_on=False)
     axis.set(xlabel=name, xscale="log" if prior["log"] else "linear", xlim=(prior["low"], prior["high"]))
 for axis in axes.flat[len(space) :]:
     axis.set_axis_off()
@@ -116,7 +117,7 @@ def at_edge(name):
 
 
 edges = [name for name in space if at_edge(name)]
-note = f" {', '.join(edges)} of the best lies at an end of its prior." if edges else ""
+note = f" At an end of its prior the best trial has {', '.join(edges)}." if edges else ""
 report.figure(
     run, "slices", figure,
     f"{score} over every searched parameter, on the width of its prior; circled, the best trial. A trial differs from "
