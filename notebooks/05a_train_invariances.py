@@ -29,12 +29,12 @@ checkpoint: Optional[int] = None  # its checkpoint, by updates; None takes the l
 model: str = "vae"  # vae, flow (needs a vae) or generator
 vae: Optional[str] = None  # for the flow: run folder of this notebook with the VAE of the same denoiser
 size: str = "small"  # of vae and flow: small (for CPUs) or published
-patch_size: int = 64  # rows and columns of a patch: 32, 64 or 128; the publication has 128
+patch_size: int = 32  # rows and columns of a patch: 32, 64 or 128; the publication has 128
 settings: dict = {}  # other settings of the model, a mapping; see its build function
 perceptual: bool = False  # vae: add the VGG-16 term of the publication (context below)
 adversarial: bool = False  # vae: add the critic of the publication
 context: str = "auto"  # of the VGG-16: imagenet, random, a weights file, or auto (imagenet if it is here, else random)
-weights: dict = {}  # vae: weights of its loss terms that differ from the published ones, a mapping
+kl: Optional[float] = None  # vae: weight of the KL divergence; None takes 1e-6 if small, else the published .575
 alpha: float = 0.1  # generator: weight of the change, in (0, 1): the share of its power that f may pass on
 beta: float = 0.1  # generator: weight of the critic
 diversity: float = 0.1  # generator: weight of the term against mode collapse
@@ -43,7 +43,9 @@ scale_hu: float = 25.0  # generator: RMS change at which its bounded distance is
 batch: int = 16  # patches an update; published: 64 (vae), 128 (flow)
 max_steps: int = 1500  # updates
 lr: Optional[float] = None  # of Adam; None takes 1e-3 for small models and 1e-5, as published, for published ones
-betas: list = [0.5, 0.999]  # decay rates of Adam
+schedule: str = "cosine"  # of the learning rate: constant, or cosine (half a wave, to 0 after the last update)
+warmup: int = 50  # updates over which it rises from 0
+betas: list = [0.9, 0.999]  # decay rates of Adam; published: 0.5, 0.999 for the vae
 seed: int = 0  # seeds weights, patches and samples
 device: str = "auto"  # auto, cpu or cuda
 precision: str = "auto"  # auto, float32 or bf16
@@ -73,11 +75,12 @@ from ldct_utils.invariance import distances, flow, generate, models
 from ldct_utils.invariance import vae as cvae
 
 training.seed_everything(seed, threads)
+training.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
 if model not in models.KINDS:
     raise ValueError(f"model is {', '.join(models.KINDS)}, not {model!r}")
 if (vae is not None) != (model == "flow"):
     raise ValueError(f"vae is the run folder of a VAE and belongs to model=flow, which needs one; this is {model}")
-FLOW_SIZES = {"published": {}, "small": {"blocks": 6, "width": 128, "depth": 2, "condition": 64, "embed": 16}}
+FLOW_SIZES = {"published": {}, "small": {"blocks": 6, "width": 128, "depth": 2, "condition": 32, "embed": 8}}
 peak = lr if lr is not None else 1e-5 if size == "published" and model != "generator" else 1e-3
 
 # %% [markdown]
@@ -122,7 +125,13 @@ training.seed_everything(seed, threads)
 common = {"lr": peak, "betas": tuple(betas), "precision": precision, "device": device}
 if model == "vae":
     net = cvae.build(size, patch_size, **settings)
-    seen = encoders.load("vgg16", context, list(cvae.PERCEPTUAL_LAYERS), seed=seed) if perceptual else None
+    seen = (
+        encoders.load("vgg16", context, list(cvae.PERCEPTUAL_LAYERS), convention="plain", seed=seed)
+        if perceptual
+        else None
+    )
+    # Published are trainings of 200,000 updates; with their KL a short one ends with a z that says nothing of x.
+    weights = {"kl": kl} if kl is not None else {"kl": 1e-6} if size == "small" else {}
     step = cvae.TrainVAE(f, net, cvae.critic(net) if adversarial else None, seen, weights, **common)
     if perceptual:
         report.text("Encoder: " + encoders.describe(seen))
@@ -147,12 +156,13 @@ print(f"{model}: {count:,} parameters, patches of {patch_size} pixels, {precisio
 # to the very same numbers.
 
 # %%
-history = training.History(batch)
+history = training.History(batch, step.falling)
 done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
 saved = time.monotonic()
 history.paused()
 with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
     while done < max_steps:
+        step.lr = training.learning_rate(schedule, peak, done, max_steps, warmup)
         terms = step.update(*sampler.next())
         done += 1
         history.add(done, terms)
