@@ -16,7 +16,7 @@
 # into the same output? A model is trained to draw them. Whether they are what they claim to be is for `05_invariances`.
 #
 # **Reads** a finished `03_train` run, its cohort, and for the flow the VAE of another run of this notebook. **Writes**
-# `model.safetensors`, `history.parquet`, `samples.npy`. **Cost** of the defaults: about 3 minutes on one core a model.
+# `model.safetensors`, `history.parquet`, `samples.npy`. **Cost** of the defaults: about 4 minutes on one core.
 # Killed at any moment, the same command goes on where it was.
 
 # %% tags=["parameters"]
@@ -41,7 +41,7 @@ diversity: float = 0.1  # generator: weight of the term against mode collapse
 scale_hu: float = 25.0  # generator: RMS change at which its bounded distance is 1/2, HU
 # training
 batch: int = 16  # patches an update; published: 64 (vae), 128 (flow)
-max_steps: int = 1500  # updates
+max_steps: int = 3000  # updates; a generator and a flow need a third of them
 lr: Optional[float] = None  # of Adam; None takes 1e-3 for small models and 1e-5, as published, for published ones
 schedule: str = "cosine"  # of the learning rate: constant, or cosine (half a wave, to 0 after the last update)
 warmup: int = 50  # updates over which it rises from 0
