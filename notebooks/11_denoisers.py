@@ -1,0 +1,417 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 11 · Is newer better?
+# **Question.** Denoisers of several years, trained alike and tested on the same slices: is a newer one better than the
+# best before it, by scores and by what a radiomics study would read, and what does it cost?
+#
+# **Reads** checkpoints of finished `03_train` runs of one cohort. **Writes** `scores.parquet` (domain `eulig2024`,
+# HU, and radiomic feature similarity, by slice and method), `newer.parquet` (each against the best before it),
+# `cost.parquet`, `rfs.json` (what features are normalised with). **Cost** seconds a network and slice of 512x512.
+
+# %% tags=["parameters"]
+study: str = "adhoc"  # results go to outputs/<study>/11_denoisers/
+runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
+order: list = ["cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral"]  # networks, oldest first
+classical: list = ["tv", "nlm"]  # methods without training, tuned on the validation slices; they count as the oldest
+reference: str = "ndct"  # what is scored against: ndct, or truth where it is known
+rfs_organs: list = ["lungs", "bone", "soft tissue"]  # segments, by HU thresholds on the NDCT, that RFS is taken in
+draws: int = 2000  # bootstrap draws over patients
+seed: int = 0  # seeds the bootstrap
+device: str = "auto"  # auto, cpu or cuda
+precision: str = "auto"  # auto, float32 or bf16
+threads: int = 0  # CPU threads; 0 takes all
+
+# %%
+from ldct_utils.runs import start
+
+run = start("11_denoisers", globals())
+
+# %%
+import ast
+import time
+import weakref
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import friedmanchisquare, studentized_range
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+from ldct_utils import classical as untrained
+from ldct_utils import cohorts, feature_similarity, metrics, plots, report, segments, stats, training
+from ldct_utils.methods import listed as methods_of
+from ldct_utils.runs import select
+
+training.seed_everything(seed, threads)
+
+# %% [markdown]
+# ## The methods
+# Oldest first. A network's place is that of its publication, not of this training; methods without training are older
+# than all.
+
+# %%
+chosen, listed, varying = methods_of(select(runs))
+if len({one.numbers["cohort"] for one in chosen}) > 1:
+    raise ValueError("these runs were trained on different cohorts; their scores do not compare. Choose runs of one")
+COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
+cohort = cohorts.get(*(chosen[0].params[name] for name in COHORT))
+if getattr(cohort, reference, None) is None:
+    raise ValueError(f"cohort {cohort.id} has no {reference!r} to score against; reference is ndct or truth")
+rows = cohort.rows("test")
+about = cohort.slices.set_index("row").loc[rows]
+networks = [one.params["network"] for one in chosen]
+designs = listed.groupby(pd.Series(networks))["method"].nunique()  # a network with one design is called by its name
+labels = [n if designs[n] == 1 else m for n, m in zip(networks, listed["method"])]
+listed = listed.assign(label=labels, network=networks)
+age = {name: i for i, name in enumerate([*classical, *order])}
+names = sorted(dict.fromkeys(labels), key=lambda n: age.get(dict(zip(labels, networks))[n], len(age)))
+names = [*classical, *names]
+report.table(
+    run, "methods", listed,
+    f"Runs: {len(chosen)}, methods: {', '.join(names)}, oldest first. Cohort {cohort.id}, {len(rows)} test slices of "
+    f"{about.patient.nunique()} patients; settings that differ: {', '.join(varying) or 'none'}.",
+)  # fmt: skip
+
+
+# %%
+def tuned():
+    """Settings of the methods without training, with the smallest RMSE on the validation slices."""
+    val = cohort.rows("val")[:8]
+    pairs = [np.asarray(images[val], np.float32) for images in (cohort.ldct, cohort.ndct)]
+    return pd.DataFrame([{"method": name, "settings": str(untrained.tune(name, *pairs))} for name in classical])
+
+
+settings_of = dict(run.table("tuned", tuned).itertuples(index=False)) if classical else {}
+if classical:
+    report.text("Tuned on validation slices: " + "; ".join(f"{k} {v}" for k, v in settings_of.items()) + ".")
+
+
+def predictors():
+    """(label, seed, function from HU to HU), the LDCT itself first."""
+    yield "LDCT", -1, lambda hu: hu
+    for name in classical:
+        yield name, -1, untrained.build(name, **ast.literal_eval(settings_of[name]))
+    for one, label in zip(chosen, labels):
+        network = training.load_network(one.folder).to(device)
+        yield label, one.params["seed"], lambda hu, n=network: training.predict(n, hu, 1, precision, device)
+
+
+# %% [markdown]
+# ## Scores
+# SSIM and PSNR in the window of each anatomy, VIF with the benchmark's argument order (domain `eulig2024` and HU), and
+# **RFS**: 42 radiomic features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training*
+# patients, and the cosine between a method's vector and the NDCT's. The normalisation is stored and does not depend on
+# the methods, so that one method more changes no other's score. Organs are HU thresholds on the NDCT, no anatomist's.
+
+
+# %%
+def organs_of(row):
+    found = feature_similarity.organ_masks(np.asarray(cohort.ndct[row], np.float32))
+    return {name: mask for name, mask in found.items() if name in rfs_organs}
+
+
+def fitted():
+    """The normalisation of RFS, fitted on the NDCT of the training slices; organs seen too rarely are left out."""
+    train = cohort.rows("train")
+    masks = [organs_of(row) for row in train]
+    owner = cohort.slices.set_index("row").loc[train].patient.to_list()
+    table = feature_similarity.vectors([np.asarray(cohort.ndct[r], np.float32) for r in train], masks, owner)
+    counts = table.groupby("organ").size()
+    kept = table[table.organ.isin(counts[counts >= feature_similarity.FEWEST].index)]
+    return feature_similarity.fit(kept, "thresholds")
+
+
+if unknown := set(rfs_organs) - set(segments.TISSUES):
+    raise ValueError(f"rfs_organs are {', '.join(segments.TISSUES)}; got {', '.join(sorted(unknown))}")
+rfs_file = run.folder / "rfs.json"
+if not rfs_file.is_file():
+    fitted().save(rfs_file)
+rfs = feature_similarity.load(rfs_file)
+masks_of = {row: {o: m for o, m in organs_of(row).items() if o in rfs.mean.index} for row in rows}
+
+
+def scored():
+    """One row a slice, method, seed and metric (RFS: the mean over the slice's organs)."""
+    target, parts = getattr(cohort, reference), []
+    for label, its_seed, predict in tqdm(list(predictors()), unit="method"):
+        made = {}
+
+        def once(hu, predict=predict, made=made):
+            found = predict(hu)
+            made.update(zip(rows[len(made) : len(made) + len(hu)], found))
+            return found
+
+        windowed = metrics.evaluate(once, cohort, rows, ["eulig2024"], ["ssim", "psnr"], [reference])
+        stored = iter(made.values())
+        whole = metrics.evaluate(
+            lambda hu, stored=stored: np.stack([next(stored) for _ in hu]), cohort, rows, ["hu"],
+            ["vifp_eulig", "rmse_hu"], [reference],
+        )  # fmt: skip
+        similar = [
+            {"row": row, "patient": about.patient[row], "anatomy": about.anatomy[row], "domain": "hu", "metric": "rfs",
+             "value": np.mean(list(rfs.similarity(made[row], np.asarray(target[row], np.float32), masks).values()))}
+            for row, masks in masks_of.items() if masks
+        ]  # fmt: skip
+        parts.append(pd.concat([windowed, whole, pd.DataFrame(similar)]).assign(method=label, seed=its_seed))
+    return pd.concat(parts, ignore_index=True).drop(columns="reference")
+
+
+scores = run.table("scores", scored)
+LABEL = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU", "rfs": "RFS"}
+BETTER = {"rmse_hu": -1}  # of all others more is better
+
+# %% [markdown]
+# ## Each against the best before it
+# By anatomy and metric, in the order of age: is a method better or worse than the best of all older ones (by its mean)?
+# The unit is the patient; p of the Wilcoxon test over patients is Holm-corrected over the methods of a column, and the
+# bootstrap interval over patients and seeds must agree.
+
+
+# %%
+def in_turn():
+    """One row a method, anatomy (or all) and metric: mean, and the difference to the best older method."""
+    out = []
+    for anatomy in [*sorted(about.anatomy.unique()), "all"]:
+        for name in LABEL:
+            part = scores[(scores.metric == name) & ((scores.anatomy == anatomy) | (anatomy == "all"))]
+            sign, means = BETTER.get(name, 1), part.groupby("method").value.mean()
+            for place, method in enumerate(["LDCT", *names]):
+                if method not in means:
+                    continue
+                row = {"anatomy": anatomy, "metric": name, "method": method, "mean": means[method]}
+                older = [m for m in ["LDCT", *names][:place] if m in means]
+                if older:
+                    best = max(older, key=lambda m: sign * means[m])
+                    tables = [part[part.method == m][["row", "patient", "seed", "value"]] for m in (method, best)]
+                    both, _ = stats.paired(*tables)
+                    gap = stats.by_patient(both.assign(value=sign * (both["first"] - both["second"]))).dropna()
+                    span = stats.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
+                    p = stats.wilcoxon(gap.mean(axis=1).to_numpy(), np.zeros(len(gap)))
+                    row |= {"best before": best, "better by": span.mean, "low": span.low, "high": span.high, "p": p,
+                            "patients": span.patients}  # fmt: skip
+                out.append(row)
+    table = pd.DataFrame(out)
+    table["p_holm"] = table.groupby(["anatomy", "metric"])["p"].transform(stats.holm)
+    return table
+
+
+newer = run.table("newer", in_turn)
+sure = newer.p_holm < stats.ALPHA
+newer["verdict"] = np.select(
+    [sure & (newer.low > 0), sure & (newer.high < 0), newer.low.isna() & newer.p.notna()],
+    ["better", "worse", "too few"], "",
+)  # fmt: skip
+
+# %%
+wide = newer.assign(column=newer.anatomy + ", " + newer.metric.map(LABEL))
+columns = list(dict.fromkeys(wide["column"]))
+digits = {"ssim": 3, "psnr": 2, "vifp_eulig": 3, "rmse_hu": 1, "rfs": 2}
+text = wide.assign(shown=[f"{m:.{digits[n]}f}" for m, n in zip(wide["mean"], wide["metric"])])
+text = text.pivot(index="method", columns="column", values="shown").reindex(["LDCT", *names])[columns]
+verdict = wide.pivot(index="method", columns="column", values="verdict").reindex(["LDCT", *names])[columns]
+SHADE = {"better": "#a6d3f0", "worse": "#f5c29b"}
+figure, axis = plt.subplots(figsize=(0.78 * len(columns) + 1.6, 0.34 * len(text) + 1.2))
+axis.set_axis_off()
+drawn = axis.table(
+    text.fillna("–").to_numpy(), rowLabels=text.index, colLabels=[c.replace(", ", "\n", 1) for c in columns],
+    loc="center", cellLoc="center",
+    cellColours=[[SHADE.get(one, "white") for one in line] for line in verdict.to_numpy()],
+)  # fmt: skip
+drawn.auto_set_font_size(False)
+drawn.set_fontsize(8)
+drawn.scale(1, 1.35)
+for (line, _), cell in drawn.get_celld().items():
+    cell.set_linewidth(0.3)
+    if line == 0:
+        cell.set_height(cell.get_height() * 1.7)
+counts = newer[newer.method.isin(names)].verdict.value_counts()
+report.figure(
+    run, "newer_shown", figure,
+    f"Means over test slices against {reference.upper()}. Blue: better than the best older method, orange: worse "
+    f"(patients as the unit, p corrected and interval beside 0); white: neither, or fewer than {stats.MIN_PATIENTS} "
+    f"patients. Of {int(newer['best before'].notna().sum())} comparisons {counts.get('better', 0)} are better and "
+    f"{counts.get('worse', 0)} worse; {counts.get('too few', 0)} have too few patients for a verdict.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Ranks
+# Mean rank over patients. Two methods differ by more than luck explains where their ranks differ by more than the
+# critical difference (Friedman and Nemenyi tests; Demšar 2006, JMLR 7:1).
+
+
+# %%
+def ranks_by(name):
+    """(patients, methods) ranks, 1 the best, of each patient's mean."""
+    part = scores[scores.metric == name].groupby(["patient", "method"]).value.mean().unstack()[names]
+    return (part.dropna() * -BETTER.get(name, 1)).rank(axis=1)
+
+
+figure, axes = plt.subplots(len(LABEL), 1, figsize=(8, 0.9 * len(LABEL) + 0.11 * len(LABEL) * len(names)))
+friedman = {}
+for axis, name in zip(axes, LABEL):
+    ranks = ranks_by(name)
+    k, n = ranks.shape[1], len(ranks)
+    gap = studentized_range.ppf(1 - stats.ALPHA, k, np.inf) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
+    friedman[name] = friedmanchisquare(*ranks.to_numpy().T).pvalue if k > 2 and n > 1 else np.nan
+    mean = ranks.mean().sort_values()
+    for level, (method, place) in enumerate(mean.items()):
+        axis.plot([place, place], [0, -1 - level], color="black", lw=0.6)
+        axis.text(place, -1 - level, f" {method} {place:.1f}", va="center", fontsize=7)
+    joined, top = -1, 0.4
+    for i in range(k):  # a bar over every group that is not told apart
+        last = max(j for j in range(k) if mean.iloc[j] - mean.iloc[i] <= gap)
+        if last > i and last > joined:
+            axis.plot(mean.iloc[[i, last]], [top, top], color=plots.COLOURS[1], lw=3, solid_capstyle="butt")
+            joined, top = last, top + 0.7
+    axis.plot([k - gap, k], [k / 3 + 1.2] * 2, color="black", lw=1.5)
+    axis.text(k, k / 3 + 1.2, f" CD {gap:.1f}", va="center", fontsize=7)
+    axis.set(xlim=(0.8, k + 1.2), ylim=(-k - 0.5, k / 3 + 2), yticks=[], title=LABEL[name].split(",")[0])
+    axis.set_xticks(range(1, k + 1))
+    axis.spines["left"].set_visible(False)
+    axis.grid(visible=False)
+firsts = {LABEL[name].split(",")[0]: ranks_by(name).mean().idxmin() for name in LABEL}
+report.figure(
+    run, "ranks", figure,
+    f"Mean ranks over {len(ranks)} patients; a bar joins methods within the critical difference (CD). First by "
+    + ", ".join(f"{LABEL[name].split(',')[0]}: {firsts[LABEL[name].split(',')[0]]} (Friedman p {p:.2g})"
+                for name, p in friedman.items()) + ".",
+)  # fmt: skip
+
+# %% [markdown]
+# ## The easiest and the hardest slice
+
+# %%
+of_slices = scores[(scores.metric == "ssim") & scores.method.isin(names)].groupby("row").value.mean()
+extremes = {"highest": int(of_slices.idxmax()), "lowest": int(of_slices.idxmin())}
+
+
+def pictures():
+    """(2, 2 + methods, H, W) float32 HU: LDCT, reference, and every method once."""
+    found = []
+    first = {}
+    for label, _, predict in predictors():
+        first.setdefault(label, predict)
+    for row in extremes.values():
+        ldct = np.asarray(cohort.ldct[row], np.float32)
+        made = [first[name](ldct[None])[0] for name in names]
+        found.append([ldct, np.asarray(getattr(cohort, reference)[row], np.float32), *made])
+    return np.array(found, np.float32)
+
+
+stored = run.array("pictures", pictures)
+table = []
+for (what, row), images in zip(extremes.items(), stored):
+    titles = ["LDCT", reference.upper(), *names]
+    label = f"{what} SSIM {of_slices[row]:.3f}\n{about.anatomy[row]}, {about.patient[row]}"
+    table.append((label, dict(zip(titles, images)), *plots.anatomy_window(about.anatomy[row])))
+report.figure(
+    run, "extremes", plots.rows(table, size=1.7),
+    f"The slices whose SSIM, a mean over methods, is highest ({of_slices.max():.3f}) and lowest "
+    f"({of_slices.min():.3f}).",
+)  # fmt: skip
+
+# %% [markdown]
+# ## What it costs
+# Multiplications of one test slice (counted by torch for convolutions and matrix products; other operations, such as
+# those of the bilateral filter, count as none), seconds on this machine, and the most memory that tensors take at once.
+
+
+# %%
+class Live(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the bytes of tensors that operations make while they live; ``peak`` is the most at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(one, torch.Tensor) and one.untyped_storage()._cdata not in self.seen:
+                storage = one.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+                self.seen.add(key)
+                self.now += size
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(one, self._gone, key, size)
+        return found
+
+    def _gone(self, key, size):
+        self.seen.discard(key)
+        self.now -= size
+
+
+def costs():
+    """One row a method: weights, multiplications, seconds and memory a test slice."""
+    found, ldct = [], np.asarray(cohort.ldct[rows[:1]], np.float32)
+    for label, _, predict in predictors():
+        if label == "LDCT" or label in {one["method"] for one in found}:
+            continue
+        predict(ldct)  # what is set up once does not count
+        times = []
+        for _ in range(3):
+            began = time.perf_counter()
+            predict(ldct)
+            times.append(time.perf_counter() - began)
+        row = {"method": label, "weights": 0, "GMAC a slice": np.nan, "s a slice": min(times), "MB a slice": np.nan}
+        if label not in classical:
+            network = training.load_network(chosen[labels.index(label)].folder).to(device)
+            with FlopCounterMode(display=False) as counter:
+                training.predict(network, ldct, 1, "float32", device)
+            with Live() as live:
+                training.predict(network, ldct, 1, "float32", device)
+            row |= {"weights": sum(p.numel() for p in network.parameters()), "MB a slice": live.peak / 1e6,
+                    "GMAC a slice": counter.get_total_flops() / 2e9}  # fmt: skip
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+cost = run.table("cost", costs)
+ssim = newer[(newer.anatomy == "all") & (newer.metric == "ssim")].set_index("method")["mean"]
+height, width = cohort.ldct.shape[1:]
+report.table(
+    run, "cost_shown", cost.assign(SSIM=cost.method.map(ssim)),
+    f"Cost of one slice of {height}x{width} pixels beside the windowed SSIM over all test slices; {precision} on "
+    f"{device}, {threads} threads, best of three; memory and multiplications in float32. The dearest takes "
+    f"{cost['s a slice'].max() / cost['s a slice'].min():.0f} times as long as the cheapest.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Checks
+
+# %%
+assert scores.groupby(["method", "seed", "metric"])["row"].nunique().groupby("metric").nunique().eq(1).all(), (
+    "methods were scored on different slices"
+)
+train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
+assert train_patients.isdisjoint(about.patient), "a patient is in two splits"
+assert (scores[scores.metric == "rfs"].value.abs() <= 1 + 1e-9).all()
+run.finish(
+    cohort=cohort.id, methods=len(names), patients=about.patient.nunique(), slices=len(rows),
+    better=int(counts.get("better", 0)), worse=int(counts.get("worse", 0)), too_few=int(counts.get("too few", 0)),
+    best={name: firsts[LABEL[name].split(",")[0]] for name in LABEL},
+    ssim={name: float(ssim[name]) for name in ssim.index},
+)  # fmt: skip
+
+# %%
+report.text(
+    f"**What we saw.** {len(names)} methods in order of age, {int(newer['best before'].notna().sum())} comparisons "
+    f"with the best older one: {counts.get('better', 0)} better, {counts.get('worse', 0)} worse. First by SSIM is "
+    f"{firsts['SSIM']}, by VIF {firsts['VIF']}, by RFS "
+    f"{firsts['RFS']}. One limit: a network is as good as its training, which here was that of the runs listed above. "
+    "`04b_dose` and `05_invariances` ask what such scores do not see."
+)
