@@ -32,7 +32,7 @@ report: $(STAMP)  ## write outputs/report/index.html from the finished runs of e
 	@$(PY) workflow/study.py --report
 
 test: $(STAMP)  ## the whole test suite, notebooks included, with coverage
-	@$(PY) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=worksteal --cov --cov-report=term-missing:skip-covered
+	@$(PY) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered
 
 lab: $(STAMP)  ## JupyterLab on this machine only (loopback, token); .py and .ipynb open as notebooks
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=.

@@ -680,8 +680,8 @@ if invariances:
     strongest = hidden[hidden.quantity == "hidden, search"].set_index("denoiser")["mean"]
     report.figure(
         run, "hidden_drawn", figure,
-        "Shares of lesions hidden by what was found, by chance (null), and the part of d' that is kept; 95 % over patients. "
-        "In what was searched for: " + ", ".join(f"{n} {v:.0%}" for n, v in strongest.items()) + ".",
+        "Shares of lesions hidden by what was found, by chance (null), and the part of d' that is kept; 95 % over "
+        "patients. In what was searched for: " + ", ".join(f"{n} {v:.0%}" for n, v in strongest.items()) + ".",
     )  # fmt: skip
 
 # %% [markdown]

@@ -12,6 +12,11 @@ import pytest
 from ldct_utils.cohorts import writing
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST = ("test_real_ct.py", "test_notebooks.py")  # minutes each: they start first, so that no core waits for them
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture

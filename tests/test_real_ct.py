@@ -23,11 +23,8 @@ MIN_GAIN_DB = 1.0
 def trained(test_data, tmp_path_factory):
     """Runs of 03_train on the real normal-dose series, tested on the five 3 mm pairs of L506, by loss."""
     outputs = tmp_path_factory.mktemp("real")
-    threads = os.environ.get("OMP_NUM_THREADS")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LDCT_OUTPUTS", str(outputs))
-        if threads:  # conftest keeps tests to one thread; training has the machine to itself
-            patch.delenv("OMP_NUM_THREADS")
         found = {}
         for loss, steps in (("mse", 1200), ("vgg", 1500)):
             given = {
@@ -36,6 +33,7 @@ def trained(test_data, tmp_path_factory):
                 "test_source": "npy", "test_root": str(test_data / "mayo_npy"), "layer": "block3_conv1",
                 "context": str(test_data / "weights" / "vgg19_caffe_block1-block3_conv1.safetensors"),
                 "convention": "caffe", "psi_target": 0.5, "lr": 5e-4, "max_steps": steps, "val_slices": 2,
+                "threads": 1,  # other tests run beside this one
             }  # fmt: skip
             papermill.execute_notebook(
                 ROOT / "notebooks" / "03_train.ipynb", outputs / f"{loss}.ipynb", parameters=given,
