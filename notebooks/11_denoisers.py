@@ -39,6 +39,7 @@ run = start("11_denoisers", globals())
 
 # %%
 import ast
+import textwrap
 import time
 import weakref
 
@@ -124,23 +125,31 @@ def organs_of(row):
 
 
 def fitted():
-    """The normalisation of RFS, fitted on the NDCT of the training slices; organs seen too rarely are left out."""
+    """The normalisation of RFS, fitted on the NDCT of the training slices; organs seen too rarely are left out, and
+    where none is left there is no RFS."""
     train = cohort.rows("train")
     masks = [organs_of(row) for row in train]
     owner = cohort.slices.set_index("row").loc[train].patient.to_list()
     table = feature_similarity.vectors([np.asarray(cohort.ndct[r], np.float32) for r in train], masks, owner)
+    if table.empty:
+        return None
     counts = table.groupby("organ").size()
     kept = table[table.organ.isin(counts[counts >= feature_similarity.FEWEST].index)]
-    return feature_similarity.fit(kept, "thresholds")
+    return feature_similarity.fit(kept, "thresholds") if len(kept) else None
 
 
 if unknown := set(rfs_organs) - set(segments.TISSUES):
     raise ValueError(f"rfs_organs are {', '.join(segments.TISSUES)}; got {', '.join(sorted(unknown))}")
 rfs_file = run.folder / "rfs.json"
-if not rfs_file.is_file():
-    fitted().save(rfs_file)
-rfs = feature_similarity.load(rfs_file)
-masks_of = {row: {o: m for o, m in organs_of(row).items() if o in rfs.mean.index} for row in rows}
+if not rfs_file.is_file() and (measure := fitted()):
+    measure.save(rfs_file)
+rfs = feature_similarity.load(rfs_file) if rfs_file.is_file() else None
+known = set(rfs.mean.index) if rfs else set()
+masks_of = {row: {o: m for o, m in organs_of(row).items() if o in known} for row in rows if known}
+report.text(
+    f"RFS is taken in {', '.join(f'{o} ({n} training segments)' for o, n in rfs.count.items() if o in known)}."
+    if rfs else f"There is **no RFS**: no organ is in {feature_similarity.FEWEST} training slices or more."
+)  # fmt: skip
 
 
 def scored():
@@ -170,7 +179,9 @@ def scored():
 
 
 scores = run.table("scores", scored)
-LABEL = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU", "rfs": "RFS"}
+LABEL = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU"} | (
+    {"rfs": "RFS"} if rfs else {}
+)
 BETTER = {"rmse_hu": -1}  # of all others more is better
 
 # %% [markdown]
@@ -314,7 +325,7 @@ def pictures():
 stored = run.array("pictures", pictures)
 table = []
 for (what, row), images in zip(extremes.items(), stored):
-    titles = ["LDCT", reference.upper(), *names]
+    titles = ["\n".join(textwrap.wrap(title, 16)) for title in ("LDCT", reference.upper(), *names)]
     label = f"{what} SSIM {of_slices[row]:.3f}\n{about.anatomy[row]}, {about.patient[row]}"
     table.append((label, dict(zip(titles, images)), *plots.anatomy_window(about.anatomy[row])))
 report.figure(
@@ -411,7 +422,7 @@ run.finish(
 report.text(
     f"**What we saw.** {len(names)} methods in order of age, {int(newer['best before'].notna().sum())} comparisons "
     f"with the best older one: {counts.get('better', 0)} better, {counts.get('worse', 0)} worse. First by SSIM is "
-    f"{firsts['SSIM']}, by VIF {firsts['VIF']}, by RFS "
-    f"{firsts['RFS']}. One limit: a network is as good as its training, which here was that of the runs listed above. "
+    f"{firsts['SSIM']}, by VIF {firsts['VIF']}, by RFS {firsts.get('RFS', 'none')}. One limit: a network "
+    "is as good as its training, which here was that of the runs listed above. "
     "`04b_dose` and `05_invariances` ask what such scores do not see."
 )
