@@ -55,7 +55,7 @@ draws: int = 2000  # bootstrap draws over patients
 save_every_s: float = 30.0  # seconds between states to resume from
 seed: int = 0  # seeds noise, starts and draws
 device: str = "auto"  # auto, cpu or cuda
-precision: str = "auto"  # of f in the search: auto, float32 or bf16; every result is measured in float32
+precision: str = "auto"  # of f in the plain search: auto, float32 or bf16; all else is float32
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
@@ -155,10 +155,15 @@ class Trace:
 
 def searched():
     """x_inv (searches, crops, H, W) float32 HU. Killed at any moment, it goes on where it was."""
-    common = {"precision": precision, "device": device, "batch": at_once}
+    common = {"device": device, "batch": at_once}
     x = net([c.ldct for c in found])
+    # bf16 rounds soft tissue to 8 HU on its way into f: less than the texture that the search finds, but more than the
+    # aimed one does, which would take the rounding for an invariance.
+    exact = {"search": precision, "aimed": "float32"}
     search = {
-        one: optimise.Search(f, x, measure, alpha, sigma_hu, lr, seed, distance_in=rewarded, **common)
+        one: optimise.Search(
+            f, x, measure, alpha, sigma_hu, lr, seed, precision=exact[one], distance_in=rewarded, **common
+        )
         for one, rewarded in SEARCHES.items()
     }
     trace = {f"{one}_trace": Trace() for one in search}
