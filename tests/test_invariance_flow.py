@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_invariance_vae import blur, count, patches_of, same_state, tiny
+from states import same_state
+from test_invariance_vae import blur, count, patches_of, tiny
 
 from ldct_utils import training
 from ldct_utils.invariance import flow as flows

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from states import same_state
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
@@ -56,14 +57,6 @@ def new_step(seed=0, critic=False, encoder=None, easy_start=False, **more):
 
 def vgg(convention="x255"):
     return encoders.load("vgg16", "random", ("block1_conv2", "block2_conv2"), convention=convention)
-
-
-def same_state(a, b):
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same_state(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same_state(x, y) for x, y in zip(a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 # ---- sizes ----

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from states import same_state
 from torch import nn
 
 from ldct_utils import encoders, intensity, losses, networks, steps, training
@@ -43,15 +44,6 @@ def new_step(method, seed=0, network=None, given=None, **shared):
 
 def flat(module):
     return torch.cat([p.detach().flatten().clone() for p in module.parameters()])
-
-
-def same_state(a, b):
-    """Whether two nested states are equal to the bit."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same_state(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same_state(x, y) for x, y in zip(a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 # ---- the critics ----

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT, write_tiny_cohort
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
+from states import same_state
 from torch import nn
 
 from ldct_utils import cohorts, encoders, intensity, losses, networks, patches, paths, psi, training
@@ -48,15 +49,6 @@ def new_step(loss=None, seed=0, lr=1e-3, **more):
 
 def weights_of(step):
     return torch.cat([p.detach().flatten() for p in step.network.parameters()])
-
-
-def same_state(a, b):
-    """Whether two nested states are equal to the bit."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same_state(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same_state(x, y) for x, y in zip(a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def test_updates_equal_a_plain_loop_that_repeats_the_channel():

@@ -1,5 +1,6 @@
 """What all steps share: a network on its device, Adam, an update in parts, and a state that holds everything."""
 
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 
 import torch
@@ -9,7 +10,7 @@ from ldct_utils import intensity
 PRECISIONS = ("float32", "bf16")
 
 
-class Step:
+class Step(ABC):
     """A network and its optimiser; a method's step adds its terms, its critics and its ``update``.
 
     Args:
@@ -95,9 +96,9 @@ class Step:
             for module, training in before.items():
                 module.train(training)
 
+    @abstractmethod
     def terms(self, ldct, ndct):
         """Unweighted terms of the network's loss an image, {term: (N,)}, with gradients."""
-        raise NotImplementedError(f"{type(self).__name__} has no terms")
 
     def descend(self, optimiser, terms_of, weights, *images):
         """One update from a batch of images, in parts.
