@@ -15,6 +15,7 @@ from ldct_utils import files, paths
 
 # The words a notebook starts its last paragraph with: what the report's front page quotes.
 ANSWER = "**What we saw.**"
+FRONT = "12_answers"  # the notebook whose table and figures stand on the front page
 # Parameters that say where and how a run was computed, not what: left out where runs are compared.
 BOOKKEEPING = {"study", "run", "runs", "data_root", "device", "threads"}
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
@@ -34,7 +35,7 @@ def write(folder: Path | None = None) -> Path:
     environment.filters |= {"md": _render, "words": _words, "number": number}
     environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
     written = datetime.now().astimezone().strftime("%-d %B %Y, %H:%M")
-    text = environment.get_template("report.html").render(studies=shown, written=written)
+    text = environment.get_template("report.html").render(studies=shown, written=written, front=FRONT)
     files.write_text(folder / "index.html", text)
     return folder / "index.html"
 

@@ -38,8 +38,8 @@ def study(tmp_path, monkeypatch):
     head = "# %% [markdown]\n# # 01 · What `does` it do?\n# **Question.** Is it\n# good? **Reads** nothing.\n"
     (tmp_path / "notebooks" / "01_toy.py").write_text(head)
 
-    def add(name, study="default", finished=True, saw="", notebook=None, **params):
-        folder = tmp_path / "outputs" / study / "01_toy" / f"{name}-0123456{len(name)}"
+    def add(name, study="default", finished=True, saw="", notebook=None, of="01_toy", **params):
+        folder = tmp_path / "outputs" / study / of / f"{name}-0123456{len(name)}"
         folder.mkdir(parents=True)
         if finished:
             result = {"notebook": "01_toy", "id": "01234567", "parameters": {"study": study, **params}, "seconds": 61.2}
@@ -105,6 +105,23 @@ def test_a_single_answer_stands_on_the_front_page(study):
     study("a", saw="It gained **4.2 dB**.")
     front = page.write().read_text(encoding="utf-8").split('<h2 id="default">')[0]
     assert "It gained <strong>4.2 dB</strong>." in front
+
+
+def test_the_answers_table_and_figures_stand_first_and_only_there(study):
+    study("a", saw="It gained **4.2 dB**.")
+    folder = study("answers", of=page.FRONT, saw="Losses agree by **.80**.")
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    report.figure(SimpleNamespace(folder=folder), "agreement", fig, "They agree.")
+    report.table(SimpleNamespace(folder=folder), "answers", pd.DataFrame({"answer": ["toy answer"]}), "All of them.")
+    text = page.write().read_text(encoding="utf-8")
+    assert "Losses agree by <strong>.80</strong>" in text
+    assert text.count("toy answer") == 1 and text.count("agreement.png") == 2  # shown, and linked to
+    front = text[: text.index('<div class="answers">')]
+    assert front.index("toy answer") < front.index("agreement.png")  # the table before the figures
+    found = Links(text)
+    assert len(found.ids) == len(set(found.ids))
+    assert {t[1:] for t in found.targets if t.startswith("#")} <= {*found.ids, "top"}
 
 
 def test_failed_runs_are_shown_with_their_error_and_notebook(study):

@@ -1,0 +1,377 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 12 · Does what we optimise and what we measure serve the diagnosis?
+# **Question.** How should λ be set, which losses agree with which metrics, are newer denoisers better, and what do
+# denoisers hide? One table and three figures from the finished runs of a study, which its report starts with.
+#
+# **Reads** finished runs of the other notebooks; what is not given leaves its question open, and the table says so.
+# Nothing is computed anew: every number stands, with its interval, in the run that the last column names.
+# **Writes** `answers.parquet`. **Cost** seconds.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/12_answers/
+calibration: Optional[str] = None  # run of 02_psi_calibration: λ for a given ψ
+influence: Optional[str] = None  # run of 06_stats over several ψ: what ψ does to the result
+agreement: Optional[str] = None  # run of 04_metrics_during_training: losses, metrics and d'
+newer: Optional[str] = None  # run of 11_denoisers
+dose: Optional[str] = None  # run of 04b_dose: how much dose a denoiser buys, by whom it is asked
+details: Optional[str] = None  # run of 09_subtle_details: which metric notices a removed structure
+invariances: list = []  # runs of 05_invariances: lesions that a denoiser hides
+
+# %%
+from ldct_utils import runs
+
+run = runs.start("12_answers", globals())
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from ldct_utils import metrics, plots, report, stats
+
+given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
+         "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
+asked = {name: runs.load(folder) for name, folder in given.items() if folder}
+hidden = [runs.load(folder) for folder in invariances]
+if not asked and not hidden:
+    raise ValueError("12_answers needs a finished run of another notebook; give calibration, influence, agreement, ...")
+for name, one in asked.items():
+    if one.result["notebook"] != name:
+        raise ValueError(f"{one.folder.name} is a run of {one.result['notebook']} where one of {name} is needed")
+answers, short = [], {}  # lines of the table; {question: its answer in a sentence}
+QUESTIONS = ("How should λ be set?", "Which losses agree with which metrics?", "Are newer denoisers better?",
+             "What do denoisers hide?")  # fmt: skip
+
+
+def say(question, quantity, value, source, low=np.nan, high=np.nan, unit="", interval=""):
+    """Add a line to the table; a number without an interval says so by a dash."""
+    shown = value if isinstance(value, str) else f"{value:.3g}{unit}"
+    interval = interval or ("–" if np.isnan(low) else f"[{low:.3g}, {high:.3g}]")
+    answers.append(
+        {"question": QUESTIONS[question], "what": quantity, "answer": shown, "95 % interval": interval,
+         "from": f"{source.result['notebook']}, {source.id}"}
+    )  # fmt: skip
+
+
+def open_question(question, notebook):
+    """Say in the table that no run was given for a question."""
+    answers.append({"question": QUESTIONS[question], "what": f"no run of {notebook} was given", "answer": "open",
+                    "95 % interval": "–", "from": "–"})  # fmt: skip
+
+
+# %% [markdown]
+# ## How should λ be set?
+# λ has no meaning of its own: what it stands for is ψ, the share of the loss that is perceptual, and ψ depends on whose
+# predictions it is measured (`02`). What ψ does to the result is `06`'s comparison with the MSE arm.
+
+# %%
+ready = [name for name in ("02_psi_calibration", "06_stats") if name in asked]
+if "02_psi_calibration" in asked:
+    one = asked["02_psi_calibration"]
+    lam, target = one.table("calibration"), one.params["psi_target"]
+    layer = "block3_conv2" if "block3_conv2" in set(lam.layer) else lam.layer.iloc[0]
+    for row in lam[lam.layer == layer].itertuples():
+        say(0, f"λ for ψ = {target:g} at {layer}, measured on f = {row.f}", row.ratio_of_sums, one, row.lambda_low,
+            row.lambda_high)  # fmt: skip
+    say(0, "largest over smallest such λ, over f and layers", one.numbers["lambda_spread"], one)
+else:
+    open_question(0, "02_psi_calibration")
+effects = pd.DataFrame()
+if "06_stats" in asked:
+    one = asked["06_stats"]
+    effects = one.table("psi_effects")
+    reference = "truth" if "truth" in set(effects.reference) else "ndct"
+    effects = effects[(effects.reference == reference) & (effects.metric == "psnr")]
+    base = {"mse": "MSE alone"}.get(effects.base.iloc[0].split(" · ")[0], effects.base.iloc[0])
+    best = effects.loc[effects.difference.idxmax()]
+    say(0, f"best perceptual arm, PSNR against the {reference} minus that of {base}: ψ {best.psi:g}, {best.context}, "
+        f"{best.layer}", best.difference, one, best.low, best.high, " dB")  # fmt: skip
+    paper = effects[effects.psi == 0.95]
+    if len(paper):
+        worst = paper.loc[paper.difference.idxmin()]
+        say(0, f"worst arm at ψ .95: {worst.context}, {worst.layer}", worst.difference, one, worst.low, worst.high,
+            " dB")  # fmt: skip
+else:
+    open_question(0, "06_stats")
+
+
+def draw_lambda(axis):
+    """λ by layer and by the network that it is measured on."""
+    names = list(dict.fromkeys(lam.layer))
+    for shift, (f, part) in zip((-0.15, 0, 0.15), lam.groupby("f", sort=False)):
+        at = np.array([names.index(n) for n in part.layer]) + shift
+        colour = plots.COLOURS[list(dict.fromkeys(lam.f)).index(f)]
+        axis.semilogy(at, part.ratio_of_sums, "o", color=colour, label=f"f = {f}")
+        axis.vlines(at, part.lambda_low, part.lambda_high, color=colour, lw=2, alpha=0.5)
+    axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
+    axis.set(ylabel=f"λ for ψ = {target:g}")
+    axis.legend(fontsize=8)
+
+
+def draw_effect(axis):
+    """What each ψ does to PSNR."""
+    levels = [0.0, *sorted(set(effects.psi))]
+    for number, ((context, name), part) in enumerate(effects.groupby(["context", "layer"])):
+        part = part.sort_values("psi")
+        at = np.array([levels.index(v) for v in part.psi]) + 0.08 * (number - 1.5)
+        colour = plots.COLOURS[number % 8]
+        axis.plot([0, *at], [0, *part.difference], "o-" if number % 2 else "s--", color=colour, ms=5,
+                  label=f"{context}, {name}")  # fmt: skip
+        axis.vlines(at, part.low, part.high, color=colour, lw=1.2)
+    axis.axhline(0, color="black", lw=0.8, ls=":")
+    inner = effects[effects.psi < 1]
+    if len(inner) < len(effects) and len(inner):
+        axis.set_ylim(1.5 * min(inner.low.min(skipna=True), inner.difference.min()), None)
+    axis.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
+    axis.set(xlabel="perceptual influence ψ (not to scale)", ylabel=f"Δ PSNR from {base}, {reference} (dB)")
+    axis.legend(fontsize=7)
+
+
+if ready:
+    words = []
+    if "02_psi_calibration" in asked:
+        spread = asked["02_psi_calibration"].numbers["lambda_spread"]
+        words.append(
+            f"Through ψ, never as a number taken over: for one ψ the λ of different layers, measured on different "
+            f"networks, lie {spread:,.0f}-fold apart."
+        )
+    if len(effects):
+        gained = f"{best.difference:+.2f} dB [{best.low:.2f}, {best.high:.2f}] at ψ {best.psi:g}"
+        words.append(
+            f"Against the {reference} the best perceptual arm differs from {base} by {gained}"
+            + (f"; at ψ .95 all lie between {paper.difference.min():+.2f} and {paper.difference.max():+.2f} dB."
+               if len(paper) else ".")
+        )  # fmt: skip
+    short[QUESTIONS[0]] = " ".join(words)
+    figure, axes = plt.subplots(1, len(ready), figsize=(5.2 * len(ready), 3.6), squeeze=False)
+    for axis, name in zip(axes[0], ready):
+        draw_lambda(axis) if name == "02_psi_calibration" else draw_effect(axis)
+    report.figure(
+        run, "lambda", figure,
+        f"{short[QUESTIONS[0]]} Bars: 95 % intervals over patients"
+        + (", right: and over 1 to 3 seeds" if len(effects) else "") + ".",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Which losses agree with which metrics?
+# Two curves that both improve as training goes on correlate whatever they measure; the *changes* from one checkpoint to
+# the next tell more (`04`). And a metric may agree with every loss and still not follow what an observer detects: d'
+# within one dose, over kinds of harm.
+
+# %%
+if "04_metrics_during_training" in asked:
+    one = asked["04_metrics_during_training"]
+    agreed = one.table("agreement")
+    agreed = agreed[(agreed.domain == agreed.domain.iloc[0]) & (agreed.reference == "ndct") & agreed.detrended
+                    & (agreed.kind == "spearman")]  # fmt: skip
+    label = {n: metrics.info(n).label if n in metrics.names() else n.upper().replace("_", "-")
+             for n in agreed.metric.unique()}  # fmt: skip
+    say(1, "median rank correlation of losses with metrics over checkpoints", one.numbers["agreement"], one)
+    say(1, "the same of their changes between checkpoints", one.numbers["agreement_of_changes"], one)
+    for loss, part in agreed.groupby("loss", sort=False):
+        top = part.loc[part["mean"].idxmax()]
+        say(1, f"metric whose changes follow the {loss} loss best: {label[top.metric]}", top["mean"], one, top.low,
+            top.high)  # fmt: skip
+    columns = agreed.pivot(index="metric", columns="loss", values="mean")[list(dict.fromkeys(agreed.loss))]
+    follow = None
+    if one.numbers["d_prime_within"] is not None:
+        follow = one.table("diagnosis").query("within != 'pooled'")
+        within = follow.groupby("metric").rho.mean()
+        columns["d' within a dose"] = within
+        top = follow[follow.metric == within.idxmax()]
+        say(1, f"metric that follows d' best within a dose: {label[within.idxmax()]}", within.max(), one)
+        say(
+            1, "its intervals, and how many metrics have any above 0", f"{(follow.low > 0).sum()} of {len(follow)}", one
+        )
+    columns = columns.loc[columns.iloc[:, :-1].mean(axis=1).sort_values(ascending=False).index]
+    figure, axis = plt.subplots(figsize=(1.5 + 0.95 * columns.shape[1], 1.6 + 0.27 * len(columns)))
+    drawn = axis.imshow(columns, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+    for (i, j), value in np.ndenumerate(columns.to_numpy()):
+        if np.isfinite(value):
+            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
+                      color="white" if abs(value) > 0.6 else "black")  # fmt: skip
+    axis.set_xticks(range(columns.shape[1]), columns.columns, rotation=30, ha="right")
+    axis.set_yticks(range(len(columns)), [label.get(n, n) for n in columns.index])
+    axis.grid(visible=False)
+    if "d' within a dose" in columns:
+        axis.axvline(columns.shape[1] - 1.5, color="white", lw=4)
+    figure.colorbar(drawn, ax=axis, label="Spearman correlation", shrink=0.7)
+    observed = follow is not None
+    short[QUESTIONS[1]] = (
+        f"While training improves everything they agree ({one.numbers['agreement']:.2f}), in their changes less "
+        f"({one.numbers['agreement_of_changes']:.2f})"
+        + (f"; {(sure := (follow.low > 0).groupby(follow.metric).any()).sum()} of {len(sure)} metrics follow what an "
+           "observer detects." if observed else ".")
+    )  # fmt: skip
+    report.figure(
+        run, "agreement", figure,
+        f"{short[QUESTIONS[1]]} Columns of losses: rank correlation of the changes between checkpoints, "
+        f"{one.numbers['runs']} runs, {one.numbers['patients']} patients"
+        + ("; last column: of the metric with d' over kinds of harm, within one dose." if observed else "."),
+    )  # fmt: skip
+else:
+    open_question(1, "04_metrics_during_training")
+
+# %% [markdown]
+# ## Are newer denoisers better, and what do denoisers hide?
+# A method counts as better than all before it where patients say so after correction (`11`). What scores do not see:
+# the dose that a denoiser buys by d' and by RMSE (`04b`), the lesions that it can be made to hide (`05`), and the
+# metric that notices a structure which is gone (`09`).
+
+# %%
+if "11_denoisers" in asked:
+    one = asked["11_denoisers"]
+    verdicts = one.table("newer")
+    compared = int(verdicts["best before"].notna().sum())
+    n = one.numbers
+    say(2, "methods, each against the best older one: better, worse, of how many comparisons",
+        f"{n['better']} better, {n['worse']} worse of {compared}", one)  # fmt: skip
+    ssim = verdicts[(verdicts.anatomy == "all") & (verdicts.metric == "ssim")].dropna(subset="better by")
+    ssim = ssim.rename(columns={"better by": "gain"})
+    last = ssim.iloc[-1]
+    say(2, f"newest network ({last.method}) against the best before it ({last['best before']}), windowed SSIM",
+        last.gain, one, last.low, last.high)  # fmt: skip
+    short[QUESTIONS[2]] = (
+        f"Of {compared} comparisons of a method with the best older one, {n['better']} are better and {n['worse']} "
+        f"worse; first by SSIM is {n['best']['SSIM']}."
+    )
+    say(2, "first by " + ", ".join(n["best"]), ", ".join(n["best"].values()), one)
+else:
+    open_question(2, "11_denoisers")
+if "04b_dose" in asked:
+    one = asked["04b_dose"]
+    bought = one.table("doses")
+    bought = bought[(bought.lesion == -1) & (bought.reading == "worth")]
+    low, worth = one.params["low_dose"], {}
+    for measure, part in bought.groupby("measure", sort=False):
+        top = part.loc[part.dose.idxmax()]
+        worth[measure] = top.text
+        value, _, interval = top.text.partition(" ")
+        say(3, f"dose of FBP worth the best denoised image at dose {low:g}, by {measure} ({top.method})", value, one,
+            interval=interval)  # fmt: skip
+else:
+    open_question(3, "04b_dose")
+hid = []
+for one in hidden:
+    found = one.table("lesions")
+    level = one.params["level"]
+    counted = (found.p_in <= level) & (found.p_out > level)
+    for method in ("search", "aimed"):
+        part = counted[found.method == method]
+        if part.empty:
+            continue
+        by_patient = part.groupby(found.patient).mean()
+        span = stats.patient_bootstrap(by_patient.to_numpy())
+        say(3, f"lesions hidden by what a search found ({one.numbers['method']}, {method}), mean over patients of "
+            f"{len(part)} lesions", f"{span.mean:.0%}", one, span.low, span.high)  # fmt: skip
+        hid.append(f"{span.mean:.0%} ({one.numbers['method']}, {method})")
+if not hidden:
+    open_question(3, "05_invariances")
+
+# %%
+panels = [name for name in ("11_denoisers", "04b_dose", "09_subtle_details") if name in asked]
+
+
+def draw_newer(axis):
+    """By how much each method's SSIM differs from the best older one's, oldest on top."""
+    for place, row in enumerate(ssim.itertuples()):
+        sure = row.p_holm < stats.ALPHA and (row.low > 0 or row.high < 0)
+        colour = plots.COLOURS[0 if row.low > 0 else 1] if sure else plots.COLOURS[7]
+        axis.plot(row.gain, place, "o", color=colour)
+        axis.plot([row.low, row.high], [place] * 2, color=colour, lw=1.5)
+    axis.set_yticks(range(len(ssim)), ssim.method)
+    axis.axvline(0, color="black", lw=0.8, ls=":")
+    axis.invert_yaxis()
+    axis.set(xlabel="SSIM minus that of the best before", title="newer denoisers")
+
+
+def draw_worth(axis):
+    """The dose of FBP that each network's image is worth, by each measure."""
+    measures, names = list(dict.fromkeys(bought.measure)), list(dict.fromkeys(bought.method))
+    doses = sorted(asked["04b_dose"].params["doses"])
+    ends = doses[0] * 0.8, 1.25
+    for row in bought.itertuples():
+        y = measures.index(row.measure) + 0.7 * ((names.index(row.method) + 0.5) / len(names) - 0.5)
+        colour = plots.COLOURS[names.index(row.method) % 8]
+        axis.plot(np.clip([row.low, row.high], *ends), [y, y], color=colour, lw=1.4)
+        axis.plot(np.clip(row.dose, *ends), y, "<" if row.dose < doses[0] else ">" if row.dose > 1 else "o",
+                  color=colour, ms=5)  # fmt: skip
+    for number, name in enumerate(names):
+        axis.plot([], [], "o", color=plots.COLOURS[number % 8], label=name)
+    axis.axvline(low, color="black", lw=0.8, ls=":")
+    axis.set_yticks(range(len(measures)), measures)
+    axis.invert_yaxis()
+    axis.set(xscale="log", xlabel=f"dose of FBP worth the image denoised at {low:g}", title="dose that they buy")
+    axis.set_xticks(doses, [f"{d:g}" for d in doses])
+    axis.xaxis.set_minor_locator(plt.NullLocator())
+    axis.legend(fontsize=7)
+
+
+DRAW = {"11_denoisers": draw_newer, "04b_dose": draw_worth}
+words = []
+if "04b_dose" in asked:
+    words.append(
+        f"At dose {low:g} the best denoised image is worth FBP at "
+        + ", ".join(f"{text} by {measure.strip(' ↑↓')}" for measure, text in worth.items()) + "."
+    )  # fmt: skip
+if hidden:
+    words.append(f"Searches for images that look alike to a denoiser hid {', '.join(hid)} of the lesions.")
+if words:
+    short[QUESTIONS[3]] = " ".join(words)
+if panels:
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4), squeeze=False)
+    for axis, name in zip(axes[0], panels):
+        DRAW[name](axis)
+    report.figure(
+        run, "newer_and_hidden", figure,
+        " ".join(short[q] for q in QUESTIONS[2:] if q in short) + " Bars: 95 % intervals over patients."
+        + " Left, blue: better than every older method, orange: worse (corrected), grey: neither."
+        * ("11_denoisers" in panels),
+    )  # fmt: skip
+
+# %% [markdown]
+# ## The answers in one table
+
+# %%
+order = {question: number for number, question in enumerate(QUESTIONS)}
+table = pd.DataFrame(answers).sort_values("question", key=lambda column: column.map(order), kind="stable")
+open_ones = [q for q in QUESTIONS if set(table[table.question == q].answer) == {"open"}]
+report.table(
+    run, "answers", table,
+    f"What {len(asked) + len(hidden)} runs say, with 95 % intervals over patients where there are enough. "
+    + ("Every question has an answer." if not open_ones else f"Open, for want of a run: {' '.join(open_ones)}"),
+)  # fmt: skip
+
+# %% [markdown]
+# ## Checks
+
+# %%
+stored = run.load_table("answers")
+assert len(stored) == len(answers) and not stored.isna().any().any(), "an answer was lost"
+assert set(stored.question) == set(QUESTIONS), "a question is missing from the table"
+run.finish(
+    runs=len(asked) + len(hidden), answers=int((stored.answer != "open").sum()), open_questions=len(open_ones),
+    cohorts=sorted({one.numbers["cohort"] for one in [*asked.values(), *hidden] if "cohort" in one.numbers}),
+)  # fmt: skip
+
+
+# %%
+report.text(
+    "**What we saw.** " + " ".join(f"*{q}* {short.get(q, 'Open: no run was given.')}" for q in QUESTIONS)
+    + " One limit: these are answers about the cohort and the trainings of these runs; each run's own notebook says "
+    "what they cannot say."
+)  # fmt: skip
