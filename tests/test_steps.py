@@ -79,8 +79,10 @@ def test_a_patch_too_small_for_a_critic_is_refused_with_what_it_needs():
         wgan.Critic(28)
     with pytest.raises(ValueError, match="takes patches of 29 pixels"):
         wgan.Critic(29, 1, 1)(torch.rand(2, 1, 30, 30))
-    with pytest.raises(ValueError, match="depth 6 needs patches of 64 pixels"):
-        dugan.Critic(1)(torch.rand(1, 1, 63, 80))
+    critic = dugan.Critic(1)  # the published depth: patches of 33 pixels, half of what six halvings ask for
+    assert [x.shape for x in critic(torch.rand(2, 1, 33, 40))] == [(2,), (2, 1, 33, 40)]
+    with pytest.raises(ValueError, match="depth 6 needs patches of 33 pixels"):
+        critic(torch.rand(1, 1, 32, 80))
 
 
 def test_the_gradient_penalty_of_a_linear_critic_is_known_at_every_point():

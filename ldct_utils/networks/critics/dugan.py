@@ -86,13 +86,14 @@ class Critic(nn.Module):
         self.head = nn.Conv2d(1, 1, 1)
 
     def forward(self, image):
-        """Verdicts on images (N, 1, H, W) of at least 2**depth pixels a side: (N,) and (N, 1, H, W).
+        """Verdicts on images (N, 1, H, W) of more than 2**(depth - 1) pixels a side: (N,) and (N, 1, H, W).
 
         1 stands for real, 0 for fake; least squares train it, so values lie anywhere.
         """
-        if min(image.shape[2:]) < 2**self.depth:
+        smallest = 2 ** (self.depth - 1) + 1  # two pixels are left for the last halving
+        if min(image.shape[2:]) < smallest:
             raise ValueError(
-                f"a critic of depth {self.depth} needs patches of {2**self.depth} pixels, not {tuple(image.shape)}; "
+                f"a critic of depth {self.depth} needs patches of {smallest} pixels, not {tuple(image.shape)}; "
                 "raise patch_size or lower critic_depth"
             )
         z, skips = image, []
