@@ -1,0 +1,189 @@
+"""Volumes with known structures (lesions, vessels), and taking a share of these structures out.
+
+Structures are the 26-connected components of truth labels. A vessel tree is one component that fills the organ, so it
+is cut into its pieces of single slices; the table of a volume says which structures are such pieces.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+METHODS = ("known", "biharmonic", "median")
+LEAST = 5  # voxels: what is smaller is a crumb of a label's border
+LARGE = 500  # voxels beyond which a tree is cut by slices
+RING = 6  # pixels around a structure that count as its local background
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image with structures that are known.
+
+    Attributes:
+        name: pseudonym of the patient. image: (S, H, W) float32, HU or what ``unit`` says.
+        structures: (S, H, W) int32, number of each voxel's structure, 0 none.
+        table: a row a structure: structure, label (the truth's), voxels, first_slice, last_slice, cut (a tree's piece).
+        spacing_mm: of slices, rows and columns; NaN where unknown.
+        unit: ``HU``, or what the grey values are where there are none.
+        without: (S, H, W), the image as it would be without any structure, where that is known exactly; or None.
+    """
+
+    name: str
+    image: np.ndarray
+    structures: np.ndarray
+    table: pd.DataFrame
+    spacing_mm: tuple[float, float, float] = (np.nan, np.nan, np.nan)
+    unit: str = "HU"
+    without: np.ndarray | None = None
+
+    @property
+    def text(self) -> str:
+        """How many structures there are, and what they are."""
+        cut = int(self.table["cut"].sum())
+        whole = f"{len(self.table) - cut} components (26-connectivity)"
+        return whole + (f" and {cut} pieces of trees over {LARGE} voxels, cut by slices" if cut else "")
+
+
+def components(labels, trees=(), large: int = LARGE, least: int = LEAST) -> tuple[np.ndarray, pd.DataFrame]:
+    """Structures of truth labels: the 26-connected components of each label.
+
+    Args:
+        labels: integers (S, H, W), 0 background. Touching structures of different labels stay apart.
+        trees: labels of branching structures (vessels), whose components of more than ``large`` voxels are cut: each
+            8-connected piece of a slice is a structure of its own.
+        least: voxels under which a component or piece is no structure.
+    Returns: the structures' numbers, int32 (S, H, W), and their table, both as in ``Volume``.
+    Raises: ValueError: for another shape, or labels that are not integers.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 3 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels come as integers (S, H, W), got {labels.dtype} {labels.shape}")
+    numbers, rows = np.zeros(labels.shape, np.int32), []
+
+    def add(where, voxels, label, first, cut):
+        if voxels.sum() >= least:
+            depth = first + np.flatnonzero(voxels.any((1, 2)))
+            rows.append((len(rows) + 1, int(label), int(voxels.sum()), int(depth[0]), int(depth[-1]), cut))
+            numbers[where][voxels] = len(rows)
+
+    for label in np.unique(labels[labels != 0]):
+        parts, _ = ndimage.label(labels == label, np.ones((3, 3, 3)))
+        for number, where in enumerate(ndimage.find_objects(parts), 1):
+            voxels = parts[where] == number
+            if label not in trees or voxels.sum() <= large:
+                add(where, voxels, label, where[0].start, False)
+                continue
+            in_plane = np.zeros((3, 3, 3))
+            in_plane[1] = 1
+            pieces, count = ndimage.label(voxels, in_plane)
+            for piece in range(1, count + 1):
+                add(where, pieces == piece, label, where[0].start, True)
+    columns = ["structure", "label", "voxels", "first_slice", "last_slice", "cut"]
+    return numbers, pd.DataFrame(rows, columns=columns)
+
+
+def from_cohort(cohort, split: str = "test", image: str = "truth") -> list[Volume]:
+    """Volumes of the simulated patients of a split, with their lesions; patients without one are left out.
+
+    Args: image: ``truth`` (noise-free) or ``ndct``; either is known without its lesions as well.
+    Raises: ValueError: if the cohort has no lesions, or none in this split.
+    """
+    if image not in ("truth", "ndct"):
+        raise ValueError(f"image is truth or ndct, got {image!r}")
+    if cohort.lesion_masks is None:
+        raise ValueError(f"cohort {cohort.id} has no lesion masks: take a simulated one")
+    volumes, chosen = [], cohort.slices[cohort.slices["split"] == split]
+    for patient, part in chosen.groupby("patient", sort=False):
+        rows = part.sort_values("z_mm")["row"].to_numpy()
+        numbers, table = components(cohort.lesion_masks[rows].astype(np.int32))
+        if len(table):
+            present, absent = (getattr(cohort, name)[rows].astype(np.float32) for name in (image, f"absent_{image}"))
+            pixel = float(part["pixel_mm"].iloc[0])
+            spacing = (float(part["thickness_mm"].iloc[0]), pixel, pixel)
+            volumes.append(Volume(patient, present, numbers, table, spacing, "HU", absent))
+    if not volumes:
+        raise ValueError(f"no patient of the split {split} of cohort {cohort.id} has a lesion")
+    return volumes
+
+
+def rng_of(seed: int, name: str, *numbers: int) -> np.random.Generator:
+    """Generator of a volume, whatever other volumes there are."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode()), *numbers])
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A volume with some structures removed: its image, the numbers of those removed, and their voxels (boolean)."""
+
+    image: np.ndarray
+    structures: np.ndarray
+    mask: np.ndarray
+
+
+def remove(
+    volume: Volume, fraction: float, method: str = "known", seed: int = 0, grow: int = 1, matched_noise: bool = False
+) -> Removal:
+    """Take a random fraction of the structures out of a volume.
+
+    The order in which structures go follows from the seed and the volume's name alone, so a larger fraction removes
+    the same ones and more.
+
+    Args:
+        fraction: q in [0, 1]; above 0 at least one structure goes.
+        method: ``known``: the image without structures, around those removed (each voxel belongs to the structure
+            nearest to it). ``biharmonic``: in-painting from the border inwards (scikit-image; Damelin and Hoang 2018,
+            Int. J. Math. Math. Sci., 3950312). ``median``: the median of ``RING`` pixels of background around.
+        grow: in-painted and median-filled masks reach this many pixels beyond the label, over the blurred border.
+        matched_noise: add to what is filled in white noise of the SD of the pixels around it (robust, high-pass):
+            coarser grain is therefore underestimated.
+    Raises: ValueError: for an unknown method, a fraction out of range, no structures, or no background around one.
+    """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the fraction of structures to remove lies in [0, 1], got {fraction!r}")
+    if not len(volume.table):
+        raise ValueError(f"volume {volume.name} has no structures to remove")
+    if method == "known" and volume.without is None:
+        raise ValueError(f"how {volume.name} looks without its structures is not known: take biharmonic or median")
+    count = max(1, round(fraction * len(volume.table))) if fraction else 0
+    gone = rng_of(seed, volume.name, 0).permutation(volume.table["structure"].to_numpy())[:count]
+    mask = np.isin(volume.structures, gone)
+    if not count:
+        return Removal(volume.image, gone, mask)
+    if method == "known":
+        sampling = volume.spacing_mm if np.isfinite(volume.spacing_mm).all() else None
+        nearest = ndimage.distance_transform_edt(
+            volume.structures == 0, sampling, return_distances=False, return_indices=True
+        )
+        return Removal(np.where(mask[tuple(nearest)], volume.without, volume.image), gone, mask)
+    image, noise = volume.image.copy(), rng_of(seed, volume.name, 1)
+    for index in np.flatnonzero(mask.any((1, 2))):
+        others = (volume.structures[index] > 0) & ~mask[index]
+        hole = ndimage.binary_dilation(mask[index], iterations=grow) & ~others if grow else mask[index]
+        _fill(image[index], hole, others, method, noise if matched_noise else None, volume.name)
+    return Removal(image, gone, mask)
+
+
+def _fill(image, hole, others, method, noise, name):
+    """Fill the holes of a slice in place, region by region."""
+    from skimage.restoration import inpaint_biharmonic
+
+    regions, _ = ndimage.label(hole, np.ones((3, 3)))
+    for number, (rows, columns) in enumerate(ndimage.find_objects(regions), 1):
+        box = tuple(slice(max(0, s.start - RING), s.stop + RING) for s in (rows, columns))
+        region, part = regions[box] == number, image[box]
+        ring = ndimage.binary_dilation(region, iterations=RING) & ~hole[box] & ~others[box]
+        if not ring.any():
+            raise ValueError(f"volume {name}: a structure of {region.sum()} pixels has no background around it")
+        if method == "median":
+            filled = np.full(region.sum(), np.median(part[ring]), np.float32)
+        else:  # in the box, so that values stay within those around; other holes of it are not to be read
+            filled = inpaint_biharmonic(part, region | hole[box], split_into_regions=True)[region]
+        if noise is not None:
+            rough = (part - ndimage.uniform_filter(part, 3))[ring & ~ndimage.binary_dilation(hole[box])]
+            spread = 1.4826 * np.median(np.abs(rough - np.median(rough))) / np.sqrt(8 / 9) if rough.size else 0.0
+            filled = filled + noise.normal(0, spread, filled.shape)
+        part[region] = filled
