@@ -39,6 +39,9 @@ def test_contrast_is_the_lesion_s_mean_minus_its_surroundings():
     image[inside] = 40
     assert evidence.contrast(image, inside, ~inside) == pytest.approx(-20)
     assert evidence.contrast(np.stack([image, image + 100]), inside, ~inside) == pytest.approx([-20, -20])
+    for pair in ((inside, np.zeros_like(inside)), (np.zeros_like(inside), inside)):
+        with pytest.raises(ValueError, match="without pixels, or without surroundings"):
+            evidence.contrast(image, *pair)
 
 
 def test_means_of_segments_and_a_segment_without_pixels_is_refused():
@@ -61,6 +64,12 @@ def test_low_pass_keeps_the_mean_and_takes_the_noise_but_not_across_images():
 def test_p_is_the_share_of_the_null_that_changes_as_much_counting_the_finding_itself():
     null = np.array([-3.0, 1.0, 2.0, 0.5])
     assert evidence.p_value(np.array([0.0, 2.0, -2.5, 10.0]), null) == pytest.approx([1, 3 / 5, 2 / 5, 1 / 5])
+
+
+def test_a_change_that_is_not_finite_has_no_p_rather_than_the_smallest():
+    for change, null in (([np.nan], [1.0, 2.0]), ([1.0], [np.inf, 2.0])):
+        with pytest.raises(ValueError, match="finite"):
+            evidence.p_value(change, null)
 
 
 def test_p_of_one_more_realisation_is_uniform_in_every_region():

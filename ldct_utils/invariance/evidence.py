@@ -17,7 +17,12 @@ def low_pass(images, sigma_px: float = 2.0) -> np.ndarray:
 
 
 def contrast(images, inside, around) -> np.ndarray:
-    """Mean of a region minus that of its surroundings, HU: images (..., H, W), boolean (H, W) -> (...,)."""
+    """Mean of a region minus that of its surroundings, HU: images (..., H, W), boolean (H, W) -> (...,).
+
+    Raises: ValueError: if one of the two has no pixels.
+    """
+    if not inside.any() or not around.any():
+        raise ValueError("a lesion without pixels, or without surroundings, has no contrast: leave it out")
     images = np.asarray(images, np.float64)
     return images[..., inside].mean(-1) - images[..., around].mean(-1)
 
@@ -39,8 +44,11 @@ def p_value(change, null) -> np.ndarray:
     Args: change: (...,) or (..., S); null: (R,) or (R, S), changes between realisations of the same slice.
     Returns: (1 + number of |null| >= |change|) / (R + 1), in (0, 1]: at most a with probability a where ``change`` is
         one more realisation (Phipson and Smyth 2010, Stat Appl Genet Mol Biol 9:39).
+    Raises: ValueError: for a change that is not finite, which no null would be as large as.
     """
     change, null = np.abs(np.asarray(change, np.float64)), np.abs(np.asarray(null, np.float64))
+    if not (np.isfinite(change).all() and np.isfinite(null).all()):
+        raise ValueError("changes must be finite to have a p")
     ordered = np.sort(null, axis=0)
     if null.ndim == 1:
         larger = len(null) - np.searchsorted(ordered, change, side="left")
