@@ -132,6 +132,8 @@ def test_the_null_of_a_real_pair_keeps_the_ndct_and_has_the_pair_s_own_noise(tes
     assert np.mean(drawn) == pytest.approx(own, rel=0.25)
     correlation = np.corrcoef((case.null[0] - case.ndct).ravel(), (case.ldct - case.ndct).ravel())[0, 1]
     assert abs(correlation) < 0.1  # drawn anew
+    with pytest.raises(ValueError, match="unknown reconstruction kernel 'B99'"):  # is no patient without soft tissue
+        next(cases.find(pairs, pairs.rows("test"), 128, 3, kernel="B99"))
 
 
 # ---- models on disk ----

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import ndimage
 
 from ldct_utils import dose as doses
-from ldct_utils import tasks
+from ldct_utils import fbp, tasks
 from ldct_utils.cohorts import simulated
 
 RING = (2, 7)  # pixels from a lesion's rim: where its surroundings begin and end
@@ -54,7 +54,8 @@ def find(cohort, rows, size: int, realisations: int, seed: int = 0, kernel: str 
         realisations: of the null, and of the lesion-absent class. seed: fixes their noise.
         kernel: shape of inserted noise, for cohorts of real images; pairs give their own, see below.
     Yields: Case. Patients without a lesion (simulated) or without soft tissue to measure noise on (real) are left out.
-    Raises: ValueError: if the crop is larger than the slices, or there are under two realisations.
+    Raises: ValueError: if the crop is larger than the slices, there are under two realisations, or a real cohort's dose
+        or ``kernel`` is none.
 
     For simulated patients the whole scan is drawn anew. A real slice was scanned once, so its NDCT is kept and the
     noise that lowers the dose is drawn anew, of the strength and, for pairs, the power spectrum of LDCT - NDCT.
@@ -133,7 +134,9 @@ def _real(cohort, part, size, realisations, seed, kernel):
     pixel_mm = float(about.pixel_mm) if np.isfinite(about.pixel_mm) else 0.75  # of no effect but on the noise's shape
     top, left = ((side - size) // 2 for side in ndct.shape)
     window = np.s_[top : top + size, left : left + size]
-    try:
+    doses.check_dose(float(about.dose))
+    fbp.apodisation(kernel)
+    try:  # what is left to fail is a slice without enough soft tissue
         measured = doses.measured_kernel((ldct - ndct)[None], ndct[None], pixel_mm)
         drawn = [
             doses.low_dose_from_image(ndct, pixel_mm, float(about.dose), kernel, [*seed, n], measured) - ndct
