@@ -8,16 +8,18 @@ lower dose is the normal-dose image plus inserted noise, so that the two are a p
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
 from ldct_utils import dose as doses
-from ldct_utils import fbp, phantom
+from ldct_utils import fbp, observers, phantom
 from ldct_utils.anatomy import LABELS
 
 VIEWS = fbp.VIEWS // 2  # for noise: pairs of views are merged; enough for a crop up to 160 mm across
 MARGIN = 128  # detector cells beside the crop's shadow that the ramp filter still reads, its tail there being 1e-5
 BORDER_MM = 15.0  # between a lesion and the crop's edge, so that a network and an observer see its surroundings
 GAP_MM = 18.0  # between the centres of two lesions of a crop
+PAIRED = 20  # noise realisations for a contrast: the same noise with and without the lesion, so that few are enough
 EDGE_MM = 3.0  # between a lesion's rim and the organ's
 
 
@@ -262,6 +264,60 @@ def _impulse_response(kernel, reach):
     response = np.fft.rfft(taps).real * fbp.apodisation(kernel)(np.fft.rfftfreq(length, fbp.DETECTOR_MM))
     fine = np.fft.irfft(response * fbp.DETECTOR_MM, length * fbp.UPSAMPLING) * fbp.UPSAMPLING
     return fine.astype(np.float32)
+
+
+def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realisations: int = 200, size: int = 96,
+                  region: int = 33, seed: int = 0, kernel: str = "B30", progress=iter) -> pd.DataFrame:  # fmt: skip
+    """What denoisers leave of known lesions: their contrast and how well they are detected.
+
+    Every denoiser sees the same noise of the same simulated abdomens, which no network was trained on. The contrast is
+    the mean, over the pixels where the lesion has half its height, of f(x + lesion) - f(x), x the same noise; of a
+    linear f it does not depend on x. d' is that of independent noise in either class.
+
+    Args:
+        denoisers: {name: function of images (N, H, W), HU, that gives images alike}; ``lambda hu: hu`` for FBP itself.
+        lesions: see ``Lesion``. count: patients, ``size`` the side of their crops. dose: fraction of the normal one.
+        realisations: a class, for d'. region: side of what an observer sees, pixels, odd.
+        progress: function of the patients that gives them back, e.g. ``partial(tqdm, total=count)``.
+    Returns: a row a patient, name and lesion: patient, name, lesion (number), radius_mm, contrast_hu (of the disc),
+        true_hu (contrast in the noise-free image), found_hu (after f), kept (found / true: 1 all, 0 nothing), d_cho
+        (Hotelling observer with Laguerre-Gauss channels) and d_npw (non-prewhitening). The patient is the unit: e.g.
+        ``stats.patient_bootstrap`` of the (patients, seeds) of a method, or of differences between two.
+    Raises: ValueError: as ``patients``, ``ensemble`` and ``Ensemble.region``.
+    """
+    lesions, rows = tuple(lesions), []
+    for patient, (body, crop, places) in enumerate(progress(patients(count, lesions, size, seed))):
+        made = ensemble(
+            body.absent_scene[0],
+            body.pixel_mm,
+            crop,
+            lesions,
+            places,
+            realisations,
+            [*np.atleast_1d(seed), patient],
+            kernel,
+        )
+        absent, present = made.images(False, dose), made.images(True, dose)
+        without = absent[:PAIRED]
+        for name, denoise in denoisers.items():
+            classes = denoise(absent), denoise(present)
+            added = (denoise(without + made.signals.sum(0)) - classes[0][: len(without)]).mean(0)
+            for number, lesion in enumerate(lesions):
+                signal = made.signals[number]
+                inside = np.abs(signal) > np.abs(signal).max() / 2
+                true, found = (float(image[inside].mean(dtype=np.float64)) for image in (signal, added))
+                seen = [made.region(images, number, region) for images in classes]
+                channels = {
+                    "d_cho": observers.laguerre_gauss(region, 2 * lesion.radius_mm / made.pixel_mm + 6),
+                    "d_npw": made.region(signal, number, region).reshape(1, -1),
+                }
+                d = {o: observers.detect(*(observers.respond(s, used) for s in seen)) for o, used in channels.items()}
+                rows.append(
+                    {"patient": patient, "name": name, "lesion": number, "radius_mm": lesion.radius_mm,
+                     "contrast_hu": lesion.contrast_hu, "true_hu": true, "found_hu": found, "kept": found / true}
+                    | {observer: result.d_prime for observer, result in d.items()}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def cnr(image_hu, inside, around) -> float:
