@@ -1,4 +1,5 @@
-"""Training losses: pixel terms, the VGG (perceptual) term, and weighted sums in which every term is visible by name.
+"""Training losses: pixel terms, the VGG (perceptual) term, a term over structures, and weighted sums in which every
+term is visible by name.
 
 Every term is a mean over pixels or features, so a weight found on patches of one size serves for another; the paper's
 Eqs. 2-4 write sums, its code takes means (with sums, lambda would change by the number of features over pixels).
@@ -8,6 +9,8 @@ import re
 
 import torch
 from torch import nn
+
+from ldct_utils import segments
 
 
 def _mean(error):
@@ -32,7 +35,23 @@ def charbonnier(pred, target, eps=1e-3):
 
 PIXEL_TERMS = {"mse": mse, "l1": l1, "charbonnier": charbonnier}  # a further pixel loss is one more entry
 FEATURE_TERM = "vgg"  # the perceptual term's name, whatever the encoder
-NAMES = (*PIXEL_TERMS, "vgg", "vgg_only")
+SEGMENT_TERM = "mean_srmse"  # the term over structures
+NAMES = (*PIXEL_TERMS, SEGMENT_TERM, "vgg", "vgg_only")
+
+
+def mean_srmse(pred, target, labels):
+    """Root mean squared error of each structure, averaged over structures, (N,): a lesion counts as much as the liver.
+
+    In the unit of the images, as L1 is: network range in training, where 1 is 4096 HU. A root and not a square, so it
+    weighs 1 / (2 RMSE) times as much as the MSE of the same error: some 0.01 * mean_srmse are as large as 1 * mse. The
+    gradient is error / (RMSE * pixels * structures): of the same size however small the error, and 0 in a structure
+    without error, outside structures, and in an image without any, whose term is 0.
+
+    Args: pred, target: (N, 1, H, W). labels: integers of that shape, structures of the target (0 none), crops of
+        ``segments.label_maps``; what a patch's border leaves of one counts if it has 20 pixels (``segments.MIN_AREA``).
+    Source: Kachelriess, "Problems in Assessing AI Image Quality" (DKFZ), who proposes it as a loss.
+    """
+    return segments.mean_srmse_torch(pred, target, labels, segments.MIN_AREA)
 
 
 def feature_errors(encoder, pred, target):
@@ -60,24 +79,36 @@ class Loss(nn.Module):
 
     Attributes: weights: {term: float}. May be changed while training (``loss.weights["vgg"] = lam``).
         encoder: the frozen encoder of the term ``vgg``, or None. ``vgg`` sums over the encoder's layers.
+        needs_labels: whether a term is over structures, so that ``labels`` must come with each pair of images.
     """
 
     def __init__(self, weights, encoder=None, eps=1e-3):
         super().__init__()
         self.weights, self.encoder, self.eps = dict(weights), encoder, eps
 
-    def terms(self, pred, target):
-        """Every term an image, unweighted: {term: (N,) float32}."""
+    @property
+    def needs_labels(self) -> bool:
+        return SEGMENT_TERM in self.weights
+
+    def terms(self, pred, target, labels=None):
+        """Every term an image, unweighted: {term: (N,) float32}. ``labels``: see ``mean_srmse``."""
         if pred.shape != target.shape:
             raise ValueError(f"pred {tuple(pred.shape)} and target {tuple(target.shape)} differ in shape")
         found = {name: PIXEL_TERMS[name](pred, target, self.eps) for name in self.weights if name in PIXEL_TERMS}
         if FEATURE_TERM in self.weights:
             found[FEATURE_TERM] = sum(feature_errors(self.encoder, pred, target).values())
+        if self.needs_labels:
+            if labels is None:
+                raise ValueError(
+                    f"the term {SEGMENT_TERM!r} needs labels=, the structures of the target: from segments.label_maps, "
+                    "cropped by patches.Sampler(..., labels=...)"
+                )
+            found[SEGMENT_TERM] = mean_srmse(pred, target, labels)
         return found
 
-    def forward(self, pred, target):
+    def forward(self, pred, target, labels=None):
         """The weighted total, a scalar to call ``backward`` on, and the mean of each term, {term: detached scalar}."""
-        means = {name: term.mean() for name, term in self.terms(pred, target).items()}
+        means = {name: term.mean() for name, term in self.terms(pred, target, labels).items()}
         total = sum(self.weights[name] * mean for name, mean in means.items())
         return total, {name: mean.detach() for name, mean in means.items()}
 
@@ -90,11 +121,11 @@ class Loss(nn.Module):
         whole = sum(total.values())
         return total.get(FEATURE_TERM, 0.0) / whole if whole > 0 else 0.0
 
-    def gradient_norms(self, pred, target):
+    def gradient_norms(self, pred, target, labels=None):
         """Euclidean norm of each term's gradient with respect to the predicted image: {term: (N,)}."""
         pred = pred.detach().requires_grad_(True)
         with torch.enable_grad():
-            return gradient_norms(self.terms(pred, target), pred)
+            return gradient_norms(self.terms(pred, target, labels), pred)
 
 
 def parse(text):
@@ -114,8 +145,8 @@ def build(name, encoder=None, layer=None, lam=None, eps=1e-3, weights=None):
     """Build a loss by name.
 
     Args:
-        name: mse, l1, charbonnier; ``vgg`` = MSE + lam * VGG (Viana et al., Eq. 4); ``vgg_only`` = VGG without a
-            pixel term; or a weighted sum, as text ("mse + 0.1*l1") or dict ({"mse": 1, "l1": 0.1}), with the
+        name: mse, l1, charbonnier, mean_srmse; ``vgg`` = MSE + lam * VGG (Viana et al., Eq. 4); ``vgg_only`` = VGG
+            without a pixel term; or a weighted sum, as text ("mse + 0.1*l1") or dict ({"mse": 1, "l1": 0.1}), with the
             perceptual term called "vgg".
         encoder: what ``encoders.load`` gave, for a loss with a perceptual term.
         layer: the layer (or layers) the loss is meant to read; checked against the encoder's.
@@ -135,8 +166,8 @@ def build(name, encoder=None, layer=None, lam=None, eps=1e-3, weights=None):
         elif name == "vgg_only":
             weights = {FEATURE_TERM: 1.0 if lam is None else lam}
     for term, weight in weights.items():
-        if term not in PIXEL_TERMS and term != FEATURE_TERM:
-            terms = ", ".join((*PIXEL_TERMS, FEATURE_TERM))
+        if term not in (known := (*PIXEL_TERMS, FEATURE_TERM, SEGMENT_TERM)):
+            terms = ", ".join(known)
             raise ValueError(f"no loss {term!r}; there are {', '.join(NAMES)}, and sums of {terms} like 'mse + 0.1*l1'")
         if not 0 <= float(weight) < float("inf"):
             raise ValueError(f"the weight of {term!r} must be finite and not negative, not {weight!r}")

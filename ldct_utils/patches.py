@@ -44,6 +44,8 @@ class Sampler:
         sampling: random crops only. ``slices``: every slice is equally likely. ``patients``: every patient of
             ``cohort.slices`` is, a slice with weight 1 / (slices of its patient among ``rows``), as in the LDCT
             benchmark (Eulig et al. 2024), whose chest exams have ten times as many slices as its head exams.
+        labels: label maps of the slices, ``labels[row]`` of (H, W) integers, e.g. from ``segments.label_maps``; each
+            batch then has their crops too, from the same places.
 
     On the grid the slices are shuffled and the patches of one slice stay together, as in the authors' code; a rest
     that does not fill a batch is left out of the epoch. Random crops count an epoch by the grid without overlap.
@@ -53,12 +55,14 @@ class Sampler:
         unknown sampling, or patients on a grid.
     """
 
-    def __init__(self, cohort, rows, patch_size, patch_skip, batch, seed, reshuffle=True, sampling="slices"):
+    def __init__(
+        self, cohort, rows, patch_size, patch_skip, batch, seed, reshuffle=True, sampling="slices", labels=None
+    ):
         # np.asarray: a view of the same map without np.memmap's own cost a slice, which is most of a small read
         self.ldct, self.ndct = np.asarray(cohort.ldct), np.asarray(cohort.ndct)
         self.rows = np.asarray(rows, dtype=np.int64)
         self.patch, self.batch, self.seed = int(patch_size), int(batch), int(seed)
-        self.random, self.reshuffle, self.given = not patch_skip, reshuffle, 0
+        self.random, self.reshuffle, self.given, self.labels = not patch_skip, reshuffle, 0, labels
         if len(self.rows) == 0:
             raise ValueError("no slices to draw patches from: the cohort has none in this split")
         if self.batch < 1:
@@ -109,16 +113,20 @@ class Sampler:
         patch = within * self.batch + np.arange(self.batch)
         return self._slices(epoch)[patch // len(self.corners)], self.corners[patch % len(self.corners)]
 
-    def next(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next batch: LDCT and NDCT, each (B, 1, p, p) float32 in the network range."""
+    def next(self) -> tuple[torch.Tensor, ...]:
+        """The next batch: LDCT and NDCT, each (B, 1, p, p) float32 in the network range; with labels also their crops,
+        (B, 1, p, p) int32."""
         rows, corners = self.places(self.given)
         pair = np.empty((2, self.batch, 1, self.patch, self.patch), np.int16)
+        regions = None if self.labels is None else np.empty(pair.shape[1:], np.int32)
         for i, (row, (y, x)) in enumerate(zip(rows.tolist(), corners.tolist())):
             pair[0, i, 0] = self.ldct[row, y : y + self.patch, x : x + self.patch]
             pair[1, i, 0] = self.ndct[row, y : y + self.patch, x : x + self.patch]
+            if regions is not None:
+                regions[i, 0] = self.labels[row][y : y + self.patch, x : x + self.patch]
         self.given += 1
         ldct, ndct = intensity.to_net(torch.from_numpy(pair).float())
-        return ldct, ndct
+        return (ldct, ndct) if regions is None else (ldct, ndct, torch.from_numpy(regions))
 
     def state_dict(self) -> dict:
         """What ``load_state_dict`` needs to go on with the very next batch."""

@@ -86,7 +86,7 @@ def anatomy_window(anatomy: str) -> tuple[float, float]:
     return intensity.WINDOWS.get(anatomy, intensity.WINDOWS["abdomen"])
 
 
-LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad")
+LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad", "mean_srmse")
 CRITIC_TERMS = ("adv", "critic", "gp", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix")
 
 

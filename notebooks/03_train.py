@@ -45,7 +45,7 @@ settings: dict = {}  # what else the network can be told, a mapping such as {dim
 normalise: str = "none"  # none, or meanstd: mean and SD of the training LDCT inside a network that can be told them
 method: str = "supervised"  # what an update is: supervised, wgan (WGAN-VGG) or dugan (DU-GAN); the last two ignore loss
 method_settings: dict = {}  # what else the method can be told, a mapping such as {n_d: 2}; see its class in steps/
-loss: str = "mse"  # mse, l1, charbonnier, vgg (MSE + lam * VGG), vgg_only, or a sum such as "mse + 0.1*l1"
+loss: str = "mse"  # mse, l1, charbonnier, mean_srmse, vgg (MSE + lam * VGG), vgg_only, or a sum such as "mse + 0.1*l1"
 arch: str = "vgg19"  # encoder of the perceptual term: vgg19, vgg16, resnet50 or autoencoder
 layer: str = "block3_conv2"  # feature level it is read at, after the ReLU; with _linear at the end before it
 context: str = "auto"  # imagenet, random, medical, a weights file, or auto (imagenet if it is here, else random)
@@ -108,6 +108,7 @@ from ldct_utils import (
     plots,
     psi,
     report,
+    segments,
     steps,
     training,
 )
@@ -169,6 +170,10 @@ if normalise == "meanstd":
 # `vgg` is the paper's Eq. 4, MSE + λ · VGG, both as means over pixels and features. With ψ = 0 it is the MSE alone,
 # with ψ = 1 the perceptual term alone. The adversarial methods have critics instead, which learn beside the network:
 # `wgan` adds a perceptual term, `dugan` MSE and a gradient term, and both judge images in the network's own units.
+#
+# `mean_srmse` is the error of each structure of the NDCT, averaged over structures, so that a lesion counts as much as
+# the liver. The structures are found once, before training, and cropped with the patches. What lies in none (air, the
+# body's outline) does not count, and a patch without structures has a term of 0.
 
 # %%
 chosen = {0.0: "mse", 1.0: "vgg_only"}.get(psi_target, loss) if loss == "vgg" and lam is None else loss
@@ -182,6 +187,16 @@ if psi_on == "hold" and chosen != "vgg":
 training.seed_everything(seed, threads)
 model = networks.build(network, **built)
 objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
+labels = None  # of the structures of each slice that is drawn from, for a loss that needs them
+if objective.needs_labels:
+    drawn_from = val_rows if run.finished else np.union1d(train_rows, val_rows)
+    began = time.perf_counter()
+    labels = segments.label_maps(cohort.ndct, drawn_from, lambda rows: tqdm(rows, desc="structures", unit="slice"))
+    counts = [int(regions.max()) for regions in labels.values()]
+    report.text(
+        f"Structures: {np.mean(counts):.0f} a slice of NDCT ({min(counts)} to {max(counts)}), "
+        f"{(time.perf_counter() - began) / len(counts):.2f} s a slice, by Felzenszwalb's over-segmentation."
+    )
 step = steps.build(
     method, method_settings, network=model, loss=objective, encoder=encoder, patch_size=patch_size,
     mean_hu=built.get("mean_hu"), std_hu=built.get("std_hu"),
@@ -233,20 +248,21 @@ lam_start = objective.weights.get("vgg")
 # SSIM is the one by which the LDCT benchmark (Eulig et al. 2024) tuned, of HU + 1024 clipped to [0, 2924].
 
 # %%
-drawn = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2)
-val_ldct, val_ndct = (image.to(device) for image in drawn.next())
+drawn = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2, labels=labels)
+val_ldct, *val_wanted = (image.to(device) for image in drawn.next())  # wanted: NDCT, and labels where the loss has them
 at_once = max(1, batch * patch_size**2 // cohort.ldct[0].size)  # whole slices with the pixels of a batch of patches
 
 
 def validate():
     """A dict of validation scores of the network as it is now."""
     with torch.no_grad(), step.evaluating():
-        terms = {name: term.cpu().numpy() for name, term in step.terms(val_ldct, val_ndct).items()}
+        terms = {name: term.cpu().numpy() for name, term in step.terms(val_ldct, *val_wanted).items()}
         pred = model(val_ldct[:8])
     scores = {f"val_{name}": float(term.mean()) for name, term in terms.items()}
     if perceptual:
         weight = objective.weights["vgg"]
-        norms = {name: norm.cpu().numpy() for name, norm in objective.gradient_norms(pred, val_ndct[:8]).items()}
+        norms = objective.gradient_norms(pred, *(wanted[:8] for wanted in val_wanted))
+        norms = {name: norm.cpu().numpy() for name, norm in norms.items()}
         pixel, grad_pixel = (
             sum(objective.weights[name] * values for name, values in found.items() if name != "vgg")
             for found in (terms, norms)
@@ -269,7 +285,7 @@ def validate():
 # the very same numbers.
 
 # %%
-sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle, sampling)
+sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle, sampling, labels)
 limits = [n for n in (max_steps, epochs and epochs * len(sampler)) if n is not None]
 if not limits or min(limits) < 1:
     raise ValueError(f"give max_steps or epochs, at least 1; got {max_steps} and {epochs}")
@@ -287,9 +303,9 @@ live, saved = plots.Live(plots.training_curves), time.monotonic()
 history.paused()
 with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1) as bar:
     while done < total:
-        ldct, ndct = sampler.next()  # each (batch, 1, patch_size, patch_size), network range
+        images = sampler.next()  # LDCT, NDCT (and labels), each (batch, 1, patch_size, patch_size), network range
         step.lr = training.learning_rate(schedule, lr, done, total, warmup)
-        terms = step.update(ldct, ndct)
+        terms = step.update(*images)
         done += 1
         history.add(done, terms)
         bar.update(batch)
