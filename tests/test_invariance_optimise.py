@@ -307,37 +307,15 @@ def test_the_start_is_noise_of_the_given_size_and_the_same_for_the_same_seed():
     assert not torch.equal((one.x_inv - x)[0], (one.x_inv - x)[1])
 
 
-def test_x_inv_stays_in_the_range_and_fixed_pixels_stay_as_they_are():
+def test_x_inv_stays_in_the_range():
     x = slices(1)
     x[0, 0, 0, 0] = to_net(torch.tensor(-1100.0))  # noise in air, below the range: it is its own limit
-    fixed = torch.zeros(SIZE, SIZE, dtype=torch.bool)
-    fixed[20:] = True
-    search = Search(
-        controls.Constant(0), x, distances.build("mse"), 0.5, 50, 0.1, low_hu=-1024, high_hu=300, fixed=fixed
-    )
+    search = Search(controls.Constant(0), x, distances.build("mse"), 0.5, 50, 0.1, low_hu=-1024, high_hu=300)
     for _ in range(20):
         search.step()
         hu = from_net(search.x_inv)
         assert hu.max() <= 300.001 and hu.flatten()[1:].min() >= -1024.001 and hu.min() >= -1100.001
-    assert torch.equal(search.x_inv[..., 20:, :], x[..., 20:, :])
-    assert (hu[..., :20, :] > 299).any() and (hu[..., :20, :] < -1023).any()
-
-
-def test_keep_best_returns_the_smallest_objective_seen():
-    class Jump(Search):
-        """A search that is thrown back to a bad image after five iterations."""
-
-        def step(self):
-            values = super().step()
-            if self.done == 5:
-                with torch.no_grad():
-                    self._image.copy_(self.x + 500 / HU_SPAN)
-            return values
-
-    search = Jump(Gain(0.9), slices(), distances.build("mse"), 0.5, 10, 1e-4, keep_best=True)
-    seen = torch.stack([search.step()["objective"] for _ in range(8)])
-    assert (seen[7] > 0.3).all() and seen.argmin(0).tolist() == [4, 4]
-    torch.testing.assert_close(search.measure()["objective"], seen[4], rtol=1e-4, atol=1e-6)
+    assert (hu > 299).any() and (hu < -1023).any()
 
 
 def test_f_is_frozen_and_evaluated_once_at_x():
@@ -372,10 +350,9 @@ def test_measure_judges_another_image_beside_x():
         search.measure(x[:1])
 
 
-@pytest.mark.parametrize("keep_best", [False, True])
-def test_a_resumed_search_equals_one_that_was_never_stopped(tmp_path, keep_best):
+def test_a_resumed_search_equals_one_that_was_never_stopped(tmp_path):
     def new():
-        return Search(tiny_unet(), slices(), distances.build("mse"), 0.5, 10, 1e-3, keep_best=keep_best)
+        return Search(tiny_unet(), slices(), distances.build("mse"), 0.5, 10, 1e-3)
 
     whole, stopped = new(), new()
     for _ in range(8):

@@ -38,18 +38,16 @@ class Search:
         precision: float32, or bf16: autocast for f. It rounds the input of a convolution to 8 HU at soft tissue, so
             check what was found with ``measure``, which is in float32 always.
         device: cpu, cuda, ...
-        fixed: boolean (N, 1, H, W) or broadcastable: pixels that stay as in x, such as those outside the body.
         batch: slices that go through f together, to save memory; None takes all.
         distance_in: of the change of x, where it is to be another than that of f(x): with a low-passed one only changes
             of anatomy's size are rewarded, while f must not show any. None takes ``distance``.
-        keep_best: ``x_inv`` is then, for every slice, the image with the smallest objective seen, not the last.
     Attributes: done: iterations done. x, distance, alpha: as given.
     Raises: ValueError: naming the value that is wrong; RuntimeError: for an absent device.
     """
 
     def __init__(
         self, f, x, distance, alpha, sigma_hu, lr, seed=0, low_hu=-1024, high_hu=3071, precision="float32",
-        device="cpu", fixed=None, batch=None, keep_best=False, distance_in=None,
+        device="cpu", batch=None, distance_in=None,
     ):  # fmt: skip
         _check(x, precision, alpha=alpha, sigma_hu=sigma_hu, lr=lr, batch=1 if batch is None else batch)
         if not low_hu < high_hu:
@@ -59,16 +57,12 @@ class Search:
             raise RuntimeError(f"device {device!r} needs a CUDA GPU, and torch sees none; use device 'cpu' or 'auto'")
         self.f, self.distance, self.alpha = freeze(f, self.device), distance.to(self.device), float(alpha)
         self.distance_in = (distance if distance_in is None else distance_in).to(self.device)
-        self.precision, self.keep_best, self.done = precision, keep_best, 0
+        self.precision, self.done = precision, 0
         self.x = x.detach().to(self.device, torch.float32)
         self.low, self.high = self.x.clamp(max=to_net(low_hu)), self.x.clamp(min=to_net(high_hu))
-        if fixed is not None:
-            fixed = torch.as_tensor(fixed, dtype=torch.bool, device=self.device).broadcast_to(x.shape)
-            self.low, self.high = torch.where(fixed, self.x, self.low), torch.where(fixed, self.x, self.high)
         self.parts = torch.arange(len(x), device=self.device).split(batch or len(x))
         self._image = nn.Parameter(torch.clamp(self.x + self._noise(seed, sigma_hu), self.low, self.high))
         self.optimiser = torch.optim.Adam([self._image], lr, eps=1e-12, fused=True)  # far out the gradients are tiny
-        self._best, self._least = self._image.detach().clone(), self.x.new_full((len(x),), torch.inf)
         with torch.no_grad():
             self._wanted = [self._targets(part, precision) for part in self.parts]
 
@@ -115,9 +109,6 @@ class Search:
             values["objective"].sum().backward()  # a sum: no slice's gradient depends on how many others there are
             found.append({name: value.detach() for name, value in values.items()})
         values = {name: torch.cat([one[name] for one in found]) for name in found[0]}
-        if self.keep_best:
-            better = values["objective"] < self._least
-            self._best[better], self._least[better] = self._image.detach()[better], values["objective"][better]
         self.optimiser.step()
         with torch.no_grad():
             self._image.copy_(torch.clamp(self._image, self.low, self.high))
@@ -126,9 +117,8 @@ class Search:
 
     @property
     def x_inv(self):
-        """What was found so far, (N, 1, H, W), network range, detached: the last image or, with ``keep_best``, the best
-        of those that ``step`` has evaluated (the one after its last update is not among them)."""
-        return (self._best if self.keep_best else self._image).detach().clone()
+        """What was found so far, (N, 1, H, W), network range, detached."""
+        return self._image.detach().clone()
 
     @torch.no_grad()
     def measure(self, image=None):
@@ -155,13 +145,7 @@ class Search:
 
     def state_dict(self) -> dict:
         """All that the next iteration depends on, besides what the search was made with."""
-        return {
-            "image": self._image.detach(),
-            "optimiser": self.optimiser.state_dict(),
-            "done": self.done,
-            "best": self._best,
-            "least": self._least,
-        }
+        return {"image": self._image.detach(), "optimiser": self.optimiser.state_dict(), "done": self.done}
 
     def load_state_dict(self, state: dict):
         """Raises: ValueError: if the state is of other slices in number or size."""
@@ -170,8 +154,7 @@ class Search:
                 f"the state is of slices {tuple(state['image'].shape)}, this search of {tuple(self._image.shape)}"
             )
         with torch.no_grad():
-            for mine, stored in ((self._image, "image"), (self._best, "best"), (self._least, "least")):
-                mine.copy_(state[stored])
+            self._image.copy_(state["image"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.done = state["done"]
 
