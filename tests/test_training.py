@@ -348,7 +348,7 @@ def start(folder, values):
 
 def finish(folder, values):
     process = start(folder, values)
-    assert process.wait(120) == 0, (folder / "log.txt").read_text()[-3000:]
+    assert process.wait(600) == 0, (folder / "log.txt").read_text()[-3000:]
     return next((folder / "outputs" / "kills" / "03_train").glob("*/result.json")).parent
 
 
@@ -371,9 +371,9 @@ def uninterrupted(tiny_outputs):
     return finish(tiny_outputs("whole"), RUN)
 
 
-def same_training(a, b):
+def same_training(a, b, stored=(0, 50, 100, 150)):
     """Compare two run folders to the bit: weights, optimiser, sampler, history (its clock left out), scores."""
-    assert list(training.checkpoints(a)) == list(training.checkpoints(b)) == [0, 50, 100, 150]
+    assert tuple(training.checkpoints(a)) == tuple(training.checkpoints(b)) == stored
     for step, path in training.checkpoints(a).items():
         assert same_state(load_file(path), load_file(training.checkpoints(b)[step]))
     clock = ["seconds", "patches_per_s"]
@@ -385,19 +385,23 @@ def same_training(a, b):
     assert all(same_state(states[0][key], states[1][key]) for key in ("id", "done", "step", "sampler", "rng"))
 
 
+def kill(folder, values, name):
+    """Start 03_train, kill it at some moment of its training, and return the number of the last saved update."""
+    process = start(folder, values)
+    state = folder / "outputs" / "kills" / "03_train" / name / training.STATE_FILE
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+        time.sleep(0.005)  # until it trains
+    time.sleep(random.Random().uniform(0, 0.25))
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, (folder / "log.txt").read_text()[-3000:]
+    assert not (state.parent / "result.json").exists(), "the kill came after the end"
+    return torch.load(state, weights_only=True)["done"]
+
+
 def test_a_training_killed_at_random_moments_ends_in_the_same_bits(tiny_outputs, uninterrupted):
-    folder, moments, killed_at = tiny_outputs("killed"), random.Random(), []
-    for kill in range(3):
-        process = start(folder, RUN)
-        state = folder / "outputs" / "kills" / "03_train" / uninterrupted.name / training.STATE_FILE
-        before = state.stat().st_mtime_ns if state.exists() else 0
-        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
-            time.sleep(0.005)  # until it trains
-        time.sleep(moments.uniform(0, 0.25))
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, (folder / "log.txt").read_text()[-3000:]
-        killed_at.append(torch.load(state, weights_only=True)["done"])
-        assert not (state.parent / "result.json").exists(), f"kill {kill} came after the end"
+    folder = tiny_outputs("killed")
+    killed_at = [kill(folder, RUN, uninterrupted.name) for _ in range(3)]
     assert 0 < killed_at[0] <= killed_at[1] <= killed_at[2] < 150, killed_at
     run = finish(folder, RUN)
     same_training(uninterrupted, run)
@@ -465,12 +469,27 @@ def test_a_network_with_settings_of_its_own_is_trained_and_loaded_again(tiny_out
     assert "dim-4" in run.name and "variant-channel" in run.name
 
 
-def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_patients(tiny_outputs):
-    values = MAMBA | {
-        "network": "dugan", "settings": "width=4", "loss": "mse", "normalise": "meanstd", "sampling": "patients",
-        "method": "dugan", "method_settings": "critic_width=4, critic_depth=2",
-    }  # fmt: skip
-    run = finish(tiny_outputs("dugan"), values)
+DUGAN = MAMBA | {
+    "network": "dugan", "settings": "width=4", "loss": "mse", "normalise": "meanstd", "sampling": "patients",
+    "method": "dugan", "method_settings": "critic_width=4, critic_depth=2, cutmix_warmup=20", "max_steps": 60,
+    "eval_every": 30, "checkpoint_every": 30,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def adversarial(tiny_outputs):
+    return finish(tiny_outputs("dugan"), DUGAN)
+
+
+def test_an_adversarial_training_that_is_killed_ends_in_the_same_bits(tiny_outputs, adversarial):
+    folder = tiny_outputs("dugan killed")
+    assert 0 < kill(folder, DUGAN, adversarial.name) < 60
+    assert pd.read_parquet(adversarial / "history.parquet").cutmix.gt(0).any()  # drawn, and likelier by the update
+    same_training(adversarial, finish(folder, DUGAN), (0, 30, 60))  # both critics too: they are part of the step
+
+
+def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_patients(adversarial):
+    run = adversarial
     history = pd.read_parquet(run / "history.parquet")
     wanted = ["mse", "grad", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix", "val_adv_image"]
     assert set(wanted) <= set(history) and not any("psi" in name or name == "lam" for name in history)
