@@ -37,7 +37,8 @@ realisations: int = 200  # other noise realisations of every crop, with lesions 
 # search
 distance: str = "mse"  # mse, dssim or vgg16 (context: below)
 context: str = "auto"  # of the VGG-16: imagenet, random, a weights file, or auto (imagenet if it is here, else random)
-scale_hu: Optional[float] = None  # HU at which the bounded distance is 1/2; None takes the distance's usual one
+scale_hu: Optional[float] = None  # HU at which the bounded distance is 1/2 (dssim: data range); None: its usual one
+tile: Optional[int] = None  # mse: bound every tile of so many pixels a side by itself; None bounds the crop as one
 alpha: float = 0.1  # weight of the change, in (0, 1): the share of its power that f may pass on
 sigma_hu: float = 41.0  # SD of the noise at the start, HU; 41 reads the slides' 1e-2 as an SD of the network range
 lr: float = 1e-3  # Adam's learning rate, network range: 4.1 HU an iteration
@@ -66,6 +67,7 @@ run = runs.start("05_invariances", globals())
 # %%
 import time
 from functools import cache
+from itertools import islice
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -79,6 +81,14 @@ from ldct_utils.invariance import cases, controls, distances, evidence, generate
 from ldct_utils.invariance import flow as cinn
 
 training.seed_everything(seed, threads)
+needed = int(np.ceil(round(1 / level, 9))) - 1  # null realisations that let p come down to the level
+HELD = min(realisations // 4, realisations - needed)  # that are tested like findings; the others are the null
+if HELD < 1:
+    raise ValueError(
+        f"with realisations={realisations} no p could be as small as level={level:g}; take {max(4, needed + 1)} or more"
+    )
+if region > crop:
+    raise ValueError(f"the observer's region of {region} pixels does not fit a crop of {crop}")
 
 # %% [markdown]
 # ## The denoiser and what it is shown
@@ -93,18 +103,21 @@ COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kerne
 cohort = cohorts.get(*(trained.params[name] for name in COHORT))
 test = cohorts.get(test_source, test_root, split="test") if test_source else cohort
 f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
+updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint
 optimise.freeze(f, device)
 name = methods.name_of(next(pd.DataFrame([methods.design(trained)]).itertuples()))
-found = cases.find(test, test.rows("test"), crop, realisations, seed, trained.params["kernel"])
-found = [case for case, _ in zip(found, range(most_patients or len(test.slices)))]
+several = cases.find(test, test.rows("test"), crop, realisations, seed, trained.params["kernel"])
+found = list(islice(several, most_patients))
 if not found:
     raise ValueError(f"cohort {test.id} has no test patient with a lesion (or soft tissue) in a crop of {crop} pixels")
 few = len({case.patient for case in found}) < stats.MIN_PATIENTS
 shown = [next(c for c in found if c.anatomy == one) for one in sorted({c.anatomy for c in found})]
+asked = test.slices[test.slices.row.isin(test.rows("test"))].patient.nunique()
+lesions = sum(len(c.inside) for c in found if c.inside is not None)
 report.text(
-    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {len(found)} crops of {crop} pixels from cohort "
-    f"{test.id}, with {sum(len(c.inside) if c.inside is not None else 0 for c in found)} known lesions. The null is "
-    f"{found[0].null_kind}, {realisations} realisations a crop."
+    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {len(found)} crops of {crop} pixels from the "
+    f"{asked} test patients of cohort {test.id}, with {lesions} known lesions. The null is {found[0].null_kind}, "
+    f"{realisations} realisations a crop."
 )
 
 
@@ -117,7 +130,7 @@ def net(hu):
 @torch.inference_mode()
 def denoised(hu):
     """f of images (..., H, W) in HU, float32."""
-    parts = [f(part.to(device)).float().cpu() for part in net(hu).split(64)]
+    parts = [f(part.to(device)).float().cpu() for part in net(hu).split(at_once)]
     return intensity.from_net(torch.cat(parts).numpy()).reshape(np.shape(hu))
 
 
@@ -125,8 +138,8 @@ def denoised(hu):
 # ## First generation: searching
 # x_inv minimises d(f(x), f(x_inv)) − α d(x, x_inv) by Adam, from x + n. The published bound on the distance is not
 # specified; here it is d = m / (m + s²) with m the mean square, which never reaches 1, so that its gradient never
-# dies. For small changes the objective falls along a direction exactly if f passes on less than α of its power.
-
+# dies. For small changes the objective falls along a direction exactly if f passes on less than α of its power, √α of
+# its amplitude: what f only weakens, no search finds.
 #
 # Most directions that f does not see are fine texture, so that is what a search finds. Whether f can hide *anatomy* is
 # asked by a second one, `aimed`: its change counts only after a Gaussian blur, while f's output must stay as it was
@@ -136,8 +149,11 @@ def denoised(hu):
 encoder = encoders.load("vgg16", context, ["block3_conv3"], seed=seed) if distance == "vgg16" else None
 if encoder:
     report.text("Encoder: " + encoders.describe(encoder))
-measure = distances.build(distance, scale_hu, encoder)
-SEARCHES = {"search": None} | ({"aimed": distances.build("mse", scale_hu, blur_px=aim_px)} if aim_px else {})
+measure = distances.build(distance, scale_hu, encoder, tile)
+scale_of_aim = None if distance == "dssim" else scale_hu  # whose scale is a data range
+SEARCHES = {"search": None}
+if aim_px:
+    SEARCHES["aimed"] = distances.build("mse", scale_of_aim, tile=tile, blur_px=aim_px)
 
 
 class Trace:
@@ -280,16 +296,21 @@ report.table(
 
 # %%
 def patch(images, side):
-    """The middle (..., side, side) of images (..., H, W)."""
+    """The middle (..., side, side) of images (..., H, W). Raises: ValueError: if they are smaller."""
+    if side > images.shape[-1]:
+        raise ValueError(f"a model for patches of {side} pixels needs a crop as large, not crop={images.shape[-1]}")
     start = (images.shape[-1] - side) // 2
     return images[..., start : start + side, start : start + side]
 
 
 def of_this_f(folder, kind):
-    """A model of 05a. Raises: ValueError: if it was trained for another denoiser."""
+    """A model of 05a. Raises: ValueError: if it was trained for another denoiser, or another checkpoint of it."""
     one = runs.load(folder)
-    if one.numbers["denoiser"] != trained.id:
-        raise ValueError(f"{kind} {folder} was trained for denoiser {one.numbers['denoiser']}, not {trained.id}")
+    theirs, ours = (one.numbers["denoiser"], one.numbers["updates_of_f"]), (trained.id, updates_of_f)
+    if theirs != ours:
+        raise ValueError(
+            "{} {} was trained for denoiser {} after {} updates, not {} after {}".format(kind, folder, *theirs, *ours)
+        )
     return one, models.load(one.folder, kind).to(device)
 
 
@@ -447,10 +468,8 @@ report.figure(
 # by more than the null explains at the input (p ≤ level) and not at the output. Up to one null realisation in twenty
 # does so by chance; the rows *null* count it on realisations that were held back.
 
+
 # %%
-HELD = realisations // 4  # null realisations that are tested like findings; the others are the null
-
-
 def tested(n, method, pooled):
     """Changes of every region and their p, at the input and after f: {column: (images, regions)}."""
     (x, images, fx, f_images), null = before_and_after(n, method), before_and_after(n, null_of(method))
