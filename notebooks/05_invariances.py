@@ -393,6 +393,7 @@ def compared():
             x, images, fx, fi = before_and_after(n, method)
             values = {
                 "in_hu": evidence.rmse_hu(images, x), "out_hu": evidence.rmse_hu(fi, fx),
+                "pix_md": evidence.pix_md(images, x),
                 "low_in_hu": evidence.rmse_hu(evidence.low_pass(images), evidence.low_pass(x)),
                 "low_out_hu": evidence.rmse_hu(evidence.low_pass(fi), evidence.low_pass(fx)),
             }  # fmt: skip
@@ -409,7 +410,9 @@ def null_of(method):
 SIDE = {method: images.shape[-1] for method, images in MADE.items()}
 NULLS = {f"null, {side} pixels": side for side in SIDE.values()}
 changes = run.table("evidence", compared)
-by_patient = changes.groupby(["method", "patient"], sort=False)[["in_hu", "out_hu", "low_in_hu", "low_out_hu"]].mean()
+SIZES = ["in_hu", "out_hu", "low_in_hu", "low_out_hu"]
+by_patient = changes.groupby(["method", "patient"], sort=False)[SIZES].mean()
+pix_md = changes.groupby(["method", "patient"], sort=False).pix_md.mean().groupby("method", sort=False).mean()
 ratio_of = {method: by_patient.loc[method] / by_patient.loc[null_of(method)] for method in MADE}  # a row a patient
 ratios = []
 for method, ratio in ratio_of.items():
@@ -436,7 +439,8 @@ report.table(
     + "; ".join(
         f"{m}: {r.ratio['in_hu']:.2f} times the null in, {r.ratio['out_hu']:.2f} times out"
         for m, r in ((m, ratios[ratios.method == m].set_index("quantity")) for m in MADE)
-    ) + ".",
+    ) + ". Ratios are means of the patients' own. Mean |x − x̃| in units of 502 HU, as published: "
+    + ", ".join(f"{m} {pix_md[m]:.4f}" for m in MADE) + ".",
 )  # fmt: skip
 
 # %%
@@ -481,10 +485,12 @@ def tested(n, method, pooled):
     return found_in
 
 
-def rows_of(case, n, regions, labels, pooled_of):
+def rows_of(case, n, regions, labels, pooled_of, around=None):
     """Rows (method, image, region) of ``tested`` for one patient; ``pooled_of`` maps images to (..., regions)."""
     for method, side in (SIDE | NULLS).items():
         kept = [i for i, mask in enumerate(regions) if patch(mask, side).sum() == mask.sum()]  # whole in the patch
+        if around is not None:
+            kept = [i for i in kept if patch(around[i], side).sum() >= cases.SMALLEST]
         if not kept:
             continue
         values = tested(n, method, pooled_of(kept, side))
@@ -505,7 +511,8 @@ def lesion_changes():
             masks = [(patch(case.inside[i], side), patch(case.around[i], side)) for i in kept]
             return lambda images: np.stack([evidence.contrast(images, *pair) for pair in masks], axis=-1)
 
-        parts += rows_of(case, n, case.inside, lambda i, case=case: case.lesions.iloc[i].to_dict(), pooled_of)
+        about = case.lesions.to_dict("records")
+        parts += rows_of(case, n, case.inside, about.__getitem__, pooled_of, case.around)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -553,15 +560,36 @@ report.table(
 )  # fmt: skip
 
 # %%
+RADII = ["< 3", "3–5", "> 5"]
 with_lesions = found[0].inside is not None
 if with_lesions:
     of_lesions = run.table("lesions", lesion_changes)
     share_of_lesions = shares(of_lesions, "lesions")
     held = {m: share_of_lesions.set_index("method").hidden[m] for m in MADE if m in set(of_lesions.method)}
+    chance = float(share_of_lesions.set_index("method").hidden[null_of("search")])
+    passed = of_lesions[of_lesions.method == null_of("search")].eval(
+        "both = change_in * change_out\nown = change_in**2"
+    )
+    passed = passed.groupby(["patient", "lesion"])[["both", "own"]].sum().eval("both / own")
     report.table(
         run, "lesion_shares", share_of_lesions,
         "Lesions whose contrast changed by more than the null explains, and those of them whose change f hides: "
-        + ", ".join(f"{m} {v:.0%}" for m, v in held.items()) + ".",
+        + ", ".join(f"{m} {v:.0%}" for m, v in held.items())
+        + f"; by chance {chance:.1%}. Of the change of contrast that other noise makes, f passes on {passed.min():.2f} "
+        f"to {passed.max():.2f} (least squares through 0, lesion by lesion).",
+    )  # fmt: skip
+    of_lesions["radius, mm"] = pd.cut(of_lesions.radius_mm, [0, 3, 5, 10], labels=RADII)
+    of_lesions["contrast"] = np.where(of_lesions.contrast_hu.abs() < 25, "under 25 HU", "25 HU and more")
+    of_lesions["changed"], of_lesions["hidden"] = of_lesions.p_in <= level, hidden(of_lesions)
+    by_kind = of_lesions.groupby(["method", "radius, mm", "contrast"], observed=True).agg(
+        patients=("patient", "nunique"),
+        images=("hidden", "size"),
+        changed=("changed", "mean"),
+        hidden=("hidden", "mean"),
+    )
+    report.table(
+        run, "lesion_kinds", by_kind.reset_index(),
+        "The same by size and contrast of the lesion: shares of all images of all lesions of a kind.",
     )  # fmt: skip
 
 # %%
@@ -569,33 +597,27 @@ if with_lesions:
     figure, axes = plt.subplots(1, len(held) + 1, figsize=(3.7 * (len(held) + 1), 3.4), squeeze=False)
     for axis, method in zip(axes[0], held):
         part, by_chance = (of_lesions[of_lesions.method == one] for one in (method, null_of(method)))
-        seen = hidden(part)
+        gone = part.hidden
         axis.scatter(by_chance.change_in, by_chance.change_out, s=8, color="#999999", label="null")
-        for label, points, shade in zip(("let through", "hidden"), (part[~seen], part[seen]), plots.COLOURS):
+        for label, points, shade in zip(("not hidden", "hidden"), (part[~gone], part[gone]), plots.COLOURS):
             axis.scatter(points.change_in, points.change_out, s=9, color=shade, label=label)
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
         axis.set(xlabel="change of contrast in x, HU", ylabel="change of contrast in f(x), HU", title=method)
         axis.legend(fontsize=7)
-    bins = pd.cut(of_lesions.radius_mm, [0, 3, 5, 10], labels=["< 3", "3–5", "> 5"])
-    strong = np.where(of_lesions.contrast_hu.abs() < 25, "under 25 HU", "25 HU and more")
     first = "aimed" if "aimed" in held else "search"
-    grouped = of_lesions.assign(radius=bins, contrast=strong, hidden=hidden(of_lesions))
-    grouped = (
-        grouped[grouped.method == first].groupby(["contrast", "radius"], observed=True).hidden.agg(["mean", "size"])
-    )
-    axis = axes[0, -1]
-    for shift, (one, shade) in enumerate(zip(dict.fromkeys(strong), plots.COLOURS)):
-        part = grouped.loc[one] if one in grouped.index else grouped.iloc[:0]
-        places = [["< 3", "3–5", "> 5"].index(r) + 0.4 * shift for r in part.index]
-        axis.bar(places, part["mean"], width=0.36, color=shade, label=one)
-        for place, (mean, size) in zip(places, part.itertuples(index=False)):
-            axis.text(place, mean, f"{size}", ha="center", va="bottom", fontsize=7)
-    axis.axhline(level, color="black", lw=0.8, ls="--")
-    axis.set_xticks([0.2, 1.2, 2.2], ["< 3", "3–5", "> 5"])
+    grouped, axis = by_kind.loc[first].reset_index(), axes[0, -1]
+    for shift, (one, shade) in enumerate(zip(("under 25 HU", "25 HU and more"), plots.COLOURS)):
+        part = grouped[grouped.contrast == one]
+        places = [RADII.index(r) + 0.4 * shift for r in part["radius, mm"]]
+        axis.bar(places, part.hidden, width=0.36, color=shade, label=one)
+        for place, share, images in zip(places, part.hidden, part.images):
+            axis.text(place, share, f"{images}", ha="center", va="bottom", fontsize=7)
+    axis.axhline(chance, color="black", lw=0.8, ls="--")
+    axis.set_xticks([0.2, 1.2, 2.2], RADII)
     axis.set(
         xlabel="radius of the lesion, mm",
         ylabel=f"share hidden, {first}",
-        ylim=(0, max(0.2, 1.15 * grouped["mean"].max())),
+        ylim=(0, max(0.2, 1.15 * grouped.hidden.max())),
     )
     axis.legend(fontsize=7)
     report.figure(
@@ -677,7 +699,6 @@ for method in MADE:
     if with_lesions and method in held:
         numbers[f"{key}_lesions_hidden"] = float(held[method])
 if with_lesions:
-    chance = float(share_of_lesions.set_index("method").hidden[null_of("search")])
     numbers |= {"null_lesions_hidden": chance, "d_prime_kept": kept_d.mean}
 run.finish(
     denoiser=trained.id, method=name, network=trained.params["network"], cohort=test.id, patients=len(found),

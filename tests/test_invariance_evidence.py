@@ -33,6 +33,11 @@ def test_changes_are_root_mean_squares_in_hu():
     assert evidence.rmse_hu(np.stack([x, x + 3, x - 4]), x) == pytest.approx([0, 3, 4])
 
 
+def test_the_published_measure_of_a_shift_by_10_hu():
+    x = np.arange(16.0).reshape(4, 4)
+    assert evidence.pix_md(np.stack([x, x + 10, x - 10]), x) == pytest.approx([0, 0.0199130, 0.0199130], abs=5e-8)
+
+
 def test_contrast_is_the_lesion_s_mean_minus_its_surroundings():
     image, inside = np.full((8, 8), 60.0), np.zeros((8, 8), bool)
     inside[2:4, 2:4] = True

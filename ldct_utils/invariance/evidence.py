@@ -3,11 +3,22 @@
 import numpy as np
 from scipy import ndimage
 
+from ldct_utils.invariance.vae import STD_HU
+
 
 def rmse_hu(images, reference) -> np.ndarray:
     """Root mean square difference (...,) of images (..., H, W) from one image (H, W), both HU."""
     difference = np.asarray(images, np.float64) - np.asarray(reference, np.float64)
     return np.sqrt(np.mean(np.square(difference), axis=(-2, -1)))
+
+
+def pix_md(images, reference) -> np.ndarray:
+    """Mean absolute difference (...,) of images (..., H, W) from one image (H, W), both HU, in units of 502.185 HU.
+
+    Source: code released with Eulig et al., Med Phys 52(1) 188 (2025), whose only measure it is.
+    """
+    difference = np.asarray(images, np.float64) - np.asarray(reference, np.float64)
+    return np.abs(difference).mean(axis=(-2, -1)) / STD_HU
 
 
 def low_pass(images, sigma_px: float = 2.0) -> np.ndarray:
