@@ -640,10 +640,14 @@ else:
 hidden = None
 if invariances:
     looked = select(invariances)
-    asked = ("crop", "realisations", "distance", "scale_hu", "alpha", "sigma_hu", "lr", "iterations", "level")
-    differing = [name for name in asked if len({str(one.params[name]) for one in looked}) > 1]
+    asked = ["crop", "most_patients", "realisations", "level", "region", "samples", "distance", "scale_hu", "tile"]
+    asked += ["alpha", "sigma_hu", "lr", "iterations", "aim_px"]
+    asked += ["context"] * any(one.params["distance"] == "vgg16" for one in looked)
+    differing = [name for name in asked if len({str(one.params.get(name)) for one in looked}) > 1]
     if differing or len({one.numbers["cohort"] for one in looked}) > 1:
         raise ValueError(f"the runs of 05_invariances do not compare: other {', '.join(differing) or 'cohorts'}")
+    if without := [one.id for one in looked if "d_prime_kept" not in one.numbers]:
+        raise ValueError(f"the runs {', '.join(without)} of 05_invariances had no known lesions: leave them out")
     by_patient, rows = {}, []
     for one in looked:
         name = f"{one.numbers['network']} · {one.numbers['method']}"
