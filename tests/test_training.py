@@ -471,8 +471,8 @@ def test_a_network_with_settings_of_its_own_is_trained_and_loaded_again(tiny_out
 
 DUGAN = MAMBA | {
     "network": "dugan", "settings": "width=4", "loss": "mse", "normalise": "meanstd", "sampling": "patients",
-    "method": "dugan", "method_settings": "critic_width=4, critic_depth=2, cutmix_warmup=20", "max_steps": 60,
-    "eval_every": 30, "checkpoint_every": 30,
+    "method": "dugan", "method_settings": "critic_width=4, critic_depth=2, cutmix_warmup=8", "max_steps": 24,
+    "eval_every": 12, "checkpoint_every": 12,
 }  # fmt: skip
 
 
@@ -483,9 +483,9 @@ def adversarial(tiny_outputs):
 
 def test_an_adversarial_training_that_is_killed_ends_in_the_same_bits(tiny_outputs, adversarial):
     folder = tiny_outputs("dugan killed")
-    assert 0 < kill(folder, DUGAN, adversarial.name) < 60
+    assert 0 < kill(folder, DUGAN, adversarial.name) < 24
     assert pd.read_parquet(adversarial / "history.parquet").cutmix.gt(0).any()  # drawn, and likelier by the update
-    same_training(adversarial, finish(folder, DUGAN), (0, 30, 60))  # both critics too: they are part of the step
+    same_training(adversarial, finish(folder, DUGAN), (0, 12, 24))  # both critics too: they are part of the step
 
 
 def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_patients(adversarial):
