@@ -190,10 +190,10 @@ def test_theory_has_its_known_value_and_limits():
 
 def test_a_lesion_that_psnr_misses_is_seen_by_srmse_and_best_by_the_oracle():
     lesions = tuple((0, r, c) for r in (14, 40, 66) for c in (12, 34))
-    cases = [volume(f"V{i}", (1, 80, 96), lesions, contrast=40) for i in range(6)]
+    cases = [volume(f"V{i}", (1, 80, 96), lesions, radius=6) for i in range(6)]
     found = removal.tpf(cases, (0.1,), (40.0,), draws=6, names=["psnr", "mean_srmse"])
     mean = found.groupby("metric")["tpf"].mean()
-    assert mean["psnr"] < mean["mean_srmse"] + 0.05 and mean[removal.ORACLE] > max(mean["psnr"], 0.95)
+    assert mean["psnr"] + 0.1 < mean["mean_srmse"] <= mean[removal.ORACLE] and mean[removal.ORACLE] > 0.98
 
 
 def test_segments_come_from_the_clean_volume_and_not_from_the_removal():
@@ -209,9 +209,10 @@ def test_segments_come_from_the_clean_volume_and_not_from_the_removal():
 
 
 def test_srmse_of_a_volume_is_over_all_its_segments():
-    one = volume()
+    one = volume(discs=((0, 12, 12), (1, 30, 14)), contrast=80, radius=5)
     labels = removal.over_segments(one.image)
-    assert set(np.unique(labels[0])) & set(np.unique(labels[1])) <= {0}
+    first, second = (set(np.unique(part)) - {0} for part in labels)
+    assert first and second and not first & second
     pred = one.image + np.random.default_rng(0).normal(0, 20, one.image.shape).astype(np.float32)
     score = removal._scorer(one, ["mean_srmse", "max_srmse"], intensity.domain("hu"), {}, "cpu")
     found = score(pred, 0.0, np.zeros((1, *pred.shape), np.float32))
