@@ -96,10 +96,12 @@ def scores(name, ldct, ndct, grid=None) -> pd.DataFrame:
     """RMSE of every combination of settings: a row each, settings and ``rmse_hu``, best first.
 
     Args: ldct, ndct: validation slices (N, H, W), HU; grid: {setting: values}, by default ``GRIDS[name]``.
-    Raises: ValueError: for arrays of different shapes, and as ``build``.
+    Raises: ValueError: for arrays of different shapes or without a slice, and as ``build``.
     """
     if np.shape(ldct) != np.shape(ndct):
         raise ValueError(f"LDCT {np.shape(ldct)} and NDCT {np.shape(ndct)} must have the same shape")
+    if not len(ldct):
+        raise ValueError(f"there are no validation slices to tune {name} on: leave it out, or take another split")
     _check(name, {setting: values[0] for setting, values in (grid or GRIDS.get(name, {})).items()})
     grid, rows = grid or GRIDS[name], []
     for values in itertools.product(*grid.values()):

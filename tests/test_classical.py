@@ -119,6 +119,8 @@ def test_tuning_refuses_pairs_of_different_shapes_and_wrong_grids():
         classical.tune("tv", noisy, clean, {"sigma_hu": (1.0,)})
     with pytest.raises(ValueError, match="no classical method"):
         classical.tune("median", noisy, clean)
+    with pytest.raises(ValueError, match="no validation slices to tune tv on"):
+        classical.tune("tv", noisy[:0], clean[:0])
 
 
 @pytest.mark.skipif("bm3d" in HERE, reason="bm3d is installed")
