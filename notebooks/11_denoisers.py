@@ -24,8 +24,10 @@ study: str = "adhoc"  # results go to outputs/<study>/11_denoisers/
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
 order: list = ["cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral"]  # networks, oldest first
 classical: list = ["tv", "nlm"]  # methods without training, tuned on the validation slices; they count as the oldest
+hub: list = []  # networks of the LDCT benchmark with the published weights, e.g. [redcnn]; fetched if they are missing
 reference: str = "ndct"  # what is scored against: ndct, or truth where it is known
-rfs_organs: list = ["lungs", "bone", "soft tissue"]  # segments, by HU thresholds on the NDCT, that RFS is taken in
+rfs_by: str = "auto"  # organs by thresholds, totalsegmentator, or auto: the latter on real scans if it is here
+rfs_organs: list = []  # organs that RFS is taken in; [] is lungs, bone and soft tissue by thresholds, else all
 draws: int = 2000  # bootstrap draws over patients
 seed: int = 0  # seeds the bootstrap
 device: str = "auto"  # auto, cpu or cuda
@@ -52,9 +54,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from ldct_utils import classical as untrained
-from ldct_utils import cohorts, feature_similarity, metrics, plots, report, segments, stats, training
+from ldct_utils import cohorts, feature_similarity, intensity, metrics, plots, report, segments, stats, training
+from ldct_utils import hub as published
 from ldct_utils.methods import listed as methods_of
 from ldct_utils.runs import select
+from ldct_utils.segments import total
 
 training.seed_everything(seed, threads)
 
@@ -77,27 +81,35 @@ networks = [one.params["network"] for one in chosen]
 designs = listed.groupby(pd.Series(networks))["method"].nunique()  # a network with one design is called by its name
 labels = [n if designs[n] == 1 else m for n, m in zip(networks, listed["method"])]
 listed = listed.assign(label=labels, network=networks)
+fetched = {f"{name}, published": published.load(name).to(device) for name in hub}
+network_of = dict(zip(labels, networks)) | dict(zip(fetched, hub))
 age = {name: i for i, name in enumerate([*classical, *order])}
-names = sorted(dict.fromkeys(labels), key=lambda n: age.get(dict(zip(labels, networks))[n], len(age)))
-names = [*classical, *names]
+names = [*classical, *sorted(network_of, key=lambda n: age.get(network_of[n], len(age)))]
 report.table(
     run, "methods", listed,
     f"Runs: {len(chosen)}, methods: {', '.join(names)}, oldest first. Cohort {cohort.id}, {len(rows)} test slices of "
     f"{about.patient.nunique()} patients; settings that differ: {', '.join(varying) or 'none'}.",
 )  # fmt: skip
+if hub:
+    report.text(
+        "Published weights were trained on patients of the LDCT and Projection data. Where test patients are among "
+        "them, as those of the 2016 challenge may be, their scores are too good."
+    )
 
 
 # %%
 def tuned():
-    """Settings of the methods without training, with the smallest RMSE on the validation slices."""
-    val = cohort.rows("val")[:8]
+    """Settings of the methods without training, with the smallest RMSE on the middle slices of validation patients."""
+    val = cohort.slices[cohort.slices.split == "val"].groupby("patient").row.apply(lambda r: r.iloc[len(r) // 2])
+    val = val.to_numpy(np.int64)
     pairs = [np.asarray(images[val], np.float32) for images in (cohort.ldct, cohort.ndct)]
     return pd.DataFrame([{"method": name, "settings": str(untrained.tune(name, *pairs))} for name in classical])
 
 
 settings_of = dict(run.table("tuned", tuned).itertuples(index=False)) if classical else {}
 if classical:
-    report.text("Tuned on validation slices: " + "; ".join(f"{k} {v}" for k, v in settings_of.items()) + ".")
+    tunings = "; ".join(f"{k} {v}" for k, v in settings_of.items())
+    report.text(f"Tuned for RMSE on a slice of every validation patient: {tunings}.")
 
 
 def predictors():
@@ -108,6 +120,8 @@ def predictors():
     for one, label in zip(chosen, labels):
         network = training.load_network(one.folder).to(device)
         yield label, one.params["seed"], lambda hu, n=network: training.predict(n, hu, 1, precision, device)
+    for label, network in fetched.items():
+        yield label, -1, lambda hu, n=network: training.predict(n, hu, 1, precision, device)
 
 
 # %% [markdown]
@@ -115,13 +129,34 @@ def predictors():
 # SSIM and PSNR in the window of each anatomy, VIF with the benchmark's argument order (domain `eulig2024` and HU), and
 # **RFS**: 42 radiomic features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training*
 # patients, and the cosine between a method's vector and the NDCT's. The normalisation is stored and does not depend on
-# the methods, so that one method more changes no other's score. Organs are HU thresholds on the NDCT, no anatomist's.
+# the methods, so that one method more changes no other's score. Organs are found on the NDCT: by TotalSegmentator on
+# real scans where it is installed with its weights, else as ranges of HU, which no anatomist drew.
+# Slices of 512x512 are rated by LDCT-IQA too where its weights are here; it has seen abdomens and no denoised image.
 
 
 # %%
+if rfs_by not in ("auto", "thresholds", "totalsegmentator"):
+    raise ValueError(f"rfs_by is auto, thresholds or totalsegmentator, not {rfs_by!r}")
+why = "the patients are simulated" if chosen[0].params["source"] == "simulated" else total.missing()
+by = rfs_by if rfs_by != "auto" else "thresholds" if why else "totalsegmentator"
+organs = list(total.ORGANS) if by == "totalsegmentator" else list(segments.TISSUES)
+if unknown := set(rfs_organs) - set(organs):
+    raise ValueError(f"rfs_organs by {by} are {', '.join(organs)}; got {', '.join(sorted(unknown))}")
+wanted = rfs_organs or (organs if by == "totalsegmentator" else ["lungs", "bone", "soft tissue"])
+report.text(f"Organs of RFS: {by}{f', since {why}' if rfs_by == 'auto' and why else ''}.")
+drawn = {}
+if by == "totalsegmentator":
+    both = [*cohort.rows("train"), *rows]
+    drawn = dict(zip(both, run.array("organs", lambda: total.of_cohort(cohort, both, device))))
+
+
 def organs_of(row):
-    found = feature_similarity.organ_masks(np.asarray(cohort.ndct[row], np.float32))
-    return {name: mask for name, mask in found.items() if name in rfs_organs}
+    """{organ: mask} of an NDCT slice; small ones are left out."""
+    if by == "thresholds":
+        found = feature_similarity.organ_masks(np.asarray(cohort.ndct[row], np.float32))
+    else:
+        found = {name: drawn[row] == place for place, name in enumerate(total.ORGANS, 1)}
+    return {n: mask for n, mask in found.items() if n in wanted and mask.sum() >= feature_similarity.MIN_AREA}
 
 
 def fitted():
@@ -135,21 +170,31 @@ def fitted():
         return None
     counts = table.groupby("organ").size()
     kept = table[table.organ.isin(counts[counts >= feature_similarity.FEWEST].index)]
-    return feature_similarity.fit(kept, "thresholds") if len(kept) else None
+    return feature_similarity.fit(kept, by) if len(kept) else None
 
 
-if unknown := set(rfs_organs) - set(segments.TISSUES):
-    raise ValueError(f"rfs_organs are {', '.join(segments.TISSUES)}; got {', '.join(sorted(unknown))}")
 rfs_file = run.folder / "rfs.json"
 if not rfs_file.is_file() and (measure := fitted()):
     measure.save(rfs_file)
 rfs = feature_similarity.load(rfs_file) if rfs_file.is_file() else None
+if rfs and rfs.settings["segments"] != by:
+    raise ValueError(f"this run began with organs by {rfs.settings['segments']}: give rfs_by, which was {rfs_by}")
 known = set(rfs.mean.index) if rfs else set()
 masks_of = {row: {o: m for o, m in organs_of(row).items() if o in known} for row in rows if known}
 report.text(
     f"RFS is taken in {', '.join(f'{o} ({n} training segments)' for o, n in rfs.count.items() if o in known)}."
     if rfs else f"There is **no RFS**: no organ is in {feature_similarity.FEWEST} training slices or more."
 )  # fmt: skip
+
+
+rates = cohort.ldct.shape[1:] == (metrics.ldct_iqa.SIZE,) * 2 and metrics.available(["ldct_iqa"]).available.all()
+
+
+def rated(images):
+    """LDCT-IQA of denoised slices, which takes no reference."""
+    found = metrics.compute(pred=images, names=["ldct_iqa"], domain=intensity.domain("hu"), device=device)
+    where = about[["patient", "anatomy"]].reset_index()
+    return pd.concat([where, found.drop(columns="image")], axis=1)
 
 
 def scored():
@@ -174,14 +219,14 @@ def scored():
              "value": np.mean(list(rfs.similarity(made[row], np.asarray(target[row], np.float32), masks).values()))}
             for row, masks in masks_of.items() if masks
         ]  # fmt: skip
-        parts.append(pd.concat([windowed, whole, pd.DataFrame(similar)]).assign(method=label, seed=its_seed))
+        alone = [rated(np.stack(list(made.values())))] if rates else []
+        parts.append(pd.concat([windowed, whole, pd.DataFrame(similar), *alone]).assign(method=label, seed=its_seed))
     return pd.concat(parts, ignore_index=True).drop(columns="reference")
 
 
 scores = run.table("scores", scored)
-LABEL = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU"} | (
-    {"rfs": "RFS"} if rfs else {}
-)
+LABEL = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU"}
+LABEL |= ({"rfs": "RFS"} if rfs else {}) | ({"ldct_iqa": "LDCT-IQA"} if rates else {})
 BETTER = {"rmse_hu": -1}  # of all others more is better
 
 # %% [markdown]
@@ -229,7 +274,7 @@ newer["verdict"] = np.select(
 # %%
 wide = newer.assign(column=newer.anatomy + ", " + newer.metric.map(LABEL))
 columns = list(dict.fromkeys(wide["column"]))
-digits = {"ssim": 3, "psnr": 2, "vifp_eulig": 3, "rmse_hu": 1, "rfs": 2}
+digits = {"ssim": 3, "psnr": 2, "vifp_eulig": 3, "rmse_hu": 1, "rfs": 2, "ldct_iqa": 2}
 text = wide.assign(shown=[f"{m:.{digits[n]}f}" for m, n in zip(wide["mean"], wide["metric"])])
 text = text.pivot(index="method", columns="column", values="shown").reindex(["LDCT", *names])[columns]
 verdict = wide.pivot(index="method", columns="column", values="verdict").reindex(["LDCT", *names])[columns]
@@ -296,8 +341,8 @@ for axis, name in zip(axes, LABEL):
 firsts = {LABEL[name].split(",")[0]: ranks_by(name).mean().idxmin() for name in LABEL}
 report.figure(
     run, "ranks", figure,
-    f"Mean ranks over {len(ranks)} patients; a bar joins methods within the critical difference (CD). First by "
-    + ", ".join(f"{LABEL[name].split(',')[0]}: {firsts[LABEL[name].split(',')[0]]} (Friedman p {p:.2g})"
+    f"Mean ranks over {len(ranks_by('ssim'))} patients; a bar joins methods within the critical difference (CD). "
+    "First by " + ", ".join(f"{LABEL[name].split(',')[0]}: {firsts[LABEL[name].split(',')[0]]} (Friedman p {p:.2g})"
                 for name, p in friedman.items()) + ".",
 )  # fmt: skip
 
@@ -380,7 +425,7 @@ def costs():
             times.append(time.perf_counter() - began)
         row = {"method": label, "weights": 0, "GMAC a slice": np.nan, "s a slice": min(times), "MB a slice": np.nan}
         if label not in classical:
-            network = training.load_network(chosen[labels.index(label)].folder).to(device)
+            network = fetched.get(label) or training.load_network(chosen[labels.index(label)].folder).to(device)
             with FlopCounterMode(display=False) as counter:
                 training.predict(network, ldct, 1, "float32", device)
             with Live() as live:
