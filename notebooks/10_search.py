@@ -197,6 +197,6 @@ gain = f"; {best[metric] - chance[metric].max():+.4f} over the best of the rando
 report.text(
     f"**What we saw.** {len(trials)} trials ({len(failed)} failed) reached {score} {best[metric]:.4f} on the "
     f"validation patients{gain}. {shares.parameter.iloc[0]} mattered most ({shares.share.iloc[0]:.0%}). The score "
-    "chose the trial, so it is optimistic, and no test patient was looked at: train these values with several seeds in "
-    "`03_train`, and compare methods that had the same budget in `06_stats`."
+    "chose the trial, so it is optimistic, and no score of a test patient took part: train these values with several "
+    "seeds in `03_train`, and compare methods that had the same budget in `06_stats`."
 )
