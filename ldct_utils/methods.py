@@ -13,14 +13,16 @@ ASIDE = {
 def design(run) -> dict:
     """Loss, layer, context and psi of a finished 03_train run; layer and context only with a perceptual term.
 
-    An adversarial method stands in the place of the loss. psi is the target that lambda was set for; for a lambda that
-    was given by hand it is the psi measured over the first updates. psi = 0 is MSE alone, psi = 1 the perceptual term
-    alone.
+    An adversarial method stands in the place of the loss, ``published`` in that of a published network which was only
+    tested. psi is the target that lambda was set for; for a lambda that was given by hand it is the psi measured over
+    the first updates. psi = 0 is MSE alone, psi = 1 the perceptual term alone.
     """
     given = {"loss": run.folder.parent.name} | dict.fromkeys(("layer", "context", "lam", "psi_target")) | run.params
     loss, lam, target = (given[name] for name in ("loss", "lam", "psi_target"))
     if given.get("method", "supervised") != "supervised":
         loss = given["method"]
+    if given.get("init") == "hub" and given.get("max_steps") == 0:
+        loss = "published"
     if loss == "vgg" and lam is None:
         loss = {0.0: "mse", 1.0: "vgg_only"}.get(target, loss)
     found = {"loss": loss, "layer": None, "context": None, "psi": {"mse": 0.0, "vgg_only": 1.0}.get(loss), "lam": None}

@@ -42,6 +42,7 @@ network: str = "unet"  # the denoiser f: a module of ldct_utils/networks, e.g. u
 channels: Optional[int] = None  # width of its first level; None is 16 if the network has this setting; the paper: 32
 residual: Optional[bool] = None  # output is input + network; None is true if it can be set; false: the paper's sigmoid
 settings: dict = {}  # what else the network can be told, a mapping such as {dim: 16}; see its build function
+init: Optional[str] = None  # hub starts from the LDCT benchmark's published network (max_steps 0: only tests it)
 normalise: str = "none"  # none, or meanstd: mean and SD of the training LDCT inside a network that can be told them
 method: str = "supervised"  # what an update is: supervised, wgan (WGAN-VGG) or dugan (DU-GAN); the last two ignore loss
 method_settings: dict = {}  # what else the method can be told, a mapping such as {n_d: 2}; see its class in steps/
@@ -64,7 +65,7 @@ sampling: str = "slices"  # of random crops: every slice is equally likely, or e
 batch: int = 8  # patches an update
 accumulate: int = 1  # parts a batch is cut into, to save memory
 epochs: Optional[int] = None  # passes over the patches; None leaves it to max_steps
-max_steps: Optional[int] = 600  # updates; with epochs too, whichever comes first
+max_steps: Optional[int] = 600  # updates; with epochs too, whichever comes first; 0 only tests what init gives
 lr: float = 1e-3  # learning rate of Adam
 warmup: int = 50  # updates over which it rises from 0, so that the first ones do not switch off ReLUs for good
 schedule: str = "constant"  # of the learning rate: constant, or cosine (half a wave, to 0 after the last update)
@@ -100,6 +101,7 @@ from ldct_utils import (
     cohorts,
     encoders,
     files,
+    hub,
     intensity,
     losses,
     metrics,
@@ -134,6 +136,16 @@ if twice := set(shared) & set(settings):
 # None goes to the networks that have the setting; a value that was asked for goes to every network, and one without
 # that setting refuses it
 built = {name: value for name, value in shared.items() if name in networks.settings(network)} | asked | settings
+if init not in (None, "hub"):
+    raise ValueError(f"init is hub or None, not {init!r}")
+if init == "hub":
+    if asked or settings or normalise != "none":
+        raise ValueError(
+            "init=hub takes the published network as it is, normalisation included: leave channels, residual, settings "
+            "and normalise alone"
+        )
+    built = {name: value for name, value in hub.settings(network).items() if name != "name"}
+    hub.fetch(network)  # if it cannot be had, now
 networks.build(network, **built)  # refuses a wrong setting now, not after the cohort
 if normalise not in ("none", "meanstd") or (normalise == "meanstd" and {"mean_hu", "std_hu"} & set(settings)):
     raise ValueError(f"normalise is none, or meanstd without mean_hu and std_hu in settings; got {normalise!r}")
@@ -185,7 +197,7 @@ if reads:
 if psi_on == "hold" and chosen != "vgg":
     raise ValueError(f"psi_on=hold re-solves the weight of loss=vgg; loss {chosen!r} has none to solve for")
 training.seed_everything(seed, threads)
-model = networks.build(network, **built)
+model = networks.build(network, **built) if init is None else hub.load(network).train()
 objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
 labels = None  # of the structures of each slice that is drawn from, for a loss that needs them
 if objective.needs_labels:
@@ -287,8 +299,10 @@ def validate():
 # %%
 sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle, sampling, labels)
 limits = [n for n in (max_steps, epochs and epochs * len(sampler)) if n is not None]
-if not limits or min(limits) < 1:
-    raise ValueError(f"give max_steps or epochs, at least 1; got {max_steps} and {epochs}")
+if not limits or min(limits) < (0 if init else 1):
+    raise ValueError(
+        f"give max_steps or epochs, at least 1 (0 with init=hub, which only tests it); got {max_steps} and {epochs}"
+    )
 total = min(limits)
 history = training.History(batch, step.falling)
 done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
@@ -335,20 +349,23 @@ if not run.finished:
 # ## How training went
 
 # %%
-first, last = curves.iloc[0], curves.iloc[-1]
-speed = curves.patches_per_s.median()
-report.figure(
-    run, "curves", plots.training_curves(curves),
-    f"{total} updates of {batch} patches ({sampler.epoch:.1f} epochs), {speed:.0f} patches/s. RMSE on whole validation "
-    f"slices went from {first.val_rmse_hu:.1f} to {last.val_rmse_hu:.1f} HU.",
-)  # fmt: skip
+first, last, speed = curves.iloc[0], curves.iloc[-1], None
+if total:
+    speed = float(curves.patches_per_s.median())
+    report.figure(
+        run, "curves", plots.training_curves(curves),
+        f"{total} updates of {batch} patches ({sampler.epoch:.1f} epochs), {speed:.0f} patches/s. RMSE on whole "
+        f"validation slices went from {first.val_rmse_hu:.1f} to {last.val_rmse_hu:.1f} HU.",
+    )  # fmt: skip
+else:
+    report.text(f"Not trained here; RMSE on whole validation slices {last.val_rmse_hu:.1f} HU.")
 
 # %% [markdown]
 # λ is set once, but MSE and VGG loss do not fall at the same pace: ψ moves. With `psi_on=hold` λ moves instead.
 
 # %%
 drift = None
-if chosen == "vgg":
+if chosen == "vgg" and total:
     trained, scored = curves.dropna(subset="mse"), curves.dropna(subset="val_gradient_influence")
     tail = trained[trained.step > total / 2]
     drift = float(tail.psi_ratio_of_sums.mean() - trained.psi_ratio_of_sums.iloc[0])
@@ -433,7 +450,8 @@ report.figure(
 
 # %%
 assert done == total == curves.step.iloc[-1], "the history does not end where training did"
-assert np.isfinite(curves.total.dropna()).all() and np.isfinite(scores.value[scores.metric == "rmse_hu"]).all()
+assert not total or np.isfinite(curves.total.dropna()).all()
+assert np.isfinite(scores.value[scores.metric == "rmse_hu"]).all()
 assert len(scores) == len(ldct_scores), "prediction and LDCT were not scored alike"
 train_patients = set(cohort.slices.set_index("row").loc[train_rows].patient)
 assert test_source or train_patients.isdisjoint(about.patient), "a patient is in two splits"
@@ -441,7 +459,7 @@ assert max(training.checkpoints(run.folder)) == total, "the last weights were no
 
 run.finish(
     cohort=cohort.id, test_cohort=test.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
-    lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=float(speed),
+    lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=speed,
     val_rmse_hu=float(last.val_rmse_hu), val_ssim=float(last.val_ssim), best_val_ssim=float(curves.val_ssim.max()),
     best_val_ssim_step=int(curves.step[curves.val_ssim.idxmax()]), psnr_gain_db=float(gain), bias_hu=float(bias),
     rmse_hu=float(hu_scores.prediction["ndct", "rmse_hu"]), ldct_rmse_hu=float(hu_scores.LDCT["ndct", "rmse_hu"]),
@@ -452,8 +470,9 @@ run.finish(
 moved = "" if drift is None else f" ψ moved by {drift:+.3f} from its first updates to the second half of training."
 ends = [hu_scores[image]["ndct", "rmse_hu"] for image in ("LDCT", "prediction")]
 taught = f"loss {chosen}" if method == "supervised" else f"method {method}"
+taught = "" if not total else f" with {taught}" + (" of the published network" if init else "")
 report.text(
-    f"**What we saw.** After {total} updates with {taught} the test slices are {ends[1]:.1f} HU RMSE from NDCT; the "
+    f"**What we saw.** After {total} updates{taught} the test slices are {ends[1]:.1f} HU RMSE from NDCT; the "
     f"LDCT was {ends[0]:.1f} HU away ({gain:+.2f} dB).{moved} One limit: one seed; `06_stats` compares runs, seeds "
     "and patients. NDCT holds noise of its own, so no network can reach an RMSE of zero against it."
 )

@@ -10,9 +10,11 @@ import threading
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, write_tiny_cohort
+from states import same_state
 from torch import nn
 
-from ldct_utils import files, hub, networks, training
+from ldct_utils import cohorts, files, hub, methods, networks, plots, runs, training
 
 
 @pytest.fixture
@@ -196,3 +198,57 @@ def test_the_command_fetches_what_it_can_and_says_what_failed(bundle, server, ca
     assert hub.main(["cnn10", "qae"]) == 1
     said = capsys.readouterr().out
     assert "cnn10: " in said and re.search("qae: failed: .*404", said)
+
+
+# ---- as a run of 03_train ----
+def train(values):
+    """Run 03_train here, where the published files are those of this test; its namespace."""
+    cells = (ROOT / "notebooks" / "03_train.py").read_text(encoding="utf-8").split("\n# %%")
+    code = [cell.partition("\n")[2] for cell in cells if not cell.startswith(" [markdown]")][1:]
+    space = {}
+    exec(code[0], space)
+    space |= SMALL | values
+    for cell in code[1:]:
+        exec(cell, space)
+    return space
+
+
+SMALL = {
+    "patients": 4, "slices": 1, "size": 64, "network": "cnn10", "init": "hub", "threads": 1, "precision": "float32",
+    "patch_size": 32, "batch": 1, "log_every": 1, "eval_every": 2, "checkpoint_every": 2, "val_slices": 1,
+    "val_patches": 1,
+}  # fmt: skip
+
+
+def test_03_train_tests_a_published_network_as_it_is_or_trains_on_from_it(bundle, server, outputs, monkeypatch):
+    write_tiny_cohort(outputs / "cohorts" / f"simulated-{cohorts.identity(patients=4, slices=1, size=64)}", 4, 1)
+    monkeypatch.setattr(plots.Live, "update", lambda *_: None)
+    serve(server, "cnn10", published_cnn10().state_dict())
+    published = hub.load("cnn10")
+    tested = train({"max_steps": 0})["run"]
+    only, hu = training.load_network(tested.folder), np.zeros((32, 32), np.float32)
+    assert list(training.checkpoints(tested.folder)) == [0] and tested.finished and "init-hub" in tested.folder.name
+    assert same_state(dict(only.state_dict()), dict(published.state_dict()))
+    assert np.array_equal(training.predict(only, hu), training.predict(published, hu))
+    assert len(tested.load_table("scores")) == len(tested.load_table("ldct_scores")) > 0
+    assert methods.design(runs.select([str(tested.folder)])[0])["loss"] == "published"
+    trained = train({"max_steps": 2})["run"]
+    assert list(training.checkpoints(trained.folder)) == [0, 2]
+    assert same_state(dict(training.load_network(trained.folder, 0).state_dict()), dict(published.state_dict()))
+    assert not same_state(dict(training.load_network(trained.folder).state_dict()), dict(published.state_dict()))
+    assert methods.design(runs.select([str(trained.folder)])[0])["loss"] == "mse"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"network": "unet"}, "no published network 'unet'; there are bilateral, cnn10"),
+        ({"settings": {"width": 32}}, "init=hub takes the published network as it is"),
+        ({"normalise": "meanstd"}, "init=hub takes the published network as it is"),
+        ({"init": "web"}, "init is hub or None, not 'web'"),
+    ],
+)
+def test_what_cannot_start_from_a_published_network_is_refused_before_the_cohort(values, message, bundle, monkeypatch):
+    monkeypatch.setattr(cohorts, "get", lambda *arguments: pytest.fail("the cohort came first"))
+    with pytest.raises(ValueError, match=message):
+        train(values)
