@@ -81,7 +81,7 @@ networks = [one.params["network"] for one in chosen]
 designs = listed.groupby(pd.Series(networks))["method"].nunique()  # a network with one design is called by its name
 labels = [n if designs[n] == 1 else m for n, m in zip(networks, listed["method"])]
 listed = listed.assign(label=labels, network=networks)
-fetched = {f"{name}, published": published.load(name).to(device) for name in hub}
+fetched = {f"{name} (published)": published.load(name).to(device) for name in hub}
 network_of = dict(zip(labels, networks)) | dict(zip(fetched, hub))
 age = {name: i for i, name in enumerate([*classical, *order])}
 names = [*classical, *sorted(network_of, key=lambda n: age.get(network_of[n], len(age)))]
