@@ -24,7 +24,6 @@ study: str = "adhoc"  # results go to outputs/<study>/11_denoisers/
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
 order: list = ["cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral"]  # networks, oldest first
 classical: list = ["tv", "nlm"]  # methods without training, tuned on the validation slices; they count as the oldest
-hub: list = []  # networks of the LDCT benchmark with the published weights, e.g. [redcnn]; fetched if they are missing
 reference: str = "ndct"  # what is scored against: ndct, or truth where it is known
 rfs_by: str = "auto"  # organs by thresholds, totalsegmentator, or auto: the latter on real scans if it is here
 rfs_organs: list = []  # organs that RFS is taken in; [] is lungs, bone and soft tissue by thresholds, else all
@@ -55,7 +54,6 @@ from tqdm.auto import tqdm
 
 from ldct_utils import classical as untrained
 from ldct_utils import cohorts, feature_similarity, intensity, metrics, plots, report, segments, stats, training
-from ldct_utils import hub as published
 from ldct_utils.methods import listed as methods_of
 from ldct_utils.runs import select
 from ldct_utils.segments import total
@@ -81,8 +79,7 @@ networks = [one.params["network"] for one in chosen]
 designs = listed.groupby(pd.Series(networks))["method"].nunique()  # a network with one design is called by its name
 labels = [n if designs[n] == 1 else m for n, m in zip(networks, listed["method"])]
 listed = listed.assign(label=labels, network=networks)
-fetched = {f"{name} (published)": published.load(name).to(device) for name in hub}
-network_of = dict(zip(labels, networks)) | dict(zip(fetched, hub))
+network_of = dict(zip(labels, networks))
 age = {name: i for i, name in enumerate([*classical, *order])}
 names = [*classical, *sorted(network_of, key=lambda n: age.get(network_of[n], len(age)))]
 report.table(
@@ -90,7 +87,7 @@ report.table(
     f"Runs: {len(chosen)}, methods: {', '.join(names)}, oldest first. Cohort {cohort.id}, {len(rows)} test slices of "
     f"{about.patient.nunique()} patients; settings that differ: {', '.join(varying) or 'none'}.",
 )  # fmt: skip
-if hub:
+if any(one.params.get("init") == "hub" for one in chosen):
     report.text(
         "Published weights were trained on patients of the LDCT and Projection data. Where test patients are among "
         "them, as those of the 2016 challenge may be, their scores are too good."
@@ -120,8 +117,6 @@ def predictors():
     for one, label in zip(chosen, labels):
         network = training.load_network(one.folder).to(device)
         yield label, one.params["seed"], lambda hu, n=network: training.predict(n, hu, 1, precision, device)
-    for label, network in fetched.items():
-        yield label, -1, lambda hu, n=network: training.predict(n, hu, 1, precision, device)
 
 
 # %% [markdown]
@@ -425,7 +420,7 @@ def costs():
             times.append(time.perf_counter() - began)
         row = {"method": label, "weights": 0, "GMAC a slice": np.nan, "s a slice": min(times), "MB a slice": np.nan}
         if label not in classical:
-            network = fetched.get(label) or training.load_network(chosen[labels.index(label)].folder).to(device)
+            network = training.load_network(chosen[labels.index(label)].folder).to(device)
             with FlopCounterMode(display=False) as counter:
                 training.predict(network, ldct, 1, "float32", device)
             with Live() as live:
