@@ -14,8 +14,11 @@ import pandas as pd
 from scipy import ndimage, signal
 from statsmodels.stats.multitest import multipletests
 
+from ldct_utils import dicom, tasks
+from ldct_utils import dose as doses
 from ldct_utils import nps as spectra
-from ldct_utils.segments.labels import masks_of
+from ldct_utils.cohorts import simulated
+from ldct_utils.segments.labels import members
 
 ERODE, GAP, RING = 1, 1, 4  # pixels: taken off a segment, left between it and its ring, the ring's width
 FEWEST = 9  # pixels that erosion must leave; otherwise the segment is taken whole
@@ -172,49 +175,38 @@ def ranked(table: pd.DataFrame, null: Null, alpha: float = 0.05, method: str = "
     return found.sort_values(["p", "size"], ascending=[True, False]).drop(columns="size").reset_index(drop=True)
 
 
-def planted(regions, structures, share: float = 0.5) -> np.ndarray:
-    """Which planted structure each segment shows: its number, or 0, (S,).
+def naive(ldct, pred, regions) -> pd.DataFrame:
+    """What is commonly read as a sign of a changed structure, for comparison: both call noise a change.
 
-    Args: regions: label map (H, W) or masks (S, H, W). structures: label map (H, W) of what was removed or inserted.
-    A segment shows a structure where at least ``share`` of its pixels belong to it.
+    Returns: a row a segment: segment (from 1), srmse_hu (RMSE between LDCT and prediction inside it), naive_z (mean
+        difference inside it over SD / sqrt(n), as if pixels were independent; 0 where nothing was changed).
     """
-    found = []
-    for mask in masks_of(regions):
-        count = np.bincount(structures[mask], minlength=2)
-        count[0] = 0
-        found.append(int(count.argmax()) if count.max() >= share * mask.sum() else 0)
-    return np.array(found, int)
+    owner, pixel, area = members(regions)
+    change = (np.asarray(pred, np.float64) - np.asarray(ldct, np.float64)).ravel()[pixel]
+    mean, square = (np.bincount(owner, value, len(area)) / area for value in (change, change**2))
+    error = np.sqrt(np.maximum(square - mean**2, 0) / area)
+    z = np.divide(mean, error, out=np.zeros_like(mean), where=error > 0)
+    return pd.DataFrame({"segment": np.arange(1, len(area) + 1), "srmse_hu": np.sqrt(square), "naive_z": z})
 
 
-def roc(scores, positive) -> pd.DataFrame:
-    """ROC curve of scores (higher: more suspicious): a row a threshold, columns threshold, fpr, tpr; from (0, 0)."""
-    scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
-    if not positive.any() or positive.all():
-        raise ValueError(f"a ROC needs both kinds of segments, got {positive.sum()} planted of {len(positive)}")
-    thresholds = np.unique(scores)[::-1]
-    fpr, tpr = ([0.0, *_at_least(scores[kind], thresholds) / kind.sum()] for kind in (~positive, positive))
-    return pd.DataFrame({"threshold": [np.inf, *thresholds], "fpr": fpr, "tpr": tpr})
+def lesion_free(cohort, row: int, realisations: int, seed) -> dict[str, np.ndarray]:
+    """A slice of a simulated patient without its lesions, scanned again: all noise is new.
 
-
-def _at_least(scores, thresholds):
-    """How many scores reach each threshold."""
-    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
-
-
-def froc(candidates: pd.DataFrame, images: int, structures: int) -> pd.DataFrame:
-    """FROC curve: share of planted structures that are found against false marks an image.
-
-    Args:
-        candidates: a row a segment of any image: image, score (higher: more suspicious), structure (number of the
-            planted structure in its image that it shows, 0 for none; see ``planted``).
-        images, structures: numbers of images and of planted structures in all of them, found or not.
-    Returns: a row a threshold: threshold, false_per_image, sensitivity; from (0, 0). A structure counts once.
+    Args: row: of the cohort. realisations: an even number. seed: fixes the noise.
+    Returns: ``ldct`` and ``ndct``, (R, H, W), and ``truth``, (H, W), free of noise: HU, int16 as cohorts store them.
+    Raises: ValueError: for a cohort that is not simulated, or an odd number of realisations.
     """
-    if images < 1 or structures < 1:
-        raise ValueError(f"FROC needs an image and a planted structure, got {images} and {structures}")
-    best = candidates[candidates["structure"] > 0].groupby(["image", "structure"])["score"].max().to_numpy()
-    false = candidates.loc[candidates["structure"] == 0, "score"].to_numpy()
-    thresholds = np.unique(candidates["score"])[::-1]
-    marks, found = _at_least(false, thresholds) / images, _at_least(best, thresholds) / structures
-    columns = {"threshold": [np.inf, *thresholds], "false_per_image": [0.0, *marks], "sensitivity": [0.0, *found]}
-    return pd.DataFrame(columns)
+    if realisations < 2 or realisations % 2:
+        raise ValueError(f"lesion-free realisations come in pairs: an even number, not {realisations}")
+    about, read = cohort.slices.set_index("row").loc[row], cohort.meta["parameters"]
+    body, _ = simulated.patient_again(cohort, about.patient)
+    which = row - int(cohort.slices.row[cohort.slices.patient == about.patient].min())
+    made = tasks.ensemble(
+        body.absent_scene[which], body.pixel_mm, body.crop, realisations=realisations // 2, seed=seed,
+        kernel=read["kernel"], n0=doses.N0 * doses.TUBE[body.anatomy],
+    )  # fmt: skip
+    normal, inserted = (noise.reshape(realisations, *made.clean.shape) for noise in (made.normal, made.inserted))
+    a = read["dose"]
+    images = {"ndct": made.clean + normal, "truth": made.clean}
+    images["ldct"] = images["ndct"] + np.float32(np.sqrt((1 - a) / a)) * inserted
+    return {name: np.rint(image).clip(dicom.AIR_HU, 32767).astype(np.int16) for name, image in images.items()}

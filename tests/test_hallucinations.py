@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage, stats
 
-from ldct_utils import hallucinations, nps, observers, segments
+from ldct_utils import detection, hallucinations, nps, observers, segments
 
 PIXEL = 0.75
 SIZE = 96
@@ -220,35 +220,35 @@ def test_a_segment_shows_the_structure_that_holds_half_of_it():
     structures[:5, :5], structures[6:, 6:] = 3, 7
     regions = np.zeros((10, 10), int)
     regions[:4, :4], regions[7:, 3:9], regions[0, 9] = 1, 2, 3
-    np.testing.assert_array_equal(hallucinations.planted(regions, structures), [3, 7, 0])
-    np.testing.assert_array_equal(hallucinations.planted(regions, structures, share=0.8), [3, 0, 0])
+    np.testing.assert_array_equal(detection.planted(regions, structures), [3, 7, 0])
+    np.testing.assert_array_equal(detection.planted(regions, structures, share=0.8), [3, -1, 0])
 
 
 def test_the_roc_has_the_area_that_pairs_say():
     rng = np.random.default_rng(0)
     positive = np.arange(300) < 60
     scores = np.round(rng.standard_normal(300) + 1.2 * positive, 1)
-    curve = hallucinations.roc(scores, positive)
+    curve = detection.roc(scores, positive)
     assert curve.iloc[0].tolist() == [np.inf, 0, 0] and curve.iloc[-1, 1:].tolist() == [1, 1]
     area = np.trapezoid(curve["tpr"], curve["fpr"])
     assert area == pytest.approx(observers.auc(scores[~positive], scores[positive]))
     with pytest.raises(ValueError, match="both kinds of segments, got 0 planted of 300"):
-        hallucinations.roc(scores, positive & False)
+        detection.roc(scores, positive & False)
 
 
 def test_the_froc_counts_each_structure_once_and_missed_ones_too():
     marks = pd.DataFrame(
         {"image": [0, 0, 0, 1, 1], "score": [9.0, 8, 7, 6, 5], "structure": [1, 1, 0, 0, 1]}
     )  # image 1 has a second structure that no segment shows
-    curve = hallucinations.froc(marks, images=2, structures=3)
+    curve = detection.froc(marks, images=2, structures=3)
     assert curve["sensitivity"].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 2 / 3])
     assert curve["false_per_image"].tolist() == [0, 0, 0, 0.5, 1.0, 1.0]
     with pytest.raises(ValueError, match="an image and a planted structure, got 2 and 0"):
-        hallucinations.froc(marks, images=2, structures=0)
+        detection.froc(marks, images=2, structures=0)
 
 
 def test_the_detector_finds_planted_structures_better_than_chance(planted):
     ranked, places, structures = planted
-    shown = hallucinations.planted(places, structures.astype(int))
-    curve = hallucinations.roc(ranked["z"].abs(), shown[ranked["segment"] - 1] > 0)
+    shown = detection.planted(places, structures.astype(int))
+    curve = detection.roc(ranked["z"].abs(), shown[ranked["segment"] - 1] > 0)
     assert np.trapezoid(curve["tpr"], curve["fpr"]) > 0.95
