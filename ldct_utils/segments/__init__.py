@@ -17,10 +17,10 @@ from ldct_utils.segments.finding import (
     segment,
     tissue_masks,
 )
-from ldct_utils.segments.labels import link, masks_of
+from ldct_utils.segments.labels import flat, link, masks_of
 from ldct_utils.segments.maps import label_maps
 
 __all__ = [
-    "MAX_IOU", "MAX_SHARE", "METHODS", "MIN_AREA", "MIN_INSIDE", "TISSUES", "Segments", "channels", "label_maps",
-    "link", "masks_of", "max_srmse", "mean_srmse", "mean_srmse_torch", "segment", "srmse", "tissue_masks",
+    "MAX_IOU", "MAX_SHARE", "METHODS", "MIN_AREA", "MIN_INSIDE", "TISSUES", "Segments", "channels", "flat",
+    "label_maps", "link", "masks_of", "max_srmse", "mean_srmse", "mean_srmse_torch", "segment", "srmse", "tissue_masks",
 ]  # fmt: skip

@@ -34,11 +34,13 @@ class Segments:
         regions: (H, W) int32, label of each pixel's segment (0 none), or boolean (S, H, W) where segments overlap.
         table: a row a segment: segment (1 to S: its label or place), area (pixels), row, column (centroid), mean_hu.
         method: what made them and how: results of two methods do not compare.
+        left_out: how many were found and left out, by the first rule that applies: small, large, background, duplicate.
     """
 
     regions: np.ndarray
     table: pd.DataFrame
     method: str
+    left_out: dict
 
     def __len__(self):
         return len(self.table)
@@ -95,10 +97,16 @@ def segment(
         body = np.ones(image_hu.shape, bool)
     owner, pixel, area = members(regions)
     inside = np.bincount(owner, body.ravel()[pixel], len(area))
-    keep = (area >= max(1, min_area)) & (area <= max_share * body.sum()) & (inside >= min_inside * area)
+    small, large = area < max(1, min_area), area > max_share * body.sum()
+    background = ~small & ~large & (inside < min_inside * area)
+    keep = ~(small | large | background)
+    left_out = {"small": small & (area > 0), "large": large & ~small, "background": background}
+    left_out = {rule: int(found.sum()) for rule, found in left_out.items()}
     stacked = regions.dtype == bool
     regions = distinct(regions[keep], max_iou) if stacked else renumbered(regions, [False, *keep])
-    return Segments(regions, _described(regions, image_hu), f"{method} ({words}), {min_area} pixels or more")
+    table = _described(regions, image_hu)
+    left_out["duplicate"] = int(keep.sum()) - len(table)
+    return Segments(regions, table, f"{method} ({words}), {min_area} pixels or more", left_out)
 
 
 def _described(regions, image_hu) -> pd.DataFrame:

@@ -47,6 +47,17 @@ def distinct(masks, max_iou: float) -> np.ndarray:
     return masks[kept]
 
 
+def flat(regions) -> np.ndarray:
+    """Segments that may overlap as one label map (H, W), int32: the smallest on top, label s for mask s - 1."""
+    regions = np.asarray(regions)
+    if regions.dtype != bool:
+        return regions
+    labels = np.zeros(regions.shape[1:], np.int32)
+    for number in np.argsort(-regions.reshape(len(regions), -1).sum(1), kind="stable"):
+        labels[regions[number]] = number + 1
+    return labels
+
+
 def link(label_maps, overlap: float = 0.5) -> np.ndarray:
     """Segments of the slices of a volume, linked through z: label maps (Z, H, W) to the labels of 3-D segments, int32.
 
