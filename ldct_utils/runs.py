@@ -170,7 +170,7 @@ def start(notebook: str, namespace: dict) -> Run:
     """
     script = parameters.read(paths.notebooks() / f"{notebook}.py")
     values = parameters.resolve(parameters.from_namespace(script, namespace))
-    for name in ("runs", "invariances"):
+    for name in ("runs", "invariances", "losses"):
         if isinstance(values.get(name), list):
             values[name] = [identity.inside_outputs(r.folder) for r in select(values[name])]
     if values.get("denoiser"):
