@@ -79,7 +79,9 @@ def local_level(difference, covariance, body=None, sigma: float = LOCAL) -> np.n
     return np.sqrt(ndimage.gaussian_filter(power, sigma) / np.maximum(weight, 1e-6)) / kept
 
 
-def score(ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = True, **shape) -> pd.DataFrame:
+def score(
+    ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = True, tolerated: float = 0.0, **shape
+) -> pd.DataFrame:
     """How much contrast each segment gained or lost, in standard deviations of what noise alone does.
 
     Args:
@@ -89,6 +91,8 @@ def score(ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = Tr
         nps: (n, n), HU^2 mm^2, of the noise that the network removes: ``nps.spectrum`` of prediction - LDCT in flat
             tissue. pixel_mm: pixel side.
         body: boolean (H, W): where rings may lie and noise levels are read. local: scale by ``local_level``.
+        tolerated: share t of its contrast that any structure may lose or gain: z = change / sqrt(sd^2 + (t before)^2).
+            Networks blur healthy edges, surely but by little; with 0 these lead every list.
         shape: erode, gap, ring of ``contrast_weights``.
     Returns: a row a segment that has a ring: segment (from 1), area (pixels), before_hu (its contrast in the LDCT),
         change_hu (of the contrast; opposite in sign to before_hu where a structure fades), sd_hu, z (0 where nothing
@@ -106,9 +110,10 @@ def score(ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = Tr
         if weights is None:
             continue
         sd = functional_sd(weights, lags) * np.average(level[box], weights=np.abs(weights))
-        found = (weights * change[box]).sum()
-        row = {"segment": number, "area": int(mask.sum()), "before_hu": (weights * ldct[box]).sum()}
-        rows.append(row | {"change_hu": found, "sd_hu": sd, "z": found / sd if sd > 0 else 0.0})
+        found, before = (weights * change[box]).sum(), (weights * ldct[box]).sum()
+        usual = np.hypot(sd, tolerated * before)
+        row = {"segment": number, "area": int(mask.sum()), "before_hu": before}
+        rows.append(row | {"change_hu": found, "sd_hu": sd, "z": found / usual if usual > 0 else 0.0})
     return pd.DataFrame(rows, columns=["segment", "area", "before_hu", "change_hu", "sd_hu", "z"])
 
 
