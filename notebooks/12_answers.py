@@ -41,7 +41,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ldct_utils import metrics, plots, report, stats
+from ldct_utils import metrics, plots, removal, report, stats
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
          "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
@@ -265,7 +265,7 @@ if "04b_dose" in asked:
             interval=interval)  # fmt: skip
 else:
     open_question(3, "04b_dose")
-hid = []
+hid, kept = [], {}
 for one in hidden:
     found = one.table("lesions")
     level = one.params["level"]
@@ -281,11 +281,30 @@ for one in hidden:
         hid.append(f"{span.mean:.0%} ({one.numbers['method']}, {method})")
 if not hidden:
     open_question(3, "05_invariances")
+noticed = pd.DataFrame()
+if "09_subtle_details" in asked:
+    one = asked["09_subtle_details"]
+    if "removal.parquet" in one.result["files"]:
+        tpf = one.table("removal")
+        tpf = tpf[(tpf.cohort == tpf.cohort.iloc[0]) & (tpf.q == tpf.q[tpf.q > 0].min())]
+        noticed = removal.intervals(tpf)
+        for name in ("psnr", "ssim", "mean_srmse", "max_srmse") if noticed.low.notna().any() else ():
+            part = noticed[(noticed.metric == name) & (noticed.low > 0.5) & (noticed.sigma > 0)]
+            top = part.loc[part.sigma.idxmax()] if len(part) else None
+            most = "no σ" if top is None else f"σ = {top.sigma:g} HU"
+            say(3, f"noise up to which {metrics.info(name).label} notices that {tpf.q.iloc[0]:.0%} of the lesions are "
+                f"gone" + ("" if top is None else f" (TPF {top.tpf:.2f})"), most, one,
+                interval="–" if top is None else f"[{top.low:.2f}, {top.high:.2f}]")  # fmt: skip
+    if "losses.parquet" in one.result["files"]:
+        for name, part in one.table("losses").groupby("method"):
+            span = stats.patient_bootstrap(stats.by_patient(part.assign(value=part.kept)).to_numpy())
+            kept[name] = span.mean
+            say(3, f"contrast of known lesions kept by {name}", span.mean, one, span.low, span.high)
+else:
+    open_question(3, "09_subtle_details")
+
 
 # %%
-panels = [name for name in ("11_denoisers", "04b_dose", "09_subtle_details") if name in asked]
-
-
 def draw_newer(axis):
     """By how much each method's SSIM differs from the best older one's, oldest on top."""
     for place, row in enumerate(ssim.itertuples()):
@@ -321,7 +340,24 @@ def draw_worth(axis):
     axis.legend(fontsize=7)
 
 
-DRAW = {"11_denoisers": draw_newer, "04b_dose": draw_worth}
+def draw_removal(axis):
+    """How often metrics notice that a tenth of the lesions is gone, by the noise beside it."""
+    sigmas = sorted(noticed.sigma.unique())
+    for number, name in enumerate(("psnr", "ssim", "mean_srmse", "max_srmse")):
+        part = noticed[noticed.metric == name].sort_values("sigma")
+        at = part.sigma.map(sigmas.index).to_numpy() + 0.08 * (number - 1.5)
+        axis.plot(at, part.tpf, "osD^"[number] + "-", ms=4, color=plots.COLOURS[number], label=metrics.info(name).label)
+        axis.vlines(at, part.low, part.high, color=plots.COLOURS[number], lw=1)
+    axis.axhline(0.5, color="black", lw=0.8, ls=":")
+    axis.set_xticks(range(len(sigmas)), [f"{v:g}" for v in sigmas])
+    axis.set(
+        xlabel="SD of the added noise, HU", ylabel="true positive fraction", ylim=(0, 1.03), title="lesions removed"
+    )
+    axis.legend(fontsize=7)
+
+
+DRAW = {"11_denoisers": draw_newer, "04b_dose": draw_worth, "09_subtle_details": draw_removal}
+panels = [name for name in DRAW if name in asked and (name != "09_subtle_details" or len(noticed))]
 words = []
 if "04b_dose" in asked:
     words.append(
@@ -330,6 +366,15 @@ if "04b_dose" in asked:
     )  # fmt: skip
 if hidden:
     words.append(f"Searches for images that look alike to a denoiser hid {', '.join(hid)} of the lesions.")
+if kept:
+    least = min(kept, key=kept.get)
+    words.append(f"Networks keep {kept[least]:.2f} ({least}) to {max(kept.values()):.2f} of a lesion's contrast.")
+if len(noticed) and noticed.low.notna().any():  # with fewer volumes there is no interval to judge by
+    sure = noticed[(noticed.low > 0.5) & noticed.metric.isin(["psnr", "mean_srmse"])].groupby("metric").sigma.max()
+    words.append(
+        "That a tenth of the lesions is gone is noticed up to added noise of "
+        + ", ".join(f"{sure.get(name, 0):g} HU ({metrics.info(name).label})" for name in ("psnr", "mean_srmse")) + "."
+    )  # fmt: skip
 if words:
     short[QUESTIONS[3]] = " ".join(words)
 if panels:
@@ -340,7 +385,8 @@ if panels:
         run, "newer_and_hidden", figure,
         " ".join(short[q] for q in QUESTIONS[2:] if q in short) + " Bars: 95 % intervals over patients."
         + " Left, blue: better than every older method, orange: worse (corrected), grey: neither."
-        * ("11_denoisers" in panels),
+        * ("11_denoisers" in panels)
+        + " Dotted: a dose saving of none; chance." * (len(panels) > 1),
     )  # fmt: skip
 
 # %% [markdown]
