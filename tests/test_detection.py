@@ -124,3 +124,5 @@ def test_what_is_left_out_is_counted_by_rule():
         found = segments.segment(image, **none | {rule: strict})
         assert found.left_out[name] >= 1 and sum(found.left_out.values()) == found.left_out[name]
         assert len(found) + found.left_out[name] == len(every)
+    found = segments.segment(image, min_area=150)  # each is counted once, whatever rules it breaks
+    assert len(found) + sum(found.left_out.values()) == len(every)
