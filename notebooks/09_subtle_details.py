@@ -60,7 +60,7 @@ lesion_realisations: int = 60  # noise realisations a class, for d'
 draws: int = 1000  # bootstrap draws over patients
 seed: int = 0  # seeds noise and draws
 device: str = "auto"  # auto, cpu or cuda
-precision: str = "auto"  # auto, float32 or bf16
+precision: str = "float32"  # of the networks: auto, float32 or bf16, whose rounding is a change of 1 HU itself
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
