@@ -16,7 +16,8 @@
 # from checkpoint to checkpoint and about the networks that come out? And what does each metric react to: does it
 # notice a lesion that was removed, or texture that was never measured?
 #
-# **Reads** the checkpoints of finished `03_train` runs, and optionally a CT-NIQE model of `04a_ct_niqe`. **Writes**
+# **Reads** the checkpoints of finished `03_train` runs, and optionally a CT-NIQE model of `04a_ct_niqe` and a quality
+# model of `08a_train_quality`. **Writes**
 # `curves.parquet` (every loss and metric at every checkpoint), the tables of agreement, the audit and its figures.
 # **Cost** three quarters of a minute for a run of 11 checkpoints, and four minutes for the audit, on one core.
 #
@@ -32,6 +33,7 @@ split: str = "val"  # whose slices are scored: val, test or train
 slices: int = 1  # slices a patient, those with most lesion in them first
 metrics: list = []  # names of metrics; empty takes all whose weights are on this machine
 ct_niqe: Optional[str] = None  # run folder of 04a_ct_niqe, for the metric ct_niqe
+n2q: Optional[str] = None  # run folder of 08a_train_quality, for the metric n2q
 domains: list = ["hu", "window"]  # evaluation domains; the first one is that of the figures
 level: float = 40.0  # centre of the window, HU; the paper shows [-160, 240] HU
 width: float = 400.0  # width of the window, HU
@@ -66,6 +68,7 @@ from ldct_utils import tasks as detection
 from ldct_utils.degradations import DEGRADATIONS, at_dose, degrade
 from ldct_utils.methods import listed as methods_of
 from ldct_utils.metrics.ct_niqe import load as load_ct_niqe
+from ldct_utils.quality.metric import load as load_n2q
 from ldct_utils.runs import load, select
 
 training.seed_everything(seed, threads)
@@ -114,11 +117,13 @@ report.table(
 # evaluation domain shows; each record says in which domain and against which reference.
 
 # %%
-extra = {"ct_niqe": load_ct_niqe(ct_niqe)} if ct_niqe else {}
-if ct_niqe and load(ct_niqe).numbers["cohort"] != cohort.id:
-    raise ValueError(
-        f"ct_niqe {ct_niqe} was fitted on another cohort, which may hold these patients: fit it on this one"
-    )
+fitted = {"ct_niqe": (ct_niqe, load_ct_niqe), "n2q": (n2q, load_n2q)}  # these learn from NDCT of training patients
+extra = {name: read(folder) for name, (folder, read) in fitted.items() if folder}
+for name, (folder, _) in fitted.items():
+    if folder and load(folder).numbers["cohort"] != cohort.id:
+        raise ValueError(
+            f"{name} {folder} was fitted on another cohort, which may hold these patients: fit it on this one"
+        )
 here = iqa.available(metrics or None)
 small = min(ldct.shape[1:])
 usable = [name for name in here.name[here.available] if iqa.info(name).smallest <= small]

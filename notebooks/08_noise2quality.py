@@ -1,0 +1,538 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08 · Can quality be seen without a reference?
+# **Question.** Noise2Quality (Haque, Wang and Imran, SPIE Medical Imaging 2022) predicts, from a low-dose slice alone,
+# the map of its similarity to the normal-dose slice. Do its two additions, a high-pass input and a second task that
+# names the dose, help over a plain U-Net? And what does it say of images that it was not trained for?
+#
+# **Reads** finished runs of `08a_train_quality`, their cohort, and optionally a denoiser of `03_train` and a second
+# cohort. **Writes** `table_1.parquet`, `contrasts.parquet`, `confusion.parquet`, `regions.parquet`,
+# `out_of_distribution.parquet`, `second.parquet`. **Cost** half a minute on one core.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/08_noise2quality/
+runs: list = ["adhoc/08a_train_quality/*"]  # run folders or globs of 08a_train_quality, all of one cohort and target
+assess_with: str = "n2q"  # the model whose maps are looked at, its run with the lowest seed
+denoiser: Optional[str] = None  # run folder of 03_train, whose output is rated too; of the same cohort
+test_source: Optional[str] = None  # source of a second cohort whose pairs are rated: mayo2016, tcia, npy or dicom
+test_root: Optional[str] = None  # folder of that cohort
+blurs: list = [1.0, 2.0]  # SDs of Gaussian blurs of the LDCT, pixels: what no network did
+most: int = 12  # test slices that are rated out of distribution at most, patients spread evenly
+draws: int = 2000  # bootstrap draws over patients and seeds
+seed: int = 0  # seeds the bootstrap
+device: str = "auto"  # auto, cpu or cuda
+precision: str = "auto"  # auto, float32 or bf16
+threads: int = 0  # CPU threads; 0 takes all
+
+# %%
+from ldct_utils.runs import start
+
+run = start("08_noise2quality", globals())
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from ldct_utils import cohorts, intensity, phantom, plots, report, segments, stats, training
+from ldct_utils.quality import doses as dose_law
+from ldct_utils.quality import maps, networks, targets
+from ldct_utils.quality import step as learning
+from ldct_utils.runs import load, select
+
+training.seed_everything(seed, threads)
+
+# %% [markdown]
+# ## The runs
+# Models differ in their network, inputs and loss; everything else must be alike.
+
+# %%
+found = select(runs)
+chosen = {}
+for one in found:
+    if chosen.setdefault((one.params["model"], one.params["seed"]), one) is not one:
+        raise ValueError(
+            f"{one.params['model']} with seed {one.params['seed']} is there twice: name runs of one design"
+        )
+SAME = ("target", "map_loss", "alpha", "doses", "level", "width", "sigma", "max_steps", "batch", "patch_size", "lr")
+about_runs = pd.DataFrame(
+    [{"model": m, "seed": s, "run": one.id, "cohort": one.numbers["cohort"], "weights": one.numbers["parameters"]}
+     | {name: str(one.params[name]) for name in SAME} for (m, s), one in chosen.items()]
+)  # fmt: skip
+for name in ("cohort", "target", "doses", "level", "width"):
+    if about_runs[name].nunique() > 1:
+        raise ValueError(f"these runs differ in {name}; their maps do not compare. Choose runs of one")
+varying = [name for name in SAME if about_runs[name].nunique() > 1]
+models = [m for m in networks.MODELS if m in set(about_runs.model)]
+LABEL = {m: networks.get(m).label for m in models} | {"constant": "constant"}
+first_run = next(iter(chosen.values()))
+settings, wanted = first_run.params, targets.get(first_run.params["target"])
+level, width, doses = settings["level"], settings["width"], settings["doses"]
+COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
+cohort = cohorts.get(*(settings[name] for name in COHORT))
+report.table(
+    run, "runs", about_runs.drop(columns=[n for n in SAME if n not in varying]),
+    f"{len(chosen)} runs of {len(models)} models on cohort {cohort.id}, target {wanted.label}, window "
+    f"{plots.window_text(level, width)}, {settings['max_steps']} updates of {settings['batch']} patches of "
+    f"{settings['patch_size']} pixels, map loss {settings['map_loss']}. Settings that differ: "
+    f"{', '.join(varying) or 'none'}.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Table 1
+# Published numbers stand beside ours, and do not compare with them: there are 500 test slices of 10 real patients,
+# resized to 256 pixels, one seed, no intervals, a map of an SSIM window that does not reach the border, and a range of
+# the maps that is not stated (they are predicted on [-1, 1]). Here slices keep their pixels, maps are on [0, 1],
+# patches train the network, the split is by patient (the published notebook splits training slices, so patients, into
+# training and validation), no checkpoint is selected, and the interval is over patients crossed with seeds.
+
+# %%
+PUBLISHED = pd.DataFrame(
+    {
+        "ae": (0.6761, 0.1033, 0.3226),
+        "redcnn": (0.7250, 0.0594, 0.2434),
+        "unet": (0.7448, 0.0804, 0.2830),
+        "u_hpf": (0.7381, 0.0979, 0.3237),
+        "u_con": (0.7484, 0.0759, 0.2794),
+        "u_ssl": (0.7572, 0.0669, 0.2505),
+        "n2q": (0.7664, 0.0686, 0.2437),
+    },
+    index=["ssim", "mse", "nrmse"],
+)  # fmt: skip  Haque et al. 2022, Table 1
+if not settings["target"].startswith("ssim"):
+    PUBLISHED = PUBLISHED.iloc[:, :0]  # they are of SSIM maps
+METRICS, REGIONS = ("ssim", "mse", "nrmse", "bias"), ("whole", "body")
+parts = []
+for (m, s), one in chosen.items():
+    scored = one.table("scores")
+    parts.append(scored[scored.model == m].assign(seed=s))
+    if m == models[0]:  # the control does not depend on the model, but on the patches that its seed draws
+        parts.append(scored[scored.model == "constant"].assign(seed=s))
+scores = pd.concat(parts, ignore_index=True)
+test_patients = scores.patient.nunique()
+
+
+def cell(model, region, metric):
+    """Patients by seeds: mean over slices and doses; patients without a finite value are left out."""
+    part = scores[(scores.model == model) & (scores.region == region) & (scores.metric == metric)]
+    return stats.by_patient(part).dropna()
+
+
+def interval(values):
+    """Mean and bootstrap interval over patients and seeds, as columns."""
+    if not len(values):
+        return {"mean": np.nan, "low": np.nan, "high": np.nan}
+    held = stats.patient_bootstrap(values.to_numpy(), draws=draws, seed=seed)
+    return {"mean": held.mean, "low": held.low, "high": held.high}
+
+
+table = run.table("table_1", lambda: pd.DataFrame(
+    {"model": m, "region": region, "metric": metric, **interval(cell(m, region, metric)),
+     "seeds": cell(m, region, metric).shape[1],
+     "published": PUBLISHED[m][metric] if m in PUBLISHED and metric in PUBLISHED.index else np.nan}
+    for region in REGIONS for metric in METRICS for m in [*models, "constant"]
+))  # fmt: skip
+
+
+def told(row, form=".3f"):
+    """A mean with its interval, in words."""
+    return f"{row['mean']:{form}}" + ("" if np.isnan(row.low) else f" [{row.low:{form}}, {row.high:{form}}]")
+
+
+shown = table.assign(text=[told(r, ".4f" if r.metric == "mse" else ".3f") for _, r in table.iterrows()])
+for region in REGIONS:
+    part = shown[shown.region == region]
+    wide = part.pivot(index="model", columns="metric", values="text").loc[[*models, "constant"], list(METRICS)]
+    beside = part.pivot(index="model", columns="metric", values="published").loc[[*models, "constant"]]
+    if region == "whole":
+        for metric in PUBLISHED.index:
+            wide[f"{metric}, published"] = ["–" if np.isnan(v) else f"{v:.4f}" for v in beside[metric]]
+    best = part[(part.metric == "ssim") & (part.model != "constant")].set_index("model")["mean"].idxmax()
+    report.table(
+        run, f"maps_{region}", wide.rename(index=LABEL).rename_axis("model").reset_index(),
+        f"Predicted against true {wanted.label} maps on [0, 1], "
+        f"{'whole slices' if region == 'whole' else 'inside the body'}, {test_patients} test patients, "
+        f"{part.seeds.max()} seeds; 95 % intervals over both. Highest SSIM: {LABEL[best]}. `constant` is the mean map.",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## What each addition is worth
+# Two models, paired over patients and seeds: the plain U-Net is what N2Q is built on.
+
+# %%
+PAIRS = [("n2q", "unet"), ("n2q", "u_con"), ("n2q", "u_ssl"), ("u_con", "unet"), ("u_ssl", "unet"), ("u_hpf", "unet"),
+         ("unet", "ae"), ("unet", "redcnn")]  # fmt: skip
+
+
+def contrasted():
+    """Differences of two models, every metric: a row a pair, region and metric; only seeds that both have."""
+    rows = []
+    for one, other in PAIRS:
+        for region in REGIONS if {one, other} <= set(models) else ():
+            for metric in METRICS:
+                a, b = cell(one, region, metric), cell(other, region, metric)
+                shared = sorted(set(a.columns) & set(b.columns))
+                if shared:
+                    gap = (a[shared] - b[shared]).dropna()
+                    won = (gap * (1 if metric == "ssim" else -1) > 0).to_numpy().mean() if metric != "bias" else np.nan
+                    rows.append({"pair": f"{LABEL[one]} − {LABEL[other]}", "region": region, "metric": metric,
+                                 **interval(gap), "better": won, "seeds": len(shared)})  # fmt: skip
+    names = ["pair", "region", "metric", "mean", "low", "high", "better", "seeds"]
+    return pd.DataFrame(rows, columns=names)
+
+
+contrasts = run.table("contrasts", contrasted)
+main = contrasts[(contrasts.pair == "N2Q − U-Net") & (contrasts.region == "whole")].set_index("metric")
+verdict = "N2Q and U-Net are not both among the runs"
+if len(main):
+    row = main.loc["ssim"]
+    word = "not told apart" if np.isnan(row.low) or row.low <= 0 <= row.high else "better" if row.low > 0 else "worse"
+    verdict = f"N2Q against the plain U-Net: {word}, SSIM of the map {row['mean']:+.4f}" + (
+        "" if np.isnan(row.low) else f" [{row.low:+.4f}, {row.high:+.4f}]"
+    )
+report.table(
+    run, "contrasts_shown",
+    contrasts.assign(difference=[told(r, "+.4f") for _, r in contrasts.iterrows()])[
+        ["pair", "region", "metric", "difference", "better", "seeds"]
+    ],
+    f"{verdict}. better: share of patients and seeds in which the first of the pair is better. No correction for "
+    f"{len(contrasts)} comparisons.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Is quality underestimated?
+# The authors note that their maps are too dark. Bias by dose says where.
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+for axis, metric in zip(axes, ("ssim", "bias")):
+    part = scores[(scores.metric == metric) & (scores.region == "whole")]
+    by = part.groupby(["model", "dose", "patient"]).value.mean().groupby(["model", "dose"]).mean()
+    for m, colour in zip([*models, "constant"], plots.COLOURS):
+        style = {"color": colour, "marker": "osD^vPX*"[[*models, "constant"].index(m)], "ms": 4, "label": LABEL[m]}
+        axis.plot(by[m].index * 100, by[m].to_numpy(), ls=":" if m == "constant" else "-", **style)
+    axis.set(xlabel="dose, %", xscale="log", ylabel=f"{metric if metric == 'bias' else 'SSIM'} of the predicted map")
+    axis.set_xticks([100 * d for d in doses], [f"{100 * d:g}" for d in doses])
+    axis.minorticks_off()
+axes[1].axhline(0, color="black", lw=0.8)
+axes[0].legend(fontsize=8)
+bias = {m: table[(table.model == m) & (table.region == "whole") & (table.metric == "bias")].iloc[0] for m in models}
+report.figure(
+    run, "by_dose", figure,
+    "Left: how similar predicted and true maps are; right: predicted minus true quality, whole slices, means over "
+    f"{test_patients} patients. Over all doses: "
+    + "; ".join(f"{LABEL[m]} {told(bias[m], '+.3f')}" for m in models) + ".",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Which dose was it?
+# The second task of U-SSL and N2Q, on the test slices. Guessing gets one in as many as there are doses.
+
+# %%
+heads = [m for m in models if networks.get(m).head]
+named = [one.table("dose_classes").assign(model=m, seed=s) for (m, s), one in chosen.items() if m in heads]
+accuracy = {}
+if named:
+    told_doses = pd.concat(named, ignore_index=True)
+    confusion = run.table("confusion", lambda: told_doses.groupby(["model", "dose", "predicted"]).size()
+                          .rename("images").reset_index())  # fmt: skip
+    figure, axes = plt.subplots(1, len(heads), figsize=(4.2 * len(heads), 3.6), squeeze=False)
+    for axis, m in zip(axes[0], heads):
+        part = confusion[confusion.model == m].pivot(index="dose", columns="predicted", values="images")
+        part = part.reindex(index=doses, columns=doses).fillna(0).to_numpy()
+        share = part / part.sum(1, keepdims=True)
+        image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for y, x in np.ndindex(share.shape):
+            axis.text(x, y, f"{share[y, x]:.2f}", ha="center", va="center", fontsize=8,
+                      color="white" if share[y, x] > 0.6 else "black")  # fmt: skip
+        ticks = [f"{100 * d:g} %" for d in doses]
+        axis.set_xticks(range(len(doses)), ticks)
+        axis.set_yticks(range(len(doses)), ticks)
+        axis.set(xlabel="dose that the head names", ylabel="dose of the slice", title=LABEL[m])
+        axis.grid(False)
+        right = told_doses[told_doses.model == m].assign(value=lambda t: (t.dose == t.predicted).astype(float))
+        accuracy[m] = pd.Series(interval(stats.by_patient(right)))
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the slices of a dose")
+    report.figure(
+        run, "confusion", figure,
+        "Doses as the head names them, all seeds. Right: "
+        + ", ".join(f"{LABEL[m]} {told(a, '.2f')}" for m, a in accuracy.items())
+        + f"; guessing: {1 / len(doses):.2f}.",
+    )  # fmt: skip
+else:
+    report.text("None of these models has a dose head.")
+
+# %% [markdown]
+# ## What the maps look like
+# The slices as the paper's Figure 2 shows them, and below each model's map (its Figure 3) of one of them.
+
+# %%
+shown_models = [m for m in models if any(k[0] == m for k in chosen)]
+runs_of = {m: chosen[min(k for k in chosen if k[0] == m)] for m in shown_models}
+stored = {m: one.array("examples") for m, one in runs_of.items()}  # (doses, 3, H, W): slice, true map, predicted map
+low = next(iter(stored.values()))
+row = int(next(iter(runs_of.values())).table("scores").sort_values("patient", kind="stable").row.iloc[0])
+figure = plots.side_by_side(
+    {f"{d:.0%}": low[i, 0] for i, d in enumerate(doses)} | {"full dose": cohort.ndct[row]}, level, width, 2.2
+)
+patient, anatomy = cohort.slices.set_index("row").loc[row, ["patient", "anatomy"]]
+report.figure(
+    run, "doses", figure,
+    f"One slice ({patient}, {anatomy}) at {len(doses)} simulated doses, all with one noise pattern, and at the full "
+    f"dose. Noise SD against the full dose: {np.std(low[0, 0] - cohort.ndct[row]):.0f} HU at {doses[0]:.0%}, "
+    f"{np.std(low[-1, 0] - cohort.ndct[row]):.0f} HU at {doses[-1]:.0%}.",
+)  # fmt: skip
+
+# %%
+lines = sorted({0, len(doses) // 2, len(doses) - 1})
+columns = ["slice", "true", *shown_models]
+figure, axes = plt.subplots(
+    len(lines), len(columns), figsize=(2.0 * len(columns) + 0.8, 2.2 * len(lines)), squeeze=False
+)
+for line, i in zip(axes, lines):
+    plots.show(line[0], low[i, 0], level, width, f"dose {doses[i]:.0%}")
+    for axis, name in zip(line[1:], columns[1:]):
+        image = low[i, 1] if name == "true" else stored[name][i, 2]
+        drawn = axis.imshow(image, cmap="viridis", vmin=wanted.low, vmax=wanted.high)
+        axis.set_title(f"{LABEL.get(name, name)}, {image.mean():.2f}", fontsize=9)
+        axis.set_axis_off()
+figure.colorbar(drawn, ax=axes, shrink=0.7, label=f"{wanted.label} {wanted.unit}".strip())
+figure.supxlabel(f"slices: {plots.window_text(level, width)}", fontsize=9)
+report.figure(
+    run, "maps", figure,
+    f"True and predicted {wanted.label} maps of the same slice, with their means. "
+    f"{'Brighter is better.' if wanted.direction > 0 else 'Darker is better.'}",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Quality over the anatomy
+# What a user gets: the map of a slice as it came from the scanner, and means over organs. Organs are the simulated
+# patients' own; where a cohort has none, they are tissues by HU.
+
+# %%
+assessed = assess_with if assess_with in models else models[0]
+assessor = maps.load(runs_of[assessed].folder)
+about = cohort.slices[cohort.slices.split == "test"]
+about = about.groupby("patient", sort=True).head(max(1, most // about.patient.nunique())).head(most)
+
+
+def rated(images):
+    """Quality maps of slices (N, H, W) in HU."""
+    return maps.quality_map(images, assessor, precision=precision, device=device)
+
+
+def regions_of(one_cohort, number):
+    """{region: mask} of a slice, regions of 200 pixels and more."""
+    if one_cohort.organ_masks is not None:
+        labels = np.asarray(one_cohort.organ_masks[number])
+        named = {name: labels == label for label, name in phantom.ORGANS.items() if name not in ("air", "table", "gas")}
+    else:
+        named = segments.tissue_masks(np.asarray(one_cohort.ndct[number], np.float32))
+    return {name: mask for name, mask in named.items() if mask.sum() >= 200}
+
+
+def by_region():
+    """True and predicted quality in every region of every test slice, at every dose."""
+    rows = []
+    for one in about.itertuples():
+        ndct, ldct = (np.asarray(images[one.row], np.float32) for images in (cohort.ndct, cohort.ldct))
+        images = np.stack([dose_law.simulate(ndct, ldct, one.dose, d) for d in doses])
+        for d, image, predicted in zip(doses, images, rated(images)):
+            true = learning.true_map(image, ndct, wanted, level, width)
+            for name, mask in regions_of(cohort, one.row).items():
+                rows.append({"patient": one.patient, "row": one.row, "dose": d, "region": name, "true":
+                             true[mask].mean(), "predicted": predicted[mask].mean()})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+regions = run.table("regions", by_region)
+at = doses[int(np.argmin(np.abs(np.array(doses) - 0.25)))]
+part = regions[regions.dose == at].groupby(["region", "patient"])[["true", "predicted"]].mean()
+part = part.groupby("region").agg(["mean", "count"])
+part = part[part["true", "count"] >= min(2, about.patient.nunique())]
+inside = regions.groupby(["region", "patient", "dose"])[["true", "predicted"]].mean()
+own = inside.groupby(["region", "patient"]).corr().xs("true", level=2).predicted.groupby("region").mean()
+shown_regions = pd.DataFrame({"region": part.index, "patients": part["true", "count"].to_numpy(), "true":
+                              part["true", "mean"].to_numpy(), "predicted": part["predicted", "mean"].to_numpy(),
+                              "correlation over doses": own.loc[part.index].to_numpy()})  # fmt: skip
+ranks = shown_regions[["true", "predicted"]].corr("spearman").iloc[0, 1]
+report.table(
+    run, "regions_shown", shown_regions.sort_values("true"),
+    f"Mean {wanted.label} in regions at dose {at:.0%}, as it is and as the {LABEL[assessed]} predicts it, "
+    f"{about.patient.nunique()} test patients. Rank correlation over regions: {ranks:.2f}.",
+)  # fmt: skip
+
+# %%
+one = about.iloc[0]
+image = np.asarray(cohort.ldct[one.row], np.float32)
+quality = rated(image)
+figure, axes = plt.subplots(1, 3, figsize=(12.5, 4))
+plots.show(axes[0], image, level, width, f"LDCT, {one.patient}")
+plots.show(axes[1], image, level, width, "predicted quality over it")
+body = intensity.body_mask(image)
+drawn = axes[1].imshow(
+    np.ma.masked_where(~body, quality), cmap="viridis", vmin=wanted.low, vmax=wanted.high, alpha=0.55
+)
+figure.colorbar(drawn, ax=axes[1], shrink=0.8, label=f"{wanted.label} {wanted.unit}".strip())
+true = learning.true_map(image, np.asarray(cohort.ndct[one.row], np.float32), wanted, level, width)
+values = {name: (true[mask].mean(), quality[mask].mean()) for name, mask in regions_of(cohort, one.row).items()}
+order = sorted(values, key=lambda name: values[name][0])
+axes[2].barh(np.arange(len(order)) + 0.2, [values[n][0] for n in order], 0.38, color=plots.COLOURS[7], label="true")
+axes[2].barh(
+    np.arange(len(order)) - 0.2, [values[n][1] for n in order], 0.38, color=plots.COLOURS[0], label="predicted"
+)
+axes[2].set_yticks(range(len(order)), order)
+axes[2].set(xlabel=f"mean {wanted.label} {wanted.unit}".strip(), xlim=(wanted.low, None))
+axes[2].legend(fontsize=8, loc="lower right")
+figure.supxlabel(f"slice: {plots.window_text(level, width)}", fontsize=9)
+report.figure(
+    run, "anatomy", figure,
+    f"The {LABEL[assessed]} on a slice at dose {one.dose:g}: mean {wanted.label} inside the body "
+    f"{quality[body].mean():.3f} predicted, {true[body].mean():.3f} true.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Out of distribution: denoised and blurred images
+# The model has seen noise that was scaled and nothing else. The NDCT, the noise-free truth, a blurred LDCT and a
+# denoised one are all new to it. Their true maps are known here, so it can be told how far off it is.
+
+# %%
+subset = about.row.to_numpy()
+ndct, ldct = (np.asarray(images[subset], np.float32) for images in (cohort.ndct, cohort.ldct))
+images = {"LDCT": ldct, "NDCT": ndct} | {
+    f"LDCT, blur {b:g} px": ndimage.gaussian_filter(ldct, (0, b, b)) for b in blurs
+}
+if cohort.truth is not None:
+    images["truth"] = np.asarray(cohort.truth[subset], np.float32)
+if denoiser:
+    trained = load(denoiser)
+    if trained.numbers["cohort"] != cohort.id:
+        raise ValueError(
+            f"denoiser {denoiser} was trained on another cohort, perhaps on these patients: name one of this"
+        )
+    network = training.load_network(trained.folder).to(device)
+    images["denoised"] = training.predict(network, ldct, 4, precision, device)
+
+
+def outside():
+    """Mean quality inside the body, true and predicted, of every kind of image: a row a slice and kind."""
+    rows, bodies = [], intensity.body_mask(ndct)
+    for kind, stack in images.items():
+        for one, image, reference, body, predicted in zip(about.itertuples(), stack, ndct, bodies, rated(stack)):
+            if body.any():
+                true = learning.true_map(image, reference, wanted, level, width)
+                rows.append({"patient": one.patient, "row": one.row, "kind": kind, "true": true[body].mean(),
+                             "predicted": predicted[body].mean()})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+kinds = run.table("out_of_distribution", outside)
+by_kind = kinds.groupby(["kind", "patient"])[["true", "predicted"]].mean().groupby("kind").mean().loc[list(images)]
+figure, axis = plt.subplots(figsize=(6.2, 4.2))
+for kind, colour, marker in zip(images, plots.COLOURS, "osD^vPX*"):
+    part = kinds[kinds.kind == kind]
+    axis.plot(part.true, part.predicted, marker, color=colour, ms=5, alpha=0.8, ls="", label=kind)
+limits = [min(kinds.true.min(), kinds.predicted.min()), max(kinds.true.max(), kinds.predicted.max())]
+axis.plot(limits, limits, color="black", lw=0.8)
+axis.set(xlabel=f"true mean {wanted.label} inside the body", ylabel="predicted")
+axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+gaps = by_kind.predicted - by_kind.true
+report.figure(
+    run, "out_of_distribution_shown", figure,
+    f"Quality of images unlike the training's, a point a slice, {len(subset)} test slices; the line is a perfect "
+    "answer. Predicted minus true: " + ", ".join(f"{kind} {gap:+.3f}" for kind, gap in gaps.items()) + ".",
+)  # fmt: skip
+report.text(
+    "Against the LDCT (" + f"{by_kind.predicted['LDCT']:.3f} predicted, {by_kind.true['LDCT']:.3f} true): "
+    + "; ".join(f"{kind} {r.predicted:.3f} ({r.true:.3f} true)" for kind, r in by_kind.iterrows() if kind != "LDCT")
+    + "."
+)  # fmt: skip
+
+# %% [markdown]
+# ## Out of distribution: a second cohort
+# Pairs from elsewhere: the lower dose of every pair should be called worse. If it is not, the model fails there.
+
+# %%
+failing, second_pairs = None, 0
+if test_source:
+    other = cohorts.get(test_source, test_root, split="test")
+
+    def pairs():
+        """Predicted quality of both doses of every pair, true quality of the lower one, inside the body."""
+        rows = []
+        for one in other.slices.itertuples():
+            high, lower = (np.asarray(images[one.row], np.float32) for images in (other.ndct, other.ldct))
+            body, (full, low_map) = intensity.body_mask(high), rated(np.stack([high, lower]))
+            true = learning.true_map(lower, high, wanted, level, width)
+            rows.append({"patient": one.patient, "row": one.row, "dose": one.dose, "true, low dose": true[body].mean(),
+                         "predicted, low dose": low_map[body].mean(),
+                         "predicted, full dose": full[body].mean()})  # fmt: skip
+        return pd.DataFrame(rows)
+
+    second = run.table("second", pairs)
+    gap = (second["predicted, full dose"] - second["predicted, low dose"]) * wanted.direction
+    second_pairs, failing = len(second), int((gap <= 0).sum())
+    report.table(
+        run, "second_shown", second,
+        f"{LABEL[assessed]} on {second_pairs} pairs of {second.patient.nunique()} patient(s), {test_source}: "
+        + ("the low dose is called worse in every pair." if not failing else
+           f"**failing**: the low dose is not called worse in {failing} of {second_pairs} pairs.")
+        + f" Difference: {gap.min():.3f} to {gap.max():.3f} {wanted.unit}.",
+    )  # fmt: skip
+    image = np.asarray(other.ldct[0], np.float32), np.asarray(other.ndct[0], np.float32)
+    figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.8))
+    for line, kind, hu, quality in zip(axes, ("low dose", "full dose"), image, rated(np.stack(image))):
+        plots.show(line[0], hu, level, width, kind)
+        drawn = line[1].imshow(quality, cmap="viridis", vmin=wanted.low, vmax=wanted.high)
+        line[1].set_title(f"predicted, mean {quality.mean():.3f}", fontsize=9)
+        line[1].set_axis_off()
+    figure.colorbar(drawn, ax=axes[:, 1], shrink=0.7, label=f"{wanted.label} {wanted.unit}".strip())
+    figure.supxlabel(plots.window_text(level, width), fontsize=9)
+    report.figure(run, "second_maps", figure, f"The first pair of {test_source}, and its predicted maps.")
+else:
+    report.text("No second cohort was given (`test_source`): what the model says of other scanners is not known.")
+
+# %% [markdown]
+# ## Checks
+
+# %%
+assert np.isfinite(table["mean"][table.region == "whole"]).all(), "a model has no score on whole slices"
+assert np.isfinite(kinds[["true", "predicted"]]).all().all()
+train = set(cohort.slices[cohort.slices.split == "train"].patient)
+assert train.isdisjoint(scores.patient) and train.isdisjoint(about.patient), "a patient is in two splits"
+whole = table[(table.region == "whole") & (table.model != "constant")].set_index(["model", "metric"])["mean"]
+run.finish(
+    cohort=cohort.id, models=models, assessed=assessed, test_patients=test_patients,
+    **{f"{m}_{metric}": float(whole[m, metric]) for m in models for metric in METRICS},
+    n2q_minus_unet_ssim=None if not len(main) else {k: float(main.loc["ssim", k]) for k in ("mean", "low", "high")},
+    dose_accuracy={m: float(a["mean"]) for m, a in accuracy.items()},
+    out_of_distribution={kind: float(gap) for kind, gap in gaps.items()}, second_pairs=second_pairs,
+    second_failing=failing,
+)  # fmt: skip
+
+# %%
+flat = table[(table.model == "constant") & (table.region == "whole") & (table.metric == "mse")]["mean"].iloc[0]
+report.text(
+    f"**What we saw.** {verdict}, over {test_patients} patients. MSE of the maps: "
+    + ", ".join(f"{LABEL[m]} {whole[m, 'mse']:.4f}" for m in models)
+    + f"; of the mean map {flat:.4f}. The {LABEL[assessed]} rates the NDCT {by_kind.predicted['NDCT']:.3f} where "
+    f"{by_kind.true['NDCT']:.3g} is right, and blur and denoising are outside of what it knows: "
+    + ", ".join(f"{kind} {gap:+.3f}" for kind, gap in gaps.items() if kind not in ("LDCT", "NDCT"))
+    + ("." if failing is None else f". On the second cohort {failing} of {second_pairs} pairs are in the wrong order.")
+    + " One limit: every dose of a slice shares one noise pattern, and its reference is noisy itself. Next: "
+    "`09_subtle_details`."
+)  # fmt: skip

@@ -1,0 +1,284 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08a · Learning to see quality without a reference
+# **Question.** Can a network tell from a low-dose slice alone, pixel by pixel, how far it is from the normal-dose slice
+# that was never scanned? One model of Noise2Quality's Table 1 (Haque, Wang and Imran, SPIE Medical Imaging 2022) is
+# trained and tested here; `08_noise2quality` compares them.
+#
+# **Reads** a cohort whose LDCT contains the NDCT's noise. **Writes** `quality.safetensors`, `history.parquet`,
+# `scores.parquet`, `dose_classes.parquet`, `examples.npy`. **Cost** of the defaults: 3 minutes on one core.
+# Killed at any moment, the same command goes on where it was.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/08a_train_quality/
+# cohort
+source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
+data_root: Optional[str] = None  # folder of the data, for every source but simulated
+patients: int = 30  # simulated patients
+slices: int = 4  # slices a simulated patient
+anatomy: str = "mixed"  # abdomen, chest, head or mixed
+dose: float = 0.25  # fraction of the normal dose, in (0, 1)
+kernel: str = "B30"  # reconstruction kernel, B30 or D45
+size: int = 256  # rows and columns of a simulated slice, 256 or 512
+split: Optional[str] = None  # a split's name or file; None takes the source's own
+cohort_seed: int = 0  # seeds the simulated patients
+# design
+model: str = "n2q"  # n2q, u_ssl, u_con, u_hpf, unet, redcnn or ae
+channels: Optional[int] = None  # width of its first level; None takes the published 16 (RED-CNN: 96 in every layer)
+target: str = "ssim"  # map to predict: ssim, ssim_resized (as the notebook makes it), gmsd or rmse (local, HU)
+map_loss: str = "mse"  # mse, as the paper says, or l1, as its notebook does
+alpha: float = 0.01  # weight of the cross entropy of the dose; the notebook's
+doses: list = [0.05, 0.1, 0.25, 0.5, 0.75]  # doses that slices are shown at, the classes of the head
+level: float = 40.0  # centre of the window, HU
+width: float = 300.0  # width of the window, HU
+sigma: str = "published"  # blur of the high-pass: published (SD 4 in 5 taps) or auto (SD 1)
+# training
+patch_size: int = 128  # rows and columns of a patch, divisible by 16; the publication has whole slices of 256
+batch: int = 4  # patches an update; published: 16
+max_steps: int = 400  # updates
+lr: float = 1e-3  # learning rate of Adam; published: 2e-4
+schedule: str = "cosine"  # of the learning rate: constant, as published, or cosine (half a wave, to 0 after the last)
+warmup: int = 20  # updates over which it rises from 0
+betas: list = [0.9, 0.999]  # decay rates of Adam
+weight_decay: float = 1e-5  # of Adam
+seed: int = 0  # seeds weights, patches and doses
+device: str = "auto"  # auto, cpu or cuda
+precision: str = "auto"  # auto, float32 or bf16
+threads: int = 0  # CPU threads; 0 takes all
+# records
+log_every: int = 20  # updates a row of the history
+save_every_s: float = 30.0  # seconds between states to resume from
+test_slices: int = 1  # test slices a patient, spread evenly, each at every dose
+
+# %%
+from ldct_utils import runs
+
+run = runs.start("08a_train_quality", globals())
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from ldct_utils import cohorts, files, intensity, plots, report, training
+from ldct_utils.quality import doses as dose_law
+from ldct_utils.quality import maps, networks, targets
+from ldct_utils.quality import step as learning
+
+training.seed_everything(seed, threads)
+training.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
+chosen, wanted = networks.get(model), targets.get(target)
+if not doses or not all(0 < d < 1 for d in doses) or sorted(set(doses)) != doses:
+    raise ValueError(f"doses are fractions under 1, rising, as the NDCT's own map is perfect everywhere; got {doses}")
+
+# %% [markdown]
+# ## Doses that nobody scanned
+# The noise that takes the NDCT to the LDCT is scaled in HU, I_D = I_full + a (I_low − I_full) with
+# a = √((1/D − 1) / (1/D_low − 1)), before any window clips it. That is right only where the LDCT contains the NDCT's
+# noise, which is measured here; a cohort of independent draws is refused. All doses of a slice share one noise pattern.
+
+# %%
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+train_rows, test_rows = cohort.rows("train"), cohort.rows("test")
+for part, rows in (("train", train_rows), ("test", test_rows)):
+    if not len(rows):
+        raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")
+law = dose_law.check(cohort, train_rows)
+report.table(
+    run, "dose_law", law,
+    "What scaled noise is like on training slices. " + (
+        f"Largest deviation from what is expected: {(law.value - law.expected).abs().max():.3f}."
+        if len(law) else "Nothing could be measured: there is neither a truth nor soft tissue."
+    ),
+)  # fmt: skip
+
+# %% [markdown]
+# ## The network
+# A U-Net without learned normalisation maps the slice (windowed, scaled to [-1, 1]) to the map (scaled alike, hence its
+# tanh). N2Q sees a high-pass of the slice beside it, and its bottleneck also tells which dose the slice was made at.
+# Instance normalisation takes every channel's mean and scale away, and with them the plainest cue to the dose.
+
+# %%
+training.seed_everything(seed, threads)
+network = networks.build(model, channels, len(doses))
+count = sum(p.numel() for p in network.parameters())
+step = learning.TrainQuality(
+    network, map_loss, alpha, lr, tuple(betas), weight_decay=weight_decay, precision=precision, device=device
+)
+batches = learning.Batches(
+    cohort, train_rows, patch_size, batch, seed, chosen.inputs, wanted, doses, level, width, sigma
+)
+assessor = maps.Assessor(model, channels, target, tuple(doses), level, width, sigma, network)
+shown_window = plots.window_text(level, width)
+print(f"{chosen.label}: {count:,} parameters, inputs {', '.join(chosen.inputs)}, {precision} on {device}")
+
+# %%
+history = training.History(batch, step.falling)
+done = training.resume(run.folder, run.id, step=step, batches=batches, history=history)
+saved = time.monotonic()
+history.paused()
+with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
+    while done < max_steps:
+        step.lr = training.learning_rate(schedule, lr, done, max_steps, warmup)
+        terms = step.update(*batches.next())
+        done += 1
+        history.add(done, terms)
+        bar.update()
+        if done % log_every and done < max_steps:
+            continue
+        history.row(step.weights, step.lr)  # raises if a term is not finite or has diverged
+        if done == max_steps or time.monotonic() - saved > save_every_s:
+            training.save(run.folder, run.id, done, step=step, batches=batches, history=history)
+            saved = time.monotonic()
+        history.paused()
+network.eval()
+curves = history.table()
+if not run.finished:
+    files.write_parquet(run.folder / "history.parquet", curves)
+    maps.write(run.folder, assessor)
+
+# %%
+names = list(step.weights)
+figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 2.8), squeeze=False)
+for axis, name, colour in zip(axes[0], names, plots.COLOURS):
+    axis.plot(curves.step, curves[name], color=colour)
+    axis.set(title={"map": f"map, {map_loss.upper()}", "dose": f"dose, cross entropy, weight {alpha:g}"}[name],
+             xlabel="updates", ylim=(0, None))  # fmt: skip
+if "dose" in names:
+    axes[0, 1].axhline(np.log(len(doses)), color="black", lw=0.8, ls="--")
+report.figure(
+    run, "curves", figure,
+    f"Terms of the loss on maps scaled to [-1, 1], means over {log_every} updates of {batch} patches. At the end: "
+    + ", ".join(f"{name} {curves[name].iloc[-1]:.3g}" for name in names)
+    + (f"; dashed: guessing the dose, {np.log(len(doses)):.2f}." if "dose" in names else "."),
+)  # fmt: skip
+
+# %% [markdown]
+# ## Patients it has not seen
+# Each test slice at every dose: the predicted map against the true one, both on [0, 1], over the whole slice, as
+# published, and inside the body, since flat air is perfect by definition and easy to guess. The control knows nothing
+# of the slice: the mean of the maps of 64 training patches, everywhere.
+
+# %%
+about = cohort.slices[cohort.slices.row.isin(test_rows)]
+about = pd.concat([one.iloc[np.unique(np.linspace(0, len(one) - 1, min(test_slices, len(one))).round().astype(int))]
+                   for _, one in about.groupby("patient", sort=True)])  # fmt: skip
+
+
+def constant():
+    """Mean of the encoded maps of training patches: what is guessed without looking."""
+    probe = learning.Batches(
+        cohort, train_rows, patch_size, 64, seed + 1, ("image",), wanted, doses, level, width, sigma
+    )
+    return float((probe.next()[1].mean() + 1) / 2)
+
+
+def compared(predicted, true, inside):
+    """Scores of maps on [0, 1], (H, W): a dict a region."""
+    pair = [torch.from_numpy(np.asarray(one, np.float64))[None] for one in (predicted, true)]
+    found = []
+    for region, mask in (("whole", None), ("body", torch.from_numpy(inside)[None])):
+        for metric, value in targets.map_scores(*pair, mask).items():
+            found.append({"region": region, "metric": metric, "value": value})
+    return found
+
+
+def tested():
+    """Scores of the test slices at every dose, by model and control, and what the head makes of the dose."""
+    scores, classes, guess = [], [], constant()
+    for one in tqdm(about.itertuples(), total=len(about), unit="slice"):
+        ndct, ldct = (np.asarray(images[one.row], np.float32) for images in (cohort.ndct, cohort.ldct))
+        inside = intensity.body_mask(ndct)
+        low = np.stack([dose_law.simulate(ndct, ldct, one.dose, d) for d in doses])
+        predicted, chances = maps.assess(low, assessor, precision=precision, device=device)
+        for d, slice_hu, found, chance in zip(doses, low, predicted, chances):
+            true = wanted.encode(learning.true_map(slice_hu, ndct, wanted, level, width))
+            keys = {"row": one.row, "patient": one.patient, "anatomy": one.anatomy, "dose": d}
+            for who, image in ((model, wanted.encode(found)), ("constant", np.full(true.shape, guess))):
+                scores += [keys | {"model": who} | score for score in compared(image, true, inside)]
+            classes.append(keys | {"predicted": doses[int(chance.argmax())] if chosen.head else np.nan})
+    run.table("dose_classes", lambda: pd.DataFrame(classes))
+    return pd.DataFrame(scores)
+
+
+scores = run.table("scores", tested)
+classes = run.load_table("dose_classes")
+means = scores.groupby(["region", "model", "metric", "patient"]).value.mean().groupby(level=[0, 1, 2]).mean()
+summary = means.unstack("metric").reset_index()
+report.table(
+    run, "summary", summary,
+    f"Maps of {len(about)} slices of {about.patient.nunique()} test patients at {len(doses)} doses, on [0, 1] "
+    f"({wanted.label}; {shown_window}); means over patients. bias: predicted minus true. Whole slices: SSIM of the "
+    f"{chosen.label} {means['whole', model, 'ssim']:.3f}, of a constant {means['whole', 'constant', 'ssim']:.3f}.",
+)  # fmt: skip
+
+# %%
+first = about.iloc[0]
+
+
+def examples():
+    """(doses, 3, H, W): slice in HU, true and predicted map in the target's units, of the first test patient."""
+    ndct, ldct = (np.asarray(images[first.row], np.float32) for images in (cohort.ndct, cohort.ldct))
+    low = np.stack([dose_law.simulate(ndct, ldct, first.dose, d) for d in doses])
+    true = np.stack([learning.true_map(one, ndct, wanted, level, width) for one in low])
+    return np.stack([low, true, maps.quality_map(low, assessor, precision=precision, device=device)], 1).astype(
+        np.float32
+    )
+
+
+stored = run.array("examples", examples)
+figure, axes = plt.subplots(3, len(doses), figsize=(2.1 * len(doses) + 0.8, 6.6), squeeze=False)
+for column, d in enumerate(doses):
+    plots.show(axes[0, column], stored[column, 0], level, width, f"dose {d:.0%}")
+    for line, title in ((1, "true"), (2, "predicted")):
+        axis = axes[line, column]
+        drawn = axis.imshow(stored[column, line], cmap="viridis", vmin=wanted.low, vmax=wanted.high)
+        axis.set_title(f"{title}, mean {stored[column, line].mean():.3g}", fontsize=8)
+        axis.set_axis_off()
+axes[0, 0].text(-0.04, 0.5, shown_window, rotation=90, ha="right", va="center", transform=axes[0, 0].transAxes,
+                fontsize=8)  # fmt: skip
+figure.colorbar(drawn, ax=axes[1:], shrink=0.7, label=f"{wanted.label} {wanted.unit}".strip())
+report.figure(
+    run, "examples", figure,
+    f"A slice of patient {first.patient} ({first.anatomy}) at {len(doses)} doses, its true {wanted.label} maps, and "
+    f"those of the {chosen.label}.",
+)  # fmt: skip
+
+# %%
+accuracy = float((classes.predicted == classes.dose).mean()) if chosen.head else None
+assert done == max_steps == curves.step.iloc[-1], "the history does not end where training did"
+assert np.isfinite(stored).all() and np.isfinite(scores.value[scores.region == "whole"]).all()
+assert set(cohort.slices[cohort.slices.split == "train"].patient).isdisjoint(about.patient), (
+    "a patient is in two splits"
+)
+best = {metric: float(means["whole", model, metric]) for metric in ("ssim", "mse", "nrmse", "bias")}
+run.finish(
+    cohort=cohort.id, parameters=count, dose_accuracy=accuracy, constant_mse=float(means["whole", "constant", "mse"]),
+    **{f"map_{metric}": value for metric, value in best.items()},
+)  # fmt: skip
+
+# %%
+report.text(
+    f"**What we saw.** After {max_steps} updates the {chosen.label} predicts {wanted.label} maps of unseen patients "
+    f"with SSIM {best['ssim']:.3f} and MSE {best['mse']:.4f} (a constant: {means['whole', 'constant', 'mse']:.4f}), "
+    f"and {'over' if best['bias'] > 0 else 'under'}estimates by {abs(best['bias']):.3f}."
+    + (f" It names the right dose of {len(doses)} in {accuracy:.0%} of the images." if chosen.head else "")
+    + " One limit: the map is relative to an NDCT that is noisy itself. Next: `08_noise2quality`."
+)
