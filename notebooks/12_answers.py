@@ -150,7 +150,8 @@ if ready:
             f"networks, lie {spread:,.0f}-fold apart."
         )
     if len(effects):
-        gained = f"{best.difference:+.2f} dB [{best.low:.2f}, {best.high:.2f}] at ψ {best.psi:g}"
+        within = "" if np.isnan(best.low) else f" [{best.low:.2f}, {best.high:.2f}]"
+        gained = f"{best.difference:+.2f} dB{within} at ψ {best.psi:g}"
         words.append(
             f"Against the {reference} the best perceptual arm differs from {base} by {gained}"
             + (f"; at ψ .95 all lie between {paper.difference.min():+.2f} and {paper.difference.max():+.2f} dB."
@@ -247,9 +248,9 @@ if "11_denoisers" in asked:
         last.gain, one, last.low, last.high)  # fmt: skip
     short[QUESTIONS[2]] = (
         f"Of {compared} comparisons of a method with the best older one, {n['better']} are better and {n['worse']} "
-        f"worse; first by SSIM is {n['best']['SSIM']}."
+        f"worse; first by SSIM is {n['best']['ssim']}."
     )
-    say(2, "first by " + ", ".join(n["best"]), ", ".join(n["best"].values()), one)
+    say(2, "first by " + ", ".join(m.upper() for m in n["best"]), ", ".join(n["best"].values()), one)
 else:
     open_question(2, "11_denoisers")
 if "04b_dose" in asked:
@@ -260,9 +261,9 @@ if "04b_dose" in asked:
     for measure, part in bought.groupby("measure", sort=False):
         top = part.loc[part.dose.idxmax()]
         worth[measure] = top.text
-        value, _, interval = top.text.partition(" ")
+        value, _, interval = top.text.partition(" [")
         say(3, f"dose of FBP worth the best denoised image at dose {low:g}, by {measure} ({top.method})", value, one,
-            interval=interval)  # fmt: skip
+            interval=interval and f"[{interval}")  # fmt: skip
 else:
     open_question(3, "04b_dose")
 hid, kept = [], {}
