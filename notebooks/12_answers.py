@@ -212,9 +212,10 @@ if "04_metrics_during_training" in asked:
         axis.axvline(columns.shape[1] - 1.5, color="white", lw=4)
     figure.colorbar(drawn, ax=axis, label="Spearman correlation", shrink=0.7)
     observed = follow is not None
+    curves, changes = one.numbers["agreement"], one.numbers["agreement_of_changes"]
     short[QUESTIONS[1]] = (
-        f"While training improves everything they agree ({one.numbers['agreement']:.2f}), in their changes less "
-        f"({one.numbers['agreement_of_changes']:.2f})"
+        f"Over a training, which improves most of them, they correlate by {curves:.2f} in the median, in their changes "
+        f"{'less' if changes < curves else 'no less'}: {changes:.2f}"
         + (f"; {(sure := (follow.low > 0).groupby(follow.metric).any()).sum()} of {len(sure)} metrics follow what an "
            "observer detects." if observed else ".")
     )  # fmt: skip
@@ -395,10 +396,13 @@ if panels:
 
 # %%
 order = {question: number for number, question in enumerate(QUESTIONS)}
-table = pd.DataFrame(answers).sort_values("question", key=lambda column: column.map(order), kind="stable")
+table = run.table(
+    "answers",
+    lambda: pd.DataFrame(answers).sort_values("question", key=lambda column: column.map(order), kind="stable"),
+)
 open_ones = [q for q in QUESTIONS if set(table[table.question == q].answer) == {"open"}]
 report.table(
-    run, "answers", table,
+    run, "answers_shown", table.assign(question=table.question.where(~table.question.duplicated(), "")),
     f"What {len(asked) + len(hidden)} runs say, with 95 % intervals over patients where there are enough. "
     + ("Every question has an answer." if not open_ones else f"Open, for want of a run: {' '.join(open_ones)}"),
 )  # fmt: skip
@@ -418,7 +422,7 @@ run.finish(
 
 # %%
 report.text(
-    "**What we saw.** " + " ".join(f"*{q}* {short.get(q, 'Open: no run was given.')}" for q in QUESTIONS)
-    + " One limit: these are answers about the cohort and the trainings of these runs; each run's own notebook says "
+    "**What we saw.**\n\n" + "".join(f"- *{q}* {short.get(q, 'Open: no run was given.')}\n" for q in QUESTIONS)
+    + "\nOne limit: these are answers about the cohort and the trainings of these runs; each run's own notebook says "
     "what they cannot say."
 )  # fmt: skip
