@@ -491,7 +491,7 @@ if test_source:
         f"{LABEL[assessed]} on {second_pairs} pairs of {second.patient.nunique()} patient(s), {test_source}: "
         + ("the low dose is called worse in every pair." if not failing else
            f"**failing**: the low dose is not called worse in {failing} of {second_pairs} pairs.")
-        + f" Difference: {gap.min():.3f} to {gap.max():.3f} {wanted.unit}.",
+        + f" Difference: {gap.min():.3f} to {gap.max():.3f} {wanted.unit}".rstrip() + ".",
     )  # fmt: skip
     image = np.asarray(other.ldct[0], np.float32), np.asarray(other.ndct[0], np.float32)
     figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.8))
