@@ -81,7 +81,7 @@ eval_every: int = 100  # updates between validations, a multiple of log_every
 checkpoint_every: int = 200  # updates between stored weights, a multiple of log_every
 save_every_s: float = 30.0  # seconds between states to resume from
 val_patches: int = 16  # validation patches for the loss terms and psi
-val_slices: int = 8  # whole validation slices for the RMSE
+val_slices: int = 8  # whole validation slices for the RMSE, spread over the patients
 
 # %%
 from ldct_utils import runs
@@ -166,7 +166,7 @@ train_rows, val_rows, test_rows = cohort.rows("train"), cohort.rows("val"), test
 note = ""
 if not len(val_rows):
     val_rows, note = train_rows, " It has no validation patients: the curves below show training slices."
-val_rows = val_rows[np.linspace(0, len(val_rows) - 1, min(val_slices, len(val_rows))).astype(int)]
+val_rows = cohort.spread(val_rows, val_slices)
 report.text(
     f"Cohort {cohort.id}: {len(train_rows)} slices for training, {len(cohort.rows('val'))} for validation, and "
     f"{len(test_rows)} of cohort {test.id} for testing.{note}"

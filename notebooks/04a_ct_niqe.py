@@ -65,23 +65,16 @@ for part in ("train", "val"):
     if not len(cohort.rows(part)):
         raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")
 
-
-def spread(rows, most):
-    """At most ``most`` rows, evenly over the cohort's order, which goes patient by patient."""
-    return [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]
-
-
 # %% [markdown]
 # ## The model of good images
 # NIQE describes a block by how its pixels, freed of local mean and contrast, are distributed, and by the products of
 # neighbours: 18 numbers at each of two scales. It calls an image good if the mean and covariance of those numbers are
-# near those of
-# good images. Those it ships with come from photographs; here they come from the NDCT slices of the training patients,
-# from blocks
-# wholly inside the body. Photographs allow blocks of 96 pixels; a body of 200 pixels does not.
+# near those of good images. Those it ships with come from photographs; here they come from the NDCT slices of the
+# training patients, from blocks wholly inside the body. Photographs allow blocks of 96 pixels; a body of 200 pixels
+# does not.
 
 # %%
-training = spread(cohort.rows("train"), fit_slices)
+training = cohort.spread(cohort.rows("train"), fit_slices)
 file = run.folder / ct_niqe.FILE
 if not file.is_file():
     chosen = [np.asarray(cohort.ndct[row], np.float64) for row in tqdm(training, desc="training slices")]
@@ -102,7 +95,7 @@ report.text(
 # reconstruction: a perfect image, which does **not** look like NDCT, so a metric of this kind must call it worse.
 
 # %%
-scored = spread(cohort.rows("val"), val_slices)
+scored = cohort.spread(cohort.rows("val"), val_slices)
 about = cohort.slices.set_index("row").loc[scored]
 ndct = np.stack([cohort.ndct[row] for row in scored]).astype(np.float64)  # (N, H, W), HU
 ldct = np.stack([cohort.ldct[row] for row in scored]).astype(np.float64)

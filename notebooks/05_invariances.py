@@ -99,8 +99,7 @@ if region > crop:
 
 # %%
 trained = runs.load(denoiser)
-COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
-cohort = cohorts.get(*(trained.params[name] for name in COHORT))
+cohort = cohorts.of(trained)
 test = cohorts.get(test_source, test_root, split="test") if test_source else cohort
 f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
 updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint

@@ -90,8 +90,7 @@ peak = lr if lr is not None else 1e-5 if size == "published" and model != "gener
 
 # %%
 trained = runs.load(denoiser)
-COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
-cohort = cohorts.get(*(trained.params[name] for name in COHORT))
+cohort = cohorts.of(trained)
 f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
 updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint
 f = f.requires_grad_(False).to(device, memory_format=torch.channels_last)

@@ -73,7 +73,7 @@ about_runs = pd.DataFrame(
     [{"model": m, "seed": s, "run": one.id, "cohort": one.numbers["cohort"], "weights": one.numbers["parameters"]}
      | {name: str(one.params[name]) for name in SAME} for (m, s), one in chosen.items()]
 )  # fmt: skip
-for name in ("cohort", "target", "doses", "level", "width"):
+for name in ("target", "doses", "level", "width"):
     if about_runs[name].nunique() > 1:
         raise ValueError(f"these runs differ in {name}; their maps do not compare. Choose runs of one")
 varying = [name for name in SAME if about_runs[name].nunique() > 1]
@@ -82,8 +82,7 @@ LABEL = {m: networks.get(m).label for m in models} | {"constant": "constant"}
 first_run = next(iter(chosen.values()))
 settings, wanted = first_run.params, targets.get(first_run.params["target"])
 level, width, doses = settings["level"], settings["width"], settings["doses"]
-COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
-cohort = cohorts.get(*(settings[name] for name in COHORT))
+cohort = cohorts.of(*chosen.values())
 report.table(
     run, "runs", about_runs.drop(columns=[n for n in SAME if n not in varying]),
     f"{len(chosen)} runs of {len(models)} models on cohort {cohort.id}, target {wanted.label}, window "

@@ -104,10 +104,7 @@ training.seed_everything(seed, threads)
 
 # %%
 chosen, listed, varying = methods_of(select(runs))
-if len({one.numbers["cohort"] for one in chosen}) > 1:
-    raise ValueError("these runs were trained on different cohorts; their scores do not compare. Choose runs of one")
-COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
-cohort = cohorts.get(*(chosen[0].params[name] for name in COHORT))
+cohort = cohorts.of(*chosen)
 test = cohorts.get(test_source, test_root, split="test") if test_source else cohort
 rows = test.rows("test")
 about = test.slices.set_index("row").loc[rows]

@@ -67,10 +67,7 @@ training.seed_everything(seed, threads)
 
 # %%
 chosen, listed, varying = methods_of(select(runs))
-if len({one.numbers["cohort"] for one in chosen}) > 1:
-    raise ValueError("these runs were trained on different cohorts; their scores do not compare. Choose runs of one")
-COHORT = ("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed")
-cohort = cohorts.get(*(chosen[0].params[name] for name in COHORT))
+cohort = cohorts.of(*chosen)
 if getattr(cohort, reference, None) is None:
     raise ValueError(f"cohort {cohort.id} has no {reference!r} to score against; reference is ndct or truth")
 rows = cohort.rows("test")

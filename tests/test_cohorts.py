@@ -1,5 +1,6 @@
 """cohorts: pairs by position, splits by patient, whole or absent on disk, and nobody's name anywhere."""
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ import pytest
 import yaml
 from dicom_files import find_identity, image, truncate, write_ct, write_pair
 
-from ldct_utils import cohorts, files, intensity, nps, parameters, paths
+from ldct_utils import cohorts, files, intensity, nps, parameters, paths, studies
 from ldct_utils.cohorts import splits, writing
 from ldct_utils.metrics import noise
 
@@ -323,6 +325,25 @@ def built(outputs, name="simulated-00000001", plan=None):
     split_of = dict(zip(plan.anatomy_of, ["train", "train", "val", "test"]))
     writing.build(folder, plan, split_of, META, progress=False)
     return folder
+
+
+def test_few_rows_of_many_come_from_every_patient_alike_however_long_their_scans():
+    # as in the TCIA data: chest scans of 300 slices beside heads of 30; spread over rows, 4 of 6 were of one patient
+    long = [("C001", 300), ("L002", 90), ("N003", 30), ("N004", 1)]
+    about = pd.DataFrame([{"patient": p, "row": 0} for p, n in long for _ in range(n)])
+    about["row"] = np.arange(len(about))[::-1]
+    cohort = cohorts.Cohort("0", Path(), {}, about, *[None] * 9)
+
+    def counts(rows):
+        return about[about.row.isin(rows)].patient.value_counts().to_dict()
+
+    assert counts(cohort.spread(about.row, 6)) == {"C001": 2, "L002": 2, "N003": 1, "N004": 1}
+    assert counts(cohort.spread(about.row, 3)) == {"C001": 1, "N003": 1, "N004": 1}
+    assert counts(cohort.spread(about.row, 100)) == {"C001": 35, "L002": 34, "N003": 30, "N004": 1}
+    assert sorted(cohort.spread(about.row, 9999)) == sorted(about.row)
+    of_one = about[about.patient == "C001"]
+    assert list(cohort.spread(of_one.row, 3)) == sorted(of_one.row.iloc[[50, 150, 250]])
+    assert len(cohort.spread([], 3)) == 0
 
 
 def test_written_cohort_is_read_only_and_holds_what_was_given(outputs):
@@ -757,3 +778,26 @@ def test_texture_is_measured_on_real_training_pairs_only(tiny_cohort, outputs, t
     write_ct(tmp_path / "one" / "a.dcm", image())
     with pytest.raises(ValueError, match="training slices of a cohort of real pairs"):
         cohorts.get("dicom", str(tmp_path / "one"), kernel=f"cohorts/{tiny_cohort.name}", split="train", **QUIET)
+
+
+def a_run(id8, **params) -> SimpleNamespace:
+    given = {name: p.default for name, p in inspect.signature(cohorts.identity).parameters.items()}
+    return SimpleNamespace(id="03_train/mse-00000000", numbers={"cohort": id8}, params=given | params)
+
+
+def test_cohort_of_runs_is_the_one_they_were_trained_on(data, outputs, monkeypatch):
+    write_pair(data, "L506")
+    id8 = cohorts.identity("mayo2016", data)
+    here = {"source": "mayo2016", "data_root": str(data)}
+    assert cohorts.of(a_run(id8, **here), a_run(id8, **here)).id == id8  # built anew, since it was gone
+    monkeypatch.setattr(cohorts._identity, "code_hash", lambda *_: "of tomorrow")
+    assert cohorts.identity("mayo2016", data) != id8
+    assert cohorts.of(a_run(id8, **here)).id == id8  # and kept, whatever the code has become
+    with pytest.raises(ValueError, match=f"{id8}, {'f' * 8}.*choose runs of one"):
+        cohorts.of(a_run(id8, **here), a_run("f" * 8, **here))
+    with pytest.raises(ValueError, match=r"is gone.*train the run again"):
+        cohorts.of(a_run("f" * 8, **here))
+
+
+def test_a_study_compares_cohorts_by_the_parameters_that_make_one():
+    assert set(inspect.signature(cohorts.identity).parameters) == set(studies.COHORT_PARAMETERS)

@@ -4,6 +4,7 @@
 """
 
 import importlib
+import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,12 @@ ARRAYS = (
 )
 
 
+def _evenly(count: int, most: int) -> np.ndarray:
+    """At most ``most`` places of 0 .. count - 1, in the middles of as many equal parts."""
+    most = min(count, most)
+    return ((np.arange(most) + 0.5) * count / max(most, 1)).astype(int)
+
+
 @dataclass(frozen=True)
 class Cohort:
     """A cohort on disk. Arrays are read-only memory maps (slices, H, W): int16 HU, masks uint8; None where absent.
@@ -80,6 +87,20 @@ class Cohort:
             raise ValueError(f"cohort {self.id} has no anatomy {anatomy!r}; it has {', '.join(known)}")
         chosen = self.slices[self.slices.split == split]
         return chosen[(chosen.anatomy == anatomy) | (anatomy is None)].row.to_numpy(np.int64)
+
+    def spread(self, rows, most: int) -> np.ndarray:
+        """At most ``most`` of these rows, as many of each patient as goes, and each patient's spread over the scan.
+
+        Where there are more patients than rows to choose, the patients are spread over those of the table.
+        """
+        about = self.slices[self.slices.row.isin(rows)]
+        parts = [part.row.to_numpy(np.int64) for _, part in about.groupby("patient", sort=False)]
+        parts = [parts[i] for i in _evenly(len(parts), most)]
+        share = np.zeros(len(parts), int)
+        while share.sum() < min(most, sum(map(len, parts))):
+            share[min((n, i) for i, n in enumerate(share) if n < len(parts[i]))[1]] += 1
+        chosen = [part[_evenly(len(part), n)] for part, n in zip(parts, share)]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
 
     def verify(self):
         """Compare every file with the hash taken when it was written. Raises: ValueError: naming one that differs."""
@@ -207,3 +228,26 @@ def get(
                 meta = {"id": id8, "source": source, "parameters": read, "split": split}
                 writing.build(folder, plan, split_of, meta, progress)
     return load(folder)
+
+
+def of(*trained) -> Cohort:
+    """The one cohort that finished runs were trained on, as it was then.
+
+    Args: trained: runs (``runs.Finished``) of a notebook that takes the parameters of ``get``.
+    Raises: ValueError: if they were trained on different cohorts, or on one that is gone and cannot be built again
+        because its files or the code have changed since.
+    """
+    ids = sorted({one.numbers["cohort"] for one in trained})
+    if len(ids) != 1:
+        raise ValueError(f"these runs were trained on different cohorts ({', '.join(ids)}): choose runs of one")
+    params = trained[0].params
+    folder = paths.cohorts() / f"{params['source']}-{ids[0]}"
+    if (folder / "cohort.json").is_file():
+        return load(folder)
+    arguments = [params[name] for name in inspect.signature(identity).parameters]
+    if identity(*arguments) != ids[0]:
+        raise ValueError(
+            f"{trained[0].id} was trained on cohort {ids[0]}, which is gone and which the files and code of today do "
+            "not give: train the run again"
+        )
+    return get(*arguments)
