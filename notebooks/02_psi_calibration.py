@@ -224,11 +224,12 @@ shown = {"LDCT": ldct[example], "NDCT": ndct[example]} | {
     f: p[example] for f, p in predictions.items() if f != "identity"
 }
 images = {title: intensity.from_net(image[0].cpu().numpy()) for title, image in shown.items()}
-level, window = intensity.WINDOWS["abdomen"]
+images = {f"untrained, {x.mean():.0f} HU" if title == "untrained" else title: x for title, x in images.items()}
+level, window = intensity.WINDOWS[cohort.slices.set_index("row").anatomy[where.row[example]]]
 rmse = {f: 4096 * np.sqrt(measured[measured.f == f].mse.mean()) for f in predictions}
 report.figure(
     run, "predictions", plots.side_by_side(images, level, window, 2.4),
-    f"One patch and what the networks make of it (the untrained one's grey is off the window). RMSE against NDCT over "
+    f"One patch and what the networks make of it (the untrained one's even grey is above the window). RMSE against NDCT over "
     f"all {patches} patches: untrained "
     f"{rmse['untrained']:.0f}, identity (the LDCT itself) {rmse['identity']:.1f}, trained {rmse['trained']:.1f} HU.",
 )  # fmt: skip

@@ -192,7 +192,7 @@ def rated(images):
 def scored():
     """One row a slice, method, seed and metric (RFS: the mean over the slice's organs)."""
     target, parts = getattr(cohort, reference), []
-    for label, its_seed, predict in tqdm(list(predictors()), unit="method"):
+    for label, its_seed, predict in tqdm(predictors(), total=1 + len(classical) + len(chosen), unit="method"):
         made = {}
 
         def once(hu, predict=predict, made=made):
