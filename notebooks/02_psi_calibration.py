@@ -229,8 +229,8 @@ level, window = intensity.WINDOWS[cohort.slices.set_index("row").anatomy[where.r
 rmse = {f: 4096 * np.sqrt(measured[measured.f == f].mse.mean()) for f in predictions}
 report.figure(
     run, "predictions", plots.side_by_side(images, level, window, 2.4),
-    f"One patch and what the networks make of it (the untrained one's even grey is above the window). RMSE against NDCT over "
-    f"all {patches} patches: untrained "
+    f"One patch and what the networks make of it (the untrained one's even grey is above the window). RMSE against "
+    f"NDCT over all {patches} patches: untrained "
     f"{rmse['untrained']:.0f}, identity (the LDCT itself) {rmse['identity']:.1f}, trained {rmse['trained']:.1f} HU.",
 )  # fmt: skip
 
