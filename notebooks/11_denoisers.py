@@ -249,7 +249,7 @@ def in_turn():
                     span = stats.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
                     p = stats.wilcoxon(gap.mean(axis=1).to_numpy(), np.zeros(len(gap)))
                     row |= {"best before": best, "better by": span.mean, "low": span.low, "high": span.high, "p": p,
-                            "patients": span.patients}  # fmt: skip
+                            "patients": span.patients, "seeds": span.seeds}  # fmt: skip
                 out.append(row)
     table = pd.DataFrame(out)
     table["p_holm"] = table.groupby(["anatomy", "metric"])["p"].transform(stats.holm)
@@ -286,12 +286,14 @@ for (line, _), cell in drawn.get_celld().items():
     if line == 0:
         cell.set_height(cell.get_height() * 1.7)
 counts = newer[newer.method.isin(names)].verdict.value_counts()
+once = [name for name, n in listed.groupby("label").seed.nunique().items() if n == 1]
+only = f" Trained once, so that a verdict is about that training: {', '.join(once)}." * bool(once)
 report.figure(
     run, "newer_shown", figure,
     f"Means over test slices against {reference.upper()}. Blue: better than the best older method, orange: worse "
     f"(patients as the unit, p corrected and interval beside 0); white: neither, or fewer than {stats.MIN_PATIENTS} "
     f"patients. Of {int(newer['best before'].notna().sum())} comparisons {counts.get('better', 0)} are better and "
-    f"{counts.get('worse', 0)} worse; {counts.get('too few', 0)} have too few patients for a verdict.",
+    f"{counts.get('worse', 0)} worse; {counts.get('too few', 0)} have too few patients for a verdict.{only}",
 )  # fmt: skip
 
 # %% [markdown]
