@@ -33,19 +33,18 @@ def in_memory(ldct, ndct, truth=None, its=0.25):
     return SimpleNamespace(id="x", slices=about, ldct=ldct, ndct=ndct, truth=truth)
 
 
-def scanned(independent):
-    """Water cylinders with two scans of them, quarter dose, in the format of a cohort; the truth is noise-free."""
+def scanned(independent, its=0.25):
+    """A water cylinder, scanned twice, the LDCT at dose ``its``, in the format of a cohort; the truth is noise-free."""
     grid = np.hypot(*np.mgrid[-80:80, -80:80]) * 1.5
     truth = np.where(grid < 100, 40.0, -1000.0)[None]
-    scan = dose.scan(truth, 1.5, 0.25, "B30", seed=0, independent=independent, views=180)
+    scan = dose.scan(truth, 1.5, its, "B30", seed=0, independent=independent, views=180)
     return [np.rint(x).astype(np.int16) for x in (scan.ldct, scan.ndct, scan.noise_free)]
 
 
 # ---- doses ----
 @pytest.mark.parametrize(("fraction", "wanted"), SCALES.items())
 def test_the_scale_of_the_noise_is_that_of_the_table(fraction, wanted):
-    assert doses.scale(fraction) == pytest.approx(wanted, abs=5e-7)
-    assert doses.simulate(np.zeros(1), np.ones(1), 0.25, fraction)[0] == pytest.approx(wanted, abs=1e-6)
+    assert doses.simulate(np.zeros(1), np.ones(1), 0.25, fraction)[0] == pytest.approx(wanted, abs=5e-7)
 
 
 def test_a_quarter_and_the_full_dose_give_the_pair_back():
@@ -79,6 +78,19 @@ def test_the_default_patients_pass_and_their_mean_quality_falls_with_the_dose(ou
     cohort = cohorts.get(patients=1, slices=1, anatomy="abdomen", split="test", progress=False)
     found = doses.check(cohort)
     assert (abs(found.value / found.expected - 1) < 0.05).all() and len(found) == 2
+@pytest.mark.parametrize(("its", "wanted"), [(0.25, -0.447), (0.10, -0.302), (0.04, -0.196)])
+def test_independent_draws_are_refused_at_every_dose_of_the_ldct_without_a_truth(its, wanted):
+    rng = np.random.default_rng(0)
+    ndct, low = rng.normal(0, 1, 400_000), rng.normal(0, its**-0.5, 400_000)
+    assert doses.independent(its) == pytest.approx(wanted, abs=5e-4)
+    assert np.corrcoef(low - ndct, ndct)[0, 1] == pytest.approx(wanted, abs=0.005)
+    ldct, ndct, _ = scanned(independent=True, its=its)
+    with pytest.raises(ValueError, match=r"correlation.* is -0.\d\d where 0.00.*contains the NDCT's noise"):
+        doses.check(in_memory(ldct, ndct, its=its))
+    ldct, ndct, _ = scanned(independent=False, its=its)
+    assert doses.check(in_memory(ldct, ndct, its=its)).holds.all()
+
+
     ndct, ldct = (np.asarray(images[0], np.float32) for images in (cohort.ndct, cohort.ldct))
     for name, sign in (("ssim", -1), ("gmsd", -1), ("rmse", 1)):
         target = targets.get(name)
