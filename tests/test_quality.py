@@ -229,6 +229,9 @@ def test_a_patchs_map_is_that_of_the_slice(tiny_cohort):
 
 def test_noise_is_scaled_before_the_window_clips(tiny_cohort):
     cohort = cohorts.load(tiny_cohort)
+    high = highpass.highpass(step.windowed(low))[y : y + 32, x : x + 32]
+    away = images[0, 1].numpy() / 2 - high
+    assert 0 < np.sqrt((away**2).mean()) < 0.1 * high.std()  # nearly: SciPy's grid depends on the image's size
     ndct, ldct = (np.asarray(one[0], np.float32) for one in (cohort.ndct, cohort.ldct))
     right = step.windowed(doses.simulate(ndct, ldct, 0.25, 0.05))
     clipped = doses.simulate(step.windowed(ndct), step.windowed(ldct), 0.25, 0.05)
