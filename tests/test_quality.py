@@ -336,6 +336,29 @@ def test_what_is_no_finished_run_or_not_whole_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run of 08a_train_quality"):
         maps.load(tmp_path)
     folder = write(tmp_path / "run", assessor())
+def test_a_wider_window_leaves_the_map_as_it_is_and_computes_it_once():
+    grid = np.hypot(*np.mgrid[-32:32, -32:32])
+    image = np.select([grid < 20, grid < 26], [40.0, -300.0], -1000.0)[None]
+    image = image + np.random.default_rng(0).normal(0, 20, image.shape)
+    one, calls = assessor(), []
+    one.network.register_forward_hook(lambda *_: calls.append(1))
+    n2q, (hu, window) = (
+        metric.metric(one),
+        [intensity.domain("hu"), intensity.domain("window", level=40.0, width=400.0)],
+    )
+    full, shown = (metrics.compute(pred=image, names=[n2q], domain=d).value.iloc[0] for d in (hu, window))
+    assert len(calls) == 1
+    quality = maps.quality_map(image, one)
+    assert np.array_equal(maps.quality_map(image.clip(-160, 240), one), quality)
+    assert full == pytest.approx(quality[intensity.body_mask(image)].mean(), rel=1e-5)
+    assert shown == pytest.approx(quality[intensity.body_mask(image, -159)].mean(), rel=1e-5)
+    assert abs(full - shown) > 1e-4  # the body is another where lungs and fat are clipped
+    narrow = intensity.domain("window", level=40.0, width=100.0)
+    metrics.compute(pred=image, names=[n2q], domain=narrow)
+    metrics.compute(pred=image + 50.0, names=[n2q], domain=hu)
+    assert len(calls) == 5  # and two by this test itself
+
+
     path = folder / maps.FILE
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cannot be read"):
