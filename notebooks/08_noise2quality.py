@@ -18,7 +18,7 @@
 #
 # **Reads** finished runs of `08a_train_quality`, their cohort, and optionally a denoiser of `03_train` and a second
 # cohort. **Writes** `table_1.parquet`, `contrasts.parquet`, `confusion.parquet`, `regions.parquet`,
-# `out_of_distribution.parquet`, `second.parquet`. **Cost** half a minute on one core.
+# `out_of_distribution.parquet`, `by_kind.parquet`, `second.parquet`. **Cost** half a minute on one core.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -214,6 +214,7 @@ for one, rival, metric in (("n2q", "constant", "ssim"), ("n2q", "constant", "mse
     if row is not None:
         gain = np.array([row.low, row.high]) * (1 if metric == "ssim" else -1)
         word = "better" if gain.min() > 0 else "worse" if gain.max() < 0 else "not told apart"
+        word = "too few patients for an interval" if np.isnan(gain).any() else word
         said.append(f"{LABEL[one]} against {'a constant' if rival == 'constant' else f'the plain {LABEL[rival]}'}: "
                     f"{word}, {metric.upper()} of the map {told(row, '+.3f')}")  # fmt: skip
 verdict = "; ".join(said) or "N2Q is not among the runs"
@@ -487,7 +488,7 @@ report.table(
     f"Mean {wanted.label} inside the body, true and as the {LABEL[assessed]} predicts it; means over patients of the "
     "signed and the absolute error; correlation of true and predicted over slices (none where the truth is one value)."
     + "".join(f" {kind}: error {r.error:+.3f}, but slice by slice {r.absolute_error:.3f} off, correlation "
-              f"{r.correlation:.2f}." for kind, r in free.iterrows()),
+              f"{r.correlation:.2f}." for kind, r in free.iterrows() if np.isfinite(r.correlation)),
 )  # fmt: skip
 
 # %% [markdown]
