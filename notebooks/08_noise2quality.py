@@ -18,7 +18,7 @@
 #
 # **Reads** finished runs of `08a_train_quality`, their cohort, and optionally a denoiser of `03_train` and a second
 # cohort. **Writes** `table_1.parquet`, `contrasts.parquet`, `confusion.parquet`, `regions.parquet`,
-# `out_of_distribution.parquet`, `second.parquet`. **Cost** half a minute on one core.
+# `out_of_distribution.parquet`, `by_kind.parquet`, `second.parquet`. **Cost** half a minute on one core.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -50,7 +50,7 @@ from scipy import ndimage
 
 from ldct_utils import cohorts, intensity, phantom, plots, report, segments, stats, training
 from ldct_utils.quality import doses as dose_law
-from ldct_utils.quality import maps, networks, targets
+from ldct_utils.quality import evidence, maps, networks, targets
 from ldct_utils.quality import step as learning
 from ldct_utils.runs import load, select
 
@@ -83,6 +83,9 @@ first_run = next(iter(chosen.values()))
 settings, wanted = first_run.params, targets.get(first_run.params["target"])
 level, width, doses = settings["level"], settings["width"], settings["doses"]
 cohort = cohorts.of(*chosen.values())
+other = cohorts.get(test_source, test_root, split="test") if test_source else None
+if other:
+    evidence.check_unseen(cohort, other)
 report.table(
     run, "runs", about_runs.drop(columns=[n for n in SAME if n not in varying]),
     f"{len(chosen)} runs of {len(models)} models on cohort {cohort.id}, target {wanted.label}, window "
@@ -125,10 +128,10 @@ scores = pd.concat(parts, ignore_index=True)
 test_patients = scores.patient.nunique()
 
 
-def cell(model, region, metric):
-    """Patients by seeds: mean over slices and doses; patients without a finite value are left out."""
+def cell(model, region, metric, dose=None):
+    """Patients by seeds: mean over slices and doses, or at one; patients without a finite value are left out."""
     part = scores[(scores.model == model) & (scores.region == region) & (scores.metric == metric)]
-    return stats.by_patient(part).dropna()
+    return stats.by_patient(part if dose is None else part[part.dose == dose]).dropna()
 
 
 def interval(values):
@@ -165,23 +168,25 @@ for region in REGIONS:
         run, f"maps_{region}", wide.rename(index=LABEL).rename_axis("model").reset_index(),
         f"Predicted against true {wanted.label} maps on [0, 1], "
         f"{'whole slices' if region == 'whole' else 'inside the body'}, {test_patients} test patients, "
-        f"{part.seeds.max()} seeds; 95 % intervals over both. Highest SSIM: {LABEL[best]}. `constant` is the mean map.",
+        f"{part.seeds.max()} seeds; 95 % intervals over both. Highest SSIM of a network: {LABEL[best]}. `constant` is "
+        "one number everywhere, the mean over the maps of 64 training patches.",
     )  # fmt: skip
 
 # %% [markdown]
 # ## What each addition is worth
-# Two models, paired over patients and seeds: the plain U-Net is what N2Q is built on.
+# Two models, paired over patients and seeds. First comes what looks at nothing, a constant: what is not better has
+# learned nothing that the score sees. The plain U-Net is what N2Q is built on.
 
 # %%
-PAIRS = [("n2q", "unet"), ("n2q", "u_con"), ("n2q", "u_ssl"), ("u_con", "unet"), ("u_ssl", "unet"), ("u_hpf", "unet"),
-         ("unet", "ae"), ("unet", "redcnn")]  # fmt: skip
+PAIRS = [("n2q", "constant"), ("unet", "constant"), ("n2q", "unet"), ("n2q", "u_con"), ("n2q", "u_ssl"),
+         ("u_con", "unet"), ("u_ssl", "unet"), ("u_hpf", "unet"), ("unet", "ae"), ("unet", "redcnn")]  # fmt: skip
 
 
 def contrasted():
     """Differences of two models, every metric: a row a pair, region and metric; only seeds that both have."""
     rows = []
     for one, other in PAIRS:
-        for region in REGIONS if {one, other} <= set(models) else ():
+        for region in REGIONS if {one, other} <= {*models, "constant"} else ():
             for metric in METRICS:
                 a, b = cell(one, region, metric), cell(other, region, metric)
                 shared = sorted(set(a.columns) & set(b.columns))
@@ -195,14 +200,24 @@ def contrasted():
 
 
 contrasts = run.table("contrasts", contrasted)
-main = contrasts[(contrasts.pair == "N2Q − U-Net") & (contrasts.region == "whole")].set_index("metric")
-verdict = "N2Q and U-Net are not both among the runs"
-if len(main):
-    row = main.loc["ssim"]
-    word = "not told apart" if np.isnan(row.low) or row.low <= 0 <= row.high else "better" if row.low > 0 else "worse"
-    verdict = f"N2Q against the plain U-Net: {word}, SSIM of the map {row['mean']:+.4f}" + (
-        "" if np.isnan(row.low) else f" [{row.low:+.4f}, {row.high:+.4f}]"
-    )
+
+
+def against(one, other, metric="ssim"):
+    """The row of `contrasts` that compares two models on whole slices; None where one of them was not trained."""
+    part = contrasts[(contrasts.pair == f"{LABEL.get(one)} − {LABEL.get(other)}") & (contrasts.region == "whole")]
+    return None if part.empty else part.set_index("metric").loc[metric]
+
+
+said = []
+for one, rival, metric in (("n2q", "constant", "ssim"), ("n2q", "constant", "mse"), ("n2q", "unet", "ssim")):
+    row = against(one, rival, metric)
+    if row is not None:
+        gain = np.array([row.low, row.high]) * (1 if metric == "ssim" else -1)
+        word = "better" if gain.min() > 0 else "worse" if gain.max() < 0 else "not told apart"
+        word = "too few patients for an interval" if np.isnan(gain).any() else word
+        said.append(f"{LABEL[one]} against {'a constant' if rival == 'constant' else f'the plain {LABEL[rival]}'}: "
+                    f"{word}, {metric.upper()} of the map {told(row, '+.3f')}")  # fmt: skip
+verdict = "; ".join(said) or "N2Q is not among the runs"
 report.table(
     run, "contrasts_shown",
     contrasts.assign(difference=[told(r, "+.4f") for _, r in contrasts.iterrows()])[
@@ -214,7 +229,8 @@ report.table(
 
 # %% [markdown]
 # ## Is quality underestimated?
-# The authors note that their maps are too dark. Bias by dose says where.
+# The authors note that their maps are too dark. A mean over doses hides what happens at either end: maps that are too
+# bright at the lowest dose and too dark at the highest have a small bias.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
@@ -229,12 +245,19 @@ for axis, metric in zip(axes, ("ssim", "bias")):
     axis.minorticks_off()
 axes[1].axhline(0, color="black", lw=0.8)
 axes[0].legend(fontsize=8)
-bias = {m: table[(table.model == m) & (table.region == "whole") & (table.metric == "bias")].iloc[0] for m in models}
+ENDS = (doses[0], doses[-1])
+bias = {m: [pd.Series(interval(cell(m, "whole", "bias", d))) for d in ENDS] for m in models}
+ends = "; ".join(
+    f"{LABEL[m]} {told(low, '+.3f')} at {ENDS[0]:.0%}, {told(high, '+.3f')} at {ENDS[1]:.0%}"
+    for m, (low, high) in bias.items()
+)
+similar = pd.DataFrame({m: [cell(m, "whole", "ssim", d).to_numpy().mean() for d in doses] for m in LABEL}, doses)
+ahead = [f"{d:.0%}" for d in doses if similar.constant[d] >= similar[models].loc[d].max()]
 report.figure(
     run, "by_dose", figure,
     "Left: how similar predicted and true maps are; right: predicted minus true quality, whole slices, means over "
-    f"{test_patients} patients. Over all doses: "
-    + "; ".join(f"{LABEL[m]} {told(bias[m], '+.3f')}" for m in models) + ".",
+    f"{test_patients} patients. Doses at which the constant has the highest SSIM: {', '.join(ahead) or 'none'}. Bias: "
+    f"{ends}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -407,7 +430,8 @@ report.figure(
 # %% [markdown]
 # ## Out of distribution: denoised and blurred images
 # The model has seen noise that was scaled and nothing else. The NDCT, the noise-free truth, a blurred LDCT and a
-# denoised one are all new to it. Their true maps are known here, so it can be told how far off it is.
+# denoised one are all new to it. Their true maps are known here, so it can be told how far off it is. Errors of single
+# slices cancel in their mean: a model that says the same of every slice can have none.
 
 # %%
 subset = about.row.to_numpy()
@@ -440,7 +464,9 @@ def outside():
 
 
 kinds = run.table("out_of_distribution", outside)
-by_kind = kinds.groupby(["kind", "patient"])[["true", "predicted"]].mean().groupby("kind").mean().loc[list(images)]
+if kinds.empty:
+    raise ValueError("no test slice shows a body: there is nothing to rate inside it")
+by_kind = evidence.by_kind(kinds)
 figure, axis = plt.subplots(figsize=(6.2, 4.2))
 for kind, colour, marker in zip(images, plots.COLOURS, "osD^vPX*"):
     part = kinds[kinds.kind == kind]
@@ -449,33 +475,40 @@ limits = [min(kinds.true.min(), kinds.predicted.min()), max(kinds.true.max(), ki
 axis.plot(limits, limits, color="black", lw=0.8)
 axis.set(xlabel=f"true mean {wanted.label} inside the body", ylabel="predicted")
 axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-gaps = by_kind.predicted - by_kind.true
+new = kinds[kinds.kind != "LDCT"]
 report.figure(
     run, "out_of_distribution_shown", figure,
-    f"Quality of images unlike the training's, a point a slice, {len(subset)} test slices; the line is a perfect "
-    "answer. Predicted minus true: " + ", ".join(f"{kind} {gap:+.3f}" for kind, gap in gaps.items()) + ".",
+    f"Quality of images unlike the training's, a point a slice, {by_kind.slices.max()} test slices; the line is a "
+    f"perfect answer. All but the LDCT are rated {new.predicted.min():.2f} to {new.predicted.max():.2f} where "
+    f"{new.true.min():.2f} to {new.true.max():.2f} is right.",
 )  # fmt: skip
-report.text(
-    "Against the LDCT (" + f"{by_kind.predicted['LDCT']:.3f} predicted, {by_kind.true['LDCT']:.3f} true): "
-    + "; ".join(f"{kind} {r.predicted:.3f} ({r.true:.3f} true)" for kind, r in by_kind.iterrows() if kind != "LDCT")
-    + "."
+free = by_kind.loc[[kind for kind in by_kind.index if kind in ("truth", "denoised")]]
+report.table(
+    run, "by_kind", by_kind.rename(columns={"absolute_error": "|error|"}).reset_index(),
+    f"Mean {wanted.label} inside the body, true and as the {LABEL[assessed]} predicts it; means over patients of the "
+    "signed and the absolute error; correlation of true and predicted over slices (none where the truth is one value)."
+    + "".join(f" {kind}: error {r.error:+.3f}, but slice by slice {r.absolute_error:.3f} off, correlation "
+              f"{r.correlation:.2f}." for kind, r in free.iterrows() if np.isfinite(r.correlation)),
 )  # fmt: skip
 
 # %% [markdown]
 # ## Out of distribution: a second cohort
-# Pairs from elsewhere: the lower dose of every pair should be called worse. If it is not, the model fails there.
+# Pairs from elsewhere, of patients that the model was not trained on: the lower dose of every pair should be called
+# worse. If it is not, the model fails there.
 
 # %%
 failing, second_pairs = None, 0
-if test_source:
-    other = cohorts.get(test_source, test_root, split="test")
+if other:
 
     def pairs():
-        """Predicted quality of both doses of every pair, true quality of the lower one, inside the body."""
+        """Predicted quality of both doses of every pair with a body, true quality of the lower one, inside it."""
         rows = []
         for one in other.slices.itertuples():
             high, lower = (np.asarray(images[one.row], np.float32) for images in (other.ndct, other.ldct))
-            body, (full, low_map) = intensity.body_mask(high), rated(np.stack([high, lower]))
+            body = intensity.body_mask(high)
+            if not body.any():
+                continue
+            full, low_map = rated(np.stack([high, lower]))
             true = learning.true_map(lower, high, wanted, level, width)
             rows.append({"patient": one.patient, "row": one.row, "dose": one.dose, "true, low dose": true[body].mean(),
                          "predicted, low dose": low_map[body].mean(),
@@ -483,14 +516,17 @@ if test_source:
         return pd.DataFrame(rows)
 
     second = run.table("second", pairs)
+    if second.empty:
+        raise ValueError(f"no slice of {test_source} {other.id} shows a body: there is nothing to rate inside it")
     gap = (second["predicted, full dose"] - second["predicted, low dose"]) * wanted.direction
-    second_pairs, failing = len(second), int((gap <= 0).sum())
+    second_pairs, failing, blank = len(second), evidence.wrong_order(gap), len(other.slices) - len(second)
     report.table(
         run, "second_shown", second,
         f"{LABEL[assessed]} on {second_pairs} pairs of {second.patient.nunique()} patient(s), {test_source}: "
         + ("the low dose is called worse in every pair." if not failing else
            f"**failing**: the low dose is not called worse in {failing} of {second_pairs} pairs.")
-        + f" Difference: {gap.min():.3f} to {gap.max():.3f} {wanted.unit}".rstrip() + ".",
+        + f" Difference: {gap.min():.3f} to {gap.max():.3f} {wanted.unit}".rstrip() + "."
+        + f" Pairs left out, since they show no body: {blank}." * bool(blank),
     )  # fmt: skip
     image = np.asarray(other.ldct[0], np.float32), np.asarray(other.ndct[0], np.float32)
     figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.8))
@@ -517,20 +553,26 @@ whole = table[(table.region == "whole") & (table.model != "constant")].set_index
 run.finish(
     cohort=cohort.id, models=models, assessed=assessed, test_patients=test_patients,
     **{f"{m}_{metric}": float(whole[m, metric]) for m in models for metric in METRICS},
-    n2q_minus_unet_ssim=None if not len(main) else {k: float(main.loc["ssim", k]) for k in ("mean", "low", "high")},
+    **{f"n2q_minus_{rival}_ssim": None if (row := against("n2q", rival)) is None else
+       {k: float(row[k]) for k in ("mean", "low", "high")} for rival in ("constant", "unet")},
+    bias={m: {f"{d:g}": float(one["mean"]) for d, one in zip(ENDS, both)} for m, both in bias.items()},
     dose_accuracy={m: float(a["mean"]) for m, a in accuracy.items()},
-    out_of_distribution={kind: float(gap) for kind, gap in gaps.items()}, second_pairs=second_pairs,
-    second_failing=failing,
+    out_of_distribution={kind: {k: float(r[k]) for k in ("error", "absolute_error", "correlation") if np.isfinite(r[k])}
+                         for kind, r in by_kind.iterrows()},
+    second_pairs=second_pairs, second_failing=failing,
 )  # fmt: skip
 
 # %%
 flat = table[(table.model == "constant") & (table.region == "whole") & (table.metric == "mse")]["mean"].iloc[0]
 report.text(
-    f"**What we saw.** {verdict}, over {test_patients} patients. MSE of the maps: "
+    f"**What we saw.** {verdict}; {test_patients} patients. MSE of the maps: "
     + ", ".join(f"{LABEL[m]} {whole[m, 'mse']:.4f}" for m in models)
-    + f"; of the mean map {flat:.4f}. The {LABEL[assessed]} rates the NDCT {by_kind.predicted['NDCT']:.3f} where "
-    f"{by_kind.true['NDCT']:.3g} is right, and blur and denoising are outside of what it knows: "
-    + ", ".join(f"{kind} {gap:+.3f}" for kind, gap in gaps.items() if kind not in ("LDCT", "NDCT"))
+    + f"; of a constant {flat:.4f}. Bias: {ends}. Doses at which the constant has the highest SSIM: "
+    f"{', '.join(ahead) or 'none'}. The {LABEL[assessed]} rates the NDCT {by_kind.predicted['NDCT']:.3f} where "
+    f"{by_kind.true['NDCT']:.3g} is right, and blur and denoising are outside of what it knows, mean error (mean "
+    "absolute error): "
+    + ", ".join(f"{kind} {r.error:+.3f} ({r.absolute_error:.3f})" for kind, r in by_kind.iterrows()
+                if kind not in ("LDCT", "NDCT"))
     + ("." if failing is None else f". On the second cohort {failing} of {second_pairs} pairs are in the wrong order.")
     + " One limit: every dose of a slice shares one noise pattern, and its reference is noisy itself. Next: "
     "`09_subtle_details`."

@@ -1,9 +1,12 @@
 """Noise2Quality: doses, maps, the high-pass, the networks, training that resumes, and the metric n2q."""
 
+import io
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import piq
@@ -13,10 +16,11 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 from states import same_state
 
-from ldct_utils import cohorts, dose, files, intensity, metrics, training
+from ldct_utils import cohorts, dose, files, intensity, metrics, report, training
 from ldct_utils.metrics import full_reference
-from ldct_utils.quality import doses, highpass, maps, metric, networks, step, targets
+from ldct_utils.quality import doses, evidence, highpass, maps, metric, networks, step, targets
 
+ROOT = Path(__file__).resolve().parents[1]
 SCALES = {0.05: 2.516611, 0.10: 1.732051, 0.25: 1.0, 0.50: 0.577350, 0.75: 0.333333, 1.0: 0.0}
 
 
@@ -33,19 +37,18 @@ def in_memory(ldct, ndct, truth=None, its=0.25):
     return SimpleNamespace(id="x", slices=about, ldct=ldct, ndct=ndct, truth=truth)
 
 
-def scanned(independent):
-    """Water cylinders with two scans of them, quarter dose, in the format of a cohort; the truth is noise-free."""
+def scanned(independent, its=0.25):
+    """A water cylinder, scanned twice, the LDCT at dose ``its``, in the format of a cohort; the truth is noise-free."""
     grid = np.hypot(*np.mgrid[-80:80, -80:80]) * 1.5
     truth = np.where(grid < 100, 40.0, -1000.0)[None]
-    scan = dose.scan(truth, 1.5, 0.25, "B30", seed=0, independent=independent, views=180)
+    scan = dose.scan(truth, 1.5, its, "B30", seed=0, independent=independent, views=180)
     return [np.rint(x).astype(np.int16) for x in (scan.ldct, scan.ndct, scan.noise_free)]
 
 
 # ---- doses ----
 @pytest.mark.parametrize(("fraction", "wanted"), SCALES.items())
 def test_the_scale_of_the_noise_is_that_of_the_table(fraction, wanted):
-    assert doses.scale(fraction) == pytest.approx(wanted, abs=5e-7)
-    assert doses.simulate(np.zeros(1), np.ones(1), 0.25, fraction)[0] == pytest.approx(wanted, abs=1e-6)
+    assert doses.simulate(np.zeros(1), np.ones(1), 0.25, fraction)[0] == pytest.approx(wanted, abs=5e-7)
 
 
 def test_a_quarter_and_the_full_dose_give_the_pair_back():
@@ -73,6 +76,19 @@ def test_independent_draws_are_refused_with_and_without_a_truth():
         doses.check(in_memory(ldct, ndct))
     with pytest.raises(ValueError, match="has an LDCT of dose 1"):
         doses.check(in_memory(ldct, ndct, truth, its=1.0))
+
+
+@pytest.mark.parametrize(("its", "wanted"), [(0.25, -0.447), (0.10, -0.302), (0.04, -0.196)])
+def test_independent_draws_are_refused_at_every_dose_of_the_ldct_without_a_truth(its, wanted):
+    rng = np.random.default_rng(0)
+    ndct, low = rng.normal(0, 1, 400_000), rng.normal(0, its**-0.5, 400_000)
+    assert doses.independent(its) == pytest.approx(wanted, abs=5e-4)
+    assert np.corrcoef(low - ndct, ndct)[0, 1] == pytest.approx(wanted, abs=0.005)
+    ldct, ndct, _ = scanned(independent=True, its=its)
+    with pytest.raises(ValueError, match=r"correlation.* is -0.\d\d where 0.00.*contains the NDCT's noise"):
+        doses.check(in_memory(ldct, ndct, its=its))
+    ldct, ndct, _ = scanned(independent=False, its=its)
+    assert doses.check(in_memory(ldct, ndct, its=its)).holds.all()
 
 
 def test_the_default_patients_pass_and_their_mean_quality_falls_with_the_dose(outputs):
@@ -213,6 +229,9 @@ def test_a_patchs_map_is_that_of_the_slice(tiny_cohort):
     assert batches.margin == 8
     assert np.allclose((found[0, 0] + 1) / 2, whole, atol=1e-5)
     assert np.allclose((images[0, 0] + 1) / 2, step.windowed(low)[y : y + 32, x : x + 32], atol=1e-6)
+    high = highpass.highpass(step.windowed(low))[y : y + 32, x : x + 32]
+    away = images[0, 1].numpy() / 2 - high
+    assert 0 < np.sqrt((away**2).mean()) < 0.1 * high.std()  # nearly: SciPy's grid depends on the image's size
 
 
 def test_noise_is_scaled_before_the_window_clips(tiny_cohort):
@@ -315,6 +334,120 @@ def test_the_metric_n2q_of_a_stored_network_is_the_mean_inside_the_body(tmp_path
     assert math.isnan(metrics.compute(pred=np.full((1, 64, 64), -1000.0), names=[stored], domain=domain).value.iloc[0])
     rmse = metric.metric(assessor(target="rmse"))
     assert (rmse.direction, rmse.unit) == (-1, "HU")
+
+
+def test_a_wider_window_leaves_the_map_as_it_is_and_computes_it_once():
+    grid = np.hypot(*np.mgrid[-32:32, -32:32])
+    image = np.select([grid < 20, grid < 26], [40.0, -300.0], -1000.0)[None]
+    image = image + np.random.default_rng(0).normal(0, 20, image.shape)
+    one, calls = assessor(), []
+    one.network.register_forward_hook(lambda *_: calls.append(1))
+    n2q, hu, window = metric.metric(one), intensity.domain("hu"), intensity.domain("window", level=40.0, width=400.0)
+    full, shown = (metrics.compute(pred=image, names=[n2q], domain=d).value.iloc[0] for d in (hu, window))
+    assert len(calls) == 1
+    quality = maps.quality_map(image, one)
+    assert np.array_equal(maps.quality_map(image.clip(-160, 240), one), quality)
+    assert full == pytest.approx(quality[intensity.body_mask(image)].mean(), rel=1e-5)
+    assert shown == pytest.approx(quality[intensity.body_mask(image, -159)].mean(), rel=1e-5)
+    assert abs(full - shown) > 1e-4  # the body is another where lungs and fat are clipped
+    narrow = intensity.domain("window", level=40.0, width=100.0)
+    metrics.compute(pred=image, names=[n2q], domain=narrow)
+    metrics.compute(pred=image + 50.0, names=[n2q], domain=hu)
+    assert len(calls) == 5  # and two by this test itself
+
+
+# ---- evidence ----
+def test_errors_that_cancel_in_the_mean_are_told_by_their_size_and_by_the_correlation():
+    true = np.array([0.6, 0.7, 0.8, 0.9])
+    said = {"same": np.full(4, 0.75), "right": true, "reversed": true[::-1]}
+    rated = pd.concat(pd.DataFrame({"kind": k, "patient": ["a", "a", "b", "b"], "true": true, "predicted": v})
+                      for k, v in said.items())  # fmt: skip
+    found = evidence.by_kind(rated)
+    assert list(found.index) == list(said) and (found.slices == 4).all()
+    assert np.allclose(found.error, 0) and found.absolute_error.to_numpy() == pytest.approx([0.1, 0, 0.2])
+    assert found.correlation.to_numpy()[1:] == pytest.approx([1, -1]) and math.isnan(found.correlation["same"])
+
+
+def test_a_pair_without_a_value_is_no_evidence_of_the_right_order():
+    assert evidence.wrong_order([0.1, 0.2]) == 0
+    assert evidence.wrong_order([0.1, 0.0, -0.1, np.nan]) == 3
+
+
+def test_a_second_cohort_with_patients_of_the_training_is_refused():
+    def cohort(names, images, splits="train"):
+        about = pd.DataFrame({"row": range(len(images)), "patient": names, "split": splits})
+        return SimpleNamespace(id="x", slices=about, ndct=images, rows=lambda split: about.row[about.split == split])
+
+    images = np.random.default_rng(0).integers(-1000, 200, (4, 8, 8)).astype(np.int16)
+    trained = cohort(["L067", "P001"], images[:2], ["train", "train"])
+    for names in (["P001", "P002"], ["L506", "L333"]):  # P001 is another patient in every cohort
+        evidence.check_unseen(trained, cohort(names, images[2:]))
+    with pytest.raises(ValueError, match=r"trained on patient L067 of the second cohort x: give a test_root without"):
+        evidence.check_unseen(trained, cohort(["L067", "L506"], images[2:]))
+    with pytest.raises(ValueError, match="trained on patient P009 of"):  # renamed, with the same pixels
+        evidence.check_unseen(trained, cohort(["P008", "P009"], images[[2, 1]]))
+    evidence.check_unseen(cohort(["L067", "L506"], images[:2], ["train", "test"]), cohort(["L506"], images[1:2]))
+
+
+# ---- the notebooks on real pairs ----
+def execute(notebook, **given):
+    """A notebook's cells in a plain namespace."""
+    cells = (ROOT / "notebooks" / f"{notebook}.py").read_text().split("\n# %%")
+    at = next(i for i, cell in enumerate(cells) if 'tags=["parameters"]' in cell)
+    cells.insert(at + 1, "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items()) + "\n")
+    space = {"__name__": "__main__"}
+    exec(compile("\n# %%".join(cells), f"{notebook}.py", "exec"), space)
+    return space
+
+
+def drawn(run, name, figure, caption):
+    """``report.figure``, small and not stored: layout and PDFs are most of the time."""
+    figure.set_layout_engine("none")
+    figure.savefig(io.BytesIO(), dpi=20)
+    plt.close(figure)
+    report._record(run, "figure", name, caption)
+
+
+def write_pairs(folder, patients, slices=2, size=64, seed=0, empty=()):
+    """Discs of tissue as npy pairs; the slices ``empty`` show air only."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    grid = np.hypot(*np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j])
+    for patient in patients:
+        for number in range(slices):
+            clean = np.where((grid < rng.uniform(0.7, 0.9)) & (number not in empty), 40.0, -1000.0)
+            full = clean + rng.normal(0, 10, clean.shape)
+            for kind, image in (("target", full), ("input", full + rng.normal(0, 30, clean.shape))):
+                np.save(folder / f"{patient}_{number}_{kind}.npy", intensity.to_net(image.clip(-1024, 3000)))
+    return folder
+
+
+def test_08_runs_to_its_end_on_pairs_of_two_patients_and_refuses_those_of_its_training(outputs, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(report, "text", said.append)
+    monkeypatch.setattr(report, "figure", drawn)
+    first = write_pairs(tmp_path / "first", ["ANNA", "BERT"])
+    second = write_pairs(tmp_path / "second", ["L506"], slices=3, seed=1, empty=(2,))
+    about = {"study": "t", "source": "npy", "data_root": str(first), "split": "draw", "patch_size": 32, "batch": 2,
+             "threads": 1, "channels": 2, "max_steps": 2, "log_every": 1, "precision": "float32"}  # fmt: skip
+    for model in ("n2q", "unet"):
+        execute("08a_train_quality", model=model, **about)
+    common = {"study": "t", "runs": ["t/08a_train_quality/*"], "blurs": [1.0], "threads": 1, "precision": "float32"}
+    space = execute("08_noise2quality", **common, test_source="npy", test_root=str(second))
+    assert {"N2Q − constant", "U-Net − constant", "N2Q − U-Net"} == set(space["contrasts"].pair)
+    assert said[-1].startswith(
+        "**What we saw.** N2Q against a constant: too few patients for an interval, SSIM"
+    ) and "mean map" not in "".join(said)
+    numbers = json.loads((space["run"].folder / "result.json").read_text())["numbers"]
+    biases = space["scores"].query("model == 'n2q' and region == 'whole' and metric == 'bias'")
+    ends = biases.groupby("dose").value.mean()
+    assert numbers["bias"]["n2q"] == pytest.approx({"0.05": ends[0.05], "0.75": ends[0.75]})
+    assert {"error", "absolute_error"} <= set(numbers["out_of_distribution"]["LDCT, blur 1 px"])
+    assert numbers["second_pairs"] == 2 and np.isfinite(space["second"].iloc[:, 3:]).all().all()
+    captions = json.loads((space["run"].folder / "captions.json").read_text())
+    assert "Pairs left out, since they show no body: 1." in captions["second_shown"]["caption"]
+    with pytest.raises(ValueError, match=r"the network was trained on patient P00[12] of the second cohort"):
+        execute("08_noise2quality", **common, test_source="npy", test_root=str(first))
 
 
 def test_what_is_no_finished_run_or_not_whole_is_refused(tmp_path):

@@ -5,8 +5,6 @@ doses share one noise pattern. Where a quarter of the dose was drawn independent
 variance, and for D above .68 less noise than the full dose has.
 """
 
-import math
-
 import numpy as np
 import pandas as pd
 
@@ -20,22 +18,18 @@ CHECKED = (
     0.75,
 )  # where independent draws are told best: 1.5 and .9 times the full dose's variance, not 2 and 1.3
 TOLERANCE = 0.05  # of the variance
-CORRELATED = -0.2  # halfway from inserted noise (0) to two independent draws at a quarter of the dose (-.45)
 MOST = 24  # slices that the check looks at
 
 simulate = at_dose
 
 
-def scale(dose: float, ldct_dose: float = 0.25) -> float:
-    """The factor a of the LDCT's extra noise at a dose: 0 at the full dose, 1 at the LDCT's own.
+def independent(ldct_dose):
+    """Correlation of LDCT - NDCT with the NDCT's noise where the two are drawn independently, so that their variances
+    are as 1/D to 1: -1/sqrt(1 + 1/D), -.45 at a quarter of the dose, -.30 at 10 %, -.20 at 4 %.
 
-    Args: dose: in (0, 1]. ldct_dose: of the LDCT, in (0, 1); a quarter gives sqrt((1/D - 1) / 3).
-    Raises: ValueError: for a dose out of range.
-    Source: Haque et al. 2022, s2.2; the inserted variance goes as 1/D - 1 (Yu et al. 2012, Eq. 8).
+    Args: ldct_dose: of the LDCT, in (0, 1), number or array.
     """
-    if not 0 < ldct_dose < 1 or not 0 < dose <= 1:
-        raise ValueError(f"doses are fractions of the normal one, the LDCT's under 1; got {ldct_dose} and {dose}")
-    return math.sqrt((1 / dose - 1) / (1 / ldct_dose - 1))
+    return -1 / np.sqrt(1 + 1 / np.asarray(ldct_dose, np.float64))
 
 
 def measure(cohort, rows=None) -> pd.DataFrame:
@@ -44,6 +38,8 @@ def measure(cohort, rows=None) -> pd.DataFrame:
     With a noise-free truth: the variance of the noise at a dose over that of the NDCT, inside the body, expected 1/D.
     Without: the high-pass noise variance in soft tissue, where edges add to it, and, which decides, the correlation of
     LDCT - NDCT with the NDCT's noise, expected 0 (``noise.correlation``).
+
+    It is refused from halfway to that of independent draws on, ``independent``.
 
     Args: cohort: with ``slices``, ``ldct``, ``ndct`` and perhaps ``truth``. rows: slices to look at, at most ``MOST``
         of them, evenly; None: all.
@@ -72,21 +68,22 @@ def _against_truth(ndct, ldct, truth, of):
 
 
 def _in_tissue(ndct, ldct, of):
-    ratios, correlations = {dose: [] for dose in CHECKED}, []
+    ratios, correlations, limits = {dose: [] for dose in CHECKED}, [], []
     for full, low, its in zip(ndct, ldct, of):
         try:
             normal = nps.tissue_noise(full, full)
             correlations.append(noise.correlation(low, full))
         except ValueError:  # raised where a slice has too little soft tissue
             continue
+        limits.append(independent(its) / 2)
         for dose in CHECKED:
             ratios[dose].append((nps.tissue_noise(at_dose(full, low, its, dose), full) / normal) ** 2)
     if not correlations:
         return _table([])
     found = [("high-pass variance over that of the NDCT, soft tissue", d, np.mean(r), 1 / d, True)
              for d, r in ratios.items()]  # fmt: skip
-    mean = np.mean(correlations)
-    return _table([*found, ("correlation of LDCT - NDCT with NDCT, soft tissue", np.nan, mean, 0.0, mean > CORRELATED)])
+    mean, holds = np.mean(correlations), np.mean(correlations) > np.mean(limits)
+    return _table([*found, ("correlation of LDCT - NDCT with NDCT, soft tissue", np.nan, mean, 0.0, holds)])
 
 
 def _table(found):

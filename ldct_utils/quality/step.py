@@ -36,8 +36,10 @@ def true_map(low_hu, ndct_hu, target: targets.Target, level: float = LEVEL, widt
 class Batches:
     """Batches of patches at drawn doses with the maps they should give, endlessly.
 
-    Noise is scaled in HU, before the window clips. High-pass and map are computed with a margin around the patch, as
-    they are in the slice; only at the slice's border does a patch see less of it.
+    Noise is scaled in HU, before the window clips. High-pass and map are computed with a margin around the patch. The
+    map is then that of the slice, but where a patch meets its border. The high-pass is so only nearly: the published
+    one resamples to a grid that depends on the image's size, which shifts it by fractions of a pixel (a root mean
+    square difference of 2 to 7 % of its SD).
 
     Args:
         cohort, rows, patch_size, batch, seed: as in ``patches.Sampler`` (random crops).
