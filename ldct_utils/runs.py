@@ -177,6 +177,9 @@ def start(notebook: str, namespace: dict) -> Run:
     if folder not in _held:
         _held[folder] = files.locked(folder)
         _held[folder].__enter__()
+        for cut in folder.rglob(".tmp-*"):  # what a kill left of a file that was being written; nobody else writes here
+            if cut.suffix != ".html":  # but the report, its notebook.html
+                cut.unlink(missing_ok=True)
     run = Run(folder, folder.name[-8:], notebook, values)
     print(
         f"run folder: {paths.short(folder)}" + (" (finished: stored results are shown)" if run.finished else ""),

@@ -285,6 +285,15 @@ def test_run_stores_its_results_last_and_is_not_computed_twice(study, capsys):
     assert set(this.result) >= {"parameters", "commit", "dirty", "versions", "seconds", "files", "id"}
 
 
+def test_what_a_kill_left_half_written_is_taken_away_by_the_next_try(study):
+    this = execute("01_data", patients=5)["this"]
+    names = {p.name for p in this.folder.iterdir()} | {"checkpoints"}
+    runs._held.pop(this.folder).__exit__(None, None, None)  # as the end of its process does
+    files.write_text(this.folder / "checkpoints" / ".tmp-0123abcd-step_0000010.safetensors", "half")
+    execute("01_data", patients=5)
+    assert {p.name for p in this.folder.rglob("*")} == names
+
+
 def test_resolved_values_are_written_back_into_the_notebook(study):
     space = execute("03_train", lr="1e-4")
     assert space["lr"] == 1e-4 and space["device"] in ("cpu", "cuda") and space["threads"] >= 1
