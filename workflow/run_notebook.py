@@ -36,7 +36,7 @@ def main(plan: str, number: str, told: str) -> int:
     folder, began = paths.outputs() / run["folder"], time.time()
     own = events.file_of(told, folder)
     if any(event["event"] == "failed" for event in events.read(own)[0]):
-        return 1  # it failed by itself since the study was started; a retry is for a run that was killed
+        return 1  # it failed by itself since the study was started; retries are for runs that were killed
     threads = str(run["params"].get("threads") or 1)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads  # read by the kernel's libraries as they load

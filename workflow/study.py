@@ -138,10 +138,11 @@ class Progress(threading.Thread):
         index = int(rule[1]) if rule else None
         if index is None or index in self.done or index in self.failed:
             return
-        self.running.pop(index, None)
+        began = self.running.pop(index, None)
         logs = [log for log in record.log if log and not log.endswith("notebook.ipynb")]
-        reason = record.rule_msg or "its process was ended from outside (out of memory?)"
-        self.killed[index] = " ".join([reason, *(f"Log: {paths.short(log)}" for log in logs)])
+        reason = (record.rule_msg or "").partition("For further")[0]  # a job on a cluster has one, and a log
+        reason = reason or f"its process was ended from outside (out of memory?) {'' if began else 'before it began'}"
+        self.killed[index] = " ".join([reason.strip(), *(f"Log: {paths.short(log)}" for log in logs)])
         self.say(f"         KILLED  {self.label(index)}: {self.killed[index]}")
 
     def run(self):
