@@ -94,20 +94,27 @@ def locate(value: str) -> Path | None:
     return None
 
 
-def _hashable(name: str, value):
+def _data(path: Path, scanned: dict) -> dict:
+    """External data as it enters the identity; ``scanned`` keeps the manifests."""
+    if path not in scanned:
+        scanned[path] = manifest(path)
+    return {"path": path.name, "manifest": scanned[path]}
+
+
+def _hashable(name: str, value, scanned: dict):
     """A parameter's value as it enters the identity: run folders by their id, external data by its manifest."""
     if isinstance(value, list):
-        return [_hashable(name, v) for v in value]
+        return [_hashable(name, v, scanned) for v in value]
     if name == "data_root" and isinstance(value, str):  # several folders may be joined as in PATH
         found = [locate(part) for part in value.split(os.pathsep)]
-        return [{"path": p.name, "manifest": manifest(p)} for p in found if p is not None] or value
+        return [_data(p, scanned) for p in found if p is not None] or value
     if isinstance(value, str) and "/" in value:
         inside = RUN_FOLDER.fullmatch(Path(value).name)
         if inside:
             return {"run": inside[1]}
         located = locate(value)
         if located is not None:
-            return {"path": located.name, "manifest": manifest(located)}
+            return _data(located, scanned)
     return value
 
 
@@ -118,10 +125,15 @@ def _split_files(values: dict) -> list:
     return [path.read_text(encoding="utf-8") for path in sorted((paths.root() / "params" / "splits").glob("*.yaml"))]
 
 
-def identity(notebook: parameters.Notebook, values: dict) -> str:
-    """The id of a run: hash of the notebook's code, the ``ldct_utils`` code it uses and its resolved parameters."""
+def identity(notebook: parameters.Notebook, values: dict, scanned: dict | None = None) -> str:
+    """The id of a run: hash of the notebook's code, the ``ldct_utils`` code it uses and its resolved parameters.
+
+    Args: scanned: manifests of external data by path, read and filled; pass one dict to name many runs of the same data
+        at one moment, so that the data are looked through once.
+    """
+    scanned = {} if scanned is None else scanned
     modules = [m for m in _imports(notebook.body) if _module_file(m)]
-    kept = {k: _hashable(k, v) for k, v in values.items() if k != "study"}
+    kept = {k: _hashable(k, v, scanned) for k, v in values.items() if k != "study"}
     # A copy, since taking the docstrings out edits the tree in place.
     body = _bare(ast.parse(ast.unparse(notebook.body)))
     return hash8([notebook.name, body, code_hash(modules), kept, *_split_files(values)])
@@ -141,13 +153,13 @@ def slug(notebook: parameters.Notebook, values: dict) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "", "_".join(parts))[:90].strip("_-.") or "default"
 
 
-def folder(script: parameters.Notebook, values: dict) -> Path:
-    """``outputs/<study>/<notebook>/<slug>-<id8>`` for resolved parameters."""
-    name = f"{slug(script, values)}-{identity(script, values)}"
+def folder(script: parameters.Notebook, values: dict, scanned: dict | None = None) -> Path:
+    """``outputs/<study>/<notebook>/<slug>-<id8>`` for resolved parameters; ``scanned`` as in ``identity``."""
+    name = f"{slug(script, values)}-{identity(script, values, scanned)}"
     return paths.outputs() / values.get("study", "adhoc") / script.name / name
 
 
 def inside_outputs(folder: Path) -> str:
-    """A run folder as it is written in parameters: relative to ``outputs/``."""
-    folder = Path(folder).resolve()
-    return str(folder.relative_to(paths.outputs())) if folder.is_relative_to(paths.outputs()) else str(folder)
+    """A run folder as it is written in parameters and plans: relative to ``outputs/``, which may then be moved."""
+    folder, outputs = Path(folder).resolve(), paths.outputs().resolve()
+    return str(folder.relative_to(outputs)) if folder.is_relative_to(outputs) else str(folder)

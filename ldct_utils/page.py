@@ -56,7 +56,7 @@ def read_study(name: str) -> dict:
     plan = folder / "plan.json"
     found = sorted(p.parent for p in folder.glob("[0-9][0-9]*_*/*/result.json"))
     if plan.is_file():
-        listed = [(run["notebook"], run["name"], Path(run["folder"])) for run in files.read_json(plan)]
+        listed = [(run["notebook"], run["name"], paths.outputs() / run["folder"]) for run in files.read_json(plan)]
     else:
         listed = [(path.parent.name, path.name, path) for path in found]
     runs = [read_run(*entry) for entry in listed]

@@ -29,6 +29,7 @@ PACKAGES = (
     "astra-toolbox",
     "statsmodels",
 )
+LISTED, SINGLE = {"runs", "invariances", "losses"}, "denoiser"  # parameters that name runs by folders or patterns
 
 
 def _git(*words) -> str:
@@ -169,24 +170,44 @@ def start(notebook: str, namespace: dict) -> Run:
     Raises: ValueError: for an unknown or mistyped parameter.
     """
     script = parameters.read(paths.notebooks() / f"{notebook}.py")
-    values = parameters.resolve(parameters.from_namespace(script, namespace))
-    for name in ("runs", "invariances", "losses"):
-        if isinstance(values.get(name), list):
-            values[name] = [identity.inside_outputs(r.folder) for r in select(values[name])]
-    if values.get("denoiser"):
-        values["denoiser"] = identity.inside_outputs(one(values["denoiser"]).folder)
+    values = located(parameters.resolve(parameters.from_namespace(script, namespace)))
     namespace.update(values)
     folder = identity.folder(script, values)
     folder.mkdir(parents=True, exist_ok=True)
     if folder not in _held:
         _held[folder] = files.locked(folder)
         _held[folder].__enter__()
+        for cut in folder.rglob(".tmp-*"):  # what a kill left of a file that was being written; nobody else writes here
+            if cut.suffix != ".html":  # but the report, its notebook.html
+                cut.unlink(missing_ok=True)
     run = Run(folder, folder.name[-8:], notebook, values)
     print(
         f"run folder: {paths.short(folder)}" + (" (finished: stored results are shown)" if run.finished else ""),
         flush=True,
     )
     return run
+
+
+def located(values: dict, planned=()) -> dict:
+    """``values`` with the patterns that name runs replaced by run folders, each once: before hashing, since a run is
+    what it starts from.
+
+    Args: planned: run folders, as ``identity.inside_outputs`` writes them, that may stand there before they have run.
+    Raises: as ``select``; ValueError: if ``denoiser`` names several runs.
+    """
+
+    def folders(pattern, choose):
+        if pattern in planned:
+            return [pattern]
+        return [identity.inside_outputs(run.folder) for run in choose(pattern)]
+
+    values = dict(values)
+    for name in LISTED & set(values):
+        if isinstance(values[name], list):
+            values[name] = list(dict.fromkeys(f for pattern in values[name] for f in folders(pattern, select)))
+    if values.get(SINGLE):
+        (values[SINGLE],) = folders(values[SINGLE], lambda pattern: [one(pattern)])
+    return values
 
 
 def load(folder) -> Finished:

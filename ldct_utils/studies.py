@@ -1,6 +1,7 @@
 """Studies: ``params/<study>.yaml`` to the list of runs that it asks for, with their folders, before anything runs."""
 
 import fnmatch
+import glob
 import itertools
 import re
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from ldct_utils import identity, parameters, paths
+from ldct_utils import identity, parameters, paths, runs
 
 COHORT_PARAMETERS = (
     "source",
@@ -85,7 +86,8 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
 
     Args: overrides: parameters that win over the study file for every notebook that declares them, e.g.
         ``{"device": "cuda"}`` where the machine that plans is not the one that computes.
-    Raises: ValueError: for an unknown notebook, parameter, type or reference; FileNotFoundError: for the study file.
+    Raises: ValueError: for an unknown notebook, parameter, type or reference, or a pattern that reaches into the study
+        itself; FileNotFoundError: for the study file, or a pattern that no run matches.
     """
     content, overrides = read_study(study), overrides or {}
     scripts = {n: parameters.read(paths.notebooks() / f"{n}.py") for n in content["notebooks"]}
@@ -95,6 +97,7 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
             raise ValueError(f"{study}: no notebook of the study declares {name!r}")
     waiting = [(n, *listed) for n, entry in content["notebooks"].items() for listed in _listed(entry)]
     done: dict[tuple[str, str], Planned] = {}
+    scanned: dict = {}  # external data, looked through once for all runs
     while waiting:
         ready = [w for w in waiting if not _references(w, waiting)]
         if not ready:
@@ -107,9 +110,11 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
             upstream: list[Planned] = []
             given = {k: _substitute(v, done, upstream, known.get(k)) for k, v in given.items()}
             values = parameters.resolve(parameters.check(scripts[notebook], given))
+            own = [paths.outputs() / study / n for n in scripts]
+            values = _located(values, upstream, f"{study}: {notebook}/{name}", own)
             if notebook != "01_data":
                 upstream += [p for p in done.values() if p.notebook == "01_data" and _same_cohort(p.params, values)]
-            folder = identity.folder(scripts[notebook], values)
+            folder = identity.folder(scripts[notebook], values, scanned)
             planned = Planned(
                 notebook, name, values, folder.name[-8:], folder, tuple(dict.fromkeys(p.folder for p in upstream))
             )
@@ -159,6 +164,25 @@ def _substitute(value, done, upstream, declared):
     if len(folders) != 1:
         raise ValueError(f"{value} refers to {len(folders)} runs where one is needed")
     return folders[0]
+
+
+def _located(values: dict, upstream: list, where: str, own: list[Path]) -> dict:
+    """``values`` with patterns of other studies' runs resolved as the notebook itself will do it.
+
+    Args: own: folders of the study's notebooks. A pattern may not reach into them: what it finds would change with
+        every run that finishes, and so would the run that it belongs to.
+    """
+    planned = {identity.inside_outputs(p.folder) for p in upstream}
+    for pattern in [values.get(runs.SINGLE), *(one for name in runs.LISTED for one in values.get(name) or [])]:
+        reach = f"*/{Path(str(pattern)).parent}"
+        if glob.has_magic(str(pattern)) and any(fnmatch.fnmatch(str(folder), reach) for folder in own):
+            raise ValueError(
+                f"{where}: {pattern!r} reaches into this study; name its runs by reference: '@03_train/mse-*'"
+            )
+    try:
+        return runs.located(values, planned)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{where}: {error}; name runs of this study by reference: '@03_train/mse-*'") from error
 
 
 def _same_cohort(a: dict, b: dict) -> bool:

@@ -285,6 +285,15 @@ def test_run_stores_its_results_last_and_is_not_computed_twice(study, capsys):
     assert set(this.result) >= {"parameters", "commit", "dirty", "versions", "seconds", "files", "id"}
 
 
+def test_what_a_kill_left_half_written_is_taken_away_by_the_next_try(study):
+    this = execute("01_data", patients=5)["this"]
+    names = {p.name for p in this.folder.iterdir()} | {"checkpoints"}
+    runs._held.pop(this.folder).__exit__(None, None, None)  # as the end of its process does
+    files.write_text(this.folder / "checkpoints" / ".tmp-0123abcd-step_0000010.safetensors", "half")
+    execute("01_data", patients=5)
+    assert {p.name for p in this.folder.rglob("*")} == names
+
+
 def test_resolved_values_are_written_back_into_the_notebook(study):
     space = execute("03_train", lr="1e-4")
     assert space["lr"] == 1e-4 and space["device"] in ("cpu", "cuda") and space["threads"] >= 1
@@ -356,6 +365,65 @@ def test_planned_folders_are_those_that_the_notebooks_choose(study):
         assert execute(planned.notebook, **planned.params)["this"].folder == planned.folder
     assert all(p.finished for p in studies.plan("toy"))
     assert len(runs.load(studies.plan("toy")[-2].folder).numbers["totals"]) == 4
+
+
+def test_planned_folders_are_those_that_the_notebooks_choose_for_patterns_of_other_studies_too(study):
+    for lr in (0.5, 0.25):
+        execute("03_train", lr=lr)
+    look = STATS.replace("06_stats", "05_look").replace("[load(r).numbers", "[load(denoiser).id] and [load(r).numbers")
+    look = look.replace('study: str = "adhoc"', 'study: str = "adhoc"\ndenoiser: str = "adhoc/03_train/lr-0.5_*"')
+    (study / "notebooks" / "05_look.py").write_text(look)
+    (study / "params" / "more.yaml").write_text("""
+notebooks:
+  03_train: {matrix: {lr: [1, 2]}}
+  05_look: {}
+  06_stats:
+    runs: [{name: other, runs: ["adhoc/03_train/*"]}, {name: mixed, runs: ["adhoc/03_train/lr-0.5_*", "@03_train"]},
+           {name: twice, runs: ["@03_train", "@03_train/1"]}]
+""")
+    for planned in studies.plan("more"):
+        assert execute(planned.notebook, **planned.params)["this"].folder == planned.folder, planned.name
+    planned = studies.plan("more")
+    assert all(p.finished for p in planned)
+    assert [len(p.params["runs"]) for p in planned if p.notebook == "06_stats"] == [2, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("toy/03_train/*", "reaches into this study; name its runs by reference"), ("*/03_train/*", "reaches into"),
+     ("outputs/toy/03_train/lr*", "reaches into"), ("adhoc/03_train/*", "no run matches.*by reference")],
+)  # fmt: skip
+def test_a_pattern_that_a_study_could_not_finish_with_is_refused_with_the_remedy(study, pattern, message):
+    path = study / "params" / "toy.yaml"
+    path.write_text(path.read_text().replace("@03_train/0.1*", pattern))
+    with pytest.raises((ValueError, FileNotFoundError), match=f"toy: 06_stats/one: .*{message}"):
+        studies.plan("toy")
+
+
+def test_a_plan_looks_through_the_data_once_and_each_plan_anew(study, monkeypatch):
+    (study / "ct").mkdir()
+    (study / "ct" / "a.dcm").write_text("1")
+    (study / "notebooks" / "03_train.py").write_text(
+        TRAIN.replace("patients: int = 4", "patients: int = 4\ndata_root: Optional[str] = None").replace(
+            "print(device", "print(data_root, device"
+        )
+    )
+    path = study / "params" / "toy.yaml"
+    path.write_text(path.read_text().replace("{patients: 3}", "{patients: 3, data_root: ct}"))
+    looked, manifest = [], identity.manifest
+    monkeypatch.setattr(identity, "manifest", lambda path: looked.append(path) or manifest(path))
+    first = {p.folder for p in studies.plan("toy") if "data_root" in p.params}
+    assert len(first) == 5 and len(looked) == 1
+    (study / "ct" / "b.dcm").write_text("2")
+    assert not first & {p.folder for p in studies.plan("toy")} and len(looked) == 2
+
+
+def test_outputs_may_be_a_link_to_a_larger_disk(study):
+    (study / "disk").mkdir()
+    (study / "outputs").symlink_to(study / "disk")
+    folder = execute("03_train")["this"].folder
+    assert identity.inside_outputs(folder) == f"adhoc/03_train/{folder.name}"
+    assert identity.inside_outputs(runs.select("adhoc/03_train/*")[0].folder) == f"adhoc/03_train/{folder.name}"
 
 
 def test_overrides_win_over_the_study_file(study):

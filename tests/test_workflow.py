@@ -9,14 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import pandas as pd
 import pytest
 
-from ldct_utils import studies
+from ldct_utils import files, page, studies
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow"))
+
+import events  # noqa: E402
+
 HEAD = """# ---
 # jupyter:
 #   kernelspec:
@@ -54,7 +59,8 @@ BODY = """
 
 # %%
 def step(number):
-    (run.folder / "processes.txt").write_text(f"{os.getpid()} {os.getppid()}")
+    if number == 0:  # once, so that it is whole when a later step has ended
+        (run.folder / "processes.txt").write_text(f"{os.getpid()} {os.getppid()}")
     with open(run.folder / "computed.txt", "a") as log:
         log.write(f"{number}\\n")
     for _ in range(10):
@@ -185,7 +191,11 @@ def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_
     wait_for(lambda: gone(kernel) and gone(papermill), seconds=20)
     assert not slow.finished
     if victim != "snakemake":  # somebody is left to say so
-        assert study.returncode == 1 and "1 of 2 runs are not finished" in told and "01_toy/slow" in told
+        said = {"papermill": "killed   01_toy/slow: its process", "kernel": "failed   01_toy/slow: DeadKernelError"}[
+            victim
+        ]
+        assert study.returncode == 1 and "1 of 2 runs are not finished" in told and said in told
+        assert f"see {(slow.folder / 'notebook.ipynb').relative_to(outputs.parent)}" in told and "not run" not in told
     alive = (slow.folder / "alive.txt").read_text()
 
     interrupted = computed(outputs)
@@ -264,18 +274,100 @@ def test_the_slurm_profile_asks_for_what_a_run_needs(toy):
     assert "gpu=1" in jobs["run1_01_toy_two"] and "mem_mb=8000" in jobs["run1_01_toy_two"]
 
 
-def test_time_left_counts_what_each_notebook_takes_and_how_many_run_at_once(toy):
-    toy("notebooks: {01_toy: {runs: [{name: a}, {name: b, value: 2}, {name: c, value: 3}]}, 02_sum: {runs: [{}]}}")
-    study = load_study()
-    progress = study.Progress(Path("events"), studies.plan("toy"), io.StringIO())
+@pytest.fixture
+def progress(toy):
+    """Progress of a study of four runs, the last of another notebook; what it says is in ``progress.out``."""
+    outputs = toy(
+        "notebooks: {01_toy: {runs: [{name: a}, {name: b, value: 2}, {name: c, value: 3}]}, 02_sum: {runs: [{}]}}"
+    )
+    return load_study().Progress(outputs / "toy" / "events", studies.plan("toy"), io.StringIO())
+
+
+def tell(progress, *told):
+    """Runs tell (number, event, ...), each in its own file, and the user hears of it."""
+    for number, event, *about in told:
+        about = {"done": {"seconds": 100.0}, "failed": {"message": "no"}, "start": {}}[event]
+        events.tell(progress.files[number], event, **about)
+    progress.read()
+
+
+def job_error(number, message=None, log=()):
+    """What Snakemake logs when a job of the study ends badly."""
+    record = {"event": SimpleNamespace(name="JOB_ERROR"), "rule_name": f"run{number}_01_toy_x", "rule_msg": message}
+    return SimpleNamespace(**record, log=["outputs/toy/01_toy/x/notebook.ipynb", *log])
+
+
+def finish(planned):
+    files.write_json(planned.folder / "result.json", {"parameters": {}, "numbers": {}})
+
+
+def test_time_left_counts_what_each_notebook_takes_and_how_many_run_at_once(progress):
     assert progress.left() == "time left known after the first run"
-    progress.planned[0].folder.mkdir(parents=True)
-    (progress.planned[0].folder / "result.json").write_text("{}")
-    progress.take({"run": 0, "event": "done", "seconds": 100.0})
+    finish(progress.planned[0])
+    tell(progress, (0, "start"), (0, "done"))
     assert progress.left() == "about 5:00 left"  # two more of the same notebook, and the mean for the unknown one
-    progress.take({"run": 1, "event": "start"})
-    progress.take({"run": 2, "event": "start"})
+    tell(progress, (1, "start"), (2, "start"))
     assert progress.left() == "about 2:30 left"
-    progress.take({"run": 2, "event": "failed", "message": "no"})
+    tell(progress, (2, "failed"))
     assert progress.left() == "about 1:40 left"
+    study = load_study()
     assert study.clock(59.6) == "1:00" and study.clock(3723) == "1:02:03"
+
+
+def test_a_killed_run_is_named_with_its_reason_and_no_longer_counts_as_running(progress, capsys):
+    finish(progress.planned[0])
+    tell(progress, (0, "start"), (0, "done"), (1, "start"))
+    assert progress.heard(SimpleNamespace(levelname="INFO")) and not progress.errors  # any other record
+    progress.heard(job_error(1, "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'.", [".snakemake/slurm_logs/x/7.log"]))
+    tell(progress)
+    assert "KILLED  01_toy/b: SLURM-job '7' failed, SLURM status is: 'TIMEOUT'." in progress.out.getvalue()
+    assert not progress.running and progress.left() == "about 3:20 left"
+    tell(progress, (2, "start"))
+    assert progress.widest == 1  # else what is left would be shared among runs that are not there
+    tell(progress, (1, "start"))  # the second try
+    assert set(progress.running) == {1, 2} and not progress.killed
+    progress.heard(job_error(1, "SLURM-job '9' failed, SLURM status is: 'OUT_OF_MEMORY'.", [".snakemake/9.log"]))
+    tell(progress, (2, "failed"))
+    progress.heard(job_error(2))  # it has said so itself
+    tell(progress)
+    assert set(progress.killed) == {1} and set(progress.failed) == {2}
+
+    progress.planned[1].folder.mkdir(parents=True)
+    (progress.planned[1].folder / "notebook.ipynb").write_text("{}")
+    load_study().say_missing(progress.planned, progress.planned[1:], progress)
+    told = capsys.readouterr().out
+    assert "killed   01_toy/b: SLURM-job '9' failed, SLURM status is: 'OUT_OF_MEMORY'. Log: .snakemake/9.log" in told
+    assert "notebook.ipynb" in told and "failed   01_toy/c: no" in told and "not run  02_sum/default" in told
+
+
+def test_a_line_that_a_kill_cut_off_costs_that_line_only(progress):
+    cut = progress.files[1]
+    tell(progress, (1, "start"))
+    with open(cut, "a") as handle:
+        handle.write('{"event": "do{"event": "done"}\n')
+    tell(progress, (0, "start"), (1, "failed"))
+    assert set(progress.running) == {0} and set(progress.failed) == {1}
+    with open(cut, "a") as handle:
+        handle.write('{"event": "st')
+    tell(progress)
+    assert [event["event"] for event in events.read(cut)[0]] == ["start", "failed"]
+
+    # a run that has failed by itself is not tried again, and one beside it does not mind
+    plan = load_study().write_plan(cut.parent.parent, progress.planned)
+    words = [sys.executable, str(ROOT / "workflow" / "run_notebook.py"), str(plan), "1", str(cut.parent)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_outputs_that_were_moved_are_reported_as_before(progress, monkeypatch):
+    for planned in progress.planned[:2]:
+        finish(planned)
+    outputs = progress.planned[0].folder.parents[2]
+    plan = load_study().write_plan(outputs / "toy", progress.planned)
+    assert str(outputs) not in plan.read_text()
+    before = page.read_study("toy")
+    moved = outputs.rename(outputs.with_name("elsewhere"))
+    monkeypatch.setenv("LDCT_OUTPUTS", str(moved))
+    after = page.read_study("toy")
+    assert [after[k] for k in ("runs", "finished", "older")] == [before[k] for k in ("runs", "finished", "older")]
+    assert (after["runs"], after["finished"], after["older"]) == (4, 2, 0)

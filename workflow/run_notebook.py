@@ -1,6 +1,6 @@
 """Run one planned run in a process of its own: papermill on its notebook, output into its run folder.
 
-python workflow/run_notebook.py outputs/<study>/plan.json 3 outputs/<study>/events.jsonl
+python workflow/run_notebook.py outputs/<study>/plan.json 3 outputs/<study>/events
 """
 
 import json
@@ -9,6 +9,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+import events
+
+from ldct_utils import paths
 
 
 def die_with_parent():
@@ -26,34 +30,21 @@ def die_with_parent():
     threading.Thread(target=watch, daemon=True).start()
 
 
-def tell(events: str, **event):
-    """Append one line; short appends to one file do not mix, so runs can share it."""
-    with open(events, "a", encoding="utf-8") as handle:
-        handle.write(json.dumps(event) + "\n")
-
-
-def failed_before(events: str, index: int) -> bool:
-    """Whether this run has already failed by itself since the study was started: a retry is for a lost node only."""
-    path = Path(events)
-    told = map(json.loads, path.read_text(encoding="utf-8").splitlines()) if path.is_file() else ()
-    return any(event["run"] == index and event["event"] == "failed" for event in told)
-
-
-def main(plan: str, number: str, events: str) -> int:
+def main(plan: str, number: str, told: str) -> int:
     die_with_parent()
-    index = int(number)
-    if failed_before(events, index):
-        return 1
-    run = json.loads(Path(plan).read_text(encoding="utf-8"))[index]
+    run = json.loads(Path(plan).read_text(encoding="utf-8"))[int(number)]
+    folder, began = paths.outputs() / run["folder"], time.time()
+    own = events.file_of(told, folder)
+    if any(event["event"] == "failed" for event in events.read(own)[0]):
+        return 1  # it failed by itself since the study was started; retries are for runs that were killed
     threads = str(run["params"].get("threads") or 1)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads  # read by the kernel's libraries as they load
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    folder, began = Path(run["folder"]), time.time()
     folder.mkdir(parents=True, exist_ok=True)
-    tell(events, run=index, event="start")
+    events.tell(own, "start")
     try:
         papermill.execute_notebook(
             f"notebooks/{run['notebook']}.ipynb",
@@ -69,10 +60,10 @@ def main(plan: str, number: str, events: str) -> int:
         message = f"{type(error).__name__}: {error}"
     else:
         if (folder / "result.json").is_file():
-            tell(events, run=index, event="done", seconds=time.time() - began)
+            events.tell(own, "done", seconds=time.time() - began)
             return 0
         message = "ended without a result.json in the planned folder; was code edited during the study? Run it again"
-    tell(events, run=index, event="failed", message=message.strip().splitlines()[0][:300])
+    events.tell(own, "failed", message=message.strip().splitlines()[0][:300])
     print(message, file=sys.stderr)
     return 1
 

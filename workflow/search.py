@@ -9,7 +9,6 @@ one that has fallen silent is run again with the same values, which continues th
 """
 
 import argparse
-import json
 import math
 import os
 import subprocess
@@ -19,6 +18,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import events
 import numpy as np
 import optuna
 import search_space
@@ -132,15 +132,14 @@ def execute(planned: studies.Planned) -> str | None:
     """Run a notebook in a process of its own, which ends with this one. Returns: None, or why it failed."""
     if planned.finished:
         return None
-    plan, events = workflow.write_plan(planned.folder, [planned]), planned.folder / "events.jsonl"
-    events.unlink(missing_ok=True)
-    command = [sys.executable, str(Path(__file__).with_name("run_notebook.py")), str(plan), "0", str(events)]
+    plan, own = workflow.write_plan(planned.folder, [planned]), events.file_of(planned.folder, planned.folder)
+    own.unlink(missing_ok=True)
+    command = [sys.executable, str(Path(__file__).with_name("run_notebook.py")), str(plan), "0", str(own.parent)]
     with open(planned.folder / "run.log", "w", encoding="utf-8") as log:
         ended = subprocess.run(command, cwd=paths.root(), stdout=log, stderr=subprocess.STDOUT, check=False)
     if planned.finished:
         return None
-    lines = events.read_text(encoding="utf-8").splitlines() if events.is_file() else []
-    told = [event["message"] for event in map(json.loads, lines) if event["event"] == "failed"]
+    told = [event["message"] for event in events.read(own)[0] if event["event"] == "failed"]
     return told[-1] if told else f"its process ended with code {ended.returncode}; see run.log in its folder"
 
 

@@ -9,17 +9,19 @@ kill, a power cut) does what is left and nothing else. Snakemake's own words go 
 
 import argparse
 import contextlib
-import json
 import os
+import re
 import statistics
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
+import events
 import yaml
 
-from ldct_utils import files, paths, studies
+from ldct_utils import files, identity, paths, studies
 
 HERE = Path(__file__).resolve().parent
 
@@ -31,17 +33,18 @@ def clock(seconds: float) -> str:
 
 
 def write_plan(folder: Path, planned: list) -> Path:
-    """Write the plan where Snakemake and every job read it, so that all of them mean the same folders.
+    """Write the plan where Snakemake, every job and the report read it, so that all of them mean the same folders.
 
     A compute node may resolve ``auto`` otherwise than the node that planned; the resolved values therefore travel.
+    Folders are relative to ``outputs/``, which can be copied to another computer with its plan.
     """
     runs = [
         {
             "notebook": p.notebook,
             "name": p.name,
             "params": p.params,
-            "folder": str(p.folder),
-            "upstream": [str(folder) for folder in p.upstream],
+            "folder": identity.inside_outputs(p.folder),
+            "upstream": [identity.inside_outputs(folder) for folder in p.upstream],
             "finished": p.finished,
         }
         for p in planned
@@ -52,17 +55,25 @@ def write_plan(folder: Path, planned: list) -> Path:
 
 
 class Progress(threading.Thread):
-    """Follows ``events.jsonl``, to which every run adds a line as it starts and ends, and tells the user."""
+    """Follows what every run tells as it starts and ends, and what Snakemake sees of those that cannot; tells the user.
 
-    def __init__(self, path: Path, planned: list, out, every: float = 60.0):
+    ``failed`` are runs that ended by themselves with an error, ``killed`` those that something else ended (out of time,
+    out of memory, a lost node), each with the reason.
+    """
+
+    def __init__(self, folder: Path, planned: list, out, every: float = 60.0):
         super().__init__(daemon=True)
-        self.path, self.planned, self.out, self.every = path, planned, out, every
+        self.planned, self.out, self.every = planned, out, every
+        self.files = [events.file_of(folder, p.folder) for p in planned]
+        self.place = [0] * len(planned)
         self.began = self.spoke = time.time()
-        self.done = sum(p.finished for p in planned)
+        self.done = {index for index, p in enumerate(planned) if p.finished}
         self.running: dict[int, float] = {}
         self.seconds: dict[str, list[float]] = {}
         self.failed: dict[int, str] = {}
-        self.widest, self.ended, self.place = 1, threading.Event(), 0
+        self.killed: dict[int, str] = {}
+        self.errors: deque = deque()  # Snakemake's records of jobs that ended badly, as yet unread
+        self.widest, self.ended = 1, threading.Event()
 
     def label(self, index: int) -> str:
         return f"{self.planned[index].notebook}/{self.planned[index].name}"
@@ -78,41 +89,61 @@ class Progress(threading.Thread):
             return "time left known after the first run"
         total = 0.0
         for index, run in enumerate(self.planned):
-            if index in self.failed or run.finished:
+            if index in {*self.failed, *self.killed} or run.finished:
                 continue
             expected = statistics.mean(self.seconds.get(run.notebook, known))
             total += max(expected - (time.time() - self.running[index] if index in self.running else 0), 1)
         return f"about {clock(total / self.widest)} left"
 
     def read(self):
-        """Take in the events written since the last call."""
-        if not self.path.is_file():
-            return
-        with open(self.path, encoding="utf-8") as handle:
-            handle.seek(self.place)
-            for line in iter(handle.readline, ""):
-                if not line.endswith("\n"):
-                    break
-                self.place = handle.tell()
-                self.take(json.loads(line))
+        """Take in what was told since the last call."""
+        # First of all, since a job that Snakemake has seen end has told all that it had to tell.
+        errors = [self.errors.popleft() for _ in range(len(self.errors))]
+        for index, file in enumerate(self.files):
+            if index not in self.done:
+                told, self.place[index] = events.read(file, self.place[index])
+                for event in told:
+                    self.take(index, event)
+        for record in errors:
+            self.missed(record)
+        self.widest = max(self.widest, len(self.running))
 
-    def take(self, event: dict):
-        index, now = event["run"], time.time()
+    def take(self, index: int, event: dict):
+        now = time.time()
         if event["event"] == "start":
             self.running[index] = now
-            self.widest = max(self.widest, len(self.running))
+            self.killed.pop(index, None)  # a second try
             self.say(f"         start   {self.label(index)}")
             return
         self.running.pop(index, None)
         count, elapsed = len(self.planned), clock(now - self.began)
         if event["event"] == "done":
-            self.done += 1
+            self.done.add(index)
             self.seconds.setdefault(self.planned[index].notebook, []).append(event["seconds"])
-            head = f"[{self.done:>3}/{count}] done    {self.label(index)}  {clock(event['seconds'])}"
-            self.say(f"{head}   (elapsed {elapsed}, {self.left() if self.done < count else 'all done'})")
+            head = f"[{len(self.done):>3}/{count}] done    {self.label(index)}  {clock(event['seconds'])}"
+            self.say(f"{head}   (elapsed {elapsed}, {self.left() if len(self.done) < count else 'all done'})")
         else:
             self.failed[index] = event["message"]
             self.say(f"         FAILED  {self.label(index)}: {event['message']}")
+
+    def heard(self, record) -> bool:
+        """A filter of Snakemake's log that lets all pass, and keeps the jobs that ended badly for the next ``read``."""
+        if getattr(getattr(record, "event", None), "name", "") == "JOB_ERROR":
+            self.errors.append(record)
+        return True
+
+    def missed(self, record):
+        """A job has ended badly: unless its run has said so itself, it was killed."""
+        rule = re.match(r"run(\d+)_", record.rule_name)
+        index = int(rule[1]) if rule else None
+        if index is None or index in self.done or index in self.failed:
+            return
+        began = self.running.pop(index, None)
+        logs = [log for log in record.log if log and not log.endswith("notebook.ipynb")]
+        reason = (record.rule_msg or "").partition("For further")[0]  # a job on a cluster has one, and a log
+        reason = reason or f"its process was ended from outside (out of memory?) {'' if began else 'before it began'}"
+        self.killed[index] = " ".join([reason.strip(), *(f"Log: {paths.short(log)}" for log in logs)])
+        self.say(f"         KILLED  {self.label(index)}: {self.killed[index]}")
 
     def run(self):
         while not self.ended.wait(0.5):
@@ -121,6 +152,7 @@ class Progress(threading.Thread):
                 now = ", ".join(f"{self.label(i)} for {clock(time.time() - t)}" for i, t in self.running.items())
                 self.say(f"         running {now}   (elapsed {clock(time.time() - self.began)}, {self.left()})")
         self.read()
+        self.killed |= dict.fromkeys(self.running, "it was stopped before it had ended")
 
 
 @contextlib.contextmanager
@@ -142,10 +174,15 @@ def into(log: Path):
                 os.close(old)
 
 
-def snakemake(arguments: list[str]) -> bool:
-    """Run Snakemake in this process, so that there is one thing to kill and nothing to orphan."""
-    from snakemake.cli import main  # imported here: a study with nothing to do need not wait for it
+def snakemake(arguments: list[str], heard) -> bool:
+    """Run Snakemake in this process, so that there is one thing to kill and nothing to orphan.
 
+    Args: heard: called with every record of Snakemake's log.
+    """
+    from snakemake.cli import main  # imported here: a study with nothing to do need not wait for it
+    from snakemake.logging import logger
+
+    logger.addFilter(heard)  # it clears its logger's handlers as it starts, and leaves the filters
     try:
         main(arguments)
     except SystemExit as ended:
@@ -167,36 +204,41 @@ def run(study: str, profile: str, overrides: dict) -> bool:
     with files.locked(folder / "study", say=lambda line: print(line, flush=True)):
         missing = [p for p in planned if not p.finished]
         print(f"study {study}: {len(planned)} runs, {len(planned) - len(missing)} finished", flush=True)
-        plan, events = write_plan(folder, planned), folder / "events.jsonl"
+        plan, told = write_plan(folder, planned), folder / "events"
         if not missing:
             return True
-        events.unlink(missing_ok=True)
+        for old in told.glob("*.jsonl"):
+            old.unlink(missing_ok=True)
         arguments = ["--snakefile", str(HERE / "Snakefile"), "--directory", str(paths.root())]
         arguments += ["--profile", str(where), "--nolock", "--ignore-incomplete"]
-        arguments += ["--config", f"plan={plan}", f"events={events}"]
+        arguments += ["--config", f"plan={plan}", f"events={told}"]
         with into(folder / "snakemake.log") as out:
-            progress = Progress(events, planned, out)
+            progress = Progress(told, planned, out)
             progress.start()
             try:
-                snakemake(arguments)
+                snakemake(arguments, progress.heard)
             finally:
                 progress.ended.set()
                 progress.join()
     still = [p for p in planned if not p.finished]
     if still:
-        say_missing(planned, still, progress.failed)
+        say_missing(planned, still, progress)
         print(f"Snakemake's log: {paths.short(folder / 'snakemake.log')}. The same command again does what is left.")
     return not still
 
 
-def say_missing(planned: list, still: list, failed: dict[int, str]):
-    """Name the runs that failed, with their notebooks, and those that could not start because of them."""
+def say_missing(planned: list, still: list, progress: Progress):
+    """Name the runs that failed or were killed, with their notebooks, and those that could not start for it."""
     print(f"\n{len(still)} of {len(planned)} runs are not finished:")
     for index, p in enumerate(planned):
-        if index in failed:
-            print(f"  failed   {p.notebook}/{p.name}: {failed[index]}")
-            print(f"           see {paths.short(p.folder / 'notebook.ipynb')}")
-        elif p in still:
+        if p not in still:
+            continue
+        how, reasons = ("failed", progress.failed) if index in progress.failed else ("killed", progress.killed)
+        if index in reasons:
+            print(f"  {how}   {p.notebook}/{p.name}: {reasons[index]}")
+            if (p.folder / "notebook.ipynb").is_file():
+                print(f"           see {paths.short(p.folder / 'notebook.ipynb')}")
+        else:
             held = [q.name for q in still if q.folder in p.upstream]
             print(f"  not run  {p.notebook}/{p.name}" + (f" (waits for {', '.join(held)})" if held else ""))
 
