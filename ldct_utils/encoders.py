@@ -22,7 +22,7 @@ from torch import nn
 from ldct_utils import files, paths
 from ldct_utils.identity import locate
 from ldct_utils.parameters import IMAGENET_FILES, imagenet_file
-from ldct_utils.weight_files import bundle, fetch, read
+from ldct_utils.weight_files import bundle, compare, fetch, read
 
 BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3), "autoencoder": (2, 2, 4)}  # convolutions a block
 WIDTHS = (64, 128, 256, 512, 512)  # channels a block (Simonyan & Zisserman 2015, table 1); the first three are SACNN's
@@ -232,8 +232,11 @@ def initialised(arch, context, layers, weights=None, convention="x255", seed=0):
     if file is None:
         _he(body, seed)
         return body, provenance | {"seed": seed, "file": None, "sha256": None}
+    digest = files.sha256(file)
+    if context == "imagenet" and weights is None:  # torchvision's own, which lay in a cache for who knows how long
+        compare(file.name, digest)
     _fill(body, file, layers, arch, convention)
-    return body, provenance | {"seed": None, "file": file.name, "sha256": files.sha256(file)}
+    return body, provenance | {"seed": None, "file": file.name, "sha256": digest}
 
 
 def _weights_file(arch, context, weights):

@@ -108,7 +108,8 @@ def _hashable(name: str, value, scanned: dict):
     if name == "data_root" and isinstance(value, str):  # several folders may be joined as in PATH
         found = [locate(part) for part in value.split(os.pathsep)]
         return [_data(p, scanned) for p in found if p is not None] or value
-    if isinstance(value, str) and "/" in value:
+    named = name == "weights" or (name == "context" and Path(str(value)).suffix)  # a file's bare name is found too
+    if isinstance(value, str) and ("/" in value or named):
         inside = RUN_FOLDER.fullmatch(Path(value).name)
         if inside:
             return {"run": inside[1]}

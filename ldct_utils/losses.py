@@ -106,26 +106,18 @@ class Loss(nn.Module):
             found[SEGMENT_TERM] = mean_srmse(pred, target, labels)
         return found
 
-    def forward(self, pred, target, labels=None):
-        """The weighted total, a scalar to call ``backward`` on, and the mean of each term, {term: detached scalar}."""
-        means = {name: term.mean() for name, term in self.terms(pred, target, labels).items()}
-        total = sum(self.weights[name] * mean for name, mean in means.items())
-        return total, {name: mean.detach() for name, mean in means.items()}
-
-    def influence(self, terms):
-        """Share of the perceptual term in the weighted total, in [0, 1]: psi as a ratio of sums (Algorithm 2).
-
-        Args: terms: {term: scalar or (N,)}, as ``terms`` or ``forward`` gives them. 0 where every term is 0.
-        """
-        total = {name: self.weights[name] * float(torch.as_tensor(term).mean()) for name, term in terms.items()}
-        whole = sum(total.values())
-        return total.get(FEATURE_TERM, 0.0) / whole if whole > 0 else 0.0
-
     def gradient_norms(self, pred, target, labels=None):
-        """Euclidean norm of each term's gradient with respect to the predicted image: {term: (N,)}."""
+        """Euclidean norm of the gradient with respect to the predicted image, {"pixel": (N,), "vgg": (N,)}.
+
+        ``pixel`` is the weighted sum of all terms but the perceptual one, whose gradients may point different ways, so
+        that their norms do not add up; ``vgg`` has no weight, and both are 0 where the loss has no such term.
+        """
         pred = pred.detach().requires_grad_(True)
         with torch.enable_grad():
-            return gradient_norms(self.terms(pred, target, labels), pred)
+            terms, none = self.terms(pred, target, labels), 0 * pred.flatten(1).sum(1)
+            perceptual = terms.pop(FEATURE_TERM, none)
+            pixel = sum((self.weights[name] * term for name, term in terms.items()), none)
+            return gradient_norms({"pixel": pixel, FEATURE_TERM: perceptual}, pred)
 
 
 def parse(text):
@@ -141,7 +133,7 @@ def parse(text):
     return weights
 
 
-def build(name, encoder=None, layer=None, lam=None, eps=1e-3, weights=None):
+def build(name, encoder=None, layer=None, lam=None, eps=1e-3):
     """Build a loss by name.
 
     Args:
@@ -152,19 +144,17 @@ def build(name, encoder=None, layer=None, lam=None, eps=1e-3, weights=None):
         layer: the layer (or layers) the loss is meant to read; checked against the encoder's.
         lam: lambda, weight of the perceptual term of ``vgg``; >= 0.
         eps: of Charbonnier, in network units (1e-3 is 4.1 HU).
-        weights: {term: weight}, in place of those the name implies.
     Raises: ValueError: for an unknown term, a missing encoder or lambda, or a negative or infinite weight.
     """
-    if weights is None:
-        weights = dict(name) if isinstance(name, dict) else parse(name)
-        if name == "vgg":
-            if lam is None:
-                raise ValueError(
-                    "loss 'vgg' = MSE + lam * VGG needs lam; 02_psi_calibration finds the one for a target psi"
-                )
-            weights = {"mse": 1.0, FEATURE_TERM: lam}
-        elif name == "vgg_only":
-            weights = {FEATURE_TERM: 1.0 if lam is None else lam}
+    weights = dict(name) if isinstance(name, dict) else parse(name)
+    if name == "vgg":
+        if lam is None:
+            raise ValueError(
+                "loss 'vgg' = MSE + lam * VGG needs lam; 02_psi_calibration finds the one for a target psi"
+            )
+        weights = {"mse": 1.0, FEATURE_TERM: lam}
+    elif name == "vgg_only":
+        weights = {FEATURE_TERM: 1.0 if lam is None else lam}
     for term, weight in weights.items():
         if term not in (known := (*PIXEL_TERMS, FEATURE_TERM, SEGMENT_TERM)):
             terms = ", ".join(known)

@@ -128,11 +128,18 @@ def _check(path, entry, held="") -> str:
     """
     digest, name = files.sha256(path), Path(entry.path).name
     for wanted in (held, entry.sha256):
-        if not digest.startswith(wanted):
-            raise ValueError(f"{name} has SHA-256 {digest[:8]}..., not {wanted[:8]}...: delete it, and fetch it again")
+        compare(name, digest, wanted)
     if path.suffix in (".pth", ".pt") and len(entry.sha256) < 64:  # TorchScript is known by its full hash
         load(path, name)
     return digest
+
+
+def compare(name, digest, wanted=None):
+    """Raises: ValueError: if the SHA-256 ``digest`` of a file does not begin with ``wanted``, by default with the
+    digest that torchvision writes into the file's name."""
+    wanted = _torchvision(name).sha256 if wanted is None else wanted
+    if not digest.startswith(wanted):
+        raise ValueError(f"{name} has SHA-256 {digest[:8]}..., not {wanted[:8]}...: delete it, and fetch it again")
 
 
 def load(path, name=None):

@@ -40,8 +40,7 @@ context: str = "auto"  # imagenet, random, medical, a weights file, or auto (ima
 weights: Optional[str] = None  # weights file or run folder of 07_medical_encoder, for context medical
 convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet or caffe
 layers: list = ["block1_conv2", "block2_conv2", "block3_conv2", "block4_conv4", "block5_conv4"]  # feature levels
-network: str = "unet"  # the denoiser f
-channels: int = 32  # width of its first level
+channels: int = 32  # width of the first level of the denoiser f, a U-Net
 psi_target: float = 0.95  # share of the perceptual term, in (0, 1)
 psi_definition: str = "ratio_of_sums"  # ratio_of_sums (Algorithm 2) or mean_of_ratios (Eq. 5), for the intervals
 # measurement
@@ -121,7 +120,7 @@ report.figure(
 
 # %% [markdown]
 # ## Three networks f, the same patches
-# ψ depends on the predictions f(x): an untrained U-Net ends in a sigmoid and predicts grey, wrong by hundreds of HU.
+# ψ depends on the predictions f(x): an untrained U-Net ends in a sigmoid and predicts grey, wrong by more than 1000 HU.
 # The identity makes the error of the low-dose image itself, and it is what the residual network predicts before its
 # first step. A trained network makes a small error of another texture. Each could claim to be "the" f of Eq. 5.
 
@@ -150,7 +149,7 @@ def cut(images, places):
 
 
 ldct, ndct = cut(cohort.ldct, where), cut(cohort.ndct, where)
-untrained = networks.build(network, channels=channels).to(device).eval()
+untrained = networks.build("unet", channels=channels).to(device).eval()
 
 
 # %% [markdown]
@@ -162,7 +161,7 @@ untrained = networks.build(network, channels=channels).to(device).eval()
 def short_fit():
     """Predictions (N, 1, p, p) of a residual network after ``fit_steps`` steps of MSE on other training patches."""
     torch.manual_seed(seed)
-    model, draw = networks.build(network, channels=channels, residual=True).to(device), np.random.default_rng(seed + 1)
+    model, draw = networks.build("unet", channels=channels, residual=True).to(device), np.random.default_rng(seed + 1)
     adam, limits = torch.optim.Adam(model.parameters(), lr=1e-3), (height - patch_size + 1, width - patch_size + 1)
     for _ in range(fit_steps):
         places = pd.DataFrame({"row": draw.choice(train, 8), "y": draw.integers(0, limits[0], 8)})
@@ -335,7 +334,7 @@ TABLE_1 = (  # study, encoder, lambda, layers, context: Table 1 of the paper
     ("Saidulu 2025", "vgg19", 0.1, (), "imagenet + medical"),
     ("Marcos 2025", "vgg16", 0.4, FOUR, "imagenet"),
     ("Li 2025 (CT-Mamba)", "resnet50", 0.01, STAGES, "imagenet"),
-    ("Huang 2021", "vgg19", 0.001, (), "imagenet"),
+    ("Huang 2021", "VGG", 0.001, (), "imagenet"),  # Table 1 does not say which VGG
 )
 
 
@@ -386,7 +385,11 @@ at_own = table_1.loc[ran, [c for c in table_1 if c.startswith("psi, ")]].to_nump
 caption = f"The paper's Table 1: {ran.sum()} of {len(table_1)} configurations could be measured here"
 if np.isfinite(at_own).any():
     caption += f"; at their own λ, ψ is {np.nanmin(at_own):.3f} to {np.nanmax(at_own):.3f}"
-report.table(run, "table_1", table_1, caption + ". Several layers add up. Convention x255.", 4)
+caption += (
+    ". Several layers add up. Convention x255. A λ belongs to the weights it was found with: the paper's, found with "
+    "Keras's VGG-19, do not carry over to torchvision's (context imagenet), whose features have another scale."
+)
+report.table(run, "table_1", table_1, caption, 4)
 
 # %%
 check = calibration.merge(measured.groupby(["f", "layer"])[["mse", "perceptual"]].sum().reset_index())

@@ -231,7 +231,7 @@ if network == "denomamba":
 # ### λ for the target
 # ψ depends on the predictions it is measured on. The paper's Algorithm 2 takes the *untrained* network; a residual
 # network starts as the identity, so that its untrained prediction *is* the LDCT slice. A sigmoid network starts at a
-# grey image, thousands of HU off, and a λ set there says nothing about the denoising that follows; hence
+# grey image, more than 1000 HU off, and a λ set there says nothing about the denoising that follows; hence
 # `psi_of=identity`.
 
 
@@ -273,15 +273,11 @@ def validate():
     scores = {f"val_{name}": float(term.mean()) for name, term in terms.items()}
     if perceptual:
         weight = objective.weights["vgg"]
-        norms = objective.gradient_norms(pred, *(wanted[:8] for wanted in val_wanted))
-        norms = {name: norm.cpu().numpy() for name, norm in norms.items()}
-        pixel, grad_pixel = (
-            sum(objective.weights[name] * values for name, values in found.items() if name != "vgg")
-            for found in (terms, norms)
-        )
+        pixel = sum(objective.weights[name] * values for name, values in terms.items() if name != "vgg")
         scores |= {f"val_{k}": v for k, v in training.influences(pixel, terms["vgg"], weight).items()}
-        grad_pixel = np.broadcast_to(grad_pixel, norms["vgg"].shape)
-        scores["val_gradient_influence"] = psi.gradient_influence(grad_pixel, norms["vgg"], weight)
+        norms = objective.gradient_norms(pred, *(wanted[:8] for wanted in val_wanted))
+        norms = [norms[name].cpu().numpy() for name in ("pixel", "vgg")]
+        scores["val_gradient_influence"] = psi.gradient_influence(*norms, weight)
     predicted = training.predict(model, cohort.ldct[val_rows], at_once, precision, device)
     mse = float(np.mean((predicted - cohort.ndct[val_rows]) ** 2))
     inside = [(images - intensity.HU_MIN).clip(0, intensity.EULIG_TOP) for images in (predicted, cohort.ndct[val_rows])]

@@ -72,6 +72,10 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, encoders, files, intensity, plots, report
 
+if arch not in encoders.BLOCKS:
+    raise ValueError(f"arch must be vgg19, vgg16 or autoencoder, got {arch!r}")
+if patch_size < 16 or patch_size % 16:
+    raise ValueError(f"patch_size must be divisible by 16, the stride of the deepest level, got {patch_size}")
 torch.set_num_threads(threads)
 torch.manual_seed(seed)
 body, provenance = encoders.initialised(arch, context, layers, None, convention, seed)
@@ -92,8 +96,7 @@ report.text(
 # |---|---|
 # | data | the training patients of this cohort; never a test patient |
 # | start | ImageNet where the weights are on the computer, else a seeded random encoder |
-# | tasks | *reconstruct* the NDCT patch from each feature level with a linear decoder; tell *dose* (LDCT or NDCT);
-# tell *anatomy* |
+# | tasks | *reconstruct* the NDCT patch from each level with a linear decoder; tell *dose* (LDCT, NDCT) and *anatomy* |
 # | input | the denoiser's range and the same x255 convention as the loss |
 #
 # Reconstruction makes a level keep what the image shows, dose makes it notice noise, anatomy makes it know structures.
@@ -118,8 +121,7 @@ patch_size = min(patch_size, *(n // 16 * 16 for n in cohort.ndct.shape[1:]))
 
 # %%
 def patches(rng, rows, count):
-    """``count`` random patches, the first half NDCT, the second LDCT: (count, 1, p, p) network range, and their "
-    "rows."""
+    """``count`` random patches, the first half NDCT, the second LDCT: (count, 1, p, p) network range; their anatomy."""
     rows, found = rng.choice(rows, count), []
     for i, row in enumerate(rows):
         images = cohort.ndct if i < count // 2 else cohort.ldct
@@ -183,8 +185,6 @@ def fold():
 # start.
 
 # %%
-if not isinstance(body, encoders.Vgg):
-    raise ValueError(f"arch must be vgg19, vgg16 or autoencoder, got {arch!r}")
 first, _ = patches(np.random.default_rng(seed), cohort.rows("train"), 32)
 scale = dict.fromkeys(layers, 1.0)
 with torch.no_grad():

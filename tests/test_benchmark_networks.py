@@ -167,16 +167,18 @@ def test_a_network_without_a_skip_answers_the_mean_when_its_last_layer_is_silent
     assert torch.allclose(out, torch.full_like(out, MEAN), atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["cnn10", "wganvgg"])
+@pytest.mark.parametrize("name", ["cnn10", "wganvgg", "unet"])
 def test_bf16_does_not_round_what_leaves_a_network_without_a_skip(name):
-    """bf16 has 8 bits: at 40 HU, network range 0.26, its steps are 4 HU."""
-    network, seen = tiny(name), []
-    last = network.body if name == "cnn10" else network.body[-1]
-    last.register_forward_hook(lambda module, given, out: seen.append(out.clone()))
+    """bf16 has 8 bits: at 40 HU, network range 0.26, its steps are 8 HU."""
+    torch.manual_seed(0)
+    network, seen = networks.build("unet", channels=4, residual=False) if name == "unet" else tiny(name), []
+    last = {"cnn10": lambda: network.body, "wganvgg": lambda: network.body[-1], "unet": lambda: network.merge[-1]}
+    last[name]().register_forward_hook(lambda module, given, out: seen.append(out.clone()))
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):
-            out = network.denoise(torch.rand(1, 1, 32, 32))
+            out = network(torch.rand(1, 1, 32, 32))
         expected = network.head(seen[0].float().relu())
+        expected = expected.sigmoid() if name == "unet" else expected
     assert seen[0].dtype == torch.bfloat16 and torch.allclose(out, expected, rtol=1e-5, atol=1e-7)
 
 

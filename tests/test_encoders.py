@@ -324,6 +324,14 @@ def test_auto_takes_what_is_there_and_never_downloads(server, bundle, monkeypatc
     assert "imagenet" in encoders.describe(something) and "make weights" not in encoders.describe(something)
 
 
+@pytest.mark.parametrize("context", ["imagenet", "auto"])
+def test_a_file_that_only_bears_the_name_of_imagenets_weights_is_refused(bundle, context):
+    bundle.mkdir(parents=True)
+    torch.save(states("vgg19", "block1_conv2"), bundle / "vgg19-dcbb9e9d.pth")
+    with pytest.raises(ValueError, match=r"vgg19-dcbb9e9d\.pth has SHA-256 .*, not dcbb9e9d\.\.\.: delete it"):
+        encoders.load("vgg19", context, ("block1_conv2",))
+
+
 def test_named_context_never_falls_back(bundle, monkeypatch):
     monkeypatch.setattr(weight_files, "TORCHVISION", "http://127.0.0.1:9/")
     with pytest.raises(FileNotFoundError, match=r"needs vgg19-dcbb9e9d\.pth.*make weights.*auto"):

@@ -58,6 +58,30 @@ def test_a_notebook_opens_with_its_question_and_ends_with_what_was_seen(script):
     assert "**What we saw.**" in "\n".join(c.source for c in cells[-3:])
 
 
+@each_notebook
+def test_a_table_in_a_notebook_has_whole_rows(script):
+    for cell in jupytext.read(script).cells:
+        lines = cell.source.split("\n") if cell.cell_type == "markdown" else []
+        for line, after in zip(lines, [*lines[1:], ""]):
+            if line.startswith("|"):
+                assert line.endswith("|") and (not after or after.startswith("|")), f"{line}\n{after}"
+
+
+@pytest.mark.parametrize("change", [{"patch_size": 40}, {"patch_size": 0}, {"arch": "resnet50"}])
+def test_the_medical_encoder_refuses_what_it_cannot_train_before_the_cohort_is_built(change, outputs, monkeypatch):
+    from ldct_utils import cohorts, encoders
+
+    monkeypatch.setattr(cohorts, "get", lambda *_: pytest.fail("a cohort was asked for"))
+    monkeypatch.setattr(encoders, "initialised", lambda *_: pytest.fail("an encoder was asked for"))
+    cells = [
+        c.source for c in jupytext.read(ROOT / "notebooks" / "07_medical_encoder.py").cells if c.cell_type == "code"
+    ]
+    given = {"study": "test", "context": "random"} | change
+    cells.insert(1, "\n".join(f"{name} = {value!r}" for name, value in given.items()))
+    with pytest.raises(ValueError, match=next(iter(change))):
+        exec("\n".join(cells), {"__name__": "__main__"})
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_names_only_parameters_that_its_notebooks_declare(study):
     content = studies.read_study(study)

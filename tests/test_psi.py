@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldct_utils import psi
+from ldct_utils import psi, studies
 
 # From the losses listed in the authors' repository, by hand: psi at the paper's lambda, and 19 * MSE / PL.
 PUBLISHED_PSI = {
@@ -47,6 +47,19 @@ def test_baseline_lambda_leaves_the_pixel_loss_nothing():
     assert psi.ratio_of_sums(0.00012420525308698416, 0.5127434134483337, psi.LITERATURE_LAMBDA) == pytest.approx(
         0.9976, abs=5e-5
     )
+
+
+@pytest.mark.parametrize("study", ["perceptual_influence_paper", "perceptual_influence_code"])
+def test_published_studies_have_an_arm_at_the_published_lambda_and_one_at_the_psi_it_gave(study):
+    runs = dict(studies._listed(studies.read_study(study)["notebooks"]["03_train"]))
+    for name, context, layer, lam, epoch, mse, perceptual in psi.PUBLISHED:
+        if epoch == 10:
+            own, same = runs[name], runs[f"{name}-psi"]
+            assert own["lam"] == pytest.approx(lam) and "psi_target" not in own and "lam" not in same
+            assert same["psi_target"] == round(psi.ratio_of_sums(mse, perceptual, lam), 3)
+            assert own["layer"] == same["layer"] == layer and ("weights" in own) == (context == "medical")
+            assert own.get("weights") == same.get("weights") and same["psi_on"] == "hold"
+    assert {run["precision"] for run in runs.values()} == {"float32"}
 
 
 def test_the_two_definitions_differ_unless_totals_are_equal():

@@ -272,6 +272,20 @@ def test_identity_sees_that_external_data_changed(study):
     assert len({third, fourth, fifth, identity.identity(script("01_data"), both)}) == 4
 
 
+def test_identity_sees_what_a_weights_file_holds_however_its_name_is_written(study):
+    for name, value in (("weights", "v.pth"), ("weights", "./v.pth"), ("context", "v.pth"), ("weights", "run")):
+        place = study / value / "encoder.safetensors" if value == "run" else study / value
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("1")
+        first = identity._hashable(name, value)
+        place.write_text("22")
+        assert identity._hashable(name, value) != first, f"{name}={value}"
+    assert identity._hashable("weights", "v.pth") == identity._hashable("weights", "./v.pth")
+    (study / "random").mkdir()  # a folder that happens to be called as a context is
+    assert identity._hashable("context", "random") == "random" and identity._hashable("weights", None) is None
+    assert identity._hashable("weights", "absent.pth") == "absent.pth"
+
+
 # ---- runs ----
 def test_run_stores_its_results_last_and_is_not_computed_twice(study, capsys):
     space = execute("01_data", patients=5)

@@ -222,6 +222,49 @@ def test_a_trial_is_a_run_of_the_notebook_and_its_own_failure_is_a_reason(toy):
     assert search.execute(bad) is None  # a run that has finished is not run again
 
 
+DIES = """
+import os, signal, time
+from pathlib import Path
+
+tries = Path("tries.txt")
+tries.write_text((tries.read_text() if tries.is_file() else "") + "x")
+if len(tries.read_text()) < 3:  # the kernel kills first itself, then the process that runs the notebook
+    os.kill((os.getpid(), os.getppid())[len(tries.read_text()) - 1], signal.SIGKILL)
+    time.sleep(60)  # it ends as soon as it misses that process
+"""
+
+
+def test_a_trial_whose_kernel_or_process_is_killed_is_run_again_and_not_spent(toy, capsys):
+    root = toy()
+    source = TOY.replace('assert lr < 0.5, "diverged"', DIES)
+    (root / "notebooks" / "01_toy.py").write_text(source)
+    jupytext.write(jupytext.reads(source, "py:percent"), root / "notebooks" / "01_toy.ipynb")
+    worker, values = work(root, 1, 9)
+    (trial,) = worker.export()[1]
+    assert trial["reason"] is None and trial["interrupted"] == 2
+    assert (root / "tries.txt").read_text() == "xxx"
+    assert trial["score"] == pytest.approx(
+        -values[0]["lr"] * values[0]["steps"] + values[0]["rates.0"] + values[0]["about.b"]
+    )
+    said = capsys.readouterr().out
+    assert "again   DeadKernelError" in said and "again   its process ended with code -9" in said
+    assert "FAILED" not in said
+
+
+def test_a_trial_that_is_killed_every_time_fails_in_the_end(toy, monkeypatch):
+    root, tried = toy(), []
+
+    def train(planned):
+        tried.append(planned.folder)
+        raise search.Killed("DeadKernelError: Kernel died")
+
+    monkeypatch.setattr(search, "execute", train)
+    worker, _ = work(root, 1, 9)
+    (trial,) = worker.export()[1]
+    assert trial["score"] is None and trial["reason"].startswith("DeadKernelError: Kernel died (it was stopped 5 times")
+    assert len(tried) == 6 and len(set(tried)) == 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
@@ -234,6 +277,10 @@ def test_a_trial_is_a_run_of_the_notebook_and_its_own_failure_is_a_reason(toy):
         ("low: 0.3", "low: 0.95", "low must be below high"),
         ("low: 0.3", "lowest: 0.3", "needs a prior"),
         ("val_score", "score", "must be a validation score"),
+        ("val_score", "interval_score", "must be a validation score"),
+        ("val_score", "val_rmse_hu", "val_rmse_hu is better small or no score"),
+        ("val_score", "best_val_score_step", "best_val_score_step is better small or no score"),
+        ("val_score", "val_psnr", "run.finish of 01_toy has no number 'val_psnr'; did you mean 'val_score'?"),
         ("trials: 6", "trials: 0", "search.trials must be a positive whole number"),
         ("trials: 6", "trails: 6", "got trails"),
         ("01_toy: {defaults: {about: {a: 1}}}", "01_toy: {matrix: {lr: [1, 2]}}", "lists 2 runs; a search varies one"),

@@ -260,7 +260,7 @@ def test_training_brings_the_prediction_closer(method):
 def test_bf16_is_for_the_network_and_not_for_the_critics():
     assert PRECISIONS == ("float32", "bf16")
     step, (ldct, ndct), seen = new_step("wgan", precision="bf16"), batch_of(), set()
-    step.network.head.register_forward_hook(lambda module, inputs, output: seen.add(("network", output.dtype)))
+    step.network.merge[-1].register_forward_hook(lambda module, inputs, output: seen.add(("network", output.dtype)))
     step.critic.features[0].register_forward_hook(lambda module, inputs, output: seen.add(("critic", output.dtype)))
     step.update(ldct, ndct)
     assert seen == {("network", torch.bfloat16), ("critic", torch.float32)}

@@ -32,11 +32,16 @@ from ldct_utils import files, identity, parameters, paths, runs, studies
 SHOWN_BY = "10_search"
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # trials are told in this file's own words
-AGAIN = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=5)
+RETRIES = 5  # of a trial whose worker, process or kernel was killed
+AGAIN = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
 
 
 class Failed(Exception):
     """A trial's run ended by itself without a score."""
+
+
+class Killed(Exception):
+    """A trial's run was ended from outside: its kernel or its process died, of lack of memory for example."""
 
 
 class Sampler(optuna.samplers.BaseSampler):
@@ -129,7 +134,10 @@ def open_storage(url: str, grace: int):
 
 
 def execute(planned: studies.Planned) -> str | None:
-    """Run a notebook in a process of its own, which ends with this one. Returns: None, or why it failed."""
+    """Run a notebook in a process of its own, which ends with this one. Returns: None, or why it failed.
+
+    Raises: Killed: if it did not end by itself.
+    """
     if planned.finished:
         return None
     plan, own = workflow.write_plan(planned.folder, [planned]), events.file_of(planned.folder, planned.folder)
@@ -140,7 +148,10 @@ def execute(planned: studies.Planned) -> str | None:
     if planned.finished:
         return None
     told = [event["message"] for event in events.read(own)[0] if event["event"] == "failed"]
-    return told[-1] if told else f"its process ended with code {ended.returncode}; see run.log in its folder"
+    reason = told[-1] if told else f"its process ended with code {ended.returncode}; see run.log in its folder"
+    if ended.returncode < 0 or reason.startswith("DeadKernelError"):
+        raise Killed(reason)
+    return reason
 
 
 class Worker:
@@ -171,9 +182,14 @@ class Worker:
         say("          start   " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
         try:
             reason = execute(planned)
-        except KeyboardInterrupt:
-            AGAIN(self.study, self.study.get_trials()[trial.number])  # the next worker continues this run
-            raise
+        except (KeyboardInterrupt, Killed) as stop:
+            this = self.study.get_trials()[trial.number]
+            before = len(AGAIN.retry_history(this))
+            if isinstance(stop, KeyboardInterrupt) or before < RETRIES:
+                say(f"          again   {stop or 'interrupted'}")
+                AGAIN(self.study, this)  # whoever takes it continues this run
+                raise
+            reason = f"{stop} (it was stopped {before} times before)"
         if reason is None:
             result = runs.Finished(planned.folder).result
             if self.search.metric not in result["numbers"]:
@@ -214,7 +230,7 @@ class Worker:
     def one(self):
         """One trial; nothing is lost if somebody else has taken it over, since both work in the same run folder."""
         try:
-            self.study.optimize(self.objective, n_trials=1, catch=(Failed,))
+            self.study.optimize(self.objective, n_trials=1, catch=(Failed, Killed))
         except ValueError as error:
             if "Cannot tell a" not in str(error):
                 raise
@@ -276,7 +292,11 @@ def run(study: str, url: str | None, overrides: dict, grace: int) -> bool:
     best = max((t for t in trials if t["score"] is not None), key=lambda t: t["score"])
     say(f"best {search.metric} {best['score']:.4f} with {best['values']} in {best['folder']}; {failed} trials failed")
     figures = shown(search, path)
-    if reason := execute(figures):
+    try:
+        reason = execute(figures)
+    except Killed as stop:
+        reason = str(stop)
+    if reason:
         raise ValueError(f"{SHOWN_BY} failed: {reason}; see {paths.short(figures.folder / 'notebook.ipynb')}")
     workflow.write_plan(folder, [*listed, figures])  # what the report shows of this study
     return True

@@ -1,10 +1,10 @@
 """What a search varies: the ``search:`` part of a study file, checked before anything runs, and a trial as a run."""
 
+import ast
 import copy
 import math
+import re
 from dataclasses import dataclass, field
-
-import optuna
 
 from ldct_utils import identity, parameters, paths, studies
 
@@ -12,6 +12,7 @@ KEYS = {"trials", "startup", "seed", "metric", "space"}
 PRIOR = {"low", "high", "log", "int"}
 # Overrides that say where a trial is computed; machines that differ in them work on one search.
 MACHINE = {"data_root", "device", "threads"}
+NEVER_MAXIMISED = re.compile("mse|mae|loss|error|bias|_step$")  # what is better small, or is no score
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,6 @@ class Search:
     space: dict
     overrides: dict = field(default_factory=dict)
 
-    @property
-    def distributions(self) -> dict:
-        """{address: Optuna's distribution}."""
-        kinds = {True: optuna.distributions.IntDistribution, False: optuna.distributions.FloatDistribution}
-        return {n: kinds[p["int"]](p["low"], p["high"], log=p["log"]) for n, p in self.space.items()}
-
     def suggest(self, trial) -> dict:
         """A trial's values, {address: value}."""
         ask = {True: trial.suggest_int, False: trial.suggest_float}
@@ -70,7 +65,8 @@ def read(study: str, overrides: dict | None = None) -> Search:
     """The search of ``params/<study>.yaml``: a study of one run, with the part ``search``.
 
     Raises: FileNotFoundError; ValueError: for a file without that part, an unknown name (with the nearest that there
-        is), a prior that is none, a value of a type that the parameter does not take, or a score of test patients.
+        is), a prior that is none, a value of a type that the parameter does not take, or a score of test patients, one
+        that is better small, or one that the notebook does not record.
     """
     overrides = overrides or {}
     content = studies.read_study(study)
@@ -85,14 +81,12 @@ def read(study: str, overrides: dict | None = None) -> Search:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < (name != "seed"):
             raise ValueError(f"{where}: search.{name} must be a positive whole number, got {value!r}")
-    metric = given["metric"]
-    if not isinstance(metric, str) or "val_" not in metric:
-        raise ValueError(f"{where}: search.metric must be a validation score such as val_ssim, got {metric!r}")
     runs = studies.plan(study, overrides)
     if len(runs) != 1:
         raise ValueError(f"{where} lists {len(runs)} runs; a search varies one")
     run = runs[0]
     script = parameters.read(paths.notebooks() / f"{run.notebook}.py")
+    metric = _metric(where, given["metric"], script)
     space = {address: _prior(f"{where}: {address}", prior) for address, prior in (given["space"] or {}).items()}
     if not space:
         raise ValueError(f"{where}: search.space names no parameter")
@@ -105,6 +99,22 @@ def read(study: str, overrides: dict | None = None) -> Search:
     for end in ("low", "high"):
         search.planned({address: prior[end] for address, prior in space.items()})
     return search
+
+
+def _metric(where: str, name, script: parameters.Notebook) -> str:
+    """The name of the score, which the notebook must hand to ``run.finish`` under that name."""
+    if not isinstance(name, str) or not re.match("(best_)?val_", name):
+        raise ValueError(f"{where}: search.metric must be a validation score such as val_ssim, got {name!r}")
+    if NEVER_MAXIMISED.search(name):
+        raise ValueError(f"{where}: a search maximises its metric, and {name} is better small or no score")
+    recorded = {
+        keyword.arg
+        for node in ast.walk(script.body)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "run.finish"
+        for keyword in node.keywords
+    }
+    parameters.check_name(f"{where}: run.finish of {script.name}", "number", name, recorded - {None})
+    return name
 
 
 def _prior(where: str, given) -> dict:

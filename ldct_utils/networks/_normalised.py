@@ -64,7 +64,7 @@ class Normalised(nn.Module):
 def in_float32(layer, z, *more):
     """``layer(z, *more)`` in float32 within autocast.
 
-    For what leaves a network that does not add to its input: bf16 has 8 bits, steps of 4 HU at soft tissue.
+    For what leaves a network that does not add to its input: bf16 has 8 bits, steps of 8 HU at soft tissue.
     """
     with torch.autocast(z.device.type, enabled=False):
         return layer(z if z.dtype == torch.float64 else z.float(), *more)

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from ldct_utils.networks._normalised import in_float32
+
 LEVELS = 4  # 2x2 poolings, so height and width must be divisible by 2**4
 
 
@@ -58,8 +60,7 @@ class UNet(nn.Module):
             skips.append(z)
         for up, double, skip in zip(self.up, self.merge, reversed(skips[:-1])):
             z = double(torch.cat([up(z), skip], dim=1))
-        z = self.head(z)
-        return image + z if self.residual else torch.sigmoid(z)
+        return image + self.head(z) if self.residual else torch.sigmoid(in_float32(self.head, z))
 
 
 def build(channels=32, residual=False):
