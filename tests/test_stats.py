@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
-from scipy.stats import binom, ttest_1samp
+from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from ldct_utils import runs, stats
@@ -206,13 +206,55 @@ def test_swapped_labels_make_a_slice_level_wilcoxon_significant_far_too_often():
     assert count > 2 * HIGH
 
 
-def test_patients_crossed_with_seeds_keep_5_percent_where_seeds_vary():
+@pytest.mark.parametrize("patients", [6, 10])
+@pytest.mark.parametrize("seeds", [2, 3, 8])
+@pytest.mark.parametrize(("seed_sd", "residual_sd"), [(0, 0.3), (0.3, 0.3), (0.6, 0), (1, 0), (1, 1), (3, 0.3)])
+def test_patients_crossed_with_seeds_keep_5_percent_however_much_seeds_vary(patients, seeds, seed_sd, residual_sd):
     rng = np.random.default_rng(2)
     count = 0
     for _ in range(200):
-        values = rng.normal(0, 1, (PATIENTS, 1)) + rng.normal(0, 0.3, (1, 8)) + rng.normal(0, 0.3, (PATIENTS, 8))
-        count += stats.patient_bootstrap(values, draws=4000).excludes_zero
-    assert LOW <= count <= HIGH
+        values = rng.normal(0, 1, (patients, 1)) + rng.normal(0, seed_sd, seeds)
+        values = values + rng.normal(0, residual_sd, (patients, seeds))
+        count += stats.patient_bootstrap(values, draws=1000).excludes_zero
+    assert count <= HIGH  # it may fire less often: the interval errs on the wide side
+
+
+def test_seeds_that_do_not_differ_hardly_widen_the_interval():
+    rng, widths = np.random.default_rng(4), {}
+    for seeds in (2, 3, 8):
+        found = []
+        for _ in range(40):
+            values = rng.normal(0, 1, (PATIENTS, 1)) + rng.normal(0, 0.3, (PATIENTS, seeds))
+            crossed, alone = stats.patient_bootstrap(values, 2000), stats.patient_bootstrap(values.mean(axis=1), 2000)
+            assert crossed.low <= alone.low and alone.high <= crossed.high
+            found.append((crossed.high - crossed.low) / (alone.high - alone.low))
+        widths[seeds] = np.median(found)
+    assert widths[2] < 1.3 and widths[3] < 1.08 and widths[8] < 1.03
+
+
+def test_seeds_of_patients_that_agree_give_a_t_interval_over_seeds():
+    seeds = np.array([-0.4, 0.1, 0.9])
+    found, exact = stats.patient_bootstrap(np.tile(seeds, (8, 1))), ttest_1samp(seeds, 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+
+
+def test_seeds_that_agree_leave_the_interval_over_patients_skew_included():
+    values = np.random.default_rng(1).exponential(size=(12, 1))
+    alone = stats.patient_bootstrap(values, seed=3)
+    agreed = stats.patient_bootstrap(np.tile(values, (1, 3)), seed=3)
+    differing = stats.patient_bootstrap(values + np.array([-0.01, 0, 0.01]), seed=3)
+    assert alone.high - alone.mean > 1.1 * (alone.mean - alone.low)
+    assert (agreed.low, agreed.high) == pytest.approx((alone.low, alone.high))
+    assert (differing.low, differing.high) == pytest.approx((alone.low, alone.high), rel=0.01)
+
+
+def test_bounds_weigh_the_t_of_patients_and_of_seeds_by_their_variances():
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(200, 1)) + 0.1 * np.array([-1, 0, 1]) + rng.normal(0, 0.2, (200, 3))
+    a, b = values.mean(axis=1).var(ddof=1) / 200, values.mean(axis=0).var(ddof=1) / 3
+    half = (t.ppf(0.975, 199) * a + t.ppf(0.975, 2) * b) / np.sqrt(a + b)
+    found = stats.patient_bootstrap(values, draws=40_000)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.02)
 
 
 def test_compare_finds_a_gain_that_all_patients_share():
