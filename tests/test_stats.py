@@ -1,8 +1,11 @@
 """Statistics: published effect sizes, exact p values, false-positive rates under simulated nulls, refusals."""
 
+import itertools
+import json
 from pathlib import Path
 
 import finished_runs
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import papermill
@@ -10,7 +13,7 @@ import pytest
 from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from ldct_utils import runs, stats
+from ldct_utils import plots, runs, stats
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -330,6 +333,21 @@ def test_a_negative_number_of_pairs_is_refused():
         stats.smallest_p(-1)
 
 
+# ---- what 06_stats writes at the edges of its figure ----
+@pytest.mark.parametrize("upper", [False, True])
+def test_notes_at_an_edge_stand_inside_the_axes_and_not_on_top_of_each_other(upper):
+    figure, axis = plt.subplots(figsize=(4.2, 3.2))
+    axis.set_ylim(-2.5, 0.7)
+    plots.edge_notes(axis, [("block3_conv2, ψ 1: -2.9", "C0"), ("block5_conv4, ψ 1: -7.8", "C0"), ("-8", "C1")], upper)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axis.texts]
+    inside = axis.get_window_extent()
+    plt.close(figure)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(inside.x0 < b.x0 and b.x1 < inside.x1 and inside.y0 < b.y0 and b.y1 < inside.y1 for b in boxes)
+    assert np.argmin([abs(b.y0 - inside.y0) for b in boxes]) == (2 if upper else 0)  # the first is nearest to its edge
+
+
 # ---- 06_stats on finished runs of every kind ----
 def execute(outputs, **parameters):
     """Run 06_stats on the runs below ``outputs`` and return it as a finished run, with the text that it showed."""
@@ -391,3 +409,40 @@ def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
     finished_runs.write(outputs, finished_runs.cohort(seed=1), 2, 0.5, loss="l1")
     with pytest.raises(papermill.PapermillExecutionError, match="tested on different slices"):
         execute(outputs)
+
+
+# ---- 12_answers on a finished run of 04 ----
+def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(outputs):
+    folder = outputs / "test" / "04_metrics_during_training" / "run-00000001"
+    folder.mkdir(parents=True)
+    agreed = {"domain": "hu", "reference": "ndct", "kind": "spearman", "detrended": True, "loss": "mse"}
+    names = ["psnr", "ssim", "gmsd", "fsim"]
+    pd.DataFrame([agreed | {"metric": m, "mean": 0.5, "low": 0.1, "high": 0.9} for m in names]).to_parquet(
+        folder / "agreement.parquet"
+    )
+    spans = {  # above 0 at both doses, at one; below 0 at both, at one
+        "psnr": [(0.2, 0.1, 0.3), (0.2, 0.1, 0.4)], "ssim": [(0.6, 0.1, 0.7), (0.6, -0.1, 0.8)],
+        "gmsd": [(-0.2, -0.3, -0.1), (-0.2, -0.4, -0.1)], "fsim": [(-0.2, -0.3, -0.1), (-0.2, -0.4, 0.1)],
+    }  # fmt: skip
+    pd.DataFrame(
+        [(m, dose, *spans[m][i]) for m in names for i, dose in enumerate(("1.0", "0.25"))]
+        + [(m, "pooled", 0.9, 0.8, 1.0) for m in names],
+        columns=["metric", "within", "rho", "low", "high"],
+    ).to_parquet(folder / "diagnosis.parquet")
+    numbers = {"agreement": 0.9, "agreement_of_changes": 0.6, "d_prime_within": 0.1, "runs": 3, "patients": 6}
+    result = {"notebook": "04_metrics_during_training", "id": "00000001", "parameters": {}, "numbers": numbers}
+    (folder / "result.json").write_text(json.dumps(result | {"files": {}}))
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "12_answers.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
+        parameters={"agreement": "test/04_metrics_during_training/run-00000001"},
+    )  # fmt: skip
+    done = runs.select("adhoc/12_answers/*")[0]
+    said = done.table("answers").set_index("what")
+    (follow,) = [w for w in said.index if w.startswith("metrics that follow d'")]
+    (against,) = [w for w in said.index if w.startswith("metrics that run against d'")]
+    (best,) = [w for w in said.index if w.startswith("metric that follows d' best")]
+    assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
+    assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.1, 0.7]; dose 0.25: [-0.1, 0.8]"
+    assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in (
+        (done.folder / "captions.json").read_text()
+    )
