@@ -86,6 +86,19 @@ def anatomy_window(anatomy: str) -> tuple[float, float]:
     return intensity.WINDOWS.get(anatomy, intensity.WINDOWS["abdomen"])
 
 
+def edge_notes(axis, notes: list[tuple[str, str]], upper: bool = False, size: float = 8):
+    """Write what lies beyond the limits of ``axis`` at its left, one line a note, from the lower or upper edge inwards.
+
+    Args: notes: (text, colour), the first one nearest to the edge. size: of the font, points.
+    """
+    for line, (text, colour) in enumerate(notes):
+        away = (2 + 1.4 * size * line) * (-1 if upper else 1)
+        axis.annotate(
+            text, (0.02, float(upper)), xytext=(0, away), xycoords="axes fraction", textcoords="offset points",
+            va="top" if upper else "bottom", fontsize=size, color=colour,
+        )  # fmt: skip
+
+
 LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad", "mean_srmse")
 CRITIC_TERMS = ("adv", "critic", "gp", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix")
 

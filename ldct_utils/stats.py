@@ -117,27 +117,42 @@ def expanded_tail(n: int, level: float = 1 - ALPHA) -> float:
 
 
 def patient_bootstrap(values, draws: int = 10_000, level: float = 1 - ALPHA, seed: int = 0) -> Interval:
-    """Mean of patient-level values and its bootstrap interval; patients and seeds are both drawn with replacement.
+    """Mean of patient-level values and its interval: patients drawn with replacement, widened by what seeds differ.
+
+    With the variances A of the mean from patients (of their means over seeds) and B from seeds (of their means over
+    patients), the bounds lie (T_A A + T_B B) / sqrt(A + B) from the mean: T_A is the distance of the bootstrap's bound
+    in units of sqrt(A), T_B the t quantile of seeds - 1 degrees of freedom. One seed, or seeds that agree, leave the
+    bootstrap over patients; patients that agree leave a t interval over seeds. Drawing the seeds too gives less: of
+    3 seeds that differ as much as 10 patients do, such 95 % intervals hold the true mean in 89 % of simulated studies.
+    This one holds it in 93 to 99 % (normal patients, seeds and residuals; 6 or 10 patients; 2, 3 or 8 seeds; SD of the
+    seeds 0 to 3, of the residuals 0 to 1 of the patients'). Its price where seeds do not differ: 10 patients' interval
+    is 1.04 times as wide at 3 seeds with residuals of .3, 1.3 times with residuals of 1; at 2 seeds 1.2 and 1.8 times.
 
     Args:
         values: (patients, seeds) or (patients,), e.g. differences between two methods.
         draws: bootstrap samples. level: nominal coverage. seed: of the draws.
-    Returns: the interval; without bounds under 6 patients. One seed says nothing about other seeds, and the spread of
-        two or three is known poorly: the interval's ``seeds`` belongs beside it.
-    Source: expanded percentile interval, as in ``expanded_tail``.
+    Returns: the interval; without bounds under 6 patients. One seed says nothing about other seeds, and two differ by
+        little or much by luck: the interval's ``seeds`` belongs beside it.
+    Source: for patients the expanded percentile interval, as in ``expanded_tail``; with seeds, t quantiles weighed by
+        the variances that they belong to (Cochran and Cox 1957, Experimental Designs: means of unequal variances).
+        A + B counts the residuals twice, which errs on the wide side; Satterthwaite's degrees of freedom err on the
+        other (89 % where 2 seeds differ more than patients do).
     """
     (values,) = _finite(values)
     values = values.reshape(len(values), -1)
     n, m = values.shape
-    low = high = float("nan")
-    if n >= MIN_PATIENTS:
-        rng = np.random.default_rng(seed)
-        patients = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n
-        seeds = rng.multinomial(m, np.full(m, 1 / m), size=draws) / m
-        means = np.einsum("dp,ps,ds->d", patients, values, seeds, optimize=True)
-        tail = expanded_tail(n, level)
-        low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(low), float(high), n, m)
+    mean = float(values.mean())
+    if n < MIN_PATIENTS:
+        return Interval(mean, float("nan"), float("nan"), n, m)
+    patients = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws) / n
+    tail = expanded_tail(n, level)
+    low, high = np.quantile(patients @ values.mean(axis=1), [tail, 1 - tail])
+    of_seeds = values.mean(axis=0).var(ddof=1) / m if m > 1 else 0.0
+    if of_seeds > 0:
+        of_patients, t = values.mean(axis=1).var(ddof=1) / n, distributions.t.ppf((1 + level) / 2, m - 1)
+        distances = np.array([mean - low, high - mean]) * np.sqrt(of_patients) + t * of_seeds
+        low, high = mean + np.array([-1, 1]) * distances / np.sqrt(of_patients + of_seeds)
+    return Interval(mean, float(low), float(high), n, m)
 
 
 def mixed_model(first, second, patients) -> dict:
@@ -194,7 +209,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, str
         first, second: columns row, patient, seed, value, one row a slice and seed; the seed of what was not trained
             (the LDCT) is -1 and pairs with every seed.
     Returns: columns row, patient, seed, first, second (finite values only), and how seeds were paired: ``paired``, or
-        ``averaged`` where the methods share none and each is averaged over its own.
+        ``averaged`` where the methods share none and each is averaged over its own, which then counts as one seed.
     Raises: ValueError: if the two were not scored on the same slices.
     """
     if set(first["row"]) != set(second["row"]):
@@ -222,8 +237,8 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, draws: int = 10_000, seed
 
     Args: first, second: as in ``paired``. draws, seed: of the bootstrap.
     Returns: means, difference (first - second, patients weighing alike) with its interval, p values, effect sizes, and
-        the numbers of patients, seeds and slices. Tests and effect sizes take means over seeds; the bootstrap draws
-        them.
+        the numbers of patients, seeds and slices. Tests and effect sizes take means over seeds; only the interval
+        knows how much these differ.
     """
     both, how = paired(first, second)
     gap = by_patient(both.assign(value=both["first"] - both["second"])).dropna()

@@ -188,15 +188,25 @@ if "04_metrics_during_training" in asked:
         say(1, f"metric whose changes follow the {loss} loss best: {label[top.metric]}", top["mean"], one, top.low,
             top.high)  # fmt: skip
     columns = agreed.pivot(index="metric", columns="loss", values="mean")[list(dict.fromkeys(agreed.loss))]
-    follow = None
+    follow, observed = None, "."
     if one.numbers["d_prime_within"] is not None:
         follow = one.table("diagnosis").query("within != 'pooled'")
         within = follow.groupby("metric").rho.mean()
         columns["d' within a dose"] = within
-        top = follow[follow.metric == within.idxmax()]
-        say(1, f"metric that follows d' best within a dose: {label[within.idxmax()]}", within.max(), one)
-        say(
-            1, "its intervals, and how many metrics have any above 0", f"{(follow.low > 0).sum()} of {len(follow)}", one
+        top = within.idxmax()
+        spans = follow[follow.metric == top].dropna(subset="low").itertuples()
+        spans = "; ".join(f"dose {float(r.within):g}: [{r.low:.3g}, {r.high:.3g}]" for r in spans)
+        say(1, f"metric that follows d' best within a dose, mean over doses: {label[top]}", within.max(), one,
+            interval=spans)  # fmt: skip
+    if follow is not None and follow.low.notna().any():  # with fewer patients there is no interval to judge by
+        follow = follow.assign(above=follow.low > 0, below=follow.high < 0)
+        always = follow.groupby("metric")[["above", "below"]].all()  # at one dose of several it may well be chance
+        for word, side in (("follow", "above"), ("run against", "below")):
+            say(1, f"metrics that {word} d': interval {side} 0 at every dose (and single intervals {side} 0)",
+                f"{always[side].sum()} of {len(always)} ({follow[side].sum()} of {len(follow)})", one)  # fmt: skip
+        observed = (
+            f"; {always.above.sum()} of {len(always)} metrics follow what an observer detects at every dose, "
+            f"{always.below.sum()} run against it."
         )
     columns = columns.loc[columns.iloc[:, :-1].mean(axis=1).sort_values(ascending=False).index]
     figure, axis = plt.subplots(figsize=(1.5 + 0.95 * columns.shape[1], 1.6 + 0.27 * len(columns)))
@@ -211,19 +221,17 @@ if "04_metrics_during_training" in asked:
     if "d' within a dose" in columns:
         axis.axvline(columns.shape[1] - 1.5, color="white", lw=4)
     figure.colorbar(drawn, ax=axis, label="Spearman correlation", shrink=0.7)
-    observed = follow is not None
     curves, changes = one.numbers["agreement"], one.numbers["agreement_of_changes"]
     short[QUESTIONS[1]] = (
         f"Over a training, which improves most of them, they correlate by {curves:.2f} in the median, in their changes "
         f"{'less' if changes < curves else 'no less'}: {changes:.2f}"
-        + (f"; {(sure := (follow.low > 0).groupby(follow.metric).any()).sum()} of {len(sure)} metrics follow what an "
-           "observer detects." if observed else ".")
+        + observed
     )  # fmt: skip
     report.figure(
         run, "agreement", figure,
         f"{short[QUESTIONS[1]]} Columns of losses: rank correlation of the changes between checkpoints, "
         f"{one.numbers['runs']} runs, {one.numbers['patients']} patients"
-        + ("; last column: of the metric with d' over kinds of harm, within one dose." if observed else "."),
+        + ("." if follow is None else "; last column: of the metric with d' over kinds of harm, mean over the doses."),
     )  # fmt: skip
 else:
     open_question(1, "04_metrics_during_training")
