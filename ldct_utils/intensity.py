@@ -63,7 +63,7 @@ def dicom_window(image_hu, level: float, width: float):
 
 
 def body_mask(image_hu, threshold: float = -500.0):
-    """Pixels inside the patient: the largest component over ``threshold`` HU, its holes filled, and lungs cut by the edge.
+    """Pixels inside the patient: the largest component over ``threshold`` HU, holes and lungs cut by the edge too.
 
     Holes are lungs and bowel gas. A window narrower than the chest opens them towards its edge: such a part belongs to
     the body if it is denser than air and foam, or denser than air and outlined more by the body than by the edge. Of a
