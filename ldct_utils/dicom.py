@@ -2,10 +2,11 @@
 
 Order and partners come from positions along the slice normal, never from file names or instance numbers. Nothing that
 identifies a patient leaves this module except through ``Header.person``, which callers use to tell patients apart and
-never store.
+never store. File names hold dates and UIDs, so no message has one: an error carries the file as its attribute ``path``.
 """
 
 import hashlib
+import logging
 import os
 import re
 import warnings
@@ -21,6 +22,7 @@ from pydicom.pixels import get_decoder
 AIR_HU = -1024  # what padding outside the reconstructed circle becomes
 SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
+ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file
 PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
 TAGS = [
     *("SOPClassUID", "Modality", "ImageType", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames"),
@@ -28,10 +30,29 @@ TAGS = [
     *("RescaleSlope", "RescaleIntercept", "SeriesDescription", "BodyPartExamined"),
     *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
 ]
+# What anonymisers write in place of an ID.
+NO_ID = re.compile(r"(?i)anon.*|de-?identif.*|removed|redacted|deleted|blank(ed)?|none|null|n/?a|unknown|patient|x+|0+")
+log = logging.getLogger(__name__)  # paths of skipped and unreadable files go here and nowhere else: INFO shows them
 
 
 class Unusable(ValueError):
     """A file that cannot be a CT slice; the message is the reason, without the file's name."""
+
+
+def about(path, error: Exception) -> Exception:
+    """The error with the file it is about as its attribute ``path``, for the log: the text must not name the file."""
+    error.path = Path(path)
+    return error
+
+
+def not_read(path, error: OSError) -> OSError:
+    """What to raise where the system does not give a file, which says nothing of what is in it."""
+    if isinstance(error, PermissionError):
+        remedy = "chmod -R u+rX data_root, or run as a user who may"
+        return about(path, PermissionError(f"no permission to read a file or folder of the data: {remedy}"))
+    reason = "it is gone, or a link to nowhere" if isinstance(error, FileNotFoundError) else error.strerror
+    remedy = "see to the disk, the network or the limit that this names, then start again"
+    return about(path, OSError(f"a file of the data cannot be read ({reason}): {remedy}"))
 
 
 @contextmanager
@@ -71,8 +92,9 @@ class Found:
 def read_header(path) -> Header:
     """Header of a CT slice.
 
-    Raises: Unusable: if the file is no CT slice that can be turned into HU, saying why. PermissionError: naming the
-        file. RuntimeError: if its pixels are compressed and no installed decoder reads them, naming what to install.
+    Raises: Unusable: if the file is no CT slice that can be turned into HU, saying why. PermissionError, OSError: if it
+        cannot be read. RuntimeError: if its pixels are compressed and no installed decoder reads them, naming what to
+        install.
     """
     path = Path(path)
     try:
@@ -81,9 +103,9 @@ def read_header(path) -> Header:
             left = path.stat().st_size - file.tell()  # the reader stops where the pixels begin
     except InvalidDicomError as error:
         raise Unusable("not a DICOM file") from error
-    except PermissionError as error:
-        raise PermissionError(f"no permission to read {path}: chmod u+r it, or run as a user who may") from error
     except (EOFError, ValueError, OSError, KeyError, NotImplementedError) as error:
+        if getattr(error, "errno", None):  # the system's: a slice must not be missing because a disk was away
+            raise not_read(path, error) from None
         raise Unusable("truncated or damaged header: copy the file again from its origin") from error
     with _quiet():  # values are converted, and complained about, when they are first looked at
         try:
@@ -98,6 +120,8 @@ def read_header(path) -> Header:
 
 def _check(data):
     """Raise Unusable, saying why, if the object is not a CT slice with a place and a scale."""
+    if data.get("SOPClassUID", "") in ENHANCED_CT:
+        raise Unusable("Enhanced CT, several frames in one file: export as single-frame CT images")
     if data.get("SOPClassUID", "") not in ("", CT_IMAGE) or data.get("Modality", "CT") != "CT":
         raise Unusable(f"not a CT image but {data.get('Modality', 'an object')} of another kind")
     if "LOCALIZER" in [str(v).upper() for v in data.get("ImageType", None) or []]:
@@ -114,6 +138,8 @@ def _check(data):
 
 
 def _header(path: Path, data) -> Header:
+    if not np.isclose(*map(float, data.PixelSpacing), rtol=0.01):
+        raise Unusable("pixels that are not square: resample the series to square pixels")
     row, column = np.array(data.ImageOrientationPatient, float).reshape(2, 3)
     normal = np.cross(row, column)
     position = np.array(data.ImagePositionPatient, float)
@@ -146,10 +172,12 @@ def _check_pixels(path: Path, data, left: int):
         except NotImplementedError:
             available, wanted = False, "no plugin exists for it; decompress the files with another tool, e.g. dcmdjpeg"
         if not available:
-            raise RuntimeError(
-                f"{path}: pixels are compressed as {syntax.name} and no decoder for that is installed. "
+            raise about(path, RuntimeError(
+                f"pixels are compressed as {syntax.name} and no decoder for that is installed. "
                 f"pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg ({wanted})"
-            )
+            ))  # fmt: skip
+        if left <= 0:
+            raise Unusable("truncated: it ends where its pixels begin, copy the file again from its origin")
     elif left < int(data.Rows) * int(data.Columns) * int(data.get("BitsAllocated", 16)) // 8:
         raise Unusable("truncated: shorter than its pixels, copy the file again from its origin")
 
@@ -160,7 +188,7 @@ def _person(data) -> str:
     Anonymised series share IDs such as "Anonymous" or an empty one, which must not make two patients one.
     """
     identity = str(data.get("PatientID", "") or "").strip()
-    if identity and not re.fullmatch(r"(?i)anon.*|none|unknown|x+|0+", identity):
+    if identity and not NO_ID.fullmatch(identity):
         return f"id {identity}"
     return str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or "")
 
@@ -172,7 +200,7 @@ def find(folder, progress=iter) -> Found:
 
     Args:
         progress: wraps the list of files, e.g. ``tqdm``.
-    Raises: FileNotFoundError: if the folder is absent or holds no file. PermissionError: naming what cannot be read.
+    Raises: FileNotFoundError: if the folder is absent or holds no file. Others: as ``read_header``.
     """
     found = Found()
     paths = list_files(folder)
@@ -193,7 +221,7 @@ def list_files(folder) -> list:
         raise FileNotFoundError(f"{folder} is not a folder: data_root must name the folder that holds the data")
 
     def refuse(error):
-        raise PermissionError(f"cannot open {error.filename}: {error.strerror}; chmod u+rx it") from error
+        raise not_read(error.filename, error) from None
 
     paths = []
     for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
@@ -209,16 +237,17 @@ def read_hu(path) -> np.ndarray:
     header names it or it lies below air, as a stored -2000 does; nothing is clipped above.
 
     Returns: (H, W) int16, HU, rounded where the slope is not an integer.
-    Raises: ValueError: naming the file, if its pixels cannot be read.
+    Raises: ValueError: if its pixels cannot be decoded. PermissionError, OSError: if the file cannot be read.
     """
     try:
         with _quiet():
             data = pydicom.dcmread(path)
             stored = data.pixel_array
-    except PermissionError as error:
-        raise PermissionError(f"no permission to read {path}: chmod u+r it, or run as a user who may") from error
     except Exception as error:  # decoders raise whatever they like for damaged streams
-        raise ValueError(f"{path}: its pixels cannot be read ({error}); copy the file again from its origin") from error
+        if getattr(error, "errno", None):
+            raise not_read(path, error) from None
+        text = f"pixels cannot be decoded ({type(error).__name__}); copy the file again from its origin"
+        raise about(path, ValueError(text)) from None
     hu = np.rint(stored * float(data.RescaleSlope) + float(data.RescaleIntercept))
     hu[_padding(data, stored)] = AIR_HU
     return hu.clip(AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
@@ -265,9 +294,17 @@ def _same_place(ordered):
 
 
 def gaps(ordered) -> int:
-    """How many steps between neighbouring slices are over 1.5 times the series' smallest step."""
+    """How many steps between neighbouring slices are over 1.5 times the series' own.
+
+    That is the smallest one that a tenth of all steps have, and two at least: an odd slice between two others makes a
+    small step without being the rule. Without any such, the smallest.
+    """
     steps = np.diff([h.z_mm for h in ordered])
-    return int(np.sum(steps > 1.5 * steps.min())) if len(steps) else 0
+    if not len(steps):
+        return 0
+    sizes, counts = np.unique(steps.round(1), return_counts=True)
+    often = sizes[counts >= max(2, 0.1 * len(steps))]
+    return int(np.sum(steps > 1.5 * (often.min() if len(often) else steps.min())))
 
 
 def pair(low, full) -> tuple:

@@ -67,7 +67,7 @@ def inserted_variance(expected, dose: float, sigma_e: float = 0.0):
     return (1 - a) / (a * expected) * (1 + (1 + a) / a * sigma_e**2 / expected)
 
 
-def log_noise(expected, lines, sigma_e: float, rng) -> np.ndarray:
+def log_noise(expected, sigma_e: float, rng) -> np.ndarray:
     """Noise of the measured line integrals: Poisson counts and Gaussian electronics, then the logarithm, minus truth.
 
     Counts under half a photon are read as half a photon. The logarithm of few photons is biased by 1/(2N): kept, as on
@@ -116,11 +116,11 @@ def scan(truth_hu, pixel_mm, dose=0.25, kernel="B30", seed=0, n0=N0, sigma_e=0.0
         expected = photons(lines, n0, aec)
         rng = np.random.default_rng([*np.atleast_1d(seed), number])
         low_rng = np.random.default_rng([*np.atleast_1d(seed), number, 1 + realisation])
-        normal_noise = log_noise(expected, lines, sigma_e, rng)
+        normal_noise = log_noise(expected, sigma_e, rng)
         clean = image(lines) - 1000
         ndct = clean + image(normal_noise)
         if independent:
-            ldct = clean + image(log_noise(dose * expected, lines, sigma_e, low_rng))
+            ldct = clean + image(log_noise(dose * expected, sigma_e, low_rng))
         else:
             spread = np.sqrt(inserted_variance(expected, dose, sigma_e))
             ldct = ndct + image(low_rng.standard_normal(lines.shape, np.float32) * spread)

@@ -9,7 +9,9 @@ import importlib.util
 
 import numpy as np
 
-MU_WATER = 0.0192  # linear attenuation of water in 1/mm near 70 keV (NIST XCOM: 0.01948 at 70, 0.01837 at 80 keV)
+# Linear attenuation of water in 1/mm at about 70 keV: NIST tabulates 0.02059 at 60 and 0.01837 at 80 keV; interpolated
+# in logarithms, that is 0.0194 at 70 and the value here at 72 keV.
+MU_WATER = 0.0192
 DETECTOR_MM = (
     0.7  # detector spacing at the isocentre; its Nyquist frequency, .714 lp/mm, lies above that of a .75 mm pixel
 )

@@ -58,10 +58,11 @@ def _parsed(path: Path, modified: int) -> tuple[str, frozenset[str]]:
     return _bare(tree), frozenset(imports)
 
 
-def code_hash(modules) -> str:
+def code_hash(modules, unused=()) -> str:
     """Hash of the code of ``modules`` and all of ``ldct_utils`` that they use, presentation left out.
 
-    Args: modules: names inside ``ldct_utils``, e.g. ``["cohorts", "metrics.noise"]``.
+    Args: modules: names inside ``ldct_utils``, e.g. ``["cohorts", "metrics.noise"]``. unused: names that some of them
+        import but do not use this time; they and what only they use are left out.
     Raises: ValueError: for a name that is no module.
     """
     trees, queue = {}, list(modules)
@@ -71,7 +72,7 @@ def code_hash(modules) -> str:
     while queue:
         name = queue.pop()
         path = _module_file(name)
-        if path is None or name in trees or name in BOOKKEEPING:
+        if path is None or name in trees or name in BOOKKEEPING or name in unused:
             continue
         trees[name], imports = _parsed(path, path.stat().st_mtime_ns)
         queue += sorted(imports) + ([name.rpartition(".")[0]] if "." in name else [])

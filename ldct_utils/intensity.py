@@ -19,6 +19,8 @@ WINDOWS = {
     "bone": (400.0, 1800.0),
     "liver": (40.0, 400.0),
 }
+# Medians in HU of what lies beside a body: air -1000, foam of a table -935 to -905, lungs -910 to -800.
+OPEN_AIR, FOAM = -940.0, -890.0
 EULIG_TOP = 2924.0  # Eulig et al. 2024 clip HU + 1024 to [0, 2924] for VIF and RMSE
 
 
@@ -61,10 +63,15 @@ def dicom_window(image_hu, level: float, width: float):
 
 
 def body_mask(image_hu, threshold: float = -500.0):
-    """Pixels inside the patient: the largest component over ``threshold`` HU with its holes (lungs, bowel gas) filled.
+    """Pixels inside the patient: the largest component over ``threshold`` HU, holes and lungs cut by the edge too.
+
+    Holes are lungs and bowel gas. A window narrower than the chest opens them towards its edge: such a part belongs to
+    the body if it is denser than air and foam, or denser than air and outlined more by the body than by the edge. Of a
+    convex part that one side cuts this is always so; of the table, which reaches three sides, it never is.
 
     Args:
-        image_hu: (H, W) or (N, H, W), HU; slices are treated one by one.
+        image_hu: (H, W) or (N, H, W), HU; slices are treated one by one. Where a display window has clipped the image,
+            lungs that the edge cuts cannot be told from air, and stay outside.
     Returns: boolean array of the same shape. A slice without anything over the threshold gives an empty mask.
     """
     image_hu = np.asarray(image_hu)
@@ -78,7 +85,17 @@ def body_mask(image_hu, threshold: float = -500.0):
         return np.zeros(image_hu.shape, bool)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    return ndimage.binary_fill_holes(parts == sizes.argmax())
+    closed = ndimage.binary_fill_holes(parts == sizes.argmax())
+    body, (parts, count) = closed.copy(), ndimage.label(~closed)
+    for number in range(1, count + 1):
+        part = parts == number
+        middle = np.median(image_hu[part])
+        if middle <= max(OPEN_AIR, image_hu.min() + 1):
+            continue
+        at_edge = sum(side.sum() for side in (part[0], part[-1], part[:, 0], part[:, -1]))
+        if middle > FOAM or (ndimage.binary_dilation(part) & closed).sum() > at_edge:
+            body |= part
+    return body
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def power_spectrum(regions, pixel_mm: float, taper: bool = False) -> np.ndarray:
         regions: (N, n, n), HU; each region's mean is removed.
         taper: weight with a Hann window (its power is divided out), against leakage of what is not noise.
     Returns: (n, n), HU^2 mm^2, zero frequency first. Its sum over the frequency cells is the variance (Parseval); white
-        noise of SD s is flat at s^2 d^2 (n^2-1)/n^2.
+        noise of SD s has s^2 d^2 at every frequency but zero, and 0 there, since a region's mean is removed.
     Source: AAPM TG-233; NPS(u,v) = d^2/n^2 <|DFT(ROI - mean)|^2>.
     """
     regions = np.asarray(regions, np.float64)

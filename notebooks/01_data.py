@@ -18,7 +18,7 @@
 # **Reads** simulated patients, or CT files below `data_root`. **Writes** a cohort, `outputs/cohorts/<source>-<id>/`,
 # that every other notebook reads, and the tables and figures below. **Cost** for the default, 30 simulated patients,
 # about 4 minutes on 2 cores the first time and half a minute ever after; the ten patients of the 2016 challenge take 2
-# minutes and 17 GB of disk.
+# minutes and 17.44 GB of disk.
 #
 # | `source` | what it reads | its low dose |
 # |---|---|---|
@@ -89,7 +89,8 @@ report.table(
 # %% [markdown]
 # ## What was left out
 # Files that cannot be used are counted with the reason; the rest is used. File names are not shown, since they hold
-# dates and IDs; `logging.getLogger("ldct_utils.cohorts.sources").setLevel("INFO")` before building logs them.
+# dates and IDs; `logging.basicConfig()` and `logging.getLogger("ldct_utils.dicom").setLevel("INFO")` before building
+# show them.
 
 # %%
 left_out = pd.DataFrame(cohort.meta["skipped"], columns=["patient", "series", "reason", "files"])
@@ -134,7 +135,7 @@ report.figure(
 # nothing is stored, as on a scanner, so in air the noise of the LDCT is cut off and its mean is a few HU too high.
 
 # %%
-picked = table.iloc[np.unique(np.linspace(0, len(table) - 1, min(sample, len(table))).round().astype(int))]
+picked = table[table.row.isin(cohort.spread(table.row, sample))]  # as many slices of each patient as goes
 edges = np.arange(-1024, 1500, 8)
 count = {name: np.zeros(len(edges) - 1) for name in names}
 for row in picked.row:
@@ -192,15 +193,27 @@ report.table(
 metric = table.pixel_mm.notna().all()
 unit = "lp/mm" if metric else "cycles a pixel"  # RED-CNN's layout does not know the pixel size
 frequencies = noise.FREQUENCIES if metric else np.arange(0.05, 0.5, 0.025)
-spectra, curves = {}, {}
-for name, group in picked.groupby("kernel"):
-    pixel_mm = group.pixel_mm.median() if metric else 1.0
-    normal = cohort.ndct[group.row].astype(np.float32)
+
+
+def texture(one):
+    """Radial noise spectrum of one pair, and its noise power along x and along y; None without flat soft tissue."""
+    normal, pixel_mm = cohort.ndct[one.row].astype(np.float32), one.pixel_mm if metric else 1.0
     try:
-        spectra[name] = noise.spectrum(cohort.ldct[group.row] - normal, normal, pixel_mm), pixel_mm
-        curves[name] = noise.radial(*spectra[name], frequencies, frequencies[1] - frequencies[0])
-    except ValueError as reason:
-        report.text(f"No noise spectrum for kernel {name}: {reason}.")
+        spectrum = noise.spectrum([cohort.ldct[one.row] - normal], [normal], pixel_mm)
+    except ValueError:
+        return None
+    curve = noise.radial(spectrum, pixel_mm, frequencies, frequencies[1] - frequencies[0])
+    return curve, noise.axis_power(spectrum, pixel_mm)
+
+
+# Each slice at its own pixel size: only then do frequencies in lp/mm mean the same in all of them.
+curves, along = {}, {}
+for name, group in picked.groupby("kernel"):
+    found = [one for one in map(texture, group.itertuples()) if one is not None]
+    if found:
+        curves[name], along[name] = (np.mean(part, axis=0) for part in zip(*found))
+    else:
+        report.text(f"No noise spectrum for kernel {name}: no flat soft tissue in its {len(group)} slices.")
 
 # %%
 figure, axis = plt.subplots(figsize=(6.4, 3.6))
@@ -216,7 +229,7 @@ axis.legend(fontsize=8)
 peaks = "; ".join(f"{name} peaks at {frequencies[np.nanargmax(c)]:.2f} {unit}" for name, c in curves.items())
 report.figure(
     run, "noise_power_spectrum", figure,
-    f"Noise power spectrum of LDCT - NDCT in flat soft tissue, divided by its mean: texture without the level. {peaks}."
+    f"Noise power spectrum of LDCT - NDCT in flat soft tissue, mean of the slices, divided by its own mean. {peaks}."
     + (f" The noise was inserted with kernel {kernel}." if source == "dicom" else "")
     + (" Black: from the Mayo challenge, B30 of L506 (slice 87), D45 of L096." if metric else " Pixel size unknown."),
 )  # fmt: skip
@@ -244,18 +257,14 @@ def check(what, value, low=np.nan, high=np.nan):
 check("mean LDCT - NDCT inside the body, HU (worst slice)", levels.bias_hu.abs().max(), 0, 1)
 check("correlation of added noise with the NDCT's (median, absolute)", abs(levels.correlation.median()), 0, 0.15)
 check("added noise / what the dose explains (median)", (levels.added_noise_hu / levels.expected_hu).median(), 0.7, 1.4)
-for name, (spectrum, pixel_mm) in spectra.items():
+for name, curve in curves.items():
     if name in noise.REFERENCE and metric and source != "dicom":  # the noise of dicom has the kernel of the parameter
-        check(
-            f"NPS shape against the Mayo scanner's, {name} (relative RMS)",
-            noise.shape_error(spectrum, pixel_mm, name),
-            0,
-            0.15,
-        )
-        white = np.random.default_rng(0).normal(0, 20, (4, *cohort.ndct.shape[1:]))
-        white = noise.power_spectrum(white[:, :64, :64], pixel_mm)
-        check(f"the same of white noise, {name}: must fail", noise.shape_error(white, pixel_mm, name), 0.15, np.inf)
-    along_x, along_y = noise.axis_power(spectrum, pixel_mm)
+        check(f"NPS shape against the Mayo scanner's, {name} (relative RMS)", noise.curve_error(curve, name), 0, 0.15)
+        white = np.random.default_rng(0).normal(0, 20, (4, 64, 64))
+        white = noise.power_spectrum(white, table.pixel_mm.median())
+        white = noise.shape_error(white, table.pixel_mm.median(), name)
+        check(f"the same of white noise, {name}: must fail", white, 0.15, np.inf)
+    along_x, along_y = along[name]
     check(f"noise power along x / along y, {name} (L506: {noise.L506_AXIS_RATIO})", along_x / along_y)
 if cohort.organ_masks is not None and kernel == "B30":
     from ldct_utils import phantom

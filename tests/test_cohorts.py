@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from dicom_files import find_identity, image, truncate, write_ct, write_pair
+from pydicom.uid import JPEG2000Lossless
 
 from ldct_utils import cohorts, files, intensity, nps, parameters, paths, studies
 from ldct_utils.cohorts import splits, writing
@@ -52,7 +54,7 @@ def test_patient_in_two_splits_is_an_error_that_names_both(data):
         splits.read(str(path))
 
 
-@pytest.mark.parametrize("text", ["", "[L067]", "trainn: [L067]", "train: L067\ntrial: []"])
+@pytest.mark.parametrize("text", ["", "[L067]", "trainn: [L067]", "train: L067", "trial: [L067]"])
 def test_file_that_is_no_split_is_an_error(data, text):
     (data / "s.yaml").write_text(text)
     with pytest.raises(ValueError, match="maps train, val and test"):
@@ -176,13 +178,13 @@ def test_odd_matrix_sizes_are_skipped_and_listed(data, outputs):
     assert [(s["reason"], s["files"]) for s in cohort.meta["skipped"]] == [("matrix 96x96 in a cohort of 64x64", 1)]
 
 
-def test_truncated_compressed_file_stops_the_build_and_leaves_nothing(data, outputs):
-    from pydicom.uid import JPEG2000Lossless
-
+def test_truncated_compressed_file_stops_the_build_and_leaves_nothing(data, outputs, caplog):
     write_pair(data, "L067", zs=(0, 3), compress=JPEG2000Lossless)
-    truncate(data / "L067" / "full_1mm" / "01.IMA", 0.7)
-    with pytest.raises(ValueError, match=r"01\.IMA: its pixels cannot be read"):
+    path = data / "L067" / "full_1mm" / "01.IMA"
+    truncate(path, 0.7)
+    with caplog.at_level("INFO"), pytest.raises(ValueError, match=r"L067 1mm at z 3 mm: pixels cannot be decoded"):
         cohorts.get("mayo2016", data, **QUIET)
+    assert str(path) in caplog.text  # whoever sets up a log learns which file it is
     assert [p.name for p in (outputs / "cohorts").iterdir() if p.suffix != ".lock"] == []
 
 
@@ -201,8 +203,9 @@ def test_closed_folder_is_an_error_and_not_a_smaller_cohort(monkeypatch):
         try:
             if user == 0:
                 os.seteuid(65534)
-            with pytest.raises(PermissionError, match=r"full_1mm.*chmod"):
+            with pytest.raises(PermissionError, match="chmod") as error:
                 cohorts.get("mayo2016", data, **QUIET)
+            assert error.value.path == closed
         finally:
             os.seteuid(user)
             closed.chmod(0o700)
@@ -255,6 +258,17 @@ def test_npy_pairs_come_back_as_the_hu_they_were(data, outputs):
     assert np.isnan(cohort.slices.pixel_mm).all() and cohort.rows("test").tolist() == [0, 1, 2]
 
 
+def test_anatomy_of_npy_pairs_is_the_one_that_is_given_and_an_assumed_one_is_noted(data, outputs):
+    write_npy_pair(data, "C002_1")
+    write_npy_pair(data, "somebody_1")
+    write_npy_pair(data, "somebody_2")
+    cohort = cohorts.get("npy", data, split="train", **QUIET)
+    assert cohort.slices.anatomy.tolist() == ["chest", "abdomen", "abdomen"]
+    assert any("what 1 patients (2 slices) show: abdomen is assumed" in note for note in cohort.meta["notes"])
+    chest = cohorts.get("npy", data, anatomy="chest", split="train", **QUIET)
+    assert set(chest.slices.anatomy) == {"chest"} and len(chest.meta["notes"]) == 1 and chest.id != cohort.id
+
+
 def test_npy_faults_are_listed_or_named(data, outputs):
     write_npy_pair(data / "a", "L506_1")
     write_npy_pair(data / "a", "L506_2", parts=["input"])
@@ -269,11 +283,11 @@ def test_npy_faults_are_listed_or_named(data, outputs):
         "its partner",
     ]
     write_npy_pair(data / "hu", "L506_1", scale=lambda hu: hu)
-    with pytest.raises(ValueError, match=r"L506_1_input\.npy spans .*save \(image \+ 1024\) / 4096"):
+    with pytest.raises(ValueError, match=r"L506 1_input: spans .*save \(image \+ 1024\) / 4096"):
         cohorts.get("npy", data / "hu", **QUIET)
     write_npy_pair(data / "cut", "L506_1")
     truncate(data / "cut" / "L506_1_target.npy")
-    with pytest.raises(ValueError, match=r"L506_1_target\.npy is truncated"):
+    with pytest.raises(ValueError, match="L506 1_target: truncated"):
         cohorts.get("npy", data / "cut", **QUIET)
 
 
@@ -539,6 +553,45 @@ def test_identity_is_that_of_the_built_cohort_and_ignores_what_the_source_does_n
     assert cohorts.identity("mayo2016", "data") == id8
 
 
+def editing(monkeypatch, name):
+    """As if a module of the package had been changed."""
+    real, path = cohorts._identity._parsed, cohorts._identity._module_file(name)
+    edit = lambda p, time: (real(p, time)[0] + (" changed" if p == path else ""), real(p, time)[1])  # noqa: E731
+    monkeypatch.setattr(cohorts._identity, "_parsed", edit)
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "keeps"),
+    [
+        ("mayo2016", ("cohorts.paired", "cohorts.sources", "cohorts.writing", "cohorts.splits", "cohorts", "dicom"),
+         ("anatomy.head", "phantom", "dose", "fbp", "nps", "cohorts.simulated", "cohorts.inserted", "cohorts.arrays")),
+        ("simulated", ("cohorts.simulated", "phantom", "anatomy.head", "anatomy.shapes", "dose", "fbp", "nps"),
+         ("cohorts.paired", "cohorts.arrays", "cohorts.inserted")),
+        ("npy", ("cohorts.arrays", "intensity", "dicom"), ("phantom", "fbp", "cohorts.paired")),
+        ("dicom", ("cohorts.inserted", "dose", "fbp", "nps", "dicom"), ("phantom", "cohorts.paired")),
+    ],
+)  # fmt: skip
+def test_identity_follows_the_code_that_the_source_uses_and_no_other(data, outputs, source, changes, keeps):
+    write_npy_pair(data, "L506_1")
+    arguments = {"source": source} | ({} if source == "simulated" else {"data_root": data})
+    id8 = cohorts.identity(**arguments)
+    for name in (*changes, *keeps):
+        with pytest.MonkeyPatch.context() as patch:
+            editing(patch, name)
+            assert (cohorts.identity(**arguments) != id8) == (name in changes), name
+
+
+def test_identity_follows_the_projector_where_projections_are_made(data, outputs, monkeypatch):
+    write_npy_pair(data, "L506_1")
+
+    def ids():
+        return [cohorts.identity(), cohorts.identity("dicom", data), cohorts.identity("npy", data)]
+
+    ours = ids()
+    monkeypatch.setattr(cohorts.fbp, "backend", lambda: "another")
+    assert [a == b for a, b in zip(ours, ids())] == [False, False, True]
+
+
 def test_identity_follows_the_data_the_split_and_the_parameters(data, outputs):
     write_pair(data / "data", "L506")
     known = {cohorts.identity("mayo2016", data / "data")}
@@ -631,7 +684,8 @@ def test_series_of_one_person_share_a_pseudonym_and_low_dose_and_reformats_are_l
     write_ct(data / "f" / "1.dcm", np.full((128, 128), -1000, np.int16), z=0, PatientID="4714")
     cohort = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
     assert cohort.slices.patient.tolist() == ["L096", "P001", "P001", "P002"]
-    assert cohort.slices.anatomy.tolist() == ["abdomen", "abdomen", "abdomen", "head"]
+    assert cohort.slices.anatomy.tolist() == ["abdomen", "abdomen", "chest", "head"]
+    assert cohort.meta["notes"] == []
     reasons = sorted(s["reason"].split(":")[0] for s in cohort.meta["skipped"])
     assert [reason[:16] for reason in reasons] == [
         "already a low-do",
@@ -660,6 +714,41 @@ def test_inserted_noise_has_the_level_of_the_dose_and_no_bias(data, outputs):
     less = cohorts.get("dicom", f"{data}", dose=0.5, kernel="hann", split="train", **QUIET)
     ratio = added.std() / (less.ldct[:].astype(float) - less.ndct[:])[inside].std()
     assert ratio == pytest.approx(np.sqrt(3), rel=0.02)  # sqrt((1-a)/a) at 1/4 over that at 1/2, same draw
+
+
+@pytest.mark.usefixtures("one_process")
+def test_noise_inserted_into_a_real_slice_leaves_the_padding_and_the_mean_of_the_whole_frame(test_data, outputs):
+    root = outputs.parent / "one"
+    root.mkdir()
+    shutil.copy(sorted((test_data / "ct_abdomen_dicom").glob("*.dcm"))[8], root)
+    cohort = cohorts.get("dicom", str(root), dose=0.1, kernel="hann", split="train", **QUIET)
+    added = cohort.ldct[0].astype(float) - cohort.ndct[0]
+    padding = cohort.ndct[0] == -1024
+    assert padding.mean() > 0.2 and not added[padding].any()
+    assert abs(added.mean()) < 1 and added[~padding].std() > 5
+
+
+@pytest.mark.usefixtures("one_process")
+def test_abdomen_that_is_assumed_is_noted_with_its_count(data, outputs):
+    for i, part in enumerate(("CHEST_TO_PELVIS", "HEADNECK", "KNEE", "")):
+        write_ct(data / str(i) / "1.dcm", body(i), PatientID=f"7{i}", BodyPartExamined=part)
+    write_ct(data / "0" / "2.dcm", body(8), z=3, PatientID="70", BodyPartExamined="CHEST_TO_PELVIS")
+    write_ct(data / "b" / "1.dcm", body(9))
+    cohort = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
+    assert set(cohort.slices.anatomy) == {"abdomen"}
+    assert any("what 4 series (5 slices) show: abdomen is assumed" in note for note in cohort.meta["notes"])
+    said = cohorts.get("dicom", data, anatomy="chest", kernel="hann", split="train", **QUIET)
+    assert set(said.slices.anatomy) == {"chest"} and not said.meta["notes"]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_data_root_with_low_dose_in_its_name_says_nothing_of_what_is_in_it(data, outputs):
+    write_ct(data / "lowdose_ct" / "a" / "1.dcm", body())
+    assert len(cohorts.get("dicom", data / "lowdose_ct", kernel="hann", split="train", **QUIET).slices) == 1
+    for level in ("low", "full"):
+        name = f"{level.title()} Dose Images"
+        tcia_series(data / "Low_Dose_CT", "C002", level, f"1.3.6.1/1.3.6.{len(level)}", SeriesDescription=name)
+    assert len(cohorts.get("tcia", data / "Low_Dose_CT", **QUIET).slices) == 2
 
 
 @pytest.mark.usefixtures("one_process")
@@ -718,16 +807,45 @@ def test_notebook_that_is_run_on_private_files_shows_none_of_their_identity(data
     import papermill
 
     for i, patient in enumerate(("L067", "L506")):
-        for z in range(2):
+        for z in range((2, 6)[i]):
             full, more = body(10 * i + z), np.random.default_rng(z).normal(0, 20, (128, 128))
             write_ct(data / patient / "full_1mm" / f"1.2.826.0.1.99.{z}.IMA", full, z=z)
             write_ct(data / patient / "quarter_1mm" / f"20190817-{z}.IMA", (full + more).astype(np.int16), z=z)
     write_ct(data / "L506" / "full_1mm" / "Doe^Jane.IMA", body(9), z=9, SeriesInstanceUID="Doe^Jane")
-    parameters = {"source": "mayo2016", "data_root": str(data)}
+    parameters = {"source": "mayo2016", "data_root": str(data), "sample": 4}
     notebook = paths.notebooks() / "01_data.ipynb"
     papermill.execute_notebook(notebook, outputs / "out.ipynb", parameters, progress_bar=False, cwd=paths.root())
     assert (outputs / "out.ipynb").read_text().count("L506") > 3 and list(outputs.rglob("result.json"))
+    measured = pd.read_parquet(next(outputs.rglob("noise_levels.parquet")))
+    assert measured.patient.value_counts().to_dict() == {"L067": 2, "L506": 2}  # however long their scans
     assert find_identity(outputs) == []
+
+
+def test_notebook_that_fails_on_private_files_names_none_of_them(data, outputs):
+    import papermill
+
+    write_pair(data / "L506", "L506", zs=(0, 3), compress=JPEG2000Lossless)
+    full = data / "L506" / "L506" / "full_1mm"
+    truncate((full / "01.IMA").rename(full / "L506_FD_1.CT.0001.20190817.1.2.826.0.1.99.7.IMA"), 0.8)
+    notebook = paths.notebooks() / "01_data.ipynb"
+    given = {"source": "mayo2016", "data_root": str(data)}
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="L506 1mm at z 3 mm: pixels cannot be decoded"
+    ) as error:
+        papermill.execute_notebook(notebook, outputs / "out.ipynb", given, progress_bar=False, cwd=paths.root())
+    assert "pixels cannot be decoded" in (outputs / "out.ipynb").read_text()
+    (outputs / "raised.txt").write_text(str(error.value))
+    assert find_identity(outputs) == []
+
+
+def test_failing_worker_names_its_slice_and_not_its_file(data, outputs, monkeypatch, caplog):
+    monkeypatch.setattr(writing.parameters, "cpu_threads", lambda: 2)
+    for z in range(5):
+        write_ct(data / f"20190817-{z}.dcm", body(z), z=z, compress=JPEG2000Lossless)
+    truncate(data / "20190817-3.dcm", 0.8)
+    with caplog.at_level("INFO"), pytest.raises(ValueError, match="P001 3 mm B30 at z 3 mm: pixels cannot be") as error:
+        cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
+    assert "20190817" not in "".join(traceback.format_exception(error.value)) and "20190817-3.dcm" in caplog.text
 
 
 def test_killed_build_leaves_no_worker_behind(tmp_path):

@@ -1,9 +1,12 @@
 """dicom: what is a usable slice, in which order slices lie, and what they are in HU."""
 
+import errno
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
+import traceback
 
 import numpy as np
 import pydicom
@@ -74,7 +77,7 @@ def test_missing_decoder_is_named_with_what_to_install(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("RuntimeError") and str(path) in last
+    assert last.startswith("RuntimeError") and str(path) not in last
     assert "JPEG 2000" in last and "pylibjpeg-openjpeg" in last
 
 
@@ -84,6 +87,8 @@ def test_missing_decoder_is_named_with_what_to_install(tmp_path):
         ("localizer", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
         ("not a CT image", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.128", "Modality": "PT"}),
         ("not a CT image", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.11", "Modality": "SR"}),
+        ("export as single-frame", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2.1"}),
+        ("not square", {"PixelSpacing": [0.5, 1.0]}),
         ("no RescaleSlope", {"without": ["RescaleSlope"]}),
         ("no RescaleSlope", {"without": ["RescaleIntercept"]}),
         ("no ImagePositionPatient", {"without": ["ImagePositionPatient"]}),
@@ -107,11 +112,41 @@ def test_truncated_file_is_unusable_wherever_it_is_cut(tmp_path, keep):
         dicom.read_header(path)
 
 
-def test_truncated_compressed_pixels_are_an_error_that_names_the_file(tmp_path):
-    path = write_ct(tmp_path / "a.dcm", image(), compress=JPEG2000Lossless)
+def test_truncated_compressed_pixels_are_an_error_that_carries_the_file_and_does_not_name_it(tmp_path):
+    path = write_ct(tmp_path / "20190817.dcm", image(), compress=JPEG2000Lossless)
     truncate(path, 0.7)
-    with pytest.raises(ValueError, match=r"a\.dcm: its pixels cannot be read"):
+    with pytest.raises(ValueError, match="pixels cannot be decoded") as error:
         dicom.read_hu(path)
+    assert "20190817" not in "".join(traceback.format_exception(error.value)) and error.value.path == path
+    with pytest.raises(ValueError) as same:
+        raise pickle.loads(pickle.dumps(error.value))  # as it comes back from a worker process
+    assert same.value.path == path
+
+
+def test_compressed_file_that_ends_where_its_pixels_begin_is_unusable(tmp_path):
+    path = write_ct(tmp_path / "a.dcm", image(), compress=JPEG2000Lossless)
+    begin = path.read_bytes().index(b"\xe0\x7f\x10\x00OB")
+    path.write_bytes(path.read_bytes()[:begin])
+    with pytest.raises(dicom.Unusable, match="truncated"):
+        dicom.read_header(path)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
+def test_what_the_system_does_not_give_is_an_error_and_not_a_skip(tmp_path, monkeypatch, number):
+    path = write_ct(tmp_path / "20190817.dcm")
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(dicom.pydicom, "dcmread", fail)
+    for read in (lambda: dicom.find(tmp_path), lambda: dicom.read_hu(path)):
+        with pytest.raises(OSError, match=os.strerror(number)) as error:
+            read()
+        assert "20190817" not in "".join(traceback.format_exception(error.value)) and error.value.path == path
+
+
+def test_pixel_spacing_that_differs_by_rounding_is_square(tmp_path):
+    assert dicom.read_header(write_ct(tmp_path / "a", PixelSpacing=[0.7421875, 0.742188])).pixel_mm == 0.7421875
 
 
 def test_find_lists_what_it_skips_and_keeps_the_rest(tmp_path):
@@ -133,7 +168,7 @@ def test_empty_and_absent_folders_say_what_data_root_should_be(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_missing_read_permission_is_an_error_that_names_the_path(what):
+def test_missing_read_permission_is_an_error_that_carries_the_path(what):
     with tempfile.TemporaryDirectory() as place:  # not tmp_path: that is closed to other users from the start
         path = write_ct(f"{place}/series/a.dcm")
         os.chmod(place, 0o755)
@@ -148,7 +183,7 @@ def test_missing_read_permission_is_an_error_that_names_the_path(what):
         finally:
             os.seteuid(user)
             os.chmod(closed, 0o700)
-    assert str(closed) in str(error.value)
+    assert error.value.path == closed and str(closed) not in str(error.value)
 
 
 def test_order_is_that_of_positions_not_of_names(tmp_path):
@@ -191,6 +226,12 @@ def test_gaps_are_counted(tmp_path):
     assert dicom.gaps(kept[:1]) == 0 and dicom.gaps([]) == 0
 
 
+def test_slice_between_two_others_makes_no_gaps_of_all_the_rest(tmp_path):
+    for z in (0, 0.5, 2, 4, 6, 8, 10):
+        write_ct(tmp_path / f"{z}", z=z)
+    assert dicom.gaps(dicom.in_order(dicom.find(tmp_path).headers)[0]) == 0
+
+
 def test_partners_are_found_by_position(tmp_path):
     for name, z in (("1", 0.0), ("2", 3.0), ("3", 6.0)):
         write_ct(tmp_path / "full" / name, z=z)
@@ -213,9 +254,10 @@ def test_slices_of_another_grid_are_not_partners(tmp_path, change):
     assert not pairs and "another matrix" in alone[0][1]
 
 
-def test_patients_with_an_anonymous_id_are_told_apart_by_their_study(tmp_path):
-    a = write_ct(tmp_path / "a", PatientID="Anonymous", StudyInstanceUID="1.2.3")
-    b = write_ct(tmp_path / "b", PatientID="Anonymous", StudyInstanceUID="1.2.4")
+@pytest.mark.parametrize("no_id", ["Anonymous", "DEIDENTIFIED", "De-identified", "REMOVED", "redacted", "N/A", "0000"])
+def test_patients_with_an_anonymous_id_are_told_apart_by_their_study(tmp_path, no_id):
+    a = write_ct(tmp_path / "a", PatientID=no_id, StudyInstanceUID="1.2.3")
+    b = write_ct(tmp_path / "b", PatientID=no_id, StudyInstanceUID="1.2.4")
     c = write_ct(tmp_path / "c", PatientID="7", StudyInstanceUID="1.2.5")
     d = write_ct(tmp_path / "d", PatientID="7", StudyInstanceUID="1.2.6")
     people = [dicom.read_header(p).person for p in (a, b, c, d)]

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from ldct_utils import intensity
+from ldct_utils import dicom, intensity, phantom
 
 
 def test_network_range_is_the_published_one():
@@ -69,3 +70,53 @@ def test_body_mask_fills_lungs_and_leaves_the_table_out():
     assert abs(mask[0].sum() / (np.hypot(x, y) < 40).sum() - 1) < 0.03
     with pytest.raises(ValueError, match="shape"):
         intensity.body_mask(np.zeros(3))
+
+
+def chest(shape=(160, 160), half_width=100):
+    """Soft tissue with two lungs on a table of foam in a shell, HU; wider than the image where half_width > 80."""
+    y, x = np.mgrid[: shape[0], : shape[1]] - np.array(shape)[:, None, None] / 2.0
+    image = np.full(shape, -1000.0)
+    image[y > 45] = -930  # the foam that a table is filled with
+    image[(y > 70) & (y < 74)] = -300
+    image[np.hypot(x / half_width, y / 58) < 1] = 40
+    for side in (-1, 1):
+        image[np.hypot((x - side * 0.45 * half_width) / (0.4 * half_width), (y + 5) / 38) < 1] = -850
+    return image
+
+
+@pytest.mark.parametrize("noise", [0, 60])
+@pytest.mark.parametrize("columns", [slice(None), slice(30, 130), slice(70, 160)])
+def test_body_mask_keeps_lungs_that_the_edge_cuts_and_neither_air_nor_table(noise, columns):
+    image = chest()
+    lungs, outside = image == -850, np.isin(image, (-1000, -930, -300))
+    lungs, outside = (
+        ndimage.binary_erosion(part, iterations=3, border_value=1)[:, columns] for part in (lungs, outside)
+    )
+    image += np.random.default_rng(0).normal(0, noise, image.shape)
+    mask = intensity.body_mask(image.clip(-1024)[:, columns])
+    assert lungs.any() and mask[lungs].all() and not mask[outside].any()
+
+
+def test_body_mask_of_a_windowed_image_takes_no_air_in():
+    shown = chest().clip(-160, 240)[:, 30:130]
+    outside = (chest() < -900)[:, 30:130]
+    assert not (intensity.body_mask(shown, -159.0) & outside).any()
+
+
+@pytest.mark.parametrize("size", [128, 256])
+def test_body_mask_holds_every_lung_and_lesion_of_a_simulated_chest_that_the_window_cuts(size):
+    body = phantom.patient(3, "chest", size=size, slices=1)
+    found, lung = intensity.body_mask(body.truth), body.organ_masks == 11
+    assert phantom.ORGANS[11] == "lung" and found[lung].all() and found[body.lesion_masks > 0].all()
+    assert (found & (body.organ_masks == 0)).mean() < 0.01
+
+
+def test_body_mask_leaves_air_and_table_out_of_real_slices_and_of_windows_on_them(test_data):
+    paths = [*test_data.glob("ct_abdomen_dicom/*.dcm"), *test_data.glob("mayo2016/L*/*/*.IMA")]
+    for path in sorted(paths)[::4]:
+        image = dicom.read_hu(path)
+        mask, smooth = intensity.body_mask(image), ndimage.uniform_filter(image.astype(float), 5)
+        assert 0.25 < mask.mean() < 0.7 and (smooth[mask] < -950).mean() < 0.02, path  # what little there is, is gas
+        for top, left in ((128, 128), (200, 128), (128, 30), (128, 220), (230, 50)):  # lungs cut, or body and table
+            part = np.s_[top : top + 256, left : left + 256]
+            assert (intensity.body_mask(image[part]) != mask[part]).mean() < 0.05, (path, top, left)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldct_utils import dicom, files, paths
+from ldct_utils import dicom, fbp, files, paths
 from ldct_utils import identity as _identity
 from ldct_utils.cohorts import sources, splits, writing
 
@@ -22,22 +22,23 @@ class Source:
     """Where slices come from: ``plan(source, folders, read, progress)`` of a module of this package makes a ``Plan``.
 
     ``reads`` are the parameters that it reads (the others have no influence on it, and so none on its identity);
-    ``split`` is the split it has unless another is asked for.
+    ``split`` is the split it has unless another is asked for; ``projects`` says that it makes projections.
     """
 
     module: str
     split: str
     reads: tuple
+    projects: bool = False
 
 
 SOURCES = {
     "simulated": Source(
-        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed")
+        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed"), True
     ),
     "mayo2016": Source("paired", "mayo2016", ()),
     "tcia": Source("paired", "tcia", ("anatomy",)),
-    "npy": Source("arrays", "mayo2016", ("dose",)),
-    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed")),
+    "npy": Source("arrays", "mayo2016", ("anatomy", "dose")),
+    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed"), True),
 }
 SMALL = 256e6  # cohorts up to this many bytes are hashed on every load (0.2 s), larger ones on `verify` only
 REMEDY = "delete the folder and build the cohort anew"
@@ -165,8 +166,23 @@ def _resolve(source, split, anatomy, dose, values) -> tuple:
 
 def _manifest(folders: list) -> list:
     """Names, sizes and times of the external files: cheap, and new whenever one of them is."""
-    stats = [(path.relative_to(f), path.stat()) for f in folders for path in dicom.list_files(f)]
-    return [(str(name), s.st_size, s.st_mtime_ns) for name, s in stats]
+    stats = []
+    for folder in folders:
+        for path in dicom.list_files(folder):
+            try:
+                stat = path.stat()
+            except OSError as error:
+                raise dicom.not_read(path, error) from None
+            stats.append((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns))
+    return stats
+
+
+def _code(source: str) -> str:
+    """Hash of the code that makes a source's cohorts: other sources and, without projections, projectors are left out,
+    so that a change of the simulated anatomy does not make anyone build the cohort of real patients again."""
+    mine = SOURCES[source]
+    unused = {f"cohorts.{one.module}" for one in SOURCES.values()} - {f"cohorts.{mine.module}"}
+    return _identity.code_hash(["cohorts"], unused if mine.projects else unused | {"fbp"})
 
 
 def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed) -> tuple:
@@ -181,9 +197,11 @@ def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, 
         "source": source,
         "parameters": read,
         "split": split if fixed else splits.read(split),
-        "code": _identity.code_hash(["cohorts"]),
+        "code": _code(source),
         "data": _manifest(folders),
     }
+    if SOURCES[source].projects:
+        parts["projector"] = fbp.backend()
     return _identity.hash8(parts), read, split, folders
 
 
@@ -205,7 +223,8 @@ def get(
         source: ``simulated``; ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
         data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
         patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
-        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` it says what the slices show.
+        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; mixed asks
+            ids and headers.
         dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
         kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``. For
             ``dicom`` also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
@@ -215,19 +234,27 @@ def get(
         progress: show progress bars.
     Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do.
     """
-    id8, read, split, folders = _describe(
-        source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed
-    )
-    folder = paths.cohorts() / f"{source}-{id8}"
-    if not (folder / "cohort.json").is_file():
-        with files.locked(folder):
-            if not (folder / "cohort.json").is_file():
-                module = importlib.import_module(f"{__name__}.{SOURCES[source].module}")
-                plan = module.plan(source, folders, read, progress)
-                split_of = splits.assign(split, plan.anatomy_of, cohort_seed)
-                meta = {"id": id8, "source": source, "parameters": read, "split": split}
-                writing.build(folder, plan, split_of, meta, progress)
+    with sources.logging_paths():
+        id8, read, split, folders = _describe(
+            source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed
+        )
+        folder = paths.cohorts() / f"{source}-{id8}"
+        if not (folder / "cohort.json").is_file():
+            with files.locked(folder):
+                if not (folder / "cohort.json").is_file():
+                    meta = {"id": id8, "source": source, "parameters": read, "split": split}
+                    _build(folder, meta, folders, cohort_seed, progress)
     return load(folder)
+
+
+def _build(folder: Path, meta: dict, folders: list, cohort_seed: int, progress: bool):
+    source = SOURCES[meta["source"]]
+    plan = importlib.import_module(f"{__name__}.{source.module}").plan(
+        meta["source"], folders, meta["parameters"], progress
+    )
+    if source.projects:
+        meta = meta | {"projector": fbp.backend()}
+    writing.build(folder, plan, splits.assign(meta["split"], plan.anatomy_of, cohort_seed), meta, progress)
 
 
 def of(*trained) -> Cohort:

@@ -34,31 +34,41 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     others = [name for name in names if not re.fullmatch(r"[CLN]\d{3}", name)]
     pseudonym = {n: n if n not in others else f"P{others.index(n) + 1:03d}" for n in names}
     found = []
-    for (name, _), both in sorted(series.items()):
+    for (name, index), both in sorted(series.items()):
+        patient = pseudonym[name]
         if len(both) == 2:
-            shapes = {kind: _npy_shape(path) for kind, path in both.items()}
+            shapes = {}
+            for kind, path in both.items():
+                with sources.naming(patient, f"{index}_{kind}"):
+                    shapes[kind] = _npy_shape(path)
             if shapes["input"] != shapes["target"]:
-                skipped.append((pseudonym[name], "", "input and target differ in size", both["input"]))
+                skipped.append((patient, "", "input and target differ in size", both["input"]))
             else:
-                found.append((pseudonym[name], "npy", _Array(both["input"], shapes["input"]), both["target"]))
+                found.append((patient, index, _Array(both["input"], shapes["input"]), both["target"]))
         else:
             wanted = "target" if "input" in both else "input"
-            skipped.append((pseudonym[name], "", f"its partner _{wanted}.npy is missing", next(iter(both.values()))))
+            skipped.append((patient, "", f"its partner _{wanted}.npy is missing", next(iter(both.values()))))
     found = sources.same_size(found, skipped, root, LAYOUT)
-    tasks = []
-    for patient, name, low, full in found:
-        anatomy = sources.ANATOMY_OF_LETTER.get(patient[0], "abdomen")
-        row = {"patient": patient, "series": name, "anatomy": anatomy, "kernel": "unknown", "thickness_mm": np.nan}
-        row |= {"pixel_mm": np.nan, "z_mm": np.nan, "dose": read["dose"]}
-        tasks.append(partial(read_arrays, row, str(low.path), str(full)))
+    tasks, anatomy_of = [], {}
+    unsaid = [p for p, *_ in found if read["anatomy"] == "mixed" and p[0] not in sources.ANATOMY_OF_LETTER]
+    for patient, index, low, full in found:
+        anatomy_of[patient] = sources.ANATOMY_OF_LETTER.get(patient[0], "abdomen")
+        if read["anatomy"] != "mixed":
+            anatomy_of[patient] = read["anatomy"]
+        row = {"patient": patient, "series": "npy", "anatomy": anatomy_of[patient], "kernel": "unknown"}
+        row |= {"thickness_mm": np.nan, "pixel_mm": np.nan, "z_mm": np.nan, "dose": read["dose"]}
+        tasks.append(partial(read_arrays, row, index, str(low.path), str(full)))
+    notes = ["the layout holds no geometry: pixel size, thickness, kernel and z are unknown"]
+    if unsaid:
+        notes.append(sources.assumed("patients", len(set(unsaid)), len(unsaid)))
     return Plan(
         slices=len(tasks),
         shape=found[0][2].shape,
         dtypes={"ldct": np.int16, "ndct": np.int16},
-        anatomy_of={patient: sources.ANATOMY_OF_LETTER.get(patient[0], "abdomen") for patient, *_ in found},
+        anatomy_of=anatomy_of,
         tasks=tasks,
         skipped=sources.skip_table(skipped),
-        notes=["the layout holds no geometry: pixel size, thickness, kernel and z are unknown"],
+        notes=notes,
     )
 
 
@@ -69,31 +79,39 @@ class _Array:
         self.path, self.shape = path, shape
 
 
-def _npy_shape(path: Path) -> tuple:
+def _load(path, **options) -> np.ndarray:
     try:
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        return np.load(path, allow_pickle=False, **options)
     except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise PermissionError(f"no permission to read {path}: chmod u+r it") from error
-        raise ValueError(f"{path} is truncated or not a plain array ({error}); write it again") from error
+        if getattr(error, "errno", None):
+            raise dicom.not_read(path, error) from None
+        raise dicom.about(path, ValueError("truncated or not a plain array; write it again")) from None
+
+
+def _npy_shape(path: Path) -> tuple:
+    shape = _load(path, mmap_mode="r").shape
     if len(shape) != 2:
-        raise ValueError(f"{path} has shape {shape}; one slice (H, W) a file is expected")
+        raise dicom.about(path, ValueError(f"shape {shape}; one slice (H, W) a file is expected"))
     return shape
 
 
-def read_arrays(row: dict, low: str, full: str) -> Part:
+def read_arrays(row: dict, index: int, low: str, full: str) -> Part:
     """One pair of arrays, from the network range to HU."""
-    return Part([row], {"ldct": _array_hu(low)[None], "ndct": _array_hu(full)[None]})
+    arrays = {}
+    for name, kind, path in (("ldct", "input", low), ("ndct", "target", full)):
+        with sources.naming(row["patient"], f"{index}_{kind}"):
+            arrays[name] = _array_hu(path)[None]
+    return Part([row], arrays)
 
 
 def _array_hu(path: str) -> np.ndarray:
-    image = np.load(path, allow_pickle=False).astype(np.float64)
+    image = _load(path).astype(np.float64)
     low, high = image.min(), image.max()
     # The range of HU in CT, -3024 to about 20000 for metal, cannot be mistaken for the network range.
     if not (np.isfinite(image).all() and low >= -0.5 and high <= 8):
-        raise ValueError(
-            f"{path} spans {low:g} to {high:g}: the npy layout holds (HU + 1024) / 4096. Arrays in HU: "
+        raise dicom.about(path, ValueError(
+            f"spans {low:g} to {high:g}: the npy layout holds (HU + 1024) / 4096. Arrays in HU: "
             "save (image + 1024) / 4096 instead"
-        )
+        ))  # fmt: skip
     hu = np.rint(intensity.from_net(image))
     return hu.clip(dicom.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)

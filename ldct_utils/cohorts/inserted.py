@@ -14,14 +14,18 @@ from ldct_utils.identity import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
 MEASURED = 40  # pairs that a noise kernel is measured on
-HEAD, CHEST = {"HEAD", "BRAIN", "SKULL"}, {"CHEST", "THORAX", "LUNG"}  # BodyPartExamined, DICOM PS3.16 annex L
+BODY_PARTS = {  # BodyPartExamined, DICOM PS3.16 annex L; what spans several is none of them
+    "head": {"HEAD", "BRAIN", "SKULL"},
+    "chest": {"CHEST", "THORAX", "LUNG"},
+    "abdomen": {"ABDOMEN", "ABDOMENPELVIS", "LIVER", "KIDNEY", "PANCREAS"},
+}
 
 
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """Plan of the cohort: every normal-dose series below the folders, low dose made by inserting noise.
 
     A patient is one challenge id in the path, else one person of the headers, else one folder; pseudonyms P001...
-    follow the order of the paths.
+    follow the order of the paths. Each series has its own anatomy; the split goes by a patient's first.
 
     Raises: ValueError: for an unknown kernel, a cohort that no kernel can be measured on, or if no slice is left, with
         every reason.
@@ -38,24 +42,30 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             else:
                 key = (str(h.path.parent), h.series, h.kernel, h.thickness_mm, h.normal, h.shape)
                 series.setdefault(key, []).append(h)
-    slices, names = [], {}
+    slices, names, kinds, assumed = [], {}, {}, []
     for headers in series.values():
         first = headers[0]
         own = sources.challenge_id(first.path.parent)
         person = own or first.person or str(first.path.parent)
         patient = names.setdefault(person, own or f"P{sum(v[0] == 'P' for v in names.values()) + 1:03d}")
-        kept, dropped = dicom.in_order(headers)
         label = f"{first.thickness_mm:g} mm {first.kernel}"
+        with sources.naming(patient, label):
+            kept, dropped = dicom.in_order(headers)
         skipped += [(patient, label, reason, h.path) for h, reason in dropped]
         if dicom.gaps(kept):
             notes.append(
                 f"{patient} {label}: {dicom.gaps(kept)} gaps in z; slices are used one by one, so none is lost"
             )
-        slices += [(patient, label, h, None) for h in kept]
+        kind = _anatomy(first, patient) if read["anatomy"] == "mixed" else read["anatomy"]
+        if kind is None:
+            assumed.append(len(kept))
+        slices += [(patient, label, h, kind or "abdomen") for h in kept]
+    if assumed:
+        notes.append(sources.assumed("series", len(assumed), sum(assumed)))
     slices = sources.same_size(slices, skipped, ", ".join(map(str, folders)), LAYOUT)
-    tasks, of = [], {}
-    for i, (patient, label, h, _) in enumerate(slices):
-        kind = of.setdefault(patient, read["anatomy"] if read["anatomy"] != "mixed" else _anatomy(h, patient))
+    tasks = []
+    for i, (patient, label, h, kind) in enumerate(slices):
+        kinds.setdefault(patient, kind)
         row = {"patient": patient, "series": label, "anatomy": kind, "kernel": h.kernel, "thickness_mm": h.thickness_mm}
         row |= {"pixel_mm": h.pixel_mm, "z_mm": h.z_mm, "dose": read["dose"]}
         tasks.append(partial(insert, row, str(h.path), texture, writing.seed_of(read["cohort_seed"], i)))
@@ -63,7 +73,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         slices=len(tasks),
         shape=slices[0][2].shape,
         dtypes={"ldct": np.int16, "ndct": np.int16},
-        anatomy_of=of,
+        anatomy_of=kinds,
         tasks=tasks,
         parallel=True,
         skipped=sources.skip_table(skipped),
@@ -95,30 +105,34 @@ def _texture(kernel: str) -> tuple:
 
 def _not_normal_dose(header, root: Path) -> str:
     """Why a slice cannot take inserted noise; empty if it can."""
-    where = " ".join((root.name, *header.path.relative_to(root).parts[:-1], header.description))
-    if re.search(r"(?i)quarter_\d+mm|\blow[ _-]*dose", where):
+    inside = " ".join((*header.path.relative_to(root).parts[:-1], header.description))
+    # Of the root's name only a series' own counts: a folder of low-dose studies may well hold normal doses too.
+    if re.search(r"(?i)quarter_\d+mm|\blow[ _-]*dose", inside) or re.match(r"(?i)quarter_\d+mm", root.name):
         return "already a low-dose series"
     if abs(header.normal[2]) < 0.9:
         return "not an axial series: noise is inserted along the projections of axial slices"
     return ""
 
 
-def _anatomy(header, patient: str) -> str:
-    """Anatomy by the challenge's exam letter, else by BodyPartExamined, else abdomen."""
-    if sources.ANATOMY_OF_LETTER.get(patient[0]):
-        return sources.ANATOMY_OF_LETTER[patient[0]]
-    return "head" if header.body_part in HEAD else "chest" if header.body_part in CHEST else "abdomen"
+def _anatomy(header, patient: str) -> str | None:
+    """Anatomy by the challenge's exam letter, else by BodyPartExamined; None where neither says it."""
+    by_letter = sources.ANATOMY_OF_LETTER.get(patient[0])
+    return by_letter or next((kind for kind, names in BODY_PARTS.items() if header.body_part in names), None)
 
 
 def insert(row: dict, path: str, texture: tuple, seed: int) -> Part:
     """One normal-dose slice and the same slice with the noise of a lower dose added.
 
-    A slice without soft tissue, in which its own noise could be measured, is skipped.
+    A slice without soft tissue, in which its own noise could be measured, is skipped. What lies at the lower end of the
+    scale, above all the padding outside the reconstructed circle, stays there: clipping would take the negative half of
+    any noise added to it, and so raise the mean.
     """
-    ndct = dicom.read_hu(path)
+    with sources.naming(row["patient"], row["series"], row["z_mm"]):
+        ndct = dicom.read_hu(path)
     kernel, measured = texture
     try:
         ldct = dose.low_dose_from_image(ndct.astype(np.float32), row["pixel_mm"], row["dose"], kernel, seed, measured)
     except ValueError as error:
         return Part(skipped=[{"patient": row["patient"], "series": row["series"], "reason": str(error)}])
+    ldct[ndct == dicom.AIR_HU] = dicom.AIR_HU
     return Part([row], {"ldct": np.rint(ldct).clip(dicom.AIR_HU, 32767).astype(np.int16)[None], "ndct": ndct[None]})

@@ -32,7 +32,8 @@ def _dose_level(source: str, header, root: Path) -> tuple | None:
         if patient is None or not named:
             return None
         return patient, named[-1][2].lower().replace("_", " "), named[-1][1].lower() == "quarter"
-    for text in (*reversed(inside.parts[:-1]), root.name, header.description):
+    # The root's own name comes last: a data set called Low_Dose_CT holds both doses.
+    for text in (*reversed(inside.parts[:-1]), header.description, root.name):
         named = re.search(r"(?i)\b(low|full)[ _-]*dose", text)
         if named and patient is not None:
             return patient, "", named[1].lower() == "low"
@@ -67,7 +68,8 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             continue
         ordered = []
         for headers in levels:
-            kept, dropped = dicom.in_order(headers)
+            with sources.naming(patient, name):
+                kept, dropped = dicom.in_order(headers)
             ordered.append(kept)
             skipped += [(patient, name, reason, h.path) for h, reason in dropped]
         for have, want, which in ((1, 0, "low-dose"), (0, 1, "full-dose")):
@@ -108,4 +110,5 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
 def read_pair(row: dict, low: str, full: str) -> Part:
     """One DICOM pair in HU."""
-    return Part([row], {"ldct": dicom.read_hu(low)[None], "ndct": dicom.read_hu(full)[None]})
+    with sources.naming(row["patient"], row["series"], row["z_mm"]):
+        return Part([row], {"ldct": dicom.read_hu(low)[None], "ndct": dicom.read_hu(full)[None]})

@@ -1,12 +1,13 @@
 """What sources that read files share: patient ids in paths, lists of what was left out, one matrix size a cohort."""
 
-import logging
 import re
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
+from ldct_utils import dicom
+
 ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter of Mayo's patient ids
-log = logging.getLogger(__name__)  # paths of skipped files go here, never into a file: set it to INFO to see them
 
 
 def challenge_id(path: Path) -> str | None:
@@ -19,9 +20,31 @@ def skip_table(entries) -> list:
     """(patient, series, reason, path) of files left out -> one dict a reason with the number of files."""
     entries = list(entries)
     for patient, series, reason, path in entries:
-        log.info("skipped %s (%s %s): %s", path, patient, series, reason)
+        dicom.log.info("skipped %s (%s %s): %s", path, patient, series, reason)
     counted = Counter((patient or "", series or "", reason) for patient, series, reason, _ in entries)
     return [{"patient": p, "series": s, "reason": r, "files": n} for (p, s, r), n in sorted(counted.items())]
+
+
+@contextmanager
+def logging_paths():
+    """Send the file that an error is about to the log, since its text does not name it."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if hasattr(error, "path"):
+            dicom.log.info("%s: %s", error.path, error)
+        raise
+
+
+@contextmanager
+def naming(patient: str, series: str, z_mm: float | None = None):
+    """Put into an error whose slice it is about, by pseudonym, since the file's own name must not be shown."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        place = "" if z_mm is None else f" at z {z_mm:g} mm"
+        error.args = (f"{patient} {series}{place}: {error}",)
+        raise
 
 
 def same_size(pairs: list, skipped: list, where, layout: str) -> list:
@@ -41,6 +64,14 @@ def same_size(pairs: list, skipped: list, where, layout: str) -> list:
         if h.shape != shape
     ]
     return [p for p in pairs if p[2].shape == shape]
+
+
+def assumed(what: str, count: int, slices: int) -> str:
+    """The note that abdomen was assumed for ``count`` of ``what``."""
+    return (
+        f"no header or id says what {count} {what} ({slices} slices) show: abdomen is assumed; if they show something "
+        "else, build the cohort with anatomy=chest or anatomy=head"
+    )
 
 
 def only(folders: list) -> Path:

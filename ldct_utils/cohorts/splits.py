@@ -27,8 +27,11 @@ def read(name: str) -> dict:
             f"no split file {name!r}: give a path, one of {known}, 'draw', or train, val or test for all patients"
         )
     content = yaml.safe_load(found[0].read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not set(content) <= set(SPLITS) or not content:
-        raise ValueError(f"{paths.short(found[0])}: a split file maps train, val and test to lists of patients")
+    lists = isinstance(content, dict) and all(isinstance(patients or [], list) for patients in content.values())
+    if not lists or not set(content) <= set(SPLITS) or not content:
+        raise ValueError(
+            f"{paths.short(found[0])}: a split file maps train, val and test to lists of patients, as in train: [L067]"
+        )
     assigned = {}
     for split, patients in content.items():
         for patient in map(str, patients or []):

@@ -186,7 +186,7 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
                 bar.update(len(part.rows) + len(part.skipped))
             stack.close()  # flushes the arrays: a full disk may show only now
         except OSError as error:
-            if isinstance(error, PermissionError | FileNotFoundError):
+            if isinstance(error, PermissionError | FileNotFoundError) or hasattr(error, "path"):  # of reading
                 raise
             raise OSError(
                 error.errno,

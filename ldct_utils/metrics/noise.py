@@ -17,8 +17,9 @@ from ldct_utils.nps import (
 )
 
 __all__ = [
-    "FREQUENCIES", "L506_AXIS_RATIO", "REFERENCE", "axis_power", "correlation", "dose_law", "flat_regions", "high_pass",
-    "mean_hu", "power_spectrum", "radial", "shape", "shape_error", "spectrum", "tissue_noise", "water_phantom",
+    "FREQUENCIES", "L506_AXIS_RATIO", "REFERENCE", "axis_power", "correlation", "curve_error", "dose_law",
+    "flat_regions", "high_pass", "mean_hu", "power_spectrum", "radial", "shape", "shape_error", "spectrum",
+    "tissue_noise", "water_phantom",
 ]  # fmt: skip
 
 # Radial noise power spectra of clinical images, divided by their mean over the frequencies that have a number.
@@ -33,19 +34,24 @@ REFERENCE = {
 L506_AXIS_RATIO = 0.65
 
 
-def shape(spectrum_2d, pixel_mm: float, where=None) -> np.ndarray:
-    """Radial spectrum at ``FREQUENCIES`` divided by its mean there (or over ``where``): texture without the level."""
+def shape(spectrum_2d, pixel_mm: float) -> np.ndarray:
+    """Radial spectrum at ``FREQUENCIES`` divided by its mean there: texture without the level."""
     curve = radial(spectrum_2d, pixel_mm)
-    return curve / np.nanmean(curve if where is None else curve[where])
+    return curve / np.nanmean(curve)
 
 
 def shape_error(spectrum_2d, pixel_mm: float, kernel: str) -> float:
     """RMS difference of a spectrum's shape from the clinical one of a kernel, relative to the latter's RMS."""
+    return curve_error(radial(spectrum_2d, pixel_mm), kernel)
+
+
+def curve_error(curve, kernel: str) -> float:
+    """The same of a radial spectrum at ``FREQUENCIES``, as it is averaged over slices of different pixel sizes."""
     if kernel not in REFERENCE:
         raise ValueError(f"no clinical noise spectrum for kernel {kernel!r}; known: {', '.join(REFERENCE)}")
-    wanted = np.asarray(REFERENCE[kernel])
+    wanted, found = np.asarray(REFERENCE[kernel]), np.asarray(curve)
     known = np.isfinite(wanted)
-    wanted, found = wanted[known] / wanted[known].mean(), shape(spectrum_2d, pixel_mm, known)[known]
+    wanted, found = (one[known] / one[known].mean() for one in (wanted, found))
     return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
 
 
