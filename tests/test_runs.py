@@ -282,7 +282,7 @@ def test_identity_sees_what_a_weights_file_holds_however_its_name_is_written(stu
         assert identity._hashable(name, value, {}) != first, f"{name}={value}"
     assert identity._hashable("weights", "v.pth", {}) == identity._hashable("weights", "./v.pth", {})
     (study / "random").mkdir()  # a folder that happens to be called as a context is
-    assert identity._hashable("context", "random", {}) == "random" and identity._hashable("weights", None) is None
+    assert identity._hashable("context", "random", {}) == "random" and identity._hashable("weights", None, {}) is None
     assert identity._hashable("weights", "absent.pth", {}) == "absent.pth"
 
 
