@@ -24,7 +24,7 @@ def test_waves_are_orthogonal_and_the_filter_passes_two_and_removes_two():
     x, a = known.patches(5, seed=0)
     seen = intensity.from_net(known.f_of("blur")(x).numpy()[:, 0])
     step = np.pi / known.SIDE
-    gain = np.sin(known.FILTER * step) / known.FILTER / np.sin(step) * np.cos(step)  # of a mean that is half a pixel off
+    gain = np.sin(known.FILTER * step) / known.FILTER / np.sin(step) * np.cos(step)  # half a pixel off
     assert np.allclose(known.amplitudes(seen), a * [gain, gain, 0, 0], atol=0.01)
 
 

@@ -167,29 +167,33 @@ def _real(cohort, part, size, realisations, seed, kernel, crops):
 
 
 def _real_slice(cohort, about, size, realisations, seed, kernel):
-    ldct, ndct = (np.array(images[about.row], np.float32) for images in (cohort.ldct, cohort.ndct))
+    def whole():  # read anew, not kept: a case is small
+        return [np.array(images[about.row], np.float32) for images in (cohort.ldct, cohort.ndct)]
+
+    ldct, ndct = whole()
     pixel_mm = float(about.pixel_mm) if np.isfinite(about.pixel_mm) else 0.75  # of no effect but on the noise's shape
     top, left = ((side - size) // 2 for side in ndct.shape)
     window, level = np.s_[top : top + size, left : left + size], doses.check_dose(float(about.dose))
     fbp.apodisation(kernel)
 
-    def noise(ldct, ndct, number):
-        measured = doses.measured_kernel((ldct - ndct)[None], ndct[None], pixel_mm)
-        return doses.low_dose_from_image(ndct, pixel_mm, level, kernel, [*seed, number], measured) - ndct
+    def noise(count):
+        """Noise of ``count`` realisations on whole slices, one after another."""
+        ldct, ndct = whole()
+        shape = doses.measured_kernel((ldct - ndct)[None], ndct[None], pixel_mm)
+        for number in range(count):
+            yield doses.low_dose_from_image(ndct, pixel_mm, level, kernel, [*seed, number], shape) - ndct
 
     try:  # what is left to fail is a slice without enough soft tissue
-        drawn = [doses.nps.tissue_noise(noise(ldct, ndct, n), ndct) for n in range(min(4, realisations))]
+        drawn = [doses.nps.tissue_noise(one, ndct) for one in noise(min(4, realisations))]
         # of the strength that this very pair has
         wanted = doses.nps.tissue_noise(ldct - ndct, ndct) / np.mean(drawn)
     except ValueError:
         return None
+    crops = [image[window].copy() for image in (ldct, ndct)]
 
     def draw():
-        whole = [np.array(images[about.row], np.float32) for images in (cohort.ldct, cohort.ndct)]
-        made = [(whole[1] + wanted * noise(*whole, n))[window] for n in range(realisations)]
-        return Drawn(np.stack(made).astype(np.float32))
+        return Drawn(np.stack([crops[1] + wanted * one[window] for one in noise(realisations)]).astype(np.float32))
 
     return Case(
-        about.patient, about.anatomy, int(about.row), pixel_mm, ldct[window].copy(), ndct[window].copy(),
-        "inserted noise", draw,
+        about.patient, about.anatomy, int(about.row), pixel_mm, *crops, "inserted noise", draw
     )  # fmt: skip
