@@ -345,8 +345,8 @@ if model == "flow" and control_updates:
         f"{blur['SD over draws, waves that are removed']:.1f} HU where it is blind (known: 32) and by "
         f"{blur['SD over draws, waves that pass']:.1f} HU where it is not (0); behind the identity by "
         f"{answers.found['identity', 'SD over draws, waves that are removed']:.2g} HU (0). Of noise in 400 directions "
-        f"the draws have {noisy['SD over draws, all else']:.1f} HU of 20 (without it {blur['SD over draws, all else']:.1f}"
-        f" HU, which are faults); this z has {known.VAE['dim']} numbers.",
+        f"the draws have {noisy['SD over draws, all else']:.1f} HU of 20 (without it "
+        f"{blur['SD over draws, all else']:.1f} HU, which are faults); this z has {known.VAE['dim']} numbers.",
     )  # fmt: skip
 
 # %%
