@@ -69,7 +69,7 @@ def test_behind_the_identity_draws_do_not_vary():
 
 def test_behind_a_constant_draws_vary_like_the_data():
     f = known.f_of("constant")
-    found = table(f, known.train(f, updates=(60, 120)))
+    found = table(f, known.train(f, updates=(100, 150)))
     for waves in ("SD over draws, waves that pass", "SD over draws, waves that are removed"):
         assert found.found[waves] == pytest.approx(known.SD_HU, rel=0.3)
     assert abs(found.found["slope of the removed ones' mean on the passed"]) < 0.1
