@@ -17,7 +17,8 @@
 #
 # **Reads** a finished `03_train` run, its cohort, and optionally a generator and a flow of `05a_train_invariances`.
 # **Writes** `search.npy`, `trajectory.parquet`, `evidence.parquet` (changes in and out, by patient and draw),
-# `lesions.parquet`, `segments.parquet` (changes against the null), `detection.parquet` (d' before and after f).
+# `lesions.parquet`, `segments.parquet` (changes against the null), `contrasts.parquet` (contrast of the lesions that f
+# keeps, by realisation), `detection.parquet` (d' before and after f).
 # **Cost** of the defaults: 15 minutes on one core for a U-Net of 16 channels, nearly all of it the 3000 iterations.
 
 # %% tags=["parameters"]
@@ -31,7 +32,8 @@ flow: Optional[str] = None  # run folder of 05a_train_invariances with a flow fo
 test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of f's own
 test_root: Optional[str] = None  # folder of that cohort
 # what is examined
-crop: int = 128  # rows and columns around a patient's lesions, pixels; None of the patients was trained on
+crop: int = 128  # rows and columns around a patient's lesions, pixels; none of the patients was trained on
+crops: Optional[int] = 1  # most crops a patient, each of another slice; None takes all its test slices
 most_patients: Optional[int] = None  # examine no more than this many; None takes all
 realisations: int = 200  # other noise realisations of every crop, with lesions and without
 # search
@@ -66,8 +68,8 @@ run = runs.start("05_invariances", globals())
 
 # %%
 import time
-from functools import cache
-from itertools import islice
+from functools import cache, partial
+from itertools import groupby, islice
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,7 +78,7 @@ import torch
 from matplotlib import ticker
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, encoders, intensity, methods, observers, plots, report, segments, stats, training
+from ldct_utils import cohorts, encoders, intensity, methods, observers, plots, report, segments, stats, tasks, training
 from ldct_utils.invariance import cases, controls, distances, evidence, generate, models, optimise
 from ldct_utils.invariance import flow as cinn
 
@@ -92,10 +94,10 @@ if region > crop:
 
 # %% [markdown]
 # ## The denoiser and what it is shown
-# One crop for each test patient. For simulated patients it holds known lesions, and the scanner is run again: the same
-# slice at the same dose with all noise new, with the lesions and without. These realisations are the **null**: what a
-# denoiser should not see is the difference between two of them. (Noise added to x would be there twice.) A real slice
-# was scanned once, so its NDCT is kept and only the noise that lowers the dose is drawn anew.
+# One crop (or several) for each test patient. For simulated patients it holds known lesions, and the scanner is run
+# again: the same slice at the same dose with all noise new, with the lesions and without. These realisations are the
+# **null**: what a denoiser should not see is the difference between two of them. (Noise added to x would be there
+# twice.) A real slice was scanned once, so its NDCT is kept and only the noise that lowers the dose is drawn anew.
 
 # %%
 trained = runs.load(denoiser)
@@ -105,17 +107,20 @@ f = training.load_network(trained.folder, "last" if checkpoint is None else chec
 updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint
 optimise.freeze(f, device)
 name = methods.name_of(next(pd.DataFrame([methods.design(trained)]).itertuples()))
-several = cases.find(test, test.rows("test"), crop, realisations, seed, trained.params["kernel"])
-found = list(islice(several, most_patients))
+asked = test.slices[test.slices.row.isin(test.rows("test"))]
+several = cases.find(test, test.rows("test"), crop, realisations, seed, trained.params["kernel"], crops)
+by_person = (list(part) for _, part in groupby(several, key=lambda case: case.patient))
+found = [case for part in islice(by_person, most_patients) for case in part]
 if not found:
     raise ValueError(f"cohort {test.id} has no test patient with a lesion (or soft tissue) in a crop of {crop} pixels")
-few = len({case.patient for case in found}) < stats.MIN_PATIENTS
+patients = len({case.patient for case in found})
+few = patients < stats.MIN_PATIENTS
 shown = [next(c for c in found if c.anatomy == one) for one in sorted({c.anatomy for c in found})]
-asked = test.slices[test.slices.row.isin(test.rows("test"))].patient.nunique()
 lesions = sum(len(c.inside) for c in found if c.inside is not None)
 report.text(
-    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {len(found)} crops of {crop} pixels from the "
-    f"{asked} test patients of cohort {test.id}, with {lesions} known lesions. The null is {found[0].null_kind}, "
+    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {len(found)} crops of {crop} pixels from "
+    f"{patients} of {asked.patient.nunique()} test patients ({len(asked)} slices) of cohort {test.id}, with {lesions} "
+    f"known lesions. The null is {found[0].null_kind}, "
     f"{realisations} realisations a crop."
 )
 
@@ -194,7 +199,7 @@ def searched():
                 training.save(run.folder, run.id, done, **search, **trace)
                 saved = time.monotonic()
     table = [
-        {"search": one, "iteration": i, "patient": case.patient, "anatomy": case.anatomy,
+        {"search": one, "iteration": i, "patient": case.patient, "row": case.row, "anatomy": case.anatomy,
          "in_hu": float(trace[f"{one}_trace"].rows[i][0, n]), "out_hu": float(trace[f"{one}_trace"].rows[i][1, n])}
         for one in search
         for i in range(0, iterations, max(1, iterations // 300))
@@ -209,17 +214,18 @@ trajectory = run.load_table("trajectory")
 
 # %%
 for method, images in x_inv.items():
-    figure, axes = plt.subplots(len(shown), 6, figsize=(13, 2.3 * len(shown)), squeeze=False)
+    figure, axes = plt.subplots(len(shown), 6, figsize=(13, 2.45 * len(shown)), squeeze=False)
     for line, case in zip(axes, shown):
         window, changed = plots.anatomy_window(case.anatomy), images[found.index(case)]
         before, after = denoised(case.ldct), denoised(changed)
         plots.show(line[0], case.ldct, *window, "x (LDCT)")
         plots.show(line[1], changed, *window, "x_inv")
-        limit = 10 * np.ceil(0.4 * np.std(changed - case.ldct))  # 4 SD, in tens of HU
-        drawn = plots.difference(line[2], changed - case.ldct, limit, "x_inv − x")
+        limit = max(5.0, 10 * np.ceil(0.4 * np.std(changed - case.ldct)))  # 4 SD, in tens of HU
+        moved = [np.sqrt(np.mean(np.square(d))) for d in (changed - case.ldct, after - before)]
+        drawn = plots.difference(line[2], changed - case.ldct, limit, f"x_inv − x\n{moved[0]:.2g} HU RMS")
         plots.show(line[3], before, *window, "f(x)")
         plots.show(line[4], after, *window, "f(x_inv)")
-        plots.difference(line[5], after - before, limit, "f(x_inv) − f(x)")
+        plots.difference(line[5], after - before, limit, f"f(x_inv) − f(x)\n{moved[1]:.2g} HU RMS")
         figure.colorbar(drawn, ax=line[5], shrink=0.85, label="HU")
         line[0].text(-0.04, 0.5, f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", rotation=90,
                      ha="right", va="center", multialignment="center", transform=line[0].transAxes,
@@ -229,29 +235,9 @@ for method, images in x_inv.items():
     report.figure(
         run, method, figure,
         f"What {iterations} iterations of the {'search' if method == 'search' else 'aimed search'} found, α = "
-        f"{alpha:g}, distance {distance}: x changes by {into.mean():.1f} HU RMS, the output by {out.mean():.1f} HU.",
+        f"{alpha:g}, distance {distance}: x changes by {into.mean():.2g} HU RMS, the output by {out.mean():.2g} HU "
+        f"(means over {len(found)} crops).",
     )  # fmt: skip
-
-# %%
-null_in = {c.patient: evidence.rmse_hu(c.null[:20], c.ldct).mean() for c in found}
-null_out = {c.patient: evidence.rmse_hu(denoised(c.null[:20]), denoised(c.ldct)).mean() for c in found}
-figure, axes = plt.subplots(len(x_inv), 2, figsize=(10, 3.0 * len(x_inv)), squeeze=False)
-colour = dict(zip(sorted({c.anatomy for c in found}), plots.COLOURS))
-for line, method in zip(axes, x_inv):
-    for axis, column, null, what in zip(line, ("in_hu", "out_hu"), (null_in, null_out), ("x_inv from x", "f of them")):
-        for case in found:
-            part = trajectory[(trajectory.patient == case.patient) & (trajectory.search == method)]
-            label = case.anatomy if case is next(c for c in found if c.anatomy == case.anatomy) else None
-            axis.loglog(part.iteration + 1, part[column], color=colour[case.anatomy], lw=1, label=label)
-        for one, shade in colour.items():
-            axis.axhline(np.mean([null[c.patient] for c in found if c.anatomy == one]), color=shade, lw=1, ls="--")
-        axis.set(xlabel="iteration", ylabel=f"RMS of {what}, HU", title=method)
-axes[0, 0].legend(fontsize=8)
-report.figure(
-    run, "trajectories", figure,
-    "Change of input and output while searching, a line a patient; dashed: what another noise realisation changes. "
-    f"Null changes are {np.mean(list(null_in.values())):.1f} HU in and {np.mean(list(null_out.values())):.1f} HU out.",
-)  # fmt: skip
 
 # %% [markdown]
 # ### Controls with known answers
@@ -367,38 +353,119 @@ for method in ("generator", "VAE + flow"):
     )  # fmt: skip
 
 # %% [markdown]
-# ## Evidence
-# For every method: how far its images are from x (in) and, after f, from f(x) (out), beside the same two numbers for
-# other noise realisations. An invariance is large in and small out, *smaller than the null's out*: a change that f lets
-# through more than it lets noise through is no invariance. Blurred by a Gaussian of 2 pixels the same numbers
-# tell anatomy from noise.
+# ## Crop by crop
+# All that follows is measured here, one crop after another: hundreds of noise realisations of a crop and what f makes
+# of them are forgotten before the next ones are drawn, so that memory does not grow with the number of slices.
 
 
 # %%
-@cache
-def before_and_after(n, method):
-    """x, the images of a method (or of a null) of crop n, f(x) and f of these images, HU: (P, P), (K, P, P), ..."""
-    side = (SIDE | NULLS)[method]
-    x = patch(found[n].ldct, side)
-    images = patch(found[n].null, side) if method in NULLS else np.asarray(MADE[method][n])
-    return x, images, denoised(x), denoised(images)
+def before_and_after(case, n, drawn):
+    """{method or null: x, its images, f(x), f of these images} of crop n, HU: (P, P), (K, P, P), ..."""
+    made = {}
+    for method, side in (SIDE | NULLS).items():
+        x = patch(case.ldct, side)
+        images = patch(drawn.null, side) if method in NULLS else np.asarray(MADE[method][n])
+        made[method] = x, images, denoised(x), denoised(images)
+    return made
 
 
-def compared():
-    """One row a patient, method and image: RMS changes of input and output, plain and low-passed, HU."""
-    rows = []
-    for n, case in enumerate(tqdm(found, desc="evidence", unit="patient")):
-        for method in SIDE | NULLS:
-            x, images, fx, fi = before_and_after(n, method)
-            values = {
-                "in_hu": evidence.rmse_hu(images, x), "out_hu": evidence.rmse_hu(fi, fx),
-                "pix_md": evidence.pix_md(images, x),
-                "low_in_hu": evidence.rmse_hu(evidence.low_pass(images), evidence.low_pass(x)),
-                "low_out_hu": evidence.rmse_hu(evidence.low_pass(fi), evidence.low_pass(fx)),
-            }  # fmt: skip
-            head = {"patient": case.patient, "anatomy": case.anatomy, "method": method}
-            rows += [head | dict(zip(values, v)) | {"image": i} for i, v in enumerate(zip(*values.values()))]
+def compared(case, made, drawn):
+    """A row a method and image: RMS changes of input and output, plain and low-passed, HU."""
+    parts = []
+    for method, (x, images, fx, f_images) in made.items():
+        values = {
+            "in_hu": evidence.rmse_hu(images, x), "out_hu": evidence.rmse_hu(f_images, fx),
+            "pix_md": evidence.pix_md(images, x),
+            "low_in_hu": evidence.rmse_hu(evidence.low_pass(images), evidence.low_pass(x)),
+            "low_out_hu": evidence.rmse_hu(evidence.low_pass(f_images), evidence.low_pass(fx)),
+        }  # fmt: skip
+        parts.append(pd.DataFrame(values).assign(method=method, image=range(len(images))))
+    return pd.concat(parts)
+
+
+def tested(made, method, pooled):
+    """Changes of every region and their p, at the input and after f: {column: (images, regions)}."""
+    (x, images, fx, f_images), null = made[method], made[null_of(method)]
+    several, found_in = (slice(HELD) if method in NULLS else slice(None)), {}
+    for where, one, those, others in (("in", x, images, null[1]), ("out", fx, f_images, null[3])):
+        base = pooled(one)
+        change = pooled(those[several]) - base
+        found_in |= {f"change_{where}": change, f"p_{where}": evidence.p_value(change, pooled(others[HELD:]) - base)}
+    return found_in
+
+
+def changes_of(made, regions, labels, pooled_of, around=None):
+    """A row a method, image and region, with ``tested``; ``pooled_of`` gives a map of images to (..., regions)."""
+    for method, side in (SIDE | NULLS).items():
+        kept = [i for i, mask in enumerate(regions) if patch(mask, side).sum() == mask.sum()]  # whole in the patch
+        if around is not None:
+            kept = [i for i in kept if patch(around[i], side).sum() >= cases.SMALLEST]
+        if not kept:
+            continue
+        values = tested(made, method, pooled_of(kept, side))
+        for k, number in enumerate(kept):
+            columns = {name: v[:, k] for name, v in values.items()}
+            yield pd.DataFrame(columns).assign(method=method, image=range(len(columns["p_in"])), **labels(number))
+
+
+def segment_changes(case, made, drawn):
+    """A row a method, image and segment of the NDCT (of the truth where it is known)."""
+    regions = segments.masks_of(
+        segments.segment(case.ndct if drawn.truth is None else drawn.truth, segmentation).regions
+    )
+
+    def pooled_of(kept, side):
+        return lambda images: evidence.means(images, [patch(regions[i], side) for i in kept])
+
+    labels = [{"segment": i + 1, "area": int(mask.sum())} for i, mask in enumerate(regions)]
+    return pd.concat(changes_of(made, regions, labels.__getitem__, pooled_of))
+
+
+def lesion_changes(case, made, drawn):
+    """A row a method, image and lesion."""
+
+    def pooled_of(kept, side):
+        masks = [(patch(case.inside[i], side), patch(case.around[i], side)) for i in kept]
+        return lambda images: np.stack([evidence.contrast(images, *pair) for pair in masks], axis=-1)
+
+    about = case.lesions.to_dict("records")
+    return pd.concat(changes_of(made, case.inside, about.__getitem__, pooled_of, case.around))
+
+
+def contrasts_kept(case, made, drawn):
+    """A row a lesion and noise realisation: the share of its contrast that f keeps."""
+    kept = evidence.contrast_kept(denoised, drawn.absent[: tasks.PAIRED], drawn.signal, case.inside)
+    about = case.lesions.to_dict("records")
+    return pd.concat(pd.DataFrame({"kept": k, "image": range(len(k))}).assign(**a) for k, a in zip(kept.T, about))
+
+
+def detected(case, made, drawn):
+    """A row a lesion and image (x or f(x)): d' with its jackknife interval over the noise realisations."""
+    rows, classes = [], {"x": (drawn.absent, drawn.null)}
+    classes["f(x)"] = denoised(drawn.absent), made[null_of("search")][3]
+    for mask, lesion in zip(case.inside, case.lesions.to_dict("records")):
+        row, column = (round(m) - region // 2 for m in np.argwhere(mask).mean(0))
+        if min(row, column) < 0 or max(row, column) + region > crop:
+            continue
+        window = np.s_[:, row : row + region, column : column + region]
+        channels = observers.laguerre_gauss(region, 2 * lesion["radius_mm"] / case.pixel_mm + 6)
+        for image, pair in classes.items():
+            seen = observers.detect(*(observers.respond(one[window], channels) for one in pair))
+            rows.append(lesion | {"image": image, "d_prime": seen.d_prime, "low": seen.d_low, "high": seen.d_high})
     return pd.DataFrame(rows)
+
+
+@cache
+def examined():
+    """All tables by name, a row's crop as patient, anatomy and row of the cohort."""
+    parts = {name: [] for name in TABLES}
+    for n, case in enumerate(tqdm(found, desc="examined", unit="crop")):
+        drawn = case.draw()
+        made = before_and_after(case, n, drawn)
+        for name, measured in TABLES.items():
+            part = measured(case, made, drawn)
+            parts[name].append(part.assign(patient=case.patient, anatomy=case.anatomy, row=case.row))
+    return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}
 
 
 def null_of(method):
@@ -406,9 +473,23 @@ def null_of(method):
     return method if method in NULLS else f"null, {SIDE[method]} pixels"
 
 
+TABLES = {"evidence": compared, "segments": segment_changes}
+with_lesions = lesions > 0
+if with_lesions:
+    TABLES |= {"lesions": lesion_changes, "contrasts": contrasts_kept, "detection": detected}
 SIDE = {method: images.shape[-1] for method, images in MADE.items()}
 NULLS = {f"null, {side} pixels": side for side in SIDE.values()}
-changes = run.table("evidence", compared)
+measured = {name: run.table(name, partial(lambda one: examined()[one], name)) for name in TABLES}
+
+# %% [markdown]
+# ## Evidence
+# For every method: how far its images are from x (in) and, after f, from f(x) (out), beside the same two numbers for
+# other noise realisations. An invariance is large in and small out, *smaller than the null's out*: a change that f lets
+# through more than it lets noise through is no invariance. Blurred by a Gaussian of 2 pixels the same numbers
+# tell anatomy from noise.
+
+# %%
+changes = measured["evidence"]
 SIZES = ["in_hu", "out_hu", "low_in_hu", "low_out_hu"]
 by_patient = changes.groupby(["method", "patient"], sort=False)[SIZES].mean()
 pix_md = changes.groupby(["method", "patient"], sort=False).pix_md.mean().groupby("method", sort=False).mean()
@@ -432,7 +513,7 @@ report.table(
     run, "ratios",
     ratios.assign(quantity=ratios.quantity.map(WORDS), interval=[bracket(r.low, r.high) for r in ratios.itertuples()])
     .drop(columns=["low", "high"]),
-    f"RMS changes in HU, means over {len(found)} patients, and their ratio to the change that another noise "
+    f"RMS changes in HU, means over {patients} patients, and their ratio to the change that another noise "
     f"realisation makes on the same pixels, with 95 % intervals over patients"
     f"{' (too few patients for these)' if few else ''}. "
     + "; ".join(
@@ -447,8 +528,10 @@ figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
 for axis, (a, b, title) in zip(
     axes, (("in_hu", "out_hu", "all frequencies"), ("low_in_hu", "low_out_hu", "low-passed"))
 ):
-    for shade, mark, method in zip(plots.COLOURS, "osD^", MADE):
-        axis.scatter(ratio_of[method][a], ratio_of[method][b], color=shade, marker=mark, s=22, label=method)
+    for shade, mark, method in zip(plots.COLOURS, "osDv^", MADE):
+        filled = "none" if method == "VAE alone" else shade  # it lies where the flow's draws do
+        axis.scatter(ratio_of[method][a], ratio_of[method][b], facecolor=filled, edgecolor=shade, marker=mark, s=30,
+                     label=method)  # fmt: skip
     axis.axhline(1, color="black", lw=0.8)
     axis.axvline(1, color="black", lw=0.8)
     axis.set(xscale="log", yscale="log", xlabel="change of x / null", ylabel="change of f(x) / null", title=title)
@@ -463,6 +546,31 @@ report.figure(
     "noise. Only the lower half is invariance.",
 )  # fmt: skip
 
+# %%
+colour = dict(zip(sorted({c.anatomy for c in found}), plots.COLOURS))
+null = changes[changes.method == null_of("search")].groupby("anatomy")[["in_hu", "out_hu"]].mean()
+figure, axes = plt.subplots(len(x_inv), 2, figsize=(10, 3.0 * len(x_inv)), squeeze=False)
+for line, method in zip(axes, x_inv):
+    for axis, column, what in zip(line, ("in_hu", "out_hu"), ("change of x", "change of f(x)")):
+        own = trajectory[trajectory.search == method]
+        for _, part in own.groupby(["patient", "row"]):
+            axis.plot(part.iteration + 1, part[column], color=colour[part.anatomy.iloc[0]], lw=1)
+        for one, shade in colour.items():
+            axis.plot([], [], color=shade, label=f"search, {one}")
+            axis.axhline(null[column][one], color=shade, lw=1.2, ls="--", label=f"other noise, {one}")
+        axis.set(xscale="log", yscale="log", xlabel="iteration", ylabel=f"{what}, HU RMS", title=method)
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
+        for one in (axis.xaxis, axis.yaxis):
+            one.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            one.set_minor_formatter(ticker.NullFormatter())
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+report.figure(
+    run, "trajectories", figure,
+    "Change of input and output while searching, a line a crop; dashed: what another noise realisation changes, "
+    f"{null.in_hu.mean():.1f} HU in and {null.out_hu.mean():.1f} HU out in the mean. What still moves at the end needs "
+    f"more than these {iterations} iterations.",
+)  # fmt: skip
+
 # %% [markdown]
 # ## Does f hide anatomy?
 # Noise amplitude and realisation are what a denoiser is *meant* to ignore. For each known lesion: by how much do the
@@ -473,63 +581,6 @@ report.figure(
 
 
 # %%
-def tested(n, method, pooled):
-    """Changes of every region and their p, at the input and after f: {column: (images, regions)}."""
-    (x, images, fx, f_images), null = before_and_after(n, method), before_and_after(n, null_of(method))
-    several, found_in = (slice(HELD) if method in NULLS else slice(None)), {}
-    for where, one, those, others in (("in", x, images, null[1]), ("out", fx, f_images, null[3])):
-        base = pooled(one)
-        change = pooled(those[several]) - base
-        found_in |= {f"change_{where}": change, f"p_{where}": evidence.p_value(change, pooled(others[HELD:]) - base)}
-    return found_in
-
-
-def rows_of(case, n, regions, labels, pooled_of, around=None):
-    """Rows (method, image, region) of ``tested`` for one patient; ``pooled_of`` maps images to (..., regions)."""
-    for method, side in (SIDE | NULLS).items():
-        kept = [i for i, mask in enumerate(regions) if patch(mask, side).sum() == mask.sum()]  # whole in the patch
-        if around is not None:
-            kept = [i for i in kept if patch(around[i], side).sum() >= cases.SMALLEST]
-        if not kept:
-            continue
-        values = tested(n, method, pooled_of(kept, side))
-        for k, region_of in enumerate(kept):
-            columns = {name: v[:, k] for name, v in values.items()}
-            yield pd.DataFrame(columns).assign(
-                patient=case.patient, anatomy=case.anatomy, method=method, image=range(len(columns["p_in"])),
-                **labels(region_of),
-            )  # fmt: skip
-
-
-def lesion_changes():
-    """One row a patient, method, image and lesion."""
-    parts = []
-    for n, case in enumerate(tqdm(found, desc="lesions", unit="patient")):
-
-        def pooled_of(kept, side, case=case):
-            masks = [(patch(case.inside[i], side), patch(case.around[i], side)) for i in kept]
-            return lambda images: np.stack([evidence.contrast(images, *pair) for pair in masks], axis=-1)
-
-        about = case.lesions.to_dict("records")
-        parts += rows_of(case, n, case.inside, about.__getitem__, pooled_of, case.around)
-    return pd.concat(parts, ignore_index=True)
-
-
-def segment_changes():
-    """One row a patient, method, image and segment of the NDCT (of the truth where it is known)."""
-    parts = []
-    for n, case in enumerate(tqdm(found, desc="segments", unit="patient")):
-        regions = segments.masks_of(
-            segments.segment(case.ndct if case.truth is None else case.truth, segmentation).regions
-        )
-
-        def pooled_of(kept, side, regions=regions):
-            return lambda images: evidence.means(images, [patch(regions[i], side) for i in kept])
-
-        parts += rows_of(case, n, regions, lambda i, r=regions: {"segment": i + 1, "area": int(r[i].sum())}, pooled_of)
-    return pd.concat(parts, ignore_index=True)
-
-
 def hidden(table):
     """Changed more than the null explains at the input, and not at the output."""
     return (table.p_in <= level) & (table.p_out > level)
@@ -550,19 +601,28 @@ def shares(table, what):
     return pd.DataFrame(rows)
 
 
-of_segments = run.table("segments", segment_changes)
-share_of_segments = shares(of_segments, "segments")
+share_of_segments = shares(measured["segments"], "segments")
 report.table(
     run, "segment_shares", share_of_segments,
-    f"Segments ({segmentation}, of the {'NDCT' if found[0].truth is None else 'truth'}) whose mean changed by more "
+    f"Segments ({segmentation}, of the {'truth' if with_lesions else 'NDCT'}) whose mean changed by more "
     f"than the null explains (p ≤ {level:g}), and those of them whose change f hides.",
 )  # fmt: skip
 
 # %%
-RADII = ["< 3", "3–5", "> 5"]
-with_lesions = found[0].inside is not None
+RADII, CONTRASTS = ["< 3", "3–5", "≥ 5"], ["under 25 HU", "25 HU and more"]
+
+
+def kinds(table):
+    """The table with the kind of each row's lesion: classes of its radius and of its contrast, dark or bright."""
+    classes = {
+        "radius, mm": pd.cut(table.radius_mm, [0, 3, 5, np.inf], right=False, labels=RADII),
+        "contrast": np.where(table.contrast_hu.abs() < 25, *CONTRASTS),
+    }
+    return table.assign(**classes)
+
+
 if with_lesions:
-    of_lesions = run.table("lesions", lesion_changes)
+    of_lesions = measured["lesions"].copy()
     share_of_lesions = shares(of_lesions, "lesions")
     held = {m: share_of_lesions.set_index("method").hidden[m] for m in MADE if m in set(of_lesions.method)}
     chance = float(share_of_lesions.set_index("method").hidden[null_of("search")])
@@ -577,8 +637,7 @@ if with_lesions:
         + f"; by chance {chance:.1%}. Of the change of contrast that other noise makes, f passes on {passed.min():.2f} "
         f"to {passed.max():.2f} (least squares through 0, lesion by lesion).",
     )  # fmt: skip
-    of_lesions["radius, mm"] = pd.cut(of_lesions.radius_mm, [0, 3, 5, 10], labels=RADII)
-    of_lesions["contrast"] = np.where(of_lesions.contrast_hu.abs() < 25, "under 25 HU", "25 HU and more")
+    of_lesions = kinds(of_lesions)
     of_lesions["changed"], of_lesions["hidden"] = of_lesions.p_in <= level, hidden(of_lesions)
     by_kind = of_lesions.groupby(["method", "radius, mm", "contrast"], observed=True).agg(
         patients=("patient", "nunique"),
@@ -593,86 +652,124 @@ if with_lesions:
 
 # %%
 if with_lesions:
-    figure, axes = plt.subplots(1, len(held) + 1, figsize=(3.7 * (len(held) + 1), 3.4), squeeze=False)
-    for axis, method in zip(axes[0], held):
+    columns = 3
+    lines = -(-(len(held) + 1) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(3.7 * columns, 3.3 * lines), squeeze=False)
+    for axis in axes.flat[len(held) + 1 :]:
+        axis.set_axis_off()
+    for axis, method in zip(axes.flat, held):
         part, by_chance = (of_lesions[of_lesions.method == one] for one in (method, null_of(method)))
         gone = part.hidden
         axis.scatter(by_chance.change_in, by_chance.change_out, s=8, color="#999999", label="null")
-        for label, points, shade in zip(("not hidden", "hidden"), (part[~gone], part[gone]), plots.COLOURS):
-            axis.scatter(points.change_in, points.change_out, s=9, color=shade, label=label)
+        for label, points, shade, mark in zip(("not hidden", "hidden"), (part[~gone], part[gone]), plots.COLOURS, "os"):
+            axis.scatter(points.change_in, points.change_out, s=14, color=shade, marker=mark, label=label)
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
         axis.set(xlabel="change of contrast in x, HU", ylabel="change of contrast in f(x), HU", title=method)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=8)
     first = "aimed" if "aimed" in held else "search"
-    grouped, axis = by_kind.loc[first].reset_index(), axes[0, -1]
-    for shift, (one, shade) in enumerate(zip(("under 25 HU", "25 HU and more"), plots.COLOURS)):
+    grouped, axis = by_kind.loc[first].reset_index(), axes.flat[len(held)]
+    for shift, (one, shade, mark) in enumerate(zip(CONTRASTS, plots.COLOURS, "os")):
         part = grouped[grouped.contrast == one]
         places = [RADII.index(r) + 0.4 * shift for r in part["radius, mm"]]
-        axis.bar(places, part.hidden, width=0.36, color=shade, label=one)
+        axis.plot(places, 100 * part.hidden, mark, color=shade, label=one)
         for place, share, images in zip(places, part.hidden, part.images):
-            axis.text(place, share, f"{images}", ha="center", va="bottom", fontsize=7)
-    axis.axhline(chance, color="black", lw=0.8, ls="--")
+            axis.annotate(f"n {images}", (place, 100 * share), (0, 6), textcoords="offset points", ha="center")
+    axis.axhline(100 * chance, color="black", lw=0.8, ls="--", label="by chance")
     axis.set_xticks([0.2, 1.2, 2.2], RADII)
-    axis.set(
-        xlabel="radius of the lesion, mm",
-        ylabel=f"share hidden, {first}",
-        ylim=(0, max(0.2, 1.15 * grouped.hidden.max())),
-    )
-    axis.legend(fontsize=7)
+    axis.set(xlabel="radius of the lesion, mm", ylabel="share hidden, %", title=f"{first}, by kind of lesion",
+             xlim=(-0.4, 2.8), ylim=(-2, max(20, 125 * grouped.hidden.max())))  # fmt: skip
+    axis.legend(fontsize=8)
     report.figure(
         run, "lesions_shown", figure,
         "Change of each lesion's contrast before and after f; on the dotted line f passes it on whole, at 0 it "
-        f"hides it. Right: share hidden by size and contrast ({first}; numbers of lesions and draws above the bars; "
-        "dashed: what the null does by chance).",
+        f"hides it. Last: share hidden by size and contrast ({first}; n: images of lesions; dashed: what the null does "
+        "by chance).",
     )  # fmt: skip
 
 # %% [markdown]
 # ## Existence is not frequency
-# That f hides *some* change of a lesion does not say that it hides lesions. For the same lesions, over all noise
-# realisations: how well does a channelised Hotelling observer tell slices with the lesions from slices without,
-# before f and after?
+# A search looks for *one* image, among all that there could be, in which f hides a change. That one exists says nothing
+# of how often it occurs: readers are shown noise as it comes. So for the same lesions, over noise realisations:
+#
+# - **Contrast kept**: f(x + lesion) − f(x) over the lesion, as a share of what the lesion adds; x without the lesion,
+#   the same noise in both. 1 is all of it, 0 is a lesion that f removes.
+# - **d'**: how well a channelised Hotelling observer tells slices with the lesion from slices without, before and after
+#   f.
+#
+# A lesion counts once, a patient is the mean of its lesions, and intervals are over patients.
 
 
 # %%
-def detected():
-    """d' of every lesion in x and in f(x), with jackknife intervals over the noise realisations."""
-    rows = []
-    for n, case in enumerate(tqdm(found, desc="detection", unit="patient")):
-        absent, present = denoised(case.absent), before_and_after(n, null_of("search"))[3]
-        for i, lesion in enumerate(case.lesions.itertuples()):
-            row, column = (round(m) - region // 2 for m in np.argwhere(case.inside[i]).mean(0))
-            if min(row, column) < 0 or max(row, column) + region > crop:
-                continue
-            window = np.s_[:, row : row + region, column : column + region]
-            channels = observers.laguerre_gauss(region, 2 * lesion.radius_mm / case.pixel_mm + 6)
-            for image, classes in (("x", (case.absent, case.null)), ("f(x)", (absent, present))):
-                made = observers.detect(*(observers.respond(one[window], channels) for one in classes))
-                rows.append({"patient": case.patient, "anatomy": case.anatomy, "lesion": lesion.lesion,
-                             "radius_mm": lesion.radius_mm, "contrast_hu": lesion.contrast_hu, "image": image,
-                             "d_prime": made.d_prime, "low": made.d_low, "high": made.d_high})  # fmt: skip
-    return pd.DataFrame(rows)
+def side_by_side(label, about):
+    """One row: what exists (found images) and how often it happens (noise realisations), for some of the lesions."""
+    per_lesion = about.groupby(["patient", "lesion"]).kept.mean()
+    by_person = per_lesion.groupby("patient").mean()
+    span = stats.patient_bootstrap(by_person.to_numpy(), draws=draws, seed=seed)
+    own = of_lesions.merge(about[["patient", "lesion"]].drop_duplicates())
+    exists = {f"exists: hidden, {m}": own.hidden[own.method == m].mean() for m in x_inv}
+    ratio = pairs.merge(about[["patient", "lesion"]].drop_duplicates()).groupby("patient").ratio.mean()
+    return {
+        "lesions": label, "n": len(per_lesion), "patients": len(by_person), **exists,
+        "contrast kept": span.mean, "interval": bracket(span.low, span.high),
+        "lowest lesion": per_lesion.min(), "lowest realisation": about.kept.min(),
+        "share under half": float((about.kept < 0.5).groupby(about.patient).mean().mean()),
+        "d' kept": float(ratio.mean()) if len(ratio) else np.nan,
+    }  # fmt: skip
 
 
-kept_d = None
+kept_d = kept_contrast = None
 if with_lesions:
-    detection = run.table("detection", detected)
-    pairs = detection.pivot(index=["patient", "anatomy", "lesion"], columns="image", values="d_prime").reset_index()
-    pairs["ratio"] = pairs["f(x)"] / pairs["x"]
+    detection, contrasts = measured["detection"], kinds(measured["contrasts"])
+    pairs = detection.pivot(index=["patient", "anatomy", "row", "lesion"], columns="image", values="d_prime")
+    pairs = pairs.reset_index().eval("ratio = `f(x)` / x")
     kept_d = stats.patient_bootstrap(pairs.groupby("patient").ratio.mean().to_numpy(), draws=draws, seed=seed)
-    figure, axis = plt.subplots(figsize=(4.6, 3.8))
-    for one, shade in colour.items():
+    by_person = contrasts.groupby(["patient", "lesion"]).kept.mean().groupby("patient").mean()
+    kept_contrast = stats.patient_bootstrap(by_person.to_numpy(), draws=draws, seed=seed)
+    of_kind = contrasts.groupby(["radius, mm", "contrast"], observed=True)
+    beside = [side_by_side("all", contrasts)]
+    beside += [side_by_side(f"{radius} mm, {contrast}", part) for (radius, contrast), part in of_kind]
+    report.table(
+        run, "contrast_kept", pd.DataFrame(beside),
+        f"What exists beside what happens. f keeps {kept_contrast.mean:.2f} of the lesions' contrast "
+        f"{bracket(kept_contrast.low, kept_contrast.high)}, at least {contrasts.kept.min():.2f} in each of "
+        f"{contrasts.image.nunique()} noise realisations of each lesion; under half of it in "
+        f"{beside[0]['share under half']:.1%} of them. Intervals are over patients, where there are "
+        f"{stats.MIN_PATIENTS} or more.",
+    )  # fmt: skip
+
+# %%
+if with_lesions:
+    figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.9))
+    bar = contrasts.groupby(["patient", "lesion", "anatomy", "radius_mm", "contrast"]).kept.agg(["mean", "min", "max"])
+    bar, axis = bar.reset_index(), axes[0]
+    for one, shade, mark in zip(CONTRASTS, plots.COLOURS, "os"):
+        part = bar[bar.contrast == one]
+        spread = np.abs(part[["min", "max"]].to_numpy().T - part["mean"].to_numpy())
+        axis.errorbar(part.radius_mm, part["mean"], spread, fmt=mark, ms=5, lw=0.8, color=shade, label=one)
+    for level_of, words in ((1, "all is kept"), (0, "the lesion is gone")):
+        axis.axhline(level_of, color="black", lw=0.8, ls=":")
+        axis.annotate(words, (1, level_of), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      ha="right", fontsize=8)  # fmt: skip
+    axis.set(xlabel="radius of the lesion, mm", ylabel="share of the contrast that f keeps",
+             ylim=(min(-0.1, 1.1 * bar["min"].min()), max(1.25, 1.1 * bar["max"].max())))  # fmt: skip
+    axis.legend(fontsize=8, loc="center left")
+    axis = axes[1]
+    for one, shade, mark in zip(colour, plots.COLOURS, "osD"):
         part = detection[detection.anatomy == one].sort_values(["patient", "lesion"])
         x, y = (part[part.image == image] for image in ("x", "f(x)"))
         bars = ([image.d_prime - image.low, image.high - image.d_prime] for image in (y, x))
-        axis.errorbar(x.d_prime, y.d_prime, *map(np.array, bars),
-                      fmt="o", ms=4, lw=0.8, color=shade, label=one)  # fmt: skip
-    axis.axline((1, 1), slope=1, color="black", lw=0.8, ls=":")
+        axis.errorbar(x.d_prime, y.d_prime, *map(np.array, bars), fmt=mark, ms=5, lw=0.8, color=shade, label=one)
+    axis.axline((pairs.x.median(),) * 2, slope=1, color="black", lw=0.8, ls=":")
     axis.set(xlabel="d' in x", ylabel="d' in f(x)", xscale="log", yscale="log")
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        one.set_minor_formatter(ticker.NullFormatter())
     axis.legend(fontsize=8)
     report.figure(
         run, "detection_shown", figure,
-        f"d' of {len(pairs)} lesions before and after f, {realisations} realisations a class, bars: 95 % over "
-        f"realisations. f keeps {kept_d.mean:.3f} of d' {bracket(kept_d.low, kept_d.high)} in the mean over patients.",
+        f"Left: contrast kept of {len(bar)} lesions, mean and range over {contrasts.image.nunique()} realisations. "
+        f"Right: d' of {len(pairs)} lesions before and after f, {realisations} realisations a class, bars: 95 % over "
+        f"realisations; f keeps {kept_d.mean:.3f} of d' {bracket(kept_d.low, kept_d.high)} in the mean over patients.",
     )  # fmt: skip
 
 # %% [markdown]
@@ -698,18 +795,18 @@ for method in MADE:
     if with_lesions and method in held:
         numbers[f"{key}_lesions_hidden"] = float(held[method])
 if with_lesions:
-    numbers |= {"null_lesions_hidden": chance, "d_prime_kept": kept_d.mean}
+    numbers |= {"null_lesions_hidden": chance, "d_prime_kept": kept_d.mean, "contrast_kept": kept_contrast.mean}
 run.finish(
-    denoiser=trained.id, method=name, network=trained.params["network"], cohort=test.id, patients=len(found),
-    encoder=encoder.provenance if encoder else None, **numbers,
+    denoiser=trained.id, method=name, network=trained.params["network"], cohort=test.id, patients=patients,
+    crops=len(found), encoder=encoder.provenance if encoder else None, **numbers,
 )  # fmt: skip
 
 # %%
 searched_for = ratios[ratios.method == "search"].set_index("quantity").ratio
 told = (
     " Lesions that the searches changed and f hides: " + ", ".join(f"{held[one]:.0%} ({one})" for one in x_inv)
-    + f", by chance {chance:.0%}. Over noise realisations f keeps {kept_d.mean:.3f} of the lesions' d'; that an image "
-    "exists in which f hides a lesion would not make it a frequent one." if with_lesions else ""
+    + f", by chance {chance:.0%}. Over noise realisations, which is how often and not whether, f keeps "
+    f"{kept_contrast.mean:.2f} of the lesions' contrast and {kept_d.mean:.3f} of their d'." if with_lesions else ""
 )  # fmt: skip
 report.text(
     f"**What we saw.** Changes {searched_for['in_hu']:.1f} times as large as another noise realisation move f's output "

@@ -16,7 +16,8 @@
 # into the same output? A model is trained to draw them. Whether they are what they claim to be is for `05_invariances`.
 #
 # **Reads** a finished `03_train` run, its cohort, and for the flow the VAE of another run of this notebook. **Writes**
-# `model.safetensors`, `history.parquet`, `samples.npy`. **Cost** of the defaults: about 4 minutes on one core.
+# `model.safetensors`, `history.parquet`, `samples.npy`. **Cost** of the defaults: about 4 minutes on one core; a flow
+# spends one more on its controls.
 # Killed at any moment, the same command goes on where it was.
 
 # %% tags=["parameters"]
@@ -55,6 +56,10 @@ log_every: int = 25  # updates a row of the history
 save_every_s: float = 30.0  # seconds between states to resume from
 val_patches: int = 64  # validation patches that the model is looked at on
 samples: int = 16  # draws a patch
+control_updates: list = [
+    200,
+    300,
+]  # flow: of a small VAE and its flow, for each control with a known answer; [] leaves them out
 
 # %%
 from ldct_utils import runs
@@ -63,6 +68,7 @@ run = runs.start("05a_train_invariances", globals())
 
 # %%
 import time
+from functools import cache
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,7 +77,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, encoders, files, intensity, patches, plots, report, training
-from ldct_utils.invariance import distances, flow, generate, models
+from ldct_utils.invariance import distances, flow, generate, known, models
 from ldct_utils.invariance import vae as cvae
 
 training.seed_everything(seed, threads)
@@ -80,6 +86,8 @@ if model not in models.KINDS:
     raise ValueError(f"model is {', '.join(models.KINDS)}, not {model!r}")
 if (vae is not None) != (model == "flow"):
     raise ValueError(f"vae is the run folder of a VAE and belongs to model=flow, which needs one; this is {model}")
+if control_updates and (len(control_updates) != 2 or min(control_updates) < 1):
+    raise ValueError(f"control_updates are those of the VAE and of the flow, both at least 1, not {control_updates!r}")
 FLOW_SIZES = {"published": {}, "small": {"blocks": 6, "width": 128, "depth": 2, "condition": 32, "embed": 8}}
 peak = lr if lr is not None else 1e-5 if size == "published" and model != "generator" else 1e-3
 
@@ -184,7 +192,7 @@ names = list(step.weights)
 figure, axes = plt.subplots(1, len(names), figsize=(3.2 * len(names), 2.8), squeeze=False)
 for axis, name, colour in zip(axes[0], names, plots.COLOURS):
     axis.plot(curves.step, curves[name], color=colour)
-    axis.set(title=f"{name}, weight {step.weights[name]:.3g}", xlabel="updates")
+    axis.set(title=f"{name}, weight {step.weights[name]:.3g}", xlabel="updates", ylabel="mean a patch")
 report.figure(
     run, "curves", figure,
     f"Terms of the loss of the {model}, unweighted, means over {log_every} updates of {batch} patches. At the end: "
@@ -280,11 +288,13 @@ figure, axes = plt.subplots(
     len(shown), len(titles) + 1, figsize=(2.0 * len(titles) + 2.4, 2.1 * len(shown)), squeeze=False
 )
 for line, i in zip(axes, shown):
-    level, width = plots.anatomy_window("chest") if np.median(x_hu[i]) < -300 else plots.anatomy_window("abdomen")
+    middle = fx[i][np.abs(fx[i] - np.median(fx[i])) < 300]  # of any anatomy: a usual window may be all bright
+    low, high = np.quantile(middle, [0.02, 0.98])
+    level, width = 10 * round((low + high) / 20), 50 * np.ceil(max(100, 1.5 * (high - low)) / 50)
     images = [x_hu[i], fx[i], *([made[i, 1]] if model == "vae" else []), *made[i, 2:5]]
     for axis, image, title in zip(line, images, titles):
         plots.show(axis, image, level, width, title)
-    sd = line[-1].imshow(spread[i], cmap="viridis", vmin=0, vmax=np.quantile(spread, 0.995))
+    sd = line[-1].imshow(spread[i], cmap="viridis", vmin=0, vmax=np.quantile(spread[shown], 0.995))
     line[-1].set_axis_off()
     line[-1].set_title("SD over draws")
     line[0].text(-0.04, 0.5, plots.window_text(level, width), rotation=90, ha="right", va="center",
@@ -297,6 +307,63 @@ report.figure(
 )  # fmt: skip
 
 # %% [markdown]
+# ## Controls with known answers
+# What VAE and flow draw for a denoiser cannot be checked against anything. So a small VAE and flow are trained the same
+# way on patches that are sums of four plane waves with normal amplitudes of 40 HU, and for an f that passes two of them
+# and removes two, each of which has correlation 0.6 with one that passes. What f leaves open is then known by a formula
+# (`ldct_utils.invariance.known`): draws must keep the first, and vary in the second by 32 HU around 0.6 of the first.
+# Behind the identity they must not vary, and behind a constant they must vary like the data. The last control adds
+# white noise of 20 HU to all that the mean filter removes, in some 400 directions at once, which is nearer to CT.
+
+# %%
+CONTROLS = {"mean filter": ("blur", 0.0), "identity": ("identity", 0.0), "constant": ("constant", 0.0),
+            "mean filter, noise": ("blur", 20.0)}  # fmt: skip
+
+
+@cache
+def controlled():
+    """A row a control and quantity: what was drawn and what is known, HU; and x, f(x), three draws of each, HU."""
+    parts, images = [], []
+    for title, (control, noise_hu) in tqdm(CONTROLS.items(), unit="control"):
+        known_f = known.f_of(control)
+        small = known.train(known_f, control_updates, noise_hu=noise_hu, seed=seed)
+        parts.append(known.compare(known_f, *small, noise_hu=noise_hu).assign(control=title))
+        x = known.patches(1, [seed, 3], noise_hu)[0]
+        images.append(hu(torch.cat([x, known_f(x), flow.sample(known_f, *small, x, 3, seed)[0][:, None]])))
+    return pd.concat(parts, ignore_index=True), np.stack(images).astype(np.float32)
+
+
+answers = None
+if model == "flow" and control_updates:
+    answers = run.table("known", lambda: controlled()[0]).set_index(["control", "quantity"])
+    cells = answers.apply(lambda row: f"{row.found:.3g} ({round(row.known, 3) + 0:.3g})", axis=1)
+    blur, noisy = (answers.loc[title].found for title in ("mean filter", "mean filter, noise"))
+    report.table(
+        run, "known_shown", cells.unstack("control")[list(CONTROLS)].loc[answers.loc["identity"].index].reset_index(),
+        f"What a small VAE and flow draw after {' and '.join(map(str, control_updates))} updates, in brackets what is "
+        f"known; HU, but for the slope. Behind the mean filter the draws vary by "
+        f"{blur['SD over draws, waves that are removed']:.1f} HU where it is blind (known: 32) and by "
+        f"{blur['SD over draws, waves that pass']:.1f} HU where it is not (0); behind the identity by "
+        f"{answers.found['identity', 'SD over draws, waves that are removed']:.2g} HU (0). Of noise in 400 directions "
+        f"the draws have {noisy['SD over draws, all else']:.1f} HU of 20 (without it "
+        f"{blur['SD over draws, all else']:.1f} HU, which are faults); this z has {known.VAE['dim']} numbers.",
+    )  # fmt: skip
+
+# %%
+if answers is not None:
+    figure, axes = plt.subplots(len(CONTROLS), 5, figsize=(8.2, 1.75 * len(CONTROLS)), squeeze=False)
+    for line, title, images in zip(axes, CONTROLS, run.array("known_draws", lambda: controlled()[1])):
+        for axis, name, image in zip(line, ("x", "f(x)", "draw 1", "draw 2", "draw 3"), images):
+            plots.show(axis, image, 0, 300, name)
+        line[0].text(-0.06, 0.5, f"{title}\n{plots.window_text(0, 300)}", rotation=90, ha="right", va="center",
+                     multialignment="center", transform=line[0].transAxes, fontsize=8)  # fmt: skip
+    report.figure(
+        run, "known_draws", figure,
+        "One patch of each control, what f shows of it, and three draws: right if they have the same f(x) and are "
+        "otherwise any patch that could have had it.",
+    )  # fmt: skip
+
+# %% [markdown]
 # ## Checks
 
 # %%
@@ -304,6 +371,10 @@ assert done == max_steps == curves.step.iloc[-1], "the history does not end wher
 assert np.isfinite(made).all() and np.isfinite(list(found.values())).all()
 if model == "flow":
     assert error < 1e-3, f"the flow does not invert: {error:g} of the largest v"
+if answers is not None and min(control_updates) >= 200:
+    varies = answers.found.unstack("control").loc["SD over draws, waves that pass"]
+    assert varies["mean filter"] < 4 and varies["identity"] < 4, "draws vary in what f shows"
+    assert varies["constant"] > 20, "draws for an f that shows nothing do not vary"
 
 keys = ("in, draws, HU", "out, draws, HU", "SD over draws, HU")
 run.finish(
@@ -311,6 +382,7 @@ run.finish(
     parameters=count, in_hu=found[keys[0]], out_hu=found[keys[1]], sd_hu=found[keys[2]],
     **{"reconstruction_hu": found["in, reconstruction, HU"]} if model == "vae" else {},
     **{"nll_per_dimension": found["NLL a dimension"]} if model == "flow" else {},
+    **{"control_sd_hu": float(blur["SD over draws, waves that are removed"])} if answers is not None else {},
 )  # fmt: skip
 
 # %%

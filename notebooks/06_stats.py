@@ -636,15 +636,15 @@ else:
 # %% [markdown]
 # ## What the denoisers hide
 # From runs of `05_invariances`: the share of known lesions whose contrast a found image changes and f does not let
-# through, what the null does by chance, and the part of a lesion's d' that f keeps. The patients are the same for all,
-# so differences are paired; runs that searched differently are refused.
+# through, what the null does by chance, and the part of a lesion's d' and of its contrast that f keeps. The patients
+# are the same for all, so differences are paired; runs that searched differently are refused.
 
 # %%
 hidden = None
 if invariances:
     looked = select(invariances)
-    asked = ["crop", "most_patients", "realisations", "level", "region", "samples", "distance", "scale_hu", "tile"]
-    asked += ["alpha", "sigma_hu", "lr", "iterations", "aim_px"]
+    asked = ["crop", "crops", "most_patients", "realisations", "level", "region", "samples", "distance", "scale_hu"]
+    asked += ["tile", "alpha", "sigma_hu", "lr", "iterations", "aim_px"]
     asked += ["context"] * any(one.params["distance"] == "vgg16" for one in looked)
     differing = [name for name in asked if len({str(one.params.get(name)) for one in looked}) > 1]
     if differing or len({one.numbers["cohort"] for one in looked}) > 1:
@@ -661,6 +661,8 @@ if invariances:
         detection = one.table("detection").pivot(index=["patient", "lesion"], columns="image", values="d_prime")
         kept = (detection["f(x)"] / detection["x"]).groupby("patient").mean()
         by_patient[name] = {f"hidden, {m}": shares[m] for m in shares.index.levels[0]} | {"d' kept": kept}
+        contrasts = one.table("contrasts").groupby(["patient", "lesion"]).kept.mean()
+        by_patient[name] |= {"contrast kept": contrasts.groupby("patient").mean()}
     first = next(iter(by_patient))
     for name, quantities in by_patient.items():
         for quantity, values in quantities.items():
@@ -674,7 +676,8 @@ if invariances:
     hidden = run.table("hidden", lambda: pd.DataFrame(rows))
     report.table(
         run, "hidden_shown", hidden,
-        f"Lesions hidden, and d' kept, of {len(looked)} denoisers, {len(kept)} patients; 95 % intervals over patients.",
+        f"Lesions hidden, d' and contrast kept, of {len(looked)} denoisers, {len(kept)} patients; 95 % intervals over "
+        "patients.",
     )  # fmt: skip
     drawn = [q for q in hidden.quantity.unique() if not q.startswith("hidden, VAE alone")]
     figure, axes = plt.subplots(1, len(drawn), figsize=(3.1 * len(drawn), 1.2 + 0.35 * len(by_patient)), sharey=True)

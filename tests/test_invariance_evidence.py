@@ -27,6 +27,11 @@ def case(cohort):
     return next(cases.find(cohort, cohort.rows("test"), SIZE, 60, seed=3))
 
 
+@pytest.fixture(scope="module")
+def drawn(case):
+    return case.draw()
+
+
 # ---- measures ----
 def test_changes_are_root_mean_squares_in_hu():
     x = np.zeros((4, 4))
@@ -100,24 +105,58 @@ def test_a_cohort_that_is_not_simulated_or_was_made_otherwise_is_not_drawn_again
         simulated.patient_again(changed, "P001")
 
 
-def test_the_null_is_as_far_from_the_slice_as_two_scans_are_from_each_other(case):
-    noise = evidence.rmse_hu(case.null, case.truth).mean()
-    assert evidence.rmse_hu(case.ldct, case.truth) == pytest.approx(noise, rel=0.06)
-    assert evidence.rmse_hu(case.null, case.ldct).mean() == pytest.approx(np.sqrt(2) * noise, rel=0.05)
-    assert evidence.rmse_hu(case.null[:30], case.null[30]).mean() == pytest.approx(np.sqrt(2) * noise, rel=0.05)
+def test_the_null_is_as_far_from_the_slice_as_two_scans_are_from_each_other(case, drawn):
+    null, noise = drawn.null, evidence.rmse_hu(drawn.null, drawn.truth).mean()
+    assert evidence.rmse_hu(case.ldct, drawn.truth) == pytest.approx(noise, rel=0.06)
+    assert evidence.rmse_hu(null, case.ldct).mean() == pytest.approx(np.sqrt(2) * noise, rel=0.05)
+    assert evidence.rmse_hu(null[:30], null[30]).mean() == pytest.approx(np.sqrt(2) * noise, rel=0.05)
 
 
-def test_lesions_are_in_the_null_and_not_in_the_absent_class(case):
+def test_several_crops_of_a_patient_hold_every_lesion_once_and_are_drawn_alike_twice(cohort, case):
+    every = list(cases.find(cohort, cohort.rows("test"), SIZE, 2, seed=3, crops=None))
+    held = [n for one in every for n in one.lesions.lesion]
+    assert len(set(held)) == len(held) >= len(case.lesions)
+    assert len({one.row for one in every}) == len(every) <= 2  # slices of this patient
+    assert every[0].row == case.row and np.array_equal(every[0].inside, case.inside)
+    first, again = every[0].draw(), every[0].draw()
+    assert np.array_equal(first.null, again.null) and np.array_equal(first.absent, again.absent)
+    with pytest.raises(ValueError, match="at least 1, or None"):
+        next(cases.find(cohort, cohort.rows("test"), SIZE, 2, crops=0))
+
+
+def test_a_case_holds_no_more_than_its_own_images(case):
+    """Hundreds of realisations, whole slices and bodies must not stay in memory for every crop that is looked at."""
+
+    parts = [getattr(case, field.name) for field in dataclasses.fields(case)]
+    parts += [*case.draw.__defaults__, *case.draw.__defaults__[0]]  # the slice that is scanned anew, with and without
+    images = [part for part in parts if isinstance(part, np.ndarray)]
+    assert len(images) == 6 and all(image.base is None for image in images)  # no view into a whole volume
+    assert all(image.shape[-2:] == (SIZE, SIZE) for image in images[:4]) and images[4].ndim == images[5].ndim == 2
+
+
+def test_lesions_are_in_the_null_and_not_in_the_absent_class(case, drawn):
     assert len(case.lesions) == len(case.inside) == len(case.around) >= 1
     for i, lesion in enumerate(case.lesions.itertuples()):
         assert not (case.inside[i] & case.around[i]).any() and case.inside[i].sum() >= cases.SMALLEST
         present, absent = (
-            evidence.contrast(images, case.inside[i], case.around[i]) for images in (case.null, case.absent)
+            evidence.contrast(images, case.inside[i], case.around[i]) for images in (drawn.null, drawn.absent)
         )
         se = np.hypot(present.std(), absent.std()) / np.sqrt(len(present))
         gap = present.mean() - absent.mean()
         assert abs(gap) > 4 * se and np.sign(gap) == np.sign(lesion.contrast_hu)
         assert abs(gap) < 1.1 * abs(lesion.contrast_hu) + 4 * se
+
+
+def test_the_contrast_that_a_known_f_keeps(case, drawn):
+    """All by the identity, a share by a map that weakens everything, what is outside the lesion's mean by a filter."""
+    share = lambda f: evidence.contrast_kept(f, drawn.absent[:5], drawn.signal, case.inside)  # noqa: E731
+    assert np.allclose(share(lambda hu: hu), 1, atol=1e-3)
+    assert np.allclose(share(lambda hu: 0.3 * hu + 7), 0.3, atol=1e-3)
+    expected = evidence.means(evidence.low_pass(drawn.signal), case.inside) / evidence.means(drawn.signal, case.inside)
+    assert share(evidence.low_pass).shape == (5, len(case.inside))
+    assert np.allclose(share(evidence.low_pass), expected, atol=1e-2) and (expected < 0.9).all()
+    with pytest.raises(ValueError, match="adds nothing"):
+        evidence.contrast_kept(lambda hu: hu, drawn.absent[:2], 0 * drawn.signal, case.inside)
 
 
 def test_crops_that_do_not_fit_and_nulls_of_one_are_refused(cohort):
@@ -131,11 +170,14 @@ def test_crops_that_do_not_fit_and_nulls_of_one_are_refused(cohort):
 def test_the_null_of_a_real_pair_keeps_the_ndct_and_has_the_pair_s_own_noise(test_data, outputs):
     pairs = cohorts.get("npy", str(test_data / "mayo_npy"), split="test", progress=False)
     case = next(cases.find(pairs, pairs.rows("test"), 128, 3, seed=0))
-    assert case.null_kind == "inserted noise" and case.lesions is None and case.null.shape == (3, 128, 128)
+    null = case.draw().null
+    assert case.null_kind == "inserted noise" and case.lesions is None and null.shape == (3, 128, 128)
+    rows = sorted(pairs.rows("test"))
+    assert case.row == rows[2] and [one.row for one in cases.find(pairs, rows, 128, 2, crops=2)] == [rows[1], rows[3]]
     own = np.std(nps.high_pass(case.ldct - case.ndct))
-    drawn = [np.std(nps.high_pass(one - case.ndct)) for one in case.null]
+    drawn = [np.std(nps.high_pass(one - case.ndct)) for one in null]
     assert np.mean(drawn) == pytest.approx(own, rel=0.25)
-    correlation = np.corrcoef((case.null[0] - case.ndct).ravel(), (case.ldct - case.ndct).ravel())[0, 1]
+    correlation = np.corrcoef((null[0] - case.ndct).ravel(), (case.ldct - case.ndct).ravel())[0, 1]
     assert abs(correlation) < 0.1  # drawn anew
     with pytest.raises(ValueError, match="unknown reconstruction kernel 'B99'"):  # is no patient without soft tissue
         next(cases.find(pairs, pairs.rows("test"), 128, 3, kernel="B99"))

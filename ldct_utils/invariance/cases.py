@@ -5,6 +5,7 @@ at the same dose: a *null* change is the difference between two scans. Noise add
 twice.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +21,31 @@ SMALLEST = 9  # pixels of a lesion whose mean says something
 
 
 @dataclass
-class Case:
-    """One crop (H, W), HU throughout.
+class Drawn:
+    """Noise realisations of a case, HU: what its findings are held against.
 
     Attributes:
-        row: of the cohort. ldct, ndct: the pair as the cohort stores it. null: (R, H, W), more of ``ldct``.
-        null_kind: "another scan" (all noise is new) or "inserted noise" (that of the NDCT is kept).
+        null: (R, H, W), more of the case's ``ldct``.
         absent: (R, H, W), realisations without the lesions, or None. truth: (H, W), free of noise, or None.
+        signal: (H, W), what the lesions add to an image without noise, or None.
+    """
+
+    null: np.ndarray
+    absent: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    signal: np.ndarray | None = None
+
+
+@dataclass
+class Case:
+    """One crop (H, W), HU throughout. It is small: hundreds of noise realisations are drawn when they are asked for.
+
+    Attributes:
+        row: of the cohort. ldct, ndct: the pair as the cohort stores it.
+        null_kind: "another scan" (all noise is new) or "inserted noise" (that of the NDCT is kept).
+        draw: function without arguments: the realisations, a ``Drawn``, the same at every call.
         lesions: lesion, radius_mm, contrast_hu, organ; a row for each of ``inside`` and ``around``, boolean (L, H, W):
-            the lesion's pixels, and those of its organ around it.
+            the lesion's pixels, and those of its organ around it. None where none is known.
     """
 
     patient: str
@@ -37,25 +54,26 @@ class Case:
     pixel_mm: float
     ldct: np.ndarray
     ndct: np.ndarray
-    null: np.ndarray
     null_kind: str
-    absent: np.ndarray | None = None
-    truth: np.ndarray | None = None
+    draw: Callable[[], Drawn]
     lesions: pd.DataFrame | None = None
     inside: np.ndarray | None = None
     around: np.ndarray | None = None
 
 
-def find(cohort, rows, size: int, realisations: int, seed: int = 0, kernel: str = "B30"):
-    """One case a patient: of a simulated one the crop with the most lesions, else the middle of the middle slice.
+def find(cohort, rows, size: int, realisations: int, seed: int = 0, kernel: str = "B30", crops: int | None = 1):
+    """Crops of every patient: of a simulated one those with the most lesions, of a real one the middles of slices.
 
     Args:
         cohort: ``cohorts.Cohort``; rows: which of its slices are asked for, (N,). size: side of the crops, pixels.
         realisations: of the null, and of the lesion-absent class. seed: fixes their noise.
         kernel: shape of inserted noise, for cohorts of real images; pairs give their own, see below.
-    Yields: Case. Patients without a lesion (simulated) or without soft tissue to measure noise on (real) are left out.
-    Raises: ValueError: if the crop is larger than the slices, there are under two realisations, or a real cohort's dose
-        or ``kernel`` is none.
+        crops: most of a patient, each of another slice; None takes all slices. A lesion counts once, where its crop
+            comes first; of a real patient the slices are evenly spaced (one: the middle).
+    Yields: Case. Slices without a new lesion (simulated) or without soft tissue to measure noise on (real) are left
+        out.
+    Raises: ValueError: if the crop is larger than the slices, there are under two realisations, ``crops`` is below 1,
+        or a real cohort's dose or ``kernel`` is none.
 
     For simulated patients the whole scan is drawn anew. A real slice was scanned once, so its NDCT is kept and the
     noise that lowers the dose is drawn anew, of the strength and, for pairs, the power spectrum of LDCT - NDCT.
@@ -64,42 +82,48 @@ def find(cohort, rows, size: int, realisations: int, seed: int = 0, kernel: str 
         raise ValueError(f"a crop of {size} pixels does not fit slices of shape {cohort.ldct.shape[1:]}")
     if realisations < 2:
         raise ValueError(f"a null needs at least two realisations, got {realisations}")
+    if crops is not None and crops < 1:
+        raise ValueError(f"crops of a patient are at least 1, or None for all slices, not {crops!r}")
     about = cohort.slices[cohort.slices.row.isin(rows)]
     for number, (patient, part) in enumerate(about.groupby("patient", sort=True)):
         if cohort.meta["source"] == "simulated":
-            found = _simulated(cohort, patient, part.row.to_numpy(), size, realisations, [seed, number])
+            yield from _simulated(cohort, patient, part.row.to_numpy(), size, realisations, [seed, number], crops)
         else:
-            found = _real(cohort, part, size, realisations, [seed, number], kernel)
-        if found is not None:
-            yield found
+            yield from _real(cohort, part, size, realisations, [seed, number], kernel, crops)
 
 
-def _simulated(cohort, patient, rows, size, realisations, seed):
+def _simulated(cohort, patient, rows, size, realisations, seed, crops):
     body, _ = simulated.patient_again(cohort, patient)
     first = int(cohort.slices.row[cohort.slices.patient == patient].min())
-    row, (top, left) = _most_lesions(cohort.lesion_masks, rows, size)
-    numbers = np.unique(cohort.lesion_masks[row, top : top + size, left : left + size])
-    which, window = row - first, np.s_[top : top + size, left : left + size]
-    labels, organs = cohort.lesion_masks[row][window], cohort.organ_masks[row][window]
-    kept = [n for n in numbers if n and _whole(cohort.lesion_masks[row], window, n)]
-    if not kept:
-        return None
-    scene, present = body.absent_scene[which], body.scene[which]
-    crop = (body.crop[0] + top, body.crop[1] + left, size, size)
-    n0 = doses.N0 * doses.TUBE[body.anatomy]
-    made = tasks.ensemble(
-        scene, body.pixel_mm, crop, (), (), realisations, seed, cohort.meta["parameters"]["kernel"], n0, present
-    )
-    level = float(cohort.meta["parameters"]["dose"])
-    table = cohort.lesions[cohort.lesions.patient == patient].set_index("lesion").loc[kept]
-    masks = [_masks(labels, organs, n) for n in kept]
-    return Case(
-        patient, body.anatomy, int(row), body.pixel_mm,
-        *(np.asarray(images[row][window], np.float32) for images in (cohort.ldct, cohort.ndct)),
-        made.images(True, level), "another scan", made.images(False, level), made.truth(True),
-        table.reset_index()[["lesion", "radius_mm", "contrast_hu", "organ"]],
-        *(np.stack(part) for part in zip(*masks)),
-    )  # fmt: skip
+    about = cohort.lesions[cohort.lesions.patient == patient].set_index("lesion")
+    level, kernel = (cohort.meta["parameters"][name] for name in ("dose", "kernel"))
+    n0, pixel_mm, taken, left = doses.N0 * doses.TUBE[body.anatomy], body.pixel_mm, set(), list(rows)
+    for number in range(len(rows) if crops is None else min(crops, len(rows))):
+        row, (top, side) = _most_lesions(cohort.lesion_masks, left, size, taken)
+        left.remove(row)
+        window = np.s_[top : top + size, side : side + size]
+        labels, organs = (np.array(masks[row][window]) for masks in (cohort.lesion_masks, cohort.organ_masks))
+        new = [n for n in np.unique(labels) if n and n not in taken and _whole(cohort.lesion_masks[row], window, n)]
+        if not new:
+            return
+        taken |= set(new)
+        scenes = [np.array(scene[row - first]) for scene in (body.absent_scene, body.scene)]  # not the whole body
+        crop = (body.crop[0] + top, body.crop[1] + side, size, size)
+
+        def draw(scenes=scenes, crop=crop, seed=(*seed, number)):
+            made = tasks.ensemble(
+                scenes[0], pixel_mm, crop, (), (), realisations, list(seed), kernel, n0, present=scenes[1]
+            )
+            without, truth = made.truth(False), made.truth(True)
+            return Drawn(made.images(True, float(level)), made.images(False, float(level)), truth, truth - without)
+
+        masks = [_masks(labels, organs, n) for n in new]
+        yield Case(
+            patient, body.anatomy, int(row), pixel_mm,
+            *(np.array(images[row][window], np.float32) for images in (cohort.ldct, cohort.ndct)),
+            "another scan", draw, about.loc[new].reset_index()[["lesion", "radius_mm", "contrast_hu", "organ"]],
+            *(np.stack(part) for part in zip(*masks)),
+        )  # fmt: skip
 
 
 def _whole(labels, window, number):
@@ -107,14 +131,18 @@ def _whole(labels, window, number):
     return (labels[window] == number).sum() == (labels == number).sum() >= SMALLEST
 
 
-def _most_lesions(masks, rows, size):
-    """The row and the corner (top, left) of a crop around one of its lesions that holds the most pixels of lesions."""
+def _most_lesions(masks, rows, size, taken=()):
+    """The row and the corner (top, left) of a crop around one of its lesions that holds the most pixels of lesions.
+
+    Those in ``taken`` do not count.
+    """
     best = (0, int(rows[0]), (0, 0))
     for row in rows:
-        for number in np.unique(masks[row])[1:]:
-            middle = np.argwhere(masks[row] == number).mean(0)
+        labels = np.where(np.isin(masks[row], list(taken)), 0, masks[row])
+        for number in np.unique(labels)[1:]:
+            middle = np.argwhere(labels == number).mean(0)
             corner = [int(np.clip(round(m) - size // 2, 0, n - size)) for m, n in zip(middle, masks.shape[1:])]
-            held = int((masks[row][corner[0] : corner[0] + size, corner[1] : corner[1] + size] > 0).sum())
+            held = int((labels[corner[0] : corner[0] + size, corner[1] : corner[1] + size] > 0).sum())
             best = max(best, (held, int(row), tuple(corner)))
     return best[1], best[2]
 
@@ -128,25 +156,44 @@ def _masks(labels, organs, number):
     return inside, around & (organs == organ) if (around & (organs == organ)).sum() >= SMALLEST else around
 
 
-def _real(cohort, part, size, realisations, seed, kernel):
-    about = part.iloc[len(part) // 2]
-    ldct, ndct = (np.asarray(images[about.row], np.float32) for images in (cohort.ldct, cohort.ndct))
+def _real(cohort, part, size, realisations, seed, kernel, crops):
+    count = len(part) if crops is None else min(crops, len(part))
+    chosen = (np.arange(count) + 0.5) * len(part) // count  # the middle of each of so many equal parts
+    for number in range(count):
+        about = part.iloc[int(chosen[number])]
+        case = _real_slice(cohort, about, size, realisations, [*seed, number], kernel)
+        if case is not None:
+            yield case
+
+
+def _real_slice(cohort, about, size, realisations, seed, kernel):
+    def whole():  # read anew, not kept: a case is small
+        return [np.array(images[about.row], np.float32) for images in (cohort.ldct, cohort.ndct)]
+
+    ldct, ndct = whole()
     pixel_mm = float(about.pixel_mm) if np.isfinite(about.pixel_mm) else 0.75  # of no effect but on the noise's shape
     top, left = ((side - size) // 2 for side in ndct.shape)
-    window = np.s_[top : top + size, left : left + size]
-    doses.check_dose(float(about.dose))
+    window, level = np.s_[top : top + size, left : left + size], doses.check_dose(float(about.dose))
     fbp.apodisation(kernel)
+
+    def noise(count):
+        """Noise of ``count`` realisations on whole slices, one after another."""
+        ldct, ndct = whole()
+        shape = doses.measured_kernel((ldct - ndct)[None], ndct[None], pixel_mm)
+        for number in range(count):
+            yield doses.low_dose_from_image(ndct, pixel_mm, level, kernel, [*seed, number], shape) - ndct
+
     try:  # what is left to fail is a slice without enough soft tissue
-        measured = doses.measured_kernel((ldct - ndct)[None], ndct[None], pixel_mm)
-        drawn = [
-            doses.low_dose_from_image(ndct, pixel_mm, float(about.dose), kernel, [*seed, n], measured) - ndct
-            for n in range(realisations)
-        ]
+        drawn = [doses.nps.tissue_noise(one, ndct) for one in noise(min(4, realisations))]
+        # of the strength that this very pair has
+        wanted = doses.nps.tissue_noise(ldct - ndct, ndct) / np.mean(drawn)
     except ValueError:
         return None
-    # of the strength that this very pair has
-    wanted = doses.nps.tissue_noise(ldct - ndct, ndct) / np.mean([doses.nps.tissue_noise(d, ndct) for d in drawn[:4]])
-    null = np.stack([(ndct + wanted * noise)[window] for noise in drawn]).astype(np.float32)
+    crops = [image[window].copy() for image in (ldct, ndct)]
+
+    def draw():
+        return Drawn(np.stack([crops[1] + wanted * one[window] for one in noise(realisations)]).astype(np.float32))
+
     return Case(
-        about.patient, about.anatomy, int(about.row), pixel_mm, ldct[window], ndct[window], null, "inserted noise"
-    )
+        about.patient, about.anatomy, int(about.row), pixel_mm, *crops, "inserted noise", draw
+    )  # fmt: skip

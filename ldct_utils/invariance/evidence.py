@@ -38,6 +38,23 @@ def contrast(images, inside, around) -> np.ndarray:
     return images[..., inside].mean(-1) - images[..., around].mean(-1)
 
 
+def contrast_kept(denoise, absent, signal, inside) -> np.ndarray:
+    """Share of each lesion's contrast that f keeps, a noise realisation a row: 1 all, 0 nothing.
+
+    f(x + signal) - f(x), its mean over the lesion's pixels as a share of the signal's: with the same noise in both, so
+    that few realisations are enough.
+
+    Args: denoise: f of images (R, H, W), HU. absent: x, (R, H, W), HU. signal: what all lesions add without noise,
+        (H, W), HU. inside: the pixels of each, boolean (L, H, W).
+    Returns: (R, L). Raises: ValueError: for a lesion that adds nothing.
+    """
+    true = means(signal, inside)
+    if not true.all():
+        raise ValueError("a lesion that adds nothing has no contrast to keep: leave it out")
+    absent = np.asarray(absent, np.float32)
+    return means(denoise(absent + np.asarray(signal, np.float32)) - denoise(absent), inside) / true
+
+
 def means(images, masks) -> np.ndarray:
     """Mean of every segment: images (..., H, W), HU, boolean masks (S, H, W) -> (..., S), HU.
 
