@@ -323,8 +323,8 @@ report.figure(
 
 # %% [markdown]
 # ## Equivalent doses
-# Two readings of the same curves, interpolated in log dose, rising by isotonic regression, never extrapolated:
-# the dose at which the *denoised* image reaches FBP at full dose (over 1: it never does), and the dose of the *FBP*
+# Two readings of the same curves, their logarithms interpolated in log dose ("linear": the values themselves, where one
+# is below 0), rising by isotonic regression, never extrapolated: the dose at which the *denoised* image reaches FBP at full dose (over 1: it never does), and the dose of the *FBP*
 # that is worth the denoised image at the training dose. A network that buys nothing has 1 and the training dose.
 
 # %%
@@ -340,16 +340,17 @@ def equivalents():
     for (quantity, observer), method in ((measure, name) for measure in MEASURES for name in names):
         for lesion in [-1, *range(len(wanted))] if observer else [-1]:
             pair = np.stack([curves(quantity, observer, lesion, one) for one in ("FBP", method)])
-            turned = equivalence.rising(pair, 1 if observer else info(quantity).direction)  # both on one scale
+            linear = not (pair > 0).all()  # one patient's d' below 0 has no logarithm: then the scale is another
+            turned = equivalence.rising(pair, 1 if observer else info(quantity).direction, linear)
             at = doses.index(low_dose)
             for reading, (curve, reference, number) in {
                 "full dose": (turned[1], turned[0], -1),
                 "worth": (turned[0], turned[1], at),
             }.items():
-                found = equivalence.equivalent(doses, curve, reference, number, draws, seed=seed)
+                found = equivalence.equivalent(doses, curve, reference, number, draws, seed=seed, linear=linear)
                 rows.append({"measure": label[quantity, observer], "lesion": lesion, "method": method,
                              "reading": reading, "dose": found.dose, "low": found.low, "high": found.high,
-                             "text": found.text})  # fmt: skip
+                             "text": found.text, "linear": linear})  # fmt: skip
     return pd.DataFrame(rows)
 
 
