@@ -15,8 +15,8 @@ import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 BLOCK = 64  # positions a block
-# The grid is (sequences, channels): CUDA takes 2^31 - 1 programs along the first axis and 65,535 along the others, and a
-# scan over channels has a sequence for every pixel of a batch.
+# The grid is (sequences, channels): CUDA takes 2^31 - 1 programs along the first axis and 65,535 along the others, and
+# a scan over channels has a sequence for every pixel of a batch.
 
 
 @triton.jit

@@ -324,7 +324,8 @@ report.figure(
 # %% [markdown]
 # ## Equivalent doses
 # Two readings of the same curves, their logarithms interpolated in log dose ("linear": the values themselves, where one
-# is below 0), rising by isotonic regression, never extrapolated: the dose at which the *denoised* image reaches FBP at full dose (over 1: it never does), and the dose of the *FBP*
+# is not above 0), rising by isotonic regression, never extrapolated:
+# the dose at which the *denoised* image reaches FBP at full dose (over 1: it never does), and the dose of the *FBP*
 # that is worth the denoised image at the training dose. A network that buys nothing has 1 and the training dose.
 
 # %%
