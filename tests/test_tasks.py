@@ -208,6 +208,17 @@ def test_structure_that_comes_back_in_every_realisation_is_told_from_noise(scene
     assert np.allclose(found.noise, 8.0**2 * PIXEL**2, rtol=0.15)
 
 
+def test_structure_that_is_weakened_unevenly_is_incoherent_but_not_beyond_the_truth(scene):
+    truth, _ = scene
+    gain = np.where(ndimage.gaussian_filter(white(truth.shape, seed=5), 6) > 0, 1.0, 0.3)
+    weakened = resolution.coherence(np.stack([gain * truth] * 2), truth, PIXEL)
+    assert (weakened.fabricated > 0.05 * weakened.truth).all() and (weakened.excess < 0).all()
+    invented = resolution.coherence(np.stack([truth + white(truth.shape, 5.0, seed=3)] * 2), truth, PIXEL)
+    rings = resolution.ring_rms(invented.excess, invented.frequencies)
+    known = resolution.ring_rms(5.0**2 * PIXEL**2, invented.frequencies)
+    assert np.allclose(rings[-4:], known[-4:], rtol=0.3) and resolution.ring_rms(-1.0, 0.5) == 0
+
+
 def test_coherence_needs_several_realisations_of_the_truth(scene):
     truth, noisy = scene
     for outputs in (noisy[:1], noisy[0], noisy[:, :100]):
