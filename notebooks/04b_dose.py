@@ -625,6 +625,6 @@ report.text(
     f"{everywhere['worth', label[MEASURES[0]], pick]} (CHO) and "
     f"{everywhere['worth', label[MEASURES[1]], pick]} (NPW). Repeatable fine structure beyond the truth's power: "
     f"{', '.join(told) or 'found in no network'} ({seeds}). Limits: the lesions are discs at known places, the "
-    f"observers are models, and a network trained at dose {', '.join(f'{d:g}' for d in trained_at)} extrapolates at every other. "
-    "`06_stats` compares the same networks by metrics on whole slices."
+    f"observers are models, and a network trained at dose {', '.join(f'{d:g}' for d in trained_at)} extrapolates at "
+    "every other. `06_stats` compares the same networks by metrics on whole slices."
 )
