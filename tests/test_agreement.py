@@ -48,7 +48,7 @@ def test_alignment_makes_psnr_and_mse_agree_perfectly():
         agreement.align([1.0], 2)
 
 
-def test_two_rising_curves_agree_raw_but_not_in_their_changes():
+def test_two_curves_that_rise_steadily_agree_raw_but_not_in_their_changes():
     rng = np.random.default_rng(5)
     rising = np.arange(60.0)[:, None] + rng.normal(0, 0.3, (60, 2))
     assert agreement.spearman(rising[None])[0, 0, 1] > 0.99
