@@ -8,7 +8,10 @@ bootstrap over patients.
 import numpy as np
 from scipy.stats import rankdata
 
-from ldct_utils.stats import expanded_tail
+from ldct_utils.psi import MIN_PATIENTS
+from ldct_utils.stats import Interval, expanded_tail
+
+SECOND_DIFFERENCES = 4  # fewest from which a scatter is estimated
 
 
 def align(values, direction: int):
@@ -52,7 +55,8 @@ def spearman(curves, detrend: bool = False) -> np.ndarray:
     Args:
         curves: (draws, steps, quantities), as ``means`` gives them.
         detrend: correlate the changes from one checkpoint to the next. Two curves that both rise correlate whatever
-            they measure; their changes do not.
+            they measure. Their changes do not where they rise steadily; but steps shrink in every training, and then
+            changes correlate as well: what is left of a correlation, ``own_and_others`` tells.
     Returns: (draws, quantities, quantities), ties with mean ranks; NaN where a curve is constant.
     """
     curves = np.diff(curves, axis=1) if detrend else np.asarray(curves)
@@ -67,6 +71,85 @@ def kendall(curves, detrend: bool = False) -> np.ndarray:
     moved = np.einsum("dnq->dq", signs**2)
     moved[moved == 0] = np.nan
     return np.einsum("dnq,dnr->dqr", signs, signs) / np.sqrt(moved[:, :, None] * moved[:, None, :])
+
+
+def own_and_others(curves, groups, first: int, measure, detrend: bool = False, weights=None):
+    """Agreement of the first quantities with the rest, within a run and between runs that differ in their seed only.
+
+    The losses of one run and the metrics of *another* share the course that every such training takes, rising curves
+    and shrinking steps, and nothing else: their agreement is what a run's own has to exceed.
+
+    Args:
+        curves: one array (steps, patients, quantities) a run, of the same steps and patients.
+        groups: (runs,), equal for runs of one design.
+        first: how many quantities, e.g. losses, are set against the rest.
+        measure: ``spearman`` or ``kendall``. detrend: as there. weights: as in ``means``.
+    Returns: own and others, each (runs, draws, first, rest); others are means over the other runs of a run's group, NaN
+        where it has none.
+    """
+    mean = [means(one, weights) for one in curves]
+
+    def between(a, b):
+        return measure(np.concatenate([mean[a][..., :first], mean[b][..., first:]], axis=-1), detrend)[
+            :, :first, first:
+        ]
+
+    own = np.stack([between(run, run) for run in range(len(mean))])
+    others = np.full(own.shape, np.nan)
+    for run, group in enumerate(groups):
+        partners = [one for one, its in enumerate(groups) if its == group and one != run]
+        if partners:
+            others[run] = np.mean([between(run, one) for one in partners], axis=0)
+    return own, others
+
+
+def over_runs(values, weights) -> np.ndarray:
+    """Mean over runs (runs, draws, ...) by weights (draws, runs), without the NaN; NaN where nothing else is there."""
+    values = np.asarray(values, np.float64)
+    known = np.isfinite(values)
+    weights = np.asarray(weights).T.reshape(values.shape[:2] + (1,) * (values.ndim - 2)) * known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (weights * np.where(known, values, 0)).sum(0) / weights.sum(0)
+
+
+def tied(values, width: float) -> np.ndarray:
+    """Ranks (n, ...) along the first axis of values, equal for those that differ by less than their uncertainty.
+
+    From the lowest value up: whatever lies within ``width`` of the lowest one of a rank shares it. The ranks are 0, 1,
+    2, ... and rank correlations treat equal ones as ties.
+    """
+    values = np.asarray(values, np.float64)
+    order = np.argsort(values, axis=0)
+    rising = np.take_along_axis(values, order, axis=0)
+    ranks, lowest = np.zeros(values.shape), rising[0]
+    for index in range(1, len(values)):
+        beyond = rising[index] - lowest > width
+        ranks[index] = ranks[index - 1] + beyond
+        lowest = np.where(beyond, rising[index], lowest)
+    found = np.empty_like(ranks)
+    np.put_along_axis(found, order, ranks, axis=0)
+    return found
+
+
+def quotient(above, below, draws: int = 10_000, level: float = 0.95, seed: int = 0) -> Interval:
+    """Mean of ``above`` in units of how far the mean of ``below`` is from 0, patients drawn once for both.
+
+    Args: above, below: (patients,). draws, seed: of the bootstrap. level: nominal coverage.
+    Returns: the quotient and its expanded percentile interval (``stats.expanded_tail``), without bounds under 6
+        patients. A draw in which the mean of ``below`` is 0 or has changed its sign counts as infinite.
+    """
+    above, below = (np.asarray(values, np.float64) for values in (above, below))
+    if above.shape != below.shape or above.ndim != 1 or not np.isfinite(above + below).all():
+        raise ValueError(f"a quotient takes two finite values a patient, got shapes {above.shape} and {below.shape}")
+    n, low, high = len(above), float("nan"), float("nan")
+    unit = abs(below.mean())
+    if n >= MIN_PATIENTS:
+        weights = patient_draws(n, draws, seed)
+        tops, units = weights @ above, weights @ below * np.sign(below.mean())
+        drawn = np.where(units > 0, tops / np.where(units > 0, units, 1), np.copysign(np.inf, tops))
+        tail = expanded_tail(n, level)
+        low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some may be infinite
+    return Interval(float(above.mean() / unit) if unit else float("nan"), float(low), float(high), n, 1)
 
 
 def interval(draws, patients: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +171,7 @@ def sign_changes(curve) -> np.ndarray:
     for column in range(flat.shape[1]):
         moves = np.sign(np.diff(flat[:, column]))
         moves = moves[moves != 0]
-        if len(moves) > 1:
+        if len(moves) > 2:
             found[column] = np.mean(moves[1:] != moves[:-1])
     return found.reshape(curve.shape[1:])
 
@@ -101,14 +184,27 @@ def roughness(curve) -> np.ndarray:
         return np.where(total > 0, total / net, 1.0)
 
 
+def setback(curve) -> np.ndarray:
+    """How far a curve (steps, ...) moves against its net change, all such moves added up: 0 if it is monotone.
+
+    It is in the curve's own unit and needs no model of the trend, hence few checkpoints; a smooth curve that falls
+    before it rises has it too.
+    """
+    moves = np.diff(np.asarray(curve, np.float64), axis=0)
+    return (np.abs(moves).sum(axis=0) - np.abs(moves.sum(axis=0))) / 2
+
+
 def jitter(curve) -> np.ndarray:
     """SD of the checkpoint-to-checkpoint scatter in the second half of a curve (steps, ...), in its own unit.
 
-    Half the mean square of successive differences is the variance of the scatter about a slow trend (von Neumann
-    1941); the first half, where the trend is steep, is left out.
+    A sixth of the mean square of second differences is the variance of the scatter about a trend that is straight over
+    three checkpoints (Gasser, Sroka and Jennen-Steinmetz 1986). First differences would hold the trend itself. The
+    first half, where it bends most, is left out. NaN under four second differences, that is under 11 checkpoints.
     """
-    curve = np.asarray(curve, np.float64)
-    return np.sqrt(np.mean(np.diff(curve[len(curve) // 2 :], axis=0) ** 2, axis=0) / 2)
+    bends = np.diff(np.asarray(curve, np.float64)[len(curve) // 2 :], n=2, axis=0)
+    return (
+        np.sqrt(np.mean(bends**2, axis=0) / 6) if len(bends) >= SECOND_DIFFERENCES else np.full(bends.shape[1:], np.nan)
+    )
 
 
 def kendall_w(scores) -> float:

@@ -12,8 +12,8 @@ from scipy import ndimage
 
 from ldct_utils import fbp
 
-PATTERNS = 16  # artefact patterns drawn for a batch; further images take them again, turned and mirrored
 UNSHARP_MM = 1.0  # SD of the Gaussian that unsharp masking subtracts
+PROFILE = 4  # samples a pixel of what depends on the radius alone
 TEXTURE_FROM = 0.5  # lp/mm: what B30 images hold above it is a quarter of their contrast at most
 BAD_CELLS, STARVED_VIEWS = 10, 14  # detector cells with a wrong gain; neighbouring views with too few photons
 
@@ -90,49 +90,52 @@ def texture(images, strength, pixel_mm, rng):
     return images + np.float32(strength) * fine * _tissue(images, pixel_mm)
 
 
-def ring_pattern(shape, pixel_mm: float, rng) -> np.ndarray:
-    """Rings of detector cells whose gain is off by a constant, (H, W), SD 1; centred on the image."""
-    sinogram = np.zeros((fbp.VIEWS, fbp.detector_count(shape, pixel_mm)), np.float32)
-    middle = sinogram.shape[1] / 2 - 0.5
+def ring_patterns(count: int, shape, pixel_mm: float, rng) -> np.ndarray:
+    """Rings of detector cells whose gain is off by a constant, (count, H, W), SD 1 each; centred on the image."""
+    cells = np.zeros((count, fbp.detector_count(shape, pixel_mm)), np.float32)
+    middle = cells.shape[1] / 2 - 0.5
     reach = min(shape) * pixel_mm / fbp.DETECTOR_MM / 2
-    for offset, error in zip(rng.uniform(2, reach, BAD_CELLS), rng.normal(0, 1, BAD_CELLS)):
-        for side in (-1, 1):  # a turn of 360 degrees sees a cell on both sides of the axis
-            sinogram[:, round(middle + side * offset)] += error
-    return _unit(fbp.reconstruct(sinogram, pixel_mm, shape))
+    for view in cells:
+        for offset, error in zip(rng.uniform(2, reach, BAD_CELLS), rng.normal(0, 1, BAD_CELLS)):
+            for side in (-1, 1):  # a turn of 360 degrees sees a cell on both sides of the axis
+                view[round(middle + side * offset)] += error
+    # Every view is the same, so the image depends on the radius alone: it is back-projected onto one radius.
+    views = fbp.filtered(cells)
+    y, x = (np.arange(side) - (side - 1) / 2 for side in shape)
+    radius = np.rint(np.hypot(y[:, None], x) * PROFILE).astype(np.int32)
+    scale = fbp.UPSAMPLING / fbp.DETECTOR_MM * pixel_mm / PROFILE
+    profiles = np.zeros((count, radius.max() + 1), np.float32)
+    for cosine in np.cos(fbp.angles()):
+        at = np.rint(np.arange(profiles.shape[1]) * scale * cosine + middle * fbp.UPSAMPLING).astype(np.int32)
+        profiles += views.take(at, axis=1, mode="clip")
+    return _unit(profiles.take(radius, axis=1))
 
 
-def streak_pattern(shape, pixel_mm: float, rng) -> np.ndarray:
-    """Streaks of a few neighbouring views that got too few photons, (H, W), SD 1."""
-    sinogram = np.zeros((fbp.VIEWS, fbp.detector_count(shape, pixel_mm)), np.float32)
-    first = rng.integers(fbp.VIEWS)
-    views = (first + np.arange(STARVED_VIEWS)) % fbp.VIEWS
-    sinogram[views] = rng.standard_normal((STARVED_VIEWS, sinogram.shape[1]), np.float32)
-    return _unit(fbp.reconstruct(sinogram, pixel_mm, shape))
+def streak_patterns(count: int, shape, pixel_mm: float, rng) -> np.ndarray:
+    """Streaks of a few neighbouring views that got too few photons, (count, H, W), SD 1 each."""
+    cells, angles = fbp.detector_count(shape, pixel_mm), fbp.angles()
+    drawn = np.empty((count, *shape), np.float32)
+    for image in drawn:  # the other views hold nothing
+        at = (rng.integers(fbp.VIEWS) + np.arange(STARVED_VIEWS)) % fbp.VIEWS
+        sinogram = rng.standard_normal((STARVED_VIEWS, cells), np.float32)
+        image[:] = fbp.reconstruct(sinogram, pixel_mm, shape, at=angles[at])
+    return _unit(drawn)
 
 
-def _unit(image):
-    image = image - image.mean()
-    return image / image.std()
+def _unit(images):
+    images = images - images.mean(axis=(1, 2), keepdims=True)
+    return images / images.std(axis=(1, 2), keepdims=True)
 
 
 def _patterned(make):
     def apply(images, strength, pixel_mm, rng):
-        shape = images.shape[1:]
-        drawn = np.stack([make(shape, pixel_mm, rng) for _ in range(min(PATTERNS, len(images)))])
-        out = np.array(images, np.float32)
-        for number, image in enumerate(out):
-            again, which = divmod(number, len(drawn))
-            pattern = drawn[which][:: -1 if again & 1 else 1, :: -1 if again & 2 else 1]
-            if shape[0] == shape[1] and again & 4:
-                pattern = pattern.T
-            image += np.float32(strength * (-1 if again & 8 else 1)) * pattern
-        return out
+        return images + np.float32(strength) * make(len(images), images.shape[1:], pixel_mm, rng)
 
-    apply.__doc__ = f"{make.__doc__.split(',')[0]}; the strength is their SD in HU."
+    apply.__doc__ = f"{make.__doc__.split(',')[0]}, another for each image; the strength is their SD in HU."
     return apply
 
 
-rings, streaks = _patterned(ring_pattern), _patterned(streak_pattern)
+rings, streaks = _patterned(ring_patterns), _patterned(streak_patterns)
 
 DEGRADATIONS = {
     "blur": Degradation("blur", "mm", (0.4, 0.8, 1.2), apply=blur),

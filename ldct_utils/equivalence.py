@@ -8,43 +8,51 @@ were looked at is not known, and is not extrapolated.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as distributions
 from scipy.optimize import isotonic_regression
 
 from ldct_utils.psi import MIN_PATIENTS
+from ldct_utils.stats import expanded_tail
 
 
 @dataclass(frozen=True)
 class Dose:
-    """A dose, fraction of the normal one, with its interval (NaN where there are too few patients for one)."""
+    """A dose, fraction of the normal one, with its interval (NaN where there are too few patients for one).
+
+    ``linear``: the values were interpolated as they are, not their logarithms; ``text`` says so.
+    """
 
     dose: float
     low: float
     high: float
     lowest: float
     highest: float
+    linear: bool = False
 
     @property
     def text(self) -> str:
-        """E.g. ``0.31 [0.27, > 1]``."""
-        if np.isnan(self.low):
-            return self._one(self.dose)
-        return f"{self._one(self.dose)} [{self._one(self.low)}, {self._one(self.high)}]"
+        """E.g. ``0.31 [0.27, > 1]``, or ``0.31 [0.27, > 1] (linear)``."""
+        within = "" if np.isnan(self.low) else f" [{self._one(self.low)}, {self._one(self.high)}]"
+        return self._one(self.dose) + within + " (linear)" * self.linear
 
     def _one(self, dose):
         return f"> {self.highest:g}" if np.isinf(dose) else f"< {self.lowest:g}" if dose == 0 else f"{dose:.2g}"
 
 
-def rising(values, direction: int = 1) -> np.ndarray:
+def rising(values, direction: int = 1, linear: bool = False) -> np.ndarray:
     """Values on a scale on which interpolation over log dose is exact for noise: logarithms, rising with quality.
 
-    d' of a linear system goes with the root of the dose, an error made of noise with its inverse. Values that are not
-    all positive stay as they are.
+    d' of a linear system goes with the root of the dose, an error made of noise with its inverse.
 
-    Args: direction: 1 if higher is better, -1 if lower is.
+    Args: direction: 1 if higher is better, -1 if lower is. linear: take the values as they are, no logarithms.
+    Raises: ValueError: for values that have no logarithm. A d' near 0 may be measured below 0.
     """
     values = np.asarray(values, np.float64)
-    return direction * (np.log(values) if (values > 0).all() else values)
+    if not linear and not (values > 0).all():
+        raise ValueError(
+            f"the logarithm needs positive values, the least is {values.min():.3g}: take stronger signals or more "
+            "realisations, or linear=True and say so"
+        )
+    return direction * (values if linear else np.log(values))
 
 
 def dose_reaching(doses, values, target: float) -> float:
@@ -69,13 +77,17 @@ def dose_reaching(doses, values, target: float) -> float:
     return float(np.exp(np.log(doses[upper - 1]) + min(share, 1.0) * np.log(doses[upper] / doses[upper - 1])))
 
 
-def equivalent(doses, curve, reference, at: int = -1, draws: int = 2000, level: float = 0.95, seed: int = 0) -> Dose:
+def equivalent(
+    doses, curve, reference, at: int = -1, draws: int = 2000, level: float = 0.95, seed: int = 0, linear: bool = False
+) -> Dose:
     """Dose at which the mean of ``curve`` reaches what the mean of ``reference`` has at dose number ``at``.
 
     The interval is from drawing patients with replacement, the same for both curves: it knows how patients differ, and
     through them how noise realisations do. It is the expanded percentile interval (Hesterberg 2015).
 
-    Args: curve, reference: (patients, doses), as from ``rising``. at: index of a dose, the last for the full one.
+    Args:
+        curve, reference: (patients, doses), as from ``rising``. at: index of a dose, the last for the full one.
+        linear: whether ``rising`` left them as they are; the result says so.
     """
     curve, reference = np.asarray(curve, np.float64), np.asarray(reference, np.float64)
     if curve.shape != reference.shape or curve.ndim != 2 or curve.shape[1] != len(doses):
@@ -87,6 +99,6 @@ def equivalent(doses, curve, reference, at: int = -1, draws: int = 2000, level: 
     if n >= MIN_PATIENTS:
         weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws) / n
         drawn = [dose_reaching(doses, c, t) for c, t in zip(weights @ curve, weights @ reference[:, at])]
-        tail = distributions.norm.cdf(np.sqrt(n / (n - 1)) * distributions.t.ppf((1 - level) / 2, n - 1))
+        tail = expanded_tail(n, level)
         low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some are infinite
-    return Dose(found, float(low), float(high), float(doses[0]), float(doses[-1]))
+    return Dose(found, float(low), float(high), float(doses[0]), float(doses[-1]), linear)

@@ -117,17 +117,12 @@ def apodisation(kernel: str):
     return KERNELS[kernel]
 
 
-def reconstruct(sinogram, pixel_mm: float, shape, kernel: str = "B30", centre_mm=(0.0, 0.0)):
-    """Filtered back-projection onto a window of the field of view.
+def filtered(sinogram, kernel: str = "B30"):
+    """Views (V, count) filtered for back-projection and sinc-interpolated ``UPSAMPLING`` times: (V, longer), 1/mm^2.
 
-    Args:
-        sinogram: (views, count), line integrals or noise in them, angles as in ``angles``.
-        shape: (H, W) of the image. centre_mm: as in ``project``.
-        kernel: a name in ``KERNELS``.
-    Returns: image (H, W), float32, in 1/mm.
-    Source: Kak and Slaney 1988, Eq. 3.61 (band-limited ramp sampled in space, so that the mean is right).
+    The middle of a view, on the rotation axis, is at (count - 1) / 2 * UPSAMPLING; what is beyond the detector follows.
     """
-    views, count = sinogram.shape
+    count = sinogram.shape[1]
     length = 1 << (2 * count - 1).bit_length()
     taps = np.zeros(length)
     odd = np.arange(1, length // 2, 2)
@@ -135,15 +130,28 @@ def reconstruct(sinogram, pixel_mm: float, shape, kernel: str = "B30", centre_mm
     taps[odd] = taps[-odd] = -1 / (np.pi * odd * DETECTOR_MM) ** 2
     response = np.fft.rfft(taps).real * apodisation(kernel)(np.fft.rfftfreq(length, DETECTOR_MM)) * DETECTOR_MM
     spectrum = np.fft.rfft(np.asarray(sinogram, np.float32), length) * response.astype(np.float32)
-    filtered = np.fft.irfft(spectrum, length * UPSAMPLING).astype(np.float32) * np.float32(UPSAMPLING)
+    return np.fft.irfft(spectrum, length * UPSAMPLING).astype(np.float32) * np.float32(UPSAMPLING)
 
+
+def reconstruct(sinogram, pixel_mm: float, shape, kernel: str = "B30", centre_mm=(0.0, 0.0), at=None):
+    """Filtered back-projection onto a window of the field of view.
+
+    Args:
+        sinogram: (views, count), line integrals or noise in them.
+        shape: (H, W) of the image. centre_mm: as in ``project``.
+        kernel: a name in ``KERNELS``.
+        at: angles of the views, radians; None for those of ``angles``.
+    Returns: image (H, W), float32, in 1/mm.
+    Source: Kak and Slaney 1988, Eq. 3.61 (band-limited ramp sampled in space, so that the mean is right).
+    """
+    views, count = sinogram.shape
     height, width = shape
     scale = UPSAMPLING / DETECTOR_MM
     x = (((np.arange(width) - (width - 1) / 2) * pixel_mm + centre_mm[1]) * scale).astype(np.float32)
     y = (((np.arange(height) - (height - 1) / 2) * pixel_mm + centre_mm[0]) * scale).astype(np.float32)[:, None]
     middle = (count - 1) / 2 * UPSAMPLING + 0.5  # + .5: truncation then rounds
     image = np.zeros(shape, np.float32)
-    for view, angle in zip(filtered, angles(views)):
+    for view, angle in zip(filtered(sinogram, kernel), angles(views) if at is None else at, strict=True):
         # ASTRA's detector coordinate is x cos + y sin with y up; ours points down, hence the minus.
         index = (x * np.float32(np.cos(angle)) + (np.float32(middle) - y * np.float32(np.sin(angle)))).astype(np.int32)
         image += view.take(index, mode="clip")

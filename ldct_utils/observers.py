@@ -12,6 +12,8 @@ from scipy import special
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
+GROUPS = 20  # of realisations, left out in turn by the jackknife
+
 
 def laguerre_gauss(size: int, width: float, count: int = 6) -> np.ndarray:
     """Laguerre-Gauss channels, for lesions and noise without a preferred direction.
@@ -122,7 +124,7 @@ class Detection:
     realisations: int
 
 
-def detect(absent, present, folds: int = 2, groups: int = 20, level: float = 0.95) -> Detection:
+def detect(absent, present, folds: int = 2, groups: int = GROUPS, level: float = 0.95) -> Detection:
     """Train and test a Hotelling template on channel outputs, and say how sure the result is.
 
     Every fold is tested once with the template of the others, and the results are averaged. Intervals: groups of

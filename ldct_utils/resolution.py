@@ -76,7 +76,8 @@ class Coherence:
     repeatable: of the mean output over noise realisations, less what noise is left in it. ``fabricated`` is the part of
     the repeatable power that is not coherent: structure that stands in every realisation and is not the truth's.
     A filter that adapts to its surroundings leaves the truth's own structure unevenly weakened, which is not coherent
-    either: ``fabricated`` is an upper bound, and ``surplus`` (repeatable power over the truth's) tells the two apart.
+    either: ``fabricated`` is an upper bound of what was invented. Weakening leaves less than the truth's power: what
+    exceeds it (``excess``; ``surplus`` is the ratio) is amplified where it is coherent, and else invented.
     """
 
     frequencies: np.ndarray
@@ -101,9 +102,19 @@ class Coherence:
         return self.repeatable - self.coherent
 
     @property
+    def excess(self):
+        """Repeatable power beyond the truth's; negative where there is less."""
+        return self.repeatable - self.truth
+
+    @property
     def surplus(self):
         """Repeatable power over the truth's; above 1 there is more fine structure than the truth holds."""
         return self.repeatable / self.truth
+
+
+def ring_rms(power, frequency, width: float = 0.05):
+    """RMS in HU of a power, HU^2 mm^2, that fills a ring of frequencies ``width`` lp/mm wide; 0 if it is negative."""
+    return np.sqrt(np.maximum(power, 0) * 2 * np.pi * np.asarray(frequency) * width)
 
 
 def coherence(outputs, truth, pixel_mm: float, size: int = 48, frequencies=nps.FREQUENCIES) -> Coherence:

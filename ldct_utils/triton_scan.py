@@ -15,6 +15,8 @@ import triton.language as tl
 from torch.autograd.function import once_differentiable
 
 BLOCK = 64  # positions a block
+# The grid is (sequences, channels): CUDA takes 2^31 - 1 programs along the first axis and 65,535 along the others, and
+# a scan over channels has a sequence for every pixel of a batch.
 
 
 @triton.jit
@@ -36,7 +38,7 @@ def _block(u, dt, B, C, row, column, block, length, width, N: tl.constexpr, T: t
 
 @triton.jit
 def _forward(u, dt, A, B, C, y, starts, length, width, blocks, N: tl.constexpr, T: tl.constexpr):
-    column, row, n = tl.program_id(0), tl.program_id(1), tl.arange(0, N)
+    row, column, n = tl.program_id(0), tl.program_id(1), tl.arange(0, N)
     A_ = tl.load(A + column * N + n)
     state = tl.zeros((N,), tl.float32)
     last = tl.arange(0, T)[:, None] == T - 1
@@ -52,7 +54,7 @@ def _forward(u, dt, A, B, C, y, starts, length, width, blocks, N: tl.constexpr, 
 
 @triton.jit
 def _backward(u, dt, A, B, C, starts, gy, gu, gdt, gA, gB, gC, length, width, blocks, N: tl.constexpr, T: tl.constexpr):
-    column, row, n = tl.program_id(0), tl.program_id(1), tl.arange(0, N)
+    row, column, n = tl.program_id(0), tl.program_id(1), tl.arange(0, N)
     A_ = tl.load(A + column * N + n)
     carry, gA_ = tl.zeros((N,), tl.float32), tl.zeros((N,), tl.float32)
     first, last = tl.arange(0, T)[:, None] == 0, tl.arange(0, T)[:, None] == T - 1
@@ -90,7 +92,7 @@ class _Scan(torch.autograd.Function):
         rows, length, width = u.shape
         blocks = triton.cdiv(length, BLOCK)
         y, starts = torch.empty_like(u), u.new_empty(rows, blocks, *A.shape)
-        _forward[width, rows](u, dt, A, B, C, y, starts, length, width, blocks, A.shape[1], BLOCK)
+        _forward[rows, width](u, dt, A, B, C, y, starts, length, width, blocks, A.shape[1], BLOCK)
         ctx.save_for_backward(u, dt, A, B, C, starts)
         return y
 
@@ -100,7 +102,7 @@ class _Scan(torch.autograd.Function):
         u, dt, A, B, C, starts = ctx.saved_tensors
         gu, gdt, gA, gB, gC = (torch.zeros_like(x) for x in (u, dt, A, B, C))
         rows, length, width = u.shape
-        _backward[width, rows](
+        _backward[rows, width](
             u, dt, A, B, C, starts, gy.contiguous(), gu, gdt, gA, gB, gC,
             length, width, starts.shape[1], A.shape[1], BLOCK,
         )  # fmt: skip

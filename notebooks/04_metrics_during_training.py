@@ -57,11 +57,14 @@ run = start("04_metrics_during_training", globals())
 
 # %%
 import hashlib
+import itertools
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import t as student
 from tqdm.auto import tqdm
 
 from ldct_utils import agreement, cohorts, encoders, intensity, losses, observers, plots, report, stats, training
@@ -256,7 +259,7 @@ for axis, (name, label) in zip(axes, LOSSES.items()):
 axes[0].set_ylabel("relative to before training")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
 ends = {name: loss_means[name].groupby("method").last().idxmin() for name in LOSSES}
-own = sum(str(ends[name]).startswith({"vgg": "vgg"}.get(name, name)) for name in LOSSES)
+own = sum(str(ends[name]).startswith(name) for name in LOSSES)
 report.figure(
     run, "losses", figure,
     f"Each loss on {len(rows)} {split} slices ({split} patients: {patients}; VGG: the central {loss_crop} pixels), for "
@@ -353,9 +356,11 @@ for names, stem, words, reference in (
 # ## Do losses and metrics agree?
 # Per run: rank correlation over checkpoints between each loss and each metric, both turned so that higher is better, of
 # the means over patients. Any two curves that improve correlate, hence the second analysis: the *changes* from one
-# checkpoint to the next. PSNR and RMSE are tied to MSE by a formula, image by image, though not
-# in their means over images, and serve as a check. Intervals come from
-# drawing patients.
+# checkpoint to the next. But steps shrink in every training, so that changes correlate as well. What that alone gives
+# is measured: the losses of one run against the metrics of *another* run of the same method, of another seed. Only
+# what a run's own agreement has beyond that was seen to tie this metric to this loss. PSNR and RMSE are tied to MSE by
+# a formula, image by image, though not in their means over images, and serve as a check. Intervals come from drawing
+# patients and runs.
 
 # %%
 order = [*LOSSES, *FR, *NR]
@@ -371,31 +376,37 @@ def cube(table, domain, reference):
 
 def agreements():
     """Spearman and Kendall of every loss with every metric: a row a domain, reference, kind, loss and metric."""
-    found, weights = [], agreement.patient_draws(patients, draws, seed)
+    found, few = [], patients < stats.MIN_PATIENTS
+    # the first draw is the plain mean
+    people = np.vstack([np.full(patients, 1 / patients), agreement.patient_draws(patients, draws, seed)])
+    trained = np.vstack([np.full(len(chosen), 1 / len(chosen)), agreement.patient_draws(len(chosen), draws, seed + 1)])
     for domain in domains:
         for reference in references:
+            sets = [cube(table, domain, reference)[0] for _, table in curves.groupby("run", sort=False)]
             for detrend in (False, True):
-                sets = [cube(table, domain, reference)[0] for _, table in curves.groupby("run", sort=False)]
                 for kind, measure in (("spearman", agreement.spearman), ("kendall", agreement.kendall)):
-                    single = np.stack([measure(agreement.means(c), detrend)[0] for c in sets])
-                    drawn = np.nanmean([measure(agreement.means(c, weights), detrend) for c in sets], axis=0)
-                    few = patients < stats.MIN_PATIENTS
-                    low, high = (
-                        agreement.interval(drawn, patients) if not few else np.full((2, *drawn.shape[1:]), np.nan)
+                    own, others = agreement.own_and_others(
+                        sets, list(listed.method), len(LOSSES), measure, detrend, people
                     )
-                    for i, loss in enumerate(LOSSES):
-                        for name in [*FR, *NR]:
-                            j = order.index(name)
-                            found.append({
-                                "domain": domain, "reference": reference, "kind": kind, "detrended": detrend,
-                                "loss": loss, "metric": name, "mean": np.nanmean(single[:, i, j]), "low": low[i, j],
-                                "high": high[i, j], "lowest_run": np.nanmin(single[:, i, j]),
-                                "highest_run": np.nanmax(single[:, i, j]),
-                            })  # fmt: skip
+                    parts = {name: agreement.over_runs(x, trained) for name, x in
+                             (("mean", own), ("others", others), ("gain", own - others))}  # fmt: skip
+                    ends = {name: agreement.interval(parts[name][1:], patients) for name in ("mean", "gain")}
+                    for (i, loss), (j, name) in itertools.product(enumerate(LOSSES), enumerate([*FR, *NR])):
+                        low, high, gain_low, gain_high = (
+                            np.nan if few else end[i, j] for both in ends.values() for end in both
+                        )
+                        found.append({
+                            "domain": domain, "reference": reference, "kind": kind, "detrended": detrend,
+                            "loss": loss, "metric": name, "mean": parts["mean"][0, i, j], "low": low, "high": high,
+                            "others": parts["others"][0, i, j], "gain": parts["gain"][0, i, j],
+                            "gain_low": gain_low, "gain_high": gain_high,
+                            "lowest_run": np.nanmin(own[:, 0, i, j]), "highest_run": np.nanmax(own[:, 0, i, j]),
+                        })  # fmt: skip
     return pd.DataFrame(found)
 
 
-with np.errstate(invalid="ignore"):
+with warnings.catch_warnings():  # a metric that never changed correlates with nothing
+    warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
     agreed = run.table("agreement", agreements)
 
 
@@ -416,70 +427,103 @@ def matrix(axis, values, columns, lines, low=-1.0, high=1.0, cmap="RdBu", digits
 
 
 part = agreed[(agreed.domain == domains[0]) & (agreed.reference == main) & (agreed.kind == "spearman")]
-figure, axes = plt.subplots(2, 1, figsize=(0.62 * len([*FR, *NR]) + 2.2, 6.2), sharex=True)
-for axis, (detrended, title) in zip(axes, ((False, "curves"), (True, "changes between checkpoints"))):
-    wide = part[part.detrended == detrended].pivot(index="loss", columns="metric", values="mean")
+SHOWN = (("mean", False, "of curves"), ("mean", True, "of changes between checkpoints"),
+         ("gain", True, "of changes, minus that with the metrics of another seed's run"))  # fmt: skip
+paired = part.others.notna().any()
+figure, axes = plt.subplots(2 + paired, 1, figsize=(0.62 * len([*FR, *NR]) + 2.2, 3.1 * (2 + paired)), sharex=True)
+for axis, (value, detrended, title) in zip(axes, SHOWN):
+    wide = part[part.detrended == detrended].pivot(index="loss", columns="metric", values=value)
     matrix(axis, wide.loc[list(LOSSES), [*FR, *NR]].to_numpy(), [LABEL[n] for n in [*FR, *NR]], LOSSES.values())
-    axis.set_title(f"Spearman correlation of {title}, mean over {len(chosen)} runs")
+    axis.set_title(f"Spearman correlation {title}, mean over {len(chosen)} runs")
 free = [n for n in [*FR, *NR] if n not in ("psnr", "rmse_hu", "nrmse")]
-typical = part[part.metric.isin(free)].groupby("detrended")["mean"].median()
+typical, between, beyond = (
+    part[part.metric.isin(free)].groupby("detrended")[value].median() for value in ("mean", "others", "gain")
+)
 vgg = part[(part.loss == "vgg") & part.metric.isin(free)].groupby("detrended")["mean"].median()
+compared = "No method has two seeds, so that it is not known what any two trainings would give."
+if paired:
+    compared = (
+        f"With the metrics of a run of the same method and another seed: {between[False]:.2f}, of the changes "
+        f"{between[True]:.2f}; median of the differences {beyond[False]:.2f} and {beyond[True]:.2f}."
+    )
 report.figure(
     run, "agreement", figure,
     f"Agreement of losses (evaluated on all runs) with metrics, domain {domains[0]}, reference NDCT, {patients} "
     f"{split} patients; 1: they rank checkpoints alike. Median over losses and metrics that are not tied to MSE: "
-    f"{typical[False]:.2f}, of the changes {typical[True]:.2f}; of the VGG loss {vgg[False]:.2f} and {vgg[True]:.2f}.",
+    f"{typical[False]:.2f}, of the changes {typical[True]:.2f}; of the VGG loss {vgg[False]:.2f} and {vgg[True]:.2f}. "
+    + compared,
 )  # fmt: skip
 
 # %%
-strongest = part[part.detrended].sort_values("mean", ascending=False)
+strongest = part[part.detrended].sort_values("gain" if paired else "mean", ascending=False)
 table = strongest.assign(
-    loss=strongest.loss.map(LOSSES), metric=strongest.metric.map(LABEL),
-    interval=within_brackets(strongest),
-)  # fmt: skip
-sure = int((strongest.low > 0).sum())
+    loss=strongest.loss.map(LOSSES), metric=strongest.metric.map(LABEL), interval=within_brackets(strongest),
+    beyond=within_brackets(strongest[["gain_low", "gain_high"]].set_axis(["low", "high"], axis=1)),
+).rename(columns={"others": "other seed", "gain": "difference", "beyond": "its interval"})  # fmt: skip
+sure = int((strongest.gain_low > 0).sum())
+loose = strongest[strongest.metric.isin(free)]
 report.table(
-    run, "agreement_intervals", table[["loss", "metric", "mean", "interval", "lowest_run", "highest_run"]],
-    f"Spearman correlation of the changes between checkpoints, with 95 % intervals over {patients} patients and the "
-    f"range over runs. {sure} of {len(strongest)} pairs have an interval above 0.",
+    run, "agreement_intervals",
+    table[["loss", "metric", "mean", "interval", "lowest_run", "highest_run", "other seed", "difference",
+           "its interval"]],
+    f"Spearman correlation of the changes between checkpoints, with 95 % intervals over {patients} patients and "
+    f"{len(chosen)} runs, and the range over runs. "
+    + (f"Beyond the correlation with the metrics of another seed's run are {sure} of {len(strongest)} pairs, interval "
+       f"and all, {int((loose.gain_low > 0).sum())} of them of the {len(loose)} that no formula ties."
+       if paired and strongest.gain_low.notna().any() else compared if not paired else ""),
 )  # fmt: skip
 
 # %% [markdown]
 # ## Which metrics are erratic?
-# How often a curve turns (2/3 is white noise, 0 a monotone curve), the way it travels over the way it gets, and its
-# scatter between neighbouring checkpoints in units of the spread between seeds (both over the second half of training):
-# above 1, the choice of the checkpoint matters more than the seed.
+# How often a curve turns (2/3 is white noise, 0 a monotone curve), the way it travels over the way it gets, and, in
+# units of the spread between seeds (of means over the second half of training): all that it moves against its net
+# change, and its scatter about a smooth course in the second half. Scatter above 1: the choice of the checkpoint
+# matters more than the seed. It needs 11 checkpoints; with fewer it cannot be told from a bending trend.
 
 
 # %%
 def restless(domain=domains[0], reference=main):
-    """Sign changes, total variation over net change and scatter over seed spread, a row a quantity."""
+    """Sign changes, total variation over net change, setbacks and scatter over seed spread, a row a quantity."""
     found = []
     for (identifier, method), table in curves.groupby(["run", "method"], sort=False):
         values = cube(table, domain, reference)[0].mean(axis=1)
         found.append(pd.DataFrame({
             "name": order, "run": identifier, "method": method, "turns": agreement.sign_changes(values),
-            "roughness": agreement.roughness(values), "jitter": agreement.jitter(values),
+            "roughness": agreement.roughness(values), "setback": agreement.setback(values),
+            "jitter": agreement.jitter(values),
             "end": values[len(values) // 2 :].mean(axis=0),  # the scatter averages out
         }))  # fmt: skip
     table = pd.concat(found, ignore_index=True)
     table["seed_sd"] = table.groupby(["name", "method"]).end.transform("std")
+    table["setback_over_seed_sd"] = table.setback / table.seed_sd
     table["jitter_over_seed_sd"] = table.jitter / table.seed_sd
-    columns = ["turns", "roughness", "jitter", "seed_sd", "jitter_over_seed_sd"]
+    columns = ["turns", "roughness", "setback", "jitter", "seed_sd", "setback_over_seed_sd", "jitter_over_seed_sd"]
     return table.groupby("name")[columns].median().loc[order].reset_index()
 
 
 erratic = run.table("erratic", restless)
+shown_erratic = erratic.assign(name=erratic.name.map(LABEL)).drop(columns=["setback", "jitter", "seed_sd"])
+steady = int((erratic.turns == 0).sum())
+if erratic.seed_sd.isna().all():
+    against = "The seed spread is missing: no method has two seeds."
+else:
+    against = (
+        f"Moves against the net change exceed the seeds' spread for "
+        f"{(erratic.setback_over_seed_sd > 1).sum()} of {len(erratic)}. "
+        + (f"Scatter exceeds it for {(erratic.jitter_over_seed_sd > 1).sum()}." if erratic.jitter.notna().any() else
+           f"No scatter: {listed.checkpoints.iloc[0]} checkpoints are too few to tell it from the trend.")
+    )  # fmt: skip
 report.table(
     run, "erratic_shown",
-    erratic.assign(name=erratic.name.map(LABEL)).rename(
-        columns={"name": "loss or metric", "roughness": "way / net change"}
-    ),
+    shown_erratic.rename(columns={
+        "name": "loss or metric", "roughness": "way / net change", "setback_over_seed_sd": "setbacks / seed SD",
+        "jitter_over_seed_sd": "scatter / seed SD",
+    }),
     f"Medians over {len(chosen)} runs, domain {domains[0]}, reference NDCT. "
-    + (f"Most restless: {LABEL[erratic.name[erratic.turns.idxmax()]]} (turns at {erratic.turns.max():.0%} of the "
-       "checkpoints). " if erratic.turns.notna().any() else "Too few checkpoints to turn. ")
-    + ("The seed spread is missing: no method has two seeds." if erratic.seed_sd.isna().all() else
-       f"Scatter exceeds the seeds' spread for {(erratic.jitter_over_seed_sd > 1).sum()} of {len(erratic)}."),
+    + (f"{steady} of {len(erratic)} never turn; most restless: {LABEL[erratic.name[erratic.turns.idxmax()]]} (turns at "
+       f"{erratic.turns.max():.0%} of the checkpoints). " if erratic.turns.notna().any() else
+       "Too few checkpoints to turn. ")
+    + against,
 )  # fmt: skip
 
 # %% [markdown]
@@ -638,20 +682,22 @@ def react():
     for domain in domains:
         for name in [*FR, *NR]:
             at = means[domain, name]
-            unit = np.nan  # of sensitivities; undefined where dose itself does not move the metric
+            change = None  # the unit of sensitivities; undefined where dose itself does not move the metric
             if 1.0 in doses:
                 change = (at[ldct_dose, "none", 0.0] - at[1.0, "none", 0.0]).to_numpy()
-                finite = np.isfinite(change).all()
-                moved = finite and stats.patient_bootstrap(change, draws=draws, seed=seed).excludes_zero
-                unit = abs(change.mean()) if moved is not False else np.nan
+                if not np.isfinite(change).all() or (
+                    stats.patient_bootstrap(change, draws=draws, seed=seed).excludes_zero is False
+                ):
+                    change = None
             for a in doses:
                 for harm in list(HARMS)[1:]:
                     start = at[a, harm if harm == "lesion_added" else "none", 0.0]
                     values = np.stack([start, *(at[a, harm, s] for s in DEGRADATIONS[harm].strengths)])  # (4, patients)
                     steps = np.broadcast_to(np.arange(len(values))[:, None], values.shape)
                     rho = agreement.spearman(np.stack([values.T, steps.T], axis=-1))[:, 0, 1]
-                    fall = (values[0] - values[-1]) / unit
-                    inside = stats.patient_bootstrap(fall, draws=draws, seed=seed) if np.isfinite(fall).all() else None
+                    fall, inside = values[0] - values[-1], None
+                    if change is not None and np.isfinite(fall).all():
+                        inside = agreement.quotient(fall, change, draws=draws, seed=seed)
                     found.append(
                         {"domain": domain, "dose": a, "harm": harm, "metric": name}
                         | {"rho": np.nanmean(rho) if np.isfinite(rho).any() else np.nan}
@@ -697,8 +743,9 @@ if part.low.notna().any():
 report.figure(
     run, "audit", figure,
     f"What each metric makes of harm at its greatest strength, dose {audited_dose:g}, domain {domains[0]}, reference "
-    f"{best_reference}; means over {patients} patients. Left: 1 is as much as a dose of {ldct_dose:g} costs, negative: "
-    "the metric calls the harm an improvement, empty: dose does not move it. Right: -1 falls with every step. " + told,
+    f"{best_reference}; means over {patients} patients. Left: 1 is as much as a dose of {ldct_dose:g} costs (itself "
+    "unsure, which the intervals contain), negative: the metric calls the harm an improvement, empty: dose does not "
+    "move it. Right: -1 falls with every step. " + told,
 )  # fmt: skip
 
 # %%
@@ -718,7 +765,9 @@ report.table(
 # d' of a channelised Hotelling observer says how well lesions in a simulated liver are detected in images with the same
 # harm. Over doses pooled, anything that reacts to noise follows d'; the question is whether it does so *within* one
 # dose. d' is of lesions at known places in known surroundings: harm to the surroundings that a reader would mistake for
-# disease is outside of what it sees.
+# disease is outside of what it sees. Many kinds of harm leave d' as it was, and the order of equal numbers is noise: d'
+# that differ by less than their standard error share a rank. Which harms are on the list is our choice, and so is,
+# through it, the correlation.
 
 # %%
 LESIONS = tuple(detection.Lesion(*one) for one in ((1.0, -25.0), (2.0, -9.0), (4.0, -3.0)))  # as in 04b_dose
@@ -765,6 +814,13 @@ d_prime = run.table("d_prime", detect_all) if tasks else None
 
 
 # %%
+def standard_errors():
+    """Standard error of d', mean over lesions and livers, from the jackknife intervals: by dose, harm and strength."""
+    halves = (d_prime.high - d_prime.low) / 2 / student.ppf(0.975, observers.GROUPS - 1)
+    halves = (halves**2).groupby([d_prime.dose, d_prime.harm, d_prime.strength])
+    return np.sqrt(halves.mean() / halves.count())
+
+
 def follow_diagnosis():
     """Spearman correlation of each metric with d' over the harms, within each dose and pooled: a row a metric."""
     found, keys = [], ["dose", "harm", "strength"]
@@ -775,6 +831,7 @@ def follow_diagnosis():
             & (detected.index.get_level_values("strength") == 0)
         )
     ]
+    unsure = standard_errors().loc[detected.index].to_numpy()
     weights = agreement.patient_draws(patients, draws, seed)
     livers = agreement.patient_draws(tasks, draws, seed + 1)
     means = audit[audit.domain == domains[0]].groupby(["name", *keys, "patient"]).aligned.mean().unstack("patient")
@@ -784,9 +841,11 @@ def follow_diagnosis():
             *((a, detected.index.get_level_values("dose") == a) for a in doses),
             *([("pooled", slice(None))] if len(doses) > 1 else []),
         ]:
-            pair = np.stack([values[part] @ weights.T, detected.to_numpy()[part] @ livers.T], axis=-1)
+            width, d = np.median(unsure[part]), detected.to_numpy()[part]
+            pair = np.stack([values[part] @ weights.T, agreement.tied(d @ livers.T, width)], axis=-1)
             drawn = agreement.spearman(pair.transpose(1, 0, 2))[:, 0, 1]
-            middle = np.stack([values[part].mean(1), detected.to_numpy()[part].mean(1)], axis=-1)[None]
+            ranks = agreement.tied(d.mean(1), width)
+            middle = np.stack([values[part].mean(1), ranks], axis=-1)[None]
             least = min(patients, tasks)
             low, high = agreement.interval(drawn, least) if least >= stats.MIN_PATIENTS else (np.nan, np.nan)
             found.append(
@@ -796,6 +855,9 @@ def follow_diagnosis():
                     "rho": agreement.spearman(middle)[0, 0, 1],
                     "low": low,
                     "high": high,
+                    "conditions": len(ranks),
+                    "told_apart": int(ranks.max()) + 1,
+                    "d_se": width,
                 }
             )
     return pd.DataFrame(found)
@@ -812,13 +874,18 @@ if tasks:
     for a in doses:
         one = followers[followers.within == str(a)].set_index("metric").loc[[*FR, *NR]]
         shown_d[f"interval, dose {a:g}"] = within_brackets(one)
+    one_metric = followers.drop_duplicates("within").set_index("within")
+    told_apart = [(a, *one_metric.loc[str(a), ["conditions", "told_apart", "d_se"]]) for a in doses]
     clean = d_prime[d_prime.harm == "none"].groupby("dose").d_prime.mean()
     within = wide[[*map(str, doses)]].mean(axis=1)
     follows = f"{within.median():.2f} within one dose"
     follows += f" and {wide['pooled'].median():.2f} with doses pooled" if len(doses) > 1 else ""
     report.table(
         run, "diagnosis_shown", shown_d,
-        f"Rank correlation of metrics with d' over {len(HARMS) - 1} kinds of harm. d' without harm: "
+        f"Rank correlation of metrics with d' over {len(HARMS) - 1} kinds of harm, which are our choice. Of the d' of "
+        f"{told_apart[0][1]:.0f} conditions are told apart: "
+        + ", ".join(f"{ranks:.0f} at dose {a:g} (standard error {se:.2f})" for a, _, ranks, se in told_apart)
+        + ". d' without harm: "
         + ", ".join(f"{v:.2f} at dose {a:g}" for a, v in clean.items())
         + f" (mean of {len(LESIONS)} lesions in {tasks} livers, {realisations} realisations a class). Median over "
         f"metrics: {follows}; best within a dose: {LABEL[within.idxmax()]}. Intervals, where there are "
@@ -860,7 +927,9 @@ if not hu.empty and "psnr" in FR:  # PSNR and RMSE say the same about every imag
 run.finish(
     cohort=cohort.id, runs=len(chosen), methods=len(methods), slices=len(rows), patients=int(patients),
     metrics=len(INFO), unavailable=list(missing.name), encoder=encoder.provenance, agreement=float(typical[False]),
-    agreement_of_changes=float(typical[True]), concordance=float(whole.w[domains[0], main]),
+    agreement_of_changes=float(typical[True]), agreement_with_other_seed=float(between[False]) if paired else None,
+    agreement_of_changes_with_other_seed=float(between[True]) if paired else None,
+    concordance=float(whole.w[domains[0], main]),
     blind_to_lesions=len(blind) if absent else None,
     d_prime_pooled=None if followers is None else float(wide[withins[-1]].median()),
     d_prime_within=None if followers is None else float(within.median()),
@@ -869,11 +938,12 @@ run.finish(
 # %%
 report.text(
     f"**What we saw.** Over checkpoints losses and metrics correlate by {typical[False]:.2f} in the median, their "
-    f"changes by {typical[True]:.2f}"
-    + (": part of the former is that both improve as training goes on. " if typical[True] < typical[False] else ". ")
+    f"changes by {typical[True]:.2f}. "
+    + (f"With the metrics of another seed's training it is {between[False]:.2f} and {between[True]:.2f}: that much is "
+       "the course of any such training. " if paired else "")
     + f"About the final networks: {concordant[0].lower()}{concordant[1:]} "
     + (f"{len(blind)} of {len(known)} metrics hardly notice that every lesion was removed. " if blind else "")
-    + (f"Their correlation with d' is {follows}. " if tasks else "")
+    + (f"Their correlation with d', over the harms that we chose, is {follows}. " if tasks else "")
     + f"One limit: {patients} patients, and degradations that are ours to choose. Next: `04b_dose` asks how much "
     "dose a denoiser buys."
 )  # fmt: skip

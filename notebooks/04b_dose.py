@@ -323,7 +323,8 @@ report.figure(
 
 # %% [markdown]
 # ## Equivalent doses
-# Two readings of the same curves, interpolated in log dose, rising by isotonic regression, never extrapolated:
+# Two readings of the same curves, their logarithms interpolated in log dose ("linear": the values themselves, where one
+# is not above 0), rising by isotonic regression, never extrapolated:
 # the dose at which the *denoised* image reaches FBP at full dose (over 1: it never does), and the dose of the *FBP*
 # that is worth the denoised image at the training dose. A network that buys nothing has 1 and the training dose.
 
@@ -340,16 +341,17 @@ def equivalents():
     for (quantity, observer), method in ((measure, name) for measure in MEASURES for name in names):
         for lesion in [-1, *range(len(wanted))] if observer else [-1]:
             pair = np.stack([curves(quantity, observer, lesion, one) for one in ("FBP", method)])
-            turned = equivalence.rising(pair, 1 if observer else info(quantity).direction)  # both on one scale
+            linear = not (pair > 0).all()  # one patient's d' below 0 has no logarithm: then the scale is another
+            turned = equivalence.rising(pair, 1 if observer else info(quantity).direction, linear)
             at = doses.index(low_dose)
             for reading, (curve, reference, number) in {
                 "full dose": (turned[1], turned[0], -1),
                 "worth": (turned[0], turned[1], at),
             }.items():
-                found = equivalence.equivalent(doses, curve, reference, number, draws, seed=seed)
+                found = equivalence.equivalent(doses, curve, reference, number, draws, seed=seed, linear=linear)
                 rows.append({"measure": label[quantity, observer], "lesion": lesion, "method": method,
                              "reading": reading, "dose": found.dose, "low": found.low, "high": found.high,
-                             "text": found.text})  # fmt: skip
+                             "text": found.text, "linear": linear})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -402,7 +404,8 @@ report.figure(
 # Coherence of the output with the noise-free truth, by spatial frequency, in anatomy full of edges. An output's power
 # has three parts: coherent with the truth (a linear image of it), repeatable but incoherent (it stands in every noise
 # realisation and is not the truth's: fabricated, or the truth's own structure weakened here and not there), and noise.
-# The *surplus* tells the last two apart: only what exceeds the truth's power must have been invented.
+# The incoherent power is therefore an upper bound of what was invented. Weakening leaves less than the truth's power:
+# what exceeds it, the *surplus*, is amplified where it is coherent and else invented.
 #
 # Controls: FBP at normal and low dose (linear: nothing fabricated), low dose blurred, unsharp masked (sharper, but a
 # linear image of the truth), and with a fine texture pasted onto it that is the same in every realisation.
@@ -448,7 +451,7 @@ powers["fabricated"] = powers["repeatable"] - powers["coherent"]
 def fine_structure(method):
     """RMS in HU of what is finer than ``fine``: the integral of each power over the frequency plane, by patient."""
     part = powers[(powers["method"] == method) & (powers["frequency"] >= fine - 1e-9)]
-    area = 2 * np.pi * part["frequency"] * 0.05  # of a ring .05 lp/mm wide
+    area = resolution.ring_rms(1, part["frequency"]) ** 2  # of the rings in the frequency plane
     return pd.DataFrame(
         {name: (part[name] * area).groupby(part["patient"]).sum() for name in (
             "truth", "output", "coherent", "repeatable", "fabricated")}
@@ -471,8 +474,8 @@ for method in [*controls, *names]:
     # Picked among all frequencies, and six patients are too few for a bootstrap that far out: t of the logarithms.
     logs, tail = np.log(ratio[at].clip(lower=1e-6)), stats.ALPHA / 2 / len(ratio.columns)
     least = np.exp(logs.mean() + student.ppf(tail, max(patients - 1, 1)) * logs.std() / np.sqrt(patients))
-    ring = powers[(powers["method"] == method) & (powers["frequency"] == at)]["fabricated"].mean()
-    hu = float(np.sqrt(max(ring, 0) * 2 * np.pi * at * 0.05))
+    ring = powers[(powers["method"] == method) & (powers["frequency"] == at)]
+    hu = float(resolution.ring_rms((ring["repeatable"] - ring["truth"]).mean(), at))
     peaks[method] = SimpleNamespace(at=at, mean=ratio[at].mean(), least=least, hu=hu)
     rows.append(
         {"image": method,
@@ -486,18 +489,30 @@ for method in [*controls, *names]:
 exceeds = [m for m in peaks if peaks[m].mean > 1.05 and (few or peaks[m].least > 1)]
 invents = [m for m in exceeds if m in names]
 truth_hu = float(np.sqrt(fine_structure(controls[0])["truth"]).mean())
-told = [
-    f"{m} ({peaks[m].mean:.2f} times the truth's power at {peaks[m].at:.2f} lp/mm, {peaks[m].hu:.2f} HU RMS)"
-    for m in invents
-]
+
+
+def peak(method):
+    """A method's highest surplus in words."""
+    top = peaks[method]
+    return f"{method} ({top.mean:.2f} times the truth's power at {top.at:.2f} lp/mm, {top.hu:.2f} HU RMS beyond it)"
+
+
+told = [peak(m) for m in invents]
+unsure = [peak(m) for m in names if m not in invents and peaks[m].mean > 1]
+counts = listed.groupby("method")["seed"].nunique()
+seeds = f"{counts.min()}" + (f" to {counts.max()}" if counts.max() > counts.min() else "")
+seeds += " training seed a network" if seeds == "1" else " training seeds a network"
+seeds += ", which says nothing of others" if seeds.startswith("1 t") else ""
 report.table(
     run, "fabricated", pd.DataFrame(rows),
     f"Structure finer than {fine:g} lp/mm at dose {low_dose:g}, {patients} patients"
     + ("" if few else ", 95 % intervals over them") + f"; the truth's own is {truth_hu:.1f} HU RMS. Highest surplus: "
     "repeatable power over the truth's at the frequency where that is highest. Networks with more than the truth "
     f"somewhere (by 5 %{'' if few else ', by t intervals corrected for the number of frequencies'}): "
-    f"{', '.join(told) or 'none'}; controls: {', '.join(m for m in exceeds if m in controls) or 'none'}. The pasted "
-    f"texture shows what an invention looks like: {fabricated['texture pasted']:.1f} HU.",
+    f"{', '.join(told) or 'none'}; controls: {', '.join(m for m in exceeds if m in controls) or 'none'}. "
+    + (f"More, but not told apart from the truth's: {', '.join(unsure)}. " if unsure else "")
+    + f"{seeds[0].upper()}{seeds[1:]}. The incoherent repeatable power is an upper bound of what was invented; the "
+    f"pasted texture shows what an invention looks like: {fabricated['texture pasted']:.1f} HU.",
 )  # fmt: skip
 
 # %%
@@ -597,7 +612,8 @@ numbers = {
 }
 run.finish(
     patients=patients, realisations=realisations, methods=len(names), trained_at=trained_at,
-    exponent_cho=float(law[0]), exponent_npw=float(law[1]), fabricated_hu=fabricated, surplus=surplus, **numbers,
+    exponent_cho=float(law[0]), exponent_npw=float(law[1]), fabricated_hu=fabricated, surplus=surplus,
+    excess_hu={m: peaks[m].hu for m in names}, **numbers,
 )  # fmt: skip
 
 # %%
@@ -607,8 +623,8 @@ report.text(
     f"{label[MEASURES[2]]}, {pick} at dose {low_dose:g} is worth FBP at "
     f"{everywhere['worth', label[MEASURES[2]], pick]}; judged by lesions that are to be detected, FBP at "
     f"{everywhere['worth', label[MEASURES[0]], pick]} (CHO) and "
-    f"{everywhere['worth', label[MEASURES[1]], pick]} (NPW). Repeatable fine structure that the truth does not "
-    f"hold: {', '.join(told) or 'in no network'}. Limits: the lesions are discs at known places, the observers are "
-    f"models, and a network trained at dose {', '.join(f'{d:g}' for d in trained_at)} extrapolates at every other. "
-    "`06_stats` compares the same networks by metrics on whole slices."
+    f"{everywhere['worth', label[MEASURES[1]], pick]} (NPW). Repeatable fine structure beyond the truth's power: "
+    f"{', '.join(told) or 'found in no network'} ({seeds}). Limits: the lesions are discs at known places, the "
+    f"observers are models, and a network trained at dose {', '.join(f'{d:g}' for d in trained_at)} extrapolates at "
+    "every other. `06_stats` compares the same networks by metrics on whole slices."
 )

@@ -48,11 +48,72 @@ def test_alignment_makes_psnr_and_mse_agree_perfectly():
         agreement.align([1.0], 2)
 
 
-def test_two_rising_curves_agree_raw_but_not_in_their_changes():
+def test_two_curves_that_rise_steadily_agree_raw_but_not_in_their_changes():
     rng = np.random.default_rng(5)
     rising = np.arange(60.0)[:, None] + rng.normal(0, 0.3, (60, 2))
     assert agreement.spearman(rising[None])[0, 0, 1] > 0.99
     assert abs(agreement.spearman(rising[None], detrend=True)[0, 0, 1]) < 0.35
+
+
+def test_curves_whose_steps_shrink_agree_in_their_changes_as_well():
+    t = np.arange(6.0)
+    curves = 1 - np.exp(-t[:, None] / [2, 4])
+    assert agreement.spearman(curves[None], detrend=True)[0, 0, 1] == pytest.approx(1)
+
+
+def trained(seed, shared):
+    """A run's loss and metric: the same course in every run, and scatter that both share or each has of its own."""
+    rng = np.random.default_rng(seed)
+    course = 1 - np.exp(-np.arange(12.0) / 3)
+    scatter = rng.normal(0, 0.1, (12, 2))
+    scatter[:, 1] = scatter[:, 0] if shared else scatter[:, 1]
+    return np.repeat((course[:, None] + scatter)[:, None], 4, axis=1)  # (steps, patients, quantities)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_a_run_shares_with_itself_is_told_from_the_course_of_every_training(shared):
+    runs = [trained(seed, shared) for seed in range(40)]
+    own, others = agreement.own_and_others(runs, ["a", "b"] * 20, 1, agreement.spearman)
+    assert own.shape == others.shape == (40, 1, 1, 1)
+    assert others.mean() > 0.7  # of curves that rise
+    assert (own - others).mean() == pytest.approx(0.2 if shared else 0.0, abs=0.06)
+    changes, between = (x.mean() for x in agreement.own_and_others(runs, ["a"] * 40, 1, agreement.spearman, True))
+    assert between < 0.4 and changes == pytest.approx(1.0 if shared else between, abs=0.15)
+
+
+def test_other_runs_are_those_of_the_same_design_and_without_any_there_is_nothing_to_compare(curves):
+    weights = agreement.patient_draws(7, 3, 0)
+    runs = [curves, curves[::-1] ** 3, curves**2]
+    own, others = agreement.own_and_others(runs, ["a", "b", "a"], 2, agreement.kendall, True, weights)
+    assert np.isnan(others[1]).all() and np.isfinite(others[[0, 2]]).all() and own.shape == (3, 3, 2, 2)
+    drawn = agreement.means(curves, weights), agreement.means(curves**2, weights)
+    by_hand = scipy_stats.kendalltau(np.diff(drawn[0][1, :, 0]), np.diff(drawn[1][1, :, 3])).statistic
+    assert others[0, 1, 0, 1] == pytest.approx(by_hand)
+    mean = agreement.over_runs(others, np.tile([0.5, 0.25, 0.25], (3, 1)))
+    np.testing.assert_allclose(mean, (2 * others[0] + others[2]) / 3)
+
+
+def test_values_closer_than_their_uncertainty_share_a_rank():
+    values = np.array([2.187, 0.01, 2.184, 2.192, 1.0, 2.3])
+    np.testing.assert_array_equal(agreement.tied(values, 0.03), [2, 0, 2, 2, 1, 3])
+    np.testing.assert_array_equal(agreement.tied(values, 0.0), scipy_stats.rankdata(values) - 1)
+    both = np.stack([values, -values], axis=1)
+    np.testing.assert_array_equal(agreement.tied(both, 0.03)[:, 1], [1, 3, 1, 1, 2, 0])
+
+
+def test_a_quotient_is_as_unsure_as_both_of_its_means():
+    above, hits = np.full(8, 0.3), 0
+    for trial in range(200):
+        below = np.random.default_rng(trial).normal(2.0, 0.6, 8)
+        found = agreement.quotient(above, -below, draws=300, seed=trial)
+        assert found.mean == pytest.approx(0.3 / below.mean()) and found.low < found.mean < found.high
+        hits += found.low <= 0.15 <= found.high
+    assert 0.9 <= hits / 200 <= 0.995
+    assert np.isnan(agreement.quotient(above[:4], np.ones(4)).low)
+    undefined = agreement.quotient(above, np.array([1.0, 1, 1, 1, -1, -1, -1, 0]))
+    assert undefined.high == np.inf
+    with pytest.raises(ValueError, match="two finite values a patient"):
+        agreement.quotient(above, np.ones(7))
 
 
 def test_erratic_curves_are_told_from_smooth_ones():
@@ -61,9 +122,18 @@ def test_erratic_curves_are_told_from_smooth_ones():
     np.testing.assert_allclose(agreement.sign_changes(both), [0, 1])
     np.testing.assert_allclose(agreement.roughness(both), [1, 11 / 5])
     assert np.isnan(agreement.sign_changes([1.0, 1, 1])) and agreement.roughness([0.0, 1, 0]) == np.inf
+    np.testing.assert_allclose(agreement.setback(both), [0, 3])
+    assert np.isnan(agreement.sign_changes([0.0, 1, 0])) and agreement.sign_changes([0.0, 1, 0, 1]) == 1
     noise = np.random.default_rng(0).normal(0, 2.0, (20_001, 1))
     assert agreement.sign_changes(noise)[0] == pytest.approx(2 / 3, abs=0.02)
     assert agreement.jitter(noise)[0] == pytest.approx(2.0, rel=0.03)
+
+
+def test_a_smooth_curve_has_no_scatter_and_few_checkpoints_none_that_is_known():
+    saturating = 1 - np.exp(-np.arange(12.0) / 2)
+    assert agreement.jitter(saturating) < 0.003 and agreement.jitter(3 * np.arange(12.0)) == pytest.approx(0)
+    assert agreement.jitter(saturating[:11]) < 0.005
+    assert np.isnan(agreement.jitter(saturating[:10])) and np.isnan(agreement.jitter(np.ones((6, 3)))).all()
 
 
 def test_kendall_w_is_one_for_equal_raters_and_known_otherwise():

@@ -298,13 +298,25 @@ def test_the_scan_refuses_shapes_and_types_that_do_not_fit():
 INTERPRETED = """
 import sys
 import torch
-from ldct_utils import selective_scan
+from ldct_utils import selective_scan, triton_scan
 from test_denomamba import assert_equal_scans, inputs, results
 selective_scan.check = lambda method, device: None
 torch.manual_seed(0)
-for shape in ((2, 3, 2), (1, 70, 1)):  # less than a block, and a block and a bit
+grids = set()
+
+class Watched:  # notes how a kernel is launched, then launches it
+    def __init__(self, kernel):
+        self.kernel = kernel
+    def __getitem__(self, grid):
+        grids.add(grid)
+        return self.kernel[grid]
+
+triton_scan._forward, triton_scan._backward = Watched(triton_scan._forward), Watched(triton_scan._backward)
+for shape in ((3, 3, 2), (1, 70, 1)):  # less than a block, and a block and a bit
     given = inputs(*shape)
     assert_equal_scans(results("triton", given), results("chunked", given))
+# sequences along the first axis, which may be longer than 65,535: the channel variant has one for every pixel
+assert grids == {(3, 2), (1, 1)}, grids
 assert "triton" in sys.modules and not torch.cuda.is_available()
 """
 
@@ -341,7 +353,7 @@ def test_auto_takes_a_kernel_only_on_a_gpu_and_only_if_it_is_installed(monkeypat
 def test_every_scan_gives_the_same_numbers_on_a_gpu(method):
     if method in selective_scan.KERNELS:
         pytest.importorskip(method, reason=f"{method} is not installed")
-    for shape in ((2, 4096, 32), (1, 401, 6), (300, 16, 2)):
+    for shape in ((2, 4096, 32), (1, 401, 6), (300, 16, 2), (70_000, 8, 2)):  # the last: more rows than CUDA's y axis
         given = inputs(*shape)
         on_gpu = results(method, [x.cuda() for x in given])
         assert_equal_scans([x.cpu() for x in on_gpu], results("chunked", given), 1e-4)

@@ -37,9 +37,13 @@ def test_falling_stretches_of_a_curve_are_pooled():
     assert 0.5 < equivalence.dose_reaching(DOSES, [0.0, 2.0, 1.0, 3.0], 2.0) < 1.0
 
 
-def test_values_that_are_not_all_positive_stay_linear():
-    assert (equivalence.rising([-0.1, 0.5]) == [-0.1, 0.5]).all()
-    assert (equivalence.rising([-0.1, 0.5], -1) == [0.1, -0.5]).all()
+def test_values_without_a_logarithm_are_refused_unless_the_scale_is_said_to_be_linear():
+    with pytest.raises(ValueError, match=r"positive values, the least is -0\.1: .*linear=True"):
+        equivalence.rising([-0.1, 0.5])
+    assert (equivalence.rising([-0.1, 0.5], -1, linear=True) == [0.1, -0.5]).all()
+    curve = np.tile([-0.1, 0.2, 0.5, 1.1], (6, 1))
+    found = equivalence.equivalent(DOSES, equivalence.rising(curve, linear=True), curve, 2, linear=True)
+    assert found.text == "0.5 [0.5, 0.5] (linear)" and "linear" not in equivalence.equivalent(DOSES, FBP, FBP).text
 
 
 def test_intervals_cover_the_dose_that_the_mean_of_all_patients_needs():

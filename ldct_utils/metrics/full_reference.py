@@ -299,7 +299,7 @@ def gmsd(pred, target, data_range):
 
 
 @register(
-    direction=1, low=0.0, high=np.inf, unit="", takes="unit", label="FSIM", digits=3, smallest=16, library="piq",
+    direction=1, low=0.0, high=1.0, unit="", takes="unit", label="FSIM", digits=3, smallest=16, library="piq",
     reference="Zhang et al. 2011, IEEE TIP 20(8), 2378, Eq. 11",
 )  # fmt: skip
 def fsim(pred, target, data_range):
