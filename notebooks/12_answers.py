@@ -169,9 +169,10 @@ if ready:
 
 # %% [markdown]
 # ## Which losses agree with which metrics?
-# Two curves that both improve as training goes on correlate whatever they measure; the *changes* from one checkpoint to
-# the next tell more (`04`). And a metric may agree with every loss and still not follow what an observer detects: d'
-# within one dose, over kinds of harm.
+# Two curves that both improve as training goes on correlate whatever they measure, and so do their changes, since steps
+# shrink in every training. What a metric knows of *this* run shows in how much more it correlates with the run's own
+# loss than with that of another seed (`04`). And a metric may agree with every loss and still not follow what an
+# observer detects: d' within one dose, over kinds of harm.
 
 # %%
 if "04_metrics_during_training" in asked:
@@ -181,13 +182,19 @@ if "04_metrics_during_training" in asked:
                     & (agreed.kind == "spearman")]  # fmt: skip
     label = {n: metrics.info(n).label if n in metrics.names() else n.upper().replace("_", "-")
              for n in agreed.metric.unique()}  # fmt: skip
-    say(1, "median rank correlation of losses with metrics over checkpoints", one.numbers["agreement"], one)
-    say(1, "the same of their changes between checkpoints", one.numbers["agreement_of_changes"], one)
-    for loss, part in agreed.groupby("loss", sort=False):
-        top = part.loc[part["mean"].idxmax()]
-        say(1, f"metric whose changes follow the {loss} loss best: {label[top.metric]}", top["mean"], one, top.low,
-            top.high)  # fmt: skip
+    n = one.numbers
+    for key, what in (("agreement", "median rank correlation of losses with metrics over checkpoints"),
+                      ("agreement_of_changes", "the same of their changes between checkpoints")):  # fmt: skip
+        say(1, what, n[key], one)
+        if n[f"{key}_with_other_seed"] is not None:
+            say(1, f"{what}, the metrics of another seed's run", n[f"{key}_with_other_seed"], one)
+    known = agreed.dropna(subset="gain_low")
+    beyond = (known.gain_low > 0).sum()
+    if len(known):
+        say(1, "pairs whose changes agree more within a run than with another seed's, interval and all",
+            f"{beyond} of {len(known)}", one)  # fmt: skip
     columns = agreed.pivot(index="metric", columns="loss", values="mean")[list(dict.fromkeys(agreed.loss))]
+    sure = set(known[known.gain_low > 0][["metric", "loss"]].itertuples(index=False, name=None))
     follow, observed = None, "."
     if one.numbers["d_prime_within"] is not None:
         follow = one.table("diagnosis").query("within != 'pooled'")
@@ -213,7 +220,8 @@ if "04_metrics_during_training" in asked:
     drawn = axis.imshow(columns, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(columns.to_numpy()):
         if np.isfinite(value):
-            axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
+            axis.text(j, i, f"{value:.2f}{'*' * ((columns.index[i], columns.columns[j]) in sure)}", ha="center",
+                      va="center", fontsize=8,
                       color="white" if abs(value) > 0.6 else "black")  # fmt: skip
     axis.set_xticks(range(columns.shape[1]), columns.columns, rotation=30, ha="right")
     axis.set_yticks(range(len(columns)), [label.get(n, n) for n in columns.index])
@@ -221,16 +229,16 @@ if "04_metrics_during_training" in asked:
     if "d' within a dose" in columns:
         axis.axvline(columns.shape[1] - 1.5, color="white", lw=4)
     figure.colorbar(drawn, ax=axis, label="Spearman correlation", shrink=0.7)
-    curves, changes = one.numbers["agreement"], one.numbers["agreement_of_changes"]
+    other = n["agreement_of_changes_with_other_seed"]
     short[QUESTIONS[1]] = (
-        f"Over a training, which improves most of them, they correlate by {curves:.2f} in the median, in their changes "
-        f"{'less' if changes < curves else 'no less'}: {changes:.2f}"
-        + observed
+        f"Over a training, which improves most of them, they correlate by {n['agreement']:.2f} in the median, in their "
+        f"changes by {n['agreement_of_changes']:.2f}"
+        + (f" (with another seed's run by {other:.2f})" if other is not None else "") + observed
     )  # fmt: skip
     report.figure(
         run, "agreement", figure,
         f"{short[QUESTIONS[1]]} Columns of losses: rank correlation of the changes between checkpoints, "
-        f"{one.numbers['runs']} runs, {one.numbers['patients']} patients"
+        f"{n['runs']} runs, {n['patients']} patients (* more than with another seed's run, interval and all)"
         + ("." if follow is None else "; last column: of the metric with d' over kinds of harm, mean over the doses."),
     )  # fmt: skip
 else:

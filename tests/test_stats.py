@@ -417,9 +417,10 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     folder.mkdir(parents=True)
     agreed = {"domain": "hu", "reference": "ndct", "kind": "spearman", "detrended": True, "loss": "mse"}
     names = ["psnr", "ssim", "gmsd", "fsim"]
-    pd.DataFrame([agreed | {"metric": m, "mean": 0.5, "low": 0.1, "high": 0.9} for m in names]).to_parquet(
-        folder / "agreement.parquet"
-    )
+    gains = [0.1, -0.1, np.nan, -0.2]  # lower bounds of what agrees beyond another seed's run; one is not known
+    pd.DataFrame(
+        [agreed | {"metric": m, "mean": 0.5, "low": 0.1, "high": 0.9, "gain_low": g} for m, g in zip(names, gains)]
+    ).to_parquet(folder / "agreement.parquet")
     spans = {  # above 0 at both doses, at one; below 0 at both, at one
         "psnr": [(0.2, 0.1, 0.3), (0.2, 0.1, 0.4)], "ssim": [(0.6, 0.1, 0.7), (0.6, -0.1, 0.8)],
         "gmsd": [(-0.2, -0.3, -0.1), (-0.2, -0.4, -0.1)], "fsim": [(-0.2, -0.3, -0.1), (-0.2, -0.4, 0.1)],
@@ -430,6 +431,7 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
         columns=["metric", "within", "rho", "low", "high"],
     ).to_parquet(folder / "diagnosis.parquet")
     numbers = {"agreement": 0.9, "agreement_of_changes": 0.6, "d_prime_within": 0.1, "runs": 3, "patients": 6}
+    numbers |= {"agreement_with_other_seed": 0.88, "agreement_of_changes_with_other_seed": 0.55}
     result = {"notebook": "04_metrics_during_training", "id": "00000001", "parameters": {}, "numbers": numbers}
     (folder / "result.json").write_text(json.dumps(result | {"files": {}}))
     papermill.execute_notebook(
@@ -441,6 +443,8 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     (follow,) = [w for w in said.index if w.startswith("metrics that follow d'")]
     (against,) = [w for w in said.index if w.startswith("metrics that run against d'")]
     (best,) = [w for w in said.index if w.startswith("metric that follows d' best")]
+    (beyond,) = [w for w in said.index if w.startswith("pairs whose changes agree more")]
+    assert said.answer[beyond] == "1 of 3" and "0.55" in set(said.answer)
     assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
     assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.1, 0.7]; dose 0.25: [-0.1, 0.8]"
     assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in (
