@@ -349,3 +349,24 @@ def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
     finished_runs.write(outputs, finished_runs.cohort(seed=1), 2, 0.5, loss="l1")
     with pytest.raises(papermill.PapermillExecutionError, match="tested on different slices"):
         execute(outputs)
+
+
+# ---- shares and orders ----
+def test_an_exact_share_has_the_coverage_that_it_promises():
+    assert stats.share_interval(6, 6) == pytest.approx((0.025 ** (1 / 6), 1))
+    low, high = stats.share_interval(3, 10)
+    assert (low, high) == pytest.approx((0.0667, 0.6525), abs=1e-4)  # published tables of Clopper and Pearson
+    with pytest.raises(ValueError, match="got 7 of 6"):
+        stats.share_interval(7, 6)
+
+
+def test_a_pair_is_reversed_only_where_both_orders_are_sure():
+    rng = np.random.default_rng(0)
+    base = pd.DataFrame({"a": 1.0, "b": 2.0, "c": 3.0}, index=range(8)) + 0.01 * rng.standard_normal((8, 3))
+    other = base.assign(a=base.b + 1)
+    assert stats.reversed_pairs(base, base, 200) == (0, 3)
+    assert stats.reversed_pairs(other, base, 200) == (1, 3)
+    unsure = base.assign(a=base.b + rng.normal(0.01, 5, 8))
+    assert stats.reversed_pairs(unsure, base, 200) == (0, 3)
+    assert stats.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
+    assert stats.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
