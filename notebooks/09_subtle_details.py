@@ -230,10 +230,9 @@ if several:
     report.table(
         run, "agreement", agreement[["reference", "error", "segments of", "unit", "tau", "reversed", "pairs"]],
         "Order of the methods by errors over segments against their order by RMSE: Kendall's tau, and how many pairs "
-        "of methods are reversed beyond the intervals over patients. By MeanSRMSE over segments of the NDCT, against "
-        "the "
-        + "; the ".join(f"{r.reference}: tau {r.tau:.2f}, {r.reversed} of {r.pairs} pairs reversed"
-                        for r in own_mean[own_mean.unit == "slices"].itertuples())
+        "of methods are reversed beyond the intervals over patients. By MeanSRMSE over segments of the NDCT: "
+        + "; ".join(f"against {r.reference.upper()} tau {r.tau:.2f}, {r.reversed} of {r.pairs} pairs reversed"
+                    for r in own_mean[own_mean.unit == "slices"].itertuples())
         + f". By MaxSRMSE at most {agreement[agreement.error == 'max_srmse'].reversed.max()}."
         + (" Too few patients for intervals, hence for a reversal." if few else ""),
     )  # fmt: skip
@@ -533,6 +532,14 @@ if several:
         f"Against RMSE, MeanSRMSE orders the methods with tau {own_mean.tau.min():.2f} or more "
         f"({own_mean.reversed.max()} of {own_mean.pairs.max()} pairs reversed), MaxSRMSE with {peak.tau.min():.2f} "
         f"({peak.reversed.max()})."
+    )
+else:
+    one = ranking[(ranking.method != "LDCT") & (ranking.reference == "ndct")].set_index(
+        ["error", "segments of", "unit"]
+    )
+    told.append(
+        f"{order[0]} is off the NDCT by {one.mean_hu['RMSE', '', '']:.1f} HU over pixels and "
+        f"{one.mean_hu['mean_srmse', 'ndct', 'slices']:.1f} HU over structures."
     )
 if with_removal:
     told += [

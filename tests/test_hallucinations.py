@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage, stats
+from scipy import ndimage, signal, stats
 
 from ldct_utils import detection, hallucinations, nps, segments, suspicion
 
@@ -271,6 +271,13 @@ def test_outlines_made_once_score_as_segments_do():
     found = hallucinations.examine(ldct, pred, labels, outlines, true_nps(), body, (labels == 3).astype(int))
     assert found["structure"].tolist() == [int(n == 3) for n in found["segment"]]
     assert {"z", "naive_z", "srmse_hu"} <= set(found)
+
+
+def test_an_autocorrelation_does_not_wrap_around():
+    weights = np.random.default_rng(0).standard_normal((9, 12))
+    full = signal.correlate2d(weights, weights)
+    np.testing.assert_allclose(hallucinations.autocorrelation(weights, 7), full[1:16, 4:19], atol=1e-12)
+    assert hallucinations.autocorrelation(weights, 15).shape == (31, 31)
 
 
 def test_the_variance_of_a_contrast_is_that_of_drawn_noise():

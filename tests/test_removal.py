@@ -287,6 +287,7 @@ def test_slices_are_stacked_by_series_and_only_where_they_touch():
     })  # fmt: skip
     assert structures.stacks(about) == [[1, 2, 0], [3], [4], [5], [6], [7], [8]]
     assert structures.stacks(about.iloc[:1]) == [[0]]
+    assert structures.stacks(about.iloc[:3].assign(z_mm=[0.0, 3.0, 3.0])) == [[0, 1], [2]]  # twice the same place
 
 
 def test_the_experiment_refuses_illegal_arguments():
