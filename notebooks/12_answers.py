@@ -294,7 +294,8 @@ if "09_subtle_details" in asked:
             part = noticed[(noticed.metric == name) & (noticed.low > 0.5) & (noticed.sigma > 0)]
             top = part.loc[part.sigma.idxmax()] if len(part) else None
             most = "no σ" if top is None else f"σ = {top.sigma:g} HU"
-            say(3, f"noise up to which {metrics.info(name).label} notices the removal of {taken.text}"
+            say(3, f"noise up to which {metrics.info(name).label} notices that {taken.removed} of {taken.structures} "
+                f"lesions ({taken.share:.2%} of the voxels) are gone"
                 + ("" if top is None else f" (TPF {top.tpf:.2f})"), most, one,
                 interval="–" if top is None else f"[{top.low:.2f}, {top.high:.2f}]")  # fmt: skip
     if "losses.parquet" in one.result["files"]:
