@@ -23,60 +23,61 @@ def planted(regions, structures, share: float = 0.5) -> np.ndarray:
     return np.where(count.max(1) >= share * area, most, np.where(count.any(1), -1, 0))
 
 
-def roc(scores, positive) -> pd.DataFrame:
-    """ROC curve of scores (higher: more suspicious): a row a threshold, columns threshold, fpr, tpr; from (0, 0)."""
-    scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
-    if not positive.any() or positive.all():
-        raise ValueError(f"a ROC needs both kinds of segments, got {positive.sum()} planted of {len(positive)}")
-    thresholds = np.unique(scores)[::-1]
-    fpr, tpr = ([0.0, *_at_least(scores[kind], thresholds) / kind.sum()] for kind in (~positive, positive))
-    return pd.DataFrame({"threshold": [np.inf, *thresholds], "fpr": fpr, "tpr": tpr})
-
-
-def _at_least(scores, thresholds):
-    """How many scores reach each threshold."""
-    return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="left")
-
-
-def froc(candidates: pd.DataFrame, images: int, structures: int) -> pd.DataFrame:
-    """FROC curve: share of planted structures that are found against false marks an image.
+def curves(table, slices, fpr, marks, draws: int = 1000, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """ROC and FROC of planted structures, with intervals from drawing patients with replacement.
 
     Args:
-        candidates: a row a segment of any image: image, score (higher: more suspicious), structure (number of the
-            planted structure in its image that it shows, 0 for none; see ``planted``).
-        images, structures: numbers of images and of planted structures in all of them, found or not.
-    Returns: a row a threshold: threshold, false_per_image, sensitivity; from (0, 0). A structure counts once.
-    """
-    if images < 1 or structures < 1:
-        raise ValueError(f"FROC needs an image and a planted structure, got {images} and {structures}")
-    best = candidates[candidates["structure"] > 0].groupby(["image", "structure"])["score"].max().to_numpy()
-    false = candidates.loc[candidates["structure"] == 0, "score"].to_numpy()
-    thresholds = np.unique(candidates["score"])[::-1]
-    marks, found = _at_least(false, thresholds) / images, _at_least(best, thresholds) / structures
-    columns = {"threshold": [np.inf, *thresholds], "false_per_image": [0.0, *marks], "sensitivity": [0.0, *found]}
-    return pd.DataFrame(columns)
-
-
-def over_patients(parts, statistic, draws: int = 1000, level: float = 0.95, seed: int = 0):
-    """A statistic of all patients together, and its interval from drawing patients with replacement.
-
-    Args:
-        parts: one table or array a patient. statistic: of a list of them, to a number or an array (a curve on a grid).
-    Returns: value, low, high: arrays of the statistic's shape; bounds are NaN under 6 patients. Draws for which the
-        statistic is NaN are left out.
+        table: a row a segment: patient, image, score (higher: more suspicious), structure (as ``planted`` numbers it;
+            -1 stays out of the ROC and is no false mark).
+        slices: a row an image, also where no segment was found: patient, image, structures (number planted in it, found
+            or not).
+        fpr: false positive fractions at which the ROC is read. marks: false marks an image for the FROC.
+        draws, seed: of the bootstrap. level: nominal coverage.
+    Returns: rows with curve (auc, roc, froc), x, y, low, high. A curve is read at the largest y reached by x; equal
+        scores are one threshold. In the FROC a structure counts once, with the best of its segments, and one that no
+        segment shows is missed. y is NaN where nothing planted is shown; bounds are under 6 patients, and draws without
+        anything planted are left out.
     Source: expanded percentile interval, as in ``stats.expanded_tail``.
     """
-    value, n = np.asarray(statistic(list(parts)), np.float64), len(parts)
-    if n < MIN_PATIENTS:
-        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
-    rng = np.random.default_rng(seed)
-    found = np.array([statistic([parts[i] for i in rng.integers(0, n, n)]) for _ in range(draws)], np.float64)
-    tail = expanded_tail(n, level)
-    low, high = np.nanquantile(found, [tail, 1 - tail], axis=0)
-    return value, low, high
+    patients = list(slices["patient"].unique())
+    if not len(patients) or slices["structures"].sum() < 1:
+        raise ValueError(f"ROC and FROC need a planted structure, got none in {len(slices)} images")
+    table = table.assign(owner=table["patient"].map(patients.index))
+    owned = slices.assign(owner=slices["patient"].map(patients.index)).groupby("owner")
+    images, total = owned.size().to_numpy(float), owned["structures"].sum().to_numpy(float)
+    best = table[table["structure"] > 0].groupby(["owner", "image", "structure"])["score"].max().reset_index()
+    thresholds = np.unique(table["score"])[::-1]
+    positive, negative, found = (
+        _reached(part, thresholds, len(patients))
+        for part in (table[table.structure > 0], table[table.structure == 0], best)
+    )
+
+    def read(weight):
+        """AUC, ROC at ``fpr`` and FROC at ``marks`` where each patient counts ``weight`` times."""
+        hit, false, structures = positive @ weight, negative @ weight, total @ weight
+        if not hit[-1] or not false[-1]:
+            return np.full(1 + len(fpr) + len(marks), np.nan)
+        rate, x = hit / hit[-1], false / false[-1]
+        return np.concatenate([[np.trapezoid(rate, x)], at(x, rate, fpr),
+                               at(false / (images @ weight), found @ weight / structures, marks)])  # fmt: skip
+
+    value, n = read(np.ones(len(patients))), len(patients)
+    low = high = np.full_like(value, np.nan)
+    if n >= MIN_PATIENTS and np.isfinite(value).all():
+        weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+        tail = expanded_tail(n, level)
+        low, high = np.nanquantile([read(w) for w in weights.astype(float)], [tail, 1 - tail], axis=0)
+    names = ["auc", *["roc"] * len(fpr), *["froc"] * len(marks)]
+    return pd.DataFrame({"curve": names, "x": [np.nan, *fpr, *marks], "y": value, "low": low, "high": high})
 
 
-def at(curve: pd.DataFrame, x: str, y: str, grid) -> np.ndarray:
-    """A curve of ``roc`` or ``froc`` read at the given values of ``x``: the largest ``y`` reached by then."""
-    reached = np.searchsorted(curve[x].to_numpy(), np.asarray(grid, np.float64), side="right") - 1
-    return np.maximum.accumulate(curve[y].to_numpy())[reached]
+def _reached(part, thresholds, patients):
+    """How many rows of each patient reach each threshold (falling), after a row of none: (1 + T, patients)."""
+    count = np.zeros((1 + len(thresholds), patients))
+    np.add.at(count, (1 + np.searchsorted(-thresholds, -part["score"].to_numpy()), part["owner"].to_numpy(int)), 1)
+    return count.cumsum(0)
+
+
+def at(x, y, grid) -> np.ndarray:
+    """A curve that never falls, read at the values ``grid`` of x: the largest y reached by then. x starts at 0."""
+    return np.asarray(y)[np.searchsorted(x, np.asarray(grid, np.float64), side="right") - 1]

@@ -4,17 +4,16 @@ The change that a network makes, prediction - LDCT, is mostly the noise it is me
 structure with it, or added one, the change has contrast: the mean inside a segment differs from that of a ring around
 it. How much contrast noise alone gives depends on how the noise is correlated, hence on its power spectrum. That still
 underrates it where segments come from an image that shares noise with the LDCT, as the NDCT does: they follow it. So
-p-values are taken from a null: the same numbers from lesion-free slices through the whole pipeline.
+p-values are taken from a null (``suspicion``): the same numbers from lesion-free slices through the whole pipeline.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage, signal
-from statsmodels.stats.multitest import multipletests
+from scipy import fft, ndimage
 
-from ldct_utils import dicom, tasks
+from ldct_utils import detection, dicom, tasks
 from ldct_utils import dose as doses
 from ldct_utils import nps as spectra
 from ldct_utils.cohorts import simulated
@@ -54,14 +53,25 @@ def covariance(nps, pixel_mm: float) -> np.ndarray:
     return np.fft.fftshift(np.fft.ifft2(nps).real)[1:, 1:] / pixel_mm**2
 
 
+def autocorrelation(weights, reach: int) -> np.ndarray:
+    """Sums of weights times themselves shifted by up to ``reach`` pixels, (2 reach + 1, 2 reach + 1), lag 0 in the
+    middle."""
+    size = [fft.next_fast_len(max(n + reach, 2 * reach + 1), real=True) for n in weights.shape]
+    power = np.abs(fft.rfft2(weights, size)) ** 2
+    lags = np.arange(-reach, reach + 1)
+    return fft.irfft2(power, size)[np.ix_(lags, lags)]
+
+
 def functional_sd(weights, covariance) -> float:
     """Standard deviation of sum(weights * noise) for stationary noise of a covariance, HU.
 
     It is the root of the integral of |W(f)|^2 NPS(f), W being the transform of the weights, taken here over lags.
     """
-    spread = signal.fftconvolve(weights, covariance, mode="full")
-    middle = tuple(slice(n // 2, n // 2 + size) for n, size in zip(covariance.shape, weights.shape))
-    return float(np.sqrt(max(0.0, (weights * spread[middle]).sum())))
+    return _sd(autocorrelation(np.asarray(weights), len(covariance) // 2), covariance)
+
+
+def _sd(lags, covariance):
+    return float(np.sqrt(max(0.0, (lags * covariance).sum())))
 
 
 def local_level(difference, covariance, body=None, sigma: float = LOCAL) -> np.ndarray:
@@ -79,6 +89,37 @@ def local_level(difference, covariance, body=None, sigma: float = LOCAL) -> np.n
     return np.sqrt(ndimage.gaussian_filter(power, sigma) / np.maximum(weight, 1e-6)) / kept
 
 
+@dataclass(frozen=True)
+class Outline:
+    """One segment of a slice, ready to be compared in any number of images: its weights do not depend on them.
+
+    Attributes: segment (from 1), area (pixels), box (its place in the slice), weights (of the contrast, in the box),
+        lags (their ``autocorrelation``).
+    """
+
+    segment: int
+    area: int
+    box: tuple
+    weights: np.ndarray
+    lags: np.ndarray
+
+
+def outlined(regions, body=None, reach: int = 15, **shape) -> list[Outline]:
+    """The segments of a slice that have a ring.
+
+    Args: regions: label map (H, W) or masks (S, H, W). body: boolean (H, W), where rings may lie. reach: lags that the
+        noise is correlated over, pixels: n/2 - 1 of an (n, n) spectrum. shape: erode, gap, ring.
+    Raises: ValueError: for a mask without pixels.
+    """
+    pad = sum(shape.get(name, value) for name, value in (("gap", GAP), ("ring", RING))) + 2
+    found = []
+    for number, (mask, box) in enumerate(_boxes(regions, pad), 1):
+        weights = contrast_weights(mask, None if body is None else body[box], **shape)
+        if weights is not None:
+            found.append(Outline(number, int(mask.sum()), box, weights, autocorrelation(weights, reach)))
+    return found
+
+
 def score(
     ldct, pred, regions, nps, pixel_mm: float, body=None, local: bool = True, tolerated: float = 0.0, **shape
 ) -> pd.DataFrame:
@@ -86,8 +127,8 @@ def score(
 
     Args:
         ldct, pred: (H, W), HU: what the network was given, and what it made of it.
-        regions: label map (H, W) or masks (S, H, W). A lost structure is a segment of LDCT or NDCT, an invented one of
-            the prediction.
+        regions: label map (H, W), masks (S, H, W), or what ``outlined`` made of either (for several networks). A lost
+            structure is a segment of LDCT or NDCT, an invented one of the prediction.
         nps: (n, n), HU^2 mm^2, of the noise that the network removes: ``nps.spectrum`` of prediction - LDCT in flat
             tissue. pixel_mm: pixel side.
         body: boolean (H, W): where rings may lie and noise levels are read. local: scale by ``local_level``.
@@ -101,18 +142,14 @@ def score(
     ldct, pred = np.asarray(ldct, np.float64), np.asarray(pred, np.float64)
     if ldct.shape != pred.shape or ldct.ndim != 2:
         raise ValueError(f"ldct and pred are one slice (H, W) each, got shapes {ldct.shape} and {pred.shape}")
-    lags, change = covariance(nps, pixel_mm), pred - ldct
-    level = local_level(change, lags, body) if local else np.ones(ldct.shape)
-    pad = sum(shape.get(name, value) for name, value in (("gap", GAP), ("ring", RING))) + 2
+    known, change = covariance(nps, pixel_mm), pred - ldct
+    level = local_level(change, known, body) if local else np.ones(ldct.shape)
     rows = []
-    for number, (mask, box) in enumerate(_boxes(regions, pad), 1):
-        weights = contrast_weights(mask, None if body is None else body[box], **shape)
-        if weights is None:
-            continue
-        sd = functional_sd(weights, lags) * np.average(level[box], weights=np.abs(weights))
-        found, before = (weights * change[box]).sum(), (weights * ldct[box]).sum()
+    for one in regions if isinstance(regions, list) else outlined(regions, body, len(known) // 2, **shape):
+        sd = _sd(one.lags, known) * np.average(level[one.box], weights=np.abs(one.weights))
+        found, before = (one.weights * change[one.box]).sum(), (one.weights * ldct[one.box]).sum()
         usual = np.hypot(sd, tolerated * before)
-        row = {"segment": number, "area": int(mask.sum()), "before_hu": before}
+        row = {"segment": one.segment, "area": one.area, "before_hu": before}
         rows.append(row | {"change_hu": found, "sd_hu": sd, "z": found / usual if usual > 0 else 0.0})
     return pd.DataFrame(rows, columns=["segment", "area", "before_hu", "change_hu", "sd_hu", "z"])
 
@@ -129,57 +166,6 @@ def _boxes(regions, pad):
         yield (regions[number][box] if stacked else regions[box] == number + 1), box
 
 
-@dataclass(frozen=True)
-class Null:
-    """What noise alone does: |z| of lesion-free segments, sorted, by class of area (upper ``edges``, pixels)."""
-
-    edges: np.ndarray
-    sizes: tuple[np.ndarray, ...]
-
-    def p(self, table: pd.DataFrame) -> np.ndarray:
-        """Two-sided p-values of the segments of a table from ``score``: (1 + those as extreme) / (1 + all)."""
-        of = np.searchsorted(self.edges, table["area"].to_numpy())
-        found = np.empty(len(table))
-        for number, known in enumerate(self.sizes):
-            z = np.abs(table["z"].to_numpy()[of == number])
-            found[of == number] = (1 + len(known) - np.searchsorted(known, z, side="left")) / (1 + len(known))
-        return found
-
-
-def null(tables, classes: int = 3) -> Null:
-    """The null of a pipeline.
-
-    Args:
-        tables: from ``score``, of lesion-free slices that went through dose, network, segmentation and scoring as the
-            slices under test do.
-        classes: of area, with equally many segments each: small segments follow noise most.
-    Raises: ValueError: with fewer than 20 segments a class.
-    """
-    table = pd.concat(list(tables), ignore_index=True)
-    if len(table) < 20 * classes:
-        raise ValueError(
-            f"{len(table)} lesion-free segments are too few for {classes} classes of area: draw more slices"
-        )
-    edges = np.quantile(table["area"], np.arange(1, classes) / classes)
-    of = np.searchsorted(edges, table["area"])
-    sizes = tuple(np.sort(table["z"].abs().to_numpy()[of == number]) for number in range(classes))
-    if min(map(len, sizes)) < 20:
-        raise ValueError(f"areas are too alike for {classes} classes: take fewer")
-    return Null(edges, sizes)
-
-
-def ranked(table: pd.DataFrame, null: Null, alpha: float = 0.05, method: str = "fdr_bh") -> pd.DataFrame:
-    """Segments by suspicion: with p, p_adjusted (of all segments in the table) and suspicious, the worst first.
-
-    Args: method: of statsmodels' ``multipletests``; ``fdr_bh`` is Benjamini-Hochberg's false discovery rate.
-    The least p is 1 / (1 + lesion-free segments of a class): with too few of them nothing survives a correction.
-    """
-    p = null.p(table)
-    suspicious, adjusted = multipletests(p, alpha=alpha, method=method)[:2] if len(p) else (p > 1, p)
-    found = table.assign(p=p, p_adjusted=adjusted, suspicious=suspicious, size=table["z"].abs())
-    return found.sort_values(["p", "size"], ascending=[True, False]).drop(columns="size").reset_index(drop=True)
-
-
 def naive(ldct, pred, regions) -> pd.DataFrame:
     """What is commonly read as a sign of a changed structure, for comparison: both call noise a change.
 
@@ -192,6 +178,33 @@ def naive(ldct, pred, regions) -> pd.DataFrame:
     error = np.sqrt(np.maximum(square - mean**2, 0) / area)
     z = np.divide(mean, error, out=np.zeros_like(mean), where=error > 0)
     return pd.DataFrame({"segment": np.arange(1, len(area) + 1), "srmse_hu": np.sqrt(square), "naive_z": z})
+
+
+def removed_spectrum(ldct, outputs, tissue_hu) -> np.ndarray:
+    """Power spectrum (n, n) of what a network takes away in flat soft tissue, in units of pixels: for ``examine``.
+
+    Args: ldct, outputs, tissue_hu: (S, H, W), HU; flat tissue is looked for in the last, e.g. the NDCT.
+    Raises: ValueError: where no slice has a flat region.
+    """
+    try:
+        return spectra.spectrum([pred - image for pred, image in zip(outputs, ldct)], tissue_hu, 1.0)
+    except ValueError as error:
+        raise ValueError(
+            f"the noise that a network removes cannot be measured: {error}; test more or other slices"
+        ) from error
+
+
+def examine(ldct, pred, regions, outlines, nps, body=None, structures=None, tolerated: float = 0.0) -> pd.DataFrame:
+    """Every segment of a slice by the test and by what is commonly taken instead of it: ``score`` and ``naive``.
+
+    Args: regions: label map (H, W) or masks (S, H, W); outlines: what ``outlined`` made of them. nps: in units of
+        pixels. structures: label map (H, W) of known lesions, or of what was planted. The others as in ``score``.
+    Returns: their columns, and structure: the one that the segment shows, as ``detection.planted`` numbers it.
+    """
+    table = score(ldct, pred, outlines, nps, 1.0, body, tolerated=tolerated)
+    table = table.merge(naive(ldct, pred, regions), on="segment")
+    shown = 0 if structures is None else detection.planted(regions, structures)[table["segment"] - 1]
+    return table.assign(structure=shown)
 
 
 def lesion_free(cohort, row: int, realisations: int, seed) -> dict[str, np.ndarray]:

@@ -99,6 +99,14 @@ def edge_notes(axis, notes: list[tuple[str, str]], upper: bool = False, size: fl
         )  # fmt: skip
 
 
+def window_at(hu: float, anatomy: str) -> tuple[float, float]:
+    """(level, width) of the narrowest window that shows this HU well inside its range: that of the anatomy, of the
+    abdomen, of the chest or of bone; the widest of them where none does."""
+    names = dict.fromkeys([anatomy if anatomy in intensity.WINDOWS else "abdomen", "abdomen", "chest", "bone"])
+    known = sorted((intensity.WINDOWS[name] for name in names), key=lambda window: window[1])
+    return next((w for w in known if abs(hu - w[0]) <= 0.4 * w[1]), known[-1])
+
+
 LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad", "mean_srmse")
 CRITIC_TERMS = ("adv", "critic", "gp", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix")
 

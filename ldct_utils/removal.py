@@ -66,7 +66,6 @@ def tpf(
     domain: intensity.Domain | None = None,
     method: str = "known",
     grow: int = 1,
-    matched_noise: bool = False,
     regions: Mapping[str, Callable] | None = None,
     seed: int = 0,
     device="cpu",
@@ -85,7 +84,7 @@ def tpf(
         draws: of the noise, each for the whole volume and for every q.
         names: full-reference metrics; None takes all that can be taken (``usable``).
         domain: evaluation domain; None is ``hu``, or the window that shows all of a volume without HU.
-        method, grow, matched_noise: of ``structures.remove``.
+        method, grow: of ``structures.remove``.
         regions: further segments for SRMSE, name -> function of the clean volume (S, H, W) that gives labels of that
             shape. ``mean_srmse`` and ``max_srmse`` are over ``over_segments``.
         progress: wraps the volumes, e.g. ``tqdm``.
@@ -108,7 +107,7 @@ def tpf(
         seen.add(volume.name)
         where = domain or intensity.domain(**({"name": "hu"} if volume.unit == "HU" else WITHOUT_HU))
         score = _scorer(volume, usable(volume) if names is None else list(names), where, regions or {}, device)
-        removals = [(q, remove(volume, q, method, seed, grow, matched_noise)) for q in fractions]
+        removals = [(q, remove(volume, q, method, seed, grow)) for q in fractions]
         noise = {key: _noise(volume, draws, seed, key) for key in (_BASELINE, *(round(1e6 * q) for q in fractions))}
         for sigma in sigmas:
             whole = score(volume.image, sigma, noise[_BASELINE])
@@ -131,13 +130,59 @@ def tpf(
 
 
 def intervals(table: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """TPF by q, sigma and metric: columns tpf, low, high (95 % bootstrap over volumes; NaN under 6), volumes."""
+    """TPF by q, sigma and metric: columns tpf, low, high (95 % over volumes; NaN under 6), volumes, exact.
+
+    Intervals are bootstraps over volumes; where all volumes have one and the same TPF, which leaves a bootstrap no
+    width, Clopper and Pearson's, volumes counting as trials (``exact``).
+    """
     rows = []
     for (q, sigma, metric), part in table.dropna(subset="tpf").groupby(["q", "sigma", "metric"], sort=False):
-        found = stats.patient_bootstrap(part["tpf"].to_numpy(), draws=draws, seed=seed)
-        rows.append({"q": q, "sigma": sigma, "metric": metric, "tpf": found.mean, "low": found.low, "high": found.high,
-                     "volumes": found.patients})  # fmt: skip
-    return pd.DataFrame(rows, columns=["q", "sigma", "metric", "tpf", "low", "high", "volumes"])
+        values = part["tpf"].to_numpy()
+        found = stats.patient_bootstrap(values, draws=draws, seed=seed)
+        low, high, exact = found.low, found.high, bool(np.ptp(values) == 0 and not np.isnan(found.low))
+        if exact:
+            low, high = stats.share_interval(values.sum(), len(values))
+        rows.append({"q": q, "sigma": sigma, "metric": metric, "tpf": found.mean, "low": low, "high": high,
+                     "volumes": found.patients, "exact": exact})  # fmt: skip
+    return pd.DataFrame(rows, columns=["q", "sigma", "metric", "tpf", "low", "high", "volumes", "exact"])
+
+
+def amounts(table: pd.DataFrame) -> pd.DataFrame:
+    """What the experiment took out: a row a cohort and q, with a sentence in ``text``.
+
+    Args: table: of ``tpf``, with the column cohort.
+    Returns: cohort, q, volumes, structures and removed (numbers of all volumes), share (of the voxels that changed),
+        error (their RMS change), text. With few structures a volume "one at least" is much more than q.
+    """
+    each, rows = table.drop_duplicates(["cohort", "q", "volume"]), []
+    for (cohort, q), part in each.groupby(["cohort", "q"], sort=False):
+        gone, known = int(part["removed"].sum()), int(part["structures"].sum())
+        squares, changed = (part["error"] ** 2 * part["changed"]).sum(), part["changed"].sum()
+        row = {"cohort": cohort, "q": q, "volumes": len(part), "structures": known, "removed": gone,
+               "share": changed / part["pixels"].sum(), "error": float(np.sqrt(squares / max(changed, 1)))}  # fmt: skip
+        each_volume = f"{_span(part['removed'])} of {_span(part['structures'])} a volume"
+        text = f"{gone} of {known} structures ({gone / known:.0%}; {each_volume}), {row['share']:.2%} of the voxels"
+        rows.append(row | {"text": f"{text}, which change by {row['error']:.0f} HU RMS"})
+    return pd.DataFrame(rows)
+
+
+def _span(values):
+    low, high = int(values.min()), int(values.max())
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def noticed(spans: pd.DataFrame, metric: str = "mean_srmse") -> pd.DataFrame:
+    """Up to where a metric notices a removal: a row a cohort and q, with the lists of sigmas seen and lost.
+
+    Args: spans: of ``intervals``, with the column cohort. A sigma counts as seen where the interval lies above .5, or,
+        with too few volumes for one, where the TPF is over .9.
+    """
+    rows = []
+    for (cohort, q), part in spans[spans["metric"] == metric].groupby(["cohort", "q"], sort=False):
+        sure = (part["low"] > 0.5) | (part["low"].isna() & (part["tpf"] > 0.9))
+        seen, lost = (sorted(part.loc[chosen, "sigma"]) for chosen in (sure, ~sure))
+        rows.append({"cohort": cohort, "q": q, "seen": seen, "lost": lost})
+    return pd.DataFrame(rows, columns=["cohort", "q", "seen", "lost"])
 
 
 def psnr_theory(pixels, changed, error, sigma):

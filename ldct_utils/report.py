@@ -12,6 +12,11 @@ def text(markdown: str):
     display(Markdown(markdown))
 
 
+def bracket(low: float, high: float, digits: int = 3) -> str:
+    """An interval as text, a dash where there is none."""
+    return "–" if pd.isna(low) else f"[{low:.{digits}g}, {high:.{digits}g}]"
+
+
 def _record(run, kind: str, name: str, caption: str):
     """Add an item to the run's ``captions.json``, which keeps the order in which the notebook shows things."""
     path = run.folder / "captions.json"

@@ -275,3 +275,32 @@ def interaction(cells: dict, draws: int = 10_000, seed: int = 0) -> Interval:
         a1, a2, b1, b2 = (cell.mean(axis=1).to_frame(-1) for cell in (a1, a2, b1, b2))
     contrast = ((a1 - a2) - (b1 - b2)).dropna(axis=1, how="all").dropna()
     return patient_bootstrap(contrast.to_numpy(), draws=draws, seed=seed)
+
+
+def share_interval(successes, n: int, level: float = 1 - ALPHA) -> tuple[float, float]:
+    """Exact interval of a share (Clopper and Pearson 1934): where all or none succeed, a bootstrap has no width.
+
+    Args: successes: of n; need not be whole where trials count by halves.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"a share needs successes among 1 or more trials, got {successes} of {n}")
+    tail = (1 - level) / 2
+    low = distributions.beta.ppf(tail, successes, n - successes + 1) if successes > 0 else 0.0
+    high = distributions.beta.isf(tail, successes + 1, n - successes) if successes < n else 1.0
+    return float(low), float(high)
+
+
+def reversed_pairs(values: pd.DataFrame, base: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple[int, int]:
+    """How many pairs of methods two measures order differently, beyond the intervals of both differences.
+
+    Args: values, base: (patients, methods), the same methods; patients that only one of them has are left out.
+    Returns: reversed pairs, and all pairs.
+    """
+    names, patients = list(values), values.index.intersection(base.index)
+    turned = 0
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            gaps = [(t.loc[patients, first] - t.loc[patients, second]).to_numpy() for t in (values, base)]
+            spans = [patient_bootstrap(gap, draws=draws, seed=seed) for gap in gaps]
+            turned += bool(all(s.excludes_zero for s in spans) and spans[0].mean * spans[1].mean < 0)
+    return turned, len(names) * (len(names) - 1) // 2

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-METHODS = ("known", "biharmonic", "median")
+METHODS = ("known", "biharmonic")
 LEAST = 5  # voxels: what is smaller is a crumb of a label's border
 LARGE = 500  # voxels beyond which a tree is cut by slices
 RING = 6  # pixels around a structure that count as its local background
@@ -108,6 +108,24 @@ def from_cohort(cohort, split: str = "test", image: str = "truth") -> list[Volum
     return volumes
 
 
+def stacks(slices: pd.DataFrame) -> list[list[int]]:
+    """Rows of slices that lie one on the other: of one patient and series, in order of z.
+
+    Args: slices: patient, series, row, z_mm, thickness_mm, as a cohort has them.
+    Returns: lists of rows, every row in one of them. Two slices are neighbours where they are at most half as far again
+        apart as the series' closest slices, or as a slice is thick. Slices of unknown z stand alone.
+    """
+    found = []
+    for _, part in slices.groupby(["patient", "series"], sort=False):
+        part = part.sort_values("z_mm", kind="stable")
+        gap = part["z_mm"].diff().to_numpy()
+        apart = np.append(gap[gap > 0], part["thickness_mm"].dropna())
+        near = (gap > 0) & (gap <= 1.5 * apart.min(initial=np.inf))
+        for row, joined in zip(part["row"].tolist(), near):
+            found[-1].append(row) if joined else found.append([row])
+    return found
+
+
 def rng_of(seed: int, name: str, *numbers: int) -> np.random.Generator:
     """Generator of a volume, whatever other volumes there are."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), *numbers])
@@ -122,10 +140,8 @@ class Removal:
     mask: np.ndarray
 
 
-def remove(
-    volume: Volume, fraction: float, method: str = "known", seed: int = 0, grow: int = 1, matched_noise: bool = False
-) -> Removal:
-    """Take a random fraction of the structures out of a volume.
+def remove(volume: Volume, fraction: float, method: str = "known", seed: int = 0, grow: int = 1) -> Removal:
+    """Take a random fraction of the structures out of a volume: at least one, so that of a few it is more than asked.
 
     The order in which structures go follows from the seed and the volume's name alone, so a larger fraction removes
     the same ones and more.
@@ -134,10 +150,8 @@ def remove(
         fraction: q in [0, 1]; above 0 at least one structure goes.
         method: ``known``: the image without structures, around those removed (each voxel belongs to the structure
             nearest to it). ``biharmonic``: in-painting from the border inwards (scikit-image; Damelin and Hoang 2018,
-            Int. J. Math. Math. Sci., 3950312). ``median``: the median of ``RING`` pixels of background around.
-        grow: in-painted and median-filled masks reach this many pixels beyond the label, over the blurred border.
-        matched_noise: add to what is filled in white noise of the SD of the pixels around it (robust, high-pass):
-            coarser grain is therefore underestimated.
+            Int. J. Math. Math. Sci., 3950312).
+        grow: in-painted masks reach this many pixels beyond the label, over the blurred border.
     Raises: ValueError: for an unknown method, a fraction out of range, no structures, or no background around one.
     """
     if method not in METHODS:
@@ -147,7 +161,7 @@ def remove(
     if not len(volume.table):
         raise ValueError(f"volume {volume.name} has no structures to remove")
     if method == "known" and volume.without is None:
-        raise ValueError(f"how {volume.name} looks without its structures is not known: take biharmonic or median")
+        raise ValueError(f"how {volume.name} looks without its structures is not known: take biharmonic")
     count = max(1, round(fraction * len(volume.table))) if fraction else 0
     gone = rng_of(seed, volume.name, 0).permutation(volume.table["structure"].to_numpy())[:count]
     mask = np.isin(volume.structures, gone)
@@ -159,15 +173,15 @@ def remove(
             volume.structures == 0, sampling, return_distances=False, return_indices=True
         )
         return Removal(np.where(mask[tuple(nearest)], volume.without, volume.image), gone, mask)
-    image, noise = volume.image.copy(), rng_of(seed, volume.name, 1)
+    image = volume.image.copy()
     for index in np.flatnonzero(mask.any((1, 2))):
         others = (volume.structures[index] > 0) & ~mask[index]
         hole = ndimage.binary_dilation(mask[index], iterations=grow) & ~others if grow else mask[index]
-        _fill(image[index], hole, others, method, noise if matched_noise else None, volume.name)
+        _fill(image[index], hole, others, volume.name)
     return Removal(image, gone, mask)
 
 
-def _fill(image, hole, others, method, noise, name):
+def _fill(image, hole, others, name):
     """Fill the holes of a slice in place, region by region."""
     from skimage.restoration import inpaint_biharmonic
 
@@ -178,12 +192,5 @@ def _fill(image, hole, others, method, noise, name):
         ring = ndimage.binary_dilation(region, iterations=RING) & ~hole[box] & ~others[box]
         if not ring.any():
             raise ValueError(f"volume {name}: a structure of {region.sum()} pixels has no background around it")
-        if method == "median":
-            filled = np.full(region.sum(), np.median(part[ring]), np.float32)
-        else:  # in the box, so that values stay within those around; other holes of it are not to be read
-            filled = inpaint_biharmonic(part, region | hole[box], split_into_regions=True)[region]
-        if noise is not None:
-            rough = (part - ndimage.uniform_filter(part, 3))[ring & ~ndimage.binary_dilation(hole[box])]
-            spread = 1.4826 * np.median(np.abs(rough - np.median(rough))) / np.sqrt(8 / 9) if rough.size else 0.0
-            filled = filled + noise.normal(0, spread, filled.shape)
-        part[region] = filled
+        # in the box, so that values stay within those around; other holes of it are not to be read
+        part[region] = inpaint_biharmonic(part, region | hole[box], split_into_regions=True)[region]

@@ -305,13 +305,14 @@ if "09_subtle_details" in asked:
     if "removal.parquet" in one.result["files"]:
         tpf = one.table("removal")
         tpf = tpf[(tpf.cohort == tpf.cohort.iloc[0]) & (tpf.q == tpf.q[tpf.q > 0].min())]
-        noticed = removal.intervals(tpf)
+        noticed, (taken,) = removal.intervals(tpf), removal.amounts(tpf).itertuples()
         for name in ("psnr", "ssim", "mean_srmse", "max_srmse") if noticed.low.notna().any() else ():
             part = noticed[(noticed.metric == name) & (noticed.low > 0.5) & (noticed.sigma > 0)]
             top = part.loc[part.sigma.idxmax()] if len(part) else None
             most = "no σ" if top is None else f"σ = {top.sigma:g} HU"
-            say(3, f"noise up to which {metrics.info(name).label} notices that {tpf.q.iloc[0]:.0%} of the lesions are "
-                f"gone" + ("" if top is None else f" (TPF {top.tpf:.2f})"), most, one,
+            say(3, f"noise up to which {metrics.info(name).label} notices that {taken.removed} of {taken.structures} "
+                f"lesions ({taken.share:.2%} of the voxels) are gone"
+                + ("" if top is None else f" (TPF {top.tpf:.2f})"), most, one,
                 interval="–" if top is None else f"[{top.low:.2f}, {top.high:.2f}]")  # fmt: skip
     if "losses.parquet" in one.result["files"]:
         for name, part in one.table("losses").groupby("method"):
@@ -359,7 +360,7 @@ def draw_worth(axis):
 
 
 def draw_removal(axis):
-    """How often metrics notice that a tenth of the lesions is gone, by the noise beside it."""
+    """How often metrics notice that lesions are gone, by the noise beside it."""
     sigmas = sorted(noticed.sigma.unique())
     for number, name in enumerate(("psnr", "ssim", "mean_srmse", "max_srmse")):
         part = noticed[noticed.metric == name].sort_values("sigma")
@@ -390,7 +391,8 @@ if kept:
 if len(noticed) and noticed.low.notna().any():  # with fewer volumes there is no interval to judge by
     sure = noticed[(noticed.low > 0.5) & noticed.metric.isin(["psnr", "mean_srmse"])].groupby("metric").sigma.max()
     words.append(
-        "That a tenth of the lesions is gone is noticed up to added noise of "
+        f"That {taken.removed} of {taken.structures} lesions are gone ({taken.share:.2%} of the voxels) is noticed up "
+        "to added noise of "
         + ", ".join(f"{sure.get(name, 0):g} HU ({metrics.info(name).label})" for name in ("psnr", "mean_srmse")) + "."
     )  # fmt: skip
 if words:

@@ -70,7 +70,7 @@ def test_mri_is_normalised_by_volume_and_said_to_have_no_hu(tmp_path):
     )
     assert not set(removal.NEED_HU) & set(removal.usable(first))
     names = ["psnr", "ssim", "mean_srmse"]
-    found = removal.tpf([first], (0.1,), (0.0,), names=names, method="median").set_index("metric")["tpf"]
+    found = removal.tpf([first], (0.1,), (0.0,), names=names, method="biharmonic").set_index("metric")["tpf"]
     assert found[[*names, removal.ORACLE]].eq(1).all()
 
 

@@ -1,42 +1,74 @@
-"""Finding planted structures: curves read on a grid, intervals over patients, scans again without lesions."""
+"""Finding planted structures: ROC and FROC with intervals over patients, scans again without lesions."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils import cohorts, detection, hallucinations, segments, stats
+from ldct_utils import cohorts, detection, hallucinations, observers, segments, stats
 from ldct_utils.cohorts import simulated
 
 SMALL = {"patients": 2, "slices": 1, "size": 96, "anatomy": "head", "progress": False}
 
 
-# ---- intervals over patients ----
-def test_the_interval_of_a_mean_is_that_of_patients_and_not_of_rows():
-    rng = np.random.default_rng(0)
-    parts = [np.repeat(value, 50) for value in rng.normal(0, 1, 12)]
-    value, low, high = detection.over_patients(parts, lambda those: np.concatenate(those).mean(), draws=4000)
-    expected = stats.patient_bootstrap([one[0] for one in parts], draws=4000)
-    assert value == pytest.approx(expected.mean)
-    assert [low, high] == pytest.approx([expected.low, expected.high], abs=0.06)
+# ---- ROC and FROC ----
+def marked(rng, patients=8, images=2, size=40):
+    """Segments of planted slices, three structures each of which the third is shown by none; patients differ."""
+    rows, slices = [], []
+    for number in range(patients):
+        for image in range(images):
+            structure = np.where(np.arange(size) < 5, [1, 1, 2, 2, -1] + [0] * (size - 5), 0)
+            score = np.round(rng.standard_normal(size) + (structure > 0) * rng.uniform(0, 2.5), 1)
+            rows.append(pd.DataFrame({"patient": number, "image": 10 * number + image, "score": score,
+                                      "structure": structure}))  # fmt: skip
+            slices.append({"patient": number, "image": 10 * number + image, "structures": 3})
+    return pd.concat(rows, ignore_index=True), pd.DataFrame(slices)
 
 
-def test_a_curve_gets_bounds_point_by_point_and_few_patients_get_none():
-    parts = [np.full((3, 2), number) + np.arange(2.0) for number in range(8)]
-    value, low, high = detection.over_patients(parts, lambda those: np.concatenate(those).mean(0), draws=200)
-    assert value.shape == low.shape == high.shape == (2,) and (low < value).all() and (value < high).all()
-    _, low, high = detection.over_patients(parts[:5], lambda those: np.concatenate(those).mean(0))
-    assert np.isnan(low).all() and np.isnan(high).all()
+def test_the_roc_has_the_area_that_pairs_say():
+    table, slices = marked(np.random.default_rng(0))
+    found = detection.curves(table, slices, np.linspace(0, 1, 11), [1.0], draws=20)
+    positive, negative = table.score[table.structure > 0], table.score[table.structure == 0]
+    assert found.y[0] == pytest.approx(observers.auc(negative, positive))
+    roc = found[found.curve == "roc"]
+    assert roc.y.iloc[-1] == 1 and (roc.y.diff().dropna() >= 0).all()
+    for x, y in zip(roc.x[1:-1], roc.y[1:-1]):  # the lowest threshold that keeps the false positives at x or under
+        threshold = min(t for t in table.score.unique() if (negative >= t).mean() <= x)
+        assert y == pytest.approx((positive >= threshold).mean())
 
 
-def test_a_draw_without_any_structure_is_left_out_of_the_interval():
-    parts = [np.array([1.0 if number else np.nan]) for number in range(6)]
-    _, low, high = detection.over_patients(parts, lambda those: np.concatenate(those).mean(), draws=100)
-    assert (low, high) == (1, 1)
+def test_the_froc_counts_each_structure_once_and_missed_ones_too():
+    table = pd.DataFrame(
+        {"patient": 0, "image": [0, 0, 0, 1, 1], "score": [9.0, 8, 7, 6, 5], "structure": [1, 1, 0, 0, 1]}
+    )
+    slices = pd.DataFrame({"patient": [0, 0], "image": [0, 1], "structures": [1, 2]})  # one that no segment shows
+    found = detection.curves(table, slices, [], [0.0, 0.4, 0.5, 1.0, 9.0])
+    assert found.y[1:].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    assert found.low.isna().all()  # one patient
+    with pytest.raises(ValueError, match="need a planted structure, got none in 2 images"):
+        detection.curves(table, slices.assign(structures=0), [], [1.0])
 
 
-def test_a_curve_is_read_where_it_has_got_to():
-    curve = pd.DataFrame({"x": [0.0, 0.5, 0.5, 2.0], "y": [0.0, 0.1, 0.4, 1.0]})
-    assert detection.at(curve, "x", "y", [0.0, 0.4, 0.5, 1.9, 9.0]).tolist() == [0.0, 0.0, 0.4, 0.4, 1.0]
+def test_an_image_without_segments_counts_as_an_image():
+    table, slices = marked(np.random.default_rng(1), patients=2)
+    more = pd.concat([slices, pd.DataFrame([{"patient": 0, "image": 999, "structures": 3}] * 4)])
+    few, many = (detection.curves(table, each, [], [1.0]).y.iloc[-1] for each in (slices, more))
+    assert many <= few / 2 * 1.2
+
+
+def test_intervals_are_those_of_drawing_whole_patients():
+    table, slices = marked(np.random.default_rng(2))
+    found = detection.curves(table, slices, [0.2], [1.0], draws=400, seed=3)
+    drawn = []
+    for weight in np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=40):  # by hand
+        parts = [(table[table.patient == i], slices[slices.patient == i]) for i in np.repeat(np.arange(8), weight)]
+        again = [pd.concat([part[k].assign(patient=n, image=lambda t, n=n: t.image + 1000 * n)
+                            for n, part in enumerate(parts)]) for k in (0, 1)]  # fmt: skip
+        drawn.append(detection.curves(*again, [0.2], [1.0], draws=1).y.to_numpy())
+    again = detection.curves(table, slices, [0.2], [1.0], draws=40, seed=3)
+    tail = stats.expanded_tail(8)
+    expected = np.quantile(drawn, [tail, 1 - tail], axis=0)
+    np.testing.assert_allclose(again[["low", "high"]].to_numpy().T, expected)
+    assert (found.low < found.y).all() and (found.y < found.high).all()
 
 
 # ---- what is commonly taken for a change ----

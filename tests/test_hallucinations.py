@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import ndimage, stats
+from scipy import ndimage, signal, stats
 
-from ldct_utils import detection, hallucinations, nps, observers, segments
+from ldct_utils import detection, hallucinations, nps, segments, suspicion
 
 PIXEL = 0.75
 SIZE = 96
@@ -132,14 +132,14 @@ def test_segments_of_the_ndct_follow_its_noise_and_only_the_null_keeps_p_uniform
     one = pd.concat([table.sample(min(len(table), 3), random_state=n) for n, table in enumerate(fresh)])
     naive = 2 * stats.norm.sf(one["z"].abs())
     assert (naive < 0.05).mean() > 0.15 and stats.kstest(naive, "uniform").pvalue < 1e-4
-    p = hallucinations.null(fitted).p(one)
+    p = suspicion.null(fitted).p(one)
     assert stats.kstest(p, "uniform").pvalue > 0.05
     assert (p < 0.05).mean() == pytest.approx(0.05, abs=0.04)
 
 
 def test_p_is_exact_where_the_null_is_counted():
     table = pd.DataFrame({"area": 50, "z": np.arange(1.0, 100)})
-    null = hallucinations.null([table], classes=1)
+    null = suspicion.null([table], classes=1)
     found = null.p(pd.DataFrame({"area": [9, 9, 9, 9], "z": [1000.0, 99.0, -50.0, 0.0]}))
     np.testing.assert_allclose(found, [0.01, 0.02, 0.51, 1.0])
 
@@ -148,13 +148,13 @@ def test_each_class_of_area_has_its_own_null():
     rng = np.random.default_rng(0)
     area = rng.integers(20, 400, 600)
     table = pd.DataFrame({"area": area, "z": rng.standard_normal(600) * np.where(area < 200, 5, 1)})
-    null = hallucinations.null([table], classes=2)
+    null = suspicion.null([table], classes=2)
     small, large = null.p(pd.DataFrame({"area": [30, 390], "z": [4.0, 4.0]}))
     assert small > 0.3 > 0.02 > large
     with pytest.raises(ValueError, match="600 lesion-free segments are too few for 40 classes"):
-        hallucinations.null([table], classes=40)
+        suspicion.null([table], classes=40)
     with pytest.raises(ValueError, match="areas are too alike for 3 classes"):
-        hallucinations.null([table.assign(area=50)])
+        suspicion.null([table.assign(area=50)])
 
 
 # ---- detection ----
@@ -169,7 +169,7 @@ def planted():
     pred = truth - 100 * removed + 100 * invented
     free = [hallucinations.score(truth + one, truth, places, true_nps(), PIXEL) for one in noise(rng, 30, size=192)]
     table = hallucinations.score(ldct, pred, places, true_nps(), PIXEL)
-    return hallucinations.ranked(table, hallucinations.null(free, classes=1)), places, removed | invented
+    return suspicion.ranked(table.assign(p=suspicion.null(free, classes=1).p(table))), places, removed | invented
 
 
 def test_a_removal_and_an_insertion_lead_the_list_and_say_which_they_are(planted):
@@ -186,21 +186,21 @@ def test_correction_is_benjamini_hochbergs(planted):
     p, count = ranked["p"].to_numpy(), len(ranked)
     expected = np.minimum.accumulate((p * count / np.arange(1, count + 1))[::-1])[::-1].clip(max=1)
     np.testing.assert_allclose(ranked["p_adjusted"], expected)
-    holm = hallucinations.ranked(ranked, hallucinations.null([ranked], classes=1), method="holm")
+    holm = suspicion.ranked(ranked, method="holm")
     assert (holm["p_adjusted"] >= holm["p"]).all()
 
 
 def test_an_empty_table_has_no_suspects():
     table = hallucinations.score(np.zeros((8, 8)), np.zeros((8, 8)), np.zeros((8, 8), int), true_nps(), PIXEL)
-    known = hallucinations.null([pd.DataFrame({"area": 50, "z": np.arange(30.0)})], classes=1)
-    assert not len(hallucinations.ranked(table, known))
+    known = suspicion.null([pd.DataFrame({"area": 50, "z": np.arange(30.0)})], classes=1)
+    assert not len(suspicion.ranked(table.assign(p=known.p(table))))
 
 
 def test_a_network_that_changes_nothing_is_not_suspected(followed):
     image = noise(np.random.default_rng(0))[0]
     table = hallucinations.score(image, image, discs(), true_nps(), PIXEL)
     assert len(table) and not table["z"].any()
-    assert (hallucinations.ranked(table, hallucinations.null(followed[0]))["p"] == 1).all()
+    assert (suspicion.null(followed[0]).p(table) == 1).all()
 
 
 def test_masks_and_label_maps_score_alike():
@@ -224,31 +224,71 @@ def test_a_segment_shows_the_structure_that_holds_half_of_it():
     np.testing.assert_array_equal(detection.planted(regions, structures, share=0.8), [3, -1, 0])
 
 
-def test_the_roc_has_the_area_that_pairs_say():
-    rng = np.random.default_rng(0)
-    positive = np.arange(300) < 60
-    scores = np.round(rng.standard_normal(300) + 1.2 * positive, 1)
-    curve = detection.roc(scores, positive)
-    assert curve.iloc[0].tolist() == [np.inf, 0, 0] and curve.iloc[-1, 1:].tolist() == [1, 1]
-    area = np.trapezoid(curve["tpr"], curve["fpr"])
-    assert area == pytest.approx(observers.auc(scores[~positive], scores[positive]))
-    with pytest.raises(ValueError, match="both kinds of segments, got 0 planted of 300"):
-        detection.roc(scores, positive & False)
-
-
-def test_the_froc_counts_each_structure_once_and_missed_ones_too():
-    marks = pd.DataFrame(
-        {"image": [0, 0, 0, 1, 1], "score": [9.0, 8, 7, 6, 5], "structure": [1, 1, 0, 0, 1]}
-    )  # image 1 has a second structure that no segment shows
-    curve = detection.froc(marks, images=2, structures=3)
-    assert curve["sensitivity"].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 2 / 3])
-    assert curve["false_per_image"].tolist() == [0, 0, 0, 0.5, 1.0, 1.0]
-    with pytest.raises(ValueError, match="an image and a planted structure, got 2 and 0"):
-        detection.froc(marks, images=2, structures=0)
-
-
 def test_the_detector_finds_planted_structures_better_than_chance(planted):
     ranked, places, structures = planted
-    shown = detection.planted(places, structures.astype(int))
-    curve = detection.roc(ranked["z"].abs(), shown[ranked["segment"] - 1] > 0)
-    assert np.trapezoid(curve["tpr"], curve["fpr"]) > 0.95
+    shown = detection.planted(places, structures.astype(int))[ranked["segment"] - 1]
+    table = pd.DataFrame({"patient": "P001", "image": 0, "score": ranked["z"].abs(), "structure": shown})
+    slices = pd.DataFrame({"patient": ["P001"], "image": [0], "structures": [1]})
+    assert detection.curves(table, slices, [], [])["y"][0] > 0.95
+
+
+# ---- the null of other patients, and the list ----
+def patients_table(rng, count=6, size=60, odd=None):
+    """Segments of some patients; those of ``odd`` change three times as much."""
+    table = pd.DataFrame({"patient": np.repeat([f"P{i}" for i in range(count)], size), "area": 50,
+                          "z": rng.standard_normal(count * size), "kind": "null"})  # fmt: skip
+    table.loc[table.patient == odd, "z"] *= 3
+    return table
+
+
+def test_a_patient_is_judged_by_the_others_and_never_by_itself():
+    table = patients_table(np.random.default_rng(0), odd="P2")
+    p = suspicion.against_others(table, table, classes=1)
+    odd, others = table[table.patient == "P2"], table[table.patient != "P2"]
+    np.testing.assert_allclose(p[odd.index], suspicion.null([others], 1).p(odd))
+    assert (p[odd.index] < 0.05).mean() > 0.3 > 0.1 > (p[others.index] < 0.05).mean()
+    twice = table.assign(z=0.0, other=table.z)
+    np.testing.assert_allclose(suspicion.against_others(twice, twice, 1, "other"), p)
+    with pytest.raises(ValueError, match="with one no p-value can be given"):
+        suspicion.against_others(odd, odd)
+
+
+def test_a_list_is_corrected_in_each_slice_by_itself():
+    table = pd.DataFrame({"row": [1, 1, 1, 2], "p": [0.02, 0.5, 0.9, 0.04], "z": [3.0, 1, 0, 2]})
+    whole, each = suspicion.ranked(table), suspicion.ranked(table, within=["row"])
+    assert whole["p_adjusted"].tolist() == pytest.approx([0.08, 0.08, 2 / 3, 0.9]) and not whole.suspicious.any()
+    assert each["p_adjusted"].tolist() == pytest.approx([0.06, 0.04, 0.75, 0.9])
+    assert each.suspicious.tolist() == [False, True, False, False]
+
+
+def test_outlines_made_once_score_as_segments_do():
+    rng = np.random.default_rng(0)
+    ldct, pred = noise(rng, 2)
+    labels, body = discs(), np.ones((SIZE, SIZE), bool)
+    whole = hallucinations.score(ldct, pred, labels, true_nps(), 1.0, body)
+    outlines = hallucinations.outlined(labels, body)
+    pd.testing.assert_frame_equal(hallucinations.score(ldct, pred, outlines, true_nps(), 1.0, body), whole)
+    found = hallucinations.examine(ldct, pred, labels, outlines, true_nps(), body, (labels == 3).astype(int))
+    assert found["structure"].tolist() == [int(n == 3) for n in found["segment"]]
+    assert {"z", "naive_z", "srmse_hu"} <= set(found)
+
+
+def test_an_autocorrelation_does_not_wrap_around():
+    weights = np.random.default_rng(0).standard_normal((9, 12))
+    full = signal.correlate2d(weights, weights)
+    np.testing.assert_allclose(hallucinations.autocorrelation(weights, 7), full[1:16, 4:19], atol=1e-12)
+    assert hallucinations.autocorrelation(weights, 15).shape == (31, 31)
+
+
+def test_the_variance_of_a_contrast_is_that_of_drawn_noise():
+    weights = hallucinations.contrast_weights(discs(48, 48, 6) > 0)
+    drawn = (noise(np.random.default_rng(0), 1500, 48) * weights).sum((1, 2))
+    assert hallucinations.functional_sd(weights, hallucinations.covariance(true_nps(), PIXEL)) == pytest.approx(
+        drawn.std(), rel=0.06
+    )
+
+
+def test_noise_that_cannot_be_measured_says_what_to_do():
+    air = np.full((2, 64, 64), -1000.0)
+    with pytest.raises(ValueError, match=r"no flat soft tissue.*test more or other slices"):
+        hallucinations.removed_spectrum(air, air, air)

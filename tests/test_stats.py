@@ -450,3 +450,24 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in (
         (done.folder / "captions.json").read_text()
     )
+
+
+# ---- shares and orders ----
+def test_an_exact_share_has_the_coverage_that_it_promises():
+    assert stats.share_interval(6, 6) == pytest.approx((0.025 ** (1 / 6), 1))
+    low, high = stats.share_interval(3, 10)
+    assert (low, high) == pytest.approx((0.0667, 0.6525), abs=1e-4)  # published tables of Clopper and Pearson
+    with pytest.raises(ValueError, match="got 7 of 6"):
+        stats.share_interval(7, 6)
+
+
+def test_a_pair_is_reversed_only_where_both_orders_are_sure():
+    rng = np.random.default_rng(0)
+    base = pd.DataFrame({"a": 1.0, "b": 2.0, "c": 3.0}, index=range(8)) + 0.01 * rng.standard_normal((8, 3))
+    other = base.assign(a=base.b + 1)
+    assert stats.reversed_pairs(base, base, 200) == (0, 3)
+    assert stats.reversed_pairs(other, base, 200) == (1, 3)
+    unsure = base.assign(a=base.b + rng.normal(0.01, 5, 8))
+    assert stats.reversed_pairs(unsure, base, 200) == (0, 3)
+    assert stats.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
+    assert stats.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure

@@ -1,0 +1,553 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09a · What did a denoiser remove or invent?
+# **Question.** A denoised image may lack a structure that was there, or show one that was not. Can either be found in
+# the single image, by a test that does not call noise a change, and how many are found?
+#
+# **Reads** finished `03_train` runs of one cohort. **Writes** `segments.parquet` (the test of every segment),
+# `suspicious.parquet` (the ranked list), `detector.parquet` (ROC and FROC of planted changes), `all_denoisers.parquet`.
+# **Cost** on one core: three seconds a lesion-free slice for its scans, then ten seconds a denoiser for slices of ten
+# patients.
+#
+# Kachelriess ("Problems in Assessing AI Image Quality", DKFZ) proposes to compare each segment of the LDCT with the
+# output and to look at those that changed unusually; what is unusual the slides leave open. Every denoiser changes
+# every segment, since it takes the noise away: without a null, a large change says nothing.
+
+# %% tags=["parameters"]
+from typing import Optional
+
+study: str = "adhoc"  # results go to outputs/<study>/09a_hallucinations/
+runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
+denoiser: Optional[str] = None  # the one whose segments are listed and drawn; None takes the first of runs
+test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of the runs' own
+test_root: Optional[str] = None  # folder of that cohort
+segmentation: str = "felzenszwalb"  # sam (its weights must be there), felzenszwalb, otsu or thresholds
+min_area: int = 20  # least area of a segment, pixels
+sources: list = ["ndct", "ldct", "prediction"]  # images whose segments are tested; a hospital has the last two
+slices_each: int = 1  # slices of a patient that are tested: those with most of its lesions
+realisations: int = 6  # scans of each of these without its lesions, for the null; even
+tolerated: float = 0.1  # share of its contrast that any structure may lose or gain; 0 counts every change
+classes: int = 2  # of area, each with a null of its own
+alpha: float = 0.05  # at which Benjamini and Hochberg's procedure calls a segment of a slice and source suspicious
+worst: int = 4  # most suspicious segments that are drawn
+draws: int = 1000  # bootstrap draws over patients
+seed: int = 0  # seeds noise and draws
+device: str = "auto"  # auto, cpu or cuda
+precision: str = "float32"  # of the networks: auto, float32 or bf16, whose rounding is a change of 1 HU itself
+threads: int = 0  # CPU threads; 0 takes all
+
+# %%
+from ldct_utils.runs import start
+
+run = start("09a_hallucinations", globals())
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy.stats import kstest, norm
+from tqdm.auto import tqdm
+
+from ldct_utils import (
+    cohorts,
+    detection,
+    hallucinations,
+    intensity,
+    methods,
+    plots,
+    report,
+    segments,
+    stats,
+    suspicion,
+    training,
+)  # fmt: skip
+from ldct_utils.report import bracket
+from ldct_utils.runs import load, select
+
+training.seed_everything(seed, threads)
+
+# %% [markdown]
+# ## Denoisers, patients, slices
+
+# %%
+chosen, listed, varying = methods.listed(select(runs))
+cohort = cohorts.of(*chosen)
+test = methods.tested_on(cohort, test_source, test_root)
+about = test.slices.set_index("row", drop=False).loc[test.rows("test")]
+simulated, nulled = test.meta["source"] == "simulated", about.patient.nunique() >= 2
+if unknown := set(sources) - {"ndct", "ldct", "prediction"}:
+    raise ValueError(f"sources are ndct, ldct and prediction, got {', '.join(sorted(unknown))}")
+
+
+def predictor(one):
+    """Function of a slice (H, W) in HU that denoises it with a run's network."""
+    network = training.load_network(one.folder).to(device)
+    return lambda hu: training.predict(network, hu, 1, precision, device)
+
+
+def most_affected(part):
+    """Rows of a patient's slices with most of its lesions, or around its middle where none are known."""
+    if test.lesion_masks is None:
+        middle = (len(part) - slices_each) // 2
+        return part.index[max(0, middle) :][:slices_each]
+    area = {row: int((test.lesion_masks[row] > 0).sum()) for row in part.index}
+    return sorted(area, key=area.get, reverse=True)[:slices_each]
+
+
+denoise = {one.id: predictor(one) for one in chosen}
+method = dict(zip(denoise, listed["method"]))
+main = load(denoiser).id if denoiser else chosen[0].id
+if main not in denoise:
+    raise ValueError(f"the denoiser {denoiser} is none of the runs; add it to runs")
+tested = [(patient, int(row)) for patient, part in about.groupby("patient") for row in most_affected(part)]
+report.table(
+    run, "methods", listed,
+    f"Denoisers. Cohort {test.id}, {len(tested)} slices of {about.patient.nunique()} patients are tested. Segments are "
+    f"listed for {method[main]}, run {main}.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## A test for every segment
+# A segment is compared between the LDCT and the output: by how much did its contrast (its mean without its rim, minus
+# that of a ring around it) change, in units of what the noise that the network removes would do to it, given its power
+# spectrum and local level? Networks also take a little from every healthy edge, surely and without meaning, so that a
+# share of the segment's own contrast is tolerated. That z is not yet a p-value: segments follow the noise of the image
+# they were found in, and edges differ. p-values therefore come from a **null**: the same numbers of all *other*
+# patients, from slices *without lesions* that went through scanner, network, segmentation and scoring alike.
+#
+# For simulated patients these are the tested slices, their lesions gone and all noise new. Of real patients it is not
+# known what they hide: there the null is the other patients' slices as they are, with whatever f does to them, and a p
+# says only that a segment is unusual among patients.
+
+
+# %%
+def free_scans():
+    """(slices, realisations, 3, H, W) int16: LDCT, NDCT and truth without lesions."""
+    found = []
+    for number, (_, row) in enumerate(tqdm(tested, desc="scans without lesions", unit="slice")):
+        images = hallucinations.lesion_free(test, row, realisations, [seed, number])
+        found.append([np.stack([images["ldct"][k], images["ndct"][k], images["truth"]]) for k in range(realisations)])
+    return np.array(found)
+
+
+def inputs():
+    """(name, row, realisation) -> images, HU. A twin is the same scan without lesions, to the last noise."""
+    found = {}
+    for number, (_, row) in enumerate(tested):
+        for name, prefix in (("scan", ""), ("twin", "absent_")):
+            if getattr(test, f"{prefix}ldct") is not None:
+                found[name, row, 0] = {n: np.float32(getattr(test, prefix + n)[row]) for n in ("ldct", "ndct")}
+        for k in range(realisations if simulated else 0):
+            found["null", row, k] = dict(zip(("ldct", "ndct", "truth"), np.float32(free[number, k])))
+    return found
+
+
+free = run.array("free", free_scans) if simulated else None
+NULL = "null" if simulated else "as it is"
+
+# %% [markdown]
+# Changes are planted by exchanging the two scans. *Removal*: f never saw the lesions of the LDCT. *Insertion*: the LDCT
+# never had those that f saw. All else is equal. And one more denoiser, the *perfect* one, gives the truth of the scans
+# without lesions: whatever a test calls changed there is a false alarm.
+
+# %%
+PERFECT = "perfect"
+
+
+def comparisons(row):
+    """(kind, LDCT that is compared, LDCT that f sees, lesions) of one slice; scans by their keys in ``inputs``."""
+    labels = None if test.lesion_masks is None else np.asarray(test.lesion_masks[row], int)
+    scan, twin = ("scan", row, 0), ("twin", row, 0)
+    found = [("null", ("null", row, k), ("null", row, k), None) for k in range(realisations if simulated else 0)]
+    found.append(("as it is", scan, scan, labels))
+    if test.absent_ldct is not None:
+        found += [("removal", scan, twin, labels), ("insertion", twin, scan, labels)]
+    return found
+
+
+def outputs_of(images):
+    """{run: {scan: its output}}, the perfect denoiser's for at most two scans of a slice."""
+    found = {
+        key: {at: f(one["ldct"]) for at, one in images.items()}
+        for key, f in tqdm(denoise.items(), desc="outputs", unit="run")
+    }
+    perfect = {at: one["truth"] for at, one in images.items() if at[0] == "null" and at[2] < 2}
+    return found | ({PERFECT: perfect} if perfect else {})
+
+
+def slice_rows(patient, row, images, outputs, spectrum):
+    """Tables of the segments of one slice. Those of one image are found once, for all denoisers."""
+    body, cache, found = intensity.body_mask(np.float32(test.ndct[row])), {}, []
+    body = body if body.any() else None
+
+    def segments_of(name, image):
+        if name not in cache:
+            regions = segments.segment(image, segmentation, min_area=min_area).regions
+            cache[name] = regions, hallucinations.outlined(regions, body)
+        return cache[name]
+
+    for kind, compared, seen, labels in comparisons(row):
+        for key, made in outputs.items():
+            if seen not in made or (key == PERFECT and kind != "null"):
+                continue
+            ldct, wanted = images[compared]["ldct"], ("truth", "ndct", "ldct") if key == PERFECT else sources
+            for source in wanted:
+                name = (key, seen) if source == "prediction" else (source, compared)
+                image = made[seen] if source == "prediction" else images[compared][source]
+                table = hallucinations.examine(
+                    ldct, made[seen], *segments_of(name, image), spectrum[key], body, labels,
+                    0.0 if key == PERFECT else tolerated,
+                )  # fmt: skip
+                where = {"patient": patient, "row": row, "realisation": compared[2], "source": source}
+                found.append(table.assign(run=key, kind=kind, **where))
+    return found
+
+
+def segment_rows():
+    """One row a run, kind, slice, source and segment, with p from the null of the other patients."""
+    images, spectrum, out = inputs(), {}, []
+    outputs = outputs_of(images)
+    for key, made in outputs.items():
+        known = [at for at in made if at[0] == ("null" if simulated else "scan")]
+        ldct, ndct = ([images[at][name] for at in known] for name in ("ldct", "ndct"))
+        spectrum[key] = hallucinations.removed_spectrum(ldct, [made[at] for at in known], ndct)
+    for patient, row in tqdm(tested, desc="segments", unit="slice"):
+        out += slice_rows(patient, row, images, outputs, spectrum)
+    found = pd.concat(out, ignore_index=True).assign(p=np.nan)
+    for _, part in found.groupby(["run", "source"]) if nulled else ():
+        found.loc[part.index, "p"] = suspicion.against_others(part, part[part.kind == NULL], classes)
+    return found
+
+
+examined = run.table("segments", segment_rows)
+own = examined[examined.run == main]
+if not nulled:
+    report.text("**One patient has no others to give a null**: segments are listed by |z|, without p-values.")
+
+# %% [markdown]
+# ## Are the p-values right where nothing was lost?
+# Scans without lesions, of patients that gave nothing to the null: 5 % of their segments must have p < .05, and .5 %
+# p < .005, where the list below is decided. *Naive*: mean difference over SD/√n, pixels as if independent. *Spectrum*:
+# the z above as if it were normal. *Null*: its p-value. Naive and spectrum are controls of what the check itself can
+# see. Segments of one patient share anatomy and noise: intervals are over patients, and the Kolmogorov–Smirnov test
+# takes one segment a patient, 200 times. With so few values it rejects little that is wrong; the shares tell more.
+
+# %%
+TESTS = {"naive": lambda t: 2 * norm.sf(t.naive_z.abs()), "spectrum": lambda t: 2 * norm.sf(t.z.abs()),
+         "null": lambda t: t.p}  # fmt: skip
+
+
+def calibration_row(part, p):
+    """How p-values of lesion-free segments are spread."""
+    part, line = part.assign(p=p), {"segments": len(part)}
+    for level in (0.05, 0.005):
+        each = (part.p < level).groupby(part.patient).mean()
+        span = stats.patient_bootstrap(each.to_numpy(), draws=draws, seed=seed)
+        shown = bracket(span.low, span.high, 2) if np.ptp(each) else "–"
+        line |= {f"p < {level:g}".replace("0.", "."): span.mean, f"interval, {level:g}".replace("0.", "."): shown}
+    ks = [kstest(part.groupby("patient").sample(1, random_state=seed + k).p, "uniform").pvalue for k in range(200)]
+    return line | {"KS rejects": float(np.mean(np.array(ks) < 0.05))}
+
+
+calibrated = simulated and nulled
+if calibrated:
+    free_rows = examined[(examined.kind == "null") & examined.run.isin([PERFECT, main])]
+    calibration = run.table("calibration", lambda: pd.DataFrame([
+        {"denoiser": method.get(key, key), "segments of": source, "test": name} | calibration_row(part, made(part))
+        for (key, source), part in free_rows.groupby(["run", "source"])
+        for name, made in TESTS.items() if key == PERFECT or name == "null"
+    ]))  # fmt: skip
+    ideal = calibration[calibration.denoiser == PERFECT].set_index(["segments of", "test"])
+    of_null = calibration[(calibration.denoiser == method[main]) & (calibration.test == "null")]
+    top = ideal["p < .05"].xs("naive", level="test").idxmax()
+    report.table(
+        run, "calibration_shown", calibration,
+        f"Shares of lesion-free segments with small p; right are .05 and .005. A perfect denoiser's segments of the "
+        f"{top.upper()} are changed naively in {ideal['p < .05'][top, 'naive']:.0%}, by the spectrum in "
+        f"{ideal['p < .05'][top, 'spectrum']:.0%}, by the null in {ideal['p < .05'][top, 'null']:.1%} (nothing "
+        f"tolerated). {method[main]}: "
+        + "; ".join(
+            f"{r['segments of']} {r['p < .05']:.1%} {r['interval, .05']} and {r['p < .005']:.2%} {r['interval, .005']}"
+            for r in of_null.to_dict("records")
+        )
+        + f". The KS test rejects the null's p in {of_null['KS rejects'].max():.0%} of draws at most, p-values that "
+        f"are wrong by construction in {ideal['KS rejects'].drop('null', level='test').min():.0%} to "
+        f"{ideal['KS rejects'].drop('null', level='test').max():.0%}.",
+    )  # fmt: skip
+
+# %%
+if calibrated:
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
+    steps = np.geomspace(1e-3, 1, 101)
+    for colour, (source, part) in zip(plots.COLOURS, own[own.kind == "null"].groupby("source")):
+        below = part.groupby("patient").p.apply(lambda p: (p < 0.05).mean())
+        axes[0].loglog(steps, [(part.p <= c).mean() for c in steps], color=colour, label=source)
+        axes[1].plot(np.sort(below), np.arange(1, len(below) + 1), "o-", color=colour, ms=4, lw=0.6, label=source)
+    axes[0].loglog(steps, steps, color="black", lw=0.8, ls=":")
+    axes[0].set(xlabel="p", ylabel="share of lesion-free segments at or below", ylim=(3e-4, 1.1))
+    axes[1].axvline(0.05, color="black", lw=0.8, ls=":")
+    axes[1].set(xlabel="share of a patient's lesion-free segments with p < .05", ylabel="patients, in order")
+    axes[0].legend(fontsize=8)
+    report.figure(
+        run, "uniform", figure,
+        f"p-values of lesion-free scans, {method[main]}, from the null of the other patients; dotted: what is right. "
+        "The null holds over patients, not for each of them.",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## The most suspicious segments
+# All segments of the slices as they are, by p. Corrected within a slice and source (Benjamini and Hochberg), as a
+# reader looks at a slice; the least p is one over the size of the null, so that a long list corrected as a whole could
+# not name any. The procedure keeps its false discovery rate only if p-values are right in the tail, slice by slice.
+# Whether they are is seen by what it names on scans *without* lesions, each judged by the null of the other patients
+# like the slices under test.
+
+
+# %%
+WITHIN = ["run", "kind", "patient", "row", "realisation", "source"]
+FIELDS = ["patient", "row", "source", "segment", "area", "before_hu", "change_hu", "z", "p", "p_adjusted", "suspicious",
+          "structure"]  # fmt: skip
+if nulled:
+    judged = suspicion.ranked(examined[examined.kind.isin(["as it is", NULL])], alpha, within=WITHIN)
+else:
+    judged = examined.assign(p_adjusted=np.nan, suspicious=False, size=examined.z.abs())
+    judged = judged.sort_values("size", ascending=False)
+
+
+def suspicious_rows():
+    top = judged[(judged.run == main) & (judged.kind == "as it is")][FIELDS].reset_index(drop=True)
+    return top[top.suspicious | (top.index < 10)]
+
+
+def rate_of(key, kind):
+    """Suspicious segments a slice of one run with the interval over patients, and of how many patients."""
+    part = judged[(judged.run == key) & (judged.kind == kind)]
+    scans = part.drop_duplicates(["patient", "row", "realisation"]).groupby("patient").size()
+    each = part.groupby("patient").suspicious.sum() / scans
+    span = stats.patient_bootstrap(each.to_numpy(float), draws=draws, seed=seed)
+    shown = bracket(span.low, span.high, 2) if np.ptp(each) else "–"
+    return span.mean, shown, f"{int((each > 0).sum())} of {len(each)}"
+
+
+suspects = run.table("suspicious", suspicious_rows)
+count = int(suspects.suspicious.sum())
+rate, rate_interval, rate_patients = rate_of(main, "as it is")
+free_rate = rate_of(main, "null") if calibrated else None
+report.table(
+    run, "suspicious_shown", suspects.head(12),
+    (f"The first of {count} suspicious segments in {len(tested)} slices of {method[main]}: {rate:.2g} {rate_interval} "
+     f"a slice, in {rate_patients} patients" if nulled else f"The segments of {method[main]} with the largest |z|")
+    + ("" if free_rate is None else f"; on scans without lesions the same procedure names {free_rate[0]:.2g} "
+       f"{free_rate[1]} a slice, in {free_rate[2]} patients")
+    + ("" if test.lesion_masks is None else
+       f". {int(((suspects.structure > 0) & suspects.suspicious).sum())} of the suspicious show a known lesion (column "
+       "structure)")
+    + ". change_hu against before_hu: opposite signs fade, equal signs grow.",
+)  # fmt: skip
+
+# %%
+HALF = min(48, min(test.ldct.shape[1:]) // 2)  # pixels around the middle of a segment
+drawn = suspects[suspects.suspicious].head(worst) if count else suspects.head(1)
+figure, axes = plt.subplots(len(drawn), 4, figsize=(10.5, 2.65 * len(drawn) + 0.2), squeeze=False)
+for place, (line, one) in enumerate(zip(axes, drawn.itertuples())):
+    ldct, ndct = (np.float32(getattr(test, name)[one.row]) for name in ("ldct", "ndct"))
+    shown = {"LDCT": ldct, "prediction": denoise[main](ldct), "NDCT": ndct}
+    image = {"ldct": ldct, "ndct": ndct, "prediction": shown["prediction"]}[one.source]
+    mask = segments.masks_of(segments.segment(image, segmentation, min_area=min_area).regions)[one.segment - 1]
+    corner = [int(np.clip(round(m) - HALF, 0, n - 2 * HALF)) for m, n in zip(np.argwhere(mask).mean(0), mask.shape)]
+    box = tuple(slice(c, c + 2 * HALF) for c in corner)
+    level = plots.window_at(float(ndct[mask].mean()), about.anatomy[one.row])
+    change = shown["prediction"] - ldct
+    for axis, (title, what) in zip(line, shown.items()):
+        plots.show(axis, what[box], *level, title if place == 0 else "")
+    limit = float(np.quantile(np.abs(change[box]), 0.995))
+    last = plots.difference(line[3], change[box], limit, "" if place else "prediction − LDCT")
+    figure.colorbar(last, ax=line[3], shrink=0.85, label="HU")
+    for axis in line:
+        axis.contour(mask[box], [0.5], colors="#E69F00", linewidths=1)
+    words = [
+        f"{one.patient}, {about.anatomy[one.row]}, {plots.window_text(*level)}",
+        f"segment of {one.source}: {one.before_hu:+.0f} HU, change {one.change_hu:+.0f} HU",
+        f"p {one.p:.2g}, corrected {one.p_adjusted:.2g}" if nulled else f"z {one.z:+.1f}",
+    ]
+    line[0].text(-0.05, 0.5, "\n".join(words), rotation=90, ha="right", va="center", multialignment="center",
+                 transform=line[0].transAxes, fontsize=7)  # fmt: skip
+report.figure(
+    run, "worst", figure,
+    (f"The {len(drawn)} most suspicious segments, contours in orange" if count else
+     "No segment is suspicious; drawn is the one that leads the list, its contour in orange")
+    + f"; cut-outs of {2 * HALF} pixels, windows chosen by the segment's mean.",
+)  # fmt: skip
+
+# %% [markdown]
+# ## Does the test find what is planted?
+# One segment shows a lesion if at least half of it lies in it; one that holds less is not counted. Beside the test
+# stand the naive z and SRMSE(x, f(x)), what ranking by change alone comes to. A lesion that no segment shows is missed
+# at any threshold. What can be found therefore depends on **which image is segmented**: a removed lesion is gone from
+# the output, and left in the LDCT, under its noise, and in the NDCT, which the study has and a hospital has not.
+
+# %%
+SCORES = {"this test": "score", "naive z": "naive", "SRMSE(x, f(x))": "srmse_hu"}
+MARKS, FPR = np.logspace(-2, 2, 41).round(6), np.linspace(0, 1, 101)
+GROUPS = {"all": sources, **{s: [s] for s in sources}}
+if {"ndct", "ldct", "prediction"} == set(sources):
+    GROUPS["without the NDCT"] = ["ldct", "prediction"]
+
+
+def detector_rows():
+    """ROC and FROC of every run and kind; of the one that is listed by every score and every source too."""
+    lesions_in = {row: len(np.unique(test.lesion_masks[row])) - 1 for _, row in tested}
+    slices = pd.DataFrame(tested, columns=["patient", "image"]).assign(structures=lambda t: t.image.map(lesions_in))
+    slices = slices[slices.groupby("patient").structures.transform("sum") > 0]
+    out = []
+    for (key, kind), part in examined[examined.kind.isin(["removal", "insertion"])].groupby(["run", "kind"]):
+        part = part[part.patient.isin(slices.patient)].assign(image=lambda t: t["row"], naive=lambda t: t.naive_z.abs())
+        part["score"] = -np.log10(part.p) + 1e-6 * part.z.abs()  # of equal p the larger z leads
+        wanted = [("all", "this test")]
+        if key == main:
+            wanted = [("all", name) for name in SCORES] + [(group, "this test") for group in GROUPS if group != "all"]
+        for group, name in wanted:
+            table = part[part.source.isin(GROUPS[group])].assign(score=lambda t, c=SCORES[name]: t[c])
+            found = detection.curves(table, slices, FPR, MARKS, draws, seed=seed)
+            shown = len(table[table.structure > 0].drop_duplicates(["row", "structure"]))
+            head = {"run": key, "kind": kind, "segments_of": group, "score": name, "shown": shown}
+            head |= {"lesions": int(slices.structures.sum()), "patients": slices.patient.nunique()}
+            out.append(found.assign(**head))
+    return pd.concat(out, ignore_index=True)
+
+
+def read_off(part):
+    """AUC and what is found at one false mark a slice, each with its interval, of one line of the detector."""
+    area, one = part[part.curve == "auc"].iloc[0], part[(part.curve == "froc") & (part.x == 1)].iloc[0]
+    return {"AUC": area.y, "AUC interval": bracket(area.low, area.high, 2), "found at 1 false mark": one.y,
+            "interval": bracket(one.low, one.high, 2), "shown": f"{area.shown} of {area.lesions}"}  # fmt: skip
+
+
+planted = nulled and test.absent_ldct is not None
+if planted:
+    detector = run.table("detector", detector_rows)
+    of_main = detector[detector.run == main]
+    figure, axes = plt.subplots(1, 4, figsize=(14, 3.4))
+    for pair, kind in zip((axes[:2], axes[2:]), ("removal", "insertion")):
+        for colour, label in zip(plots.COLOURS, SCORES):
+            for axis, curve in zip(pair, ("roc", "froc")):
+                part = of_main[(of_main.kind == kind) & (of_main.score == label) & (of_main.curve == curve)]
+                part = part[part.segments_of == "all"]
+                axis.plot(part.x, part.y, color=colour, label=label)
+                if label != "SRMSE(x, f(x))":
+                    axis.fill_between(part.x, part.low, part.high, color=colour, alpha=0.15, lw=0)
+        pair[0].set(title=f"{kind}: ROC", xlabel="false positive fraction", ylabel="true positive fraction",
+                    xlim=(0, 1), ylim=(0, 1.01))  # fmt: skip
+        pair[1].set(title=f"{kind}: FROC", xlabel="false marks a slice", ylabel="lesions found", xscale="log",
+                    xlim=(MARKS[0], MARKS[-1]), ylim=(0, 1.01))  # fmt: skip
+        pair[1].axvline(1, color="black", lw=0.6, ls=":")
+    axes[1].legend(fontsize=7)
+    report.figure(
+        run, "detector_shown", figure,
+        f"Planted removals and insertions, {method[main]}, segments of all sources; bands: 95 % over "
+        f"{of_main.patients.max()} patients, of the test and of the naive z. The ROC is of segments that show a "
+        "lesion; the FROC counts lesions that no segment shows as missed.",
+    )  # fmt: skip
+else:
+    report.text("Nothing can be planted: " + ("the lesions of these patients are not known." if nulled else "no null."))
+
+# %%
+if planted:
+    lines = pd.DataFrame([
+        {"kind": kind, "segments of": group, "score": name} | read_off(part)
+        for (kind, group, name), part in of_main.groupby(["kind", "segments_of", "score"], sort=False)
+    ])  # fmt: skip
+    by = lines.set_index(["kind", "segments of", "score"])
+    say = {
+        kind: "; ".join(f"{group} {r['found at 1 false mark']:.2f} (shows {r['shown']})"
+                        for group, r in by.loc[kind].xs("this test", level="score").iterrows())
+        for kind in ("removal", "insertion")
+    }  # fmt: skip
+    report.table(
+        run, "detector_table", lines,
+        "Area under the ROC and lesions found at one false mark a slice, with 95 % over patients. By whose segments, "
+        f"removals: {say['removal']}; insertions: {say['insertion']}. By change alone, SRMSE(x, f(x)), "
+        + " and ".join(f"{by.loc[(kind, 'all', 'SRMSE(x, f(x))'), 'found at 1 false mark']:.2f} of {kind}s are found, "
+                       f"{by.loc[(kind, 'all', 'this test'), 'found at 1 false mark']:.2f} by the test" for kind in say)
+        + ".",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## All denoisers
+# What each leaves for a reader to check, beside what chance leaves, and how well changes planted in its output are
+# found.
+
+
+# %%
+def all_rows():
+    """One row a run: suspicious segments a slice, also of lesion-free scans, and the detector's numbers."""
+    out = []
+    for key in denoise:
+        line = {"method": method[key], "run": key}
+        for kind in ["as it is"] + ["null"] * calibrated:
+            words = "suspicious a slice" if kind == "as it is" else "lesion-free scans"
+            line |= dict(zip((words, f"{words}: interval", f"{words}: patients"), rate_of(key, kind)))
+        for kind in ("removal", "insertion") if planted else ():
+            part = detector[(detector.run == key) & (detector.kind == kind) & (detector.score == "this test")]
+            found = read_off(part[part.segments_of == "all"])
+            line |= {f"{kind}: {name}": value for name, value in found.items()}
+        out.append(line)
+    return pd.DataFrame(out)
+
+
+if nulled:
+    everyone = run.table("all_denoisers", all_rows)
+    report.table(
+        run, "all_denoisers_shown", everyone,
+        "Suspicious segments a slice"
+        + (", of lesion-free scans too: what the procedure names where nothing can have been lost" * calibrated)
+        + (", and how well planted removals and insertions are found" * planted) + "; intervals over patients.",
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Checks
+
+# %%
+train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
+assert test_source or train_patients.isdisjoint(about.patient), "a patient is in two splits"
+assert examined.z.notna().all() and (not nulled or examined.p.between(0, 1).all())
+numbers = {}
+if nulled:
+    numbers["suspicious_a_slice"] = float(rate)
+if calibrated:
+    numbers |= {"suspicious_a_lesion_free_slice": float(free_rate[0]), "p_under_05": float(of_null["p < .05"].mean()),
+                "p_under_005": float(of_null["p < .005"].mean()),
+                "naive_false_alarms": float(ideal["p < .05"][top, "naive"])}  # fmt: skip
+if planted:
+    for kind in ("removal", "insertion"):
+        numbers[f"auc_{kind}"] = {name: float(by.loc[(kind, "all", name), "AUC"]) for name in SCORES}
+        numbers[f"found_{kind}"] = {g: float(by.loc[(kind, g, "this test"), "found at 1 false mark"]) for g in GROUPS}
+run.finish(cohort=test.id, denoiser=main, methods=len(set(method.values())), segmentation=segmentation, **numbers)
+
+# %%
+told = []
+if planted:
+    best = by.xs(("all", "this test"), level=["segments of", "score"])
+    told.append("At one false mark a slice, " + " and ".join(
+        f"{r['found at 1 false mark']:.0%} of planted {kind}s are found, where segments show {r['shown']}"
+        for kind, r in best.iterrows()) + ".")  # fmt: skip
+if nulled:
+    told.append(f"The list of {method[main]} names {rate:.2g} suspicious segments a slice"
+                + ("." if free_rate is None else f", and {free_rate[0]:.2g} where no lesion is."))  # fmt: skip
+else:
+    told.append("One patient gives no null, so that no segment can be called suspicious.")
+report.text(
+    f"**What we saw.** {' '.join(told)} One limit: segments are those of {segmentation}, and a lesion that no segment "
+    "shows stays unseen. `05_invariances` asks whether f *can* hide one."
+)
