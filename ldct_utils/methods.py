@@ -1,10 +1,6 @@
-"""Methods: what was chosen about a trained run except its seed, what to call it, and on whom it may be tested."""
-
-import re
+"""Methods: what was chosen about a trained run except its seed, and what to call it in tables and figures."""
 
 import pandas as pd
-
-from ldct_utils import cohorts
 
 # parameters that do not make a method: bookkeeping, and what names the encoder or the loss already
 ASIDE = {
@@ -68,30 +64,3 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     repeated = table.duplicated(["method", "seed"])
     table = pd.concat([table, settings[varying]], axis=1)[~repeated].reset_index(drop=True)
     return [one for one, again in zip(chosen, repeated) if not again], table, varying
-
-
-def tested_on(own: cohorts.Cohort, source: str | None = None, root: str | None = None) -> cohorts.Cohort:
-    """The cohort that methods are tested on: their own, or all patients of another that they were not trained on.
-
-    Simulated patients are the same where number and ``cohort_seed`` are, real ones where they have the same id of the
-    challenge (L506). What a pseudonym (P001) stands for is not known: the same patient in two folders passes.
-
-    Args: own: of the training. source, root: of another, as ``cohorts.get`` takes them; None for their own.
-    Raises: ValueError: naming patients that are in both.
-    """
-    if not source:
-        return own
-    other = cohorts.get(source, root, split="test")
-    shared = set(own.slices.patient[own.slices.split != "test"]) & set(other.slices.patient)
-    kinds = {own.meta["source"], other.meta["source"]}
-    if kinds == {"simulated"}:
-        seeds = {one.meta["parameters"]["cohort_seed"] for one in (own, other)}
-        shared = shared if len(seeds) == 1 else set()
-    else:
-        shared = set() if "simulated" in kinds else {name for name in shared if re.fullmatch(r"[CLN]\d{3}", name)}
-    if shared:
-        raise ValueError(
-            f"the networks were trained on {', '.join(sorted(shared))} of {source}: leave test_source out, which takes "
-            "their own test patients, or test on others"
-        )
-    return other

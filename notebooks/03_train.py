@@ -161,7 +161,7 @@ if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
 
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
-test = cohorts.get(test_source, test_root, split="test") if test_source else cohort
+test = cohorts.tested_on(cohort, test_source, test_root)
 train_rows, val_rows, test_rows = cohort.rows("train"), cohort.rows("val"), test.rows("test")
 note = ""
 if not len(val_rows):

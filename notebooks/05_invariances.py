@@ -102,7 +102,7 @@ if region > crop:
 # %%
 trained = runs.load(denoiser)
 cohort = cohorts.of(trained)
-test = cohorts.get(test_source, test_root, split="test") if test_source else cohort
+test = cohorts.tested_on(cohort, test_source, test_root)
 f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
 updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint
 optimise.freeze(f, device)

@@ -83,9 +83,7 @@ first_run = next(iter(chosen.values()))
 settings, wanted = first_run.params, targets.get(first_run.params["target"])
 level, width, doses = settings["level"], settings["width"], settings["doses"]
 cohort = cohorts.of(*chosen.values())
-other = cohorts.get(test_source, test_root, split="test") if test_source else None
-if other:
-    evidence.check_unseen(cohort, other)
+other = cohorts.tested_on(cohort, test_source, test_root) if test_source else None
 report.table(
     run, "runs", about_runs.drop(columns=[n for n in SAME if n not in varying]),
     f"{len(chosen)} runs of {len(models)} models on cohort {cohort.id}, target {wanted.label}, window "

@@ -87,7 +87,7 @@ training.seed_everything(seed, threads)
 # %%
 chosen, listed, varying = methods.listed(select(runs))
 cohort = cohorts.of(*chosen)
-test = methods.tested_on(cohort, test_source, test_root)
+test = cohorts.tested_on(cohort, test_source, test_root)
 rows = test.rows("test")
 about = test.slices.set_index("row", drop=False).loc[rows]
 references = ["ndct", "truth"] if test.truth is not None else ["ndct"]

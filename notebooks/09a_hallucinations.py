@@ -83,7 +83,7 @@ training.seed_everything(seed, threads)
 # %%
 chosen, listed, varying = methods.listed(select(runs))
 cohort = cohorts.of(*chosen)
-test = methods.tested_on(cohort, test_source, test_root)
+test = cohorts.tested_on(cohort, test_source, test_root)
 about = test.slices.set_index("row", drop=False).loc[test.rows("test")]
 simulated, nulled = test.meta["source"] == "simulated", about.patient.nunique() >= 2
 if unknown := set(sources) - {"ndct", "ldct", "prediction"}:

@@ -919,3 +919,28 @@ def test_cohort_of_runs_is_the_one_they_were_trained_on(data, outputs, monkeypat
 
 def test_a_study_compares_cohorts_by_the_parameters_that_make_one():
     assert set(inspect.signature(cohorts.identity).parameters) == set(studies.COHORT_PARAMETERS)
+
+
+def test_networks_are_not_tested_on_patients_they_were_trained_on(monkeypatch):
+    images = np.random.default_rng(0).integers(-1000, 200, (5, 8, 8)).astype(np.int16)
+    images[4] = -1024  # slices of air are alike and no evidence
+
+    def cohort(source, patients, these=(0, 1), seed=0, splits=("train", "test")):
+        about = pd.DataFrame({"row": range(len(patients)), "patient": patients, "split": splits[: len(patients)]})
+        meta = {"source": source, "parameters": {"cohort_seed": seed}}
+        return SimpleNamespace(id="x", slices=about, ndct=images[list(these)], meta=meta)
+
+    def test_on(own, other):
+        monkeypatch.setattr(cohorts, "get", lambda *given, **options: other)
+        return cohorts.tested_on(own, other.meta["source"], "folder")
+
+    mayo, drawn = cohort("mayo2016", ["L067", "L506"]), cohort("simulated", ["P001", "P002"])
+    flat = cohort("npy", ["P001", "P002"], (4, 1))
+    assert cohorts.tested_on(mayo) is mayo
+    for own, other in ((mayo, cohort("npy", ["L067"], (2,))), (drawn, cohort("simulated", ["P001"], (2,))),
+                       (mayo, cohort("npy", ["P009"], (0,)))):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^{other.slices.patient[0]} of .* was in the training: give a test_root"):
+            test_on(own, other)
+    for own, other in ((mayo, cohort("npy", ["L506"], (1,))), (drawn, cohort("simulated", ["P001"], (2,), seed=1)),
+                       (drawn, cohort("npy", ["P001"], (2,))), (flat, cohort("npy", ["P001"], (4,)))):  # fmt: skip
+        assert test_on(own, other) is other

@@ -4,7 +4,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
-import pytest
 
 from ldct_utils import methods
 
@@ -42,23 +41,3 @@ def test_settings_name_a_method_only_where_names_would_collide():
     assert names(*chosen) == ["mse · lr 0.1", "mse · lr 0.2", "l1"]
     kept, table, varying = methods.listed([*chosen, run(3, loss="l1", lr=0.2)])
     assert varying == ["lr"] and [one.id for one in kept] == ["0", "1", "2"] and list(table.run) == ["0", "1", "2"]
-
-
-def test_methods_are_not_tested_on_patients_they_were_trained_on(monkeypatch):
-    def cohort(source, patients, seed=0):
-        slices = pd.DataFrame({"patient": patients, "split": ["train", *["test"] * (len(patients) - 1)]})
-        return SimpleNamespace(slices=slices, meta={"source": source, "parameters": {"cohort_seed": seed}})
-
-    def test_on(own, other):
-        monkeypatch.setattr(methods.cohorts, "get", lambda *given, **options: other)
-        return methods.tested_on(own, other.meta["source"], "folder")
-
-    mayo, drawn = cohort("mayo2016", ["L067", "L506"]), cohort("simulated", ["P001", "P002"])
-    assert methods.tested_on(mayo) is mayo
-    with pytest.raises(ValueError, match="trained on L067 of npy: leave test_source out"):
-        test_on(mayo, cohort("npy", ["L506", "L067"]))
-    with pytest.raises(ValueError, match="trained on P001 of simulated"):
-        test_on(drawn, cohort("simulated", ["P001"]))
-    for own, other in ((mayo, cohort("npy", ["L506"])), (drawn, cohort("simulated", ["P001"], seed=1)),
-                       (drawn, cohort("npy", ["P001"]))):  # fmt: skip
-        assert test_on(own, other) is other

@@ -373,22 +373,6 @@ def test_a_pair_without_a_value_is_no_evidence_of_the_right_order():
     assert evidence.wrong_order([0.1, 0.0, -0.1, np.nan]) == 3
 
 
-def test_a_second_cohort_with_patients_of_the_training_is_refused():
-    def cohort(names, images, splits="train"):
-        about = pd.DataFrame({"row": range(len(images)), "patient": names, "split": splits})
-        return SimpleNamespace(id="x", slices=about, ndct=images, rows=lambda split: about.row[about.split == split])
-
-    images = np.random.default_rng(0).integers(-1000, 200, (4, 8, 8)).astype(np.int16)
-    trained = cohort(["L067", "P001"], images[:2], ["train", "train"])
-    for names in (["P001", "P002"], ["L506", "L333"]):  # P001 is another patient in every cohort
-        evidence.check_unseen(trained, cohort(names, images[2:]))
-    with pytest.raises(ValueError, match=r"trained on patient L067 of the second cohort x: give a test_root without"):
-        evidence.check_unseen(trained, cohort(["L067", "L506"], images[2:]))
-    with pytest.raises(ValueError, match="trained on patient P009 of"):  # renamed, with the same pixels
-        evidence.check_unseen(trained, cohort(["P008", "P009"], images[[2, 1]]))
-    evidence.check_unseen(cohort(["L067", "L506"], images[:2], ["train", "test"]), cohort(["L506"], images[1:2]))
-
-
 # ---- the notebooks on real pairs ----
 def execute(notebook, **given):
     """A notebook's cells in a plain namespace."""
@@ -446,7 +430,7 @@ def test_08_runs_to_its_end_on_pairs_of_two_patients_and_refuses_those_of_its_tr
     assert numbers["second_pairs"] == 2 and np.isfinite(space["second"].iloc[:, 3:]).all().all()
     captions = json.loads((space["run"].folder / "captions.json").read_text())
     assert "Pairs left out, since they show no body: 1." in captions["second_shown"]["caption"]
-    with pytest.raises(ValueError, match=r"the network was trained on patient P00[12] of the second cohort"):
+    with pytest.raises(ValueError, match=r"P00[12] of npy .* was in the training"):
         execute("08_noise2quality", **common, test_source="npy", test_root=str(first))
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ldct_utils import dicom, fbp, files, paths
 from ldct_utils import identity as _identity
-from ldct_utils.cohorts import sources, splits, writing
+from ldct_utils.cohorts import sources, splits, unseen, writing
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _code(source: str) -> str:
     """Hash of the code that makes a source's cohorts: other sources and, without projections, projectors are left out,
     so that a change of the simulated anatomy does not make anyone build the cohort of real patients again."""
     mine = SOURCES[source]
-    unused = {f"cohorts.{one.module}" for one in SOURCES.values()} - {f"cohorts.{mine.module}"}
+    unused = {"cohorts.unseen"} | {f"cohorts.{one.module}" for one in SOURCES.values()} - {f"cohorts.{mine.module}"}
     return _identity.code_hash(["cohorts"], unused if mine.projects else unused | {"fbp"})
 
 
@@ -278,3 +278,20 @@ def of(*trained) -> Cohort:
             "not give: train the run again"
         )
     return get(*arguments)
+
+
+def tested_on(own: Cohort, source: str | None = None, root: str | None = None) -> Cohort:
+    """The cohort that networks are tested on: their own, or all patients of another that they were not trained on.
+
+    Args: own: of the training. source, root: of the other one, as ``get`` takes them; None for their own.
+    Raises: ValueError: naming patients that are in both, see ``unseen.shared``.
+    """
+    if not source:
+        return own
+    other = get(source, root, split="test")
+    if seen := unseen.shared(own, other):
+        raise ValueError(
+            f"{', '.join(sorted(seen))} of {source} {other.id} was in the training: give a test_root without, or leave "
+            "test_source out, which takes the training cohort's own test patients"
+        )
+    return other

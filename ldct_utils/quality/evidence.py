@@ -1,12 +1,7 @@
 """What a quality network says of images that it was not trained for, and whether that may be believed."""
 
-import hashlib
-import re
-
 import numpy as np
 import pandas as pd
-
-REAL = r"[CLN]\d{3}"  # Mayo's ids mean one patient wherever they stand; P001 is another one in every cohort
 
 
 def by_kind(rated: pd.DataFrame) -> pd.DataFrame:
@@ -33,26 +28,3 @@ def wrong_order(gap) -> int:
     """Pairs in which the low dose is not called worse. Args: gap: by how much the full dose is called better; a value
     that is not finite is no evidence of the right order and counts as wrong."""
     return int((~(np.asarray(gap, np.float64) > 0)).sum())
-
-
-def check_unseen(trained, other):
-    """Refuse a second cohort that holds patients of the first one's training.
-
-    Args: trained, other: cohorts. Patients are the same by an id of Mayo's, or by an NDCT slice that is, pixel by
-        pixel, one of the training; what was renamed and reconstructed again is not found.
-    Raises: ValueError: naming them.
-    """
-    rows = trained.rows("train")
-    ids = {p for p in trained.slices.set_index("row").patient.loc[rows] if re.fullmatch(REAL, p)}
-    known = {_digest(trained.ndct[row]) for row in rows}
-    seen = {one.patient for one in other.slices.itertuples() if one.patient in ids}
-    seen |= {one.patient for one in other.slices.itertuples() if _digest(other.ndct[one.row]) in known}
-    if seen:
-        raise ValueError(
-            f"the network was trained on patient {', '.join(sorted(seen))} of the second cohort {other.id}: give a "
-            "test_root without these patients"
-        )
-
-
-def _digest(image) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
