@@ -123,8 +123,10 @@ def counts(table, draws: int = 10_000, seed: int = 0) -> dict:
 
 def said(count) -> str:
     """The ``counts`` of a method in words."""
-    some = f", {count['hidden']:.0f} of these hidden" if count["changed"] else ""
-    return f"{count['changed']:.0f} of {count['tested']:.0f} changed{some}"
+    words = f"{count['changed']:.0f} of {count['tested']:.0f} changed"
+    if count["changed"]:
+        words += f", {count['hidden']:.0f} of these hidden ({count['hidden'] / count['changed']:.0%})"
+    return words
 
 
 def weakened(present, signal, inside, gains) -> np.ndarray:
