@@ -690,7 +690,7 @@ if invariances:
     report.table(
         run, "hidden_counts", counts,
         "Lesions changed by more than the null explains, and hidden of these (share: mean over patients with a changed "
-        "one; 95 % over patients, exact where none or all are hidden; nothing where none was changed). "
+        "one; 95 % over patients, exact and one-sided where none or all are hidden; nothing where none was changed). "
         + "; ".join(
             f"{count['denoiser']}, {count['method']}: {evidence.said(count)}" for _, count in searched.iterrows()
         )
@@ -712,6 +712,7 @@ if invariances:
         axis.axvline(1, color="black", lw=0.8, ls=":")
         axis.set_yticks(range(len(part)), part.index, fontsize=8)
         axis.set(xlabel=quantity)
+        axis.locator_params(axis="x", nbins=4)
     report.figure(
         run, "hidden_drawn", figure,
         "The parts of d' (Hotelling observer, NPW) and of the lesions' contrast that are kept; 95 % over patients. "
