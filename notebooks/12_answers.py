@@ -374,8 +374,9 @@ if "04b_dose" in asked:
 if hidden:
     limits = sorted({f"{one.params['alpha'] ** 0.5:.2f}" for one in hidden})
     words.append(
-        f"Of the lesions, in images that look alike to a denoiser: {'; '.join(hid)}. A search could find only one of whose "
-        f"contrast f passes on less than √α = {' or '.join(limits)}; where it changed none, hiding was not tested."
+        f"Of the lesions, in images that look alike to a denoiser: {'; '.join(hid)}. A search could find only one of "
+        f"whose contrast f passes on less than √α = {' or '.join(limits)}; where it changed none, hiding "
+        "was not tested."
     )
 if kept:
     least = min(kept, key=kept.get)
