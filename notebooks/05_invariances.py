@@ -17,8 +17,9 @@
 #
 # **Reads** a finished `03_train` run, its cohort, and optionally a generator and a flow of `05a_train_invariances`.
 # **Writes** `search.npy`, `trajectory.parquet`, `evidence.parquet` (changes in and out, by patient and draw),
-# `lesions.parquet`, `segments.parquet` (changes against the null), `contrasts.parquet` (contrast of the lesions that f
-# keeps, by realisation), `detection.parquet` (d' before and after f).
+# `lesions.parquet`, `segments.parquet` (changes against the null), `lesion_counts.parquet`, `segment_counts.parquet`
+# (how many were changed, and hidden), `contrasts.parquet` (contrast of the lesions that f keeps, by realisation),
+# `detection.parquet` (d' of weakened lesions before and after f).
 # **Cost** of the defaults: 15 minutes on one core for a U-Net of 16 channels, nearly all of it the 3000 iterations.
 
 # %% tags=["parameters"]
@@ -53,7 +54,8 @@ samples: int = 32  # draws a crop of generator and flow
 # evidence
 level: float = 0.05  # a change counts where so few of the null's changes are as large
 segmentation: str = "felzenszwalb"  # how structures are found in the NDCT: felzenszwalb, otsu or thresholds
-region: int = 33  # rows and columns that the observer sees around a lesion, pixels, odd
+region: int = 33  # rows and columns that the observers see around a lesion, pixels, odd
+faint: float = 2.0  # d' in x to which lesions are weakened before f is asked what it keeps of it; 2 is an AUC of .92
 draws: int = 2000  # bootstrap draws over patients
 save_every_s: float = 30.0  # seconds between states to resume from
 seed: int = 0  # seeds noise, starts and draws
@@ -91,6 +93,8 @@ if HELD < 1:
     )
 if region > crop:
     raise ValueError(f"the observer's region of {region} pixels does not fit a crop of {crop}")
+if not faint > 0:
+    raise ValueError(f"d' of the weakened lesions must be positive, not faint={faint}")
 
 # %% [markdown]
 # ## The denoiser and what it is shown
@@ -143,7 +147,7 @@ def denoised(hu):
 # x_inv minimises d(f(x), f(x_inv)) − α d(x, x_inv) by Adam, from x + n. The published bound on the distance is not
 # specified; here it is d = m / (m + s²) with m the mean square, which never reaches 1, so that its gradient never
 # dies. For small changes the objective falls along a direction exactly if f passes on less than α of its power, √α of
-# its amplitude: what f only weakens, no search finds.
+# its amplitude: what f only weakens, no search finds. A small structure must be weakened further still for the second.
 #
 # Most directions that f does not see are fine texture, so that is what a search finds. Whether f can hide *anatomy* is
 # asked by a second one, `aimed`: its change counts only after a Gaussian blur, while f's output must stay as it was
@@ -243,33 +247,53 @@ for method, images in x_inv.items():
 # ### Controls with known answers
 # The same search, on denoisers whose invariances are known. The identity has none: with α < 1 it must give x back. A
 # constant sees nothing: the search must run to its bound. A mean filter removes known frequencies: what is found must
-# lie where its gain is below √α.
+# lie where its gain is below √α. A denoiser that erases the crop's lesions must be caught by the aimed search, or that
+# finding no lesion hidden would say nothing; one that keeps half of them must not, since half is more than √α.
 
 
 # %%
 def controlled():
-    """What the search finds on each control, for the first crop."""
-    rows, x = [], net(found[0].ldct)
-    for one in controls.names():
-        known = controls.build(one)
-        search = optimise.Search(known, x, distances.build("mse"), alpha, sigma_hu, lr, seed)
+    """What the searches find on each control, for the first crop."""
+    rows, case = [], found[0]
+    x = net(case.ldct)
+    asked_of = {one: (controls.build(one), None) for one in controls.names()}
+    if aim_px and case.inside is not None:
+        aimed = distances.build("mse", blur_px=aim_px)
+        for one, keep in (("erases lesions", 0.0), ("halves lesions", 0.5)):
+            asked_of[one] = controls.Erase(case.inside.any(0), keep), aimed
+    for one, (known, rewarded) in asked_of.items():
+        search = optimise.Search(known, x, distances.build("mse"), alpha, sigma_hu, lr, seed, distance_in=rewarded)
         start = float(search.measure()["in_hu"])
         for _ in range(control_iterations):
             search.step()
         ends, change = search.measure(), search.x_inv - x
-        share = float(known.share_in_null(change, alpha**0.5)) if one == "blur" else np.nan
-        rows.append({"control": one, "start, HU": start, "in, HU": float(ends["in_hu"]),
-                     "out, HU": float(ends["out_hu"]), "power where gain < √α": share})  # fmt: skip
+        row = {"control": one, "start, HU": start, "in, HU": float(ends["in_hu"]), "out, HU": float(ends["out_hu"])}
+        if one == "blur":
+            row["power where gain < √α"] = float(known.share_in_null(change, alpha**0.5))
+        if rewarded:
+            for where, moved in (("in", change), ("out", known(x + change) - known(x))):
+                image = moved[0, 0].numpy() * intensity.HU_SPAN
+                per_lesion = [abs(evidence.contrast(image, *pair)) for pair in zip(case.inside, case.around)]
+                row[f"contrast {where}, HU"] = max(per_lesion)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 known = run.table("controls", controlled).set_index("control")
+erased = "contrast in, HU" in known
 report.table(
     run, "controls_shown", known.reset_index(),
     f"{control_iterations} iterations from noise of {sigma_hu:g} HU. Identity: {known['in, HU']['identity']:.2f} HU "
     f"are left of it (0 in the end); constant: the output cannot move and x goes {known['in, HU']['constant']:.0f} HU "
     f"away; mean filter: {known['power where gain < √α']['blur']:.1%} of the power of what was found is where it "
-    "should be.",
+    "should be."
+    + (
+        " Aimed search, largest change of a lesion's contrast: {:.3g} HU in x and {:.2g} HU after f where f erases "
+        "lesions, {:.2g} HU in x where it halves them.".format(
+            *known.loc["erases lesions", ["contrast in, HU", "contrast out, HU"]],
+            known["contrast in, HU"]["halves lesions"],
+        ) if erased else ""
+    ),
 )  # fmt: skip
 
 # %% [markdown]
@@ -440,18 +464,33 @@ def contrasts_kept(case, made, drawn):
 
 
 def detected(case, made, drawn):
-    """A row a lesion and image (x or f(x)): d' with its jackknife interval over the noise realisations."""
-    rows, classes = [], {"x": (drawn.absent, drawn.null)}
-    classes["f(x)"] = denoised(drawn.absent), made[null_of("search")][3]
-    for mask, lesion in zip(case.inside, case.lesions.to_dict("records")):
+    """A row a lesion and image (x or f(x)), over the noise realisations: d' of the lesion weakened to ``faint`` in x.
+
+    ``d_prime`` with its jackknife interval is of a channelised Hotelling observer, ``d_npw`` of one that knows the
+    lesion and takes the noise as white. ``d_full``: d' in x before the contrast was multiplied by ``gain``.
+    """
+    views = {}
+    for n, (mask, lesion) in enumerate(zip(case.inside, case.lesions.to_dict("records"))):
         row, column = (round(m) - region // 2 for m in np.argwhere(mask).mean(0))
-        if min(row, column) < 0 or max(row, column) + region > crop:
-            continue
-        window = np.s_[:, row : row + region, column : column + region]
-        channels = observers.laguerre_gauss(region, 2 * lesion["radius_mm"] / case.pixel_mm + 6)
+        if min(row, column) >= 0 and max(row, column) + region <= crop:
+            window = np.s_[..., row : row + region, column : column + region]
+            channels = observers.laguerre_gauss(region, 2 * lesion["radius_mm"] / case.pixel_mm + 6)
+            views[n] = window, channels, drawn.signal[window].reshape(1, -1)
+
+    def seen(pair, window, channels):
+        return observers.detect(*(observers.respond(images[window], channels) for images in pair))
+
+    full = {n: seen((drawn.absent, drawn.null), *view[:2]).d_prime for n, view in views.items()}
+    gains = np.array([min(1.0, faint / max(full.get(n, 0), 1e-9)) for n in range(len(case.inside))])
+    present = evidence.weakened(drawn.null, drawn.signal, case.inside, gains)
+    classes = {"x": (drawn.absent, present), "f(x)": (denoised(drawn.absent), denoised(present))}
+    rows = []
+    for n, (window, channels, expected) in views.items():
+        about = case.lesions.iloc[n].to_dict() | {"d_full": full[n], "gain": gains[n]}
         for image, pair in classes.items():
-            seen = observers.detect(*(observers.respond(one[window], channels) for one in pair))
-            rows.append(lesion | {"image": image, "d_prime": seen.d_prime, "low": seen.d_low, "high": seen.d_high})
+            cho, npw = seen(pair, window, channels), seen(pair, window, expected)
+            rows.append(about | {"image": image, "d_prime": cho.d_prime, "low": cho.d_low, "high": cho.d_high,
+                                 "d_npw": npw.d_prime})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -575,37 +614,43 @@ report.figure(
 # ## Does f hide anatomy?
 # Noise amplitude and realisation are what a denoiser is *meant* to ignore. For each known lesion: by how much do the
 # found images change its contrast (its mean minus that of its organ around it), and does f let the change through? p is
-# exact: the share of null realisations that change the contrast as much. **Hidden** is a lesion whose contrast changed
-# by more than the null explains at the input (p ≤ level) and not at the output. Up to one null realisation in twenty
-# does so by chance; the rows *null* count it on realisations that were held back.
+# exact: the share of null realisations that change the contrast as much. **Changed** is a lesion whose contrast changed
+# by more than the null explains at the input (p ≤ level), **hidden** one of these that did not at the output. What was
+# not changed says nothing of f, so the rate is hidden *of changed*, and a method that changed none gives none. The rows
+# *null*, realisations that were held back, say what chance gives: they change at most one in twenty, and by little, so
+# that a method that changes much more is more easily seen through than they are.
 
 
 # %%
-def hidden(table):
-    """Changed more than the null explains at the input, and not at the output."""
-    return (table.p_in <= level) & (table.p_out > level)
-
-
-def shares(table, what):
-    """Shares of changed and of hidden regions by method, means over patients with their intervals."""
-    table = table.assign(changed=table.p_in <= level, hidden=hidden(table))
+def counted(name):
+    """A row a method: how many regions were changed and hidden, and the RMS change of all at the input and after f."""
+    table = evidence.verdicts(measured[name], level)
     rows = []
     for method, part in table.groupby("method", sort=False):
-        means = part.groupby("patient")[["changed", "hidden"]].mean()
-        spans = {c: stats.patient_bootstrap(means[c].to_numpy(), draws=draws, seed=seed) for c in means}
-        rows.append({"method": method, what: len(part) // part.image.nunique(),
-                     "RMS change in, HU": np.sqrt(np.mean(part.change_in**2)),
-                     "RMS change out, HU": np.sqrt(np.mean(part.change_out**2)),
-                     **{c: spans[c].mean for c in means},
-                     "interval of hidden": bracket(spans["hidden"].low, spans["hidden"].high)})  # fmt: skip
+        rms = {f"{end}_hu": np.sqrt(np.mean(part[f"change_{end}"] ** 2)) for end in ("in", "out")}
+        rows.append({"method": method} | evidence.counts(part, draws, seed) | rms)
     return pd.DataFrame(rows)
 
 
-share_of_segments = shares(measured["segments"], "segments")
+def shown_counts(table):
+    interval = [bracket(row.low, row.high) for row in table.itertuples()]
+    columns = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
+               "patients": "patients with a changed one"}  # fmt: skip
+    return table.assign(interval=interval).drop(columns=["low", "high"]).rename(columns=columns)
+
+
+of_segments = run.table("segment_counts", partial(counted, "segments")).set_index("method")
+missed = evidence.verdicts(measured["segments"], level)
+missed = missed[missed.method.isin(x_inv) & missed.hidden]
 report.table(
-    run, "segment_shares", share_of_segments,
-    f"Segments ({segmentation}, of the {'truth' if with_lesions else 'NDCT'}) whose mean changed by more "
-    f"than the null explains (p ≤ {level:g}), and those of them whose change f hides.",
+    run, "segment_shares", shown_counts(of_segments.reset_index()),
+    f"Segments ({segmentation}, of the {'truth' if with_lesions else 'NDCT'}) whose mean changed by more than the null "
+    f"explains (p ≤ {level:g}), and those of them whose change f hides. "
+    + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, null_of("search")))
+    + (f". Hidden in what was searched: {missed.area.min()} to {missed.area.max()} pixels, changed by "
+       f"{missed.change_in.abs().min():.2g} to {missed.change_in.abs().max():.2g} HU." if len(missed) else ".")
+    + " Hidden of changed: means over patients with a changed one; where none or all are hidden the bound is the exact "
+    "one, one-sided 95 %.",
 )  # fmt: skip
 
 # %%
@@ -622,68 +667,56 @@ def kinds(table):
 
 
 if with_lesions:
-    of_lesions = measured["lesions"].copy()
-    share_of_lesions = shares(of_lesions, "lesions")
-    held = {m: share_of_lesions.set_index("method").hidden[m] for m in MADE if m in set(of_lesions.method)}
-    chance = float(share_of_lesions.set_index("method").hidden[null_of("search")])
+    of_lesions = kinds(evidence.verdicts(measured["lesions"], level))
+    lesion_counts = run.table("lesion_counts", partial(counted, "lesions")).set_index("method")
+    held = {method: lesion_counts.loc[method] for method in MADE if method in lesion_counts.index}
     passed = of_lesions[of_lesions.method == null_of("search")].eval(
         "both = change_in * change_out\nown = change_in**2"
     )
     passed = passed.groupby(["patient", "lesion"])[["both", "own"]].sum().eval("both / own")
+    told = "; ".join(
+        f"{m}: {evidence.said(count)}" for m, count in (held | {"null": lesion_counts.loc[null_of("search")]}).items()
+    )
     report.table(
-        run, "lesion_shares", share_of_lesions,
-        "Lesions whose contrast changed by more than the null explains, and those of them whose change f hides: "
-        + ", ".join(f"{m} {v:.0%}" for m, v in held.items())
-        + f"; by chance {chance:.1%}. Of the change of contrast that other noise makes, f passes on {passed.min():.2f} "
-        f"to {passed.max():.2f} (least squares through 0, lesion by lesion).",
+        run, "lesion_shares", shown_counts(lesion_counts.reset_index()),
+        "Lesions whose contrast changed by more than the null explains, and those of them whose change f hides. "
+        f"{told}. A search could find only lesions of whose contrast f passes on less than √α = {alpha**0.5:.2f}; of "
+        f"what other noise changes it passes on {passed.min():.2f} to {passed.max():.2f} (least squares through 0, "
+        "lesion by lesion). Hidden of changed and its bounds as for segments.",
     )  # fmt: skip
-    of_lesions = kinds(of_lesions)
-    of_lesions["changed"], of_lesions["hidden"] = of_lesions.p_in <= level, hidden(of_lesions)
     by_kind = of_lesions.groupby(["method", "radius, mm", "contrast"], observed=True).agg(
         patients=("patient", "nunique"),
         images=("hidden", "size"),
-        changed=("changed", "mean"),
-        hidden=("hidden", "mean"),
+        changed=("changed", "sum"),
+        hidden=("hidden", "sum"),
     )
     report.table(
         run, "lesion_kinds", by_kind.reset_index(),
-        "The same by size and contrast of the lesion: shares of all images of all lesions of a kind.",
+        "The same by size and contrast of the lesion: counts over all images of all lesions of a kind.",
     )  # fmt: skip
 
 # %%
 if with_lesions:
-    columns = 3
-    lines = -(-(len(held) + 1) // columns)
+    columns = min(3, len(held))
+    lines = -(-len(held) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(3.7 * columns, 3.3 * lines), squeeze=False)
-    for axis in axes.flat[len(held) + 1 :]:
+    for axis in axes.flat[len(held) :]:
         axis.set_axis_off()
     for axis, method in zip(axes.flat, held):
         part, by_chance = (of_lesions[of_lesions.method == one] for one in (method, null_of(method)))
-        gone = part.hidden
+        groups = {"not changed": part[~part.changed], "changed, shown": part[part.changed & ~part.hidden],
+                  "changed, hidden": part[part.hidden]}  # fmt: skip
         axis.scatter(by_chance.change_in, by_chance.change_out, s=8, color="#999999", label="null")
-        for label, points, shade, mark in zip(("not hidden", "hidden"), (part[~gone], part[gone]), plots.COLOURS, "os"):
-            axis.scatter(points.change_in, points.change_out, s=14, color=shade, marker=mark, label=label)
+        for (label, points), shade, mark in zip(groups.items(), plots.COLOURS, "o^s"):
+            axis.scatter(points.change_in, points.change_out, s=14, color=shade, marker=mark,
+                         label=f"{label} ({len(points)})")  # fmt: skip
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
         axis.set(xlabel="change of contrast in x, HU", ylabel="change of contrast in f(x), HU", title=method)
-        axis.legend(fontsize=8)
-    first = "aimed" if "aimed" in held else "search"
-    grouped, axis = by_kind.loc[first].reset_index(), axes.flat[len(held)]
-    for shift, (one, shade, mark) in enumerate(zip(CONTRASTS, plots.COLOURS, "os")):
-        part = grouped[grouped.contrast == one]
-        places = [RADII.index(r) + 0.4 * shift for r in part["radius, mm"]]
-        axis.plot(places, 100 * part.hidden, mark, color=shade, label=one)
-        for place, share, images in zip(places, part.hidden, part.images):
-            axis.annotate(f"n {images}", (place, 100 * share), (0, 6), textcoords="offset points", ha="center")
-    axis.axhline(100 * chance, color="black", lw=0.8, ls="--", label="by chance")
-    axis.set_xticks([0.2, 1.2, 2.2], RADII)
-    axis.set(xlabel="radius of the lesion, mm", ylabel="share hidden, %", title=f"{first}, by kind of lesion",
-             xlim=(-0.4, 2.8), ylim=(-2, max(20, 125 * grouped.hidden.max())))  # fmt: skip
-    axis.legend(fontsize=8)
+        axis.legend(fontsize=7)
     report.figure(
         run, "lesions_shown", figure,
         "Change of each lesion's contrast before and after f; on the dotted line f passes it on whole, at 0 it "
-        f"hides it. Last: share hidden by size and contrast ({first}; n: images of lesions; dashed: what the null does "
-        "by chance).",
+        f"hides it. {told}.",
     )  # fmt: skip
 
 # %% [markdown]
@@ -693,8 +726,9 @@ if with_lesions:
 #
 # - **Contrast kept**: f(x + lesion) − f(x) over the lesion, as a share of what the lesion adds; x without the lesion,
 #   the same noise in both. 1 is all of it, 0 is a lesion that f removes.
-# - **d'**: how well a channelised Hotelling observer tells slices with the lesion from slices without, before and after
-#   f.
+# - **d'**: how well slices with the lesion are told from slices without, before and after f, by a channelised Hotelling
+#   observer and by a non-prewhitening one (NPW: knows the lesion, takes the noise as white). A lesion that nobody could
+#   miss has no d' to lose, so each is first weakened until its d' in x is `faint`.
 #
 # A lesion counts once, a patient is the mean of its lesions, and intervals are over patients.
 
@@ -706,23 +740,24 @@ def side_by_side(label, about):
     by_person = per_lesion.groupby("patient").mean()
     span = stats.patient_bootstrap(by_person.to_numpy(), draws=draws, seed=seed)
     own = of_lesions.merge(about[["patient", "lesion"]].drop_duplicates())
-    exists = {f"exists: hidden, {m}": own.hidden[own.method == m].mean() for m in x_inv}
-    ratio = pairs.merge(about[["patient", "lesion"]].drop_duplicates()).groupby("patient").ratio.mean()
+    exists = {f"exists, {m}": evidence.said(evidence.counts(own[own.method == m])) for m in x_inv}
+    of_these = detection.merge(about[["patient", "lesion"]].drop_duplicates())
+    d_kept = evidence.d_prime_kept(of_these).mean() if len(of_these) else np.nan
     return {
         "lesions": label, "n": len(per_lesion), "patients": len(by_person), **exists,
         "contrast kept": span.mean, "interval": bracket(span.low, span.high),
         "lowest lesion": per_lesion.min(), "lowest realisation": about.kept.min(),
         "share under half": float((about.kept < 0.5).groupby(about.patient).mean().mean()),
-        "d' kept": float(ratio.mean()) if len(ratio) else np.nan,
+        "d' kept": d_kept,
     }  # fmt: skip
 
 
-kept_d = kept_contrast = None
 if with_lesions:
     detection, contrasts = measured["detection"], kinds(measured["contrasts"])
-    pairs = detection.pivot(index=["patient", "anatomy", "row", "lesion"], columns="image", values="d_prime")
-    pairs = pairs.reset_index().eval("ratio = `f(x)` / x")
-    kept_d = stats.patient_bootstrap(pairs.groupby("patient").ratio.mean().to_numpy(), draws=draws, seed=seed)
+    kept_d, kept_npw = (
+        stats.patient_bootstrap(evidence.d_prime_kept(detection, column).to_numpy(), draws=draws, seed=seed)
+        for column in ("d_prime", "d_npw")
+    )
     by_person = contrasts.groupby(["patient", "lesion"]).kept.mean().groupby("patient").mean()
     kept_contrast = stats.patient_bootstrap(by_person.to_numpy(), draws=draws, seed=seed)
     of_kind = contrasts.groupby(["radius, mm", "contrast"], observed=True)
@@ -754,22 +789,25 @@ if with_lesions:
              ylim=(min(-0.1, 1.1 * bar["min"].min()), max(1.25, 1.1 * bar["max"].max())))  # fmt: skip
     axis.legend(fontsize=8, loc="center left")
     axis = axes[1]
-    for one, shade, mark in zip(colour, plots.COLOURS, "osD"):
-        part = detection[detection.anatomy == one].sort_values(["patient", "lesion"])
-        x, y = (part[part.image == image] for image in ("x", "f(x)"))
-        bars = ([image.d_prime - image.low, image.high - image.d_prime] for image in (y, x))
-        axis.errorbar(x.d_prime, y.d_prime, *map(np.array, bars), fmt=mark, ms=5, lw=0.8, color=shade, label=one)
-    axis.axline((pairs.x.median(),) * 2, slope=1, color="black", lw=0.8, ls=":")
-    axis.set(xlabel="d' in x", ylabel="d' in f(x)", xscale="log", yscale="log")
-    for one in (axis.xaxis, axis.yaxis):
-        one.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        one.set_minor_formatter(ticker.NullFormatter())
+    pairs = detection.pivot(index=["patient", "lesion", "d_full"], columns="image", values=["d_prime", "d_npw"])
+    whole, before = pairs.index.get_level_values("d_full"), pairs["d_prime", "x"]
+    for column, label, shade, mark in zip(("d_prime", "d_npw"), ("Hotelling", "NPW"), plots.COLOURS, "os"):
+        axis.scatter(whole, pairs[column, "f(x)"] / pairs[column, "x"], s=25, color=shade, marker=mark, label=label)
+    axis.axhline(1, color="black", lw=0.8, ls=":")
+    axis.set(xlabel="d' of the lesion in x before it was weakened", ylabel="share of d' that f keeps", xscale="log",
+             ylim=(min(0.5, *axis.get_ylim()), max(1.5, *axis.get_ylim())))  # fmt: skip
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
     axis.legend(fontsize=8)
     report.figure(
         run, "detection_shown", figure,
         f"Left: contrast kept of {len(bar)} lesions, mean and range over {contrasts.image.nunique()} realisations. "
-        f"Right: d' of {len(pairs)} lesions before and after f, {realisations} realisations a class, bars: 95 % over "
-        f"realisations; f keeps {kept_d.mean:.3f} of d' {bracket(kept_d.low, kept_d.high)} in the mean over patients.",
+        f"Right: of {len(pairs)} lesions, with d' of {whole.min():.2g} to {whole.max():.2g} in x, weakened to d' of "
+        f"{before.min():.2g} to {before.max():.2g}, {realisations} realisations a class: f keeps {kept_d.mean:.2f} "
+        f"{bracket(kept_d.low, kept_d.high)} of d' for the Hotelling observer and {kept_npw.mean:.2f} "
+        f"{bracket(kept_npw.low, kept_npw.high)} for the NPW, in the mean over patients. Above 1: the NPW gains what "
+        "makes the noise whiter.",
     )  # fmt: skip
 
 # %% [markdown]
@@ -782,6 +820,10 @@ if control_iterations >= 300 and alpha < 1:
     assert known["in, HU"]["identity"] < 0.1 * known["start, HU"]["identity"], "the identity was found invariant"
     assert known["in, HU"]["constant"] > 2 * known["start, HU"]["constant"], "a constant was not found invariant"
     assert known["power where gain < √α"]["blur"] > 0.9, "the blur's null space was missed"
+    if erased and alpha < 0.25:
+        caught, spared = known["contrast in, HU"][["erases lesions", "halves lesions"]]
+        assert caught > 20 > 20 * known["contrast out, HU"]["erases lesions"], "lesions that f erases were missed"
+        assert spared < 1, "lesions that f halves were found hidden"
 train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
 assert test_source or train_patients.isdisjoint(c.patient for c in found), "a patient that is examined was trained on"
 
@@ -793,9 +835,9 @@ for method in MADE:
     )
     numbers |= {f"{key}_in_over_null": float(own.ratio["in_hu"]), f"{key}_out_over_null": float(own.ratio["out_hu"])}
     if with_lesions and method in held:
-        numbers[f"{key}_lesions_hidden"] = float(held[method])
+        numbers |= {f"{key}_lesions_{what}": int(held[method][what]) for what in ("tested", "changed", "hidden")}
 if with_lesions:
-    numbers |= {"null_lesions_hidden": chance, "d_prime_kept": kept_d.mean, "contrast_kept": kept_contrast.mean}
+    numbers |= {"d_prime_kept": kept_d.mean, "d_npw_kept": kept_npw.mean, "contrast_kept": kept_contrast.mean}
 run.finish(
     denoiser=trained.id, method=name, network=trained.params["network"], cohort=test.id, patients=patients,
     crops=len(found), encoder=encoder.provenance if encoder else None, **numbers,
@@ -803,13 +845,15 @@ run.finish(
 
 # %%
 searched_for = ratios[ratios.method == "search"].set_index("quantity").ratio
-told = (
-    " Lesions that the searches changed and f hides: " + ", ".join(f"{held[one]:.0%} ({one})" for one in x_inv)
-    + f", by chance {chance:.0%}. Over noise realisations, which is how often and not whether, f keeps "
-    f"{kept_contrast.mean:.2f} of the lesions' contrast and {kept_d.mean:.3f} of their d'." if with_lesions else ""
-)  # fmt: skip
+in_words = ""
+if with_lesions:
+    in_words = (
+        f" Lesions: {told}; only one of whose contrast f passes on less than {alpha**0.5:.2f} could be found. Over "
+        f"noise realisations, which is how often and not whether, f keeps {kept_contrast.mean:.2f} of the lesions' "
+        f"contrast and, of lesions that are hard to see, {kept_d.mean:.2f} of d' (NPW: {kept_npw.mean:.2f})."
+    )
 report.text(
     f"**What we saw.** Changes {searched_for['in_hu']:.1f} times as large as another noise realisation move f's output "
-    f"{searched_for['out_hu']:.2f} times as much as it does.{told} One limit: crops of {crop} pixels, one network, one "
-    "start a crop. `06_stats` compares runs of this notebook."
+    f"{searched_for['out_hu']:.2f} times as much as it does.{in_words} One limit: crops of {crop} pixels, one "
+    "network, one start a crop. `06_stats` compares runs of this notebook."
 )

@@ -45,6 +45,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from ldct_utils import intensity, plots, report, stats
+from ldct_utils.invariance import evidence
 from ldct_utils.methods import listed as methods_of
 from ldct_utils.metrics import info
 from ldct_utils.runs import select
@@ -635,15 +636,27 @@ else:
 
 # %% [markdown]
 # ## What the denoisers hide
-# From runs of `05_invariances`: the share of known lesions whose contrast a found image changes and f does not let
-# through, what the null does by chance, and the part of a lesion's d' and of its contrast that f keeps. The patients
-# are the same for all, so differences are paired; runs that searched differently are refused.
+# From runs of `05_invariances`: how many known lesions a found image changes by more than the null explains, and how
+# many of these f hides, beside the null's own counts; and the part of a weakened lesion's d' and of a lesion's contrast
+# that f keeps. The patients are the same for all, so differences of these are paired; the lesions that were changed are
+# others for every denoiser, so their counts are not subtracted. Runs that searched differently are refused.
 
 # %%
 hidden = None
 if invariances:
     looked = select(invariances)
-    asked = ["crop", "crops", "most_patients", "realisations", "level", "region", "samples", "distance", "scale_hu"]
+    asked = [
+        "crop",
+        "crops",
+        "most_patients",
+        "realisations",
+        "level",
+        "region",
+        "faint",
+        "samples",
+        "distance",
+        "scale_hu",
+    ]
     asked += ["tile", "alpha", "sigma_hu", "lr", "iterations", "aim_px"]
     asked += ["context"] * any(one.params["distance"] == "vgg16" for one in looked)
     differing = [name for name in asked if len({str(one.params.get(name)) for one in looked}) > 1]
@@ -651,47 +664,59 @@ if invariances:
         raise ValueError(f"the runs of 05_invariances do not compare: other {', '.join(differing) or 'cohorts'}")
     if without := [one.id for one in looked if "d_prime_kept" not in one.numbers]:
         raise ValueError(f"the runs {', '.join(without)} of 05_invariances had no known lesions: leave them out")
-    by_patient, rows = {}, []
+    by_patient, rows, counts = {}, [], []
     for one in looked:
         name = f"{one.numbers['network']} · {one.numbers['method']}"
         name += f" · {one.numbers['denoiser']}" * (name in by_patient)
-        lesions = one.table("lesions")
-        counted = (lesions.p_in <= one.params["level"]) & (lesions.p_out > one.params["level"])
-        shares = counted.groupby([lesions.method, lesions.patient]).mean()
-        detection = one.table("detection").pivot(index=["patient", "lesion"], columns="image", values="d_prime")
-        kept = (detection["f(x)"] / detection["x"]).groupby("patient").mean()
-        by_patient[name] = {f"hidden, {m}": shares[m] for m in shares.index.levels[0]} | {"d' kept": kept}
-        contrasts = one.table("contrasts").groupby(["patient", "lesion"]).kept.mean()
-        by_patient[name] |= {"contrast kept": contrasts.groupby("patient").mean()}
+        counts.append(one.table("lesion_counts").assign(denoiser=name))
+        contrasts, seen = one.table("contrasts").groupby(["patient", "lesion"]).kept.mean(), one.table("detection")
+        by_patient[name] = {
+            "d' kept": evidence.d_prime_kept(seen), "d' kept, NPW": evidence.d_prime_kept(seen, "d_npw"),
+            "contrast kept": contrasts.groupby("patient").mean(),
+        }  # fmt: skip
     first = next(iter(by_patient))
     for name, quantities in by_patient.items():
         for quantity, values in quantities.items():
             span = stats.patient_bootstrap(values.to_numpy(), draws=draws, seed=seed)
             row = {"denoiser": name, "quantity": quantity, "mean": span.mean, "low": span.low, "high": span.high}
-            if name != first and quantity in by_patient[first]:
+            if name != first:
                 gap = (values - by_patient[first][quantity]).dropna()
                 apart = stats.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
                 row |= {f"minus {first}": apart.mean, "its low": apart.low, "its high": apart.high}
             rows.append(row)
+    counts = pd.concat(counts).set_index(["denoiser", "method"]).reset_index()
+    searched = counts[counts.method.isin(["search", "aimed"])]
+    limit = float(looked[0].params["alpha"]) ** 0.5
+    report.table(
+        run, "hidden_counts", counts,
+        "Lesions changed by more than the null explains, and hidden of these (share: mean over patients with a changed "
+        "one; 95 % over patients, exact and one-sided where none or all are hidden; nothing where none was changed). "
+        + "; ".join(
+            f"{count['denoiser']}, {count['method']}: {evidence.said(count)}" for _, count in searched.iterrows()
+        )
+        + f". A search finds only lesions of whose contrast f passes on less than √α = {limit:.2f}.",
+    )  # fmt: skip
     hidden = run.table("hidden", lambda: pd.DataFrame(rows))
+    patients_kept = min(len(values) for quantities in by_patient.values() for values in quantities.values())
     report.table(
         run, "hidden_shown", hidden,
-        f"Lesions hidden, d' and contrast kept, of {len(looked)} denoisers, {len(kept)} patients; 95 % intervals over "
-        "patients.",
+        f"d' (of lesions weakened to d' = {looked[0].params['faint']:g}) and contrast that {len(looked)} denoisers "
+        f"keep, {patients_kept} patients or more; 95 % intervals over patients.",
     )  # fmt: skip
-    drawn = [q for q in hidden.quantity.unique() if not q.startswith("hidden, VAE alone")]
+    drawn = list(hidden.quantity.unique())
     figure, axes = plt.subplots(1, len(drawn), figsize=(3.1 * len(drawn), 1.2 + 0.35 * len(by_patient)), sharey=True)
     for axis, quantity in zip(np.atleast_1d(axes), drawn):
         part = hidden[hidden.quantity == quantity].set_index("denoiser").reindex(list(by_patient))
         bars = np.abs(part[["low", "high"]].to_numpy().T - part["mean"].to_numpy())
         axis.errorbar(part["mean"], range(len(part)), xerr=bars, fmt="o", color=plots.COLOURS[0])
+        axis.axvline(1, color="black", lw=0.8, ls=":")
         axis.set_yticks(range(len(part)), part.index, fontsize=8)
         axis.set(xlabel=quantity)
-    strongest = hidden[hidden.quantity == "hidden, search"].set_index("denoiser")["mean"]
+        axis.locator_params(axis="x", nbins=4)
     report.figure(
         run, "hidden_drawn", figure,
-        "Shares of lesions hidden by what was found, by chance (null), and the part of d' that is kept; 95 % over "
-        "patients. In what was searched for: " + ", ".join(f"{n} {v:.0%}" for n, v in strongest.items()) + ".",
+        "The parts of d' (Hotelling observer, NPW) and of the lesions' contrast that are kept; 95 % over patients. "
+        "Contrast kept: " + ", ".join(f"{n} {q['contrast kept'].mean():.2f}" for n, q in by_patient.items()) + ".",
     )  # fmt: skip
 
 # %% [markdown]

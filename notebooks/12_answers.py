@@ -16,7 +16,8 @@
 # denoisers hide? One table and three figures from the finished runs of a study, which its report starts with.
 #
 # **Reads** finished runs of the other notebooks; what is not given leaves its question open, and the table says so.
-# Nothing is computed anew: every number stands, with its interval, in the run that the last column names.
+# No image is looked at anew: every number is taken, or averaged over patients, from the tables of the run that the last
+# column names.
 # **Writes** `answers.parquet`. **Cost** seconds.
 
 # %% tags=["parameters"]
@@ -42,6 +43,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils import metrics, plots, removal, report, stats
+from ldct_utils.invariance import evidence
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
          "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
@@ -285,18 +287,13 @@ else:
     open_question(3, "04b_dose")
 hid, kept = [], {}
 for one in hidden:
-    found = one.table("lesions")
-    level = one.params["level"]
-    counted = (found.p_in <= level) & (found.p_out > level)
-    for method in ("search", "aimed"):
-        part = counted[found.method == method]
-        if part.empty:
-            continue
-        by_patient = part.groupby(found.patient).mean()
-        span = stats.patient_bootstrap(by_patient.to_numpy())
-        say(3, f"lesions hidden by what a search found ({one.numbers['method']}, {method}), mean over patients of "
-            f"{len(part)} lesions", f"{span.mean:.0%}", one, span.low, span.high)  # fmt: skip
-        hid.append(f"{span.mean:.0%} ({one.numbers['method']}, {method})")
+    counts = one.table("lesion_counts").set_index("method")
+    for method in [m for m in ("search", "aimed") if m in counts.index]:
+        count, who = counts.loc[method], f"{one.numbers['method']}, {method}"
+        value = evidence.said(count)
+        say(3, f"lesions whose contrast a search changed, and hidden of these ({who}); interval: share of hidden over "
+            "patients", value, one, count.low, count.high)  # fmt: skip
+        hid.append(f"{value} ({who})")
 if not hidden:
     open_question(3, "05_invariances")
 noticed = pd.DataFrame()
@@ -384,7 +381,12 @@ if "04b_dose" in asked:
         + ", ".join(f"{text} by {measure.strip(' ↑↓')}" for measure, text in worth.items()) + "."
     )  # fmt: skip
 if hidden:
-    words.append(f"Searches for images that look alike to a denoiser hid {', '.join(hid)} of the lesions.")
+    limits = sorted({f"{one.params['alpha'] ** 0.5:.2f}" for one in hidden})
+    words.append(
+        f"Of the lesions, in images that look alike to a denoiser: {'; '.join(hid)}. A search could find only one of "
+        f"whose contrast f passes on less than √α = {' or '.join(limits)}; where it changed none, hiding "
+        "was not tested."
+    )
 if kept:
     least = min(kept, key=kept.get)
     words.append(f"Networks keep {kept[least]:.2f} ({least}) to {max(kept.values()):.2f} of a lesion's contrast.")

@@ -3,9 +3,10 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from scipy.stats import kstest
+from scipy.stats import binomtest, kstest
 
 from ldct_utils import cohorts, nps
 from ldct_utils.cohorts import simulated
@@ -90,6 +91,51 @@ def test_p_of_one_more_realisation_is_uniform_in_every_region():
         assert kstest(p[:, region], "uniform").pvalue > 0.01
 
 
+# ---- changed, and hidden among these ----
+def regions(p_in, p_out, patients):
+    return pd.DataFrame({"p_in": p_in, "p_out": p_out, "patient": patients})
+
+
+def test_hidden_is_what_changed_at_the_input_and_not_at_the_output():
+    found = evidence.verdicts(regions([0.05, 0.01, 0.05, 0.9], [0.06, 0.01, 0.05, 0.9], list("abcd")), 0.05)
+    assert found.changed.tolist() == [True, True, True, False] and found.hidden.tolist() == [True, False, False, False]
+
+
+def test_rates_are_of_what_changed_and_nothing_changed_is_no_result():
+    none = evidence.counts(evidence.verdicts(regions([0.5] * 16, [0.5] * 16, range(16)), 0.05))
+    assert (none["tested"], none["changed"], none["hidden"]) == (16, 0, 0)
+    assert np.isnan([none["share"], none["low"], none["high"]]).all()
+    assert evidence.said(none) == "0 of 16 changed"
+    half = regions([0.01] * 20 + [0.5] * 80, ([0.5, 0.01] * 10) + [0.5] * 80, [*"abcdefghij" * 10])
+    half = evidence.counts(evidence.verdicts(half, 0.05))
+    assert (half["tested"], half["changed"], half["hidden"], half["patients"]) == (100, 20, 10, 10)
+    assert evidence.said(half) == "20 of 100 changed, 10 of these hidden (50%)"
+    assert half["share"] == 0.5 and 0 <= half["low"] < 0.5 < half["high"] <= 1
+
+
+@pytest.mark.parametrize("patients", [1, 10])
+def test_no_hidden_lesion_among_those_changed_still_has_an_exact_upper_bound(patients):
+    who = [i % patients for i in range(2 * patients)]
+    none = evidence.counts(evidence.verdicts(regions(0.01, 0.01, who), 0.05))
+    every = evidence.counts(evidence.verdicts(regions(0.01, 0.5, who), 0.05))
+    bound = binomtest(0, patients, alternative="less").proportion_ci(0.95).high  # .26 for 10 patients
+    assert (none["share"], none["low"], none["high"]) == (0, 0, pytest.approx(bound))
+    assert (every["share"], every["low"], every["high"]) == (1, pytest.approx(1 - bound), 1)
+
+
+def test_the_d_prime_kept_of_a_patient_is_of_the_sums_over_its_lesions():
+    rows = [
+        ("a", "x", 2.0),
+        ("a", "f(x)", 1.0),
+        ("a", "x", 1.0),
+        ("a", "f(x)", 2.0),
+        ("b", "x", 2.0),
+        ("b", "f(x)", 1.0),
+    ]
+    kept = evidence.d_prime_kept(pd.DataFrame(rows, columns=["patient", "image", "d_prime"]))
+    assert kept.to_dict() == {"a": 1.0, "b": 0.5}
+
+
 # ---- cases of simulated patients ----
 def test_a_patient_drawn_again_is_the_one_that_the_cohort_stores(cohort):
     body, _ = simulated.patient_again(cohort, "P001")
@@ -157,6 +203,14 @@ def test_the_contrast_that_a_known_f_keeps(case, drawn):
     assert np.allclose(share(evidence.low_pass), expected, atol=1e-2) and (expected < 0.9).all()
     with pytest.raises(ValueError, match="adds nothing"):
         evidence.contrast_kept(lambda hu: hu, drawn.absent[:2], 0 * drawn.signal, case.inside)
+
+
+def test_a_weakened_lesion_has_its_share_of_the_contrast_and_the_noise_of_before(case, drawn):
+    gains = 0.25 + 0.5 * np.arange(len(case.inside)) / len(case.inside)
+    faint = evidence.weakened(drawn.null, drawn.signal, case.inside, gains)
+    added = evidence.means(faint - drawn.null + drawn.signal, case.inside) / evidence.means(drawn.signal, case.inside)
+    assert np.allclose(added, gains, atol=1e-3) and np.ptp(faint - drawn.null, axis=0).max() < 1e-3
+    assert np.array_equal(evidence.weakened(drawn.null, drawn.signal, case.inside, 1 + 0 * gains), drawn.null)
 
 
 def test_crops_that_do_not_fit_and_nulls_of_one_are_refused(cohort):

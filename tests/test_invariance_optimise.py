@@ -421,6 +421,28 @@ def test_an_aimed_search_finds_no_texture_that_f_does_not_see():
     assert found["aimed"] < 0.1 * found["search"]
 
 
+def test_an_aimed_search_finds_a_structure_that_f_erases_and_none_that_f_weakens_by_less_than_the_weight():
+    """The positive control: a disc of 3 pixels' radius inside which f keeps a share of everything; sqrt(.1) is .32."""
+    torch.manual_seed(0)
+    x = 0.25 + 0.003 * torch.randn(1, 1, 48, 48)
+    y, column = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    disc = (y - 24) ** 2 + (column - 24) ** 2 < 16
+    found = {}
+    for keep in (0.0, 0.5):
+        f = controls.Erase(disc, keep)
+        search = optimise.Search(
+            f, x, distances.build("mse"), 0.1, 41.0, 1e-3, distance_in=distances.build("mse", blur_px=2.0)
+        )
+        for _ in range(200):
+            search.step()
+        images = search.x_inv
+        found[keep] = [abs(float(one[..., disc].mean())) * HU_SPAN for one in (images - x, f(images) - f(x))]
+    assert found[0.0][0] > 100 and found[0.0][1] < 1
+    assert found[0.5][0] < 1
+    with pytest.raises(ValueError, match="share that is passed on"):
+        controls.Erase(disc, 1.5)
+
+
 def test_blur_of_a_distance_must_be_positive_and_belongs_to_mse():
     for name, blur in (("mse", 0), ("mse", float("nan")), ("dssim", 2.0)):
         with pytest.raises(ValueError, match="blur_px"):

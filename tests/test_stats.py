@@ -434,9 +434,18 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     numbers |= {"agreement_with_other_seed": 0.88, "agreement_of_changes_with_other_seed": 0.55}
     result = {"notebook": "04_metrics_during_training", "id": "00000001", "parameters": {}, "numbers": numbers}
     (folder / "result.json").write_text(json.dumps(result | {"files": {}}))
+    searched = outputs / "test" / "05_invariances" / "run-00000002"
+    searched.mkdir(parents=True)
+    of_lesions = [("search", 16, 0, 0, 0, np.nan, np.nan, np.nan), ("aimed", 16, 4, 0, 4, 0.0, 0.0, 0.53)]
+    pd.DataFrame(
+        of_lesions, columns=["method", "tested", "changed", "hidden", "patients", "share", "low", "high"]
+    ).to_parquet(searched / "lesion_counts.parquet")
+    about = {"notebook": "05_invariances", "id": "00000002", "parameters": {"alpha": 0.1}, "numbers": {"method": "mse"}}
+    (searched / "result.json").write_text(json.dumps(about | {"files": {}}))
     papermill.execute_notebook(
         ROOT / "notebooks" / "12_answers.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
-        parameters={"agreement": "test/04_metrics_during_training/run-00000001"},
+        parameters={"agreement": "test/04_metrics_during_training/run-00000001",
+                    "invariances": ["test/05_invariances/run-00000002"]},
     )  # fmt: skip
     done = runs.select("adhoc/12_answers/*")[0]
     said = done.table("answers").set_index("what")
@@ -447,9 +456,11 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     assert said.answer[beyond] == "1 of 3" and "0.55" in set(said.answer)
     assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
     assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.1, 0.7]; dose 0.25: [-0.1, 0.8]"
-    assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in (
-        (done.folder / "captions.json").read_text()
-    )
+    captions = (done.folder / "captions.json").read_text()
+    assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in captions
+    (none,), (some,) = ([w for w in said.index if f"(mse, {which})" in w] for which in ("search", "aimed"))
+    assert said.answer[none] == "0 of 16 changed" and said["95 % interval"][none] == "–"
+    assert said.answer[some] == "4 of 16 changed, 0 of these hidden (0%)" and said["95 % interval"][some] == "[0, 0.53]"
 
 
 # ---- shares and orders ----

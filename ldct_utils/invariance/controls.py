@@ -84,11 +84,30 @@ class Blur(nn.Module):
         return (power * removed).sum((1, 2)) / power.sum((1, 2))
 
 
+class Erase(nn.Module):
+    """f(x) = ``hu`` + ``keep`` (x - ``hu``) inside a mask and x elsewhere: a denoiser that hides what is in the mask.
+
+    A search must find changes there if ``keep``^2 < alpha (``keep`` is a share of the amplitude), and none above.
+
+    Args: inside: boolean (H, W). keep: share of everything inside that is passed on, 0 to 1.
+    """
+
+    def __init__(self, inside, keep=0.0, hu=0.0):
+        super().__init__()
+        if not 0 <= keep <= 1:
+            raise ValueError(f"keep is the share that is passed on, 0 to 1, not {keep!r}")
+        self.register_buffer("inside", torch.as_tensor(inside, dtype=torch.bool))
+        self.keep, self.value = keep, float(to_net(hu))
+
+    def forward(self, image):
+        return torch.where(self.inside, self.value + self.keep * (image - self.value), image)
+
+
 CONTROLS = {"identity": Identity, "constant": Constant, "blur": Blur}
 
 
 def names():
-    """Names of the controls."""
+    """Names of the controls that need no image; ``Erase`` needs to know where."""
     return list(CONTROLS)
 
 

@@ -1,8 +1,10 @@
 """What makes a found invariance evidence: changes in HU against the changes that another noise realisation makes."""
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage
 
+from ldct_utils import stats
 from ldct_utils.invariance.vae import STD_HU
 
 
@@ -86,3 +88,62 @@ def p_value(change, null) -> np.ndarray:
             [len(null) - np.searchsorted(ordered[:, s], flat[:, s], side="left") for s in range(null.shape[1])], axis=1
         ).reshape(change.shape)
     return (1 + larger) / (len(null) + 1)
+
+
+def verdicts(table, level: float) -> pd.DataFrame:
+    """Regions with ``p_in`` and ``p_out``, and of each whether it is ``changed``, and whether f hides that.
+
+    Changed: by more than the null explains at the input (p_in <= level). Hidden: changed, and not so at the output.
+    """
+    changed = table.p_in <= level
+    return table.assign(changed=changed, hidden=changed & (table.p_out > level))
+
+
+def counts(table, draws: int = 10_000, seed: int = 0) -> dict:
+    """How many regions were changed and how many of these are hidden: what is not changed says nothing about f.
+
+    Args: table: from ``verdicts``, of one method, with ``patient``. draws, seed: of the bootstrap.
+    Returns: ``tested``, ``changed``, ``hidden``; ``patients`` with a changed region; ``share``: hidden of changed, mean
+        over these patients, with its 95 % interval ``low``, ``high``, NaN where nothing was changed or, for the
+        bootstrap, under ``stats.MIN_PATIENTS`` of them. Where none or all of the changed are hidden a bootstrap has no
+        width: the one-sided exact bound over patients, 1 - .05^(1 / patients), takes its place.
+    Source: Clopper and Pearson 1934, Biometrika 26:404, for 0 of n.
+    """
+    changed = table[table.changed]
+    by_patient = changed.groupby("patient").hidden.mean().to_numpy()
+    found = {"tested": len(table), "changed": len(changed), "hidden": int(changed.hidden.sum())}
+    found |= {"patients": len(by_patient), "share": np.nan, "low": np.nan, "high": np.nan}
+    if len(by_patient):
+        span, bound = stats.patient_bootstrap(by_patient, draws=draws, seed=seed), 0.05 ** (1 / len(by_patient))
+        exact = {0.0: (0.0, 1 - bound), 1.0: (bound, 1.0)}
+        low, high = exact.get(span.mean, (span.low, span.high))
+        found |= {"share": span.mean, "low": low, "high": high}
+    return found
+
+
+def said(count) -> str:
+    """The ``counts`` of a method in words."""
+    words = f"{count['changed']:.0f} of {count['tested']:.0f} changed"
+    if count["changed"]:
+        words += f", {count['hidden']:.0f} of these hidden ({count['hidden'] / count['changed']:.0%})"
+    return words
+
+
+def weakened(present, signal, inside, gains) -> np.ndarray:
+    """Images with lesions, each lesion's contrast times its gain; the noise stays as it is.
+
+    Args: present: (R, H, W), HU. signal: what all lesions add without noise, (H, W), HU; a pixel of it belongs to the
+        nearest lesion. inside: the pixels of each, boolean (L, H, W). gains: (L,), 1 leaves a lesion as it is.
+    Returns: (R, H, W), float32.
+    """
+    nearest = np.argmin([ndimage.distance_transform_edt(~mask) for mask in inside], axis=0)
+    return np.asarray(present, np.float32) - ((1 - np.asarray(gains))[nearest] * signal).astype(np.float32)
+
+
+def d_prime_kept(detection, column: str = "d_prime") -> pd.Series:
+    """d' in f(x) as a share of d' in x, by patient: of the sums over its lesions, steadier than a mean of ratios.
+
+    Args: detection: a row a lesion and image ("x" or "f(x)"), with ``patient``.
+    """
+    sums = detection.groupby(["patient", "image"])[column].sum().unstack()
+    return sums["f(x)"] / sums["x"]
