@@ -229,7 +229,7 @@ def test_ct_niqe_prefers_what_it_was_fitted_on_to_noise_and_to_blur():
 def test_ct_niqe_looks_at_the_body_only_and_says_where_there_is_none():
     rng, y, x = np.random.default_rng(3), *np.mgrid[:256, :256] - 128
     image = np.where(np.hypot(x, y) < 110, 40.0, -1000.0) + rng.normal(0, 12, (256, 256))
-    other = np.where(np.hypot(x, y) < 118, image, rng.normal(-800, 90, image.shape))
+    other = np.where(np.hypot(x, y) < 118, image, rng.normal(-990, 60, image.shape))
     metric, domain = ct_niqe.metric(model(block=32)), intensity.domain("hu")
     found = metrics.compute(pred=np.stack([image, other, np.full_like(image, -1000)]), names=[metric], domain=domain)
     assert math.isclose(found.value[0], found.value[1], rel_tol=1e-9) and math.isnan(found.value[2])
