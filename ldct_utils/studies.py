@@ -82,7 +82,8 @@ def _listed(entry: dict | None):
 
 
 def plan(study: str, overrides: dict | None = None) -> list[Planned]:
-    """All runs of ``params/<study>.yaml`` with their ids and folders, in an order in which they can run.
+    """All runs of ``params/<study>.yaml`` with their ids and folders, in an order in which they can run: the
+    file's own where no run waits for a later one.
 
     Args: overrides: parameters that win over the study file for every notebook that declares them, e.g.
         ``{"device": "cuda"}`` where the machine that plans is not the one that computes.
@@ -99,30 +100,29 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
     done: dict[tuple[str, str], Planned] = {}
     scanned: dict = {}  # external data, looked through once for all runs
     while waiting:
-        ready = [w for w in waiting if not _references(w, waiting)]
-        if not ready:
+        item = next((w for w in waiting if not _references(w, waiting)), None)
+        if item is None:
             raise ValueError(f"{study}: runs wait for each other: {', '.join(f'{n}/{r}' for n, r, _ in waiting)}")
-        for item in ready:
-            notebook, name, given = item
-            known = scripts[notebook].parameters
-            given = {k: v for k, v in shared.items() if k in known} | given
-            given |= {k: v for k, v in overrides.items() if k in known} | ({"study": study} if "study" in known else {})
-            upstream: list[Planned] = []
-            given = {k: _substitute(v, done, upstream, known.get(k)) for k, v in given.items()}
-            values = parameters.resolve(parameters.check(scripts[notebook], given))
-            own = [paths.outputs() / study / n for n in scripts]
-            values = _located(values, upstream, f"{study}: {notebook}/{name}", own)
-            if notebook != "01_data":
-                upstream += [p for p in done.values() if p.notebook == "01_data" and _same_cohort(p.params, values)]
-            folder = identity.folder(scripts[notebook], values, scanned)
-            planned = Planned(
-                notebook, name, values, folder.name[-8:], folder, tuple(dict.fromkeys(p.folder for p in upstream))
-            )
-            if (notebook, name) in done:
-                raise ValueError(f"{study}: two runs of {notebook} are called {name!r}")
-            if folder not in {p.folder for p in done.values()}:  # the same run listed twice is run once
-                done[notebook, name] = planned
-            waiting.remove(item)
+        notebook, name, given = item
+        known = scripts[notebook].parameters
+        given = {k: v for k, v in shared.items() if k in known} | given
+        given |= {k: v for k, v in overrides.items() if k in known} | ({"study": study} if "study" in known else {})
+        upstream: list[Planned] = []
+        given = {k: _substitute(v, done, upstream, known.get(k)) for k, v in given.items()}
+        values = parameters.resolve(parameters.check(scripts[notebook], given))
+        own = [paths.outputs() / study / n for n in scripts]
+        values = _located(values, upstream, f"{study}: {notebook}/{name}", own)
+        if notebook != "01_data":
+            upstream += [p for p in done.values() if p.notebook == "01_data" and _same_cohort(p.params, values)]
+        folder = identity.folder(scripts[notebook], values, scanned)
+        planned = Planned(
+            notebook, name, values, folder.name[-8:], folder, tuple(dict.fromkeys(p.folder for p in upstream))
+        )
+        if (notebook, name) in done:
+            raise ValueError(f"{study}: two runs of {notebook} are called {name!r}")
+        if folder not in {p.folder for p in done.values()}:  # the same run listed twice is run once
+            done[notebook, name] = planned
+        waiting.remove(item)
     return list(done.values())
 
 

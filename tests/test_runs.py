@@ -374,6 +374,17 @@ def test_plan_lists_every_run_with_its_folder_before_anything_runs(study):
     assert len(stats[1].upstream) == 2 and not any(p.finished for p in planned) and not (study / "outputs").exists()
 
 
+def test_a_plan_keeps_the_order_of_its_file_and_puts_what_waits_right_behind_what_it_waits_for(study):
+    # Snakemake starts what stands first: a chain that is left for the end leaves the other cores idle
+    (study / "params" / "order.yaml").write_text(
+        "notebooks: {01_data: {}, "
+        "06_stats: {runs: [{name: a, runs: ['@03_train/a']}, {name: b, runs: ['@03_train/b']}]}, "
+        "03_train: {runs: [{name: a, lam: 1}, {name: b, lam: 2}]}}"
+    )
+    planned = [f"{p.notebook[:2]}{p.name}" for p in studies.plan("order")]
+    assert planned[1:] == ["03a", "06a", "03b", "06b"]
+
+
 def test_planned_folders_are_those_that_the_notebooks_choose(study):
     for planned in studies.plan("toy"):
         assert execute(planned.notebook, **planned.params)["this"].folder == planned.folder
