@@ -60,6 +60,7 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     varying = [name for name in settings if settings[name].nunique(dropna=False) > 1]
     for name in varying:  # a setting names a method only where methods would have the same name without it
         several = settings[name].groupby(table["method"]).transform("nunique") > 1
+        several &= settings[name] != "None"  # what was left as it is needs no word
         table.loc[several, "method"] += " · " + name + " " + settings.loc[several, name]
     repeated = table.duplicated(["method", "seed"])
     table = pd.concat([table, settings[varying]], axis=1)[~repeated].reset_index(drop=True)

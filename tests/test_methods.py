@@ -41,3 +41,10 @@ def test_settings_name_a_method_only_where_names_would_collide():
     assert names(*chosen) == ["mse · lr 0.1", "mse · lr 0.2", "l1"]
     kept, table, varying = methods.listed([*chosen, run(3, loss="l1", lr=0.2)])
     assert varying == ["lr"] and [one.id for one in kept] == ["0", "1", "2"] and list(table.run) == ["0", "1", "2"]
+
+
+def test_a_setting_that_was_left_alone_is_no_part_of_a_name():
+    assert names(run(0, loss="mse", residual=None), run(1, loss="mse", residual=False)) == [
+        "mse",
+        "mse · residual False",
+    ]
