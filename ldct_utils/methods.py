@@ -6,7 +6,7 @@ import pandas as pd
 ASIDE = {
     *("study", "seed", "device", "threads", "log_every", "eval_every", "checkpoint_every", "save_every_s"),
     *("val_patches", "val_slices", "loss", "layer", "context", "arch", "lam", "psi_target", "psi_on", "data_root"),
-    "test_root",
+    *("test_root", "method"),  # the method of training stands in the place of the loss
 }
 
 

@@ -48,3 +48,12 @@ def test_a_setting_that_was_left_alone_is_no_part_of_a_name():
         "mse",
         "mse · residual False",
     ]
+
+
+def test_adversarial_methods_are_named_beside_supervised_ones_without_a_second_column_of_that_name():
+    chosen = [
+        run(0, loss="mse", method="supervised", network="redcnn"),
+        run(0, loss="mse", method="wgan", network="wganvgg"),
+    ]
+    _, table, varying = methods.listed(chosen)
+    assert list(table.method) == ["mse", "wgan"] and table.columns.is_unique and varying == ["network"]
