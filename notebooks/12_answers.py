@@ -204,7 +204,7 @@ if "04_metrics_during_training" in asked:
         columns["d' within a dose"] = within
         top = within.idxmax()
         spans = follow[follow.metric == top].dropna(subset="low").itertuples()
-        spans = "; ".join(f"dose {float(r.within):g}: [{r.low:.3g}, {r.high:.3g}]" for r in spans)
+        spans = "; ".join(f"dose {float(r.within):g}: [{r.low:.2f}, {r.high:.2f}]" for r in spans)
         say(1, f"metric that follows d' best within a dose, mean over doses: {label[top]}", within.max(), one,
             interval=spans)  # fmt: skip
     if follow is not None and follow.low.notna().any():  # with fewer patients there is no interval to judge by
@@ -293,7 +293,7 @@ for one in hidden:
         value = evidence.said(count)
         say(3, f"lesions whose contrast a search changed, and hidden of these ({who}); interval: share of hidden over "
             "patients", value, one, count.low, count.high)  # fmt: skip
-        hid.append(f"{value} ({who})")
+        hid.append((value, f"{one.numbers['method']}: {method}"))
 if not hidden:
     open_question(3, "05_invariances")
 noticed = pd.DataFrame()
@@ -382,8 +382,10 @@ if "04b_dose" in asked:
     )  # fmt: skip
 if hidden:
     limits = sorted({f"{one.params['alpha'] ** 0.5:.2f}" for one in hidden})
+    found = dict.fromkeys(value for value, _ in hid)  # searches that found the same are told together
+    found = "; ".join(f"{value} ({'; '.join(w for v, w in hid if v == value)})" for value in found)
     words.append(
-        f"Of the lesions, in images that look alike to a denoiser: {'; '.join(hid)}. A search could find only one of "
+        f"Of the lesions, in images that look alike to a denoiser: {found}. A search could find only one of "
         f"whose contrast f passes on less than √α = {' or '.join(limits)}; where it changed none, hiding "
         "was not tested."
     )

@@ -455,7 +455,7 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     (beyond,) = [w for w in said.index if w.startswith("pairs whose changes agree more")]
     assert said.answer[beyond] == "1 of 3" and "0.55" in set(said.answer)
     assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
-    assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.1, 0.7]; dose 0.25: [-0.1, 0.8]"
+    assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.10, 0.70]; dose 0.25: [-0.10, 0.80]"
     captions = (done.folder / "captions.json").read_text()
     assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in captions
     (none,), (some,) = ([w for w in said.index if f"(mse, {which})" in w] for which in ("search", "aimed"))
