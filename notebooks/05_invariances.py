@@ -650,7 +650,7 @@ report.table(
     + (f". Hidden in what was searched: {missed.area.min()} to {missed.area.max()} pixels, changed by "
        f"{missed.change_in.abs().min():.2g} to {missed.change_in.abs().max():.2g} HU." if len(missed) else ".")
     + " Hidden of changed: means over patients with a changed one; where none or all are hidden the bound is the exact "
-    "one, one-sided 95 %.",
+    "one.",
 )  # fmt: skip
 
 # %%

@@ -690,7 +690,7 @@ if invariances:
     report.table(
         run, "hidden_counts", counts,
         "Lesions changed by more than the null explains, and hidden of these (share: mean over patients with a changed "
-        "one; 95 % over patients, exact and one-sided where none or all are hidden; nothing where none was changed). "
+        "one; 95 % over patients, exact where none or all are hidden; nothing where none was changed). "
         + "; ".join(
             f"{count['denoiser']}, {count['method']}: {evidence.said(count)}" for _, count in searched.iterrows()
         )

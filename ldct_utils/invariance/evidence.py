@@ -106,18 +106,16 @@ def counts(table, draws: int = 10_000, seed: int = 0) -> dict:
     Returns: ``tested``, ``changed``, ``hidden``; ``patients`` with a changed region; ``share``: hidden of changed, mean
         over these patients, with its 95 % interval ``low``, ``high``, NaN where nothing was changed or, for the
         bootstrap, under ``stats.MIN_PATIENTS`` of them. Where none or all of the changed are hidden a bootstrap has no
-        width: the one-sided exact bound over patients, 1 - .05^(1 / patients), takes its place.
-    Source: Clopper and Pearson 1934, Biometrika 26:404, for 0 of n.
+        width: ``stats.share_interval`` over patients takes its place.
     """
     changed = table[table.changed]
     by_patient = changed.groupby("patient").hidden.mean().to_numpy()
     found = {"tested": len(table), "changed": len(changed), "hidden": int(changed.hidden.sum())}
     found |= {"patients": len(by_patient), "share": np.nan, "low": np.nan, "high": np.nan}
     if len(by_patient):
-        span, bound = stats.patient_bootstrap(by_patient, draws=draws, seed=seed), 0.05 ** (1 / len(by_patient))
-        exact = {0.0: (0.0, 1 - bound), 1.0: (bound, 1.0)}
-        low, high = exact.get(span.mean, (span.low, span.high))
-        found |= {"share": span.mean, "low": low, "high": high}
+        span, n = stats.patient_bootstrap(by_patient, draws=draws, seed=seed), len(by_patient)
+        ends = stats.share_interval(span.mean * n, n) if span.mean in (0, 1) else (span.low, span.high)
+        found |= {"share": span.mean, "low": ends[0], "high": ends[1]}
     return found
 
 
