@@ -188,6 +188,18 @@ report.table(
 
 
 # %%
+def limit(axis, groups, told):
+    """Limits that let most groups {line: values} be compared; the edge tells {line: number} of those far off."""
+    low, high, off = plots.limits_without_far(list(groups.values()))
+    axis.set_xlim(low, high)
+    for line in (list(groups)[i] for i in off):
+        left, text = told[line] < low, f"{told[line]:.3g}"
+        place = {"xy": (0.02 if left else 0.98, line), "xycoords": ("axes fraction", "data")}
+        axis.annotate(
+            f"◂ {text}" if left else f"{text} ▸", **place, ha="left" if left else "right", va="center", size=8
+        )
+
+
 def boxes():
     """Scores of the slices in the main domain: a row a reference, a column a metric."""
     order, inside = [*methods, "LDCT"], by_slice[by_slice["domain"] == domain].dropna(subset="value")
@@ -204,6 +216,7 @@ def boxes():
             unit = f" ({info(name).unit})" if info(name).unit else ""
             axis.set(xlabel=f"{label[name]}{unit} against {REFERENCE[reference]}")
             axis.xaxis.set_tick_params(labelbottom=True)
+            limit(axis, dict(enumerate(values, 1)), dict(enumerate(map(np.median, values), 1)))
     axes[0, 0].set_yticks(range(1, len(order) + 1), order)
     axes[0, 0].invert_yaxis()  # shared by all
     return figure
@@ -213,9 +226,10 @@ part = by_slice.query("domain == @domain and reference == @references[0] and met
 medians = part.groupby("method")["value"].median()
 report.figure(
     run, "boxes", boxes(),
-    f"Scores of {slices} slices of {patients} patients, domain {domain}; box: quartiles, whiskers: 1.5 boxes. "
-    f"Median {info(primary).label} against {REFERENCE[references[0]]}: {medians['LDCT']:.3g} for the LDCT, "
-    f"{medians[best[references[0]][primary]]:.3g} for {best[references[0]][primary]}.",
+    f"Scores of {slices} slices of {patients} patients, domain {domain}; box: quartiles, whiskers: 1.5 boxes, at an "
+    f"edge: median of a method beyond it. Median {info(primary).label} against {REFERENCE[references[0]]}: "
+    f"{medians['LDCT']:.3g} for the LDCT, {medians[best[references[0]][primary]]:.3g} for "
+    f"{best[references[0]][primary]}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -378,15 +392,18 @@ def differences(first, second, reference, name):
 
 def forest(axis, pairs, reference, name, title):
     """One line a pair of methods: dots are patients, the bar is the interval."""
+    drawn, means = {}, {}
     for line, (first, second) in enumerate(pairs):
         if first == second:
             continue
         table, interval = differences(first, second, reference, name)
-        dots = table.mean(axis=1)
+        dots, means[line] = table.mean(axis=1), interval.mean
+        drawn[line] = [*dots, *(end for end in (interval.low, interval.high) if np.isfinite(end))]
         spread = line + np.linspace(-0.25, 0.05, len(dots))
         axis.scatter(dots, spread, s=14, c=[COLOUR[anatomy_of[p]] for p in dots.index], alpha=0.75, lw=0)
         axis.plot([interval.low, interval.high], [line + 0.25] * 2, color="black", lw=2.2, solid_capstyle="butt")
         axis.plot(interval.mean, line + 0.25, "o", color="black", ms=4.5)
+    limit(axis, drawn, means)
     axis.axvline(0, color="black", lw=0.8, ls=":")
     axis.locator_params(axis="x", nbins=5)
     axis.set(title=title, xlabel=f"difference in {label[name]}" + (f" ({info(name).unit})" if info(name).unit else ""))

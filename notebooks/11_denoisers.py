@@ -48,7 +48,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import friedmanchisquare, studentized_range
+from scipy.stats import friedmanchisquare
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
@@ -309,29 +309,16 @@ def ranks_by(name):
     return (part.dropna() * -BETTER.get(name, 1)).rank(axis=1)
 
 
-figure, axes = plt.subplots(len(LABEL), 1, figsize=(8, 0.9 * len(LABEL) + 0.11 * len(LABEL) * len(names)))
+figure, axes = plt.subplots(-(-len(LABEL) // 2), 2, figsize=(11, (1.2 + 0.2 * len(names)) * -(-len(LABEL) // 2)))
 friedman = {}
-for axis, name in zip(axes, LABEL):
+for axis, name in zip(axes.flat, LABEL):
     ranks = ranks_by(name)
-    k, n = ranks.shape[1], len(ranks)
-    gap = studentized_range.ppf(1 - stats.ALPHA, k, np.inf) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
-    friedman[name] = friedmanchisquare(*ranks.to_numpy().T).pvalue if k > 2 and n > 1 else np.nan
-    mean = ranks.mean().sort_values()
-    for level, (method, place) in enumerate(mean.items()):
-        axis.plot([place, place], [0, -1 - level], color="black", lw=0.6)
-        axis.text(place, -1 - level, f" {method} {place:.1f}", va="center", fontsize=7)
-    joined, top = -1, 0.4
-    for i in range(k):  # a bar over every group that is not told apart
-        last = max(j for j in range(k) if mean.iloc[j] - mean.iloc[i] <= gap)
-        if last > i and last > joined:
-            axis.plot(mean.iloc[[i, last]], [top, top], color=plots.COLOURS[1], lw=3, solid_capstyle="butt")
-            joined, top = last, top + 0.7
-    axis.plot([k - gap, k], [k / 3 + 1.2] * 2, color="black", lw=1.5)
-    axis.text(k, k / 3 + 1.2, f" CD {gap:.1f}", va="center", fontsize=7)
-    axis.set(xlim=(0.8, k + 1.2), ylim=(-k - 0.5, k / 3 + 2), yticks=[], title=LABEL[name].split(",")[0])
-    axis.set_xticks(range(1, k + 1))
-    axis.spines["left"].set_visible(False)
-    axis.grid(visible=False)
+    friedman[name] = friedmanchisquare(*ranks.to_numpy().T).pvalue if len(names) > 2 and len(ranks) > 1 else np.nan
+    mean, gap = ranks.mean().sort_values(), stats.critical_difference(len(names), len(ranks))
+    plots.critical_differences(axis, mean, gap, stats.told_together(mean, gap))
+    axis.set_title(LABEL[name].split(",")[0])
+for axis in axes.flat[len(LABEL) :]:
+    axis.set_axis_off()
 firsts = {LABEL[name].split(",")[0]: ranks_by(name).mean().idxmin() for name in LABEL}
 report.figure(
     run, "ranks", figure,

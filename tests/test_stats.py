@@ -482,3 +482,44 @@ def test_a_pair_is_reversed_only_where_both_orders_are_sure():
     assert stats.reversed_pairs(unsure, base, 200) == (0, 3)
     assert stats.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
     assert stats.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
+
+
+# ---- ranks ----
+def test_the_critical_difference_is_the_published_example():
+    assert stats.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
+    # q of table 5a of the same paper, for 2, 5 and 10 methods
+    for methods, q in ((2, 1.960), (5, 2.728), (10, 3.164)):
+        assert stats.critical_difference(methods, 6) == pytest.approx(
+            q * (methods * (methods + 1) / 36) ** 0.5, rel=1e-3
+        )
+
+
+def test_groups_hold_all_within_the_gap_and_no_group_is_part_of_another():
+    assert stats.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
+    assert stats.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
+    assert stats.told_together([1.0, 2.0, 3.0], 0.5) == []
+    assert stats.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
+
+
+def test_limits_leave_out_what_lies_far_off_and_show_all_else():
+    near = [np.array([0.97, 0.99]), np.array([0.98, 0.995]), np.array([0.96, 0.98])]
+    low, high, off = plots.limits_without_far([*near, np.array([0.4, 0.8])])
+    assert off == [3] and 0.95 < low < 0.96 and 0.995 < high < 1.0
+    assert plots.limits_without_far([[np.inf], [], *near, [0.4, 0.8]]) == (low, high, [5])
+    assert plots.limits_without_far([[0.0, 0.1], [0.9, 1.0]])[2] == []  # two: which of them is far from the others?
+    assert plots.limits_without_far([[], [np.nan]]) == (0, 1, [])
+    assert plots.limits_without_far(near)[2] == [] and plots.limits_without_far([[1.0, 1.0], [1.0]])[2] == []
+
+
+def test_a_critical_difference_diagram_names_every_method_once_beside_the_line():
+    ranks = pd.Series({"qae": 1.2, "unet": 2.5, "tv": 2.5, "cnn10": 4.2, "redcnn": 4.6})
+    figure, axis = plt.subplots(figsize=(5.5, 2.2))
+    plots.critical_differences(axis, ranks, 1.93, stats.told_together(ranks, 1.93))
+    figure.canvas.draw()
+    names = [t for t in axis.texts if not t.get_text().strip().startswith("CD")]
+    boxes = [t.get_window_extent() for t in names]
+    inside = axis.get_window_extent()
+    plt.close(figure)
+    assert sorted(t.get_text().split()[0 if t.get_ha() == "right" else 1] for t in names) == sorted(ranks.index)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(b.x1 <= inside.x0 + 1 or b.x0 >= inside.x1 - 1 for b in boxes)  # clear of all lines
