@@ -315,7 +315,7 @@ if "09_subtle_details" in asked:
         for name, part in one.table("losses").groupby("method"):
             span = stats.patient_bootstrap(stats.by_patient(part.assign(value=part.kept)).to_numpy())
             kept[name] = span.mean
-            say(3, f"contrast of known lesions kept by {name}", span.mean, one, span.low, span.high)
+            say(3, f"contrast of three faint lesions kept by {name}", span.mean, one, span.low, span.high)
 else:
     open_question(3, "09_subtle_details")
 
@@ -391,7 +391,7 @@ if hidden:
     )
 if kept:
     least = min(kept, key=kept.get)
-    words.append(f"Networks keep {kept[least]:.2f} ({least}) to {max(kept.values()):.2f} of a lesion's contrast.")
+    words.append(f"Networks keep {kept[least]:.2f} ({least}) to {max(kept.values()):.2f} of a faint lesion's contrast.")
 if len(noticed) and noticed.low.notna().any():  # with fewer volumes there is no interval to judge by
     sure = noticed[(noticed.low > 0.5) & noticed.metric.isin(["psnr", "mean_srmse"])].groupby("metric").sigma.max()
     words.append(
