@@ -76,9 +76,9 @@ device: str = "auto"  # auto, cpu or cuda
 precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all. It changes the last bits of every result
 # records
-log_every: int = 10  # updates a row of the history
-eval_every: int = 100  # updates between validations, a multiple of log_every
-checkpoint_every: int = 200  # updates between stored weights, a multiple of log_every
+log_every: int = 10  # updates a row of the history; validations and checkpoints have rows of their own
+eval_every: int = 100  # updates between validations
+checkpoint_every: int = 200  # updates between stored weights
 save_every_s: float = 30.0  # seconds between states to resume from
 val_patches: int = 16  # validation patches for the loss terms and psi
 val_slices: int = 8  # whole validation slices for the RMSE, spread over the patients
@@ -116,9 +116,8 @@ from ldct_utils import (
 )
 
 training.seed_everything(seed, threads)
-for name, every in (("eval_every", eval_every), ("checkpoint_every", checkpoint_every)):
-    if every % log_every:
-        raise ValueError(f"{name} must be a multiple of log_every ({log_every}), got {every}")
+if min(every := (log_every, eval_every, checkpoint_every)) < 1:
+    raise ValueError(f"log_every, eval_every and checkpoint_every are at least 1, got {every}")
 if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
     raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
 training.learning_rate(schedule, lr, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
@@ -288,7 +287,7 @@ def validate():
 
 # %% [markdown]
 # ## Training
-# The loop is all there is: a batch, an update, and every `log_every` updates a row of the history. `training.save`
+# The loop is all there is: a batch, an update, and after so many updates a row of the history. `training.save`
 # writes weights, optimiser, random state, sampler and history in one file, so that a run which was killed goes on to
 # the very same numbers.
 
@@ -319,7 +318,7 @@ with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1
         done += 1
         history.add(done, terms)
         bar.update(batch)
-        if done % log_every and done < total:
+        if done < total and all(done % n for n in every):
             continue
 
         row = history.row(step.weights, step.lr)  # raises if a term is not finite or has diverged
@@ -380,9 +379,10 @@ if chosen == "vgg" and total:
     right.legend(fontsize=8)
     report.figure(
         run, "psi", figure,
-        f"ψ (Algorithm 2) on training batches was {trained.psi_ratio_of_sums.iloc[0]:.3f} over the first {log_every} "
-        f"updates and {tail.psi_ratio_of_sums.mean():.3f} over the second half, λ went from {lam_start:.2e} to "
-        f"{objective.weights['vgg']:.2e}. The gradient share ended at {last.val_gradient_influence:.3f}.",
+        f"ψ (Algorithm 2) on training batches was {trained.psi_ratio_of_sums.iloc[0]:.3f} over the first "
+        f"{trained.step.iloc[0]} updates and {tail.psi_ratio_of_sums.mean():.3f} over the second half, λ went from "
+        f"{lam_start:.2e} to {objective.weights['vgg']:.2e}. The gradient share ended at "
+        f"{last.val_gradient_influence:.3f}.",
     )  # fmt: skip
 
 # %% [markdown]

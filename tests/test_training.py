@@ -458,7 +458,7 @@ def test_the_learning_rate_that_is_set_is_the_one_of_the_next_update():
 
 MAMBA = {k: v for k, v in RUN.items() if k not in ("channels", "loss", "layer", "psi_on", "psi_target")} | {
     "network": "denomamba", "settings": "dim=4, blocks=[1,1,1,1], refinement=1, variant=channel", "max_steps": 4,
-    "loss": "charbonnier", "eval_every": 4, "checkpoint_every": 2, "val_slices": 1,
+    "loss": "charbonnier", "log_every": 3, "eval_every": 4, "checkpoint_every": 2, "val_slices": 1,
 }  # fmt: skip
 
 
@@ -467,6 +467,8 @@ def test_a_network_with_settings_of_its_own_is_trained_and_loaded_again(tiny_out
     network = training.load_network(run)
     assert network.variant == "channel" and network.embed.weight.shape == (4, 1, 3, 3)
     assert "dim-4" in run.name and "variant-channel" in run.name
+    history = pd.read_parquet(run / "history.parquet")  # a row wherever something happens
+    assert history.step.tolist() == [0, 2, 3, 4] and history.val_ssim.notna().tolist() == [True, False, False, True]
 
 
 DUGAN = MAMBA | {
