@@ -124,9 +124,9 @@ def test_a_table_of_scores_becomes_curves_of_patient_means():
         for q, name in enumerate(("ssim", "mse"))
         for extra in (-0.5, 0.5)  # two slices
     ]
-    found = agreement.cube(pd.DataFrame(rows).sample(frac=1, random_state=0), ["mse", "ssim"])
+    found = agreement.cube(pd.DataFrame(rows).sample(frac=1, random_state=0), ["ssim", "mse"])
     steps, patients, quantities = np.ogrid[:3, :2, :2]
-    np.testing.assert_allclose(found, 800 * steps + 10 * patients + (1 - quantities))
+    np.testing.assert_allclose(found, 800 * steps + 10 * patients + quantities)
 
 
 def test_erratic_curves_are_told_from_smooth_ones():

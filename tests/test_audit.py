@@ -57,8 +57,13 @@ def made_up_scores(doses=(1.0, 0.25), patients=PATIENTS):
         for step, strength in enumerate(levels, harm == "blur"):
             cost = (1 / dose - 1) / 3 * (4 + patient / 2)  # of a quarter dose, by patient: 5.75 in the mean
             other = 100 * (harm == "lesion_added")  # these are other images
+            wavers = (1 / dose - 1) / 3 * (0.1 + (-1) ** patient)  # dose does good in one patient and harm in the next
             where = {"domain": "hu", "dose": dose, "harm": harm, "strength": strength, "patient": patient}
-            for name, value in (("falls", -cost - step + other), ("dose", -cost + other), ("harm", other - step)):
+            for name, value in (
+                ("falls", -cost - step + other),
+                ("dose", -cost + other),
+                ("harm", other - step + wavers),
+            ):
                 rows.append(where | {"name": name, "aligned": value})
     return pd.DataFrame(rows)
 
@@ -70,7 +75,7 @@ def test_sensitivity_is_the_fall_in_units_of_the_dose_and_rank_correlation_follo
         assert falls.rho == pytest.approx(-1) and falls.sensitivity == pytest.approx(3 / 5.75)
         assert falls.low < falls.sensitivity < falls.high
         assert dose_only.sensitivity == pytest.approx(0) and np.isnan(dose_only.rho)
-        assert harm_only.rho == pytest.approx(-1) and np.isnan(harm_only.sensitivity)  # dose does not move it
+        assert harm_only.rho == pytest.approx(-1) and np.isnan(harm_only.sensitivity)  # no unit
     without = audit.reactions(made_up_scores(doses=(0.25,)), 0.25)
     assert without.sensitivity.isna().all() and without.rho.notna().any()
 
