@@ -228,7 +228,7 @@ elif asked["04c_metric_audit"].numbers["d_prime_within"] is not None:
             f"{always.above.sum()} of {len(always)} metrics follow what an observer detects at every dose, "
             f"{always.below.sum()} run against it."
         )
-        short[QUESTIONS[1]] = observed
+    short[QUESTIONS[1]] = observed or f"{label(top)} follows d' best within a dose ({within.max():.2f})."
 
 # %%
 if "04_metrics_during_training" in asked:
