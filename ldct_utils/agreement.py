@@ -5,27 +5,44 @@ of a run is an array (steps, patients, quantities); what is reported is the mean
 bootstrap over patients.
 """
 
+import itertools
+import warnings
+
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
 
 from ldct_utils.psi import MIN_PATIENTS
-from ldct_utils.stats import Interval, expanded_tail
+from ldct_utils.stats import expanded_tail
 
 SECOND_DIFFERENCES = 4  # fewest from which a scatter is estimated
 
 
-def align(values, direction: int):
-    """Values so that higher is better: as they are (direction 1), negated (-1), or minus their distance from 0 (0)."""
-    if direction not in (-1, 0, 1):
-        raise ValueError(f"a direction is -1, 0 or 1, got {direction!r}")
-    values = np.asarray(values, np.float64)
-    return values * direction if direction else -np.abs(values)
+def align(values, direction):
+    """Values so that higher is better: as they are (direction 1), negated (-1), or minus their distance from 0 (0).
+
+    Args: direction: one for all values, or one for each.
+    """
+    wrong = [one for one in np.unique(direction) if one not in (-1, 0, 1)]
+    if wrong:
+        raise ValueError(f"a direction is -1, 0 or 1, got {', '.join(map(str, wrong))}")
+    values, direction = np.asarray(values, np.float64), np.asarray(direction)
+    return np.where(direction == 0, -np.abs(values), values * direction)
 
 
 def patient_draws(patients: int, draws: int, seed: int = 0) -> np.ndarray:
     """Weights (draws, patients) of bootstrap samples of patients; each row sums to 1."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(patients, np.full(patients, 1 / patients), size=draws) / patients
+
+
+def cube(table, names) -> np.ndarray:
+    """Curves (steps, patients, quantities) of a long table of one run, means over the slices of a patient.
+
+    Args: table: columns step, patient, name, aligned. names: of the quantities, which the result has in this order.
+    """
+    wide = table.pivot_table(index=["step", "patient"], columns="name", values="aligned", dropna=False)[list(names)]
+    return wide.to_numpy().reshape(table.step.nunique(), -1, len(names))
 
 
 def means(curves, weights=None) -> np.ndarray:
@@ -112,50 +129,45 @@ def over_runs(values, weights) -> np.ndarray:
         return (weights * np.where(known, values, 0)).sum(0) / weights.sum(0)
 
 
-def tied(values, width: float) -> np.ndarray:
-    """Ranks (n, ...) along the first axis of values, equal for those that differ by less than their uncertainty.
+def pairs(curves, groups, losses, metrics, draws: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Agreement of every loss with every metric over checkpoints, and how much of it another seed's run gives as well.
 
-    From the lowest value up: whatever lies within ``width`` of the lowest one of a rank shares it. The ranks are 0, 1,
-    2, ... and rank correlations treat equal ones as ties.
+    Args:
+        curves: one array (steps, patients, quantities) a run, the losses first. groups: as in ``own_and_others``.
+        losses, metrics: names of the quantities. draws, seed: of the bootstrap over patients and, beside it, runs.
+    Returns: a row a kind (spearman, kendall), detrended or not, loss and metric. mean over the runs, low, high: its
+        interval; others: the mean with the metrics of other runs of the group; gain: what the own run has beyond that,
+        gain_low, gain_high: its interval; lowest_run, highest_run. No intervals under 6 patients.
     """
-    values = np.asarray(values, np.float64)
-    order = np.argsort(values, axis=0)
-    rising = np.take_along_axis(values, order, axis=0)
-    ranks, lowest = np.zeros(values.shape), rising[0]
-    for index in range(1, len(values)):
-        beyond = rising[index] - lowest > width
-        ranks[index] = ranks[index - 1] + beyond
-        lowest = np.where(beyond, rising[index], lowest)
-    found = np.empty_like(ranks)
-    np.put_along_axis(found, order, ranks, axis=0)
-    return found
-
-
-def quotient(above, below, draws: int = 10_000, level: float = 0.95, seed: int = 0) -> Interval:
-    """Mean of ``above`` in units of how far the mean of ``below`` is from 0, patients drawn once for both.
-
-    Args: above, below: (patients,). draws, seed: of the bootstrap. level: nominal coverage.
-    Returns: the quotient and its expanded percentile interval (``stats.expanded_tail``), without bounds under 6
-        patients. A draw in which the mean of ``below`` is 0 or has changed its sign counts as infinite.
-    """
-    above, below = (np.asarray(values, np.float64) for values in (above, below))
-    if above.shape != below.shape or above.ndim != 1 or not np.isfinite(above + below).all():
-        raise ValueError(f"a quotient takes two finite values a patient, got shapes {above.shape} and {below.shape}")
-    n, low, high = len(above), float("nan"), float("nan")
-    unit = abs(below.mean())
-    if n >= MIN_PATIENTS:
-        weights = patient_draws(n, draws, seed)
-        tops, units = weights @ above, weights @ below * np.sign(below.mean())
-        drawn = np.where(units > 0, tops / np.where(units > 0, units, 1), np.copysign(np.inf, tops))
-        tail = expanded_tail(n, level)
-        low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some may be infinite
-    return Interval(float(above.mean() / unit) if unit else float("nan"), float(low), float(high), n, 1)
+    found, runs, patients = [], len(curves), np.shape(curves[0])[1]
+    # the first draw is the plain mean
+    people = np.vstack([np.full(patients, 1 / patients), patient_draws(patients, draws, seed)])
+    trained = np.vstack([np.full(runs, 1 / runs), patient_draws(runs, draws, seed + 1)])
+    for detrend, measure in itertools.product((False, True), (spearman, kendall)):
+        own, others = own_and_others(curves, groups, len(losses), measure, detrend, people)
+        mean, other, gain = (over_runs(values, trained) for values in (own, others, own - others))
+        ends = *interval(mean[1:], patients), *interval(gain[1:], patients)
+        lowest, highest = np.fmin.reduce(own[:, 0]), np.fmax.reduce(own[:, 0])  # of those that are known
+        low, high, gain_low, gain_high = ends if patients >= MIN_PATIENTS else np.full((4, *lowest.shape), np.nan)
+        found += [
+            {"kind": measure.__name__, "detrended": detrend, "loss": losses[i], "metric": metrics[j],
+             "mean": mean[0, i, j], "low": low[i, j], "high": high[i, j], "others": other[0, i, j],
+             "gain": gain[0, i, j], "gain_low": gain_low[i, j], "gain_high": gain_high[i, j],
+             "lowest_run": lowest[i, j], "highest_run": highest[i, j]}
+            for i, j in np.ndindex(lowest.shape)
+        ]  # fmt: skip
+    return pd.DataFrame(found)
 
 
 def interval(draws, patients: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bound over the first axis of bootstrap ``draws``, widened for few patients (Hesterberg 2015)."""
+    """Lower and upper bound over the first axis of bootstrap ``draws``, widened for few patients (Hesterberg 2015).
+
+    Draws that are NaN are passed over; NaN where all are, as of a metric that never changes.
+    """
     tail = expanded_tail(patients, level)
-    low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
+        low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
     return low, high
 
 

@@ -73,6 +73,23 @@ def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
     return figure
 
 
+def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, cmap: str = "RdBu"):
+    """Draw a table of numbers as colours from ``low`` to ``high``, with the numbers in it; NaN stay empty.
+
+    Args: values: (lines, columns). columns, lines: their labels. cmap: diverging (RdBu and alike), or rising to dark.
+    """
+    axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axis.set_yticks(range(len(lines)), lines)
+    axis.grid(False)
+    middle, reach = (low + high) / 2, (high - low) / 2
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
+            shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+            axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+
+
 def difference(axis, image_hu, limit: float = 100.0, title: str = ""):
     """Draw a difference image in HU on a diverging map, symmetric about 0; returns the image for a colour bar."""
     drawn = axis.imshow(np.asarray(image_hu, dtype=np.float32), cmap="RdBu_r", vmin=-limit, vmax=limit)

@@ -17,6 +17,11 @@ def bracket(low: float, high: float, digits: int = 3) -> str:
     return "–" if pd.isna(low) else f"[{low:.{digits}g}, {high:.{digits}g}]"
 
 
+def brackets(table: pd.DataFrame, form: str = ".2f") -> list[str]:
+    """The intervals of a table with columns low and high as text, a dash where there is none; ``form`` of a number."""
+    return ["–" if pd.isna(low) else f"[{low:{form}}, {high:{form}}]" for low, high in zip(table.low, table.high)]
+
+
 def _record(run, kind: str, name: str, caption: str):
     """Add an item to the run's ``captions.json``, which keeps the order in which the notebook shows things."""
     path = run.folder / "captions.json"

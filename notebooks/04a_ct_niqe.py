@@ -16,8 +16,8 @@
 # the right order, where metrics made for photographs may not?
 #
 # **Reads** the training slices of a cohort; the validation patients for the scores. **Writes** `ct_niqe.npz`, the
-# model that
-# `04_metrics_during_training` reads with ct_niqe set to this run's folder. **Cost** half a minute on one core.
+# model that `04_metrics_during_training` and `04c_metric_audit` read with ct_niqe set to this run's folder. **Cost**
+# half a minute on one core.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -189,6 +189,6 @@ order = " < ".join(f"{name} {value:.2f}" for name, value in means.sort_values().
 report.text(
     f"**What we saw.** Fitted on {model.blocks} NDCT blocks, CT-NIQE orders the validation slices {order} (lower is "
     f"better); the LDCT is worse than its NDCT on {share['LDCT']:.0%} of slices. It measures likeness to NDCT and "
-    f"nothing else: an image without noise is unlike NDCT too. Next: `04_metrics_during_training` with ct_niqe set to "
-    f"this run."
+    f"nothing else: an image without noise is unlike NDCT too. Next: `04_metrics_during_training` and "
+    "`04c_metric_audit`, with ct_niqe set to this run."
 )

@@ -26,7 +26,8 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/12_answers/
 calibration: Optional[str] = None  # run of 02_psi_calibration: λ for a given ψ
 influence: Optional[str] = None  # run of 06_stats over several ψ: what ψ does to the result
-agreement: Optional[str] = None  # run of 04_metrics_during_training: losses, metrics and d'
+agreement: Optional[str] = None  # run of 04_metrics_during_training: losses and metrics
+audit: Optional[str] = None  # run of 04c_metric_audit: metrics and d'
 newer: Optional[str] = None  # run of 11_denoisers
 dose: Optional[str] = None  # run of 04b_dose: how much dose a denoiser buys, by whom it is asked
 details: Optional[str] = None  # run of 09_subtle_details: which metric notices a removed structure
@@ -46,7 +47,7 @@ from ldct_utils import metrics, plots, removal, report, stats
 from ldct_utils.invariance import evidence
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
-         "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
+         "04c_metric_audit": audit, "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
 asked = {name: runs.load(folder) for name, folder in given.items() if folder}
 hidden = [runs.load(folder) for folder in invariances]
 if not asked and not hidden:
@@ -174,16 +175,20 @@ if ready:
 # Two curves that both improve as training goes on correlate whatever they measure, and so do their changes, since steps
 # shrink in every training. What a metric knows of *this* run shows in how much more it correlates with the run's own
 # loss than with that of another seed (`04`). And a metric may agree with every loss and still not follow what an
-# observer detects: d' within one dose, over kinds of harm.
+# observer detects: d' within one dose, over kinds of harm (`04c`).
+
 
 # %%
+def label(name):
+    """A metric's name in tables; those that were fitted for a study stand in no register."""
+    return metrics.info(name).label if name in metrics.names() else name.upper().replace("_", "-")
+
+
 if "04_metrics_during_training" in asked:
     one = asked["04_metrics_during_training"]
     agreed = one.table("agreement")
     agreed = agreed[(agreed.domain == agreed.domain.iloc[0]) & (agreed.reference == "ndct") & agreed.detrended
                     & (agreed.kind == "spearman")]  # fmt: skip
-    label = {n: metrics.info(n).label if n in metrics.names() else n.upper().replace("_", "-")
-             for n in agreed.metric.unique()}  # fmt: skip
     n = one.numbers
     for key, what in (("agreement", "median rank correlation of losses with metrics over checkpoints"),
                       ("agreement_of_changes", "the same of their changes between checkpoints")):  # fmt: skip
@@ -191,33 +196,44 @@ if "04_metrics_during_training" in asked:
         if n[f"{key}_with_other_seed"] is not None:
             say(1, f"{what}, the metrics of another seed's run", n[f"{key}_with_other_seed"], one)
     known = agreed.dropna(subset="gain_low")
-    beyond = (known.gain_low > 0).sum()
+    sure = set(known[known.gain_low > 0][["metric", "loss"]].itertuples(index=False, name=None))
     if len(known):
         say(1, "pairs whose changes agree more within a run than with another seed's, interval and all",
-            f"{beyond} of {len(known)}", one)  # fmt: skip
+            f"{len(sure)} of {len(known)}", one)  # fmt: skip
     columns = agreed.pivot(index="metric", columns="loss", values="mean")[list(dict.fromkeys(agreed.loss))]
-    sure = set(known[known.gain_low > 0][["metric", "loss"]].itertuples(index=False, name=None))
-    follow, observed = None, "."
-    if one.numbers["d_prime_within"] is not None:
-        follow = one.table("diagnosis").query("within != 'pooled'")
-        within = follow.groupby("metric").rho.mean()
-        columns["d' within a dose"] = within
-        top = within.idxmax()
-        spans = follow[follow.metric == top].dropna(subset="low").itertuples()
-        spans = "; ".join(f"dose {float(r.within):g}: [{r.low:.2f}, {r.high:.2f}]" for r in spans)
-        say(1, f"metric that follows d' best within a dose, mean over doses: {label[top]}", within.max(), one,
-            interval=spans)  # fmt: skip
-    if follow is not None and follow.low.notna().any():  # with fewer patients there is no interval to judge by
+    columns = columns.loc[columns.mean(axis=1).sort_values(ascending=False).index]
+else:
+    open_question(1, "04_metrics_during_training")
+
+# %%
+within, observed = None, ""
+if "04c_metric_audit" not in asked:
+    open_question(1, "04c_metric_audit")
+elif asked["04c_metric_audit"].numbers["d_prime_within"] is not None:
+    one = asked["04c_metric_audit"]
+    follow = one.table("diagnosis").query("within != 'pooled'")
+    within = follow.groupby("metric").rho.mean()
+    top = within.idxmax()
+    spans = follow[follow.metric == top].dropna(subset="low").itertuples()
+    spans = "; ".join(f"dose {float(r.within):g}: [{r.low:.2f}, {r.high:.2f}]" for r in spans)
+    say(1, f"metric that follows d' best within a dose, mean over doses: {label(top)}", within.max(), one,
+        interval=spans)  # fmt: skip
+    if follow.low.notna().any():  # with fewer patients there is no interval to judge by
         follow = follow.assign(above=follow.low > 0, below=follow.high < 0)
         always = follow.groupby("metric")[["above", "below"]].all()  # at one dose of several it may well be chance
         for word, side in (("follow", "above"), ("run against", "below")):
             say(1, f"metrics that {word} d': interval {side} 0 at every dose (and single intervals {side} 0)",
                 f"{always[side].sum()} of {len(always)} ({follow[side].sum()} of {len(follow)})", one)  # fmt: skip
         observed = (
-            f"; {always.above.sum()} of {len(always)} metrics follow what an observer detects at every dose, "
+            f"{always.above.sum()} of {len(always)} metrics follow what an observer detects at every dose, "
             f"{always.below.sum()} run against it."
         )
-    columns = columns.loc[columns.iloc[:, :-1].mean(axis=1).sort_values(ascending=False).index]
+    short[QUESTIONS[1]] = observed or f"{label(top)} follows d' best within a dose ({within.max():.2f})."
+
+# %%
+if "04_metrics_during_training" in asked:
+    if within is not None:
+        columns["d' within a dose"] = within
     figure, axis = plt.subplots(figsize=(1.5 + 0.95 * columns.shape[1], 1.6 + 0.27 * len(columns)))
     drawn = axis.imshow(columns, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(columns.to_numpy()):
@@ -226,25 +242,24 @@ if "04_metrics_during_training" in asked:
                       va="center", fontsize=8,
                       color="white" if abs(value) > 0.6 else "black")  # fmt: skip
     axis.set_xticks(range(columns.shape[1]), columns.columns, rotation=30, ha="right")
-    axis.set_yticks(range(len(columns)), [label.get(n, n) for n in columns.index])
+    axis.set_yticks(range(len(columns)), [label(name) for name in columns.index])
     axis.grid(visible=False)
-    if "d' within a dose" in columns:
+    if within is not None:
         axis.axvline(columns.shape[1] - 1.5, color="white", lw=4)
     figure.colorbar(drawn, ax=axis, label="Spearman correlation", shrink=0.7)
     other = n["agreement_of_changes_with_other_seed"]
     short[QUESTIONS[1]] = (
         f"Over a training, which improves most of them, they correlate by {n['agreement']:.2f} in the median, in their "
         f"changes by {n['agreement_of_changes']:.2f}"
-        + (f" (with another seed's run by {other:.2f})" if other is not None else "") + observed
+        + (f" (with another seed's run by {other:.2f})" if other is not None else "")
+        + (f"; {observed}" if observed else ".")
     )  # fmt: skip
     report.figure(
         run, "agreement", figure,
         f"{short[QUESTIONS[1]]} Columns of losses: rank correlation of the changes between checkpoints, "
         f"{n['runs']} runs, {n['patients']} patients (* more than with another seed's run, interval and all)"
-        + ("." if follow is None else "; last column: of the metric with d' over kinds of harm, mean over the doses."),
+        + ("." if within is None else "; last column: of the metric with d' over kinds of harm, mean over the doses."),
     )  # fmt: skip
-else:
-    open_question(1, "04_metrics_during_training")
 
 # %% [markdown]
 # ## Are newer denoisers better, and what do denoisers hide?

@@ -1,6 +1,7 @@
 """Agreement of losses and metrics: against SciPy, and where the answer is known by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
@@ -44,6 +45,9 @@ def test_alignment_makes_psnr_and_mse_agree_perfectly():
     assert agreement.spearman(aligned)[0, 0, 1] == pytest.approx(1)
     assert agreement.kendall(aligned)[0, 0, 1] == pytest.approx(1)
     np.testing.assert_array_equal(agreement.align([-3.0, 2.0], 0), [-3, -2])
+    np.testing.assert_array_equal(agreement.align([-3.0, 2.0, 2.0], [0, -1, 1]), [-3, -2, 2])
+    with pytest.raises(ValueError, match="got nan"):  # a name without a direction
+        agreement.align([1.0, 2.0], [1, np.nan])
     with pytest.raises(ValueError, match="direction is -1, 0 or 1, got 2"):
         agreement.align([1.0], 2)
 
@@ -93,27 +97,36 @@ def test_other_runs_are_those_of_the_same_design_and_without_any_there_is_nothin
     np.testing.assert_allclose(mean, (2 * others[0] + others[2]) / 3)
 
 
-def test_values_closer_than_their_uncertainty_share_a_rank():
-    values = np.array([2.187, 0.01, 2.184, 2.192, 1.0, 2.3])
-    np.testing.assert_array_equal(agreement.tied(values, 0.03), [2, 0, 2, 2, 1, 3])
-    np.testing.assert_array_equal(agreement.tied(values, 0.0), scipy_stats.rankdata(values) - 1)
-    both = np.stack([values, -values], axis=1)
-    np.testing.assert_array_equal(agreement.tied(both, 0.03)[:, 1], [1, 3, 1, 1, 2, 0])
+def test_pairs_are_the_correlations_of_mean_curves_and_rise_with_a_shared_course(curves):
+    curves = np.stack([curves[..., 0], -curves[..., 0], curves[..., 2]], axis=-1)  # a loss, its opposite, and one more
+    other = curves + np.random.default_rng(8).normal(0, 2, curves.shape)
+    found = agreement.pairs([curves, other], ["a", "a"], ["mse"], ["opposite", "free"], draws=50)
+    assert len(found) == 2 * 2 * 2 and set(found.kind) == {"spearman", "kendall"}
+    opposite = found[found.metric == "opposite"]
+    assert (opposite.lowest_run == -1).all() or np.allclose(opposite.lowest_run, -1)
+    plain = found[(found.kind == "kendall") & ~found.detrended & (found.metric == "free")].iloc[0]
+    by_hand = [
+        scipy_stats.kendalltau(a.mean(1)[:, 0], b.mean(1)[:, 2]).statistic
+        for a, b in [(curves, curves), (other, other), (curves, other), (other, curves)]
+    ]
+    assert plain["mean"] == pytest.approx(np.mean(by_hand[:2])) and plain.others == pytest.approx(np.mean(by_hand[2:]))
+    assert plain.gain == pytest.approx(plain["mean"] - plain.others) and plain.gain_low <= plain.gain <= plain.gain_high
+    assert plain.lowest_run == pytest.approx(min(by_hand[:2])) and plain.low <= plain["mean"] <= plain.high
+    few = agreement.pairs([curves[:, :5]], ["a"], ["mse"], ["opposite", "free"], draws=50)
+    assert few[["low", "high", "others", "gain", "gain_low", "gain_high"]].isna().all(axis=None)
 
 
-def test_a_quotient_is_as_unsure_as_both_of_its_means():
-    above, hits = np.full(8, 0.3), 0
-    for trial in range(200):
-        below = np.random.default_rng(trial).normal(2.0, 0.6, 8)
-        found = agreement.quotient(above, -below, draws=300, seed=trial)
-        assert found.mean == pytest.approx(0.3 / below.mean()) and found.low < found.mean < found.high
-        hits += found.low <= 0.15 <= found.high
-    assert 0.9 <= hits / 200 <= 0.995
-    assert np.isnan(agreement.quotient(above[:4], np.ones(4)).low)
-    undefined = agreement.quotient(above, np.array([1.0, 1, 1, 1, -1, -1, -1, 0]))
-    assert undefined.high == np.inf
-    with pytest.raises(ValueError, match="two finite values a patient"):
-        agreement.quotient(above, np.ones(7))
+def test_a_table_of_scores_becomes_curves_of_patient_means():
+    rows = [
+        {"step": step, "patient": patient, "name": name, "aligned": 100 * step + 10 * number + q + extra}
+        for step in (0, 8, 16)
+        for number, patient in enumerate(("P2", "P7"))
+        for q, name in enumerate(("ssim", "mse"))
+        for extra in (-0.5, 0.5)  # two slices
+    ]
+    found = agreement.cube(pd.DataFrame(rows).sample(frac=1, random_state=0), ["ssim", "mse"])
+    steps, patients, quantities = np.ogrid[:3, :2, :2]
+    np.testing.assert_allclose(found, 800 * steps + 10 * patients + quantities)
 
 
 def test_erratic_curves_are_told_from_smooth_ones():

@@ -411,10 +411,12 @@ def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
         execute(outputs)
 
 
-# ---- 12_answers on a finished run of 04 ----
+# ---- 12_answers on finished runs of 04 and 04c ----
 def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(outputs):
     folder = outputs / "test" / "04_metrics_during_training" / "run-00000001"
+    audited = outputs / "test" / "04c_metric_audit" / "run-00000003"
     folder.mkdir(parents=True)
+    audited.mkdir(parents=True)
     agreed = {"domain": "hu", "reference": "ndct", "kind": "spearman", "detrended": True, "loss": "mse"}
     names = ["psnr", "ssim", "gmsd", "fsim"]
     gains = [0.1, -0.1, np.nan, -0.2]  # lower bounds of what agrees beyond another seed's run; one is not known
@@ -429,8 +431,10 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
         [(m, dose, *spans[m][i]) for m in names for i, dose in enumerate(("1.0", "0.25"))]
         + [(m, "pooled", 0.9, 0.8, 1.0) for m in names],
         columns=["metric", "within", "rho", "low", "high"],
-    ).to_parquet(folder / "diagnosis.parquet")
-    numbers = {"agreement": 0.9, "agreement_of_changes": 0.6, "d_prime_within": 0.1, "runs": 3, "patients": 6}
+    ).to_parquet(audited / "diagnosis.parquet")
+    about = {"notebook": "04c_metric_audit", "id": "00000003", "parameters": {}, "numbers": {"d_prime_within": 0.1}}
+    (audited / "result.json").write_text(json.dumps(about | {"files": {}}))
+    numbers = {"agreement": 0.9, "agreement_of_changes": 0.6, "runs": 3, "patients": 6}
     numbers |= {"agreement_with_other_seed": 0.88, "agreement_of_changes_with_other_seed": 0.55}
     result = {"notebook": "04_metrics_during_training", "id": "00000001", "parameters": {}, "numbers": numbers}
     (folder / "result.json").write_text(json.dumps(result | {"files": {}}))
@@ -445,6 +449,7 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     papermill.execute_notebook(
         ROOT / "notebooks" / "12_answers.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
         parameters={"agreement": "test/04_metrics_during_training/run-00000001",
+                    "audit": "test/04c_metric_audit/run-00000003",
                     "invariances": ["test/05_invariances/run-00000002"]},
     )  # fmt: skip
     done = runs.select("adhoc/12_answers/*")[0]
@@ -454,6 +459,7 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     (best,) = [w for w in said.index if w.startswith("metric that follows d' best")]
     (beyond,) = [w for w in said.index if w.startswith("pairs whose changes agree more")]
     assert said.answer[beyond] == "1 of 3" and "0.55" in set(said.answer)
+    assert said["from"][beyond].startswith("04_metrics") and said["from"][best].startswith("04c_metric_audit")
     assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
     assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.10, 0.70]; dose 0.25: [-0.10, 0.80]"
     captions = (done.folder / "captions.json").read_text()

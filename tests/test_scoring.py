@@ -1,0 +1,90 @@
+"""Scoring: which slices and metrics a notebook takes, and that its scores are those of ``metrics.compute``."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ldct_utils import intensity, metrics, scoring
+from ldct_utils.metrics import ct_niqe
+
+RUN = SimpleNamespace(table=lambda name, compute: compute())  # a run that has just begun
+
+
+def cohort(side=64):
+    rng = np.random.default_rng(0)
+    masks = np.zeros((7, side, side), np.uint8)
+    masks[[1, 2, 5], :2, :4] = 1
+    masks[2, 5] = 2
+    about = pd.DataFrame(
+        {"row": range(7), "patient": list("AAABBCC"), "split": ["val"] * 5 + ["test"] * 2, "dose": 0.25}
+    )
+    ndct = rng.normal(40, 10, masks.shape).astype(np.float32)
+    return SimpleNamespace(
+        id="0123abcd", slices=about, lesion_masks=masks, ndct=ndct, ldct=ndct + rng.normal(0, 20, ndct.shape)
+    )
+
+
+def niqe_run(outputs, owner="0123abcd"):
+    """A finished run of 04a_ct_niqe on a cohort, with a model that was never fitted."""
+    folder = outputs / "test" / "04a_ct_niqe" / "run-00000001"
+    folder.mkdir(parents=True, exist_ok=True)
+    ct_niqe.save(ct_niqe.Model(np.zeros(36), np.eye(36), 16, 99), folder)
+    result = {"notebook": "04a_ct_niqe", "id": "00000001", "parameters": {}, "numbers": {"cohort": owner}}
+    (folder / "result.json").write_text(json.dumps(result | {"files": {}}))
+    return str(folder.relative_to(outputs))
+
+
+def choose(names, run=RUN, fitted=(), **given):
+    return scoring.choose(run, names, dict(fitted), cohort(**given), ["hu", "window"], 40.0, 400.0)
+
+
+def test_slices_are_those_with_most_lesion_in_the_order_of_the_cohort():
+    found = scoring.slices(cohort(), "val", 2)
+    assert list(found.row) == [1, 2, 3, 4] and list(found.lesion) == [8, 72, 0, 0]
+    assert list(scoring.slices(cohort(), "val", 1).row) == [2, 3] and list(found.index) == [0, 1, 2, 3]
+    bare = cohort()
+    bare.lesion_masks = None
+    assert list(scoring.slices(bare, "val", 1).row) == [0, 3]
+    with pytest.raises(ValueError, match="cohort 0123abcd has no train patients"):
+        scoring.slices(cohort(), "train", 1)
+
+
+def test_scores_are_those_of_each_metric_domain_and_reference_alone(outputs):
+    data, scorer = cohort(), choose(["bias_hu", "ssim"], fitted={"ct_niqe": niqe_run(outputs)})
+    found = scorer.score(data.ldct, {"ndct": data.ndct, "truth": data.ndct + 1})
+    assert list(found.columns) == ["image", "domain", "name", "value", "reference"]
+    assert len(found) == 7 * 2 * (2 * 2 + 1) and list(scorer.described.better) == ["→0", "↑", "↓"]
+    assert set(found[found.reference == "none"].name) == {"ct_niqe"} == set(scorer.of("no-reference"))
+    assert set(found[found.reference != "none"].name) == {"bias_hu", "ssim"}
+    domain = intensity.domain("window", level=40.0, width=400.0)
+    for reference, target in (("ndct", data.ndct), ("truth", data.ndct + 1)):
+        alone = metrics.compute(pred=data.ldct, target=target, names=["ssim"], domain=domain)
+        part = found[(found.name == "ssim") & (found.reference == reference) & (found.domain == "window")]
+        np.testing.assert_array_equal(part.value, alone.value)
+
+
+def test_what_cannot_be_computed_here_is_left_out_and_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("LDCT_WEIGHTS", str(tmp_path))
+    scorer = choose([])
+    assert "psnr" in scorer.info and "dists" not in scorer.info and "dists" in set(scorer.missing.name)
+    assert "ms_ssim" in scorer.tiny and "dists (" in scorer.said and "too small for: " in scorer.said
+    assert set(scorer.info) <= set(choose([], side=256).info)
+    named = choose(["ms_ssim"])  # what is asked for by name does not fall away
+    with pytest.raises(ValueError, match="ms_ssim needs slices of at least"):
+        named.score(cohort().ldct, {"ndct": cohort().ndct})
+
+
+def test_the_metrics_of_a_run_stay_what_they_were_when_it_began():
+    begun = SimpleNamespace(table=lambda name, compute: pd.DataFrame({"name": ["psnr"]}))
+    assert list(choose([], run=begun).info) == ["psnr"]
+
+
+def test_a_fitted_metric_comes_last_and_only_from_the_same_cohort(outputs):
+    fitted = {"n2q": None, "ct_niqe": niqe_run(outputs)}
+    assert list(choose(["psnr"], fitted=fitted).info) == ["psnr", "ct_niqe"]
+    fitted = {"ct_niqe": niqe_run(outputs, "ffffffff")}
+    with pytest.raises(ValueError, match="ct_niqe test/04a_ct_niqe/run-00000001 was fitted on another cohort"):
+        choose(["psnr"], fitted=fitted)
