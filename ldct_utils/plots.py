@@ -5,6 +5,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
+from matplotlib import ticker
 
 from ldct_utils import intensity
 
@@ -66,10 +67,7 @@ def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
             axis.set_axis_off()
         for axis, (title, image) in zip(line, images.items()):
             show(axis, image, level, width, title)
-        line[0].text(
-            -0.04, 0.5, f"{label}\n{window_text(level, width)}", rotation=90, ha="right", va="center",
-            multialignment="center", transform=line[0].transAxes, fontsize=9,
-        )  # fmt: skip
+        row_label(line[0], f"{label}\n{window_text(level, width)}")
     return figure
 
 
@@ -88,6 +86,22 @@ def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, c
             dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
             shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
             axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+
+
+def row_label(axis, text: str, size: float = 9):
+    """Write what a row of images shows upright at the left of ``axis``, its first; size: of the font, points."""
+    axis.text(
+        -0.04, 0.5, text, rotation=90, ha="right", va="center", multialignment="center", transform=axis.transAxes,
+        fontsize=size,
+    )  # fmt: skip
+
+
+def plain_log(axis, which: str = "xy", subs: tuple = (1, 3)):
+    """Ticks of logarithmic axes as plain numbers; which: of x and y. subs: multiples of powers of ten that have one."""
+    for one in (getattr(axis, f"{name}axis") for name in which):
+        one.set_major_locator(ticker.LogLocator(subs=subs))
+        one.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        one.set_minor_formatter(ticker.NullFormatter())
 
 
 def difference(axis, image_hu, limit: float = 100.0, title: str = ""):

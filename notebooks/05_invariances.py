@@ -77,24 +77,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import ticker
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, encoders, intensity, methods, observers, plots, report, segments, stats, tasks, training
-from ldct_utils.invariance import cases, controls, distances, evidence, generate, models, optimise
+from ldct_utils import cohorts, encoders, intensity, methods, plots, report, stats, training
+from ldct_utils.invariance import cases, controls, distances, evidence, examine, generate, models, optimise
 from ldct_utils.invariance import flow as cinn
 
 training.seed_everything(seed, threads)
-needed = int(np.ceil(round(1 / level, 9))) - 1  # null realisations that let p come down to the level
-HELD = min(realisations // 4, realisations - needed)  # that are tested like findings; the others are the null
-if HELD < 1:
-    raise ValueError(
-        f"with realisations={realisations} no p could be as small as level={level:g}; take {max(4, needed + 1)} or more"
-    )
+examination = examine.Examination(realisations, level, segmentation, region, faint)  # refuses what has no answer
 if region > crop:
     raise ValueError(f"the observer's region of {region} pixels does not fit a crop of {crop}")
-if not faint > 0:
-    raise ValueError(f"d' of the weakened lesions must be positive, not faint={faint}")
+over_patients = partial(stats.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
 
 # %% [markdown]
 # ## The denoiser and what it is shown
@@ -118,14 +111,12 @@ found = [case for part in islice(by_person, most_patients) for case in part]
 if not found:
     raise ValueError(f"cohort {test.id} has no test patient with a lesion (or soft tissue) in a crop of {crop} pixels")
 patients = len({case.patient for case in found})
-few = patients < stats.MIN_PATIENTS
 shown = [next(c for c in found if c.anatomy == one) for one in sorted({c.anatomy for c in found})]
 lesions = sum(len(c.inside) for c in found if c.inside is not None)
 report.text(
     f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {len(found)} crops of {crop} pixels from "
     f"{patients} of {asked.patient.nunique()} test patients ({len(asked)} slices) of cohort {test.id}, with {lesions} "
-    f"known lesions. The null is {found[0].null_kind}, "
-    f"{realisations} realisations a crop."
+    f"known lesions. The null is {found[0].null_kind}, {realisations} realisations a crop."
 )
 
 
@@ -164,52 +155,33 @@ if aim_px:
     SEARCHES["aimed"] = distances.build("mse", scale_of_aim, tile=tile, blur_px=aim_px)
 
 
-class Trace:
-    """d_in and d_out of every iteration, RMS in HU, (iterations, 2, crops): part of the state that is resumed."""
-
-    def __init__(self):
-        self.rows = []
-
-    def state_dict(self):
-        return {"rows": torch.stack(self.rows) if self.rows else torch.zeros(0)}
-
-    def load_state_dict(self, state):
-        self.rows = list(state["rows"])
-
-
 def searched():
     """x_inv (searches, crops, H, W) float32 HU. Killed at any moment, it goes on where it was."""
-    common = {"device": device, "batch": at_once}
     x = net([c.ldct for c in found])
+    start = partial(optimise.Search, f, x, measure, alpha, sigma_hu, lr, seed, device=device, batch=at_once)
     # bf16 rounds soft tissue to 8 HU on its way into f: less than the texture that the search finds, but more than the
     # aimed one does, which would take the rounding for an invariance.
-    exact = {"search": precision, "aimed": "float32"}
     search = {
-        one: optimise.Search(
-            f, x, measure, alpha, sigma_hu, lr, seed, precision=exact[one], distance_in=rewarded, **common
-        )
+        one: start(precision="float32" if rewarded else precision, distance_in=rewarded)
         for one, rewarded in SEARCHES.items()
     }
-    trace = {f"{one}_trace": Trace() for one in search}
-    done, saved = training.resume(run.folder, run.id, **search, **trace), time.monotonic()
+    done, saved = training.resume(run.folder, run.id, **search), time.monotonic()
     with tqdm(total=iterations, initial=done, unit="iteration", mininterval=1) as bar:
         while done < iterations:
-            for one in search:
-                values = search[one].step()
-                trace[f"{one}_trace"].rows.append(torch.stack([values["in_hu"], values["out_hu"]]).cpu())
+            for one in search.values():
+                one.step()
             done += 1
             bar.update()
             if done == iterations or time.monotonic() - saved > save_every_s:
-                training.save(run.folder, run.id, done, **search, **trace)
+                training.save(run.folder, run.id, done, **search)
                 saved = time.monotonic()
-    table = [
-        {"search": one, "iteration": i, "patient": case.patient, "row": case.row, "anatomy": case.anatomy,
-         "in_hu": float(trace[f"{one}_trace"].rows[i][0, n]), "out_hu": float(trace[f"{one}_trace"].rows[i][1, n])}
-        for one in search
-        for i in range(0, iterations, max(1, iterations // 300))
-        for n, case in enumerate(found)
-    ]  # fmt: skip
-    run.table("trajectory", lambda: pd.DataFrame(table))
+    about = {name: [getattr(c, name) for c in found] for name in ("patient", "row", "anatomy")}
+    rows = []
+    for one in search:
+        for i in range(0, iterations, max(1, iterations // 300)):
+            in_hu, out_hu = search[one].trace[i].double().cpu().numpy()
+            rows.append(pd.DataFrame({"search": one, "iteration": i, **about, "in_hu": in_hu, "out_hu": out_hu}))
+    run.table("trajectory", lambda: pd.concat(rows, ignore_index=True))
     return intensity.from_net(np.stack([s.x_inv.cpu().numpy()[:, 0] for s in search.values()])).astype(np.float32)
 
 
@@ -225,21 +197,19 @@ for method, images in x_inv.items():
         plots.show(line[0], case.ldct, *window, "x (LDCT)")
         plots.show(line[1], changed, *window, "x_inv")
         limit = max(5.0, 10 * np.ceil(0.4 * np.std(changed - case.ldct)))  # 4 SD, in tens of HU
-        moved = [np.sqrt(np.mean(np.square(d))) for d in (changed - case.ldct, after - before)]
+        moved = [evidence.rmse_hu(*pair) for pair in ((changed, case.ldct), (after, before))]
         drawn = plots.difference(line[2], changed - case.ldct, limit, f"x_inv − x\n{moved[0]:.2g} HU RMS")
         plots.show(line[3], before, *window, "f(x)")
         plots.show(line[4], after, *window, "f(x_inv)")
         plots.difference(line[5], after - before, limit, f"f(x_inv) − f(x)\n{moved[1]:.2g} HU RMS")
         figure.colorbar(drawn, ax=line[5], shrink=0.85, label="HU")
-        line[0].text(-0.04, 0.5, f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", rotation=90,
-                     ha="right", va="center", multialignment="center", transform=line[0].transAxes,
-                     fontsize=8)  # fmt: skip
+        plots.row_label(line[0], f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", 8)
     before = np.stack([c.ldct for c in found])
-    into, out = (np.sqrt(np.mean(np.square(d), (1, 2))) for d in (images - before, denoised(images) - denoised(before)))
+    into, out = (evidence.rmse_hu(*pair).mean() for pair in ((images, before), (denoised(images), denoised(before))))
     report.figure(
         run, method, figure,
         f"What {iterations} iterations of the {'search' if method == 'search' else 'aimed search'} found, α = "
-        f"{alpha:g}, distance {distance}: x changes by {into.mean():.2g} HU RMS, the output by {out.mean():.2g} HU "
+        f"{alpha:g}, distance {distance}: x changes by {into:.2g} HU RMS, the output by {out:.2g} HU "
         f"(means over {len(found)} crops).",
     )  # fmt: skip
 
@@ -250,50 +220,24 @@ for method, images in x_inv.items():
 # lie where its gain is below √α. A denoiser that erases the crop's lesions must be caught by the aimed search, or that
 # finding no lesion hidden would say nothing; one that keeps half of them must not, since half is more than √α.
 
-
 # %%
-def controlled():
-    """What the searches find on each control, for the first crop."""
-    rows, case = [], found[0]
-    x = net(case.ldct)
-    asked_of = {one: (controls.build(one), None) for one in controls.names()}
-    if aim_px and case.inside is not None:
-        aimed = distances.build("mse", blur_px=aim_px)
-        for one, keep in (("erases lesions", 0.0), ("halves lesions", 0.5)):
-            asked_of[one] = controls.Erase(case.inside.any(0), keep), aimed
-    for one, (known, rewarded) in asked_of.items():
-        search = optimise.Search(known, x, distances.build("mse"), alpha, sigma_hu, lr, seed, distance_in=rewarded)
-        start = float(search.measure()["in_hu"])
-        for _ in range(control_iterations):
-            search.step()
-        ends, change = search.measure(), search.x_inv - x
-        row = {"control": one, "start, HU": start, "in, HU": float(ends["in_hu"]), "out, HU": float(ends["out_hu"])}
-        if one == "blur":
-            row["power where gain < √α"] = float(known.share_in_null(change, alpha**0.5))
-        if rewarded:
-            for where, moved in (("in", change), ("out", known(x + change) - known(x))):
-                image = moved[0, 0].numpy() * intensity.HU_SPAN
-                per_lesion = [abs(evidence.contrast(image, *pair)) for pair in zip(case.inside, case.around)]
-                row[f"contrast {where}, HU"] = max(per_lesion)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-known = run.table("controls", controlled).set_index("control")
+with_lesions, first = lesions > 0, found[0]
+aimed_at = (first.inside, first.around, aim_px) if aim_px else ()
+known = run.table(
+    "controls", lambda: controls.searched(first.ldct, alpha, sigma_hu, lr, control_iterations, seed, *aimed_at)
+).set_index("control")
 erased = "contrast in, HU" in known
+if erased:
+    ends = known[["contrast in, HU", "contrast out, HU"]]
+    (caught, after), spared = ends.loc["erases lesions"], ends["contrast in, HU"]["halves lesions"]
 report.table(
     run, "controls_shown", known.reset_index(),
     f"{control_iterations} iterations from noise of {sigma_hu:g} HU. Identity: {known['in, HU']['identity']:.2f} HU "
     f"are left of it (0 in the end); constant: the output cannot move and x goes {known['in, HU']['constant']:.0f} HU "
     f"away; mean filter: {known['power where gain < √α']['blur']:.1%} of the power of what was found is where it "
     "should be."
-    + (
-        " Aimed search, largest change of a lesion's contrast: {:.3g} HU in x and {:.2g} HU after f where f erases "
-        "lesions, {:.2g} HU in x where it halves them.".format(
-            *known.loc["erases lesions", ["contrast in, HU", "contrast out, HU"]],
-            known["contrast in, HU"]["halves lesions"],
-        ) if erased else ""
-    ),
+    + (f" Aimed search, largest change of a lesion's contrast: {caught:.3g} HU in x and {after:.2g} HU after f where f "
+       f"erases lesions, {spared:.2g} HU in x where it halves them." if erased else ""),
 )  # fmt: skip
 
 # %% [markdown]
@@ -304,29 +248,19 @@ report.table(
 
 
 # %%
-def patch(images, side):
-    """The middle (..., side, side) of images (..., H, W). Raises: ValueError: if they are smaller."""
-    if side > images.shape[-1]:
-        raise ValueError(f"a model for patches of {side} pixels needs a crop as large, not crop={images.shape[-1]}")
-    start = (images.shape[-1] - side) // 2
-    return images[..., start : start + side, start : start + side]
-
-
 def of_this_f(folder, kind):
     """A model of 05a. Raises: ValueError: if it was trained for another denoiser, or another checkpoint of it."""
     one = runs.load(folder)
     theirs, ours = (one.numbers["denoiser"], one.numbers["updates_of_f"]), (trained.id, updates_of_f)
     if theirs != ours:
-        raise ValueError(
-            "{} {} was trained for denoiser {} after {} updates, not {} after {}".format(kind, folder, *theirs, *ours)
-        )
+        raise ValueError(f"{kind} {folder} was trained for the denoiser (run, updates) {theirs}, not {ours}")
     return one, models.load(one.folder, kind).to(device)
 
 
 def generated():
     """(crops, samples, P, P) float32 HU."""
     one, g = of_this_f(generator, "generator")
-    x = net([patch(c.ldct, one.params["patch_size"]) for c in found])
+    x = net([examine.middle(c.ldct, one.params["patch_size"]) for c in found])
     return intensity.from_net(generate.sample(g, x, samples, seed).numpy()).astype(np.float32)
 
 
@@ -334,7 +268,7 @@ def flowed():
     """(crops, 1 + samples, P, P) float32 HU: the VAE's reconstruction, then draws."""
     one, drawer = of_this_f(flow, "flow")
     coder = of_this_f(one.params["vae"], "vae")[1]
-    x = net([patch(c.ldct, coder.patch) for c in found])
+    x = net([examine.middle(c.ldct, coder.patch) for c in found])
     tilde = cinn.sample(f, coder, drawer, x, samples, seed).numpy()
     with torch.inference_mode():
         plain = coder.reconstruct(x=x.to(device), y_hat=f(x.to(device)).float()).cpu().numpy()
@@ -351,14 +285,12 @@ if not generator and not flow:
     report.text("No model of `05a_train_invariances` was given: only the search is examined below.")
 
 # %%
-for method in ("generator", "VAE + flow"):
-    if method not in MADE:
-        continue
+for method in (one for one in ("generator", "VAE + flow") if one in MADE):
     side, spread = MADE[method].shape[-1], MADE[method].std(axis=1, ddof=1)
     figure, axes = plt.subplots(len(shown), 7, figsize=(14.5, 2.2 * len(shown)), squeeze=False)
     for line, case in zip(axes, shown):
         window, n = plots.anatomy_window(case.anatomy), found.index(case)
-        x = patch(case.ldct, side)
+        x = examine.middle(case.ldct, side)
         images = {"x (LDCT)": x, "f(x)": denoised(x)}
         images |= {f"draw {k + 1}": one for k, one in enumerate(MADE[method][n][:3])}
         images["f(draw 1)"] = denoised(MADE[method][n][0])
@@ -367,9 +299,7 @@ for method in ("generator", "VAE + flow"):
         sd = line[6].imshow(spread[n], cmap="viridis", vmin=0, vmax=np.quantile(spread, 0.995))
         line[6].set_title("SD over draws")
         line[6].set_axis_off()
-        line[0].text(-0.04, 0.5, f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", rotation=90,
-                     ha="right", va="center", multialignment="center", transform=line[0].transAxes,
-                     fontsize=8)  # fmt: skip
+        plots.row_label(line[0], f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", 8)
     figure.colorbar(sd, ax=axes[:, 6], shrink=0.8, label="HU")
     report.figure(
         run, f"draws_{method.split()[0].lower()}", figure,
@@ -378,147 +308,21 @@ for method in ("generator", "VAE + flow"):
 
 # %% [markdown]
 # ## Crop by crop
-# All that follows is measured here, one crop after another: hundreds of noise realisations of a crop and what f makes
-# of them are forgotten before the next ones are drawn, so that memory does not grow with the number of slices.
+# All that follows is measured here, one crop after another (`ldct_utils/invariance/examine.py`): hundreds of noise
+# realisations of a crop and what f makes of them are forgotten before the next ones are drawn, so that memory does not
+# grow with the number of slices.
 
 
 # %%
-def before_and_after(case, n, drawn):
-    """{method or null: x, its images, f(x), f of these images} of crop n, HU: (P, P), (K, P, P), ..."""
-    made = {}
-    for method, side in (SIDE | NULLS).items():
-        x = patch(case.ldct, side)
-        images = patch(drawn.null, side) if method in NULLS else np.asarray(MADE[method][n])
-        made[method] = x, images, denoised(x), denoised(images)
-    return made
-
-
-def compared(case, made, drawn):
-    """A row a method and image: RMS changes of input and output, plain and low-passed, HU."""
-    parts = []
-    for method, (x, images, fx, f_images) in made.items():
-        values = {
-            "in_hu": evidence.rmse_hu(images, x), "out_hu": evidence.rmse_hu(f_images, fx),
-            "pix_md": evidence.pix_md(images, x),
-            "low_in_hu": evidence.rmse_hu(evidence.low_pass(images), evidence.low_pass(x)),
-            "low_out_hu": evidence.rmse_hu(evidence.low_pass(f_images), evidence.low_pass(fx)),
-        }  # fmt: skip
-        parts.append(pd.DataFrame(values).assign(method=method, image=range(len(images))))
-    return pd.concat(parts)
-
-
-def tested(made, method, pooled):
-    """Changes of every region and their p, at the input and after f: {column: (images, regions)}."""
-    (x, images, fx, f_images), null = made[method], made[null_of(method)]
-    several, found_in = (slice(HELD) if method in NULLS else slice(None)), {}
-    for where, one, those, others in (("in", x, images, null[1]), ("out", fx, f_images, null[3])):
-        base = pooled(one)
-        change = pooled(those[several]) - base
-        found_in |= {f"change_{where}": change, f"p_{where}": evidence.p_value(change, pooled(others[HELD:]) - base)}
-    return found_in
-
-
-def changes_of(made, regions, labels, pooled_of, around=None):
-    """A row a method, image and region, with ``tested``; ``pooled_of`` gives a map of images to (..., regions)."""
-    for method, side in (SIDE | NULLS).items():
-        kept = [i for i, mask in enumerate(regions) if patch(mask, side).sum() == mask.sum()]  # whole in the patch
-        if around is not None:
-            kept = [i for i in kept if patch(around[i], side).sum() >= cases.SMALLEST]
-        if not kept:
-            continue
-        values = tested(made, method, pooled_of(kept, side))
-        for k, number in enumerate(kept):
-            columns = {name: v[:, k] for name, v in values.items()}
-            yield pd.DataFrame(columns).assign(method=method, image=range(len(columns["p_in"])), **labels(number))
-
-
-def segment_changes(case, made, drawn):
-    """A row a method, image and segment of the NDCT (of the truth where it is known)."""
-    regions = segments.masks_of(
-        segments.segment(case.ndct if drawn.truth is None else drawn.truth, segmentation).regions
-    )
-
-    def pooled_of(kept, side):
-        return lambda images: evidence.means(images, [patch(regions[i], side) for i in kept])
-
-    labels = [{"segment": i + 1, "area": int(mask.sum())} for i, mask in enumerate(regions)]
-    return pd.concat(changes_of(made, regions, labels.__getitem__, pooled_of))
-
-
-def lesion_changes(case, made, drawn):
-    """A row a method, image and lesion."""
-
-    def pooled_of(kept, side):
-        masks = [(patch(case.inside[i], side), patch(case.around[i], side)) for i in kept]
-        return lambda images: np.stack([evidence.contrast(images, *pair) for pair in masks], axis=-1)
-
-    about = case.lesions.to_dict("records")
-    return pd.concat(changes_of(made, case.inside, about.__getitem__, pooled_of, case.around))
-
-
-def contrasts_kept(case, made, drawn):
-    """A row a lesion and noise realisation: the share of its contrast that f keeps."""
-    kept = evidence.contrast_kept(denoised, drawn.absent[: tasks.PAIRED], drawn.signal, case.inside)
-    about = case.lesions.to_dict("records")
-    return pd.concat(pd.DataFrame({"kept": k, "image": range(len(k))}).assign(**a) for k, a in zip(kept.T, about))
-
-
-def detected(case, made, drawn):
-    """A row a lesion and image (x or f(x)), over the noise realisations: d' of the lesion weakened to ``faint`` in x.
-
-    ``d_prime`` with its jackknife interval is of a channelised Hotelling observer, ``d_npw`` of one that knows the
-    lesion and takes the noise as white. ``d_full``: d' in x before the contrast was multiplied by ``gain``.
-    """
-    views = {}
-    for n, (mask, lesion) in enumerate(zip(case.inside, case.lesions.to_dict("records"))):
-        row, column = (round(m) - region // 2 for m in np.argwhere(mask).mean(0))
-        if min(row, column) >= 0 and max(row, column) + region <= crop:
-            window = np.s_[..., row : row + region, column : column + region]
-            channels = observers.laguerre_gauss(region, 2 * lesion["radius_mm"] / case.pixel_mm + 6)
-            views[n] = window, channels, drawn.signal[window].reshape(1, -1)
-
-    def seen(pair, window, channels):
-        return observers.detect(*(observers.respond(images[window], channels) for images in pair))
-
-    full = {n: seen((drawn.absent, drawn.null), *view[:2]).d_prime for n, view in views.items()}
-    gains = np.array([min(1.0, faint / max(full.get(n, 0), 1e-9)) for n in range(len(case.inside))])
-    present = evidence.weakened(drawn.null, drawn.signal, case.inside, gains)
-    classes = {"x": (drawn.absent, present), "f(x)": (denoised(drawn.absent), denoised(present))}
-    rows = []
-    for n, (window, channels, expected) in views.items():
-        about = case.lesions.iloc[n].to_dict() | {"d_full": full[n], "gain": gains[n]}
-        for image, pair in classes.items():
-            cho, npw = seen(pair, window, channels), seen(pair, window, expected)
-            rows.append(about | {"image": image, "d_prime": cho.d_prime, "low": cho.d_low, "high": cho.d_high,
-                                 "d_npw": npw.d_prime})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
 @cache
 def examined():
-    """All tables by name, a row's crop as patient, anatomy and row of the cohort."""
-    parts = {name: [] for name in TABLES}
-    for n, case in enumerate(tqdm(found, desc="examined", unit="crop")):
-        drawn = case.draw()
-        made = before_and_after(case, n, drawn)
-        for name, measured in TABLES.items():
-            part = measured(case, made, drawn)
-            parts[name].append(part.assign(patient=case.patient, anatomy=case.anatomy, row=case.row))
-    return {name: pd.concat(rows, ignore_index=True) for name, rows in parts.items()}
+    """All tables by name."""
+    return examination.of(denoised, found, MADE, partial(tqdm, desc="examined", unit="crop"))
 
 
-def null_of(method):
-    """The null on the same pixels as a method's images; of a null, itself."""
-    return method if method in NULLS else f"null, {SIDE[method]} pixels"
-
-
-TABLES = {"evidence": compared, "segments": segment_changes}
-with_lesions = lesions > 0
-if with_lesions:
-    TABLES |= {"lesions": lesion_changes, "contrasts": contrasts_kept, "detection": detected}
-SIDE = {method: images.shape[-1] for method, images in MADE.items()}
-NULLS = {f"null, {side} pixels": side for side in SIDE.values()}
-measured = {name: run.table(name, partial(lambda one: examined()[one], name)) for name in TABLES}
+TABLES = examine.OF_IMAGES + examine.OF_LESIONS * with_lesions
+measured = {name: run.table(name, lambda name=name: examined()[name]) for name in TABLES}
+NULL = {method: examine.null_of(images) for method, images in MADE.items()}  # on the same pixels as the method's images
 
 # %% [markdown]
 # ## Evidence
@@ -529,19 +333,19 @@ measured = {name: run.table(name, partial(lambda one: examined()[one], name)) fo
 
 # %%
 changes = measured["evidence"]
-SIZES = ["in_hu", "out_hu", "low_in_hu", "low_out_hu"]
-by_patient = changes.groupby(["method", "patient"], sort=False)[SIZES].mean()
-pix_md = changes.groupby(["method", "patient"], sort=False).pix_md.mean().groupby("method", sort=False).mean()
-ratio_of = {method: by_patient.loc[method] / by_patient.loc[null_of(method)] for method in MADE}  # a row a patient
+WORDS = {"in_hu": "in", "out_hu": "out", "low_in_hu": "in, low-passed", "low_out_hu": "out, low-passed"}
+by_patient = changes.groupby(["method", "patient"], sort=False)[[*WORDS, "pix_md"]].mean()
+pix_md = by_patient.pix_md.groupby("method").mean()
+ratio_of = {method: by_patient.loc[method] / by_patient.loc[NULL[method]] for method in MADE}  # a row a patient
 ratios = []
 for method, ratio in ratio_of.items():
-    for column in ratio:
-        interval = stats.patient_bootstrap(ratio[column].to_numpy(), draws=draws, seed=seed)
-        ratios.append({"method": method, "quantity": column, "hu": by_patient.loc[method][column].mean(),
-                       "null_hu": by_patient.loc[null_of(method)][column].mean(), "ratio": interval.mean,
-                       "low": interval.low, "high": interval.high})  # fmt: skip
+    for quantity in WORDS:
+        own, null = (by_patient.loc[one][quantity].mean() for one in (method, NULL[method]))
+        span = over_patients(ratio[quantity])
+        ratios.append({"method": method, "quantity": quantity, "hu": own, "null_hu": null, "ratio": span.mean,
+                       "low": span.low, "high": span.high})  # fmt: skip
 ratios = pd.DataFrame(ratios)
-WORDS = {"in_hu": "in", "out_hu": "out", "low_in_hu": "in, low-passed", "low_out_hu": "out, low-passed"}
+times = {method: ratios[ratios.method == method].set_index("quantity").ratio for method in MADE}
 
 
 def bracket(low, high):
@@ -554,30 +358,23 @@ report.table(
     .drop(columns=["low", "high"]),
     f"RMS changes in HU, means over {patients} patients, and their ratio to the change that another noise "
     f"realisation makes on the same pixels, with 95 % intervals over patients"
-    f"{' (too few patients for these)' if few else ''}. "
-    + "; ".join(
-        f"{m}: {r.ratio['in_hu']:.2f} times the null in, {r.ratio['out_hu']:.2f} times out"
-        for m, r in ((m, ratios[ratios.method == m].set_index("quantity")) for m in MADE)
-    ) + ". Ratios are means of the patients' own. Mean |x − x̃| in units of 502 HU, as published: "
+    f"{' (too few patients for these)' if patients < stats.MIN_PATIENTS else ''}. "
+    + "; ".join(f"{m}: {r['in_hu']:.2f} times the null in, {r['out_hu']:.2f} times out" for m, r in times.items())
+    + ". Ratios are means of the patients' own. Mean |x − x̃| in units of 502 HU, as published: "
     + ", ".join(f"{m} {pix_md[m]:.4f}" for m in MADE) + ".",
 )  # fmt: skip
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))
-for axis, (a, b, title) in zip(
-    axes, (("in_hu", "out_hu", "all frequencies"), ("low_in_hu", "low_out_hu", "low-passed"))
-):
+for axis, part, title in zip(axes, ("", "low_"), ("all frequencies", "low-passed")):
     for shade, mark, method in zip(plots.COLOURS, "osDv^", MADE):
         filled = "none" if method == "VAE alone" else shade  # it lies where the flow's draws do
-        axis.scatter(ratio_of[method][a], ratio_of[method][b], facecolor=filled, edgecolor=shade, marker=mark, s=30,
-                     label=method)  # fmt: skip
+        axis.scatter(*(ratio_of[method][f"{part}{end}_hu"] for end in ("in", "out")), facecolor=filled,
+                     edgecolor=shade, marker=mark, s=30, label=method)  # fmt: skip
     axis.axhline(1, color="black", lw=0.8)
     axis.axvline(1, color="black", lw=0.8)
     axis.set(xscale="log", yscale="log", xlabel="change of x / null", ylabel="change of f(x) / null", title=title)
-    for one in (axis.xaxis, axis.yaxis):
-        one.set_major_locator(ticker.LogLocator(subs=(1, 3)))
-        one.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        one.set_minor_locator(ticker.NullLocator())
+    plots.plain_log(axis)
 axes[0].legend(fontsize=8)
 report.figure(
     run, "evidence_shown", figure,
@@ -587,21 +384,17 @@ report.figure(
 
 # %%
 colour = dict(zip(sorted({c.anatomy for c in found}), plots.COLOURS))
-null = changes[changes.method == null_of("search")].groupby("anatomy")[["in_hu", "out_hu"]].mean()
+null = changes[changes.method == NULL["search"]].groupby("anatomy")[["in_hu", "out_hu"]].mean()
 figure, axes = plt.subplots(len(x_inv), 2, figsize=(10, 3.0 * len(x_inv)), squeeze=False)
 for line, method in zip(axes, x_inv):
     for axis, column, what in zip(line, ("in_hu", "out_hu"), ("change of x", "change of f(x)")):
-        own = trajectory[trajectory.search == method]
-        for _, part in own.groupby(["patient", "row"]):
+        for _, part in trajectory[trajectory.search == method].groupby(["patient", "row"]):
             axis.plot(part.iteration + 1, part[column], color=colour[part.anatomy.iloc[0]], lw=1)
         for one, shade in colour.items():
             axis.plot([], [], color=shade, label=f"search, {one}")
             axis.axhline(null[column][one], color=shade, lw=1.2, ls="--", label=f"other noise, {one}")
         axis.set(xscale="log", yscale="log", xlabel="iteration", ylabel=f"{what}, HU RMS", title=method)
-        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 3)))
-        for one in (axis.xaxis, axis.yaxis):
-            one.set_major_formatter(ticker.FormatStrFormatter("%g"))
-            one.set_minor_formatter(ticker.NullFormatter())
+        plots.plain_log(axis)
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
 report.figure(
     run, "trajectories", figure,
@@ -622,16 +415,6 @@ report.figure(
 
 
 # %%
-def counted(name):
-    """A row a method: how many regions were changed and hidden, and the RMS change of all at the input and after f."""
-    table = evidence.verdicts(measured[name], level)
-    rows = []
-    for method, part in table.groupby("method", sort=False):
-        rms = {f"{end}_hu": np.sqrt(np.mean(part[f"change_{end}"] ** 2)) for end in ("in", "out")}
-        rows.append({"method": method} | evidence.counts(part, draws, seed) | rms)
-    return pd.DataFrame(rows)
-
-
 def shown_counts(table):
     interval = [bracket(row.low, row.high) for row in table.itertuples()]
     columns = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
@@ -639,14 +422,20 @@ def shown_counts(table):
     return table.assign(interval=interval).drop(columns=["low", "high"]).rename(columns=columns)
 
 
-of_segments = run.table("segment_counts", partial(counted, "segments")).set_index("method")
+def counts_of(name):
+    """Stored: a row a method; see ``evidence.counted``."""
+    found = run.table(f"{name}_counts", lambda: evidence.counted(measured[f"{name}s"], level, draws, seed))
+    return found.set_index("method")
+
+
+of_segments = counts_of("segment")
 missed = evidence.verdicts(measured["segments"], level)
 missed = missed[missed.method.isin(x_inv) & missed.hidden]
 report.table(
     run, "segment_shares", shown_counts(of_segments.reset_index()),
     f"Segments ({segmentation}, of the {'truth' if with_lesions else 'NDCT'}) whose mean changed by more than the null "
     f"explains (p ≤ {level:g}), and those of them whose change f hides. "
-    + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, null_of("search")))
+    + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, NULL["search"]))
     + (f". Hidden in what was searched: {missed.area.min()} to {missed.area.max()} pixels, changed by "
        f"{missed.change_in.abs().min():.2g} to {missed.change_in.abs().max():.2g} HU." if len(missed) else ".")
     + " Hidden of changed: means over patients with a changed one; where none or all are hidden the bound is the exact "
@@ -654,29 +443,15 @@ report.table(
 )  # fmt: skip
 
 # %%
-RADII, CONTRASTS = ["< 3", "3–5", "≥ 5"], ["under 25 HU", "25 HU and more"]
-
-
-def kinds(table):
-    """The table with the kind of each row's lesion: classes of its radius and of its contrast, dark or bright."""
-    classes = {
-        "radius, mm": pd.cut(table.radius_mm, [0, 3, 5, np.inf], right=False, labels=RADII),
-        "contrast": np.where(table.contrast_hu.abs() < 25, *CONTRASTS),
-    }
-    return table.assign(**classes)
-
-
 if with_lesions:
-    of_lesions = kinds(evidence.verdicts(measured["lesions"], level))
-    lesion_counts = run.table("lesion_counts", partial(counted, "lesions")).set_index("method")
+    of_lesions = evidence.kinds(evidence.verdicts(measured["lesions"], level))
+    lesion_counts = counts_of("lesion")
     held = {method: lesion_counts.loc[method] for method in MADE if method in lesion_counts.index}
-    passed = of_lesions[of_lesions.method == null_of("search")].eval(
-        "both = change_in * change_out\nown = change_in**2"
-    )
+    by_chance = of_lesions[of_lesions.method == NULL["search"]]
+    passed = by_chance.assign(both=by_chance.change_in * by_chance.change_out, own=by_chance.change_in**2)
     passed = passed.groupby(["patient", "lesion"])[["both", "own"]].sum().eval("both / own")
-    told = "; ".join(
-        f"{m}: {evidence.said(count)}" for m, count in (held | {"null": lesion_counts.loc[null_of("search")]}).items()
-    )
+    counted = held | {"null": lesion_counts.loc[NULL["search"]]}
+    told = "; ".join(f"{method}: {evidence.said(count)}" for method, count in counted.items())
     report.table(
         run, "lesion_shares", shown_counts(lesion_counts.reset_index()),
         "Lesions whose contrast changed by more than the null explains, and those of them whose change f hides. "
@@ -685,10 +460,7 @@ if with_lesions:
         "lesion by lesion). Hidden of changed and its bounds as for segments.",
     )  # fmt: skip
     by_kind = of_lesions.groupby(["method", "radius, mm", "contrast"], observed=True).agg(
-        patients=("patient", "nunique"),
-        images=("hidden", "size"),
-        changed=("changed", "sum"),
-        hidden=("hidden", "sum"),
+        patients=("patient", "nunique"), images=("hidden", "size"), changed=("changed", "sum"), hidden=("hidden", "sum")
     )
     report.table(
         run, "lesion_kinds", by_kind.reset_index(),
@@ -703,13 +475,13 @@ if with_lesions:
     for axis in axes.flat[len(held) :]:
         axis.set_axis_off()
     for axis, method in zip(axes.flat, held):
-        part, by_chance = (of_lesions[of_lesions.method == one] for one in (method, null_of(method)))
-        groups = {"not changed": part[~part.changed], "changed, shown": part[part.changed & ~part.hidden],
-                  "changed, hidden": part[part.hidden]}  # fmt: skip
+        part, by_chance = (of_lesions[of_lesions.method == one] for one in (method, NULL[method]))
         axis.scatter(by_chance.change_in, by_chance.change_out, s=8, color="#999999", label="null")
-        for (label, points), shade, mark in zip(groups.items(), plots.COLOURS, "o^s"):
-            axis.scatter(points.change_in, points.change_out, s=14, color=shade, marker=mark,
-                         label=f"{label} ({len(points)})")  # fmt: skip
+        seen = part.changed & ~part.hidden
+        groups = {"not changed": ~part.changed, "changed, shown": seen, "changed, hidden": part.hidden}
+        for (label, some), shade, mark in zip(groups.items(), plots.COLOURS, "o^s"):
+            axis.scatter(part.change_in[some], part.change_out[some], s=14, color=shade, marker=mark,
+                         label=f"{label} ({some.sum()})")  # fmt: skip
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
         axis.set(xlabel="change of contrast in x, HU", ylabel="change of contrast in f(x), HU", title=method)
         axis.legend(fontsize=7)
@@ -736,37 +508,31 @@ if with_lesions:
 # %%
 def side_by_side(label, about):
     """One row: what exists (found images) and how often it happens (noise realisations), for some of the lesions."""
+    these = about[["patient", "lesion"]].drop_duplicates()
     per_lesion = about.groupby(["patient", "lesion"]).kept.mean()
-    by_person = per_lesion.groupby("patient").mean()
-    span = stats.patient_bootstrap(by_person.to_numpy(), draws=draws, seed=seed)
-    own = of_lesions.merge(about[["patient", "lesion"]].drop_duplicates())
-    exists = {f"exists, {m}": evidence.said(evidence.counts(own[own.method == m])) for m in x_inv}
-    of_these = detection.merge(about[["patient", "lesion"]].drop_duplicates())
-    d_kept = evidence.d_prime_kept(of_these).mean() if len(of_these) else np.nan
+    own, seen = of_lesions.merge(these), detection.merge(these)
+    span = over_patients(per_lesion.groupby("patient").mean())
     return {
-        "lesions": label, "n": len(per_lesion), "patients": len(by_person), **exists,
+        "lesions": label, "n": len(per_lesion), "patients": span.patients,
+        **{f"exists, {m}": evidence.said(evidence.counts(own[own.method == m])) for m in x_inv},
         "contrast kept": span.mean, "interval": bracket(span.low, span.high),
         "lowest lesion": per_lesion.min(), "lowest realisation": about.kept.min(),
         "share under half": float((about.kept < 0.5).groupby(about.patient).mean().mean()),
-        "d' kept": d_kept,
+        "d' kept": evidence.d_prime_kept(seen).mean() if len(seen) else np.nan,
     }  # fmt: skip
 
 
 if with_lesions:
-    detection, contrasts = measured["detection"], kinds(measured["contrasts"])
-    kept_d, kept_npw = (
-        stats.patient_bootstrap(evidence.d_prime_kept(detection, column).to_numpy(), draws=draws, seed=seed)
-        for column in ("d_prime", "d_npw")
-    )
-    by_person = contrasts.groupby(["patient", "lesion"]).kept.mean().groupby("patient").mean()
-    kept_contrast = stats.patient_bootstrap(by_person.to_numpy(), draws=draws, seed=seed)
+    detection, contrasts = measured["detection"], evidence.kinds(measured["contrasts"])
+    kept_d, kept_npw = (over_patients(evidence.d_prime_kept(detection, column)) for column in ("d_prime", "d_npw"))
     of_kind = contrasts.groupby(["radius, mm", "contrast"], observed=True)
     beside = [side_by_side("all", contrasts)]
     beside += [side_by_side(f"{radius} mm, {contrast}", part) for (radius, contrast), part in of_kind]
+    kept_contrast = beside[0]["contrast kept"]
     report.table(
         run, "contrast_kept", pd.DataFrame(beside),
-        f"What exists beside what happens. f keeps {kept_contrast.mean:.2f} of the lesions' contrast "
-        f"{bracket(kept_contrast.low, kept_contrast.high)}, at least {contrasts.kept.min():.2f} in each of "
+        f"What exists beside what happens. f keeps {kept_contrast:.2f} of the lesions' contrast "
+        f"{beside[0]['interval']}, at least {contrasts.kept.min():.2f} in each of "
         f"{contrasts.image.nunique()} noise realisations of each lesion; under half of it in "
         f"{beside[0]['share under half']:.1%} of them. Intervals are over patients, where there are "
         f"{stats.MIN_PATIENTS} or more.",
@@ -774,32 +540,29 @@ if with_lesions:
 
 # %%
 if with_lesions:
-    figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.9))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.9))
     bar = contrasts.groupby(["patient", "lesion", "anatomy", "radius_mm", "contrast"]).kept.agg(["mean", "min", "max"])
-    bar, axis = bar.reset_index(), axes[0]
-    for one, shade, mark in zip(CONTRASTS, plots.COLOURS, "os"):
+    bar = bar.reset_index()
+    for one, shade, mark in zip(evidence.CONTRASTS, plots.COLOURS, "os"):
         part = bar[bar.contrast == one]
         spread = np.abs(part[["min", "max"]].to_numpy().T - part["mean"].to_numpy())
-        axis.errorbar(part.radius_mm, part["mean"], spread, fmt=mark, ms=5, lw=0.8, color=shade, label=one)
+        left.errorbar(part.radius_mm, part["mean"], spread, fmt=mark, ms=5, lw=0.8, color=shade, label=one)
     for level_of, words in ((1, "all is kept"), (0, "the lesion is gone")):
-        axis.axhline(level_of, color="black", lw=0.8, ls=":")
-        axis.annotate(words, (1, level_of), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
+        left.axhline(level_of, color="black", lw=0.8, ls=":")
+        left.annotate(words, (1, level_of), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
                       ha="right", fontsize=8)  # fmt: skip
-    axis.set(xlabel="radius of the lesion, mm", ylabel="share of the contrast that f keeps",
+    left.set(xlabel="radius of the lesion, mm", ylabel="share of the contrast that f keeps",
              ylim=(min(-0.1, 1.1 * bar["min"].min()), max(1.25, 1.1 * bar["max"].max())))  # fmt: skip
-    axis.legend(fontsize=8, loc="center left")
-    axis = axes[1]
+    left.legend(fontsize=8, loc="center left")
     pairs = detection.pivot(index=["patient", "lesion", "d_full"], columns="image", values=["d_prime", "d_npw"])
     whole, before = pairs.index.get_level_values("d_full"), pairs["d_prime", "x"]
     for column, label, shade, mark in zip(("d_prime", "d_npw"), ("Hotelling", "NPW"), plots.COLOURS, "os"):
-        axis.scatter(whole, pairs[column, "f(x)"] / pairs[column, "x"], s=25, color=shade, marker=mark, label=label)
-    axis.axhline(1, color="black", lw=0.8, ls=":")
-    axis.set(xlabel="d' of the lesion in x before it was weakened", ylabel="share of d' that f keeps", xscale="log",
-             ylim=(min(0.5, *axis.get_ylim()), max(1.5, *axis.get_ylim())))  # fmt: skip
-    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    axis.xaxis.set_minor_formatter(ticker.NullFormatter())
-    axis.legend(fontsize=8)
+        right.scatter(whole, pairs[column, "f(x)"] / pairs[column, "x"], s=25, color=shade, marker=mark, label=label)
+    right.axhline(1, color="black", lw=0.8, ls=":")
+    right.set(xlabel="d' of the lesion in x before it was weakened", ylabel="share of d' that f keeps", xscale="log",
+             ylim=(min(0.5, *right.get_ylim()), max(1.5, *right.get_ylim())))  # fmt: skip
+    plots.plain_log(right, "x", (1, 2, 5))
+    right.legend(fontsize=8)
     report.figure(
         run, "detection_shown", figure,
         f"Left: contrast kept of {len(bar)} lesions, mean and range over {contrasts.image.nunique()} realisations. "
@@ -821,39 +584,33 @@ if control_iterations >= 300 and alpha < 1:
     assert known["in, HU"]["constant"] > 2 * known["start, HU"]["constant"], "a constant was not found invariant"
     assert known["power where gain < √α"]["blur"] > 0.9, "the blur's null space was missed"
     if erased and alpha < 0.25:
-        caught, spared = known["contrast in, HU"][["erases lesions", "halves lesions"]]
-        assert caught > 20 > 20 * known["contrast out, HU"]["erases lesions"], "lesions that f erases were missed"
+        assert caught > 20 > 20 * after, "lesions that f erases were missed"
         assert spared < 1, "lesions that f halves were found hidden"
 train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
 assert test_source or train_patients.isdisjoint(c.patient for c in found), "a patient that is examined was trained on"
 
 numbers = {}
-for method in MADE:
-    key, own = (
-        method.lower().replace(" + ", "_").replace(" ", "_"),
-        ratios[ratios.method == method].set_index("quantity"),
-    )
-    numbers |= {f"{key}_in_over_null": float(own.ratio["in_hu"]), f"{key}_out_over_null": float(own.ratio["out_hu"])}
+for method, ratio in times.items():
+    key = method.lower().replace(" + ", "_").replace(" ", "_")
+    numbers |= {f"{key}_{end}_over_null": float(ratio[f"{end}_hu"]) for end in ("in", "out")}
     if with_lesions and method in held:
         numbers |= {f"{key}_lesions_{what}": int(held[method][what]) for what in ("tested", "changed", "hidden")}
 if with_lesions:
-    numbers |= {"d_prime_kept": kept_d.mean, "d_npw_kept": kept_npw.mean, "contrast_kept": kept_contrast.mean}
+    numbers |= {"d_prime_kept": kept_d.mean, "d_npw_kept": kept_npw.mean, "contrast_kept": kept_contrast}
 run.finish(
     denoiser=trained.id, method=name, network=trained.params["network"], cohort=test.id, patients=patients,
     crops=len(found), encoder=encoder.provenance if encoder else None, **numbers,
 )  # fmt: skip
 
 # %%
-searched_for = ratios[ratios.method == "search"].set_index("quantity").ratio
-in_words = ""
-if with_lesions:
-    in_words = (
-        f" Lesions: {told}; only one of whose contrast f passes on less than {alpha**0.5:.2f} could be found. Over "
-        f"noise realisations, which is how often and not whether, f keeps {kept_contrast.mean:.2f} of the lesions' "
-        f"contrast and, of lesions that are hard to see, {kept_d.mean:.2f} of d' (NPW: {kept_npw.mean:.2f})."
-    )
+into, out = (times["search"][f"{end}_hu"] for end in ("in", "out"))
+in_words = "" if not with_lesions else (
+    f" Lesions: {told}; only one of whose contrast f passes on less than {alpha**0.5:.2f} could be found. Over noise "
+    f"realisations, which is how often and not whether, f keeps {kept_contrast:.2f} of the lesions' contrast and, of "
+    f"lesions that are hard to see, {kept_d.mean:.2f} of d' (NPW: {kept_npw.mean:.2f})."
+)  # fmt: skip
 report.text(
-    f"**What we saw.** Changes {searched_for['in_hu']:.1f} times as large as another noise realisation move f's output "
-    f"{searched_for['out_hu']:.2f} times as much as it does.{in_words} One limit: crops of {crop} pixels, one "
-    "network, one start a crop. `06_stats` compares runs of this notebook."
+    f"**What we saw.** Changes {into:.1f} times as large as another noise realisation move f's output {out:.2f} times "
+    f"as much as it does.{in_words} One limit: crops of {crop} pixels, one network, one start a crop. `06_stats` "
+    "compares runs of this notebook."
 )

@@ -123,6 +123,23 @@ def test_no_hidden_lesion_among_those_changed_still_has_an_exact_upper_bound(pat
     assert (every["share"], every["low"], every["high"]) == (1, pytest.approx(1 - bound), 1)
 
 
+def test_counts_stand_beside_the_rms_change_of_all_regions_of_a_method():
+    table = regions([0.01, 0.9, 0.01, 0.01], [0.5, 0.9, 0.01, 0.01], list("abab"))
+    table = table.assign(method=["flow"] * 2 + ["aimed"] * 2, change_in=[3.0, -4, 1, 1], change_out=[0.0, 1, 2, -2])
+    found = evidence.counted(table, 0.05).set_index("method")
+    assert list(found.index) == ["flow", "aimed"]  # in their order
+    assert found[["tested", "changed", "hidden"]].to_numpy().tolist() == [[2, 1, 1], [2, 2, 0]]
+    assert found.in_hu.tolist() == pytest.approx([12.5**0.5, 1])
+    assert found.out_hu.tolist() == pytest.approx([0.5**0.5, 2])
+
+
+def test_a_lesion_at_an_edge_belongs_to_the_larger_kind():
+    table = pd.DataFrame({"radius_mm": [2.9, 3.0, 5.0], "contrast_hu": [-24.9, -25.0, 30.0]})
+    found = evidence.kinds(table)
+    assert found["radius, mm"].tolist() == list(evidence.RADII)
+    assert found.contrast.tolist() == ["under 25 HU", "25 HU and more", "25 HU and more"]
+
+
 def test_the_d_prime_kept_of_a_patient_is_of_the_sums_over_its_lesions():
     rows = [
         ("a", "x", 2.0),

@@ -367,6 +367,8 @@ def test_a_resumed_search_equals_one_that_was_never_stopped(tmp_path):
         resumed = again.step()
     assert torch.equal(whole.x_inv, again.x_inv)
     assert all(torch.equal(values[name], resumed[name]) for name in values)
+    assert len(again.trace) == 8 and torch.equal(torch.stack(whole.trace), torch.stack(again.trace))
+    assert torch.equal(again.trace[-1], torch.stack([values["in_hu"], values["out_hu"]]))
     other = Search(tiny_unet(), slices(1), distances.build("mse"), 0.5, 10, 1e-3)
     with pytest.raises(ValueError, match="the state is of slices"):
         training.resume(tmp_path, "run", search=other)
@@ -441,6 +443,24 @@ def test_an_aimed_search_finds_a_structure_that_f_erases_and_none_that_f_weakens
     assert found[0.5][0] < 1
     with pytest.raises(ValueError, match="share that is passed on"):
         controls.Erase(disc, 1.5)
+
+
+def test_a_search_on_every_control_tells_what_f_hides_from_what_it_shows():
+    x = 50 + 12 * np.random.default_rng(0).standard_normal((32, 32))
+    y, column = np.mgrid[:32, :32]
+    away = np.hypot(y - 16, column - 16)
+    found = controls.searched(x, 0.1, 41.0, 1e-3, 200, inside=away[None] < 4, around=(abs(away - 7) < 2)[None])
+    found = found.set_index("control")
+    assert list(found.index) == ["identity", "constant", "blur", "erases lesions", "halves lesions"]
+    assert found["start, HU"].iloc[:3].to_numpy() == pytest.approx(41, rel=0.05)
+    changed = found["in, HU"]
+    assert changed["identity"] < 0.1 * 41 and changed["constant"] > 2 * 41 and found["out, HU"]["constant"] == 0
+    share = found.pop("power where gain < √α")
+    assert share["blur"] > 0.9 and share.drop("blur").isna().all()
+    before, after = (found[f"contrast {end}, HU"] for end in ("in", "out"))
+    assert before["erases lesions"] > 100 and after["erases lesions"] < 1
+    assert before["halves lesions"] < 1
+    assert list(controls.searched(x, 0.1, 41.0, 1e-3, 1).control) == controls.names()
 
 
 def test_blur_of_a_distance_must_be_positive_and_belongs_to_mse():

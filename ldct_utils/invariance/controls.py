@@ -5,10 +5,14 @@ They map images (N, 1, H, W), network range, to the same shape, as every denoise
 
 import inspect
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
-from ldct_utils.intensity import to_net
+from ldct_utils.intensity import HU_SPAN, to_net
+from ldct_utils.invariance import distances, evidence
+from ldct_utils.invariance.optimise import Search
 
 REMOVED = 1e-6  # gain at which a frequency counts as removed: rounding leaves about 1e-8
 
@@ -104,6 +108,7 @@ class Erase(nn.Module):
 
 
 CONTROLS = {"identity": Identity, "constant": Constant, "blur": Blur}
+KEPT = {"erases": 0.0, "halves": 0.5}  # of lesions, by ``Erase`` in ``searched``
 
 
 def names():
@@ -121,3 +126,37 @@ def build(name, **given):
     if unknown := set(given) - set(inspect.signature(CONTROLS[name]).parameters):
         raise ValueError(f"the control {name!r} has no setting {', '.join(sorted(unknown))}")
     return CONTROLS[name](**given)
+
+
+def searched(x_hu, alpha, sigma_hu, lr, iterations, seed=0, inside=None, around=None, aim_px=2.0) -> pd.DataFrame:
+    """What a search with the distance ``mse`` finds on every control: identity, constant, mean filter; and, where
+    lesions are given, an aimed one on a denoiser that erases them and on one that halves them.
+
+    Args:
+        x_hu: one crop (H, W), HU. alpha, sigma_hu, lr, seed: of the ``optimise.Search``. iterations: of each.
+        inside, around: the lesions' pixels and those around them, boolean (L, H, W), or None. aim_px: SD of the blur
+            after which changes of lesions count, pixels.
+    Returns: a row a control: ``control``; RMS change of x at the start and the end, ``start, HU`` and ``in, HU``, and
+        of f(x), ``out, HU``; for the filter the share of the ``power where gain < √α``; for lesions the largest change
+        of one's contrast before and after f, ``contrast in, HU`` and ``contrast out, HU``. NaN elsewhere.
+    """
+    x, rows = to_net(torch.from_numpy(np.array(x_hu, np.float32)[None, None])), []
+    asked = {one: (build(one), None) for one in names()}
+    if inside is not None:
+        aimed = distances.build("mse", blur_px=aim_px)
+        asked |= {f"{what} lesions": (Erase(inside.any(0), keep), aimed) for what, keep in KEPT.items()}
+    for name, (f, rewarded) in asked.items():
+        search = Search(f, x, distances.build("mse"), alpha, sigma_hu, lr, seed, distance_in=rewarded)
+        start = float(search.measure()["in_hu"])
+        for _ in range(iterations):
+            search.step()
+        ends, change = search.measure(), search.x_inv - x
+        row = {"control": name, "start, HU": start, "in, HU": float(ends["in_hu"]), "out, HU": float(ends["out_hu"])}
+        if name == "blur":
+            row["power where gain < √α"] = float(f.share_in_null(change, alpha**0.5))
+        if rewarded:
+            for end, moved in (("in", change), ("out", f(x + change) - f(x))):
+                image = moved[0, 0].numpy() * HU_SPAN
+                row[f"contrast {end}, HU"] = max(abs(evidence.contrast(image, *pair)) for pair in zip(inside, around))
+        rows.append(row)
+    return pd.DataFrame(rows)

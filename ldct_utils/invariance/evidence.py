@@ -7,6 +7,9 @@ from scipy import ndimage
 from ldct_utils import stats
 from ldct_utils.invariance.vae import STD_HU
 
+RADII = ("< 3", "3–5", "≥ 5")  # mm: classes of lesions by size
+CONTRASTS = ("under 25 HU", "25 HU and more")  # and by contrast, dark or bright
+
 
 def rmse_hu(images, reference) -> np.ndarray:
     """Root mean square difference (...,) of images (..., H, W) from one image (H, W), both HU."""
@@ -99,6 +102,12 @@ def verdicts(table, level: float) -> pd.DataFrame:
     return table.assign(changed=changed, hidden=changed & (table.p_out > level))
 
 
+def kinds(table) -> pd.DataFrame:
+    """Rows of lesions (``radius_mm``, ``contrast_hu``) with their kind: class of size, "radius, mm", and "contrast"."""
+    radius = pd.cut(table.radius_mm, [0, 3, 5, np.inf], right=False, labels=RADII)
+    return table.assign(**{"radius, mm": radius, "contrast": np.where(table.contrast_hu.abs() < 25, *CONTRASTS)})
+
+
 def counts(table, draws: int = 10_000, seed: int = 0) -> dict:
     """How many regions were changed and how many of these are hidden: what is not changed says nothing about f.
 
@@ -117,6 +126,20 @@ def counts(table, draws: int = 10_000, seed: int = 0) -> dict:
         ends = stats.share_interval(span.mean * n, n) if span.mean in (0, 1) else (span.low, span.high)
         found |= {"share": span.mean, "low": ends[0], "high": ends[1]}
     return found
+
+
+def counted(table, level: float, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """A row a method: its ``counts``, and the RMS change of all its regions at the input and after f.
+
+    Args: table: a row a method, image and region: ``method``, ``patient``, ``change_in``, ``change_out``, HU, ``p_in``,
+        ``p_out``. level: as for ``verdicts``; draws, seed: as for ``counts``.
+    Returns: ``method``, what ``counts`` returns, and ``in_hu``, ``out_hu``.
+    """
+    rows = []
+    for method, part in verdicts(table, level).groupby("method", sort=False):
+        rms = {f"{end}_hu": np.sqrt(np.mean(part[f"change_{end}"] ** 2)) for end in ("in", "out")}
+        rows.append({"method": method} | counts(part, draws, seed) | rms)
+    return pd.DataFrame(rows)
 
 
 def said(count) -> str:

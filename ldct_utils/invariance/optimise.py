@@ -41,7 +41,8 @@ class Search:
         batch: slices that go through f together, to save memory; None takes all.
         distance_in: of the change of x, where it is to be another than that of f(x): with a low-passed one only changes
             of anatomy's size are rewarded, while f must not show any. None takes ``distance``.
-    Attributes: done: iterations done. x, distance, alpha: as given.
+    Attributes: done: iterations done. x, distance, alpha: as given. trace: of every iteration done, (2, N) HU: the RMS
+        change of the input and of the output before its update.
     Raises: ValueError: naming the value that is wrong; RuntimeError: for an absent device.
     """
 
@@ -57,7 +58,7 @@ class Search:
             raise RuntimeError(f"device {device!r} needs a CUDA GPU, and torch sees none; use device 'cpu' or 'auto'")
         self.f, self.distance, self.alpha = freeze(f, self.device), distance.to(self.device), float(alpha)
         self.distance_in = (distance if distance_in is None else distance_in).to(self.device)
-        self.precision, self.done = precision, 0
+        self.precision, self.done, self.trace = precision, 0, []
         self.x = x.detach().to(self.device, torch.float32)
         self.low, self.high = self.x.clamp(max=to_net(low_hu)), self.x.clamp(min=to_net(high_hu))
         self.parts = torch.arange(len(x), device=self.device).split(batch or len(x))
@@ -113,6 +114,7 @@ class Search:
         with torch.no_grad():
             self._image.copy_(torch.clamp(self._image, self.low, self.high))
         self.done += 1
+        self.trace.append(torch.stack([values["in_hu"], values["out_hu"]]))
         return values
 
     @property
@@ -144,8 +146,11 @@ class Search:
             group["lr"] = value
 
     def state_dict(self) -> dict:
-        """All that the next iteration depends on, besides what the search was made with."""
-        return {"image": self._image.detach(), "optimiser": self.optimiser.state_dict(), "done": self.done}
+        """All that the next iteration depends on, besides what the search was made with, and the trace so far."""
+        trace = torch.stack(self.trace) if self.trace else torch.zeros(0, 2, len(self.x))
+        return {
+            "image": self._image.detach(), "optimiser": self.optimiser.state_dict(), "done": self.done, "trace": trace
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict):
         """Raises: ValueError: if the state is of other slices in number or size."""
@@ -156,7 +161,7 @@ class Search:
         with torch.no_grad():
             self._image.copy_(state["image"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.done = state["done"]
+        self.done, self.trace = state["done"], list(state["trace"].to(self.device))
 
 
 def rms_hu(difference):
