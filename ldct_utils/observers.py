@@ -133,8 +133,10 @@ def detect(absent, present, folds: int = 2, groups: int = GROUPS, level: float =
     Args:
         absent, present: (N, C), channel outputs of independent realisations without and with the lesion.
         folds: 2 for halves. groups: left out in turn. level: nominal coverage of the intervals.
-    Returns: Detection. d' = difference of the test scores' means over their pooled SD: it may come out negative.
-    Raises: ValueError: for too few realisations to invert the channels' covariance, or values that are not finite.
+    Returns: Detection. d' = difference of the test scores' means over their pooled SD: it may come out negative. It is
+        0 where all images give the same outputs.
+    Raises: ValueError: for too few realisations to invert the channels' covariance, values that are not finite, or
+        classes that differ without any noise.
     """
     absent, present = (np.asarray(values, np.float64) for values in (absent, present))
     if absent.ndim != 2 or absent.shape != present.shape:
@@ -167,7 +169,17 @@ def _tested(absent, present, fold, folds):
     for test in range(folds):
         training = [values[fold != test] for values in (absent, present)]
         covariance = np.atleast_2d(sum(np.cov(values.T) for values in training) / 2)
-        template = np.linalg.solve(covariance, training[1].mean(0) - training[0].mean(0))
+        difference = training[1].mean(0) - training[0].mean(0)
+        rounding = 1e-9 * max(np.abs(values).max() for values in training)
+        if np.diag(covariance).max() <= rounding**2:  # the same numbers in every image
+            if np.abs(difference).max() > rounding:
+                raise ValueError("channel outputs have no noise: a difference between classes has no d'")
+            found.append((0.0, 0.5))
+            continue
+        try:
+            template = np.linalg.solve(covariance, difference)
+        except np.linalg.LinAlgError:  # channels that say the same, or nothing
+            template = np.linalg.pinv(covariance, hermitian=True) @ difference
         scores = [values[fold == test] @ template for values in (absent, present)]
         spread = np.sqrt((scores[0].var(ddof=1) + scores[1].var(ddof=1)) / 2)
         found.append(((scores[1].mean() - scores[0].mean()) / spread, auc(*scores)))

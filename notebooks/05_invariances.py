@@ -500,7 +500,7 @@ if with_lesions:
 #   the same noise in both. 1 is all of it, 0 is a lesion that f removes.
 # - **d'**: how well slices with the lesion are told from slices without, before and after f, by a channelised Hotelling
 #   observer and by a non-prewhitening one (NPW: knows the lesion, takes the noise as white). A lesion that nobody could
-#   miss has no d' to lose, so each is first weakened until its d' in x is `faint`.
+#   miss has no d' to lose, so each is first weakened until its d' in x is `faint`, and stands alone.
 #
 # A lesion counts once, a patient is the mean of its lesions, and intervals are over patients.
 

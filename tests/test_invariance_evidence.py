@@ -222,12 +222,11 @@ def test_the_contrast_that_a_known_f_keeps(case, drawn):
         evidence.contrast_kept(lambda hu: hu, drawn.absent[:2], 0 * drawn.signal, case.inside)
 
 
-def test_a_weakened_lesion_has_its_share_of_the_contrast_and_the_noise_of_before(case, drawn):
-    gains = 0.25 + 0.5 * np.arange(len(case.inside)) / len(case.inside)
-    faint = evidence.weakened(drawn.null, drawn.signal, case.inside, gains)
-    added = evidence.means(faint - drawn.null + drawn.signal, case.inside) / evidence.means(drawn.signal, case.inside)
-    assert np.allclose(added, gains, atol=1e-3) and np.ptp(faint - drawn.null, axis=0).max() < 1e-3
-    assert np.array_equal(evidence.weakened(drawn.null, drawn.signal, case.inside, 1 + 0 * gains), drawn.null)
+def test_lesions_apart_add_up_and_each_holds_its_own_contrast(case, drawn):
+    signals = evidence.apart(drawn.signal, case.inside)
+    assert signals.shape == case.inside.shape and np.array_equal(signals.sum(0), drawn.signal)
+    own = np.stack([evidence.means(one, case.inside) for one in signals])
+    assert np.array_equal(own, np.diag(evidence.means(drawn.signal, case.inside)))
 
 
 def test_crops_that_do_not_fit_and_nulls_of_one_are_refused(cohort):

@@ -198,10 +198,18 @@ def test_lesions_are_weakened_to_the_d_prime_that_was_asked_for_and_cut_regions_
     assert whole > 10 and found.gain.iloc[0] == pytest.approx(2 / whole)
     assert found.d_prime.iloc[0] == pytest.approx(2, abs=0.8) and found.d_npw.iloc[0] == pytest.approx(2, abs=0.8)
     assert (found.low < found.d_prime).all() and (found.d_prime < found.high).all()
+    wide = dataclasses.replace(ASKED, region=41)  # the neighbour, whose own region is cut off, lies in this one
+    beside = wide.crop(identity, case(), {"same": case().ldct[None]})["detection"]
+    assert beside.lesion.tolist() == [4, 4] and beside.d_npw.iloc[0] == pytest.approx(2, abs=0.8)
     halved = ASKED.crop(weakening(0.5), case(), {"same": case().ldct[None]})["detection"].set_index("image").d_npw
     assert halved["f(x)"] == pytest.approx(halved["x"], rel=1e-3)  # the noise there is halved as well
     strong = dataclasses.replace(ASKED, faint=1e6).crop(identity, case(), {"same": case().ldct[None]})["detection"]
     assert (strong.gain == 1).all() and np.allclose(strong.d_prime, whole)
+
+
+def test_a_denoiser_that_gives_a_constant_leaves_no_d_prime():
+    found = ASKED.crop(constant, case(), {"same": case().ldct[None]})["detection"].set_index("image")
+    assert found.d_prime["f(x)"] == 0 == found.d_npw["f(x)"] and found.d_prime["x"] > 1
 
 
 # ---- memory, order, refusals ----

@@ -146,6 +146,17 @@ def test_gabor_channels_lie_in_their_passbands():
         assert f.ravel()[power.argmax()] == pytest.approx(centre, abs=0.012)
 
 
+def test_images_that_are_all_alike_show_nothing_and_idle_channels_change_nothing():
+    nothing = observers.detect(np.full((60, 4), 7.0), np.full((60, 4), 7.0))
+    assert (nothing.d_prime, nothing.d_low, nothing.d_high, nothing.auc) == (0, 0, 0, 0.5)
+    with pytest.raises(ValueError, match="no noise"):
+        observers.detect(np.full((60, 4), 7.0), np.full((60, 4), 8.0))
+    absent, present = noise((2, 60, 3))
+    present = present + 1.0
+    idle = [np.concatenate([values, np.full((60, 1), 7.0)], axis=1) for values in (absent, present)]
+    assert observers.detect(*idle).d_prime == pytest.approx(observers.detect(absent, present).d_prime)
+
+
 def test_too_few_realisations_and_mismatched_channels_say_so():
     absent, present = noise((2, 20, 30))
     with pytest.raises(ValueError, match="20 realisations a class are too few to train 30 channels"):

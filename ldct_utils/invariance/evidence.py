@@ -150,15 +150,13 @@ def said(count) -> str:
     return words
 
 
-def weakened(present, signal, inside, gains) -> np.ndarray:
-    """Images with lesions, each lesion's contrast times its gain; the noise stays as it is.
+def apart(signal, inside) -> np.ndarray:
+    """What each lesion adds: signal of all, (H, W), HU, and the pixels of each, boolean (L, H, W) -> (L, H, W), HU.
 
-    Args: present: (R, H, W), HU. signal: what all lesions add without noise, (H, W), HU; a pixel of it belongs to the
-        nearest lesion. inside: the pixels of each, boolean (L, H, W). gains: (L,), 1 leaves a lesion as it is.
-    Returns: (R, H, W), float32.
+    A pixel of the signal belongs to the nearest lesion.
     """
     nearest = np.argmin([ndimage.distance_transform_edt(~mask) for mask in inside], axis=0)
-    return np.asarray(present, np.float32) - ((1 - np.asarray(gains))[nearest] * signal).astype(np.float32)
+    return np.where(nearest == np.arange(len(inside))[:, None, None], signal, 0.0)
 
 
 def d_prime_kept(detection, column: str = "d_prime") -> pd.Series:

@@ -101,8 +101,8 @@ class Examination:
         ``contrasts``: a row a lesion and realisation: the share ``kept`` of its contrast.
         ``detection``: a row a lesion and image ("x", "f(x)"), for lesions whose region lies in the crop: ``d_prime``
             with its jackknife interval ``low``, ``high`` of a channelised Hotelling observer, ``d_npw`` of one that
-            knows the lesion and takes the noise as white, both of the lesion times ``gain``; before, d' in x was
-            ``d_full``.
+            knows the lesion and takes the noise as white, both of the lesion alone, times ``gain``; before, d' in x
+            was ``d_full``.
         """
         drawn = case.draw()
         images = made | {null_of(those): middle(drawn.null, those.shape[-1]) for those in made.values()}
@@ -148,25 +148,26 @@ class Examination:
 
     def _detection(self, f, case, drawn):
         views, size, about = {}, self.region, case.lesions.to_dict("records")
+        signals = evidence.apart(drawn.signal, case.inside)
         for n, (mask, lesion) in enumerate(zip(case.inside, about)):
             row, column = (round(at) - size // 2 for at in np.argwhere(mask).mean(0))
             if min(row, column) >= 0 and row + size <= mask.shape[0] and column + size <= mask.shape[1]:
                 window = np.s_[..., row : row + size, column : column + size]
                 channels = observers.laguerre_gauss(size, 2 * lesion["radius_mm"] / case.pixel_mm + 6)
-                views[n] = window, channels, drawn.signal[window].reshape(1, -1)
+                views[n] = window, channels, signals[n][window].reshape(1, -1)
 
         def detected(classes, window, channels):
             return observers.detect(*(observers.respond(images[window], channels) for images in classes))
 
-        full = {n: detected((drawn.absent, drawn.null), *view[:2]).d_prime for n, view in views.items()}
-        gains = np.array([min(1.0, self.faint / max(full.get(n, 0), 1e-9)) for n in range(len(about))])
-        present = evidence.weakened(drawn.null, drawn.signal, case.inside, gains)
-        classes = {"x": (drawn.absent, present), "f(x)": (f(drawn.absent), f(present))}
-        rows = []
+        free, rows = f(drawn.absent), []
         for n, (window, channels, expected) in views.items():
-            for image, pair in classes.items():
+            alone = drawn.null - (drawn.signal - signals[n]).astype(np.float32)  # no other lesion helps an observer
+            full = detected((drawn.absent, alone), window, channels).d_prime
+            gain = min(1.0, self.faint / max(full, 1e-9))
+            present = alone - ((1 - gain) * signals[n]).astype(np.float32)
+            for image, pair in {"x": (drawn.absent, present), "f(x)": (free, f(present))}.items():
                 cho, npw = detected(pair, window, channels), detected(pair, window, expected)
-                rows.append(about[n] | {"d_full": full[n], "gain": gains[n], "image": image, "d_prime": cho.d_prime,
+                rows.append(about[n] | {"d_full": full, "gain": gain, "image": image, "d_prime": cho.d_prime,
                                         "low": cho.d_low, "high": cho.d_high, "d_npw": npw.d_prime})  # fmt: skip
         return pd.DataFrame(rows)
 
