@@ -8,10 +8,10 @@ import re
 from functools import cache
 from pathlib import Path
 
-from ldct_utils import files, parameters, paths
+from ldct_utils import data_sources, files, parameters, paths
 
 # Modules that decide how a result looks or where it is stored, never what it is: editing them makes no new run.
-BOOKKEEPING = {"plots", "report", "paths", "files", "parameters", "identity", "runs", "studies"}
+BOOKKEEPING = {"plots", "report", "paths", "files", "parameters", "data_sources", "identity", "runs", "studies"}
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
 
 
@@ -138,7 +138,10 @@ def identity(notebook: parameters.Notebook, values: dict, scanned: dict | None =
     kept = {k: _hashable(k, v, scanned) for k, v in values.items() if k != "study"}
     # A copy, since taking the docstrings out edits the tree in place.
     body = _bare(ast.parse(ast.unparse(notebook.body)))
-    return hash8([notebook.name, body, code_hash(modules), kept, *_split_files(values)])
+    # A training on real patients does not start anew because the simulated ones have changed.
+    asked = [values[name] for name in ("source", "test_source") if values.get(name)]
+    code = code_hash(modules, data_sources.others(*asked) if "source" in values else ())
+    return hash8([notebook.name, body, code, kept, *_split_files(values)])
 
 
 def slug(notebook: parameters.Notebook, values: dict) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ldct_utils import cohorts, intensity, losses, metrics, networks
+from ldct_utils import cohorts, data_sources, intensity, losses, metrics, networks
 from ldct_utils.metrics import full_reference
 
 TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -56,8 +56,10 @@ def test_the_cohort_of_the_example_is_built(monkeypatch, outputs, tmp_path):
             np.save(folder / f"{name}.npy", np.full((3, 32, 32), 40.0 * number))
     (tmp_path / "volumes.py").write_text(example("cohort"))
     monkeypatch.setattr(cohorts, "__path__", [*cohorts.__path__, str(tmp_path)])
-    monkeypatch.setattr(cohorts, "SOURCES", dict(cohorts.SOURCES))
-    exec(example("source"), vars(cohorts))
+    table = dict(data_sources.SOURCES)
+    for module in (data_sources, cohorts):
+        monkeypatch.setattr(module, "SOURCES", table)
+    exec(example("source"), vars(data_sources))
     cohort = cohorts.get("volumes", str(tmp_path / "own"), split="train", progress=False)
     sys.modules.pop("ldct_utils.cohorts.volumes")
     assert cohort.ndct.shape == (6, 32, 32) and cohort.ndct[3, 0, 0] == 80

@@ -252,6 +252,28 @@ def test_code_hash_sees_the_modules_a_module_uses_but_not_how_results_look(study
         identity.code_hash(["nothing"])
 
 
+def test_a_training_on_real_patients_does_not_follow_the_simulated_ones(monkeypatch):
+    """What costs a lab weeks must not start anew because an organ of the phantom has another shape."""
+    training, original = parameters.read(ROOT / "notebooks" / "03_train.py"), identity._parsed
+
+    def named(changed, **values):
+        def parsed(path, modified):
+            tree, imports = original(path, modified)
+            return ("changed", imports) if path.stem == changed else (tree, imports)
+
+        monkeypatch.setattr(identity, "_parsed", parsed)
+        return identity.identity(training, parameters.check(training, values))
+
+    for changed in ("phantom", "abdomen", "simulated"):
+        assert named(changed, source="mayo2016") == named("", source="mayo2016")
+        assert named(changed, source="simulated") != named("", source="simulated")
+    mixed = {"source": "simulated", "test_source": "npy"}
+    assert named("arrays", source="mayo2016") == named("", source="mayo2016")
+    assert named("arrays", **mixed) != named("", **mixed) and named("phantom", **mixed) != named("", **mixed)
+    for changed in ("paired", "writing", "losses"):
+        assert named(changed, source="mayo2016") != named("", source="mayo2016")
+
+
 def test_identity_sees_that_external_data_changed(study):
     (study / "ct").mkdir()
     (study / "ct" / "a.dcm").write_text("1")

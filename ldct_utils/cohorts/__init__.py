@@ -15,31 +15,8 @@ import pandas as pd
 from ldct_utils import dicom, fbp, files, paths
 from ldct_utils import identity as _identity
 from ldct_utils.cohorts import sources, splits, unseen, writing
+from ldct_utils.data_sources import SOURCES, others
 
-
-@dataclass(frozen=True)
-class Source:
-    """Where slices come from: ``plan(source, folders, read, progress)`` of a module of this package makes a ``Plan``.
-
-    ``reads`` are the parameters that it reads (the others have no influence on it, and so none on its identity);
-    ``split`` is the split it has unless another is asked for; ``projects`` says that it makes projections.
-    """
-
-    module: str
-    split: str
-    reads: tuple
-    projects: bool = False
-
-
-SOURCES = {
-    "simulated": Source(
-        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed"), True
-    ),
-    "mayo2016": Source("paired", "mayo2016", ()),
-    "tcia": Source("paired", "tcia", ("anatomy",)),
-    "npy": Source("arrays", "mayo2016", ("anatomy", "dose")),
-    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed"), True),
-}
 SMALL = 256e6  # cohorts up to this many bytes are hashed on every load (0.2 s), larger ones on `verify` only
 REMEDY = "delete the folder and build the cohort anew"
 ARRAYS = (
@@ -180,9 +157,8 @@ def _manifest(folders: list) -> list:
 def _code(source: str) -> str:
     """Hash of the code that makes a source's cohorts: other sources and, without projections, projectors are left out,
     so that a change of the simulated anatomy does not make anyone build the cohort of real patients again."""
-    mine = SOURCES[source]
-    unused = {"cohorts.unseen"} | {f"cohorts.{one.module}" for one in SOURCES.values()} - {f"cohorts.{mine.module}"}
-    return _identity.code_hash(["cohorts"], unused if mine.projects else unused | {"fbp"})
+    unused = {"cohorts.unseen"} | others(source)
+    return _identity.code_hash(["cohorts"], unused if SOURCES[source].projects else unused | {"fbp"})
 
 
 def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed) -> tuple:
