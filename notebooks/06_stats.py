@@ -563,6 +563,9 @@ def psi_figure():
                       ls=("-", "--", ":", "-.")[kind % 4], color=colour, label=f"{context}, {layer}")  # fmt: skip
             if not few:
                 axis.vlines(x, part["low"], part["high"], color=colour, lw=1)
+            alone = (part["seeds"] == 1).to_numpy()
+            axis.plot(x[alone], part["difference"][alone], ls="", marker="osD^v"[kind % 5], ms=5, color=colour,
+                      mfc="white")  # fmt: skip
         axis.axhline(0, color="black", lw=0.8, ls=":")
         # The perceptual term alone may be far off: its value is written at the edge, and the rest stays legible.
         inner = panel[panel["psi"] < 1] if (panel["psi"] < 1).any() else panel
@@ -598,7 +601,8 @@ if len(arms):
         f"The best {info(primary).label} of the arms with a perceptual term against {REFERENCE[references[0]]} is at ψ "
         f"{top.psi:g} ({top.context}, {top.layer}): {top.difference:+.3g}"
         + ("" if few else f" [{top.low:.3g}, {top.high:.3g}]") + "."
-        + f" Seeds an arm: {effects.seeds.min()} to {effects.seeds.max()}."
+        + f" Seeds an arm: {effects.seeds.min()} to {effects.seeds.max()}"
+        + ("; hollow: one, and no luck of the training in the interval." if effects.seeds.min() == 1 else ".")
         + (f" Not shown: {'; '.join(aside)}." if aside else "")
         + (f" Not among these runs: ψ = {', '.join(f'{v:g}' for v in absent)}." if absent else ""),
     )  # fmt: skip
