@@ -86,7 +86,7 @@ cohort = cohorts.of(*chosen.values())
 other = cohorts.tested_on(cohort, test_source, test_root) if test_source else None
 report.table(
     run, "runs", about_runs.drop(columns=[n for n in SAME if n not in varying]),
-    f"{len(chosen)} runs of {len(models)} models on cohort {cohort.id}, target {wanted.label}, window "
+    f"Runs: {len(chosen)}, models: {len(models)}, on cohort {cohort.id}, target {wanted.label}, window "
     f"{plots.window_text(level, width)}, {settings['max_steps']} updates of {settings['batch']} patches of "
     f"{settings['patch_size']} pixels, map loss {settings['map_loss']}. Settings that differ: "
     f"{', '.join(varying) or 'none'}.",
@@ -166,7 +166,7 @@ for region in REGIONS:
         run, f"maps_{region}", wide.rename(index=LABEL).rename_axis("model").reset_index(),
         f"Predicted against true {wanted.label} maps on [0, 1], "
         f"{'whole slices' if region == 'whole' else 'inside the body'}, {test_patients} test patients, "
-        f"{part.seeds.max()} seeds; 95 % intervals over both. Highest SSIM of a network: {LABEL[best]}. `constant` is "
+        f"seeds: {part.seeds.max()}; 95 % intervals over both. Highest SSIM of a network: {LABEL[best]}. `constant` is "
         "one number everywhere, the mean over the maps of 64 training patches.",
     )  # fmt: skip
 
