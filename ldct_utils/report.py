@@ -12,14 +12,14 @@ def text(markdown: str):
     display(Markdown(markdown))
 
 
-def bracket(low: float, high: float, digits: int = 3) -> str:
-    """An interval as text, a dash where there is none."""
-    return "–" if pd.isna(low) else f"[{low:.{digits}g}, {high:.{digits}g}]"
+def bracket(low: float, high: float, form: str = ".3g") -> str:
+    """An interval as text, each end in this format; a dash where there is none."""
+    return "–" if pd.isna(low) else f"[{low:{form}}, {high:{form}}]"
 
 
 def brackets(table: pd.DataFrame, form: str = ".2f") -> list[str]:
-    """The intervals of a table with columns low and high as text, a dash where there is none; ``form`` of a number."""
-    return ["–" if pd.isna(low) else f"[{low:{form}}, {high:{form}}]" for low, high in zip(table.low, table.high)]
+    """``bracket`` of every row of a table with columns low and high."""
+    return [bracket(*ends, form) for ends in zip(table.low, table.high)]
 
 
 def _record(run, kind: str, name: str, caption: str):

@@ -347,14 +347,10 @@ for method, ratio in ratio_of.items():
 ratios = pd.DataFrame(ratios)
 times = {method: ratios[ratios.method == method].set_index("quantity").ratio for method in MADE}
 
-
-def bracket(low, high):
-    return "–" if np.isnan(low) else f"[{low:.2f}, {high:.2f}]"
-
-
+bracket = partial(report.bracket, form=".2f")
 report.table(
     run, "ratios",
-    ratios.assign(quantity=ratios.quantity.map(WORDS), interval=[bracket(r.low, r.high) for r in ratios.itertuples()])
+    ratios.assign(quantity=ratios.quantity.map(WORDS), interval=report.brackets(ratios))
     .drop(columns=["low", "high"]),
     f"RMS changes in HU, means over {patients} patients, and their ratio to the change that another noise "
     f"realisation makes on the same pixels, with 95 % intervals over patients"
@@ -416,7 +412,7 @@ report.figure(
 
 # %%
 def shown_counts(table):
-    interval = [bracket(row.low, row.high) for row in table.itertuples()]
+    interval = report.brackets(table)
     columns = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
                "patients": "patients with a changed one"}  # fmt: skip
     return table.assign(interval=interval).drop(columns=["low", "high"]).rename(columns=columns)

@@ -380,7 +380,7 @@ if with_removal:
 # %%
 if with_removal:
     wide = spans[spans.metric.isin(list(MAIN))]
-    wide = wide.assign(shown=[f"{r.tpf:.2f} {bracket(r.low, r.high, 2)}" for r in wide.itertuples()])
+    wide = wide.assign(shown=[f"{r.tpf:.2f} {bracket(r.low, r.high, '.2g')}" for r in wide.itertuples()])
     wide = wide.assign(metric=wide.metric.map(label_of)).pivot(
         index=["cohort", "q", "sigma"], columns="metric", values="shown"
     )

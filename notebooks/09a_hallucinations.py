@@ -254,7 +254,7 @@ def calibration_row(part, p):
     for level in (0.05, 0.005):
         each = (part.p < level).groupby(part.patient).mean()
         span = stats.patient_bootstrap(each.to_numpy(), draws=draws, seed=seed)
-        shown = bracket(span.low, span.high, 2) if np.ptp(each) else "–"
+        shown = bracket(span.low, span.high, ".2g") if np.ptp(each) else "–"
         line |= {f"p < {level:g}".replace("0.", "."): span.mean, f"interval, {level:g}".replace("0.", "."): shown}
     ks = [kstest(part.groupby("patient").sample(1, random_state=seed + k).p, "uniform").pvalue for k in range(200)]
     return line | {"KS rejects": float(np.mean(np.array(ks) < 0.05))}
@@ -336,7 +336,7 @@ def rate_of(key, kind):
     scans = part.drop_duplicates(["patient", "row", "realisation"]).groupby("patient").size()
     each = part.groupby("patient").suspicious.sum() / scans
     span = stats.patient_bootstrap(each.to_numpy(float), draws=draws, seed=seed)
-    shown = bracket(span.low, span.high, 2) if np.ptp(each) else "–"
+    shown = bracket(span.low, span.high, ".2g") if np.ptp(each) else "–"
     return span.mean, shown, f"{int((each > 0).sum())} of {len(each)}"
 
 
@@ -430,8 +430,8 @@ def detector_rows():
 def read_off(part):
     """AUC and what is found at one false mark a slice, each with its interval, of one line of the detector."""
     area, one = part[part.curve == "auc"].iloc[0], part[(part.curve == "froc") & (part.x == 1)].iloc[0]
-    return {"AUC": area.y, "AUC interval": bracket(area.low, area.high, 2), "found at 1 false mark": one.y,
-            "interval": bracket(one.low, one.high, 2), "shown": f"{area.shown} of {area.lesions}"}  # fmt: skip
+    return {"AUC": area.y, "AUC interval": bracket(area.low, area.high, ".2g"), "found at 1 false mark": one.y,
+            "interval": bracket(one.low, one.high, ".2g"), "shown": f"{area.shown} of {area.lesions}"}  # fmt: skip
 
 
 planted = nulled and test.absent_ldct is not None

@@ -179,3 +179,9 @@ def test_a_page_without_runs_says_what_to_do(study):
 )  # fmt: skip
 def test_numbers_are_shown_with_four_digits(value, shown):
     assert page.number(value) == shown
+
+
+def test_intervals_are_written_in_the_format_asked_for_and_a_dash_where_there_is_none():
+    table = pd.DataFrame({"low": [0.12345, float("nan")], "high": [1.0, float("nan")]})
+    assert report.bracket(0.12345, 1.0) == "[0.123, 1]" and report.bracket(0.12345, 1.0, ".2g") == "[0.12, 1]"
+    assert report.brackets(table) == ["[0.12, 1.00]", "–"]
