@@ -305,11 +305,16 @@ def test_time_left_counts_what_each_notebook_takes_and_how_many_run_at_once(prog
     assert progress.left() == "time left known after the first run"
     finish(progress.planned[0])
     tell(progress, (0, "start"), (0, "done"))
-    assert progress.left() == "about 5:00 left"  # two more of the same notebook, and the mean for the unknown one
+    assert progress.left() == "at least 5:00 left"  # two more of the same notebook, and a guess for the unknown one
     tell(progress, (1, "start"), (2, "start"))
-    assert progress.left() == "about 2:30 left"
+    assert progress.left() == "at least 2:30 left"
     tell(progress, (2, "failed"))
-    assert progress.left() == "about 1:40 left"
+    assert progress.left() == "at least 1:40 left"
+    finish(progress.planned[3])
+    tell(progress, (3, "start"), (3, "done"))
+    assert progress.left() == "about 0:50 left"  # every notebook that is still to come has been seen
+    progress.running[1] -= 200
+    assert progress.left() == "time left not known"  # the only one left takes longer than others did
     study = load_study()
     assert study.clock(59.6) == "1:00" and study.clock(3723) == "1:02:03"
 
@@ -321,7 +326,7 @@ def test_a_killed_run_is_named_with_its_reason_and_no_longer_counts_as_running(p
     progress.heard(job_error(1, "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'.", [".snakemake/slurm_logs/x/7.log"]))
     tell(progress)
     assert "KILLED  01_toy/b: SLURM-job '7' failed, SLURM status is: 'TIMEOUT'." in progress.out.getvalue()
-    assert not progress.running and progress.left() == "about 3:20 left"
+    assert not progress.running and progress.left() == "at least 3:20 left"
     tell(progress, (2, "start"))
     assert progress.widest == 1  # else what is left would be shared among runs that are not there
     tell(progress, (1, "start"))  # the second try

@@ -83,17 +83,24 @@ class Progress(threading.Thread):
         self.spoke = time.time()
 
     def left(self) -> str:
-        """Time left: mean duration of the same notebook's runs so far, shared among the runs that go at once."""
+        """Time left: mean duration of the same notebook's runs so far, shared among the runs that go at once.
+
+        A lower bound, and it says so, where a notebook has no finished run yet or a run outlasts its notebook's mean.
+        """
         known = [s for values in self.seconds.values() for s in values]
         if not known:
             return "time left known after the first run"
-        total = 0.0
+        total, bound = 0.0, False
         for index, run in enumerate(self.planned):
             if index in {*self.failed, *self.killed} or run.finished:
                 continue
             expected = statistics.mean(self.seconds.get(run.notebook, known))
-            total += max(expected - (time.time() - self.running[index] if index in self.running else 0), 1)
-        return f"about {clock(total / self.widest)} left"
+            rest = expected - (time.time() - self.running[index] if index in self.running else 0)
+            bound |= run.notebook not in self.seconds or rest < 0
+            total += max(rest, 1)
+        if bound and total < 30:
+            return "time left not known"
+        return f"{'at least' if bound else 'about'} {clock(total / self.widest)} left"
 
     def read(self):
         """Take in what was told since the last call."""
