@@ -14,6 +14,7 @@ called by one name is not one number:
 | VIF        | .447336  | pyiqa the same (its code): steerable pyramid, 8 bits; another metric than VIFp               |
 | GMSD       | .114244  | pyiqa .114316: 8 bits; ours after rounding .114315                                           |
 | FSIM       | .916350  | pyiqa the same, in float32                                                                   |
+| HaarPSI    | .667986  | its equations in NumPy the same, aligned as MATLAB's conv2; as SciPy aligns: .668257         |
 """
 
 import re
@@ -21,6 +22,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy import signal, special
 from skimage import data
 from skimage import metrics as skimage_metrics
 
@@ -151,7 +153,7 @@ def test_vifp_is_piqs_and_torchmetrics_on_0_to_255(small):
     assert visual_information_fidelity(*small).item() > 0.95  # on 0-1 the model's own noise hides the image's
 
 
-STATED = re.findall(r"^\| ([A-Z-]+[a-z]*(?: SSIM)?) +\| ([\d.]+) ", __doc__, re.MULTILINE)
+STATED = re.findall(r"^\| ([A-Z][A-Za-z-]+) +\| ([\d.]+) ", __doc__, re.MULTILINE)
 
 
 @pytest.mark.parametrize(("label", "value"), STATED)
@@ -161,7 +163,17 @@ def test_our_values_are_as_stated_above(label, value, tensors):
 
 
 def test_the_table_above_is_read():
-    assert [label for label, _ in STATED] == ["PSNR", "SSIM", "Gaussian", "MS-SSIM", "VIFp", "VIF", "GMSD", "FSIM"]
+    assert [label for label, _ in STATED] == [
+        "PSNR",
+        "SSIM",
+        "Gaussian",
+        "MS-SSIM",
+        "VIFp",
+        "VIF",
+        "GMSD",
+        "FSIM",
+        "HaarPSI",
+    ]
 
 
 def test_vifp_of_the_benchmark_is_torchmetrics_with_swapped_arguments():
@@ -218,6 +230,31 @@ def test_fsim_agrees_with_pyiqa(tensors):
 
     theirs = FSIM(chromatic=False)(*[image[:, None].expand(-1, 3, -1, -1).float() for image in tensors]).item()
     assert ours("fsim", tensors) == pytest.approx(theirs, abs=1e-5)
+
+
+def by_the_equations(pred, target, same, c=30, alpha=4.2):
+    """HaarPSI as Reisenhofer et al. 2018 define it. ``same``: how convolutions are cut to size."""
+
+    def responses(image):
+        image = 255 * image.reshape(len(image) // 2, 2, -1, 2).mean((1, 3))
+        found = []
+        for side in (2, 4, 8):
+            wavelet = np.full((side, side), 1 / side)
+            wavelet[: side // 2] *= -1
+            found.append([np.abs(same(signal.convolve2d(image, w), side, len(image))) for w in (wavelet, wavelet.T)])
+        return np.array(found)  # (scales, directions, H, W)
+
+    pred, target = responses(pred), responses(target)
+    similar = (2 * pred * target + c) / (pred**2 + target**2 + c)
+    local, weight = special.expit(alpha * similar[:2].mean(0)), np.maximum(pred, target)[2]
+    return (special.logit((local * weight).sum() / weight.sum()) / alpha) ** 2
+
+
+def test_haarpsi_is_its_equations_and_depends_on_where_even_windows_are_centred(pair, tensors):
+    matlab = by_the_equations(*pair, same=lambda full, side, size: full[side // 2 :, side // 2 :][:size, :size])
+    scipys = by_the_equations(*pair, same=lambda full, side, size: full[side // 2 - 1 :, side // 2 - 1 :][:size, :size])
+    assert ours("haarpsi", tensors) == pytest.approx(matlab, abs=1e-10)
+    assert scipys == pytest.approx(0.668257, abs=6e-6)
 
 
 def test_wavelet_vif_is_pyiqas_and_sees_nothing_finer_than_8_bits(tensors):
