@@ -5,8 +5,9 @@ registers; within a block the recurrence is an associative scan over pairs (deca
 is stored, the rest is computed again for the gradients. Those of B and C are sums over channels, added up atomically:
 their last bits may differ from run to run on a GPU.
 
-The tests run it in Triton's interpreter (TRITON_INTERPRET=1) on a CPU against the other scans. It has not been timed
-or tuned on a GPU; that it computes the right thing there is checked at its first use (``selective_scan.check``).
+The tests run it in Triton's interpreter (TRITON_INTERPRET=1) on a CPU against the other scans, and compile it for GPUs
+that are not there. It has not been timed or tuned on a GPU; that it computes the right thing there is checked at its
+first use (``selective_scan.check``).
 """
 
 import torch

@@ -330,6 +330,24 @@ def test_the_triton_kernel_equals_the_chunked_scan_in_tritons_interpreter():
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.parametrize("capability", [80, 90], ids=["A100", "H100"])
+def test_the_triton_kernels_compile_for_a_gpu_that_is_not_here(capability, tmp_path, monkeypatch):
+    triton = pytest.importorskip("triton", reason="Triton is not installed")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from ldct_utils import triton_scan
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    types = {"N": "constexpr", "T": "constexpr"} | dict.fromkeys(("length", "width", "blocks"), "i32")
+    for kernel in (triton_scan._forward, triton_scan._backward):
+        signature = {name: types.get(name, "*fp32") for name in kernel.arg_names}
+        source = ASTSource(kernel, signature, {"N": denomamba.STATES, "T": triton_scan.BLOCK})
+        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
+        assert f".target sm_{capability}" in compiled.asm["ptx"] and compiled.asm["cubin"][:4] == b"\x7fELF"
+        assert compiled.metadata.shared <= 48 * 1024  # the shared memory that any GPU gives without asking
+
+
 def test_a_kernel_that_computes_something_else_is_refused_before_its_first_use(monkeypatch):
     monkeypatch.setattr(selective_scan, "_triton", lambda *given: 1.001 * selective_scan._chunked(*given))
     selective_scan.check.cache_clear()
