@@ -6,12 +6,13 @@ PROFILE ?= local
 SET ?=
 STORAGE ?=
 WEIGHTS ?=
+RUN ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
 CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
 
-.PHONY: help study plan search test lab report weights lock format notebooks check clean
+.PHONY: help study plan search verify test lab report weights lock format notebooks check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -27,6 +28,10 @@ plan: $(STAMP)  ## list the runs of STUDY, finished or not, without running anyt
 
 search: $(STAMP)  ## search hyper-parameters: STUDY=hpo_small; several machines share one with STORAGE=<database URL>
 	@$(PY) workflow/search.py $(STUDY) $(if $(STORAGE),--storage $(STORAGE)) $(if $(SET),--set $(SET))
+
+verify: $(STAMP)  ## compute finished runs again and compare every number: RUN='default/06_stats/*'
+	@test -n "$(RUN)" || { echo "which run? for example: make verify RUN='default/06_stats/*'"; exit 2; }
+	@$(PY) workflow/verify.py $(RUN)
 
 report: $(STAMP)  ## write outputs/report/index.html from the finished runs of every study
 	@$(PY) workflow/study.py --report

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jupytext
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -71,6 +72,7 @@ def step(number):
 
 for number in range(steps):
     run.table(f"step_{number}", lambda: step(number))
+run.table("squares", lambda: pd.DataFrame({"x": [value, value**2, None], "of": "abc", "seconds": time.time()}))
 
 # %%
 assert not fail, "asked to fail"
@@ -272,6 +274,78 @@ def test_the_slurm_profile_asks_for_what_a_run_needs(toy):
     jobs = {part.split(":")[0]: part for part in text.split("\nrule ")[1:]}
     assert "gpu=0" in jobs["run0_01_toy_one"]
     assert "gpu=1" in jobs["run1_01_toy_two"] and "mem_mb=8000" in jobs["run1_01_toy_two"]
+
+
+def verified(*words) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "workflow" / "verify.py"), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_finished_runs_are_computed_again_and_what_differs_is_named(toy, tmp_path):
+    outputs = toy(
+        "notebooks: {01_toy: {defaults: {steps: 0}, runs: [{name: one, value: 3}]}, "
+        "02_sum: {defaults: {steps: 0}, runs: [{name: sum, inputs: ['@01_toy/one']}]}}"
+    )
+    assert call().returncode == 0
+    one, whole = (next(outputs.glob(f"toy/{name}/*/")) for name in ("01_toy", "02_sum"))
+    before = {path: path.read_bytes() for path in outputs.glob("toy/0*/*/*") if path.is_file()}
+    done = verified("outputs/toy/*/*", f"toy/01_toy/{one.name}/")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("3 numbers and 1 files are the same to the bit") == 2  # each run once
+    assert "2 of 2 runs came back the same" in done.stdout and "DIFFERS" not in done.stdout
+    assert before == {path: path.read_bytes() for path in outputs.glob("toy/0*/*/*") if path.is_file()}
+    assert not [path for path in (outputs / ".verify").iterdir() if path.is_dir()] and page.studies() == ["toy"]
+
+    # code that computes something else since, and a table that somebody changed
+    notebook = tmp_path / "notebooks" / "01_toy.py"
+    notebook.write_text(notebook.read_text().replace("value**2", "value**2 + 1e-9"))
+    jupytext.write(jupytext.read(notebook), notebook.with_suffix(".ipynb"))
+    files.write_parquet(whole / "squares.parquet", pd.read_parquet(whole / "squares.parquet").assign(x=1.0))
+    done = verified("toy/01_toy/*", "toy/02_sum/*")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "its code or data have changed since" in done.stdout
+    assert "DIFFERS  squares.parquet: x (1 values, by up to 1.1e-10 of the largest)" in done.stdout
+    assert "DIFFERS  squares.parquet: not the file that the run wrote" in done.stdout
+    assert "0 of 2 runs came back the same" in done.stdout
+
+    # code that fails since, and a run that is not there
+    notebook.write_text(notebook.read_text().replace("assert not fail", "assert fail"))
+    jupytext.write(jupytext.read(notebook), notebook.with_suffix(".ipynb"))
+    done = verified("toy/01_toy/*")
+    assert done.returncode == 2 and "FAILED: AssertionError: asked to fail; see outputs/.verify/" in done.stdout
+    assert list(outputs.glob(".verify/*/notebook.ipynb"))
+    done = verified("toy/03_none/*")
+    assert done.returncode == 2 and "no run matches 'toy/03_none/*'" in done.stderr
+
+
+def test_what_differs_between_stored_files_is_told_in_words(tmp_path):
+    import torch
+    import verify
+    from safetensors.torch import save_file
+
+    def told(write, suffix, one, other):
+        paths = [tmp_path / f"{name}{suffix}" for name in ("one", "other")]
+        write(one, paths[0]), write(other, paths[1])
+        return verify.difference_of(*paths)
+
+    def array(values, path):
+        files.write_npy(path, np.array(values))
+
+    assert told(array, ".npy", [1.0, np.nan], [1.0, np.nan]) == ""
+    assert told(array, ".npy", [1.0, 4.0], [1.0, 5.0]) == "values (1 values, by up to 2.5e-01 of the largest)"
+    assert told(array, ".npy", [1.0], [1.0, 2.0]) == "another shape"
+    assert told(array, ".npy", [True, False], [False, False]).startswith("values (1 values")
+    weights = {"a": torch.ones(3), "b": torch.zeros(2, dtype=torch.bfloat16)}
+    assert told(save_file, ".safetensors", weights, weights | {"a": torch.tensor([1.0, 1.0, 2.0])}).startswith("a (1 ")
+    assert told(save_file, ".safetensors", weights, {"a": weights["a"]}) == "other weights by name"
+
+    def table(values, path):
+        files.write_parquet(path, pd.DataFrame(values))
+
+    assert told(table, ".parquet", {"x": [1], "seconds": [2.0]}, {"x": [1], "seconds": [3.0]}) == ""
+    assert told(table, ".parquet", {"x": ["a", "b"]}, {"x": ["a", "c"]}) == "x (1 values)"
+    assert told(table, ".parquet", {"x": [1]}, {"x": [1, 2]}) == "1 rows and 1 columns then, 2 and 1 now"
+    assert told(table, ".parquet", {"x": [1]}, {"y": [1]}) == "other columns"
 
 
 @pytest.fixture

@@ -30,6 +30,23 @@ def die_with_parent():
     threading.Thread(target=watch, daemon=True).start()
 
 
+def execute(notebook: str, output: Path, params: dict):
+    """Execute a notebook by papermill, from the study's root, on as many threads as its parameters say."""
+    threads = str(params.get("threads") or 1)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = threads  # read by the kernel's libraries as they load
+    import papermill
+
+    papermill.execute_notebook(
+        f"notebooks/{notebook}.ipynb",
+        str(output),
+        parameters=params,
+        kernel_name="python3",
+        progress_bar=False,
+        autosave_cell_every=5,  # seconds: what a killed run keeps of its outputs
+    )
+
+
 def main(plan: str, number: str, told: str) -> int:
     die_with_parent()
     run = json.loads(Path(plan).read_text(encoding="utf-8"))[int(number)]
@@ -37,23 +54,12 @@ def main(plan: str, number: str, told: str) -> int:
     own = events.file_of(told, folder)
     if any(event["event"] == "failed" for event in events.read(own)[0]):
         return 1  # it failed by itself since the study was started; retries are for runs that were killed
-    threads = str(run["params"].get("threads") or 1)
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = threads  # read by the kernel's libraries as they load
-    import papermill
     from papermill.exceptions import PapermillExecutionError
 
     folder.mkdir(parents=True, exist_ok=True)
     events.tell(own, "start")
     try:
-        papermill.execute_notebook(
-            f"notebooks/{run['notebook']}.ipynb",
-            str(folder / "notebook.ipynb"),
-            parameters=run["params"],
-            kernel_name="python3",
-            progress_bar=False,
-            autosave_cell_every=5,  # seconds: what a killed run keeps of its outputs
-        )
+        execute(run["notebook"], folder / "notebook.ipynb", run["params"])
     except PapermillExecutionError as error:
         message = f"{error.ename}: {error.evalue}"
     except Exception as error:  # a dead kernel, a full disk: whatever it was belongs into the same list
