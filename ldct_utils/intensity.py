@@ -46,20 +46,24 @@ def window(image_hu, level: float, width: float):
     """
     if not width > 0:
         raise ValueError(f"a window needs a positive width in HU, got {width}")
-    return ((image_hu - (level - width / 2)) / width).clip(0, 1)
+    return _clipped(image_hu, level - width / 2, width)
 
 
 def dicom_window(image_hu, level: float, width: float):
-    """The LINEAR window of DICOM (half a unit narrower), which the LDCT benchmark scores in.
+    """The LINEAR window of DICOM (one unit narrower), which the LDCT benchmark scores in.
 
     Source: DICOM PS3.3 C.11.2.1.2.1; Eulig et al. 2024, evaluation of SSIM and PSNR.
     """
     if not width > 1:
         raise ValueError(f"the LINEAR window of DICOM needs a width over 1 HU, got {width}")
-    shown = image_hu - (level - 0.5)
-    shown /= width - 1  # in place: slices are windowed by the thousand
-    shown += 0.5
-    return shown.clip(0, 1)
+    return _clipped(image_hu, level - width / 2, width - 1)
+
+
+def _clipped(image_hu, low: float, span: float):
+    """``low`` to 0 and ``low + span`` to 1, clipped; in place, since slices are windowed by the thousand."""
+    shown = image_hu - low
+    shown /= span
+    return shown.clip_(0, 1) if hasattr(shown, "clip_") else shown.clip(0, 1)
 
 
 def body_mask(image_hu, threshold: float = -500.0):
