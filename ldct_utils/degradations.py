@@ -144,8 +144,8 @@ DEGRADATIONS = {
     "shift": Degradation("HU shift", "HU", (2.0, 5.0, 10.0), apply=shift),
     "unsharp": Degradation("unsharp masking", "", (0.5, 1.0, 2.0), apply=unsharp),
     "texture": Degradation("invented texture", "HU", (2.0, 5.0, 10.0), apply=texture),
-    "lesion_removed": Degradation("lesion removed", "share", (0.33, 0.67, 1.0), lesion="removed"),
-    "lesion_added": Degradation("lesion invented", "share", (0.33, 0.67, 1.0), lesion="added"),
+    "lesion_removed": Degradation("lesion removed", "× contrast", (0.33, 0.67, 1.0), lesion="removed"),
+    "lesion_added": Degradation("lesion invented", "× contrast", (0.33, 0.67, 1.0), lesion="added"),
 }
 
 

@@ -39,6 +39,8 @@ def show(axis, image_hu, level: float, width: float, title: str = ""):
     axis.imshow(np.asarray(image_hu, dtype=np.float32), vmin=level - width / 2, vmax=level + width / 2)
     axis.set_title(title)
     axis.set_axis_off()
+    # A thin frame: what the window shows as plain white would otherwise look like a picture that is missing.
+    axis.add_patch(plt.Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, ec="0.6", lw=0.6, clip_on=False))
     return axis
 
 
