@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import run_notebook
+import study
 
 from ldct_utils import files, paths, runs
 
@@ -81,7 +82,8 @@ def again(old: runs.Finished, where: Path) -> runs.Finished:
     kept = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
     try:
-        run_notebook.execute(notebook, where / "notebook.ipynb", params)
+        with study.into(where / "kernel.log"):  # what kernels say as they start
+            run_notebook.execute(notebook, where / "notebook.ipynb", params)
     finally:
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
