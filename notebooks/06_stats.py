@@ -333,9 +333,9 @@ part = over_ldct[over_ldct.metric == shown]
 worst = part.loc[(part["gain"] * (info(shown).direction or 1)).idxmin()]
 report.table(
     run, "gains_shown", part,
-    f"Every method minus the LDCT, {plots.axis_label(info(shown))}, {patients} patients; 95 % intervals over patients "
-    f"and seeds. The least is {worst.gain:+.3g} ({worst.method}, {worst.domain}, against "
-    f"{REFERENCE[worst.reference]}).",
+    f"Every method minus the LDCT, {plots.axis_label(info(shown))}, {patients} patients"
+    f"{'' if few else '; 95 % intervals over patients and seeds'}. The least is {worst.gain:+.3g} "
+    f"({worst.method}, {worst.domain}, against {REFERENCE[worst.reference]}).",
 )  # fmt: skip
 
 # %% [markdown]
