@@ -91,7 +91,7 @@ ARMS = pd.DataFrame(
 
 
 def test_effects_of_psi_are_differences_from_the_base_in_the_order_of_the_arms():
-    found = comparison.over_psi(comparison.cells(scores()), ARMS, "fair", draws=300)
+    found = comparison.over_psi(comparison.cells(scores()), ARMS[::-1], "fair", draws=300)
     assert list(zip(found.context, found.layer, found.psi)) == sorted(zip(ARMS.context, ARMS.layer, ARMS.psi))
     assert np.allclose(found.difference, [1, 0, -2, 0, -2], atol=0.2) and set(found.base) == {"fair"}
 
