@@ -106,7 +106,7 @@ def detections(
     for number, (body, crop, places) in enumerate(progress(tasks.patients(livers, lesions, seed=seed))):
         scene, mm = body.absent_scene[0], body.pixel_mm
         scan = tasks.ensemble(scene, mm, crop, lesions, places, realisations, [seed, number], kernel)
-        channels = [observers.laguerre_gauss(REGION, 2 * one.radius_mm / mm + 6) for one in lesions]
+        channels = [observers.channels("laguerre_gauss", REGION, one.radius_mm / mm) for one in lesions]
         for dose in doses:
             plain = [scan.images(present, dose) for present in (False, True)]
             for kind, strength in ((kind, s) for kind, strengths in harms.items() for s in strengths):

@@ -8,10 +8,14 @@ were looked at is not known, and is not extrapolated.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from ldct_utils.psi import MIN_PATIENTS
-from ldct_utils.stats import expanded_tail
+from ldct_utils.stats import expanded_tail, patient_bootstrap
+
+WHAT = ["quantity", "observer", "lesion", "method"]  # of a curve over dose; observer is "" for metrics of images
+ALL = -1  # in place of a lesion: all of them, or a metric of the whole image
 
 
 @dataclass(frozen=True)
@@ -102,3 +106,58 @@ def equivalent(
         tail = expanded_tail(n, level)
         low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some are infinite
     return Dose(found, float(low), float(high), float(doses[0]), float(doses[-1]), linear)
+
+
+def of_patients(measured) -> pd.DataFrame:
+    """Means over training seeds, by patient; of observers also over lesions, as lesion ``ALL``.
+
+    Args: measured: columns of ``WHAT``, dose, patient, seed and value.
+    """
+    keys = [*WHAT, "dose", "patient"]
+    each = measured.groupby(keys, sort=False, as_index=False)["value"].mean()
+    observed = each[each["observer"] != ""]
+    together = observed.groupby([k for k in keys if k != "lesion"], sort=False, as_index=False)["value"].mean()
+    return pd.concat([each, together.assign(lesion=ALL)], ignore_index=True)
+
+
+def curve(table, doses, quantity: str, observer: str, lesion: int, method: str) -> np.ndarray:
+    """One curve over dose, (patients, doses), of the table of ``of_patients``."""
+    part = table.query("quantity == @quantity and observer == @observer and lesion == @lesion and method == @method")
+    return part.pivot(index="patient", columns="dose", values="value")[doses].to_numpy()
+
+
+def means(table, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """A row a curve (``WHAT``) and dose: mean over patients with its interval low, high."""
+    rows = []
+    for key, part in table.groupby([*WHAT, "dose"], sort=False):
+        found = patient_bootstrap(part["value"], draws=draws, seed=seed)
+        rows.append(dict(zip([*WHAT, "dose"], key)) | {"mean": found.mean, "low": found.low, "high": found.high})
+    return pd.DataFrame(rows)
+
+
+def bought(table, doses, at: int, measures: dict, methods, base: str = "FBP", draws: int = 2000, seed: int = 0):
+    """Both equivalent doses of every method, by every measure, of each lesion and of all together.
+
+    Where one value is not above 0 it has no logarithm, and the curves are interpolated as they are.
+
+    Args:
+        table, doses: as for ``curve``. at: index of the dose at which methods are judged. methods, base: their names.
+        measures: {name: (quantity, observer, direction: 1 if higher is better)}.
+    Returns: measure, lesion, method, reading, dose, low, high, text and linear (see ``Dose``). Reading ``full dose``:
+        where the method reaches what the base has at the last dose; ``worth``: where the base reaches what the method
+        has at dose number ``at``.
+    """
+    rows = []
+    for name, (quantity, observer, direction) in measures.items():
+        lesions = table.lesion[(table.quantity == quantity) & (table.observer == observer)].unique()
+        for method, lesion in ((m, one) for m in methods for one in sorted(lesions)):
+            pair = np.stack([curve(table, doses, quantity, observer, lesion, one) for one in (base, method)])
+            linear = not (pair > 0).all()
+            ours, theirs = rising(pair, direction, linear)[::-1]
+            for reading, args in {"full dose": (ours, theirs, -1), "worth": (theirs, ours, at)}.items():
+                found = equivalent(doses, *args, draws, seed=seed, linear=linear)
+                rows.append(
+                    {"measure": name, "lesion": lesion, "method": method, "reading": reading, "dose": found.dose,
+                     "low": found.low, "high": found.high, "text": found.text, "linear": linear}
+                )  # fmt: skip
+    return pd.DataFrame(rows)

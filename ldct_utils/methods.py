@@ -65,3 +65,20 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     repeated = table.duplicated(["method", "seed"])
     table = pd.concat([table, settings[varying]], axis=1)[~repeated].reset_index(drop=True)
     return [one for one, again in zip(chosen, repeated) if not again], table, varying
+
+
+def arms(table, varying) -> tuple[pd.DataFrame, str, list[str]]:
+    """Methods with a perceptual term, one for every context, layer, psi and lambda, and what to set them against.
+
+    Of several methods in one place, or several MSE arms (say, one without the residual), that with the commonest
+    settings speaks for it; one that holds psi comes last.
+
+    Args: table, varying: from ``listed``.
+    Returns: the arms, a row each; the MSE arm, or "LDCT" where there is none; the names of methods that were left out.
+    """
+    usual = sum(((table[name] == table[name].mode()[0]).astype(int) for name in varying), -100 * table["held"])
+    ordered = table.loc[usual.sort_values(ascending=False, kind="stable").index].drop_duplicates("method")
+    perceptual = ordered[ordered["loss"].isin(["vgg", "vgg_only"])]
+    kept = perceptual.drop_duplicates(["context", "layer", "psi", "lam"]).sort_index()
+    base = next(iter(ordered["method"][ordered["loss"] == "mse"]), "LDCT")
+    return kept, base, sorted(set(perceptual["method"]) - set(kept["method"]))

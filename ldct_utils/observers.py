@@ -111,6 +111,21 @@ def npw(signal, ttf, nps, pixel_mm: float, prewhitened: bool = False) -> float:
     return float(np.sum(power) * cell / np.sqrt(np.sum(power * nps) * cell))
 
 
+KINDS = ("laguerre_gauss", "dense_dog", "gabor")
+
+
+def channels(kind: str, size: int, radius_px: float) -> np.ndarray:
+    """Channels (C, size * size) for a disc in the middle; the Gaussian of Laguerre-Gauss ones is 6 pixels wider.
+
+    Raises: ValueError: for a kind that is not in ``KINDS``.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"channels are {', '.join(KINDS)}, not {kind!r}")
+    if kind == "laguerre_gauss":
+        return laguerre_gauss(size, 2 * radius_px + 6)
+    return dense_dog(size) if kind == "dense_dog" else gabor(size)
+
+
 @dataclass(frozen=True)
 class Detection:
     """How well a lesion was detected, with jackknife intervals over the noise realisations."""

@@ -77,8 +77,9 @@ def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, c
     """Draw a table of numbers as colours from ``low`` to ``high``, with the numbers in it; NaN stay empty.
 
     Args: values: (lines, columns). columns, lines: their labels. cmap: diverging (RdBu and alike), or rising to dark.
+    Returns: the image, for a colour bar.
     """
-    axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    drawn = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
     axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
     axis.set_yticks(range(len(lines)), lines)
     axis.grid(False)
@@ -88,6 +89,7 @@ def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, c
             dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
             shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
             axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    return drawn
 
 
 def row_label(axis, text: str, size: float = 9):
@@ -98,12 +100,32 @@ def row_label(axis, text: str, size: float = 9):
     )  # fmt: skip
 
 
+def axis_label(metric, of: str = "") -> str:
+    """A metric for an axis: label, direction and unit, e.g. ``PSNR ↑ (dB)``; of: stands before it."""
+    return f"{of} {metric.label} {metric.arrow}".strip() + (f" ({metric.unit})" if metric.unit else "")
+
+
+def reach(table) -> np.ndarray:
+    """How far intervals reach below and above their means, (2, rows), as ``errorbar`` takes it.
+
+    Args: table: columns mean, low, high.
+    """
+    return np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
+
+
 def plain_log(axis, which: str = "xy", subs: tuple = (1, 3)):
     """Ticks of logarithmic axes as plain numbers; which: of x and y. subs: multiples of powers of ten that have one."""
     for one in (getattr(axis, f"{name}axis") for name in which):
         one.set_major_locator(ticker.LogLocator(subs=subs))
         one.set_major_formatter(ticker.FormatStrFormatter("%g"))
         one.set_minor_formatter(ticker.NullFormatter())
+
+
+def ticks_at(axis, values):
+    """A logarithmic x axis with ticks at these values alone, as plain numbers."""
+    axis.set_xscale("log")
+    axis.set_xticks(values, [f"{value:g}" for value in values], minor=False)
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def difference(axis, image_hu, limit: float = 100.0, title: str = ""):
@@ -129,6 +151,21 @@ def edge_notes(axis, notes: list[tuple[str, str]], upper: bool = False, size: fl
         axis.annotate(
             text, (0.02, float(upper)), xytext=(0, away), xycoords="axes fraction", textcoords="offset points",
             va="top" if upper else "bottom", fontsize=size, color=colour,
+        )  # fmt: skip
+
+
+def without_far(axis, groups: dict, told: dict):
+    """Limit x so that most groups can be compared (``limits_without_far``), and tell the others at the edge.
+
+    Args: groups: {y: values}. told: {y: the number that stands for a group that is far off}.
+    """
+    low, high, off = limits_without_far(list(groups.values()))
+    axis.set_xlim(low, high)
+    for line in (list(groups)[i] for i in off):
+        left, text = told[line] < low, f"{told[line]:.3g}"
+        axis.annotate(
+            f"◂ {text}" if left else f"{text} ▸", (0.02 if left else 0.98, line), xycoords=("axes fraction", "data"),
+            ha="left" if left else "right", va="center", size=8,
         )  # fmt: skip
 
 

@@ -8,8 +8,9 @@ the truth, and whether the rest is noise or structure that comes back in every r
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from ldct_utils import nps
+from ldct_utils import nps, tasks
 
 TTF_FREQUENCIES = np.arange(0, 1.001, 0.02)  # lp/mm
 BIN = 0.25  # of an edge profile, pixels
@@ -66,6 +67,38 @@ def frequency_at(curve, level: float, frequencies=TTF_FREQUENCIES) -> float:
     i = below[0]
     share = (curve[i - 1] - level) / (curve[i - 1] - curve[i])
     return float(frequencies[i - 1] + share * (frequencies[i] - frequencies[i - 1]))
+
+
+def inserts(denoisers, contrasts, dose: float, realisations: int, seed=0, kernel: str = "B30", progress=iter,
+            radius_mm: float = 12.0, pixel_mm: float = 0.75) -> pd.DataFrame:  # fmt: skip
+    """What denoisers make of the edge of discs of several contrasts, in a cylinder of water.
+
+    Args:
+        denoisers: (method, seed, function of images (N, H, W), HU, that gives images alike); the noise-free image is
+            looked at beside them. contrasts: HU. dose: fraction of the normal one. realisations, seed: of the noise.
+        progress: wraps the contrasts, e.g. ``tqdm``. radius_mm, pixel_mm: of the discs and the pixels.
+    Returns: a row a contrast (``contrast_hu``), method and seed, of the mean over realisations: f50 and f10 of the
+        transfer function, lp/mm; recovered, the contrast in the middle over the disc's; and CNR, that of single images.
+    """
+    rows, scene, at = [], tasks.cylinder(300.0, 0.0, pixel_mm), (48, 48)
+    place = (*((full - 96) // 2 for full in scene.shape), 96, 96)
+    inside, inner, outer = (tasks.disc((96, 96), at, (radius_mm + beyond) / pixel_mm) for beyond in (-4, 4, 16))
+    inside, around = inside == 1, (inner == 0) & (outer == 1)
+    for contrast in progress(contrasts):
+        lesion = tasks.Lesion(radius_mm, contrast)
+        made = tasks.ensemble(scene, pixel_mm, place, (lesion,), [at], realisations, seed, kernel)
+        low = made.images(True, dose)
+        for method, its_seed, denoise in [("noise-free", -1, None), *denoisers]:
+            images = denoise(low) if denoise else made.truth(True)[None]
+            average = images.mean(0, dtype=np.float64)
+            curve = ttf(average, at, radius_mm, pixel_mm)
+            rows.append(
+                {"contrast_hu": contrast, "method": method, "seed": its_seed,
+                 "f50": frequency_at(curve, 0.5), "f10": frequency_at(curve, 0.1),
+                 "recovered": (average[inside].mean() - average[around].mean()) / contrast,
+                 "CNR": np.mean([tasks.cnr(one, inside, around) for one in images]) if denoise else np.nan}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,18 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, str
     return both[np.isfinite(both["first"]) & np.isfinite(both["second"])], how
 
 
+def gaps(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Differences first - second of two methods, (patients, seeds): means over slices, patients that lack one left out.
+
+    Args: first, second: as in ``paired``.
+    """
+    return _gaps(paired(first, second)[0])
+
+
+def _gaps(both):
+    return by_patient(both.assign(value=both["first"] - both["second"])).dropna()
+
+
 def compare(first: pd.DataFrame, second: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> dict:
     """Two methods by every test, for one metric in one domain against one reference: a row of Table 4.
 
@@ -241,7 +253,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, draws: int = 10_000, seed
         knows how much these differ.
     """
     both, how = paired(first, second)
-    gap = by_patient(both.assign(value=both["first"] - both["second"])).dropna()
+    gap = _gaps(both)
     slices = both.groupby(["row", "patient"], as_index=False)[["first", "second"]].mean()
     patients = slices.groupby("patient")[["first", "second"]].mean()
     interval = patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)

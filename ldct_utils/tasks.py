@@ -266,6 +266,24 @@ def _impulse_response(kernel, reach):
     return fine.astype(np.float32)
 
 
+def detections(made: Ensemble, classes, size: int, kind: str = "laguerre_gauss"):
+    """How well each lesion is detected by the channelised Hotelling (CHO) and the non-prewhitening observer (NPW).
+
+    Args: classes: images (N, H, W), HU, of the absent and the present class. size: side of what an observer sees,
+        pixels, odd. kind: of the Hotelling observer's channels.
+    Yields: observer, lesion (number), quantity ("d'" or "AUC"), value and its jackknife interval low, high.
+    """
+    for number, lesion in enumerate(made.lesions):
+        seen = [made.region(images, number, size) for images in classes]
+        expected = made.region(made.signals[number], number, size).reshape(1, -1)
+        used = {"CHO": observers.channels(kind, size, lesion.radius_mm / made.pixel_mm), "NPW": expected}
+        for observer, channels in used.items():
+            found = observers.detect(*(observers.respond(images, channels) for images in seen))
+            head = {"observer": observer, "lesion": number}
+            yield head | {"quantity": "d'", "value": found.d_prime, "low": found.d_low, "high": found.d_high}
+            yield head | {"quantity": "AUC", "value": found.auc, "low": found.auc_low, "high": found.auc_high}
+
+
 def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realisations: int = 200, size: int = 96,
                   region: int = 33, seed: int = 0, kernel: str = "B30", progress=iter) -> pd.DataFrame:  # fmt: skip
     """What denoisers leave of known lesions: their contrast and how well they are detected.
@@ -287,16 +305,8 @@ def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realis
     """
     lesions, rows = tuple(lesions), []
     for patient, (body, crop, places) in enumerate(progress(patients(count, lesions, size, seed))):
-        made = ensemble(
-            body.absent_scene[0],
-            body.pixel_mm,
-            crop,
-            lesions,
-            places,
-            realisations,
-            [*np.atleast_1d(seed), patient],
-            kernel,
-        )
+        made = ensemble(body.absent_scene[0], body.pixel_mm, crop, lesions, places, realisations,
+                        [*np.atleast_1d(seed), patient], kernel)  # fmt: skip
         absent, present = made.images(False, dose), made.images(True, dose)
         without = absent[:PAIRED]
         for name, denoise in denoisers.items():
@@ -308,7 +318,7 @@ def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realis
                 true, found = (float(image[inside].mean(dtype=np.float64)) for image in (signal, added))
                 seen = [made.region(images, number, region) for images in classes]
                 channels = {
-                    "d_cho": observers.laguerre_gauss(region, 2 * lesion.radius_mm / made.pixel_mm + 6),
+                    "d_cho": observers.channels("laguerre_gauss", region, lesion.radius_mm / made.pixel_mm),
                     "d_npw": made.region(signal, number, region).reshape(1, -1),
                 }
                 d = {o: observers.detect(*(observers.respond(s, used) for s in seen)) for o, used in channels.items()}

@@ -114,10 +114,7 @@ for line, one in zip(axes, shown):
     level, width = plots.anatomy_window(one.anatomy)
     for axis, (name, stack) in zip(line, names.items()):
         plots.show(axis, stack[one.row], level, width, f"{name}, {one.patient}")
-    line[0].text(
-        -0.04, 0.5, f"{one.anatomy}\n{plots.window_text(level, width)}", rotation=90, ha="right", va="center",
-        multialignment="center", transform=line[0].transAxes,
-    )  # fmt: skip
+    plots.row_label(line[0], f"{one.anatomy}\n{plots.window_text(level, width)}", 10)
     change = cohort.ldct[one.row].astype(np.float32) - cohort.ndct[one.row]
     limit = float(np.ceil(np.percentile(np.abs(change), 99) / 10) * 10)
     drawn = plots.difference(line[-1], change, limit, "LDCT - NDCT")

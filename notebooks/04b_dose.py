@@ -55,18 +55,16 @@ run = start("04b_dose", globals())
 
 # %%
 import textwrap
-from types import SimpleNamespace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy import ndimage
-from scipy.stats import t as student
 from tqdm.auto import tqdm
 
 from ldct_utils import (
-    degradations,
     equivalence,
+    fabrication,
     intensity,
     methods,
     observers,
@@ -87,7 +85,10 @@ if low_dose not in doses or doses != sorted(doses) or doses[-1] != 1:
     raise ValueError(f"doses must rise, end with 1 and hold low_dose ({low_dose:g}), got {doses}")
 if not metrics:
     raise ValueError("metrics names at least one image metric to set beside d'")
+if observer_channels not in observers.KINDS:
+    raise ValueError(f"observer_channels are {', '.join(observers.KINDS)}, not {observer_channels!r}")
 few = patients < stats.MIN_PATIENTS
+over_patients = partial(stats.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
 
 # %% [markdown]
 # ## The networks
@@ -99,20 +100,25 @@ kernels = {one.params.get("kernel", kernel) for one in chosen}
 if kernels != {kernel}:
     raise ValueError(f"the runs were trained on kernel {', '.join(sorted(kernels))}: set kernel, or choose other runs")
 trained_at = sorted({float(one.params.get("dose", low_dose)) for one in chosen})
-networks = [training.load_network(one.folder).to(device) for one in chosen]
+their_dose = ", ".join(f"{d:g}" for d in trained_at)
 names = list(dict.fromkeys(listed["method"]))
 colour = {"FBP": "#000000"} | {name: plots.COLOURS[i % 6] for i, name in enumerate(names)}
 mark = {"FBP": "o"} | {name: "sD^vP*X"[i // 6 % 7] for i, name in enumerate(names)}
 report.table(
     run, "networks", listed,
-    f"Networks: {len(chosen)}, methods: {len(names)}, trained at dose {', '.join(f'{d:g}' for d in trained_at)}; "
-    f"settings that differ beside the design: {', '.join(varying) or 'none'}.",
+    f"Networks: {len(chosen)}, methods: {len(names)}, trained at dose {their_dose}; settings that differ beside the "
+    f"design: {', '.join(varying) or 'none'}.",
 )  # fmt: skip
 
 
-def denoise(network, hu):
-    return training.predict(network, hu, batch, precision, device)
+def denoiser(one):
+    """A run's network as a function of images (N, H, W), HU."""
+    network = training.load_network(one.folder).to(device)
+    return lambda hu: training.predict(network, hu, batch, precision, device)
 
+
+NETWORKS = [(method, its_seed, denoiser(one)) for method, its_seed, one in zip(listed.method, listed.seed, chosen)]
+METHODS = [("FBP", -1, lambda hu: hu), *NETWORKS]
 
 # %% [markdown]
 # ## Lesions at known places
@@ -124,49 +130,35 @@ def denoise(network, hu):
 # The contrasts are far below a textbook's, since these observers know where to look and for what: a lesion that one
 # sees is one that they never miss, at any of these doses.
 
+
 # %%
-CHANNELS = {
-    "laguerre_gauss": lambda lesion, pixel_mm: observers.laguerre_gauss(region, 2 * lesion.radius_mm / pixel_mm + 6),
-    "dense_dog": lambda lesion, pixel_mm: observers.dense_dog(region),
-    "gabor": lambda lesion, pixel_mm: observers.gabor(region),
-}
-if observer_channels not in CHANNELS:
-    raise ValueError(f"observer_channels are {', '.join(CHANNELS)}, not {observer_channels!r}")
-domain = intensity.domain("hu")
-METHODS = [("FBP", -1, None), *zip(listed["method"], listed["seed"], networks)]
+def ensembles(count, each):
+    """(number, noise realisations of a crop with lesions) of simulated patients, ``each`` realisations a class."""
+    for number, (body, place, spots) in enumerate(tasks.patients(count, wanted, crop, seed)):
+        scene = body.absent_scene[0]
+        yield number, tasks.ensemble(scene, body.pixel_mm, place, wanted, spots, each, [seed, number], kernel)
 
 
-def detections(made, images):
-    """Rows of d' and AUC of the channelised Hotelling and the non-prewhitening observer, for each lesion."""
-    for number, lesion in enumerate(made.lesions):
-        seen = [made.region(one, number, region) for one in images]
-        expected = made.region(made.signals[number], number, region).reshape(1, -1)
-        for observer, used in (("CHO", CHANNELS[observer_channels](lesion, made.pixel_mm)), ("NPW", expected)):
-            found = observers.detect(*(observers.respond(one, used) for one in seen))
-            head = {"observer": observer, "lesion": number}
-            yield head | {"quantity": "d'", "value": found.d_prime, "low": found.d_low, "high": found.d_high}
-            yield head | {"quantity": "AUC", "value": found.auc, "low": found.auc_low, "high": found.auc_high}
+def measured_in(made, classes):
+    """Rows of d' and AUC by observer and lesion, and of every metric against the truth."""
+    yield from tasks.detections(made, classes, region, observer_channels)
+    some = classes[1][:scored]
+    truth = np.repeat(made.truth(True)[None], len(some), 0)
+    marks = compute(pred=some, target=truth, names=metrics, domain=intensity.domain("hu"))
+    for name, value in marks.groupby("metric")["value"].mean().items():
+        yield {"observer": "", "lesion": equivalence.ALL, "quantity": name, "value": value}
 
 
 def measure():
     """One row a patient, method, seed, dose, observer (or metric) and lesion."""
     rows = []
     with tqdm(total=patients * len(doses) * len(METHODS), unit="ensemble", mininterval=1) as bar:
-        for patient, (body, place, spots) in enumerate(tasks.patients(patients, wanted, crop, seed)):
-            made = tasks.ensemble(
-                body.absent_scene[0], body.pixel_mm, place, wanted, spots, realisations,
-                [seed, patient], kernel,
-            )  # fmt: skip
-            truth = np.repeat(made.truth(True)[None], min(scored, realisations), 0)
+        for patient, made in ensembles(patients, realisations):
             for dose in doses:
                 given = [made.images(present, dose) for present in (False, True)]
-                for method, its_seed, network in METHODS:
-                    images = given if network is None else [denoise(network, one) for one in given]
+                for method, its_seed, denoise in METHODS:
                     head = {"patient": patient, "method": method, "seed": its_seed, "dose": dose}
-                    rows += [head | found for found in detections(made, images)]
-                    marks = compute(pred=images[1][: len(truth)], target=truth, names=metrics, domain=domain)
-                    for name, value in marks.groupby("metric")["value"].mean().items():
-                        rows.append(head | {"observer": "", "lesion": -1, "quantity": name, "value": value})
+                    rows += [head | found for found in measured_in(made, [denoise(one) for one in given])]
                     bar.update()
     return pd.DataFrame(rows)
 
@@ -177,10 +169,9 @@ measured = run.table("measured", measure)
 # %%
 def example():
     """(4 + methods, H, W) HU: the lesions alone, the first patient's crop without noise, FBP twice, each method."""
-    body, place, spots = next(iter(tasks.patients(1, wanted, crop, seed)))
-    made = tasks.ensemble(body.absent_scene[0], body.pixel_mm, place, wanted, spots, 1, [seed, 0], kernel)
-    low = made.images(True, low_dose)
-    outputs = [denoise(networks[list(listed["method"]).index(name)], low)[0] for name in names]
+    _, made = next(ensembles(1, 1))
+    low, first = made.images(True, low_dose), {name: f for name, _, f in reversed(NETWORKS)}
+    outputs = [first[name](low)[0] for name in names]
     return np.stack([made.signals.sum(0), made.truth(True), made.images(True, 1.0)[0], low[0], *outputs])
 
 
@@ -191,10 +182,10 @@ figure, axes = plt.subplots(1, len(titles), figsize=(2.3 * len(titles), 2.9))
 for axis, title, image in zip(axes, titles, stored):
     window = (-10, 40) if title == "lesions alone" else (100, 150)
     plots.show(axis, image, *window, f"{title}\n{plots.window_text(*window)}").title.set_fontsize(8)
-sizes = "; ".join(lesion.text for lesion in wanted)
 report.figure(
     run, "crops", figure,
-    f"The liver of one of {patients} patients with lesions of radius and contrast {sizes}; one realisation.",
+    f"The liver of one of {patients} patients with lesions of radius and contrast "
+    f"{'; '.join(lesion.text for lesion in wanted)}; one realisation.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -204,87 +195,54 @@ report.figure(
 # it comes, as a reader does. Templates are trained on one half of the realisations and tested on the other, both ways.
 
 # %%
-detected = measured[measured["observer"] != ""]
-per_patient = measured.groupby(
-    ["quantity", "observer", "lesion", "method", "dose", "patient"], sort=False, as_index=False
-)["value"].mean()  # over training seeds
-everything = per_patient[per_patient["observer"] != ""]
-everything = everything.groupby(["quantity", "observer", "method", "dose", "patient"], sort=False, as_index=False)[
-    "value"
-].mean()  # over lesions
-per_patient = pd.concat([per_patient, everything.assign(lesion=-1)], ignore_index=True)  # lesion -1: all of them
-
-
-def curves(quantity, observer, lesion, method):
-    """(patients, doses) of one quantity."""
-    part = per_patient.query(
-        "quantity == @quantity and observer == @observer and lesion == @lesion and method == @method"
-    )
-    return part.pivot(index="patient", columns="dose", values="value")[doses].to_numpy()
-
-
-def summary():
-    """Means over patients with their intervals, for every quantity, method and dose."""
-    rows = []
-    keys = ["quantity", "observer", "lesion", "method", "dose"]
-    for key, part in per_patient.groupby(keys, sort=False):
-        found = stats.patient_bootstrap(part["value"].to_numpy(), draws=draws, seed=seed)
-        rows.append(dict(zip(keys, key)) | {"mean": found.mean, "low": found.low, "high": found.high})
-    return pd.DataFrame(rows)
-
-
-means = run.table("means", summary)
+per_patient = equivalence.of_patients(measured)
+curve = partial(equivalence.curve, per_patient, doses)  # (patients, doses) of a quantity, observer, lesion and method
+means = run.table("means", lambda: equivalence.means(per_patient, draws, seed))
+means = means.set_index(equivalence.WHAT).sort_index(kind="stable")
 
 
 def draw(axis, quantity, observer, lesion, label):
     """One quantity against dose for every method, error bars over patients."""
     for shift, method in enumerate(["FBP", *names]):
-        part = means.query(
-            "quantity == @quantity and observer == @observer and lesion == @lesion and method == @method"
-        )
+        part = means.loc[(quantity, observer, lesion, method)]
         at = part["dose"] * 1.025 ** (shift - len(names) / 2)  # side by side, not on top of each other
-        bars = np.abs(part[["low", "high"]].to_numpy().T - part["mean"].to_numpy())
-        axis.errorbar(at, part["mean"], bars, color=colour[method], marker=mark[method], ms=4, lw=1.2, label=method)
-    axis.set_xscale("log")
-    axis.set_xticks(doses, [f"{d:g}" for d in doses], minor=False)
-    axis.xaxis.set_minor_locator(plt.NullLocator())
+        axis.errorbar(at, part["mean"], plots.reach(part), color=colour[method], marker=mark[method], ms=4, lw=1.2,
+                      label=method)  # fmt: skip
+    plots.ticks_at(axis, doses)
     axis.set(xlabel="dose, fraction of normal", ylabel=label)
 
 
 def draw_difference(axis, lesion):
     """d' of every method minus that of the FBP, CHO filled and NPW hollow, error bars over patients."""
     for shift, (method, observer) in enumerate((m, o) for m in names for o in ("CHO", "NPW")):
-        gap = curves("d'", observer, lesion, method) - curves("d'", observer, lesion, "FBP")
-        found = [stats.patient_bootstrap(one, draws=draws, seed=seed) for one in gap.T]
-        bars = np.abs([[getattr(f, end) - f.mean for f in found] for end in ("low", "high")])
+        gap = curve("d'", observer, lesion, method) - curve("d'", observer, lesion, "FBP")
+        spans = pd.DataFrame([vars(over_patients(one)) for one in gap.T])
         at = np.array(doses) * 1.025 ** (shift - len(names))
         line, fill = ("-", colour[method]) if observer == "CHO" else (":", "white")
-        axis.errorbar(at, [f.mean for f in found], bars, color=colour[method], ls=line, mfc=fill, marker=mark[method],
-                      ms=4, lw=1.2)  # fmt: skip
+        axis.errorbar(at, spans["mean"], plots.reach(spans), color=colour[method], ls=line, mfc=fill,
+                      marker=mark[method], ms=4, lw=1.2)  # fmt: skip
     axis.axhline(0, color="black", lw=0.8)
-    axis.set_xscale("log")
-    axis.set_xticks(doses, [f"{d:g}" for d in doses], minor=False)
-    axis.xaxis.set_minor_locator(plt.NullLocator())
+    plots.ticks_at(axis, doses)
     axis.set(xlabel="dose, fraction of normal", ylabel="d' − d' of FBP")
 
 
-figure, axes = plt.subplots(3, len(wanted), figsize=(3.6 * len(wanted), 8.4), squeeze=False)
+# %%
+figure, axes = plt.subplots(3, len(wanted), figsize=(3.6 * len(wanted), 8.7), squeeze=False)
 for number, lesion in enumerate(wanted):
     draw(axes[0, number], "d'", "CHO", number, "d' (CHO)")
     draw(axes[1, number], "d'", "NPW", number, "d' (NPW)")
     draw_difference(axes[2, number], number)
     axes[0, number].set_title(f"radius {lesion.text}")
-axes[0, 0].legend(fontsize=7)
-cho = {m: means.query("quantity == \"d'\" and observer == 'CHO' and lesion == -1 and method == @m") for m in colour}
-auc = means.query("quantity == 'AUC' and observer == 'CHO' and method == 'FBP' and lesion >= 0")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+cho = {m: means.loc[("d'", "CHO", equivalence.ALL, m)].set_index("dose")["mean"][low_dose] for m in colour}
+auc = means.query("quantity == 'AUC' and observer == 'CHO' and method == 'FBP' and lesion >= 0")["mean"]
 report.figure(
     run, "detection", figure,
     f"Detection against dose, {patients} patients, {realisations} realisations a class"
     + ("" if few else "; error bars: 95 % over patients, each with noise of its own") + ". Bottom: "
     "the difference that denoising makes, same noise, CHO filled and NPW hollow. "
-    f"AUC of the CHO for FBP runs from {auc['mean'].min():.2f} to {auc['mean'].max():.2f}. "
-    f"At dose {low_dose:g}, CHO, mean of the lesions: "
-    + ", ".join(f"{m} {cho[m].set_index('dose')['mean'][low_dose]:.2f}" for m in cho) + ".",
+    f"AUC of the CHO for FBP runs from {auc.min():.2f} to {auc.max():.2f}. At dose {low_dose:g}, CHO, mean of the "
+    f"lesions: {', '.join(f'{m} {d:.2f}' for m, d in cho.items())}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -292,16 +250,17 @@ report.figure(
 # patients the size of the body, hence the noise, differs as well.
 
 # %%
-inside = detected[(detected["quantity"] == "d'")].assign(half=lambda t: (t["high"] - t["low"]) / 2)
-spread = inside.groupby(["observer", "method", "dose", "lesion"])["value"].std().groupby(["observer", "method", "dose"])
-widths = inside.groupby(["observer", "method", "dose"], sort=False)["half"].mean().reset_index(name="±, one patient")
-widths["SD between patients"] = spread.mean().loc[list(zip(*(widths[c] for c in widths.columns[:3])))].to_numpy()
-part = widths[widths["observer"] == "CHO"]
+keys = ["observer", "method", "dose"]
+inside = measured[measured["quantity"] == "d'"].assign(half=lambda t: (t["high"] - t["low"]) / 2)
+between = per_patient.query('quantity == "d\'" and lesion >= 0').groupby([*keys, "lesion"])["value"].std()
+widths = inside.groupby(keys, sort=False)["half"].mean().to_frame("±, one patient")
+widths["SD between patients"] = between.groupby(keys).mean()
+part = widths.loc["CHO"]["±, one patient"]
 report.table(
-    run, "uncertainty", widths,
+    run, "uncertainty", widths.reset_index(),
     f"Mean half-width of the 95 % jackknife interval of d' over {realisations} realisations of one patient, and the SD "
-    f"of d' between {patients} patients, means over lesions. CHO: {part['±, one patient'].min():.2f} to "
-    f"{part['±, one patient'].max():.2f}. Methods share their noise, so their differences are surer than this.",
+    f"of d' between {patients} patients, means over lesions. CHO: {part.min():.2f} to {part.max():.2f}. Methods share "
+    "their noise, so their differences are surer than this.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -311,88 +270,66 @@ report.table(
 # %%
 figure, axes = plt.subplots(1, len(metrics), figsize=(4.6 * len(metrics), 3.4), squeeze=False)
 for axis, name in zip(axes[0], metrics):
-    unit = f", {info(name).unit}" if info(name).unit else ""
-    draw(axis, name, "", -1, f"{info(name).label} {info(name).arrow} against truth{unit}")
+    draw(axis, name, "", equivalence.ALL, f"{plots.axis_label(info(name))} against truth")
 axes[0, 0].legend(fontsize=7)
-first = means.query("quantity == @metrics[0] and dose == @low_dose").set_index("method")["mean"]
+first = means.query("quantity == @metrics[0] and dose == @low_dose").reset_index().set_index("method")["mean"]
 report.figure(
     run, "image_metrics", figure,
-    f"{info(metrics[0]).label} at dose {low_dose:g}: " + ", ".join(f"{m} {first[m]:.3g}" for m in colour)
-    + f"; {patients} patients, {min(scored, realisations)} realisations each.",
+    f"{plots.axis_label(info(metrics[0]))} at dose {low_dose:g}: "
+    f"{', '.join(f'{m} {first[m]:.3g}' for m in colour)}; {patients} patients, {min(scored, realisations)} "
+    "realisations each.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## Equivalent doses
-# Two readings of the same curves, their logarithms interpolated in log dose ("linear": the values themselves, where one
-# is not above 0), rising by isotonic regression, never extrapolated:
-# the dose at which the *denoised* image reaches FBP at full dose (over 1: it never does), and the dose of the *FBP*
-# that is worth the denoised image at the training dose. A network that buys nothing has 1 and the training dose.
+# Two readings of the same curves: the dose at which the *denoised* image reaches FBP at full dose (over 1: it never
+# does), and the dose of the *FBP* that is worth the denoised image at the training dose. A network that buys nothing
+# has 1 and the training dose. Curves rise by isotonic regression; their logarithms are interpolated in log dose
+# ("linear": the values themselves, where one is not above 0), never extrapolated.
 
 # %%
-MEASURES = [("d'", "CHO"), ("d'", "NPW"), *((name, "") for name in metrics)]
-label = {("d'", o): f"d' ({o})" for o in ("CHO", "NPW")} | {
-    (m, ""): f"{info(m).label} {info(m).arrow}" for m in metrics
-}
-
-
-def equivalents():
-    """Both equivalent doses of every method by every measure; for d' of each lesion and of all together."""
-    rows = []
-    for (quantity, observer), method in ((measure, name) for measure in MEASURES for name in names):
-        for lesion in [-1, *range(len(wanted))] if observer else [-1]:
-            pair = np.stack([curves(quantity, observer, lesion, one) for one in ("FBP", method)])
-            linear = not (pair > 0).all()  # one patient's d' below 0 has no logarithm: then the scale is another
-            turned = equivalence.rising(pair, 1 if observer else info(quantity).direction, linear)
-            at = doses.index(low_dose)
-            for reading, (curve, reference, number) in {
-                "full dose": (turned[1], turned[0], -1),
-                "worth": (turned[0], turned[1], at),
-            }.items():
-                found = equivalence.equivalent(doses, curve, reference, number, draws, seed=seed, linear=linear)
-                rows.append({"measure": label[quantity, observer], "lesion": lesion, "method": method,
-                             "reading": reading, "dose": found.dose, "low": found.low, "high": found.high,
-                             "text": found.text, "linear": linear})  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-bought = run.table("doses", equivalents)
+MEASURES = {f"d' ({observer})": ("d'", observer, 1) for observer in ("CHO", "NPW")}
+MEASURES |= {f"{info(m).label} {info(m).arrow}": (m, "", info(m).direction) for m in metrics}
+hotelling, npw, image_metric, *_ = MEASURES
+at = doses.index(low_dose)
+bought = run.table("doses", lambda: equivalence.bought(per_patient, doses, at, MEASURES, names, draws=draws, seed=seed))
+of_all = bought[bought["lesion"] == equivalence.ALL]
+everywhere = of_all.set_index(["reading", "measure", "method"])["text"]
+full, worth = "denoised = FBP at full dose", f"FBP worth denoised at {low_dose:g}"
 shown = bought.assign(lesion=[wanted[i].text if i >= 0 else "all" for i in bought["lesion"]])
-shown = shown.pivot(index=["method", "measure", "lesion"], columns="reading", values="text").reset_index()
-shown.columns = ["method", "measure", "lesion", "denoised = FBP at full dose", f"FBP worth denoised at {low_dose:g}"]
-shown.index.name = None
-everywhere = bought[bought["lesion"] == -1].set_index(["reading", "measure", "method"])["text"]
+shown = shown.pivot(index=["method", "measure", "lesion"], columns="reading", values="text")
 report.table(
-    run, "bought", shown,
-    f"Doses as fractions of the normal one, 95 % intervals over {patients} patients and their noise. By d' (CHO) over "
-    "all lesions the denoised image equals FBP at full dose at "
-    + "; ".join(f"{m}: {everywhere['full dose', label[MEASURES[0]], m]}" for m in names)
-    + f". By {label[MEASURES[2]]}: "
-    + "; ".join(f"{m}: {everywhere['full dose', label[MEASURES[2]], m]}" for m in names) + ".",
+    run, "bought", shown.set_axis([full, worth], axis=1).reset_index(),
+    f"Doses as fractions of the normal one, 95 % intervals over {patients} patients and their noise. By {hotelling} "
+    "over all lesions the denoised image equals FBP at full dose at "
+    + "; ".join(f"{m}: {everywhere['full dose', hotelling, m]}" for m in names) + f". By {image_metric}: "
+    + "; ".join(f"{m}: {everywhere['full dose', image_metric, m]}" for m in names) + ".",
 )  # fmt: skip
 
+
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(10, 1.4 + 0.22 * len(MEASURES) * len(names)), sharey=True)
-order = [label[m] for m in MEASURES]
-low_end, high_end = doses[0] * 0.8, 1.25
-for axis, reading in zip(axes, ("full dose", "worth")):
-    part = bought[(bought["lesion"] == -1) & (bought["reading"] == reading)]
-    for one in part.itertuples():
+def draw_doses(axis, reading, nothing):
+    """Equivalent doses in one reading, a line a measure and method; what lies beyond the doses is an arrow."""
+    order, low_end, high_end = list(MEASURES), doses[0] * 0.8, 1.25
+    for one in of_all[of_all["reading"] == reading].itertuples():
         y = order.index(one.measure) + 0.7 * (names.index(one.method) + 0.5) / len(names) - 0.35
-        ends = [np.clip(v, low_end, high_end) for v in (one.dose, one.low, one.high)]
-        if not few:
-            axis.plot(ends[1:], [y, y], color=colour[one.method], lw=1.4)
+        middle, *ends = np.clip([one.dose, one.low, one.high], low_end, high_end)
+        axis.plot(ends, [y, y], color=colour[one.method], lw=1.4)
         kind = "<" if one.dose < doses[0] else ">" if one.dose > 1 else mark[one.method]
-        axis.plot(ends[0], y, marker=kind, color=colour[one.method], ms=5, ls="")
-    axis.axvline(1 if reading == "full dose" else low_dose, color="black", lw=0.8, ls=":")
-    axis.set(xscale="log", xlim=(low_end * 0.95, high_end * 1.05), yticks=range(len(order)), yticklabels=order)
-    axis.set_xticks(doses, [f"{d:g}" for d in doses])
-    axis.xaxis.set_minor_locator(plt.NullLocator())
+        axis.plot(middle, y, marker=kind, color=colour[one.method], ms=5, ls="")
+    axis.axvline(nothing, color="black", lw=0.8, ls=":")
+    plots.ticks_at(axis, doses)
+    axis.set(xlim=(low_end * 0.95, high_end * 1.05), yticks=range(len(order)), yticklabels=order)
+
+
+figure, axes = plt.subplots(1, 2, figsize=(10, 1.4 + 0.22 * len(MEASURES) * len(names)), sharey=True)
+draw_doses(axes[0], "full dose", 1)
+draw_doses(axes[1], "worth", low_dose)
 axes[0].invert_yaxis()
 axes[0].set(xlabel="dose at which denoised = FBP at full dose")
 axes[1].set(xlabel=f"dose of the FBP worth denoised at {low_dose:g}")
-for name in names:
-    axes[1].plot([], [], marker=mark[name], color=colour[name], label=name)
-figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+handles = [plt.Line2D([], [], marker=mark[name], color=colour[name], label=name) for name in names]
+figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
 report.figure(
     run, "equivalent_doses", figure,
     "How much dose each network buys, by each measure. Dotted: a network that buys none. Arrows at the edge: beyond "
@@ -408,145 +345,126 @@ report.figure(
 # what exceeds it, the *surplus*, is amplified where it is coherent and else invented.
 #
 # Controls: FBP at normal and low dose (linear: nothing fabricated), low dose blurred, unsharp masked (sharper, but a
-# linear image of the truth), and with a fine texture pasted onto it that is the same in every realisation.
+# linear image of the truth), with a fine texture pasted onto it that is the same in every realisation, and median
+# filtered.
 
 
 # %%
 def spectra():
     """One row a patient, method (or control), seed and frequency: powers in HU^2 mm^2."""
-    rows = []
+    tables = []
     for patient in tqdm(range(patients), desc="coherence"):
         body = phantom.patient([seed, 1000 + patient], "abdomen", slices=1)
         scene = body.absent_scene[0]
         place = (*((full - structured) // 2 for full in scene.shape), structured, structured)
         made = tasks.ensemble(scene, body.pixel_mm, place, realisations=repeats, seed=[seed, 1, patient], kernel=kernel)
-        low, truth, pixel = made.images(False, low_dose), made.truth(False), made.pixel_mm
-        pasted = degradations.degrade("texture", truth[None], 5.0, pixel, [seed, patient]) - truth
-        outputs = [
-            ("FBP, dose 1", -1, made.images(False, 1.0)),
-            (f"FBP, dose {low_dose:g}", -1, low),
-            ("blurred", -1, degradations.degrade("blur", low, 0.8, pixel)),
-            ("unsharp masked", -1, degradations.degrade("unsharp", low, 1.0, pixel)),
-            ("texture pasted", -1, low + pasted),
-            ("median filter", -1, ndimage.median_filter(low, (1, 3, 3))),
-            *((method, its_seed, denoise(network, low)) for method, its_seed, network in METHODS[1:]),
-        ]
+        low, truth = made.images(False, low_dose), made.truth(False)
+        outputs = [(name, -1, one) for name, one in fabrication.controls(made, low_dose, [seed, patient]).items()]
+        outputs += [(method, its_seed, denoise(low)) for method, its_seed, denoise in NETWORKS]
         for method, its_seed, images in outputs:
-            found = resolution.coherence(images, truth, pixel)
-            rows.append(pd.DataFrame(
-                {"patient": patient, "method": method, "seed": its_seed, "frequency": found.frequencies,
-                 "truth": found.truth, "output": found.output, "coherent": found.coherent,
-                 "repeatable": found.repeatable}
-            ))  # fmt: skip
-    return pd.concat(rows, ignore_index=True)
+            found = fabrication.spectrum(images, truth, made.pixel_mm)
+            tables.append(pd.DataFrame({"patient": patient, "method": method, "seed": its_seed} | dict(found)))
+    return pd.concat(tables, ignore_index=True)
 
 
 spectrum = run.table("spectra", spectra)
 controls = list(dict.fromkeys(spectrum.loc[spectrum["seed"] == -1, "method"]))
-powers = spectrum.groupby(["method", "patient", "frequency"], sort=False).mean(numeric_only=True).reset_index()
-powers["fabricated"] = powers["repeatable"] - powers["coherent"]
+powers = {method: part for method, part in fabrication.of_patients(spectrum).groupby("method")}
+peaks = {method: fabrication.surplus(powers[method]) for method in (*controls, *names)}
+finer = {method: fabrication.fine(powers[method], fine) for method in peaks}
 
 
 # %%
-def fine_structure(method):
-    """RMS in HU of what is finer than ``fine``: the integral of each power over the frequency plane, by patient."""
-    part = powers[(powers["method"] == method) & (powers["frequency"] >= fine - 1e-9)]
-    area = resolution.ring_rms(1, part["frequency"]) ** 2  # of the rings in the frequency plane
-    return pd.DataFrame(
-        {name: (part[name] * area).groupby(part["patient"]).sum() for name in (
-            "truth", "output", "coherent", "repeatable", "fabricated")}
-    )  # fmt: skip
+def told(values):
+    """Mean and interval over patients, in words."""
+    span = over_patients(values)
+    return f"{span.mean:.2f}" + ("" if few else f" {report.bracket(span.low, span.high, '.2f')}")
 
 
-def with_interval(values, digits=2):
-    found = stats.patient_bootstrap(np.asarray(values), draws=draws, seed=seed)
-    return f"{found.mean:.{digits}f}" + ("" if few else f" [{found.low:.{digits}f}, {found.high:.{digits}f}]")
+def row(method):
+    """One line of the table: shares of power, and RMS in HU, of what is finer than ``fine``."""
+    power, peak = finer[method], peaks[method]
+    return {
+        "image": method, "coherence²": told(power["coherent"] / power["output"]),
+        "coherent / truth": told(power["coherent"] / power["truth"]),
+        "repeatable / truth": told(power["repeatable"] / power["truth"]),
+        "highest surplus": f"{told(peak.ratio)} at {peak.frequency:.2f} lp/mm",
+        "incoherent, repeatable, HU": told(signed[method]),
+        "noise, HU": told(np.sqrt((power["output"] - power["repeatable"]).clip(lower=0))),
+    }  # fmt: skip
 
 
-rows, fabricated, surplus, peaks = [], {}, {}, {}
-for method in [*controls, *names]:
-    power = fine_structure(method)
-    signed = np.sign(power["fabricated"]) * np.sqrt(power["fabricated"].abs())
-    fabricated[method], surplus[method] = float(signed.mean()), float((power["repeatable"] / power["truth"]).mean())
-    ratio = powers[powers["method"] == method].assign(ratio=lambda t: t["repeatable"] / t["truth"])
-    ratio = ratio.pivot(index="patient", columns="frequency", values="ratio")
-    at = ratio.mean().idxmax()
-    # Picked among all frequencies, and six patients are too few for a bootstrap that far out: t of the logarithms.
-    logs, tail = np.log(ratio[at].clip(lower=1e-6)), stats.ALPHA / 2 / len(ratio.columns)
-    least = np.exp(logs.mean() + student.ppf(tail, max(patients - 1, 1)) * logs.std() / np.sqrt(patients))
-    ring = powers[(powers["method"] == method) & (powers["frequency"] == at)]
-    hu = float(resolution.ring_rms((ring["repeatable"] - ring["truth"]).mean(), at))
-    peaks[method] = SimpleNamespace(at=at, mean=ratio[at].mean(), least=least, hu=hu)
-    rows.append(
-        {"image": method,
-         "coherence²": with_interval(power["coherent"] / power["output"]),
-         "coherent / truth": with_interval(power["coherent"] / power["truth"]),
-         "repeatable / truth": with_interval(power["repeatable"] / power["truth"]),
-         "highest surplus": with_interval(ratio[at]) + f" at {at:.2f} lp/mm",
-         "incoherent, repeatable, HU": with_interval(signed),
-         "noise, HU": with_interval(np.sqrt((power["output"] - power["repeatable"]).clip(lower=0)))}
-    )  # fmt: skip
-exceeds = [m for m in peaks if peaks[m].mean > 1.05 and (few or peaks[m].least > 1)]
-invents = [m for m in exceeds if m in names]
-truth_hu = float(np.sqrt(fine_structure(controls[0])["truth"]).mean())
-
-
-def peak(method):
-    """A method's highest surplus in words."""
+def in_words(method):
+    """A method's highest surplus."""
     top = peaks[method]
-    return f"{method} ({top.mean:.2f} times the truth's power at {top.at:.2f} lp/mm, {top.hu:.2f} HU RMS beyond it)"
+    where = f"{top.frequency:.2f} lp/mm, {top.hu:.2f} HU RMS beyond it"
+    return f"{method} ({top.mean:.2f} times the truth's power at {where})"
 
 
-told = [peak(m) for m in invents]
-unsure = [peak(m) for m in names if m not in invents and peaks[m].mean > 1]
+# %%
+signed = {m: np.sign(power["fabricated"]) * np.sqrt(power["fabricated"].abs()) for m, power in finer.items()}
+fabricated = {m: float(values.mean()) for m, values in signed.items()}
+more = [in_words(m) for m in names if peaks[m].exceeds]
+unsure = [in_words(m) for m in names if not peaks[m].exceeds and peaks[m].mean > 1]
 counts = listed.groupby("method")["seed"].nunique()
 seeds = f"{counts.min()}" + (f" to {counts.max()}" if counts.max() > counts.min() else "")
-seeds += " training seed a network" if seeds == "1" else " training seeds a network"
-seeds += ", which says nothing of others" if seeds.startswith("1 t") else ""
+seeds += " training seed" + "s" * bool(counts.max() > 1) + " a network"
+seeds += ", and one says nothing of others" * bool(counts.min() == 1)
 report.table(
-    run, "fabricated", pd.DataFrame(rows),
+    run, "fabricated", pd.DataFrame(map(row, peaks)),
     f"Structure finer than {fine:g} lp/mm at dose {low_dose:g}, {patients} patients"
-    + ("" if few else ", 95 % intervals over them") + f"; the truth's own is {truth_hu:.1f} HU RMS. Highest surplus: "
-    "repeatable power over the truth's at the frequency where that is highest. Networks with more than the truth "
-    f"somewhere (by 5 %{'' if few else ', by t intervals corrected for the number of frequencies'}): "
-    f"{', '.join(told) or 'none'}; controls: {', '.join(m for m in exceeds if m in controls) or 'none'}. "
+    + ("" if few else ", 95 % intervals over them")
+    + f"; the truth's own is {np.sqrt(finer[controls[0]]['truth']).mean():.1f} HU RMS. Highest surplus: repeatable "
+    "power over the truth's at the frequency where that is highest. Networks with more than the truth somewhere (by "
+    f"5 %{'' if few else ', by t intervals corrected for the number of frequencies'}): {', '.join(more) or 'none'}; "
+    f"controls: {', '.join(m for m in controls if peaks[m].exceeds) or 'none'}. "
     + (f"More, but not told apart from the truth's: {', '.join(unsure)}. " if unsure else "")
-    + f"{seeds[0].upper()}{seeds[1:]}. The incoherent repeatable power is an upper bound of what was invented; the "
+    + f"{seeds}. The incoherent repeatable power is an upper bound of what was invented; the "
     f"pasted texture shows what an invention looks like: {fabricated['texture pasted']:.1f} HU.",
 )  # fmt: skip
 
 # %%
+DASHES = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 4))]
+
+
+def draw_quotient(axis, above, below):
+    """One power over another against frequency: means over patients, controls grey, networks with intervals."""
+    for number, method in enumerate(peaks):
+        part = powers[method].assign(q=powers[method][above] / powers[method][below])
+        values = part.pivot(index="patient", columns="frequency", values="q")
+        if method in controls:
+            axis.plot(values.columns, values.mean(), label=method, color="#666666", lw=1, ls=DASHES[number % 6])
+            continue
+        axis.plot(values.columns, values.mean(), label=method, color=colour[method], marker=mark[method], ms=4)
+        spans = pd.DataFrame([vars(over_patients(values[f])) for f in values])
+        axis.fill_between(values.columns, spans.low, spans.high, color=colour[method], alpha=0.15, lw=0)
+    axis.set(xlabel="spatial frequency, lp/mm")
+
+
+def coherence_at(method):
+    """Coherence² at the lowest frequency that counts as fine, mean over patients."""
+    part = powers[method].query("frequency >= @fine - 1e-9")
+    return (part["coherent"] / part["output"]).groupby(part["frequency"]).mean().iloc[0]
+
+
+# %%
 figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.1))
-quotients = (("coherent", "output"), ("fabricated", "truth"), ("repeatable", "truth"))
-for number, method in enumerate([*controls, *names]):
-    part, control = powers[powers["method"] == method], method in controls
-    how = {"color": "#666666" if control else colour[method], "lw": 1 if control else 1.6,
-           "ls": ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 4))][number % 6] if control else "-",
-           "marker": "" if control else mark[method], "ms": 4}  # fmt: skip
-    for axis, (above, below) in zip(axes, quotients):
-        values = part.assign(q=part[above] / part[below]).pivot(index="patient", columns="frequency", values="q")
-        axis.plot(values.columns, values.mean(), label=method, **how)
-        if not few and not control:
-            found = [stats.patient_bootstrap(values[f].to_numpy(), draws=draws, seed=seed) for f in values]
-            ends = [[getattr(one, end) for one in found] for end in ("low", "high")]
-            axis.fill_between(values.columns, *ends, color=colour[method], alpha=0.15, lw=0)
+draw_quotient(axes[0], "coherent", "output")
 axes[0].set(ylabel="coherence² with the truth", ylim=(0, 1.02))
+draw_quotient(axes[1], "fabricated", "truth")
 axes[1].set_yscale("symlog", linthresh=0.1)
 axes[1].set(ylabel="repeatable, incoherent / truth's power", ylim=(-0.1, 100))
+draw_quotient(axes[2], "repeatable", "truth")
 axes[2].set(ylabel="repeatable / truth's power", yscale="log", ylim=(0.01, 100))
 axes[2].axhline(1, color="black", lw=0.8, ls=":")
-for axis in axes:
-    axis.set(xlabel="spatial frequency, lp/mm")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-squared = {
-    m: float((t["coherent"] / t["output"]).groupby(t["frequency"]).mean().loc[lambda c: c.index >= fine - 1e-9].iloc[0])
-    for m, t in powers.groupby("method")
-}
 report.figure(
     run, "coherence", figure,
     f"Coherence with the noise-free truth at dose {low_dose:g}, means over {patients} patients, {repeats} realisations "
-    f"each. At {fine:g} lp/mm the coherence² is " + ", ".join(f"{m} {squared[m]:.2f}" for m in (*controls[:2], *names))
-    + ". Grey: controls" + ("." if few else "; bands: 95 % over patients."),
+    f"each. At {fine:g} lp/mm the coherence² is "
+    + ", ".join(f"{m} {coherence_at(m):.2f}" for m in (*controls[:2], *names))
+    + ". Middle: linear between ±0.1, else logarithmic. Grey: controls"
+    + ("." if few else "; bands: 95 % over patients."),
 )  # fmt: skip
 
 # %% [markdown]
@@ -555,43 +473,19 @@ report.figure(
 # gives the transfer function of this task (TTF), and with it the frequency of 50 %. CNR is that of single images, with
 # the SD over the pixels around; it rewards smoothing without limit.
 
-
 # %%
-def inserts():
-    """One row a contrast, method and seed: f50 and f10 in lp/mm, contrast recovered, CNR."""
-    rows, radius, pixel = [], 12.0, 0.75
-    scene = tasks.cylinder(300.0, 0.0, pixel)
-    place = (*((full - 96) // 2 for full in scene.shape), 96, 96)
-    for contrast in tqdm(contrasts, desc="inserts"):
-        made = tasks.ensemble(scene, pixel, place, (tasks.Lesion(radius, contrast),), [(48, 48)], realisations,
-                              [seed, 2], kernel)  # fmt: skip
-        low = made.images(True, low_dose)
-        inside = tasks.disc((96, 96), (48, 48), (radius - 4) / pixel) == 1
-        around = (tasks.disc((96, 96), (48, 48), (radius + 4) / pixel) == 0) & (
-            tasks.disc((96, 96), (48, 48), (radius + 16) / pixel) == 1
-        )
-        for method, its_seed, network in [("noise-free", -1, None), *METHODS]:
-            images = made.truth(True)[None] if method == "noise-free" else low
-            images = images if network is None else denoise(network, images)
-            average = images.mean(0, dtype=np.float64)
-            curve = resolution.ttf(average, (48, 48), radius, pixel)
-            rows.append(
-                {"contrast_hu": contrast, "method": method, "seed": its_seed,
-                 "f50": resolution.frequency_at(curve, 0.5), "f10": resolution.frequency_at(curve, 0.1),
-                 "recovered": (average[inside].mean() - average[around].mean()) / contrast,
-                 "CNR": np.nan if method == "noise-free" else np.mean([tasks.cnr(i, inside, around) for i in images])}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-edges = run.table("inserts", inserts)
+progress = partial(tqdm, desc="inserts")
+edges = run.table(
+    "inserts", lambda: resolution.inserts(METHODS, contrasts, low_dose, realisations, [seed, 2], kernel, progress)
+)
 edges = edges.groupby(["contrast_hu", "method"], sort=False).mean(numeric_only=True).drop(columns="seed").reset_index()
 half = edges.pivot(index="method", columns="contrast_hu", values="f50")
 change = (half.loc[names, contrasts[-1]] - half.loc[names, contrasts[0]]).abs()
 report.table(
     run, "transfer", edges,
-    f"Edges of discs at dose {low_dose:g}, means over {realisations} realisations; f50 and f10 in lp/mm. FBP has "
-    f"f50 {half.loc['FBP'].min():.3f} to {half.loc['FBP'].max():.3f} at all contrasts; the networks' f50 changes by up "
+    f"Edges of discs at dose {low_dose:g}, means over {realisations} realisations; f50 and f10: frequencies in lp/mm "
+    "at which the transfer function is .5 and .1; recovered: contrast in the disc's middle over its own. FBP has f50 "
+    f"{half.loc['FBP'].min():.3f} to {half.loc['FBP'].max():.3f} at all contrasts; the networks' f50 changes by up "
     f"to {change.max():.3f} between {contrasts[0]:g} and {contrasts[-1]:g} HU. No interval: one phantom.",
 )  # fmt: skip
 
@@ -601,18 +495,19 @@ report.table(
 # %%
 expected = patients * len(doses) * len(METHODS) * (4 * len(wanted) + len(metrics))
 assert len(measured) == expected and np.isfinite(measured["value"]).all(), "a measurement is missing"
-fbp = {o: curves("d'", o, -1, "FBP").mean(0) for o in ("CHO", "NPW")}
-assert all(v[-1] > v[0] for v in fbp.values()), "detection in FBP images does not grow with the dose"
-law = [np.polyfit(np.log(doses), np.log(np.maximum(v, 1e-6)), 1)[0] for v in fbp.values()]
+fbp = [curve("d'", observer, equivalence.ALL, "FBP").mean(0) for observer in ("CHO", "NPW")]
+assert all(d[-1] > d[0] for d in fbp), "detection in FBP images does not grow with the dose"
+law = [np.polyfit(np.log(doses), np.log(np.maximum(d, 1e-6)), 1)[0] for d in fbp]
 assert abs(fabricated["FBP, dose 1"]) < abs(fabricated["texture pasted"]), "the control is not told from the FBP"
 numbers = {
-    f"{reading.replace(' ', '_')}_{measure}": {m: everywhere[reading, label[measure_key], m] for m in names}
+    f"{reading.replace(' ', '_')}_{measure}": {m: everywhere[reading, name, m] for m in names}
     for reading in ("full dose", "worth")
-    for measure, measure_key in (("cho", MEASURES[0]), ("npw", MEASURES[1]), (metrics[0], MEASURES[2]))
+    for measure, name in (("cho", hotelling), ("npw", npw), (metrics[0], image_metric))
 }
 run.finish(
     patients=patients, realisations=realisations, methods=len(names), trained_at=trained_at,
-    exponent_cho=float(law[0]), exponent_npw=float(law[1]), fabricated_hu=fabricated, surplus=surplus,
+    exponent_cho=float(law[0]), exponent_npw=float(law[1]), fabricated_hu=fabricated,
+    surplus={m: float((power["repeatable"] / power["truth"]).mean()) for m, power in finer.items()},
     excess_hu={m: peaks[m].hu for m in names}, **numbers,
 )  # fmt: skip
 
@@ -620,11 +515,10 @@ run.finish(
 pick = min(names, key=lambda name: first[name] * -info(metrics[0]).direction)
 report.text(
     f"**What we saw.** d' of FBP images grows with the dose to the power {law[0]:.2f} (CHO; theory: .5). Judged by "
-    f"{label[MEASURES[2]]}, {pick} at dose {low_dose:g} is worth FBP at "
-    f"{everywhere['worth', label[MEASURES[2]], pick]}; judged by lesions that are to be detected, FBP at "
-    f"{everywhere['worth', label[MEASURES[0]], pick]} (CHO) and "
-    f"{everywhere['worth', label[MEASURES[1]], pick]} (NPW). Repeatable fine structure beyond the truth's power: "
-    f"{', '.join(told) or 'found in no network'} ({seeds}). Limits: the lesions are discs at known places, the "
-    f"observers are models, and a network trained at dose {', '.join(f'{d:g}' for d in trained_at)} extrapolates at "
-    "every other. `06_stats` compares the same networks by metrics on whole slices."
+    f"{image_metric}, {pick} at dose {low_dose:g} is worth FBP at {everywhere['worth', image_metric, pick]}; judged by "
+    f"lesions that are to be detected, FBP at {everywhere['worth', hotelling, pick]} (CHO) and "
+    f"{everywhere['worth', npw, pick]} (NPW). Repeatable fine structure beyond the truth's power: "
+    f"{', '.join(more) or 'found in no network'} ({seeds}). Limits: the lesions are discs at known places, the "
+    f"observers are models, and a network trained at dose {their_dose} extrapolates at every other. `06_stats` "
+    "compares the same networks by metrics on whole slices."
 )

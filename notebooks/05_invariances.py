@@ -411,13 +411,6 @@ report.figure(
 
 
 # %%
-def shown_counts(table):
-    interval = report.brackets(table)
-    columns = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
-               "patients": "patients with a changed one"}  # fmt: skip
-    return table.assign(interval=interval).drop(columns=["low", "high"]).rename(columns=columns)
-
-
 def counts_of(name):
     """Stored: a row a method; see ``evidence.counted``."""
     found = run.table(f"{name}_counts", lambda: evidence.counted(measured[f"{name}s"], level, draws, seed))
@@ -428,7 +421,7 @@ of_segments = counts_of("segment")
 missed = evidence.verdicts(measured["segments"], level)
 missed = missed[missed.method.isin(x_inv) & missed.hidden]
 report.table(
-    run, "segment_shares", shown_counts(of_segments.reset_index()),
+    run, "segment_shares", report.hidden_of_changed(of_segments.reset_index()),
     f"Segments ({segmentation}, of the {'truth' if with_lesions else 'NDCT'}) whose mean changed by more than the null "
     f"explains (p ≤ {level:g}), and those of them whose change f hides. "
     + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, NULL["search"]))
@@ -449,7 +442,7 @@ if with_lesions:
     counted = held | {"null": lesion_counts.loc[NULL["search"]]}
     told = "; ".join(f"{method}: {evidence.said(count)}" for method, count in counted.items())
     report.table(
-        run, "lesion_shares", shown_counts(lesion_counts.reset_index()),
+        run, "lesion_shares", report.hidden_of_changed(lesion_counts.reset_index()),
         "Lesions whose contrast changed by more than the null explains, and those of them whose change f hides. "
         f"{told}. A search could find only lesions of whose contrast f passes on less than √α = {alpha**0.5:.2f}; of "
         f"what other noise changes it passes on {passed.min():.2f} to {passed.max():.2f} (least squares through 0, "

@@ -297,8 +297,7 @@ for line, i in zip(axes, shown):
     sd = line[-1].imshow(spread[i], cmap="viridis", vmin=0, vmax=np.quantile(spread[shown], 0.995))
     line[-1].set_axis_off()
     line[-1].set_title("SD over draws")
-    line[0].text(-0.04, 0.5, plots.window_text(level, width), rotation=90, ha="right", va="center",
-                 transform=line[0].transAxes, fontsize=8)  # fmt: skip
+    plots.row_label(line[0], plots.window_text(level, width), 8)
 figure.colorbar(sd, ax=axes[:, -1], shrink=0.8, label="HU")
 report.figure(
     run, "draws", figure,
@@ -355,8 +354,7 @@ if answers is not None:
     for line, title, images in zip(axes, CONTROLS, run.array("known_draws", lambda: controlled()[1])):
         for axis, name, image in zip(line, ("x", "f(x)", "draw 1", "draw 2", "draw 3"), images):
             plots.show(axis, image, 0, 300, name)
-        line[0].text(-0.06, 0.5, f"{title}\n{plots.window_text(0, 300)}", rotation=90, ha="right", va="center",
-                     multialignment="center", transform=line[0].transAxes, fontsize=8)  # fmt: skip
+        plots.row_label(line[0], f"{title}\n{plots.window_text(0, 300)}", 8)
     report.figure(
         run, "known_draws", figure,
         "One patch of each control, what f shows of it, and three draws: right if they have the same f(x) and are "

@@ -43,22 +43,27 @@ from ldct_utils.runs import start
 run = start("08_noise2quality", globals())
 
 # %%
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils import cohorts, intensity, phantom, plots, report, segments, stats, training
+from ldct_utils import cohorts, intensity, phantom, plots, quality_models, report, segments, stats, training
 from ldct_utils.quality import doses as dose_law
 from ldct_utils.quality import evidence, maps, networks, targets
 from ldct_utils.quality import step as learning
+from ldct_utils.quality_models import CONSTANT, METRICS, RANGE, REGIONS
 from ldct_utils.runs import load, select
 
 training.seed_everything(seed, threads)
+over_patients = partial(quality_models.over_patients, draws=draws, seed=seed)  # mean, low, high of (patients, seeds)
 
 # %% [markdown]
 # ## The runs
-# Models differ in their network, inputs and loss; everything else must be alike.
+# Models differ in their network, inputs and loss; cohort, target, doses and window must be alike, and what else differs
+# is listed.
 
 # %%
 found = select(runs)
@@ -76,12 +81,14 @@ about_runs = pd.DataFrame(
 for name in ("target", "doses", "level", "width"):
     if about_runs[name].nunique() > 1:
         raise ValueError(f"these runs differ in {name}; their maps do not compare. Choose runs of one")
+
+# %%
 varying = [name for name in SAME if about_runs[name].nunique() > 1]
 models = [m for m in networks.MODELS if m in set(about_runs.model)]
-LABEL = {m: networks.get(m).label for m in models} | {"constant": "constant"}
-first_run = next(iter(chosen.values()))
-settings, wanted = first_run.params, targets.get(first_run.params["target"])
-level, width, doses = settings["level"], settings["width"], settings["doses"]
+LABEL = {m: networks.get(m).label for m in models} | {CONSTANT: CONSTANT}
+settings = next(iter(chosen.values())).params
+wanted, level, width, doses = targets.get(settings["target"]), *(settings[n] for n in ("level", "width", "doses"))
+OF_MAPS = f"{wanted.label} {wanted.unit}".strip()
 cohort = cohorts.of(*chosen.values())
 other = cohorts.tested_on(cohort, test_source, test_root) if test_source else None
 report.table(
@@ -98,76 +105,44 @@ report.table(
 # resized to 256 pixels, one seed, no intervals, a map of an SSIM window that does not reach the border, and a range of
 # the maps that is not stated (they are predicted on [-1, 1]). Here slices keep their pixels, maps are on [0, 1],
 # patches train the network, the split is by patient (the published notebook splits training slices, so patients, into
-# training and validation), no checkpoint is selected, and the interval is over patients crossed with seeds.
+# training and validation), no checkpoint is selected, and the intervals are over patients and seeds.
 
 # %%
-PUBLISHED = pd.DataFrame(
-    {
-        "ae": (0.6761, 0.1033, 0.3226),
-        "redcnn": (0.7250, 0.0594, 0.2434),
-        "unet": (0.7448, 0.0804, 0.2830),
-        "u_hpf": (0.7381, 0.0979, 0.3237),
-        "u_con": (0.7484, 0.0759, 0.2794),
-        "u_ssl": (0.7572, 0.0669, 0.2505),
-        "n2q": (0.7664, 0.0686, 0.2437),
-    },
-    index=["ssim", "mse", "nrmse"],
-)  # fmt: skip  Haque et al. 2022, Table 1
-if not settings["target"].startswith("ssim"):
-    PUBLISHED = PUBLISHED.iloc[:, :0]  # they are of SSIM maps
-METRICS, REGIONS = ("ssim", "mse", "nrmse", "bias"), ("whole", "body")
-parts = []
-for (m, s), one in chosen.items():
-    scored = one.table("scores")
-    parts.append(scored[scored.model == m].assign(seed=s))
-    if m == models[0]:  # the control does not depend on the model, but on the patches that its seed draws
-        parts.append(scored[scored.model == "constant"].assign(seed=s))
-scores = pd.concat(parts, ignore_index=True)
-test_patients = scores.patient.nunique()
+scores = quality_models.read(chosen, models[0])
+of_ssim, test_patients = settings["target"].startswith("ssim"), scores.patient.nunique()
+table = run.table("table_1", lambda: quality_models.table(scores, models, of_ssim, draws, seed))
+cell = partial(quality_models.cell, scores)  # (patients, seeds) of a model, region, metric and, if given, dose
+seeds = table.seeds.max()
+OVER = f"95 % intervals over {test_patients} test patients" + (f" and {seeds} seeds" if seeds > 1 else ", one seed")
 
 
-def cell(model, region, metric, dose=None):
-    """Patients by seeds: mean over slices and doses, or at one; patients without a finite value are left out."""
-    part = scores[(scores.model == model) & (scores.region == region) & (scores.metric == metric)]
-    return stats.by_patient(part if dose is None else part[part.dose == dose]).dropna()
+def told(row, form=".3f", within=(-np.inf, np.inf)):
+    """A mean with its interval, in words; the interval is cut where the mean cannot lie."""
+    ends = np.clip([row["low"], row["high"]], *within)
+    return f"{row['mean']:{form}}" + ("" if np.isnan(ends[0]) else f" {report.bracket(*ends, form)}")
 
 
-def interval(values):
-    """Mean and bootstrap interval over patients and seeds, as columns."""
-    if not len(values):
-        return {"mean": np.nan, "low": np.nan, "high": np.nan}
-    held = stats.patient_bootstrap(values.to_numpy(), draws=draws, seed=seed)
-    return {"mean": held.mean, "low": held.low, "high": held.high}
-
-
-table = run.table("table_1", lambda: pd.DataFrame(
-    {"model": m, "region": region, "metric": metric, **interval(cell(m, region, metric)),
-     "seeds": cell(m, region, metric).shape[1],
-     "published": PUBLISHED[m][metric] if m in PUBLISHED and metric in PUBLISHED.index else np.nan}
-    for region in REGIONS for metric in METRICS for m in [*models, "constant"]
-))  # fmt: skip
-
-
-def told(row, form=".3f"):
-    """A mean with its interval, in words."""
-    return f"{row['mean']:{form}}" + ("" if np.isnan(row.low) else f" [{row.low:{form}}, {row.high:{form}}]")
-
-
-shown = table.assign(text=[told(r, ".4f" if r.metric == "mse" else ".3f") for _, r in table.iterrows()])
+# %%
+beyond = [r.metric.upper() for r in table.itertuples() if r.low < RANGE[r.metric][0] or r.high > RANGE[r.metric][1]]
+cut = (
+    f" Intervals of {', '.join(dict.fromkeys(beyond))} are cut where the mean cannot lie, which leaves their coverage "
+)
+cut += f"as it is and says how little {seeds} seeds tell; uncut: `table_1.parquet`."
+shown = table.assign(text=[told(r, ".4f" if r.metric == "mse" else ".3f", RANGE[r.metric])
+                           for _, r in table.iterrows()])  # fmt: skip
 for region in REGIONS:
     part = shown[shown.region == region]
-    wide = part.pivot(index="model", columns="metric", values="text").loc[[*models, "constant"], list(METRICS)]
-    beside = part.pivot(index="model", columns="metric", values="published").loc[[*models, "constant"]]
-    if region == "whole":
-        for metric in PUBLISHED.index:
-            wide[f"{metric}, published"] = ["–" if np.isnan(v) else f"{v:.4f}" for v in beside[metric]]
-    best = part[(part.metric == "ssim") & (part.model != "constant")].set_index("model")["mean"].idxmax()
+    wide = part.pivot(index="model", columns="metric", values="text").loc[[*models, CONSTANT], list(METRICS)]
+    beside = part.pivot(index="model", columns="metric", values="published").loc[[*models, CONSTANT]]
+    for metric in ("ssim", "mse", "nrmse") if region == "whole" and of_ssim else ():
+        wide[f"{metric}, published"] = ["–" if np.isnan(v) else f"{v:.4f}" for v in beside[metric]]
+    best = part[(part.metric == "ssim") & (part.model != CONSTANT)].set_index("model")["mean"].idxmax()
     report.table(
         run, f"maps_{region}", wide.rename(index=LABEL).rename_axis("model").reset_index(),
         f"Predicted against true {wanted.label} maps on [0, 1], "
-        f"{'whole slices' if region == 'whole' else 'inside the body'}, {test_patients} test patients, "
-        f"seeds: {part.seeds.max()}; 95 % intervals over both. Highest SSIM of a network: {LABEL[best]}. `constant` is "
-        "one number everywhere, the mean over the maps of 64 training patches.",
+        f"{'whole slices' if region == 'whole' else 'inside the body'}; {OVER}. Highest SSIM of a network: "
+        f"{LABEL[best]}. bias: predicted minus true. `constant` is one number everywhere, the mean over the maps of 64 "
+        "training patches." + cut * bool(beyond),
     )  # fmt: skip
 
 # %% [markdown]
@@ -176,53 +151,34 @@ for region in REGIONS:
 # learned nothing that the score sees. The plain U-Net is what N2Q is built on.
 
 # %%
-PAIRS = [("n2q", "constant"), ("unet", "constant"), ("n2q", "unet"), ("n2q", "u_con"), ("n2q", "u_ssl"),
-         ("u_con", "unet"), ("u_ssl", "unet"), ("u_hpf", "unet"), ("unet", "ae"), ("unet", "redcnn")]  # fmt: skip
+contrasts = run.table("contrasts", lambda: quality_models.contrasts(scores, models, LABEL, draws, seed))
 
 
-def contrasted():
-    """Differences of two models, every metric: a row a pair, region and metric; only seeds that both have."""
-    rows = []
-    for one, other in PAIRS:
-        for region in REGIONS if {one, other} <= {*models, "constant"} else ():
-            for metric in METRICS:
-                a, b = cell(one, region, metric), cell(other, region, metric)
-                shared = sorted(set(a.columns) & set(b.columns))
-                if shared:
-                    gap = (a[shared] - b[shared]).dropna()
-                    won = (gap * (1 if metric == "ssim" else -1) > 0).to_numpy().mean() if metric != "bias" else np.nan
-                    rows.append({"pair": f"{LABEL[one]} − {LABEL[other]}", "region": region, "metric": metric,
-                                 **interval(gap), "better": won, "seeds": len(shared)})  # fmt: skip
-    names = ["pair", "region", "metric", "mean", "low", "high", "better", "seeds"]
-    return pd.DataFrame(rows, columns=names)
-
-
-contrasts = run.table("contrasts", contrasted)
-
-
-def against(one, other, metric="ssim"):
-    """The row of `contrasts` that compares two models on whole slices; None where one of them was not trained."""
-    part = contrasts[(contrasts.pair == f"{LABEL.get(one)} − {LABEL.get(other)}") & (contrasts.region == "whole")]
+def against(rival, metric="ssim"):
+    """The row of `contrasts` that compares N2Q with a model on whole slices; None where one of them was not trained."""
+    part = contrasts[(contrasts.pair == f"{LABEL.get('n2q')} − {LABEL.get(rival)}") & (contrasts.region == "whole")]
     return None if part.empty else part.set_index("metric").loc[metric]
 
 
-said = []
-for one, rival, metric in (("n2q", "constant", "ssim"), ("n2q", "constant", "mse"), ("n2q", "unet", "ssim")):
-    row = against(one, rival, metric)
-    if row is not None:
-        gain = np.array([row.low, row.high]) * (1 if metric == "ssim" else -1)
-        word = "better" if gain.min() > 0 else "worse" if gain.max() < 0 else "not told apart"
-        word = "too few patients for an interval" if np.isnan(gain).any() else word
-        said.append(f"{LABEL[one]} against {'a constant' if rival == 'constant' else f'the plain {LABEL[rival]}'}: "
-                    f"{word}, {metric.upper()} of the map {told(row, '+.3f')}")  # fmt: skip
+def in_words(row, rival, metric):
+    """One contrast of N2Q as a verdict and its numbers."""
+    gain = np.array([row.low, row.high]) * METRICS[metric]
+    word = "better" if gain.min() > 0 else "worse" if gain.max() < 0 else "not told apart"
+    word = "too few patients for an interval" if np.isnan(gain).any() else word
+    return f"N2Q against {rival}: {word}, {metric.upper()} of the map {told(row, '+.3f')}"
+
+
+plain = {CONSTANT: "a constant", "unet": "the plain U-Net"}
+asked = [(CONSTANT, "ssim"), (CONSTANT, "mse"), ("unet", "ssim")]
+said = [in_words(against(*one), plain[one[0]], one[1]) for one in asked if against(*one) is not None]
 verdict = "; ".join(said) or "N2Q is not among the runs"
 report.table(
     run, "contrasts_shown",
     contrasts.assign(difference=[told(r, "+.4f") for _, r in contrasts.iterrows()])[
         ["pair", "region", "metric", "difference", "better", "seeds"]
     ],
-    f"{verdict}. better: share of patients and seeds in which the first of the pair is better. No correction for "
-    f"{len(contrasts)} comparisons.",
+    f"{verdict}. Differences of the first of the pair minus the second, {OVER}; better: share of patients and seeds in "
+    f"which the first is better. No correction for {len(contrasts)} comparisons.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -232,28 +188,27 @@ report.table(
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
-for axis, metric in zip(axes, ("ssim", "bias")):
+for axis, metric, name in zip(axes, ("ssim", "bias"), ("SSIM of the predicted map", "predicted − true quality")):
     part = scores[(scores.metric == metric) & (scores.region == "whole")]
     by = part.groupby(["model", "dose", "patient"]).value.mean().groupby(["model", "dose"]).mean()
-    for m, colour in zip([*models, "constant"], plots.COLOURS):
-        style = {"color": colour, "marker": "osD^vPX*"[[*models, "constant"].index(m)], "ms": 4, "label": LABEL[m]}
-        axis.plot(by[m].index * 100, by[m].to_numpy(), ls=":" if m == "constant" else "-", **style)
-    axis.set(xlabel="dose, %", xscale="log", ylabel=f"{metric if metric == 'bias' else 'SSIM'} of the predicted map")
-    axis.set_xticks([100 * d for d in doses], [f"{100 * d:g}" for d in doses])
-    axis.minorticks_off()
+    for m, colour, marker in zip(LABEL, plots.COLOURS, "osD^vPX*"):
+        axis.plot(by[m].index * 100, by[m].to_numpy(), ls=":" if m == CONSTANT else "-", color=colour, marker=marker,
+                  ms=4, label=LABEL[m])  # fmt: skip
+    plots.ticks_at(axis, [100 * d for d in doses])
+    axis.set(xlabel="dose, %", ylabel=name)
 axes[1].axhline(0, color="black", lw=0.8)
 axes[0].legend(fontsize=8)
 ENDS = (doses[0], doses[-1])
-bias = {m: [pd.Series(interval(cell(m, "whole", "bias", d))) for d in ENDS] for m in models}
+bias = {m: [pd.Series(over_patients(cell(m, "whole", "bias", d))) for d in ENDS] for m in models}
 ends = "; ".join(
     f"{LABEL[m]} {told(low, '+.3f')} at {ENDS[0]:.0%}, {told(high, '+.3f')} at {ENDS[1]:.0%}"
     for m, (low, high) in bias.items()
 )
 similar = pd.DataFrame({m: [cell(m, "whole", "ssim", d).to_numpy().mean() for d in doses] for m in LABEL}, doses)
-ahead = [f"{d:.0%}" for d in doses if similar.constant[d] >= similar[models].loc[d].max()]
+ahead = [f"{d:.0%}" for d in doses if similar[CONSTANT][d] >= similar[models].loc[d].max()]
 report.figure(
     run, "by_dose", figure,
-    "Left: how similar predicted and true maps are; right: predicted minus true quality, whole slices, means over "
+    "Left: how similar predicted and true maps are; right: their mean difference; whole slices, means over "
     f"{test_patients} patients. Doses at which the constant has the highest SSIM: {', '.join(ahead) or 'none'}. Bias: "
     f"{ends}.",
 )  # fmt: skip
@@ -271,26 +226,19 @@ if named:
     confusion = run.table("confusion", lambda: told_doses.groupby(["model", "dose", "predicted"]).size()
                           .rename("images").reset_index())  # fmt: skip
     figure, axes = plt.subplots(1, len(heads), figsize=(4.2 * len(heads), 3.6), squeeze=False)
+    ticks = [f"{100 * d:g} %" for d in doses]
     for axis, m in zip(axes[0], heads):
         part = confusion[confusion.model == m].pivot(index="dose", columns="predicted", values="images")
         part = part.reindex(index=doses, columns=doses).fillna(0).to_numpy()
-        share = part / part.sum(1, keepdims=True)
-        image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for y, x in np.ndindex(share.shape):
-            axis.text(x, y, f"{share[y, x]:.2f}", ha="center", va="center", fontsize=8,
-                      color="white" if share[y, x] > 0.6 else "black")  # fmt: skip
-        ticks = [f"{100 * d:g} %" for d in doses]
-        axis.set_xticks(range(len(doses)), ticks)
-        axis.set_yticks(range(len(doses)), ticks)
+        drawn = plots.matrix(axis, part / part.sum(1, keepdims=True), ticks, ticks, 0, 1, "Blues")
         axis.set(xlabel="dose that the head names", ylabel="dose of the slice", title=LABEL[m])
-        axis.grid(False)
         right = told_doses[told_doses.model == m].assign(value=lambda t: (t.dose == t.predicted).astype(float))
-        accuracy[m] = pd.Series(interval(stats.by_patient(right)))
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the slices of a dose")
+        accuracy[m] = pd.Series(over_patients(stats.by_patient(right)))
+    figure.colorbar(drawn, ax=axes, shrink=0.8, label="share of the slices of a dose")
     report.figure(
         run, "confusion", figure,
         "Doses as the head names them, all seeds. Right: "
-        + ", ".join(f"{LABEL[m]} {told(a, '.2f')}" for m, a in accuracy.items())
+        + ", ".join(f"{LABEL[m]} {told(a, '.2f', (0, 1))}" for m, a in accuracy.items())
         + f"; guessing: {1 / len(doses):.2f}.",
     )  # fmt: skip
 else:
@@ -301,8 +249,7 @@ else:
 # The slices as the paper's Figure 2 shows them, and below each model's map (its Figure 3) of one of them.
 
 # %%
-shown_models = [m for m in models if any(k[0] == m for k in chosen)]
-runs_of = {m: chosen[min(k for k in chosen if k[0] == m)] for m in shown_models}
+runs_of = {m: chosen[min(k for k in chosen if k[0] == m)] for m in models}  # its run with the lowest seed
 stored = {m: one.array("examples") for m, one in runs_of.items()}  # (doses, 3, H, W): slice, true map, predicted map
 low = next(iter(stored.values()))
 row = int(next(iter(runs_of.values())).table("scores").sort_values("patient", kind="stable").row.iloc[0])
@@ -317,20 +264,24 @@ report.figure(
     f"{np.std(low[-1, 0] - cohort.ndct[row]):.0f} HU at {doses[-1]:.0%}.",
 )  # fmt: skip
 
+
 # %%
+def show_map(axis, values, title):
+    """Draw a quality map on the target's scale; returns the image for a colour bar."""
+    axis.set_title(title, fontsize=9)
+    axis.set_axis_off()
+    return axis.imshow(values, cmap="viridis", vmin=wanted.low, vmax=wanted.high)
+
+
 lines = sorted({0, len(doses) // 2, len(doses) - 1})
-columns = ["slice", "true", *shown_models]
-figure, axes = plt.subplots(
-    len(lines), len(columns), figsize=(2.0 * len(columns) + 0.8, 2.2 * len(lines)), squeeze=False
-)
+size = (2.0 * (2 + len(models)) + 0.8, 2.2 * len(lines))
+figure, axes = plt.subplots(len(lines), 2 + len(models), figsize=size, squeeze=False)
 for line, i in zip(axes, lines):
     plots.show(line[0], low[i, 0], level, width, f"dose {doses[i]:.0%}")
-    for axis, name in zip(line[1:], columns[1:]):
-        image = low[i, 1] if name == "true" else stored[name][i, 2]
-        drawn = axis.imshow(image, cmap="viridis", vmin=wanted.low, vmax=wanted.high)
-        axis.set_title(f"{LABEL.get(name, name)}, {image.mean():.2f}", fontsize=9)
-        axis.set_axis_off()
-figure.colorbar(drawn, ax=axes, shrink=0.7, label=f"{wanted.label} {wanted.unit}".strip())
+    show_map(line[1], low[i, 1], f"true, {low[i, 1].mean():.2f}")
+    for axis, m in zip(line[2:], models):
+        drawn = show_map(axis, stored[m][i, 2], f"{LABEL[m]}, {stored[m][i, 2].mean():.2f}")
+figure.colorbar(drawn, ax=axes, shrink=0.7, label=OF_MAPS)
 figure.supxlabel(f"slices: {plots.window_text(level, width)}", fontsize=9)
 report.figure(
     run, "maps", figure,
@@ -355,70 +306,76 @@ def rated(images):
     return maps.quality_map(images, assessor, precision=precision, device=device)
 
 
-def regions_of(one_cohort, number):
+def true_of(image, reference):
+    """The true map (H, W) of a slice against its reference, both HU."""
+    return learning.true_map(image, reference, wanted, level, width)
+
+
+def pair_of(one_cohort, rows):
+    """NDCT and LDCT of a slice or several, float32 HU."""
+    return (np.asarray(images[rows], np.float32) for images in (one_cohort.ndct, one_cohort.ldct))
+
+
+def regions_of(row):
     """{region: mask} of a slice, regions of 200 pixels and more."""
-    if one_cohort.organ_masks is not None:
-        labels = np.asarray(one_cohort.organ_masks[number])
+    if cohort.organ_masks is not None:
+        labels = np.asarray(cohort.organ_masks[row])
         named = {name: labels == label for label, name in phantom.ORGANS.items() if name not in ("air", "table", "gas")}
     else:
-        named = segments.tissue_masks(np.asarray(one_cohort.ndct[number], np.float32))
+        named = segments.tissue_masks(np.asarray(cohort.ndct[row], np.float32))
     return {name: mask for name, mask in named.items() if mask.sum() >= 200}
 
 
+# %%
 def by_region():
     """True and predicted quality in every region of every test slice, at every dose."""
     rows = []
     for one in about.itertuples():
-        ndct, ldct = (np.asarray(images[one.row], np.float32) for images in (cohort.ndct, cohort.ldct))
+        ndct, ldct = pair_of(cohort, one.row)
         images = np.stack([dose_law.simulate(ndct, ldct, one.dose, d) for d in doses])
         for d, image, predicted in zip(doses, images, rated(images)):
-            true = learning.true_map(image, ndct, wanted, level, width)
-            for name, mask in regions_of(cohort, one.row).items():
+            true = true_of(image, ndct)
+            for name, mask in regions_of(one.row).items():
                 rows.append({"patient": one.patient, "row": one.row, "dose": d, "region": name, "true":
                              true[mask].mean(), "predicted": predicted[mask].mean()})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 regions = run.table("regions", by_region)
+
+# %%
 at = doses[int(np.argmin(np.abs(np.array(doses) - 0.25)))]
-part = regions[regions.dose == at].groupby(["region", "patient"])[["true", "predicted"]].mean()
-part = part.groupby("region").agg(["mean", "count"])
-part = part[part["true", "count"] >= min(2, about.patient.nunique())]
+part = regions[regions.dose == at].groupby(["region", "patient"])[["true", "predicted"]].mean().groupby("region")
 inside = regions.groupby(["region", "patient", "dose"])[["true", "predicted"]].mean()
 own = inside.groupby(["region", "patient"]).corr().xs("true", level=2).predicted.groupby("region").mean()
-shown_regions = pd.DataFrame({"region": part.index, "patients": part["true", "count"].to_numpy(), "true":
-                              part["true", "mean"].to_numpy(), "predicted": part["predicted", "mean"].to_numpy(),
-                              "correlation over doses": own.loc[part.index].to_numpy()})  # fmt: skip
+shown_regions = part.mean().assign(**{"correlation over doses": own})
+shown_regions.insert(0, "patients", part.size())
+shown_regions = shown_regions[shown_regions.patients >= min(2, about.patient.nunique())]
 ranks = shown_regions[["true", "predicted"]].corr("spearman").iloc[0, 1]
 report.table(
-    run, "regions_shown", shown_regions.sort_values("true"),
+    run, "regions_shown", shown_regions.reset_index().sort_values("true"),
     f"Mean {wanted.label} in regions at dose {at:.0%}, as it is and as the {LABEL[assessed]} predicts it, "
-    f"{about.patient.nunique()} test patients. Rank correlation over regions: {ranks:.2f}.",
+    f"means over those of {about.patient.nunique()} test patients that show the region. Rank correlation over regions: "
+    f"{ranks:.2f}. Correlation over doses: of true and predicted means within a patient, then the mean over patients.",
 )  # fmt: skip
 
 # %%
 one = about.iloc[0]
-image = np.asarray(cohort.ldct[one.row], np.float32)
-quality = rated(image)
+reference, image = pair_of(cohort, one.row)
+quality, true, body = rated(image), true_of(image, reference), intensity.body_mask(image)
 figure, axes = plt.subplots(1, 3, figsize=(12.5, 4))
-plots.show(axes[0], image, level, width, f"LDCT, {one.patient}")
-plots.show(axes[1], image, level, width, "predicted quality over it")
-body = intensity.body_mask(image)
-drawn = axes[1].imshow(
-    np.ma.masked_where(~body, quality), cmap="viridis", vmin=wanted.low, vmax=wanted.high, alpha=0.55
-)
-figure.colorbar(drawn, ax=axes[1], shrink=0.8, label=f"{wanted.label} {wanted.unit}".strip())
-true = learning.true_map(image, np.asarray(cohort.ndct[one.row], np.float32), wanted, level, width)
-values = {name: (true[mask].mean(), quality[mask].mean()) for name, mask in regions_of(cohort, one.row).items()}
-order = sorted(values, key=lambda name: values[name][0])
-axes[2].barh(np.arange(len(order)) + 0.2, [values[n][0] for n in order], 0.38, color=plots.COLOURS[7], label="true")
-axes[2].barh(
-    np.arange(len(order)) - 0.2, [values[n][1] for n in order], 0.38, color=plots.COLOURS[0], label="predicted"
-)
-axes[2].set_yticks(range(len(order)), order)
-axes[2].set(xlabel=f"mean {wanted.label} {wanted.unit}".strip(), xlim=(wanted.low, None))
+plots.show(axes[0], image, level, width, f"LDCT, {one.patient}\n{plots.window_text(level, width)}")
+plots.show(axes[1], image, level, width)
+drawn = show_map(axes[1], np.ma.masked_where(~body, quality), "predicted quality over it")
+drawn.set_alpha(0.55)
+figure.colorbar(drawn, ax=axes[1], shrink=0.8, label=OF_MAPS)
+means = {n: {"true": true[m].mean(), "predicted": quality[m].mean()} for n, m in regions_of(one.row).items()}
+means = pd.DataFrame(means).T.sort_values("true")
+for column, shift, colour in (("true", 0.2, plots.COLOURS[7]), ("predicted", -0.2, plots.COLOURS[0])):
+    axes[2].barh(np.arange(len(means)) + shift, means[column], 0.38, color=colour, label=column)
+axes[2].set_yticks(range(len(means)), means.index)
+axes[2].set(xlabel=f"mean {OF_MAPS}", xlim=(wanted.low, None))
 axes[2].legend(fontsize=8, loc="lower right")
-figure.supxlabel(f"slice: {plots.window_text(level, width)}", fontsize=9)
 report.figure(
     run, "anatomy", figure,
     f"The {LABEL[assessed]} on a slice at dose {one.dose:g}: mean {wanted.label} inside the body "
@@ -433,10 +390,9 @@ report.figure(
 
 # %%
 subset = about.row.to_numpy()
-ndct, ldct = (np.asarray(images[subset], np.float32) for images in (cohort.ndct, cohort.ldct))
-images = {"LDCT": ldct, "NDCT": ndct} | {
-    f"LDCT, blur {b:g} px": ndimage.gaussian_filter(ldct, (0, b, b)) for b in blurs
-}
+ndct, ldct = pair_of(cohort, subset)
+blurred = {f"LDCT, blur {b:g} px": ndimage.gaussian_filter(ldct, (0, b, b)) for b in blurs}
+images = {"LDCT": ldct, "NDCT": ndct} | blurred
 if cohort.truth is not None:
     images["truth"] = np.asarray(cohort.truth[subset], np.float32)
 if denoiser:
@@ -449,13 +405,14 @@ if denoiser:
     images["denoised"] = training.predict(network, ldct, 4, precision, device)
 
 
+# %%
 def outside():
     """Mean quality inside the body, true and predicted, of every kind of image: a row a slice and kind."""
     rows, bodies = [], intensity.body_mask(ndct)
     for kind, stack in images.items():
         for one, image, reference, body, predicted in zip(about.itertuples(), stack, ndct, bodies, rated(stack)):
             if body.any():
-                true = learning.true_map(image, reference, wanted, level, width)
+                true = true_of(image, reference)
                 rows.append({"patient": one.patient, "row": one.row, "kind": kind, "true": true[body].mean(),
                              "predicted": predicted[body].mean()})  # fmt: skip
     return pd.DataFrame(rows)
@@ -465,13 +422,15 @@ kinds = run.table("out_of_distribution", outside)
 if kinds.empty:
     raise ValueError("no test slice shows a body: there is nothing to rate inside it")
 by_kind = evidence.by_kind(kinds)
+
+# %%
 figure, axis = plt.subplots(figsize=(6.2, 4.2))
 for kind, colour, marker in zip(images, plots.COLOURS, "osD^vPX*"):
     part = kinds[kinds.kind == kind]
     axis.plot(part.true, part.predicted, marker, color=colour, ms=5, alpha=0.8, ls="", label=kind)
 limits = [min(kinds.true.min(), kinds.predicted.min()), max(kinds.true.max(), kinds.predicted.max())]
 axis.plot(limits, limits, color="black", lw=0.8)
-axis.set(xlabel=f"true mean {wanted.label} inside the body", ylabel="predicted")
+axis.set(xlabel=f"true mean {OF_MAPS} inside the body", ylabel="predicted")
 axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
 new = kinds[kinds.kind != "LDCT"]
 report.figure(
@@ -480,9 +439,11 @@ report.figure(
     f"perfect answer. All but the LDCT are rated {new.predicted.min():.2f} to {new.predicted.max():.2f} where "
     f"{new.true.min():.2f} to {new.true.max():.2f} is right.",
 )  # fmt: skip
+
+# %%
 free = by_kind.loc[[kind for kind in by_kind.index if kind in ("truth", "denoised")]]
 report.table(
-    run, "by_kind", by_kind.rename(columns={"absolute_error": "|error|"}).reset_index(),
+    run, "by_kind", by_kind.rename(columns={"absolute_error": "absolute error"}).reset_index(),
     f"Mean {wanted.label} inside the body, true and as the {LABEL[assessed]} predicts it; means over patients of the "
     "signed and the absolute error; correlation of true and predicted over slices (none where the truth is one value)."
     + "".join(f" {kind}: error {r.error:+.3f}, but slice by slice {r.absolute_error:.3f} off, correlation "
@@ -494,25 +455,24 @@ report.table(
 # Pairs from elsewhere, of patients that the model was not trained on: the lower dose of every pair should be called
 # worse. If it is not, the model fails there.
 
+
 # %%
+def pairs():
+    """Predicted quality of both doses of every pair with a body, true quality of the lower one, inside it."""
+    rows = []
+    for one in other.slices.itertuples():
+        high, lower = pair_of(other, one.row)
+        body = intensity.body_mask(high)
+        if body.any():
+            full, low = rated(np.stack([high, lower]))
+            rows.append({"patient": one.patient, "row": one.row, "dose": one.dose,
+                         "true, low dose": true_of(lower, high)[body].mean(), "predicted, low dose": low[body].mean(),
+                         "predicted, full dose": full[body].mean()})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 failing, second_pairs = None, 0
 if other:
-
-    def pairs():
-        """Predicted quality of both doses of every pair with a body, true quality of the lower one, inside it."""
-        rows = []
-        for one in other.slices.itertuples():
-            high, lower = (np.asarray(images[one.row], np.float32) for images in (other.ndct, other.ldct))
-            body = intensity.body_mask(high)
-            if not body.any():
-                continue
-            full, low_map = rated(np.stack([high, lower]))
-            true = learning.true_map(lower, high, wanted, level, width)
-            rows.append({"patient": one.patient, "row": one.row, "dose": one.dose, "true, low dose": true[body].mean(),
-                         "predicted, low dose": low_map[body].mean(),
-                         "predicted, full dose": full[body].mean()})  # fmt: skip
-        return pd.DataFrame(rows)
-
     second = run.table("second", pairs)
     if second.empty:
         raise ValueError(f"no slice of {test_source} {other.id} shows a body: there is nothing to rate inside it")
@@ -526,14 +486,15 @@ if other:
         + f" Difference: {gap.min():.3f} to {gap.max():.3f} {wanted.unit}".rstrip() + "."
         + f" Pairs left out, since they show no body: {blank}." * bool(blank),
     )  # fmt: skip
-    image = np.asarray(other.ldct[0], np.float32), np.asarray(other.ndct[0], np.float32)
+
+# %%
+if other:
+    both = np.stack(list(pair_of(other, 0)))
     figure, axes = plt.subplots(2, 2, figsize=(7.5, 6.8))
-    for line, kind, hu, quality in zip(axes, ("low dose", "full dose"), image, rated(np.stack(image))):
+    for line, kind, hu, quality in zip(axes[::-1], ("full dose", "low dose"), both, rated(both)):
         plots.show(line[0], hu, level, width, kind)
-        drawn = line[1].imshow(quality, cmap="viridis", vmin=wanted.low, vmax=wanted.high)
-        line[1].set_title(f"predicted, mean {quality.mean():.3f}", fontsize=9)
-        line[1].set_axis_off()
-    figure.colorbar(drawn, ax=axes[:, 1], shrink=0.7, label=f"{wanted.label} {wanted.unit}".strip())
+        drawn = show_map(line[1], quality, f"predicted, mean {quality.mean():.3f}")
+    figure.colorbar(drawn, ax=axes[:, 1], shrink=0.7, label=OF_MAPS)
     figure.supxlabel(plots.window_text(level, width), fontsize=9)
     report.figure(run, "second_maps", figure, f"The first pair of {test_source}, and its predicted maps.")
 else:
@@ -547,12 +508,12 @@ assert np.isfinite(table["mean"][table.region == "whole"]).all(), "a model has n
 assert np.isfinite(kinds[["true", "predicted"]]).all().all()
 train = set(cohort.slices[cohort.slices.split == "train"].patient)
 assert train.isdisjoint(scores.patient) and train.isdisjoint(about.patient), "a patient is in two splits"
-whole = table[(table.region == "whole") & (table.model != "constant")].set_index(["model", "metric"])["mean"]
+whole = table[(table.region == "whole") & (table.model != CONSTANT)].set_index(["model", "metric"])["mean"]
 run.finish(
     cohort=cohort.id, models=models, assessed=assessed, test_patients=test_patients,
     **{f"{m}_{metric}": float(whole[m, metric]) for m in models for metric in METRICS},
-    **{f"n2q_minus_{rival}_ssim": None if (row := against("n2q", rival)) is None else
-       {k: float(row[k]) for k in ("mean", "low", "high")} for rival in ("constant", "unet")},
+    **{f"n2q_minus_{rival}_ssim": None if (row := against(rival)) is None else
+       {k: float(row[k]) for k in ("mean", "low", "high")} for rival in plain},
     bias={m: {f"{d:g}": float(one["mean"]) for d, one in zip(ENDS, both)} for m, both in bias.items()},
     dose_accuracy={m: float(a["mean"]) for m, a in accuracy.items()},
     out_of_distribution={kind: {k: float(r[k]) for k in ("error", "absolute_error", "correlation") if np.isfinite(r[k])}
@@ -561,7 +522,7 @@ run.finish(
 )  # fmt: skip
 
 # %%
-flat = table[(table.model == "constant") & (table.region == "whole") & (table.metric == "mse")]["mean"].iloc[0]
+flat = table[(table.model == CONSTANT) & (table.region == "whole") & (table.metric == "mse")]["mean"].iloc[0]
 report.text(
     f"**What we saw.** {verdict}; {test_patients} patients. MSE of the maps: "
     + ", ".join(f"{LABEL[m]} {whole[m, 'mse']:.4f}" for m in models)

@@ -381,8 +381,7 @@ for place, (line, one) in enumerate(zip(axes, drawn.itertuples())):
         f"segment of {one.source}: {one.before_hu:+.0f} HU, change {one.change_hu:+.0f} HU",
         f"p {one.p:.2g}, corrected {one.p_adjusted:.2g}" if nulled else f"z {one.z:+.1f}",
     ]
-    line[0].text(-0.05, 0.5, "\n".join(words), rotation=90, ha="right", va="center", multialignment="center",
-                 transform=line[0].transAxes, fontsize=7)  # fmt: skip
+    plots.row_label(line[0], "\n".join(words), 7)
 report.figure(
     run, "worst", figure,
     (f"The {len(drawn)} most suspicious segments, contours in orange" if count else

@@ -244,8 +244,7 @@ def in_turn():
                 if older:
                     best = max(older, key=lambda m: sign * means[m])
                     tables = [part[part.method == m][["row", "patient", "seed", "value"]] for m in (method, best)]
-                    both, _ = stats.paired(*tables)
-                    gap = stats.by_patient(both.assign(value=sign * (both["first"] - both["second"]))).dropna()
+                    gap = sign * stats.gaps(*tables)
                     span = stats.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
                     p = stats.wilcoxon(gap.mean(axis=1).to_numpy(), np.zeros(len(gap)))
                     row |= {"best before": best, "better by": span.mean, "low": span.low, "high": span.high, "p": p,

@@ -1,6 +1,9 @@
 """Doses that are worth the same: exact for power laws, honest where a value is never reached, intervals that cover."""
 
+import itertools
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from ldct_utils import equivalence
@@ -66,3 +69,47 @@ def test_few_patients_give_no_interval_and_bad_curves_say_so():
         equivalence.equivalent(DOSES, FBP, FBP[:, :3])
     with pytest.raises(ValueError, match="finite"):
         equivalence.equivalent(DOSES, FBP * np.nan, FBP)
+
+
+def measured(patients=6, seeds=(0, 1)):
+    """d' of two lesions and a metric over dose: f is worth 1.2 times FBP in d' and has .7 times its RMSE."""
+    rows = []
+    for p, dose, (method, seed) in itertools.product(range(patients), DOSES, [("FBP", -1), *(("f", s) for s in seeds)]):
+        gain, less = (1.0, 1.0) if method == "FBP" else (1.2 + 0.02 * seed - 0.01, 0.7)
+        head = {"patient": p, "method": method, "seed": seed, "dose": dose}
+        for lesion in (0, 1):
+            rows.append(head | {"observer": "CHO", "lesion": lesion, "quantity": "d'",
+                                "value": gain * (1 + lesion) * np.sqrt(dose)})  # fmt: skip
+        rmse = less * 12 / np.sqrt(dose)
+        rows.append(head | {"observer": "", "lesion": equivalence.ALL, "quantity": "rmse_hu", "value": rmse})
+    return pd.DataFrame(rows)
+
+
+def test_curves_are_means_over_seeds_and_over_lesions_but_never_over_patients():
+    table = equivalence.of_patients(measured())
+    found = equivalence.curve(table, list(DOSES), "d'", "CHO", equivalence.ALL, "f")
+    assert np.allclose(found, np.tile(1.2 * 1.5 * np.sqrt(DOSES), (6, 1)))
+    assert np.allclose(equivalence.curve(table, list(DOSES), "d'", "CHO", 1, "FBP"), 2 * np.sqrt(DOSES))
+    over = equivalence.means(table, draws=100).set_index([*equivalence.WHAT, "dose"])
+    assert over["mean"]["rmse_hu", "", equivalence.ALL, "FBP", 0.25] == pytest.approx(24)
+    assert np.allclose(over.low, over["mean"]) and np.allclose(over.high, over["mean"])  # patients agree
+
+
+def test_both_readings_of_a_gain_are_those_of_the_square_law():
+    measures = {"d' (CHO)": ("d'", "CHO", 1), "RMSE": ("rmse_hu", "", -1)}
+    found = equivalence.bought(equivalence.of_patients(measured()), list(DOSES), 1, measures, ["f"], draws=50)
+    assert list(found.lesion) == [-1, -1, 0, 0, 1, 1, -1, -1] and not found.linear.any()
+    dose = found.set_index(["measure", "lesion", "reading"]).dose
+    assert dose["d' (CHO)", -1, "full dose"] == pytest.approx(1 / 1.44)
+    assert dose["d' (CHO)", 1, "worth"] == pytest.approx(0.25 * 1.44)
+    assert dose["RMSE", -1, "full dose"] == pytest.approx(0.49)
+    assert dose["RMSE", -1, "worth"] == pytest.approx(0.25 / 0.49)
+
+
+def test_a_detectability_below_zero_is_interpolated_as_it_is_and_says_so():
+    below = measured()
+    below.loc[(below.patient == 0) & (below.dose == 0.1) & (below.lesion == 0), "value"] = -0.1
+    found = equivalence.bought(
+        equivalence.of_patients(below), list(DOSES), 1, {"d'": ("d'", "CHO", 1)}, ["f"], draws=50
+    ).set_index(["lesion", "reading"])
+    assert found.linear[0, "worth"] and found.text[0, "worth"].endswith("(linear)") and not found.linear[1, "worth"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 
 from ldct_utils import methods
@@ -57,3 +58,18 @@ def test_adversarial_methods_are_named_beside_supervised_ones_without_a_second_c
     ]
     _, table, varying = methods.listed(chosen)
     assert list(table.method) == ["mse", "wgan"] and table.columns.is_unique and varying == ["network"]
+
+
+def test_arms_are_one_a_place_and_the_commonest_settings_speak_for_it():
+    rows = [
+        ("mse", None, None, 0.0, False, "odd", "mse · odd"), ("mse", None, None, 0.0, False, "usual", "mse"),
+        ("vgg", "b3", "random", 0.95, True, "usual", "held"), ("vgg", "b3", "random", 0.95, False, "usual", "vgg"),
+        ("vgg", "b3", "random", 0.95, False, "odd", "vgg · odd"), ("l1", None, None, None, False, "usual", "l1"),
+        ("vgg_only", "b3", "random", 1.0, False, "usual", "only"),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["loss", "layer", "context", "psi", "held", "setting", "method"])
+    table = table.assign(lam=np.nan)
+    arms, base, aside = methods.arms(table, ["setting"])
+    assert list(arms.method) == ["vgg", "only"] and base == "mse" and aside == ["held", "vgg · odd"]
+    arms, base, aside = methods.arms(table[table.loss == "l1"], ["setting"])
+    assert arms.empty and base == "LDCT" and aside == []

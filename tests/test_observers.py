@@ -167,3 +167,12 @@ def test_too_few_realisations_and_mismatched_channels_say_so():
         observers.detect(absent * np.nan, present)
     with pytest.raises(ValueError, match="do not fit images"):
         observers.respond(np.zeros((2, 5, 5)), observers.laguerre_gauss(7, 3.0))
+
+
+def test_channels_by_name_are_for_a_disc_and_an_unknown_name_is_refused():
+    narrow, wide = (observers.channels("laguerre_gauss", 33, radius) for radius in (1.0, 4.0))
+    assert np.allclose(wide, observers.laguerre_gauss(33, 14.0)) and not np.allclose(narrow, wide)
+    for kind in observers.KINDS:
+        assert observers.channels(kind, 33, 2.0).shape[1] == 33**2
+    with pytest.raises(ValueError, match="laguerre_gauss, dense_dog, gabor, not 'square'"):
+        observers.channels("square", 33, 2.0)

@@ -423,6 +423,9 @@ def test_08_runs_to_its_end_on_pairs_of_two_patients_and_refuses_those_of_its_tr
         "**What we saw.** N2Q against a constant: too few patients for an interval, SSIM"
     ) and "mean map" not in "".join(said)
     numbers = json.loads((space["run"].folder / "result.json").read_text())["numbers"]
+    three = {"mean": 0.05, "low": -0.018, "high": 0.118}
+    assert space["told"](three, ".3f", (0, np.inf)) == "0.050 [0.000, 0.118]"
+    assert space["told"](three, "+.3f") == "+0.050 [-0.018, +0.118]"
     biases = space["scores"].query("model == 'n2q' and region == 'whole' and metric == 'bias'")
     ends = biases.groupby("dose").value.mean()
     assert numbers["bias"]["n2q"] == pytest.approx({"0.05": ends[0.05], "0.75": ends[0.75]})

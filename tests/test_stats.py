@@ -14,6 +14,7 @@ from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from ldct_utils import plots, runs, stats
+from ldct_utils.metrics import info
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -296,6 +297,15 @@ def test_compare_leaves_infinite_scores_out_and_counts_them():
     assert row["left_out"] == 1 and row["slices"] == 13 and row["difference"] == 1
 
 
+def test_gaps_are_means_over_slices_by_patient_and_shared_seed():
+    values = np.arange(12.0).reshape(3, 2, 2)
+    first, second = scores(values, (0, 1)), scores(np.ones((3, 2, 2)), (1, 2))
+    first.loc[first.patient == "P002", "value"] = np.inf
+    found = stats.gaps(first, second)
+    assert list(found.columns) == [1] and list(found.index) == ["P000", "P001"]
+    assert np.allclose(found[1], values[:2, :, 1].mean(1) - 1)
+
+
 def test_compare_refuses_scores_of_different_slices():
     with pytest.raises(ValueError, match="different slices"):
         stats.compare(scores(np.ones((7, 2))), scores(np.ones((7, 2)), first_row=1))
@@ -515,6 +525,27 @@ def test_limits_leave_out_what_lies_far_off_and_show_all_else():
     assert plots.limits_without_far([[0.0, 0.1], [0.9, 1.0]])[2] == []  # two: which of them is far from the others?
     assert plots.limits_without_far([[], [np.nan]]) == (0, 1, [])
     assert plots.limits_without_far(near)[2] == [] and plots.limits_without_far([[1.0, 1.0], [1.0]])[2] == []
+
+
+def test_what_lies_far_off_is_told_at_the_edge_it_lies_beyond():
+    figure, axis = plt.subplots()
+    groups = {line: np.array([1.0, 1.1]) + 0.01 * line for line in range(4)} | {7: [-9.0, -8.9], 8: [30.0, 31.0]}
+    plots.without_far(axis, groups, {line: np.mean(values) for line, values in groups.items()})
+    told = {text.get_text(): (text.xy[1], text.get_ha()) for text in axis.texts}
+    plt.close(figure)
+    assert told == {"◂ -8.95": (7, "left"), "30.5 ▸": (8, "right")} and axis.get_xlim()[1] < 2
+
+
+def test_bars_reach_from_the_mean_to_both_ends_and_axes_name_direction_and_unit():
+    table = pd.DataFrame({"mean": [1.0, 2.0], "low": [0.5, np.nan], "high": [3.0, np.nan]})
+    assert np.array_equal(plots.reach(table), [[0.5, np.nan], [2.0, np.nan]], equal_nan=True)
+    assert plots.axis_label(info("psnr"), "Δ") == "Δ PSNR ↑ (dB)" and plots.axis_label(info("ssim")) == "SSIM ↑"
+    figure, axis = plt.subplots()
+    plots.ticks_at(axis, [0.1, 0.25, 1.0])
+    figure.canvas.draw()
+    shown = [t.get_text() for t in axis.get_xticklabels()]
+    plt.close(figure)
+    assert shown == ["0.1", "0.25", "1"] and axis.get_xscale() == "log" and not len(axis.get_xticks(minor=True))
 
 
 def test_a_critical_difference_diagram_names_every_method_once_beside_the_line():

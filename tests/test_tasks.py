@@ -1,6 +1,7 @@
 """Ensembles of known-location lesions, transfer functions and coherence, against theory and the study's own scanner."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 
@@ -224,3 +225,32 @@ def test_coherence_needs_several_realisations_of_the_truth(scene):
     for outputs in (noisy[:1], noisy[0], noisy[:, :100]):
         with pytest.raises(ValueError, match="two or more realisations"):
             resolution.coherence(outputs, truth, PIXEL)
+
+
+# ---- measured on an ensemble ----
+def test_every_lesion_is_judged_by_both_observers(water):
+    classes = [water.images(present, 1.0) for present in (False, True)]
+    found = pd.DataFrame(tasks.detections(water, classes, 25))
+    assert len(found) == 2 * 2 * 2 and found.value.between(found.low, found.high).all()
+    d = found[found.quantity == "d'"].set_index(["observer", "lesion"]).value
+    auc = found[found.quantity == "AUC"].set_index(["observer", "lesion"]).value
+    assert (auc.between(0.5, 1)).all() and d["CHO", 0] > 1
+    noise = [water.images(False, 1.0)[half::2] for half in (0, 1)]  # no lesion in either class
+    none = pd.DataFrame(tasks.detections(water, noise, 25)).set_index("quantity")
+    assert none.value["AUC"].between(0.25, 0.75).all() and (none.low["AUC"] < 0.5).all()
+
+
+def test_inserts_of_a_linear_denoiser_have_one_transfer_function_and_keep_their_contrast():
+    def half(hu):
+        return hu / 2
+
+    found = resolution.inserts([("FBP", -1, lambda hu: hu), ("half", 0, half)], [100.0, 400.0], 1.0, 6)
+    assert list(found.method) == ["noise-free", "FBP", "half"] * 2
+    f50 = found.set_index(["contrast_hu", "method"]).f50
+    assert f50[400.0, "FBP"] == pytest.approx(f50[400.0, "noise-free"], rel=0.05)
+    assert f50[400.0, "half"] == pytest.approx(f50[400.0, "FBP"])
+    recovered = found.set_index(["contrast_hu", "method"]).recovered
+    assert recovered[400.0, "FBP"] == pytest.approx(1, abs=0.05)
+    assert recovered[400.0, "half"] == pytest.approx(recovered[400.0, "FBP"] / 2)
+    cnr = found.set_index(["contrast_hu", "method"]).CNR
+    assert np.isnan(cnr[100.0, "noise-free"]) and cnr[400.0, "half"] == pytest.approx(cnr[400.0, "FBP"], rel=1e-4)

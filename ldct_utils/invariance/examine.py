@@ -153,7 +153,7 @@ class Examination:
             row, column = (round(at) - size // 2 for at in np.argwhere(mask).mean(0))
             if min(row, column) >= 0 and row + size <= mask.shape[0] and column + size <= mask.shape[1]:
                 window = np.s_[..., row : row + size, column : column + size]
-                channels = observers.laguerre_gauss(size, 2 * lesion["radius_mm"] / case.pixel_mm + 6)
+                channels = observers.channels("laguerre_gauss", size, lesion["radius_mm"] / case.pixel_mm)
                 views[n] = window, channels, signals[n][window].reshape(1, -1)
 
         def detected(classes, window, channels):
