@@ -105,7 +105,7 @@ updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None e
 optimise.freeze(f, device)
 name = methods.name_of(next(pd.DataFrame([methods.design(trained)]).itertuples()))
 asked = test.slices[test.slices.row.isin(test.rows("test"))]
-several = cases.find(test, test.rows("test"), crop, realisations, seed, trained.params["kernel"], crops)
+several = cases.find(test, test.rows("test"), crop, realisations, seed, crops)
 by_person = (list(part) for _, part in groupby(several, key=lambda case: case.patient))
 found = [case for part in islice(by_person, most_patients) for case in part]
 if not found:
