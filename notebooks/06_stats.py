@@ -93,6 +93,7 @@ if missing:
 references = [name for name in REFERENCE if name in set(scores["reference"])]
 methods = list(dict.fromkeys(listed["method"]))
 patients, slices = scores["patient"].nunique(), scores["row"].nunique()
+people = report.plural(patients, "patient")
 seeds = listed.groupby("method")["seed"].nunique()
 comparisons = len(methods)  # the best against every other method and the LDCT
 
@@ -105,11 +106,12 @@ comparisons = len(methods)  # the best against every other method and the LDCT
 floor = stats.smallest_p(patients)
 few = patients < stats.MIN_PATIENTS
 report.text(
-    f"**{patients} patients** with {slices} test slices. The smallest p they can give is {floor:.3g}; after Holm's "
+    f"**{people}** with {slices} test slices. The smallest p they can give is {floor:.3g}; after Holm's "
     f"correction for {comparisons} comparisons {min(1, floor * comparisons):.3g}. "
     + (f"Under {stats.MIN_PATIENTS} patients no interval is given. " if few else "")
     + f"Seeds a method: {seeds.min()}" + (f" to {seeds.max()}" if seeds.min() != seeds.max() else "") + ". "
-    + {1: "One seed cannot tell a method from its luck: its results speak for other patients, not for other trainings.",
+    + {1: "One seed cannot tell a method from its luck: its results speak "
+          + ("for these slices and trainings alone." if few else "for other patients, not for other trainings."),
        2: "Two seeds give a poor idea of the spread between trainings."}.get(int(seeds.min()), "")
 )  # fmt: skip
 
@@ -161,7 +163,7 @@ for reference in references:
     lost = int(part["count"].rsub(slices).sum())
     report.table(
         run, f"table3_{reference}", as_published(part),
-        f"Mean (SD) over {slices} slices of {patients} patients against {REFERENCE[reference]}, "
+        f"Mean (SD) over {slices} slices of {people} against {REFERENCE[reference]}, "
         f"{intensity.domain(domain).text if domain != 'window' else 'window of the anatomy'} ({domain}). "
         + (f"All metrics put {best[reference][primary]} first." if agree else "The metrics disagree on the first: "
            + "; ".join(f"{info(m).label}: {best[reference][m]}" for m in metrics) + ".")
@@ -178,7 +180,7 @@ wide = ranks.pivot(index="method", columns="column", values="rank").astype("Int6
 firsts = sorted({str(wide[c].drop("LDCT").idxmin()) for c in wide})
 report.table(
     run, "ranks", wide.reset_index(),
-    f"Ranks by {info(primary).label} in every domain and against every reference, {patients} patients. "
+    f"Ranks by {info(primary).label} in every domain and against every reference, {people}. "
     + (f"{firsts[0]} is the best network in all of them." if len(firsts) == 1
        else f"{len(firsts)} methods come first in one or another."),
 )  # fmt: skip
@@ -226,7 +228,7 @@ part = by_slice.query("domain == @domain and reference == @references[0] and met
 medians = part.groupby("method")["value"].median()
 report.figure(
     run, "boxes", boxes(),
-    f"Scores of {slices} slices of {patients} patients, domain {domain}; box: quartiles, whiskers: 1.5 boxes, at an "
+    f"Scores of {slices} slices of {people}, domain {domain}; box: quartiles, whiskers: 1.5 boxes, at an "
     f"edge: median of a method beyond it. Median {info(primary).label} against {REFERENCE[references[0]]}: "
     f"{medians['LDCT']:.3g} for the LDCT, {medians[best[references[0]][primary]]:.3g} for "
     f"{best[references[0]][primary]}.",
@@ -298,7 +300,7 @@ for reference in references:
     by_all = (part.p_patients_holm < stats.ALPHA) & (part.interval == 1) & (part.p_mixed_holm < stats.ALPHA)
     report.table(
         run, f"table4_{reference}", verdicts(part),
-        f"The best method by each metric against the others, {REFERENCE[reference]} as reference, {patients} patients, "
+        f"The best method by each metric against the others, {REFERENCE[reference]} as reference, {people}, "
         f"domain {domain}. Of {len(part)} comparisons {int((part.p_slices < stats.ALPHA).sum())} are significant over "
         f"slices as published and {int(by_all.sum())} by all three patient-level verdicts.",
     )  # fmt: skip
@@ -359,13 +361,15 @@ def swap_labels():
     return pd.DataFrame(found).astype(float).mean().rename_axis("test").reset_index(name="share significant")
 
 
-if swaps and rival is not None:
+if patients == 1:
+    report.text("One patient's labels are swapped for all slices or for none, and no two-sided test tells these apart.")
+elif swaps and rival is not None:
     rates = run.table("swaps_share", swap_labels)
     low, high = binom.ppf([0.025, 0.975], swaps, stats.ALPHA) / swaps
     rate = rates.set_index("test")["share significant"]
     report.table(
         run, "swaps", rates,
-        f"{swaps} swaps of {rival['first']} and {rival['other']} within {patients} patients, {info(primary).label} "
+        f"{swaps} swaps of {rival['first']} and {rival['other']} within {people}, {info(primary).label} "
         f"against {REFERENCE[reference]}. A test that keeps its 5 % lies between {low:.1%} and {high:.1%} in 95 % of "
         "such checks (lower where few patients allow few p values); over slices the share is "
         f"{rate['Wilcoxon over slices']:.1%}, over patients {rate['Wilcoxon over patients']:.1%}.",
@@ -428,7 +432,8 @@ for reference in references:
     report.figure(
         run, f"patients_{reference}", figure,
         f"Differences in {info(primary).label} against {REFERENCE[reference]} by patient, domain {domain}. {top} gains "
-        f"over its input in {gained} of {len(table)} patients, {interval.mean:+.3g} on average ({bounds}).",
+        f"over its input in {gained} of {report.plural(len(table), 'patient')}, {interval.mean:+.3g} on average "
+        f"({bounds}).",
     )  # fmt: skip
 
 # %% [markdown]
@@ -461,7 +466,7 @@ part = over_ldct[over_ldct.metric == "psnr"] if "psnr" in metrics else over_ldct
 worst = part.loc[part["gain"].idxmin()]
 report.table(
     run, "gains_shown", part,
-    f"Improvement over the LDCT in {label[worst.metric]}, {patients} patients. The smallest is {worst.gain:+.3g} "
+    f"Improvement over the LDCT in {label[worst.metric]}, {people}. The smallest is {worst.gain:+.3g} "
     f"({worst.method}, {worst.domain}, against {REFERENCE[worst.reference]}).",
 )  # fmt: skip
 
@@ -596,7 +601,7 @@ if len(arms):
     absent = sorted({0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0} - set(levels))
     report.figure(
         run, "psi", psi_figure(),
-        f"Difference from {base}, domain {domain}, {patients} patients"
+        f"Difference from {base}, domain {domain}, {people}"
         f"{', too few for intervals' if few else '; bars: 95 % interval over patients and seeds'}. "
         f"The best {info(primary).label} of the arms with a perceptual term against {REFERENCE[references[0]]} is at ψ "
         f"{top.psi:g} ({top.context}, {top.layer}): {top.difference:+.3g}"
@@ -645,7 +650,7 @@ crossed = run.table("interactions", interactions)
 if len(crossed):
     report.table(
         run, "interaction", crossed,
-        f"(deep − shallow) in the first context minus (deep − shallow) in the second, {patients} patients, domain "
+        f"(deep − shallow) in the first context minus (deep − shallow) in the second, {people}, domain "
         f"{domain}; 95 % intervals over patients and seeds. {int((crossed['excludes 0'] == 'yes').sum())} of "
         f"{len(crossed)} exclude zero; intervals are not corrected for their number.",
     )  # fmt: skip
@@ -765,7 +770,7 @@ run.finish(
 # %%
 truth = "" if len(references) < 2 or best["truth"][primary] == winner else (
     f" Against the noise-free truth another method leads: {best['truth'][primary]}.")  # fmt: skip
-a_method = f"{patients} patients and {seeds.min()} seed{'s' if seeds.min() > 1 else ''} a method"
+a_method = f"{people} and {report.plural(seeds.min(), 'seed')} a method"
 report.text(
     f"**What we saw.** By {info(primary).label} against {REFERENCE[references[0]]} ({domain}), {winner} scores best "
     f"(methods: {len(methods)}), {against_ldct['gain'][winner]:+.3g} from the LDCT.{truth} Comparisons: "

@@ -404,6 +404,13 @@ def test_06_stats_takes_one_run_of_two_patients_without_truth(outputs):
     assert not (done.folder / "table3_truth.parquet").exists() and "no error maps" in shown and "no ψ" in shown
 
 
+def test_06_stats_claims_nothing_of_other_patients_where_there_is_one(outputs):
+    finished_runs.write(outputs, finished_runs.cohort(patients=1, slices=3, truth=False), 1, 0.5, examples=False)
+    done, shown = execute(outputs, domain="hu", metrics=["psnr"])
+    assert "**1 patient**" in shown and "1 patients" not in shown and "speak for these slices and trainings" in shown
+    assert "swapped for all slices or for none" in shown and not (done.folder / "swaps.parquet").exists()
+
+
 def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
     finished_runs.write(outputs, finished_runs.cohort(seed=0), 1, 0.5)
     finished_runs.write(outputs, finished_runs.cohort(seed=1), 2, 0.5, loss="l1")
