@@ -194,7 +194,7 @@ def test_real_pairs_have_segments_of_the_ndct_and_no_lesions():
 def test_x_itself_is_one_more_realisation_unless_the_null_is_too_narrow():
     def own(share):
         tables = []
-        for seed in range(60):
+        for seed in range(40):
             one = dataclasses.replace(case(seed), lesions=None, inside=None, around=None)
             null = (TISSUE + SIGNAL + share * (one.draw().null - TISSUE - SIGNAL)).astype(np.float32)
             one = dataclasses.replace(one, draw=lambda null=null: Drawn(null))
@@ -206,7 +206,7 @@ def test_x_itself_is_one_more_realisation_unless_the_null_is_too_narrow():
     right = own(1.0)
     assert len(right) == 2  # of whole crops, not of the smaller patches, in which one of them is cut off
     for _, rows in right:
-        assert len(rows) == 60 and all(kstest(rows[end], "uniform").pvalue > 0.01 for end in ("p_in", "p_out"))
+        assert len(rows) == 40 and all(kstest(rows[end], "uniform").pvalue > 0.01 for end in ("p_in", "p_out"))
     for _, rows in own(0.4):
         assert (rows.p_in <= 0.1).mean() > 0.35 and (rows.p_out <= 0.1).mean() > 0.35
 
