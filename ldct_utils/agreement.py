@@ -146,9 +146,10 @@ def pairs(curves, groups, losses, metrics, draws: int = 500, seed: int = 0) -> p
     for detrend, measure in itertools.product((False, True), (spearman, kendall)):
         own, others = own_and_others(curves, groups, len(losses), measure, detrend, people)
         mean, other, gain = (over_runs(values, trained) for values in (own, others, own - others))
-        ends = *interval(mean[1:], patients), *interval(gain[1:], patients)
         lowest, highest = np.fmin.reduce(own[:, 0]), np.fmax.reduce(own[:, 0])  # of those that are known
-        low, high, gain_low, gain_high = ends if patients >= MIN_PATIENTS else np.full((4, *lowest.shape), np.nan)
+        low, high, gain_low, gain_high = np.full((4, *lowest.shape), np.nan)
+        if patients >= MIN_PATIENTS:
+            (low, high), (gain_low, gain_high) = interval(mean[1:], patients), interval(gain[1:], patients)
         found += [
             {"kind": measure.__name__, "detrended": detrend, "loss": losses[i], "metric": metrics[j],
              "mean": mean[0, i, j], "low": low[i, j], "high": high[i, j], "others": other[0, i, j],

@@ -225,6 +225,18 @@ def imagenet_file(arch: str = "vgg19") -> Path | None:
     return None
 
 
+def check_device(device: str):
+    """Raises: ValueError: for a device that is none, or a GPU where there is none: said before a cohort is built."""
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device is auto, cpu or cuda, not {device!r}")
+    if kind == "cuda" and not has_cuda():
+        raise ValueError(
+            f"device={device} needs an NVIDIA GPU, and no driver of one answers here: take device=auto or cpu, or see "
+            "whether nvidia-smi lists a GPU"
+        )
+
+
 def resolve(values: dict) -> dict:
     """``values`` with ``auto`` replaced by what this machine has: before hashing, so that the identity is honest.
 

@@ -12,6 +12,11 @@ def text(markdown: str):
     display(Markdown(markdown))
 
 
+def plural(number: int, word: str) -> str:
+    """A number of things, e.g. ``1 patient``, ``5 patients``."""
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
 def bracket(low: float, high: float, form: str = ".3g") -> str:
     """An interval as text, each end in this format; a dash where there is none."""
     return "–" if pd.isna(low) else f"[{low:{form}}, {high:{form}}]"

@@ -167,12 +167,14 @@ def start(notebook: str, namespace: dict) -> Run:
     Args:
         notebook: name without suffix, e.g. ``03_train``.
         namespace: ``globals()``; the checked and resolved parameters are written back into it.
-    Raises: ValueError: for an unknown or mistyped parameter.
+    Raises: ValueError: for an unknown or mistyped parameter, or a device that this machine does not have.
     """
     script = parameters.read(paths.notebooks() / f"{notebook}.py")
     values = located(parameters.resolve(parameters.from_namespace(script, namespace)))
     namespace.update(values)
     folder = identity.folder(script, values)
+    if "device" in values and not (folder / "result.json").is_file():  # stored results are shown anywhere
+        parameters.check_device(values["device"])
     folder.mkdir(parents=True, exist_ok=True)
     if folder not in _held:
         _held[folder] = files.locked(folder)

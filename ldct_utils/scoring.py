@@ -80,7 +80,7 @@ class Scorer:
         return pd.concat(tables, ignore_index=True).rename(columns={"metric": "name"})
 
 
-def choose(run, names, fitted: dict, cohort, domains, level: float, width: float, device="cpu") -> Scorer:
+def choose(run, names, fitted: dict, cohort, domains, level: float, width: float, device="cpu", shown=None) -> Scorer:
     """The metrics of a run, by name or all that can be computed here.
 
     Args:
@@ -88,7 +88,8 @@ def choose(run, names, fitted: dict, cohort, domains, level: float, width: float
         names: of metrics, which then never fall away (``metrics.compute`` says what one of them needs); empty takes
             all whose weights are here and that slices of this size allow.
         fitted: {name in ``FITTED``: the run folder that holds the model, or None}.
-        cohort: whose slices are to be scored.
+        cohort: of the runs, on which the models must have been fitted; its slices are scored.
+        shown: another cohort whose slices are scored instead.
         domains: names of evaluation domains. level, width: of the domain ``window``, HU.
     Raises: ValueError: for an unknown name, or a model that was fitted on another cohort.
     """
@@ -99,7 +100,7 @@ def choose(run, names, fitted: dict, cohort, domains, level: float, width: float
                 f"{name} {folder} was fitted on another cohort, which may hold these patients: fit it on this one"
             )
     here = metrics.available(names or None)
-    side = min(cohort.ldct.shape[1:])
+    side = min((shown or cohort).ldct.shape[1:])
     usable = [name for name in here.name[here.available] if metrics.info(name).smallest <= side]
     if names:
         usable = list(names)

@@ -29,6 +29,8 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/04_metrics_during_training/
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, all of one cohort
 split: str = "val"  # whose slices are scored: val, test or train
+test_source: Optional[str] = None  # score another cohort, all of it, instead of a split of the runs' own
+test_root: Optional[str] = None  # folder of that cohort
 slices: int = 1  # slices a patient, those with most lesion in them first
 metrics: list = []  # names of metrics; empty takes all whose weights are on this machine
 ct_niqe: Optional[str] = None  # run folder of 04a_ct_niqe, for the metric ct_niqe
@@ -70,26 +72,33 @@ training.seed_everything(seed, threads)
 # %% [markdown]
 # ## The runs and their slices
 # A *method* is everything that was chosen about a run except its seed. All runs must share one cohort. The slices come
-# from patients that no run was trained on.
+# from patients that no run was trained on; with `test_source` from another cohort, such as real pairs for networks that
+# were trained on inserted noise.
 
 # %%
 chosen, listed, varying = methods_of(select(runs))
 cohort = cohorts.of(*chosen)
-about = scoring.slices(cohort, split, slices)
+scored = cohorts.tested_on(cohort, test_source, test_root)
+whose = "test" if test_source else split
+about = scoring.slices(scored, whose, slices)
 rows, patients = about.row.to_numpy(), about.patient.nunique()
-ldct, ndct = (np.asarray(images[rows], np.float32) for images in (cohort.ldct, cohort.ndct))
-truth = None if cohort.truth is None else np.asarray(cohort.truth[rows], np.float32)
+people = report.plural(patients, f"{whose} patient")
+ldct, ndct = (np.asarray(images[rows], np.float32) for images in (scored.ldct, scored.ndct))
+truth = None if scored.truth is None else np.asarray(scored.truth[rows], np.float32)
 references = {"ndct": ndct} if truth is None else {"ndct": ndct, "truth": truth}
 methods = list(dict.fromkeys(listed.method))
 COLOUR = dict(zip(methods, [*plots.COLOURS] * (1 + len(methods) // len(plots.COLOURS))))
 steps_of = {tuple(training.checkpoints(one.folder)) for one in chosen}
 if len(steps_of) > 1:
-    raise ValueError("these runs have checkpoints at different steps; train them with the same checkpoint_every")
+    raise ValueError(
+        "these runs have checkpoints at different steps; train them with the same max_steps and checkpoint_every"
+    )
 listed["checkpoints"] = [len(training.checkpoints(one.folder)) for one in chosen]
 report.table(
     run, "runs", listed,
-    f"{len(chosen)} runs, {len(methods)} methods, on cohort {cohort.id}; scored on {len(rows)} slices of {patients} "
-    f"{split} patients. Beside the design, these settings differ between the runs: {', '.join(varying) or 'none'}.",
+    f"{len(chosen)} runs, {len(methods)} methods, on cohort {cohort.id}; scored on {len(rows)} slices of {people} "
+    f"of cohort {scored.id}. Beside the design, these settings differ between the runs: "
+    f"{', '.join(varying) or 'none'}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -98,9 +107,13 @@ report.table(
 # evaluation domain shows; each record says in which domain and against which reference.
 
 # %%
-scorer = scoring.choose(run, metrics, {"ct_niqe": ct_niqe, "n2q": n2q}, cohort, domains, level, width, device)
+models = {"ct_niqe": ct_niqe, "n2q": n2q}
+scorer = scoring.choose(run, metrics, models, cohort, domains, level, width, device, scored)
 INFO, NAMES = scorer.info, list(scorer.info)
 FR, NR = scorer.of("full-reference"), scorer.of("no-reference")
+free = [name for name in NAMES if name not in ("psnr", "rmse_hu", "nrmse")]
+if not free:
+    raise ValueError(f"{', '.join(NAMES)} are the MSE in other units: add a metric, such as ssim, that no formula ties")
 report.table(run, "metrics", scorer.described, scorer.said)
 
 # %%
@@ -179,7 +192,7 @@ ends = {name: loss_means[name].groupby("method").last().idxmin() for name in LOS
 own = sum(str(ends[name]).startswith(name) for name in LOSSES)
 report.figure(
     run, "losses", figure,
-    f"Each loss on {len(rows)} {split} slices ({split} patients: {patients}; VGG: the central {loss_crop} pixels), for "
+    f"Each loss on {len(rows)} {whose} slices ({people}; VGG: the central {loss_crop} pixels), for "
     "networks trained with each. "
     f"{own} of {len(LOSSES)} losses end lowest in a network that was trained with them: "
     + ", ".join(f"{LOSSES[name]} in {method}" for name, method in ends.items()) + ".",
@@ -264,7 +277,7 @@ for names, stem, words, reference in (
         rose = (change.last() > change.first()).groupby("name").mean()
         report.figure(
             run, stem, small_multiples(names, reference),
-            f"{len(names)} {words} metrics on {len(rows)} {split} slices, domain {domains[0]}"
+            f"{len(names)} {words} metrics on {len(rows)} {whose} slices, domain {domains[0]}"
             + (", reference NDCT" if reference == main else "") + ". Better at the end of training than before it, in "
             f"every run: {', '.join(LABEL[n] for n in names if rose[n] == 1) or 'none'}; not in every run: "
             f"{', '.join(LABEL[n] for n in names if rose[n] < 1) or 'none'}.",
@@ -312,7 +325,6 @@ for axis, (value, detrended, title) in zip(axes, SHOWN):
     wide = part[part.detrended == detrended].pivot(index="loss", columns="metric", values=value)
     plots.matrix(axis, wide.loc[list(LOSSES), NAMES].to_numpy(), [LABEL[n] for n in NAMES], LOSSES.values())
     axis.set_title(f"Spearman correlation {title}, mean over {len(chosen)} runs")
-free = [n for n in NAMES if n not in ("psnr", "rmse_hu", "nrmse")]
 typical, between, beyond = (
     part[part.metric.isin(free)].groupby("detrended")[value].median() for value in ("mean", "others", "gain")
 )
@@ -325,8 +337,8 @@ if paired:
     )
 report.figure(
     run, "agreement", figure,
-    f"Agreement of losses (evaluated on all runs) with metrics, domain {domains[0]}, reference NDCT, {patients} "
-    f"{split} patients; 1: they rank checkpoints alike. Median over losses and metrics that are not tied to MSE: "
+    f"Agreement of losses (evaluated on all runs) with metrics, domain {domains[0]}, reference NDCT, {people}; "
+    f"1: they rank checkpoints alike. Median over losses and metrics that are not tied to MSE: "
     f"{typical[False]:.2f}, of the changes {typical[True]:.2f}; of the VGG loss {vgg[False]:.2f} and {vgg[True]:.2f}. "
     + compared,
 )  # fmt: skip
@@ -343,7 +355,7 @@ report.table(
     run, "agreement_intervals",
     table[["loss", "metric", "mean", "interval", "lowest_run", "highest_run", "other seed", "difference",
            "its interval"]],
-    f"Spearman correlation of the changes between checkpoints, with 95 % intervals over {patients} patients and "
+    f"Spearman correlation of the changes between checkpoints, with 95 % intervals over {people} and "
     f"{len(chosen)} runs, and the range over runs. "
     + (f"Beyond the correlation with the metrics of another seed's run are {sure} of {len(strongest)} pairs, interval "
        f"and all, {int((loose.gain_low > 0).sum())} of them of the {len(loose)} that no formula ties."
@@ -445,7 +457,7 @@ concordant += f" [{one.low:.2f}, {one.high:.2f}]." if np.isfinite(one.low) else 
 report.table(
     run, "ranks", ranking.rename_axis("metric").reset_index(),
     f"Rank of each method by each metric at the end of training (domain {domains[0]}, reference NDCT, means over "
-    f"patients and seeds), and how well the {patients} patients agree on it. {concordant}",
+    f"patients and seeds), and how well the patients ({patients}) agree on it. {concordant}",
 )  # fmt: skip
 
 # %% [markdown]
@@ -482,14 +494,15 @@ hu = curves[(curves.name == "rmse_hu") & (curves.domain == "hu") & (curves.refer
 assert curves.patient.nunique() == patients and set(curves.run) == {one.id for one in chosen}
 assert np.isfinite(final_losses.value).all(), "a loss is not finite"
 trained_on = set(cohort.slices[cohort.slices.split == "train"].patient)
-assert split == "train" or trained_on.isdisjoint(about.patient), "a patient that is scored was trained on"
+own = whose != "train" and not test_source
+assert not own or trained_on.isdisjoint(about.patient), "a patient that is scored was trained on"
 if not hu.empty and "psnr" in FR:  # PSNR and RMSE say the same about every image
     psnr = curves[(curves.name == "psnr") & (curves.domain == "hu") & (curves.reference == "ndct")]
     both = hu.merge(psnr, on=["run", "step", "image"], suffixes=("", "_psnr"))
     assert np.allclose(both.value_psnr, 20 * np.log10(intensity.HU_SPAN / both.value)), "PSNR and RMSE disagree"
 
 run.finish(
-    cohort=cohort.id, runs=len(chosen), methods=len(methods), slices=len(rows), patients=int(patients),
+    cohort=scored.id, runs=len(chosen), methods=len(methods), slices=len(rows), patients=int(patients),
     metrics=len(INFO), unavailable=list(scorer.missing.name), encoder=encoder.provenance,
     agreement=float(typical[False]), agreement_of_changes=float(typical[True]),
     agreement_with_other_seed=float(between[False]) if paired else None,
@@ -503,6 +516,6 @@ report.text(
     f"changes by {typical[True]:.2f}. "
     + (f"With the metrics of another seed's training it is {between[False]:.2f} and {between[True]:.2f}: that much is "
        "the course of any such training. " if paired else "")
-    + f"About the final networks: {concordant[0].lower()}{concordant[1:]} One limit: {patients} patients, and that "
+    + f"About the final networks: {concordant[0].lower()}{concordant[1:]} One limit: {people}, and that "
     "metrics agree does not say that they are right. Next: `04c_metric_audit` asks what each of them reacts to."
 )  # fmt: skip

@@ -85,7 +85,8 @@ people = about.patient.nunique()
 if about.dose.nunique() > 1 or about.pixel_mm.isna().any():
     raise ValueError(
         f"the audit needs slices of one dose and a known pixel size; cohort {cohort.id} has doses "
-        f"{', '.join(f'{d:g}' for d in about.dose.unique())} and {about.pixel_mm.isna().sum()} slices without a size"
+        f"{', '.join(f'{d:g}' for d in about.dose.unique())} and {about.pixel_mm.isna().sum()} slices without a size: "
+        "take DICOM series, whose headers tell it (npy pairs hold none), of anatomies that have one dose"
     )
 
 

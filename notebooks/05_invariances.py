@@ -19,8 +19,9 @@
 # **Writes** `search.npy`, `trajectory.parquet`, `evidence.parquet` (changes in and out, by patient and draw),
 # `lesions.parquet`, `segments.parquet` (changes against the null), `lesion_counts.parquet`, `segment_counts.parquet`
 # (how many were changed, and hidden), `contrasts.parquet` (contrast of the lesions that f keeps, by realisation),
-# `detection.parquet` (d' of weakened lesions before and after f).
-# **Cost** of the defaults: 15 minutes on one core for a U-Net of 16 channels, nearly all of it the 3000 iterations.
+# `detection.parquet` (d' of weakened lesions before and after f), `own.parquet` (x itself among the realisations).
+# **Cost** of the defaults: 15 minutes on one core for a U-Net of 16 channels, nearly all of it the 3000 iterations; the
+# noise of a real slice of 512x512 adds 16 s.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -33,7 +34,7 @@ flow: Optional[str] = None  # run folder of 05a_train_invariances with a flow fo
 test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of f's own
 test_root: Optional[str] = None  # folder of that cohort
 # what is examined
-crop: int = 128  # rows and columns around a patient's lesions, pixels; none of the patients was trained on
+crop: int = 128  # rows and columns around a patient's lesions, else of the slice's middle, pixels
 crops: Optional[int] = 1  # most crops a patient, each of another slice; None takes all its test slices
 most_patients: Optional[int] = None  # examine no more than this many; None takes all
 realisations: int = 200  # other noise realisations of every crop, with lesions and without
@@ -105,7 +106,7 @@ updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None e
 optimise.freeze(f, device)
 name = methods.name_of(next(pd.DataFrame([methods.design(trained)]).itertuples()))
 asked = test.slices[test.slices.row.isin(test.rows("test"))]
-several = cases.find(test, test.rows("test"), crop, realisations, seed, trained.params["kernel"], crops)
+several = cases.find(test, test.rows("test"), crop, realisations, seed, crops)
 by_person = (list(part) for _, part in groupby(several, key=lambda case: case.patient))
 found = [case for part in islice(by_person, most_patients) for case in part]
 if not found:
@@ -114,9 +115,10 @@ patients = len({case.patient for case in found})
 shown = [next(c for c in found if c.anatomy == one) for one in sorted({c.anatomy for c in found})]
 lesions = sum(len(c.inside) for c in found if c.inside is not None)
 report.text(
-    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {len(found)} crops of {crop} pixels from "
-    f"{patients} of {asked.patient.nunique()} test patients ({len(asked)} slices) of cohort {test.id}, with {lesions} "
-    f"known lesions. The null is {found[0].null_kind}, {realisations} realisations a crop."
+    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {report.plural(len(found), 'crop')} of {crop} "
+    f"pixels from {patients} of {report.plural(asked.patient.nunique(), 'test patient')} (slices: {len(asked)}) of "
+    f"cohort {test.id}. Known lesions: {lesions or 'none, so that only segments speak of anatomy'}. The null is "
+    f"{found[0].null_kind}, {realisations} realisations a crop."
 )
 
 
@@ -210,7 +212,7 @@ for method, images in x_inv.items():
         run, method, figure,
         f"What {iterations} iterations of the {'search' if method == 'search' else 'aimed search'} found, α = "
         f"{alpha:g}, distance {distance}: x changes by {into:.2g} HU RMS, the output by {out:.2g} HU "
-        f"(means over {len(found)} crops).",
+        f"(mean over {report.plural(len(found), 'crop')}).",
     )  # fmt: skip
 
 # %% [markdown]
@@ -352,8 +354,8 @@ report.table(
     run, "ratios",
     ratios.assign(quantity=ratios.quantity.map(WORDS), interval=report.brackets(ratios))
     .drop(columns=["low", "high"]),
-    f"RMS changes in HU, means over {patients} patients, and their ratio to the change that another noise "
-    f"realisation makes on the same pixels, with 95 % intervals over patients"
+    f"RMS changes in HU, means over {report.plural(patients, 'patient')}, and their ratio to the change that another "
+    f"noise realisation makes on the same pixels, with 95 % intervals over patients"
     f"{' (too few patients for these)' if patients < stats.MIN_PATIENTS else ''}. "
     + "; ".join(f"{m}: {r['in_hu']:.2f} times the null in, {r['out_hu']:.2f} times out" for m, r in times.items())
     + ". Ratios are means of the patients' own. Mean |x − x̃| in units of 502 HU, as published: "
@@ -371,7 +373,7 @@ for axis, part, title in zip(axes, ("", "low_"), ("all frequencies", "low-passed
     axis.axvline(1, color="black", lw=0.8)
     axis.set(xscale="log", yscale="log", xlabel="change of x / null", ylabel="change of f(x) / null", title=title)
     plots.plain_log(axis)
-axes[0].legend(fontsize=8)
+axes[0].legend(fontsize=8, frameon=True)  # or its marks would pass for patients
 report.figure(
     run, "evidence_shown", figure,
     "Each point a patient. Right of 1: a larger change than other noise makes; below 1: f moves less than for other "
@@ -430,6 +432,15 @@ report.table(
     + " Hidden of changed: means over patients with a changed one; where none or all are hidden the bound is the exact "
     "one.",
 )  # fmt: skip
+
+# %%
+own = measured["own"]
+far = {end: (own[f"p_{end}"] <= level).groupby(own.patient).mean().mean() for end in ("in", "out")}
+report.text(
+    f"**Is the null right?** x itself, taken for one more realisation, has p ≤ {level:g} in {far['in']:.1%} of "
+    f"{len(own)} segments, f(x) in {far['out']:.1%}, held against the mean of the null. {level:.0%} is right; a null "
+    "that is too narrow gives more, and then calls too much changed."
+)
 
 # %%
 if with_lesions:
@@ -511,6 +522,8 @@ def side_by_side(label, about):
     }  # fmt: skip
 
 
+if not with_lesions:
+    report.text("No lesions are known in these slices, so what f keeps of their contrast and d' is not known either.")
 if with_lesions:
     detection, contrasts = measured["detection"], evidence.kinds(measured["contrasts"])
     kept_d, kept_npw = (over_patients(evidence.d_prime_kept(detection, column)) for column in ("d_prime", "d_npw"))
@@ -578,10 +591,12 @@ if control_iterations >= 300 and alpha < 1:
 train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
 assert test_source or train_patients.isdisjoint(c.patient for c in found), "a patient that is examined was trained on"
 
-numbers = {}
+numbers = {f"own_{end}_beyond_level": float(far[end]) for end in far}
 for method, ratio in times.items():
     key = method.lower().replace(" + ", "_").replace(" ", "_")
     numbers |= {f"{key}_{end}_over_null": float(ratio[f"{end}_hu"]) for end in ("in", "out")}
+    numbers |= {f"{key}_segments_{what}": int(of_segments[what][method]) for what in ("tested", "changed", "hidden")
+                if method in of_segments.index}  # fmt: skip
     if with_lesions and method in held:
         numbers |= {f"{key}_lesions_{what}": int(held[method][what]) for what in ("tested", "changed", "hidden")}
 if with_lesions:
@@ -593,13 +608,16 @@ run.finish(
 
 # %%
 into, out = (times["search"][f"{end}_hu"] for end in ("in", "out"))
-in_words = "" if not with_lesions else (
+in_words = (
+    " No lesions are known here. Segments whose mean was changed by more than the null explains: "
+    + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, NULL["search"])) + "."
+) if not with_lesions else (
     f" Lesions: {told}; only one of whose contrast f passes on less than {alpha**0.5:.2f} could be found. Over noise "
     f"realisations, which is how often and not whether, f keeps {kept_contrast:.2f} of the lesions' contrast and, of "
     f"lesions that are hard to see, {kept_d.mean:.2f} of d' (NPW: {kept_npw.mean:.2f})."
 )  # fmt: skip
 report.text(
     f"**What we saw.** Changes {into:.1f} times as large as another noise realisation move f's output {out:.2f} times "
-    f"as much as it does.{in_words} One limit: crops of {crop} pixels, one network, one start a crop. `06_stats` "
-    "compares runs of this notebook."
+    f"as much as it does.{in_words} One limit: crops of {crop} pixels, one network, one start a crop."
+    + (" `06_stats` compares runs of this notebook." if with_lesions else "")
 )

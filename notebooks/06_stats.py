@@ -75,6 +75,7 @@ scores = run.table("all_scores", lambda: comparison.read(chosen, listed, metrics
 references = [name for name in REFERENCE if name in set(scores["reference"])]
 tables = comparison.cells(scores)  # {(domain, reference, metric): {method: its scores}}
 patients, slices = scores["patient"].nunique(), scores["row"].nunique()
+people = report.plural(patients, "patient")
 seeds = listed.groupby("method")["seed"].nunique()
 
 # %% [markdown]
@@ -86,12 +87,13 @@ seeds = listed.groupby("method")["seed"].nunique()
 floor = stats.smallest_p(patients)
 few = patients < stats.MIN_PATIENTS
 report.text(
-    f"**{patients} patients** with {slices} test slices. The smallest p they can give is {floor:.3g}; after Holm's "
+    f"**{people}** with {slices} test slices. The smallest p they can give is {floor:.3g}; after Holm's "
     f"correction for {len(names)} comparisons (the best against the others and the LDCT) "
     f"{min(1, floor * len(names)):.3g}. "
     + (f"Under {stats.MIN_PATIENTS} patients no interval is given. " if few else "")
     + f"Seeds a method: {seeds.min()}" + (f" to {seeds.max()}" if seeds.min() != seeds.max() else "") + ". "
-    + {1: "One seed cannot tell a method from its luck: its results speak for other patients, not for other trainings.",
+    + {1: "One seed cannot tell a method from its luck: its results speak "
+          + ("for these slices and trainings alone." if few else "for other patients, not for other trainings."),
        2: "Two seeds give a poor idea of the spread between trainings."}.get(int(seeds.min()), "")
 )  # fmt: skip
 
@@ -125,7 +127,7 @@ for reference in references:
     lost = int(part["count"].rsub(slices).sum())
     report.table(
         run, f"table3_{reference}", as_published(part),
-        f"Mean (SD) over {slices} slices of {patients} patients against {REFERENCE[reference]}, "
+        f"Mean (SD) over {slices} slices of {people} against {REFERENCE[reference]}, "
         f"{intensity.domain(domain).text if domain != 'window' else 'window of the anatomy'} ({domain}). "
         + (f"All metrics put {best[reference][primary]} first." if agree else "The metrics disagree on the first: "
            + "; ".join(f"{info(m).label}: {best[reference][m]}" for m in metrics) + ".")
@@ -143,7 +145,7 @@ wide = ranks.pivot(index="method", columns="column", values="rank").astype("Int6
 firsts = sorted({str(wide[c].drop(LDCT).idxmin()) for c in wide})
 report.table(
     run, "ranks", wide.reset_index(),
-    f"Ranks by {info(primary).label} in every domain and against every reference, {patients} patients. "
+    f"Ranks by {info(primary).label} in every domain and against every reference, {people}. "
     + (f"{firsts[0]} is the best network in all of them." if len(firsts) == 1
        else f"{len(firsts)} methods come first in one or another."),
 )  # fmt: skip
@@ -179,7 +181,7 @@ axes[0, 0].invert_yaxis()  # shared by all
 medians = inside.query("reference == @references[0] and metric == @primary").groupby("method")["value"].median()
 report.figure(
     run, "boxes", figure,
-    f"Scores of {slices} slices of {patients} patients, domain {domain}; box: quartiles, whiskers: 1.5 boxes, at an "
+    f"Scores of {slices} slices of {people}, domain {domain}; box: quartiles, whiskers: 1.5 boxes, at an "
     f"edge: median of a method beyond it. Median {info(primary).label} against {REFERENCE[references[0]]}: "
     f"{medians[LDCT]:.3g} for the LDCT, {medians[winner]:.3g} for {winner}.",
 )  # fmt: skip
@@ -219,7 +221,7 @@ for reference in references:
     part = tests[(tests.domain == domain) & (tests.reference == reference)]
     report.table(
         run, f"table4_{reference}", shown_tests(part),
-        f"The best method by each metric minus the others, {REFERENCE[reference]} as reference, {patients} patients, "
+        f"The best method by each metric minus the others, {REFERENCE[reference]} as reference, {people}, "
         f"domain {domain}. Of {len(part)} comparisons {verdicts.slices[part.index].sum()} are significant over "
         f"slices as published and {sure[part.index].sum()} by all three patient-level verdicts.",
     )  # fmt: skip
@@ -255,7 +257,9 @@ report.table(
 
 # %%
 headline = tests.query("domain == @domain and reference == @references[0] and metric == @primary")
-if swaps and len(headline):
+if patients == 1:
+    report.text("One patient's labels are swapped for all slices or for none, and no two-sided test tells these apart.")
+elif swaps and len(headline):
     rival = headline.iloc[headline["difference"].abs().argmin()]
     of_primary = tables[domain, references[0], primary]
     rates = run.table(
@@ -265,7 +269,7 @@ if swaps and len(headline):
     rate = rates.set_index("test")["share significant"]
     report.table(
         run, "swaps", rates,
-        f"{swaps} swaps of {rival['first']} and {rival.other} within {patients} patients, {info(primary).label} "
+        f"{swaps} swaps of {rival['first']} and {rival.other} within {people}, {info(primary).label} "
         f"against {REFERENCE[references[0]]}. A test that keeps its 5 % lies between {low:.1%} and {high:.1%} in 95 % "
         "of such checks (lower where few patients allow few p values); over slices the share is "
         f"{rate['Wilcoxon over slices']:.1%}, over patients {rate['Wilcoxon over patients']:.1%}.",
@@ -320,7 +324,7 @@ for reference in references:
     report.figure(
         run, f"patients_{reference}", figure,
         f"Differences in {info(primary).label} against {REFERENCE[reference]} by patient, domain {domain}. {top} gains "
-        f"over its input in {gained} of {len(gap)} patients, {span.mean:+.3g} on average ({bounds}).",
+        f"over its input in {gained} of {report.plural(len(gap), 'patient')}, {span.mean:+.3g} on average ({bounds}).",
     )  # fmt: skip
 
 # %% [markdown]
@@ -333,7 +337,7 @@ part = over_ldct[over_ldct.metric == shown]
 worst = part.loc[(part["gain"] * (info(shown).direction or 1)).idxmin()]
 report.table(
     run, "gains_shown", part,
-    f"Every method minus the LDCT, {plots.axis_label(info(shown))}, {patients} patients"
+    f"Every method minus the LDCT, {plots.axis_label(info(shown))}, {people}"
     f"{'' if few else '; 95 % intervals over patients and seeds'}. The least is {worst.gain:+.3g} "
     f"({worst.method}, {worst.domain}, against {REFERENCE[worst.reference]}).",
 )  # fmt: skip
@@ -448,7 +452,7 @@ if len(arms):
         "bars: 95 % interval over patients and seeds, cut where they leave the panel")  # fmt: skip
     report.figure(
         run, "psi", figure,
-        f"Difference from {base}, domain {domain}, {patients} patients; {bars}. "
+        f"Difference from {base}, domain {domain}, {people}; {bars}. "
         f"The best {info(primary).label} of the arms with a perceptual term against {REFERENCE[references[0]]} is at ψ "
         f"{top.psi:g} ({top.context}, {top.layer}): {top.difference:+.3g}"
         + ("" if few else f" {report.bracket(top.low, top.high)}") + "."
@@ -470,7 +474,7 @@ excluding = int((crossed["excludes 0"] == "yes").sum())
 if len(crossed):
     report.table(
         run, "interaction", crossed,
-        f"(deep − shallow) in the first context minus (deep − shallow) in the second, {patients} patients, domain "
+        f"(deep − shallow) in the first context minus (deep − shallow) in the second, {people}, domain "
         f"{domain}; 95 % intervals over patients and seeds. {excluding} of {len(crossed)} exclude zero; intervals are "
         "not corrected for their number.",
     )  # fmt: skip
@@ -549,7 +553,7 @@ run.finish(
 # %%
 truth = "" if len(references) < 2 or best["truth"][primary] == winner else (
     f" Against the noise-free truth another method leads: {best['truth'][primary]}.")  # fmt: skip
-a_method = f"{patients} patients and {seeds.min()} seed{'s' if seeds.min() > 1 else ''} a method"
+a_method = f"{people} and {report.plural(seeds.min(), 'seed')} a method"
 report.text(
     f"**What we saw.** By {info(primary).label} against {REFERENCE[references[0]]} ({domain}), {winner} scores best "
     f"(methods: {len(names)}), {gain:+.3g} from the LDCT.{truth} Comparisons: {len(headline)}; significant if slices "

@@ -109,7 +109,8 @@ denoise = {one.id: predictor(one) for one in chosen}
 method = dict(zip(denoise, listed["method"]))
 report.table(
     run, "methods", listed,
-    f"Denoisers. Cohort {test.id}, {len(rows)} test slices of {about.patient.nunique()} patients.",
+    f"Denoisers. Cohort {test.id}, {len(rows)} test slices of "
+    f"{report.plural(about.patient.nunique(), 'patient')}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -228,13 +229,15 @@ several = bool(agreement.pairs.max())
 if several:
     own_mean = agreement[(agreement.error == "mean_srmse") & (agreement["segments of"] == "ndct")]
     report.table(
-        run, "agreement", agreement[["reference", "error", "segments of", "unit", "tau", "reversed", "pairs"]],
+        run, "agreement",
+        agreement[["reference", "error", "segments of", "unit", "tau", *([] if few else ["reversed"]), "pairs"]],
         "Order of the methods by errors over segments against their order by RMSE: Kendall's tau, and how many pairs "
         "of methods are reversed beyond the intervals over patients. By MeanSRMSE over segments of the NDCT: "
-        + "; ".join(f"against {r.reference.upper()} tau {r.tau:.2f}, {r.reversed} of {r.pairs} pairs reversed"
+        + "; ".join(f"against {r.reference.upper()} tau {r.tau:.2f}"
+                    + ("" if few else f", {r.reversed} of {r.pairs} pairs reversed")
                     for r in own_mean[own_mean.unit == "slices"].itertuples())
-        + f". By MaxSRMSE at most {agreement[agreement.error == 'max_srmse'].reversed.max()}."
-        + (" Too few patients for intervals, hence for a reversal." if few else ""),
+        + (". Too few patients for intervals, hence for a reversal." if few else
+           f". By MaxSRMSE at most {agreement[agreement.error == 'max_srmse'].reversed.max()}."),
     )  # fmt: skip
 else:
     report.text("With one denoiser there is no order to compare.")
@@ -254,16 +257,17 @@ order = plain.sort_values("mean_hu").method.to_list()
 figure, axes = plt.subplots(1, len(SHOWN), figsize=(2.1 * len(SHOWN) + 2, 0.36 * len(order) + 1.6), sharey=True)
 for axis, (title, key) in zip(axes, SHOWN.items()):
     for shift, (reference, colour) in enumerate(zip(references, plots.COLOURS)):
-        part = ranking[
-            (ranking[["error", "segments of", "unit"]] == key).all(axis=1) & (ranking.reference == reference)
-        ]
+        where = {**dict(zip(("error", "segments of", "unit"), key)), "reference": reference}
+        part = ranking[np.logical_and.reduce([ranking[name] == value for name, value in where.items()])]
         part = part.set_index("method").reindex(order)
         at = np.arange(len(order)) + 0.22 * shift
         axis.plot(part.mean_hu, at, "o", color=colour, ms=4, label=f"against {reference.upper()}")
         axis.hlines(at, part.low.fillna(part.mean_hu), part.high.fillna(part.mean_hu), color=colour, lw=1)
-    axis.set(title=title, xlabel="HU")
+    axis.set_title(title, fontsize=9)
+    axis.set_xlabel("HU")
     axis.set_yticks(np.arange(len(order)), order)
     axis.margins(x=0.1)
+    axis.locator_params(axis="x", nbins=3)
 axes[0].invert_yaxis()
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
 report.figure(
@@ -529,10 +533,11 @@ told = []
 if several:
     peak = agreement[(agreement.error == "max_srmse") & (agreement["segments of"] == "ndct")]
     told.append(
-        f"Against RMSE, MeanSRMSE orders the methods with tau {own_mean.tau.min():.2f} or more "
-        f"({own_mean.reversed.max()} of {own_mean.pairs.max()} pairs reversed), MaxSRMSE with {peak.tau.min():.2f} "
-        f"({peak.reversed.max()})."
-    )
+        f"Against RMSE, MeanSRMSE orders the methods with a tau of {own_mean.tau.min():.2f} or more, MaxSRMSE of "
+        f"{peak.tau.min():.2f}. "
+        + ("Whether a pair of methods is reversed cannot be said of so few patients." if few else
+           f"Pairs reversed: {own_mean.reversed.max()} of {own_mean.pairs.max()}, by MaxSRMSE {peak.reversed.max()}.")
+    )  # fmt: skip
 else:
     one = ranking[(ranking.method != "LDCT") & (ranking.reference == "ndct")].set_index(
         ["error", "segments of", "unit"]

@@ -112,6 +112,8 @@ def test_pairs_are_the_correlations_of_mean_curves_and_rise_with_a_shared_course
     assert plain["mean"] == pytest.approx(np.mean(by_hand[:2])) and plain.others == pytest.approx(np.mean(by_hand[2:]))
     assert plain.gain == pytest.approx(plain["mean"] - plain.others) and plain.gain_low <= plain.gain <= plain.gain_high
     assert plain.lowest_run == pytest.approx(min(by_hand[:2])) and plain.low <= plain["mean"] <= plain.high
+    alone = agreement.pairs([curves[:, :1]], ["a"], ["mse"], ["opposite", "free"], draws=50)  # as in Mayo's validation
+    assert alone["mean"].notna().all() and alone[["low", "high", "gain_low"]].isna().all(axis=None)
     few = agreement.pairs([curves[:, :5]], ["a"], ["mse"], ["opposite", "free"], draws=50)
     assert few[["low", "high", "others", "gain", "gain_low", "gain_high"]].isna().all(axis=None)
 

@@ -291,6 +291,28 @@ def test_npy_faults_are_listed_or_named(data, outputs):
         cohorts.get("npy", data / "cut", **QUIET)
 
 
+def noisy(sd, size=96):
+    """A uniform slice of soft tissue, HU, with white noise."""
+    return np.rint(np.random.default_rng(int(sd)).normal(50, sd, (size, size))).astype(np.int16)
+
+
+@pytest.mark.parametrize(("source", "series"), [("mayo2016", "L506 1mm"), ("npy", "L506 npy")])
+def test_swapped_doses_are_refused_with_the_remedy(tmp_path, outputs, source, series):
+    for name, low, full in (("right", 20, 10), ("swapped", 10, 20), ("alike", 20, 19)):
+        for number in range(4):
+            levels = {"quarter_1mm": low + number, "full_1mm": full + number}
+            for (folder, sd), kind in zip(levels.items(), ("input", "target")):
+                if source == "npy":
+                    (tmp_path / name).mkdir(exist_ok=True)
+                    np.save(tmp_path / name / f"L506_{number}_{kind}.npy", (noisy(sd) + 1024) / 4096)
+                else:
+                    write_ct(tmp_path / name / "L506" / folder / f"{number}.IMA", noisy(sd), z=3.0 * number)
+    assert len(cohorts.get(source, tmp_path / "right", **QUIET).slices) == 4
+    assert len(cohorts.get(source, tmp_path / "alike", **QUIET).slices) == 4  # close to 1 may have other reasons
+    with pytest.raises(ValueError, match=rf"{series}: .* less noisy .*exchange the names of their folders"):
+        cohorts.get(source, tmp_path / "swapped", **QUIET)
+
+
 def test_real_npy_pairs_are_the_known_ones(test_data, outputs):
     cohort = cohorts.get("npy", test_data / "mayo_npy", **QUIET)
     assert cohort.ldct.shape == (5, 512, 512) and set(cohort.slices.patient) == {"L506"}

@@ -1,6 +1,7 @@
 """What a found invariance is held against: the null of noise realisations, lesions of simulated patients, exact p."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -249,8 +250,29 @@ def test_the_null_of_a_real_pair_keeps_the_ndct_and_has_the_pair_s_own_noise(tes
     assert np.mean(drawn) == pytest.approx(own, rel=0.25)
     correlation = np.corrcoef((null[0] - case.ndct).ravel(), (case.ldct - case.ndct).ravel())[0, 1]
     assert abs(correlation) < 0.1  # drawn anew
-    with pytest.raises(ValueError, match="unknown reconstruction kernel 'B99'"):  # is no patient without soft tissue
-        next(cases.find(pairs, pairs.rows("test"), 128, 3, kernel="B99"))
+
+
+def test_inserted_noise_of_a_crop_is_that_of_the_slice_and_none_lies_in_the_padding():
+    y, x = np.mgrid[:96, :96] - 47.5
+    body = np.where(np.hypot(y, 1.3 * x) < 40, 50.0, -1000.0).astype(np.float32)
+    noise = cases._noise_of(body, 0.75)
+    whole, part = noise([1, 2], (0, 0, 96, 96)), noise([1, 2], (20, 30, 41, 17))
+    assert np.abs(part - whole[20:61, 30:47]).max() < 1e-3 * np.std(whole)
+    assert np.corrcoef(whole.ravel(), noise([1, 3], (0, 0, 96, 96)).ravel())[0, 1] < 0.1
+    rng = np.random.default_rng(0)
+    tissue = np.where(np.hypot(y, x) < 47, 50 + rng.normal(0, 5, body.shape), -1024.0).astype(np.float32)
+    tissue = np.kron(tissue, np.ones((2, 2), np.float32))  # large enough to measure noise on
+    low = np.where(tissue > -1024, tissue + rng.normal(0, 20, tissue.shape), -1024.0).astype(np.float32)
+    about = pd.DataFrame({"row": [0], "patient": "L506", "anatomy": "abdomen", "pixel_mm": 0.75})
+    pair = SimpleNamespace(slices=about, ldct=low[None], ndct=tissue[None], meta={"source": "npy"})
+    (one,) = cases.find(pair, [0], 192, 3)
+    null = one.draw().null
+    assert (null[:, tissue == -1024] == -1024).all()
+    inside = np.hypot(*(np.mgrid[:192, :192] - 95.5)) < 80
+    made = nps.power_spectrum((null - tissue)[:, 48:144, 48:144], 0.75)
+    assert np.std((null - tissue)[:, inside]) == pytest.approx(20, rel=0.15)
+    rings = nps.radial(made, 0.75, np.array([0.1, 0.3, 0.5]), 0.1)
+    assert rings.max() < 1.4 * rings.min()  # white, as what was added
 
 
 # ---- models on disk ----

@@ -6,6 +6,7 @@ import weakref
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 from scipy.stats import kstest
 
 from ldct_utils import segments
@@ -188,6 +189,26 @@ def test_real_pairs_have_segments_of_the_ndct_and_no_lesions():
     assert tuple(tables) == examine.OF_IMAGES
     assert tables["segments"].groupby("method").size().to_dict() == {"same": 12, "null, 48 pixels": ASKED.held}
     assert tables["segments"].segment.unique().tolist() == [1] and 64 <= tables["segments"].area.iloc[0] <= 100
+
+
+def test_x_itself_is_one_more_realisation_unless_the_null_is_too_narrow():
+    def own(share):
+        tables = []
+        for seed in range(40):
+            one = dataclasses.replace(case(seed), lesions=None, inside=None, around=None)
+            null = (TISSUE + SIGNAL + share * (one.draw().null - TISSUE - SIGNAL)).astype(np.float32)
+            one = dataclasses.replace(one, draw=lambda null=null: Drawn(null))
+            smooth = lambda hu: ndimage.uniform_filter(hu, (0,) * (np.ndim(hu) - 2) + (5, 5))  # noqa: E731
+            made = {"same": one.ldct[None], "part": one.ldct[None, 12:36, 12:36]}
+            tables.append(ASKED.crop(smooth, one, made)["own"])
+        return pd.concat(tables).groupby("segment")
+
+    right = own(1.0)
+    assert len(right) == 2  # of whole crops, not of the smaller patches, in which one of them is cut off
+    for _, rows in right:
+        assert len(rows) == 40 and all(kstest(rows[end], "uniform").pvalue > 0.01 for end in ("p_in", "p_out"))
+    for _, rows in own(0.4):
+        assert (rows.p_in <= 0.1).mean() > 0.35 and (rows.p_out <= 0.1).mean() > 0.35
 
 
 # ---- detection ----

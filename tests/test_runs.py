@@ -199,6 +199,24 @@ def test_an_ipynb_with_other_code_is_refused(study):
         script("01_data")
 
 
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("cuda", "device=cuda needs an NVIDIA GPU.*device=auto or cpu"), ("gpu", "auto, cpu or cuda, not 'gpu'")],
+)
+def test_a_device_that_is_not_here_is_refused_before_anything_is_made(study, monkeypatch, device, message):
+    monkeypatch.setattr(parameters, "has_cuda", lambda: False)
+    with pytest.raises(ValueError, match=message):
+        execute("03_train", device=device)
+    assert not (paths.outputs() / "adhoc").exists()
+
+
+def test_results_of_a_gpu_are_shown_where_there_is_none(study, monkeypatch):
+    monkeypatch.setattr(parameters, "has_cuda", lambda: True)
+    execute("03_train", device="cuda")
+    monkeypatch.setattr(parameters, "has_cuda", lambda: False)
+    assert execute("03_train", device="cuda")["this"].finished
+
+
 def test_auto_is_resolved_to_what_the_machine_has(study, monkeypatch):
     monkeypatch.setattr(parameters, "has_cuda", lambda: False)
     monkeypatch.setattr(parameters, "has_fast_bf16", lambda: False)

@@ -66,12 +66,16 @@ def test_scores_are_those_of_each_metric_domain_and_reference_alone(outputs):
         np.testing.assert_array_equal(part.value, alone.value)
 
 
-def test_what_cannot_be_computed_here_is_left_out_and_named(monkeypatch, tmp_path):
+def test_what_cannot_be_computed_here_is_left_out_and_named(monkeypatch, tmp_path, outputs):
     monkeypatch.setenv("LDCT_WEIGHTS", str(tmp_path))
     scorer = choose([])
     assert "psnr" in scorer.info and "dists" not in scorer.info and "dists" in set(scorer.missing.name)
     assert "ms_ssim" in scorer.tiny and "dists (" in scorer.said and "too small for: " in scorer.said
     assert set(scorer.info) <= set(choose([], side=256).info)
+    other = cohort(side=256)
+    other.id = "4567cdef"  # what counts are the slices that are scored; the models belong to the runs' cohort
+    shown = scoring.choose(RUN, [], {"ct_niqe": niqe_run(outputs)}, cohort(), ["hu"], 40.0, 400.0, shown=other)
+    assert set(shown.info) == {"ct_niqe", *choose([], side=256).info} and not shown.tiny
     named = choose(["ms_ssim"])  # what is asked for by name does not fall away
     with pytest.raises(ValueError, match="ms_ssim needs slices of at least"):
         named.score(cohort().ldct, {"ndct": cohort().ndct})

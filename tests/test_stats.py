@@ -402,13 +402,15 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     assert "**7 patients**" in shown and "One seed" in shown
 
 
-def test_06_stats_takes_one_run_of_two_patients_without_truth(outputs):
-    data = finished_runs.cohort(patients=2, slices=3, truth=False)
+def test_06_stats_takes_one_run_of_one_patient_without_truth(outputs):
+    data = finished_runs.cohort(patients=1, slices=3, truth=False)
     finished_runs.write(outputs, data, 1, 0.5, examples=False)
     done, shown = execute(outputs, domain="hu", metrics=["psnr"])
     table = done.table("comparisons")
     assert set(table["other"]) == {"LDCT"} and table[["low", "high"]].isna().all(axis=None)
-    assert done.numbers["smallest_p"] == 0.5 and "Under 6 patients no interval is given" in shown
+    assert "**1 patient**" in shown and "1 patients" not in shown and "speak for these slices and trainings" in shown
+    assert "swapped for all slices or for none" in shown and not (done.folder / "swaps.parquet").exists()
+    assert done.numbers["smallest_p"] == 1 and "Under 6 patients no interval is given" in shown
     verdict = done.table("table4_ndct")
     assert set(verdict["interval excludes 0"]) == set(verdict["patients: significant"]) == {"–"}
     assert not (done.folder / "table3_truth.parquet").exists() and "no error maps" in shown and "no ψ" in shown

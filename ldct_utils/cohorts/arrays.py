@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldct_utils import dicom, intensity
+from ldct_utils import dicom, intensity, swapped
 from ldct_utils.cohorts import sources
 from ldct_utils.cohorts.writing import Part, Plan
 
@@ -18,7 +18,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
     The layout holds no geometry: thickness, pixel size and position are unknown (NaN), and so is the kernel.
 
-    Raises: ValueError: if no pair is left, with every reason; or for an array that is truncated.
+    Raises: ValueError: if no pair is left, with every reason; for an array that is truncated; for swapped doses.
     """
     root = sources.only(folders)
     pattern = re.compile(r"(.+)_(\d+)_(input|target)\.npy")
@@ -49,6 +49,9 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             wanted = "target" if "input" in both else "input"
             skipped.append((patient, "", f"its partner _{wanted}.npy is missing", next(iter(both.values()))))
     found = sources.same_size(found, skipped, root, LAYOUT)
+    for patient in sorted({p for p, *_ in found}):
+        with sources.naming(patient, "npy"):
+            swapped.check([(low.path, full) for p, _, low, full in found if p == patient], _array_hu)
     tasks, anatomy_of = [], {}
     unsaid = [p for p, *_ in found if read["anatomy"] == "mixed" and p[0] not in sources.ANATOMY_OF_LETTER]
     for patient, index, low, full in found:

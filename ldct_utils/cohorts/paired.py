@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ldct_utils import dicom
+from ldct_utils import dicom, swapped
 from ldct_utils.cohorts import sources
 from ldct_utils.cohorts.writing import Part, Plan
 
@@ -43,7 +43,7 @@ def _dose_level(source: str, header, root: Path) -> tuple | None:
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """Plan of the cohort: partners are found by patient, series and position along the slice normal.
 
-    Raises: ValueError: if no pair is left, with every reason.
+    Raises: ValueError: if no pair is left, with every reason; for swapped doses.
     """
     root = sources.only(folders)
     found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
@@ -82,6 +82,9 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         holes = dicom.gaps([full for _, full in matched])
         if holes:
             notes.append(f"{patient} {name}: {holes} gaps in z; slices are used one by one, so none is lost")
+        if matched:
+            with sources.naming(patient, name):
+                swapped.check(matched, lambda header: dicom.read_hu(header.path))
         pairs += [(patient, name, low, full) for low, full in matched]
     pairs = sources.same_size(pairs, skipped, root, LAYOUT[source])
     tasks = []

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import ndimage
+from scipy.signal import fftconvolve
 
+from ldct_utils import dicom, fbp, nps, tasks
 from ldct_utils import dose as doses
-from ldct_utils import fbp, tasks
 from ldct_utils.cohorts import simulated
 
 RING = (2, 7)  # pixels from a lesion's rim: where its surroundings begin and end
 SMALLEST = 9  # pixels of a lesion whose mean says something
+TAPS = 31  # side of the filter that shapes inserted noise, pixels
+CALIBRATED_ON = 4  # realisations of a whole slice that say how
 
 
 @dataclass
@@ -61,22 +64,21 @@ class Case:
     around: np.ndarray | None = None
 
 
-def find(cohort, rows, size: int, realisations: int, seed: int = 0, kernel: str = "B30", crops: int | None = 1):
+def find(cohort, rows, size: int, realisations: int, seed: int = 0, crops: int | None = 1):
     """Crops of every patient: of a simulated one those with the most lesions, of a real one the middles of slices.
 
     Args:
         cohort: ``cohorts.Cohort``; rows: which of its slices are asked for, (N,). size: side of the crops, pixels.
         realisations: of the null, and of the lesion-absent class. seed: fixes their noise.
-        kernel: shape of inserted noise, for cohorts of real images; pairs give their own, see below.
         crops: most of a patient, each of another slice; None takes all slices. A lesion counts once, where its crop
             comes first; of a real patient the slices are evenly spaced (one: the middle).
     Yields: Case. Slices without a new lesion (simulated) or without soft tissue to measure noise on (real) are left
         out.
-    Raises: ValueError: if the crop is larger than the slices, there are under two realisations, ``crops`` is below 1,
-        or a real cohort's dose or ``kernel`` is none.
+    Raises: ValueError: if the crop is larger than the slices, there are under two realisations, or ``crops`` is
+        below 1.
 
     For simulated patients the whole scan is drawn anew. A real slice was scanned once, so its NDCT is kept and the
-    noise that lowers the dose is drawn anew, of the strength and, for pairs, the power spectrum of LDCT - NDCT.
+    noise that lowers the dose is drawn anew, of the strength and the power spectrum of LDCT - NDCT.
     """
     if size > min(cohort.ldct.shape[1:]):
         raise ValueError(f"a crop of {size} pixels does not fit slices of shape {cohort.ldct.shape[1:]}")
@@ -89,7 +91,7 @@ def find(cohort, rows, size: int, realisations: int, seed: int = 0, kernel: str 
         if cohort.meta["source"] == "simulated":
             yield from _simulated(cohort, patient, part.row.to_numpy(), size, realisations, [seed, number], crops)
         else:
-            yield from _real(cohort, part, size, realisations, [seed, number], kernel, crops)
+            yield from _real(cohort, part, size, realisations, [seed, number], crops)
 
 
 def _simulated(cohort, patient, rows, size, realisations, seed, crops):
@@ -156,44 +158,67 @@ def _masks(labels, organs, number):
     return inside, around & (organs == organ) if (around & (organs == organ)).sum() >= SMALLEST else around
 
 
-def _real(cohort, part, size, realisations, seed, kernel, crops):
+def _real(cohort, part, size, realisations, seed, crops):
     count = len(part) if crops is None else min(crops, len(part))
     chosen = (np.arange(count) + 0.5) * len(part) // count  # the middle of each of so many equal parts
     for number in range(count):
         about = part.iloc[int(chosen[number])]
-        case = _real_slice(cohort, about, size, realisations, [*seed, number], kernel)
+        case = _real_slice(cohort, about, size, realisations, [*seed, number])
         if case is not None:
             yield case
 
 
-def _real_slice(cohort, about, size, realisations, seed, kernel):
+def _real_slice(cohort, about, size, realisations, seed):
     def whole():  # read anew, not kept: a case is small
         return [np.array(images[about.row], np.float32) for images in (cohort.ldct, cohort.ndct)]
 
     ldct, ndct = whole()
     pixel_mm = float(about.pixel_mm) if np.isfinite(about.pixel_mm) else 0.75  # of no effect but on the noise's shape
-    top, left = ((side - size) // 2 for side in ndct.shape)
-    window, level = np.s_[top : top + size, left : left + size], doses.check_dose(float(about.dose))
-    fbp.apodisation(kernel)
+    corner = [(side - size) // 2 for side in ndct.shape]
+    window = tuple(np.s_[start : start + size] for start in corner)
 
-    def noise(count):
-        """Noise of ``count`` realisations on whole slices, one after another."""
-        ldct, ndct = whole()
-        shape = doses.measured_kernel((ldct - ndct)[None], ndct[None], pixel_mm)
-        for number in range(count):
-            yield doses.low_dose_from_image(ndct, pixel_mm, level, kernel, [*seed, number], shape) - ndct
-
+    # Of the slice's own attenuation; strength and texture are the pair's own. The few realisations that tell how to get
+    # there are of the whole slice, where there is tissue to measure on; all others only of the crop.
+    seeds = [[*seed, number] for number in range(realisations)]
+    noise = _noise_of(ndct, pixel_mm)
     try:  # what is left to fail is a slice without enough soft tissue
-        drawn = [doses.nps.tissue_noise(one, ndct) for one in noise(min(4, realisations))]
-        # of the strength that this very pair has
-        wanted = doses.nps.tissue_noise(ldct - ndct, ndct) / np.mean(drawn)
+        first = np.stack([noise(one, (0, 0, *ndct.shape)) for one in seeds[:CALIBRATED_ON]])
+        taps = _taps(first, ldct - ndct, ndct, pixel_mm)
+        drawn = [nps.tissue_noise(fftconvolve(one, taps, "same"), ndct) for one in first]
+        wanted = nps.tissue_noise(ldct - ndct, ndct) / np.mean(drawn)
     except ValueError:
         return None
     crops = [image[window].copy() for image in (ldct, ndct)]
 
     def draw():
-        return Drawn(np.stack([crops[1] + wanted * one[window] for one in noise(realisations)]).astype(np.float32))
+        noise, margin = _noise_of(whole()[1], pixel_mm), TAPS // 2
+        larger = (*(start - margin for start in corner), size + 2 * margin, size + 2 * margin)
+        scanned = crops[1] > dicom.AIR_HU  # nothing lies outside the reconstructed circle, nor does noise
+        made = (fftconvolve(noise(one, larger), taps, "valid") * scanned for one in seeds)
+        return Drawn(np.stack([crops[1] + wanted * one for one in made]).astype(np.float32))
 
     return Case(
         about.patient, about.anatomy, int(about.row), pixel_mm, *crops, "inserted noise", draw
     )  # fmt: skip
+
+
+def _noise_of(ndct, pixel_mm):
+    """Function of a seed and a window (top, left, height, width) of the slice that reconstructs photon noise in it."""
+    lines = fbp.project(fbp.to_mu(ndct), pixel_mm)
+    spread = 1 / np.sqrt(doses.photons(lines, 1.0)).astype(np.float32)
+
+    def noise(seed, window):
+        drawn = np.random.default_rng(seed).standard_normal(lines.shape, np.float32) * spread
+        centre = doses.centre_of(window, ndct.shape, pixel_mm)
+        return fbp.reconstruct(drawn, pixel_mm, window[2:], "hann", centre) * np.float32(1000 / fbp.MU_WATER)
+
+    return noise
+
+
+def _taps(drawn, difference, ndct, pixel_mm):
+    """Filter (TAPS, TAPS) that gives noise images (N, H, W) the shape of the spectrum of ``difference`` (H, W)."""
+    side = TAPS + 1
+    own = nps.spectrum(drawn, [ndct] * len(drawn), pixel_mm, side)
+    transfer = np.sqrt(nps.spectrum(difference[None], ndct[None], pixel_mm, side) / np.maximum(own, own.max() * 1e-4))
+    weight = np.outer(np.hanning(side + 1)[:side], np.hanning(side + 1)[:side])
+    return (np.fft.fftshift(np.fft.ifft2(transfer).real) * weight)[1:, 1:]  # whose first row and column are 0

@@ -13,7 +13,7 @@ from ldct_utils import observers, segments, tasks
 from ldct_utils.invariance import evidence
 from ldct_utils.invariance.cases import SMALLEST
 
-OF_IMAGES = ("evidence", "segments")  # tables of every crop
+OF_IMAGES = ("evidence", "segments", "own")  # tables of every crop
 OF_LESIONS = ("lesions", "contrasts", "detection")  # and of crops with known lesions
 
 
@@ -98,6 +98,8 @@ class Examination:
             ``change_out`` of a segment's mean or a lesion's contrast; ``p_in``, ``p_out`` from the null's other
             realisations than the first ``held``, which are the null's own rows. Segments are of the truth where it is
             known, else of the NDCT.
+        ``own``: a row a segment: ``p_in`` and ``p_out`` of x and f(x) themselves among the realisations, all held
+            against their mean. Where the null is right these are uniform.
         ``contrasts``: a row a lesion and realisation: the share ``kept`` of its contrast.
         ``detection``: a row a lesion and image ("x", "f(x)"), for lesions whose region lies in the crop: ``d_prime``
             with its jackknife interval ``low``, ``high`` of a channelised Hotelling observer, ``d_npw`` of one that
@@ -113,6 +115,7 @@ class Examination:
         masks = segments.segment(case.ndct if drawn.truth is None else drawn.truth, self.segmentation).masks
         about = [{"segment": n + 1, "area": int(mask.sum())} for n, mask in enumerate(masks)]
         tables = {"evidence": _sizes(seen), "segments": self._changes(seen, about, masks)}
+        tables["own"] = _own(seen, about, masks)
         if case.inside is not None:
             about = case.lesions.to_dict("records")
             kept = evidence.contrast_kept(f, drawn.absent[: tasks.PAIRED], drawn.signal, case.inside)
@@ -181,6 +184,20 @@ def _sizes(seen):
         values |= {f"low_{end}_hu": evidence.rmse_hu(*map(evidence.low_pass, pair)) for end, pair in ends.items()}
         rows.append(pd.DataFrame(values).assign(method=method, image=range(len(values["pix_md"]))))
     return pd.concat(rows)
+
+
+def _own(seen, about, masks):
+    """p of the means of x and f(x) in every segment that is whole in the largest images, from the null's own mean."""
+    null = max((method for method in seen if method.startswith("null")), key=lambda n: seen[n]["in"][1].shape[-1])
+    side = seen[null]["in"][1].shape[-1]
+    kept = [n for n, mask in enumerate(masks) if middle(mask, side).sum() == mask.sum()]
+    if not kept:
+        return pd.DataFrame()
+    parts, found = [middle(masks[n], side) for n in kept], pd.DataFrame([about[n] for n in kept])
+    for end, (images, x) in seen[null].items():
+        by_chance = _pooled(images, parts)
+        found[f"p_{end}"] = evidence.p_value(_pooled(x, parts) - by_chance.mean(0), by_chance - by_chance.mean(0))
+    return found
 
 
 def _pooled(images, inside, around=None):
