@@ -89,11 +89,11 @@ def loop_cost(updates):
                 scope = {
                     "history": training.History(8), "sampler": sampler, "step": step, "objective": step.loss,
                     "model": model, "network": "unet", "built": {"channels": 16, "residual": True},
-                    "schedule": "constant", "lr": 1e-3,
-                    "total": updates + 1, "done": 0, "batch": 8, "log_every": 10, "eval_every": 10**9,
-                    "checkpoint_every": 200,
-                    "save_every_s": 30.0, "psi_on": "fixed", "tqdm": tqdm, "plots": plots, "training": training,
-                    "time": time, "torch": torch, "files": SimpleNamespace(write_parquet=lambda *a: None),
+                    "schedule": "constant", "lr": 1e-3, "warmup": 50,
+                    "total": updates + 1, "done": 0, "batch": 8, "eval_every": 10**9, "checkpoint_every": 200,
+                    "every": (10, 10**9, 200), "save_every_s": 30.0, "psi_on": "fixed",
+                    "tqdm": tqdm, "plots": plots, "training": training, "time": time, "torch": torch,
+                    "files": SimpleNamespace(write_parquet=lambda *a: None),
                     "run": SimpleNamespace(folder=Path(folder), id="benchmark", finished=False),
                     "validate": lambda: {"val_rmse_hu": 0.0},
                 }  # fmt: skip

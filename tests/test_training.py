@@ -560,3 +560,11 @@ def test_what_a_run_leaves_can_be_read_and_scored(uninterrupted):
     assert examples.shape == (len(pd.read_parquet(uninterrupted / "examples_rows.parquet")), 4, 64, 64)
     network = training.load_network(uninterrupted)
     assert np.allclose(training.predict(network, examples[:, 0]), examples[:, 3], atol=0.01)
+
+
+def test_the_benchmark_of_the_loop_runs_the_loop_of_the_notebook(monkeypatch):
+    monkeypatch.syspath_prepend(paths.root() / "benchmarks")
+    import bench_training
+
+    bare, looped = bench_training.loop_cost(2)  # a name that the loop has gained would end it
+    assert min(bare, looped) > 0
