@@ -200,10 +200,10 @@ for method, images in x_inv.items():
         plots.show(line[1], changed, *window, "x_inv")
         limit = max(5.0, 10 * np.ceil(0.4 * np.std(changed - case.ldct)))  # 4 SD, in tens of HU
         moved = [evidence.rmse_hu(*pair) for pair in ((changed, case.ldct), (after, before))]
-        drawn = plots.difference(line[2], changed - case.ldct, limit, f"x_inv − x\n{moved[0]:.2g} HU RMS")
+        drawn = plots.difference(line[2], changed - case.ldct, limit, f"x_inv − x\n{moved[0]:.3g} HU RMS")
         plots.show(line[3], before, *window, "f(x)")
         plots.show(line[4], after, *window, "f(x_inv)")
-        plots.difference(line[5], after - before, limit, f"f(x_inv) − f(x)\n{moved[1]:.2g} HU RMS")
+        plots.difference(line[5], after - before, limit, f"f(x_inv) − f(x)\n{moved[1]:.3g} HU RMS")
         figure.colorbar(drawn, ax=line[5], shrink=0.85, label="HU")
         plots.row_label(line[0], f"{case.anatomy}, {case.patient}\n{plots.window_text(*window)}", 8)
     before = np.stack([c.ldct for c in found])
@@ -211,7 +211,7 @@ for method, images in x_inv.items():
     report.figure(
         run, method, figure,
         f"What {iterations} iterations of the {'search' if method == 'search' else 'aimed search'} found, α = "
-        f"{alpha:g}, distance {distance}: x changes by {into:.2g} HU RMS, the output by {out:.2g} HU "
+        f"{alpha:g}, distance {distance}: x changes by {into:.3g} HU RMS, the output by {out:.2g} HU "
         f"(mean over {report.plural(len(found), 'crop')}).",
     )  # fmt: skip
 
