@@ -31,9 +31,8 @@ def named(runs) -> dict:
 
 def lesion_counts(runs: dict) -> pd.DataFrame:
     """A row a denoiser and method of finding images: ``evidence.counted`` of the lesions."""
-    return pd.concat([one.table("lesion_counts").assign(denoiser=name) for name, one in runs.items()]).set_index(
-        ["denoiser", "method"]
-    ).reset_index()  # fmt: skip
+    counts = {name: one.table("lesion_counts") for name, one in runs.items()}
+    return pd.concat(counts, names=["denoiser"]).reset_index("denoiser").reset_index(drop=True)
 
 
 def kept(run) -> dict[str, pd.Series]:
