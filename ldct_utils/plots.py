@@ -21,6 +21,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "axes.grid": True,
+    "axes.axisbelow": True,  # a grid behind bars too
     "grid.alpha": 0.25,
     "image.cmap": "gray",
     "image.interpolation": "nearest",
