@@ -165,9 +165,12 @@ notebooks:
     assert (planned["sum"].folder / "result.json").stat().st_mtime_ns == stamp
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300, study=None):
+    """Wait until something is so; if the study ends without it, say what it printed instead of waiting on."""
     end = time.time() + seconds
     while not condition():
+        ended = study is not None and study.poll() is not None
+        assert not ended or condition(), study.communicate()[0]
         assert time.time() < end, "waited too long"
         time.sleep(0.1)
 
@@ -186,7 +189,7 @@ def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_
     outputs = toy("notebooks: {01_toy: {runs: [{name: quick}, {name: slow, steps: 9, seconds: 0.7}]}}")
     quick, slow = studies.plan("toy")
     study = subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for(lambda: quick.finished and (slow.folder / "step_1.parquet").is_file())
+    wait_for(lambda: quick.finished and (slow.folder / "step_1.parquet").is_file(), study=study)
     kernel, papermill = map(int, (slow.folder / "processes.txt").read_text().split())
     os.kill({"snakemake": study.pid, "papermill": papermill, "kernel": kernel}[victim], signal.SIGKILL)
     told, _ = study.communicate(timeout=120)

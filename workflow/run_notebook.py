@@ -6,6 +6,7 @@ python workflow/run_notebook.py outputs/<study>/plan.json 3 outputs/<study>/even
 import json
 import os
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -31,20 +32,30 @@ def die_with_parent():
 
 
 def execute(notebook: str, output: Path, params: dict):
-    """Execute a notebook by papermill, from the study's root, on as many threads as its parameters say."""
+    """Execute a notebook by papermill, from the study's root, on as many threads as its parameters say.
+
+    The kernel is reached by Unix sockets. By TCP, Jupyter looks for free ports first and the kernel binds them a second
+    later: of many kernels that start at once, now and then one finds its port taken and dies.
+    """
     threads = str(params.get("threads") or 1)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = threads  # read by the kernel's libraries as they load
     import papermill
+    from traitlets.config import Config
 
-    papermill.execute_notebook(
-        f"notebooks/{notebook}.ipynb",
-        str(output),
-        parameters=params,
-        kernel_name="python3",
-        progress_bar=False,
-        autosave_cell_every=5,  # seconds: what a killed run keeps of its outputs
-    )
+    roomy = len(tempfile.gettempdir()) < 80  # a socket's path may have some 100 characters
+    with tempfile.TemporaryDirectory(prefix="ldct-", dir=None if roomy else "/tmp") as sockets:
+        papermill.execute_notebook(
+            f"notebooks/{notebook}.ipynb",
+            str(output),
+            parameters=params,
+            kernel_name="python3",
+            progress_bar=False,
+            autosave_cell_every=5,  # seconds: what a killed run keeps of its outputs
+            start_timeout=300,  # seconds: an environment on a cluster's network disk starts slowly
+            iopub_timeout=60,  # seconds: on a machine that is too busy, a cell's last output may come late
+            config=Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"}),
+        )
 
 
 def main(plan: str, number: str, told: str) -> int:
