@@ -194,7 +194,7 @@ report.figure(
     run, "losses", figure,
     f"Each loss on {report.plural(len(rows), f'{whose} slice')} ({people}; VGG: the central {loss_crop} pixels), for "
     "networks trained with each. "
-    f"{own} of {len(LOSSES)} losses end lowest in a network that was trained with them: "
+    f"Losses that end lowest in a network that was trained with them: {own} of {len(LOSSES)}. Lowest is "
     + ", ".join(f"{LOSSES[name]} in {method}" for name, method in ends.items()) + ".",
 )  # fmt: skip
 
