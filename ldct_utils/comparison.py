@@ -147,32 +147,36 @@ def swapped(one, other, swaps: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(found).astype(float).mean().rename_axis("test").reset_index(name="share significant")
 
 
-def over_psi(tables, arms, base: str, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Every arm minus a base, by context, layer and psi: mean over patients with its interval.
+def over_psi(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Every arm minus its base, by network (where there are several), context, layer and psi: mean over patients with
+    its interval.
 
-    Args: tables: cells of one domain. arms, base: from ``methods.arms``.
+    Args: tables: cells of one domain. arms: from ``methods.arms``.
     """
-    rows = []
+    place, rows = [name for name in ("network", "context", "layer", "psi") if name in arms], []
     for (_, reference, name), found in tables.items():
-        for arm in arms.sort_values(["context", "layer", "psi"], kind="stable").itertuples():
-            span = stats.patient_bootstrap(stats.gaps(found[arm.method], found[base]), draws=draws, seed=seed)
+        for arm in arms.sort_values(place, kind="stable").to_dict("records"):
+            gap = stats.gaps(found[arm["method"]], found[arm["base"]])
+            span = stats.patient_bootstrap(gap, draws=draws, seed=seed)
             rows.append(
-                {"reference": reference, "metric": name, "context": arm.context, "layer": arm.layer, "psi": arm.psi,
-                 "base": base, "difference": span.mean, "low": span.low, "high": span.high, "seeds": span.seeds}
+                {"reference": reference, "metric": name} | {key: arm[key] for key in [*place, "base"]}
+                | {"difference": span.mean, "low": span.low, "high": span.high, "seeds": span.seeds}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def interactions(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Differences of differences of two contexts and two layers, at each psi that has all four (``stats.interaction``).
+    """Differences of differences of two contexts and two layers, at each psi that has all four (``stats.interaction``),
+    all of one network.
 
     Args: as for ``over_psi``. Of several lambdas that were given by hand for one cell, the one nearest to psi .95 is
         taken, and the row is named "given λ".
     """
-    names = ["at", "contrast", "reference", "metric", "interaction", "low", "high", "patients", "seeds", "excludes 0"]
+    by = [name for name in ("network", "at") if name == "at" or name in arms]
+    names = [*by, "contrast", "reference", "metric", "interaction", "low", "high", "patients", "seeds", "excludes 0"]
     arms = arms.assign(at=["given λ" if pd.notna(r.lam) else f"ψ {r.psi:g}" for r in arms.itertuples()])
     rows = []
-    for at, some in arms.assign(off=(arms["psi"] - 0.95).abs()).sort_values("off").groupby("at"):
+    for where, some in arms.assign(off=(arms["psi"] - 0.95).abs()).sort_values("off").groupby(by):
         named = some.drop_duplicates(["context", "layer"]).set_index(["context", "layer"])["method"]
         pairs = (itertools.combinations(sorted(some[column].unique()), 2) for column in ("context", "layer"))
         for (c1, c2), (shallow, deep) in itertools.product(*pairs):
@@ -183,6 +187,6 @@ def interactions(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFra
                 four = {k: stats.by_patient(found[named[key]]) for k, key in wanted.items()}
                 span = stats.interaction(four, draws=draws, seed=seed)
                 excludes = {None: "–", True: "yes", False: "no"}[span.excludes_zero]
-                rows.append((at, f"{c1} − {c2}, {deep} − {shallow}", reference, name, span.mean, span.low, span.high,
-                             span.patients, span.seeds, excludes))  # fmt: skip
+                rows.append((*where, f"{c1} − {c2}, {deep} − {shallow}", reference, name, span.mean, span.low,
+                             span.high, span.patients, span.seeds, excludes))  # fmt: skip
     return pd.DataFrame(rows, columns=names)

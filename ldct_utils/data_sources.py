@@ -28,6 +28,14 @@ SOURCES = {
 }
 
 
+def check_folders(values: dict):
+    """Raises: ValueError: where a source of these parameters, the tests' own or the first, reads files and its folder
+    is not given: said by the name of the parameter that is missing, before anything is computed."""
+    for source, folder in (("test_source", "test_root"), ("source", "data_root")):
+        if values.get(source) in set(SOURCES) - {"simulated"} and not values.get(folder):
+            raise ValueError(f"{source}={values[source]} reads files: give {folder}, the folder that holds them")
+
+
 def others(*names: str) -> set[str]:
     """Modules that only cohorts of other sources need, so that a change of theirs makes none of these anew.
 

@@ -1,5 +1,8 @@
 """Methods: what was chosen about a trained run except its seed, and what to call it in tables and figures."""
 
+import itertools
+from pathlib import PurePath
+
 import pandas as pd
 
 # parameters that do not make a method: bookkeeping, and what names the encoder or the loss already
@@ -8,6 +11,7 @@ ASIDE = {
     *("val_patches", "val_slices", "loss", "layer", "context", "arch", "lam", "psi_target", "psi_on", "data_root"),
     *("test_root", "method"),  # the method of training stands in the place of the loss
 }
+WEIGHTS = {".pth", ".pt", ".safetensors"}  # suffixes that a name can do without
 
 
 def design(run) -> dict:
@@ -29,7 +33,7 @@ def design(run) -> dict:
     found["held"] = loss == "vgg" and given.get("psi_on") == "hold"
     if "vgg" not in loss:
         return found
-    found |= {"layer": given["layer"], "context": str(given["context"]).rstrip("/").split("/")[-1]}
+    found |= {"layer": given["layer"], "context": str(PurePath(str(given["context"])))}
     if given.get("arch", "vgg19") != "vgg19":
         found["layer"] = f"{given['arch']} {given['layer']}"
     if loss == "vgg" and lam is None:
@@ -40,11 +44,37 @@ def design(run) -> dict:
     return found
 
 
-def name_of(row) -> str:
-    """A method in words, e.g. ``vgg · block3_conv2 · imagenet · ψ 0.95``, from a row of designs."""
+def brief(names, most: int = 20) -> dict[str, str]:
+    """{name: what to call it in a figure}, where some names are paths, of weights or of runs.
+
+    The last part of a path, without the suffix of weights and cut in its middle to ``most`` characters; more only where
+    two names would read the same. What is no path stays as it is.
+    """
+
+    def form(path, depth, length):
+        end = PurePath(*PurePath(path).parts[-depth:])
+        text = str(end.with_suffix("") if end.suffix in WEIGHTS else end)
+        return text if len(text) <= length else f"{text[: length // 2]}…{text[1 - length // 2 :]}"
+
+    names = list(dict.fromkeys(names))
+    paths = [n for n in names if PurePath(n).suffix in WEIGHTS or ("/" in n and n[0] not in "{[")]
+    depths = range(1, 1 + max((len(PurePath(n).parts) for n in paths), default=0))
+    tried = (
+        {n: form(n, depth, length) if n in paths else n for n in names}
+        for length, depth in itertools.product((most, 2 * most, 4 * most), depths)
+    )
+    return next((found for found in tried if len({*found.values()}) == len(names)), {n: n for n in names})
+
+
+def name_of(row, called=None) -> str:
+    """A method in words, e.g. ``vgg · block3_conv2 · imagenet · ψ 0.95``, from a row of designs.
+
+    Args: called: {context: what to call it}, ``brief`` of all that it stands beside; None for a row alone.
+    """
+    context = row.context if pd.isna(row.context) else (called or brief([row.context]))[row.context]
     strength = [f"λ {row.lam:g}"] if pd.notna(row.lam) else [f"ψ {row.psi:g}"] if row.loss == "vgg" else []
     strength = [part + " held" * row.held for part in strength]
-    return " · ".join([row.loss, *(part for part in (row.layer, row.context) if pd.notna(part)), *strength])
+    return " · ".join([row.loss, *(part for part in (row.layer, context) if pd.notna(part)), *strength])
 
 
 def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
@@ -52,33 +82,41 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
 
     Args: chosen: finished runs, from ``runs.select``.
     Returns: the runs without those that repeat a method and a seed; a table with a row for each of them (run id,
-        design, seed, method, and the settings that differ between runs); the names of these settings.
+        design, seed, method, and the settings that differ between runs); the names of these settings. A path stands in
+        full in its column and briefly (``brief``) in the name of the method.
     """
     table = pd.DataFrame([{"run": f.id, **design(f), "seed": f.params.get("seed", 0)} for f in chosen])
-    table["method"] = [name_of(row) for row in table.itertuples()]
+    called = brief(table["context"].dropna())
+    table["method"] = [name_of(row, called) for row in table.itertuples()]
     settings = pd.DataFrame([{k: str(v) for k, v in f.params.items() if k not in ASIDE} for f in chosen]).fillna("–")
     varying = [name for name in settings if settings[name].nunique(dropna=False) > 1]
     for name in varying:  # a setting names a method only where methods would have the same name without it
         several = settings[name].groupby(table["method"]).transform("nunique") > 1
         several &= settings[name] != "None"  # what was left as it is needs no word
-        table.loc[several, "method"] += " · " + name + " " + settings.loc[several, name]
+        table.loc[several, "method"] += " · " + name + " " + settings[name].map(brief(settings[name]))[several]
     repeated = table.duplicated(["method", "seed"])
     table = pd.concat([table, settings[varying]], axis=1)[~repeated].reset_index(drop=True)
     return [one for one, again in zip(chosen, repeated) if not again], table, varying
 
 
-def arms(table, varying) -> tuple[pd.DataFrame, str, list[str]]:
-    """Methods with a perceptual term, one for every context, layer, psi and lambda, and what to set them against.
+def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:
+    """Methods with a perceptual term, one for every network, context, layer, psi and lambda, and what to set each
+    against: the MSE arm of its own network.
 
-    Of several methods in one place, or several MSE arms (say, one without the residual), that with the commonest
-    settings speaks for it; one that holds psi comes last.
+    Of several methods in one place, or several MSE arms of a network (say, one without the residual), that with the
+    network's commonest settings speaks for it; one that holds psi comes last.
 
     Args: table, varying: from ``listed``.
-    Returns: the arms, a row each; the MSE arm, or "LDCT" where there is none; the names of methods that were left out.
+    Returns: the arms, a row each, with a column base, "LDCT" where the network has no MSE arm, and a column network
+        only where the arms are of several; the names of methods that were left out.
     """
-    usual = sum(((table[name] == table[name].mode()[0]).astype(int) for name in varying), -100 * table["held"])
+    table = table.assign(of=table["network"] if "network" in varying else "")
+    commonest = {name: table.groupby("of")[name].transform(lambda column: column.mode()[0]) for name in varying}
+    usual = sum(((table[name] == often).astype(int) for name, often in commonest.items()), -100 * table["held"])
     ordered = table.loc[usual.sort_values(ascending=False, kind="stable").index].drop_duplicates("method")
     perceptual = ordered[ordered["loss"].isin(["vgg", "vgg_only"])]
-    kept = perceptual.drop_duplicates(["context", "layer", "psi", "lam"]).sort_index()
-    base = next(iter(ordered["method"][ordered["loss"] == "mse"]), "LDCT")
-    return kept, base, sorted(set(perceptual["method"]) - set(kept["method"]))
+    kept = perceptual.drop_duplicates(["of", "context", "layer", "psi", "lam"]).sort_index()
+    bases = ordered[ordered["loss"] == "mse"].drop_duplicates("of").set_index("of")["method"]
+    kept = kept.assign(base=[bases.get(network, "LDCT") for network in kept["of"]])
+    told = ["of"] if kept["of"].nunique() > 1 else ["of", "network"]
+    return kept.drop(columns=told, errors="ignore"), sorted(set(perceptual["method"]) - set(kept["method"]))

@@ -155,14 +155,18 @@ def edge_notes(axis, notes: list[tuple[str, str]], upper: bool = False, size: fl
         )  # fmt: skip
 
 
-def without_far(axis, groups: dict, told: dict):
+def without_far(axis, groups: dict, told: dict, zero: bool = False):
     """Limit x so that most groups can be compared (``limits_without_far``), and tell the others at the edge.
 
-    Args: groups: {y: values}. told: {y: the number that stands for a group that is far off}.
+    Args: groups: {y: values}. told: {y: the number that stands for a group that is far off}. zero: 0 is within the
+        limits too, as it must be for differences.
     """
     low, high, off = limits_without_far(list(groups.values()))
+    if zero:
+        room = 0.05 * (max(high, 0) - min(low, 0))
+        low, high = low if low < 0 else -room, high if high > 0 else room
     axis.set_xlim(low, high)
-    for line in (list(groups)[i] for i in off):
+    for line in (line for i, line in enumerate(groups) if i in off and not low <= told[line] <= high):
         left, text = told[line] < low, f"{told[line]:.3g}"
         axis.annotate(
             f"◂ {text}" if left else f"{text} ▸", (0.02 if left else 0.98, line), xycoords=("axes fraction", "data"),

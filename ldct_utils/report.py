@@ -13,8 +13,8 @@ def text(markdown: str):
 
 
 def plural(number: int, word: str) -> str:
-    """A number of things, e.g. ``1 patient``, ``5 patients``."""
-    return f"{number} {word}" + ("" if number == 1 else "s")
+    """A number of things, e.g. ``1 patient``, ``5 patients``, ``2 patches``."""
+    return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("ch") else "s")
 
 
 def bracket(low: float, high: float, form: str = ".3g") -> str:

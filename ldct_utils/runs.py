@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ldct_utils import files, identity, parameters, paths
+from ldct_utils import data_sources, files, identity, parameters, paths
 
 PACKAGES = (
     "numpy",
@@ -167,11 +167,13 @@ def start(notebook: str, namespace: dict) -> Run:
     Args:
         notebook: name without suffix, e.g. ``03_train``.
         namespace: ``globals()``; the checked and resolved parameters are written back into it.
-    Raises: ValueError: for an unknown or mistyped parameter, or a device that this machine does not have.
+    Raises: ValueError: for an unknown or mistyped parameter, a source of files without its folder, or a device that
+        this machine does not have.
     """
     script = parameters.read(paths.notebooks() / f"{notebook}.py")
     values = located(parameters.resolve(parameters.from_namespace(script, namespace)))
     namespace.update(values)
+    data_sources.check_folders(values)
     folder = identity.folder(script, values)
     if "device" in values and not (folder / "result.json").is_file():  # stored results are shown anywhere
         parameters.check_device(values["device"])

@@ -65,9 +65,10 @@ cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel,
 table = cohort.slices
 where = paths.short(cohort.folder)
 report.text(
-    f"Cohort **{cohort.folder.name}**: {len(table)} pairs of {cohort.ndct.shape[1]}x{cohort.ndct.shape[2]} pixels of "
-    f"{table.patient.nunique()} patients, {sum(f['bytes'] for f in cohort.meta['files'].values()) / 1e9:.2f} GB in "
-    f"`{where}`. Parameters that this source reads: {cohort.meta['parameters'] or 'none but its files'}."
+    f"Cohort **{cohort.folder.name}**: {report.plural(len(table), 'pair')} of {cohort.ndct.shape[1]}x"
+    f"{cohort.ndct.shape[2]} pixels of {report.plural(table.patient.nunique(), 'patient')}, "
+    f"{sum(f['bytes'] for f in cohort.meta['files'].values()) / 1e9:.2f} GB in `{where}`. Parameters that this source "
+    f"reads: {cohort.meta['parameters'] or 'none but its files'}."
 )
 
 # %% [markdown]
@@ -83,8 +84,9 @@ counted = table.groupby(["split", "anatomy"]).agg(
 counted = counted.reindex(["train", "val", "test"], level="split").reset_index()
 tested = table[table.split == "test"].patient.nunique()
 report.table(
-    run, "split", counted, f"Patients and slices of each split ({cohort.meta['split']}): {tested} patients to test on."
-)
+    run, "split", counted,
+    f"Patients and slices of each split ({cohort.meta['split']}): {report.plural(tested, 'patient')} to test on.",
+)  # fmt: skip
 
 # %% [markdown]
 # ## What was left out
@@ -95,7 +97,7 @@ report.table(
 # %%
 left_out = pd.DataFrame(cohort.meta["skipped"], columns=["patient", "series", "reason", "files"])
 if len(left_out):
-    report.table(run, "left_out", left_out, f"{left_out.files.sum()} files or slices were left out.")
+    report.table(run, "left_out", left_out, f"Files or slices that were left out: {left_out.files.sum()}.")
 report.text(" ".join(f"- {note}\n" for note in cohort.meta["notes"]) or "Nothing else to note.")
 
 # %% [markdown]
@@ -147,7 +149,7 @@ whole.set_yscale("log")
 part.legend()
 report.figure(
     run, "histogram", figure,
-    f"CT numbers of all pixels of {len(picked)} slices; left logarithmic, right fat and soft tissue.",
+    f"CT numbers of all pixels of {report.plural(len(picked), 'slice')}; left logarithmic, right fat and soft tissue.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -181,9 +183,9 @@ summary = levels.groupby(["anatomy", "kernel", "dose"])[
 ].median().reset_index()  # fmt: skip
 report.table(
     run, "noise", summary,
-    f"Medians over {len(levels)} slices, {levels.ndct_noise_hu.isna().sum()} of them with too little soft tissue to "
-    "tell. Noise is the high-pass SD in soft tissue, HU; expected_hu is the NDCT's noise times sqrt(1/dose - 1), what "
-    "quantum noise of that dose would add.",
+    f"Medians over {report.plural(len(levels), 'slice')}, {levels.ndct_noise_hu.isna().sum()} of them with too little "
+    "soft tissue to tell. Noise is the high-pass SD in soft tissue, HU; expected_hu is the NDCT's noise times "
+    "sqrt(1/dose - 1), what quantum noise of that dose would add.",
 )  # fmt: skip
 
 # %%
@@ -210,7 +212,8 @@ for name, group in picked.groupby("kernel"):
     if found:
         curves[name], along[name] = (np.mean(part, axis=0) for part in zip(*found))
     else:
-        report.text(f"No noise spectrum for kernel {name}: no flat soft tissue in its {len(group)} slices.")
+        within = report.plural(len(group), "slice")
+        report.text(f"No noise spectrum for kernel {name}: no flat soft tissue in its {within}.")
 
 # %%
 figure, axis = plt.subplots(figsize=(6.4, 3.6))
@@ -321,6 +324,7 @@ report.text(
     f"**What we saw.** NDCT slices have {numbers['ndct_noise_hu']:.1f} HU of noise in soft tissue (high-pass SD) and "
     f"low dose adds {numbers['added_noise_hu']:.1f} HU, whose correlation with the NDCT's own noise is "
     f"{numbers['correlation']:+.2f}; the mean inside the body moves by {numbers['body_bias_hu']:+.2f} HU. "
-    f"{len(off)} of {len(verdicts)} checks are off. One limit: noise was read in soft tissue of {len(picked)} slices; "
-    f"bone, lung and the body's edge are not in these numbers. Next: `02_psi_calibration`."
+    f"Checks that are off: {len(off)} of {len(verdicts)}. One limit: noise was read in soft tissue of "
+    f"{report.plural(len(picked), 'slice')}; bone, lung and the body's edge are not in these numbers. Next: "
+    "`02_psi_calibration`."
 )

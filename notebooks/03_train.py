@@ -162,17 +162,24 @@ if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
 test = cohorts.tested_on(cohort, test_source, test_root)
 train_rows, val_rows, test_rows = cohort.rows("train"), cohort.rows("val"), test.rows("test")
+if not len(train_rows) and (max_steps != 0 or normalise == "meanstd" or not len(val_rows)):
+    held = cohort.slices.groupby("split").patient.nunique()
+    held = ", ".join(f"{report.plural(count, 'patient')} to {part}" for part, count in held.items())
+    raise ValueError(
+        f"cohort {cohort.id} has no training patients: its split, {cohort.meta['split']}, gives {held}. Give "
+        "split=draw, a split file that lists some of its patients under train, or split=train (everyone) with a "
+        "test_source"
+    )
 note = ""
 if not len(val_rows):
     val_rows, note = train_rows, " It has no validation patients: the curves below show training slices."
 val_rows = cohort.spread(val_rows, val_slices)
 report.text(
-    f"Cohort {cohort.id}: {len(train_rows)} slices for training, {len(cohort.rows('val'))} for validation, and "
-    f"{len(test_rows)} of cohort {test.id} for testing.{note}"
+    f"Cohort {cohort.id}: {report.plural(len(train_rows), 'slice')} for training, {len(cohort.rows('val'))} for "
+    f"validation, and {len(test_rows)} of cohort {test.id} for testing.{note}"
 )
 if normalise == "meanstd":
-    if not (found := cohort.meta["train_ldct_hu"]):
-        raise ValueError(f"cohort {cohort.id} has no training slices to take mean and SD from")
+    found = cohort.meta["train_ldct_hu"]
     built |= {"mean_hu": found["mean"], "std_hu": found["std"]}
     print(f"the network normalises by {found['mean']:.1f} HU mean and {found['std']:.1f} HU SD of the training LDCT")
 
@@ -349,8 +356,9 @@ if total:
     speed = float(curves.patches_per_s.median())
     report.figure(
         run, "curves", plots.training_curves(curves),
-        f"{total} updates of {batch} patches ({sampler.epoch:.1f} epochs), {speed:.0f} patches/s. RMSE on whole "
-        f"validation slices went from {first.val_rmse_hu:.1f} to {last.val_rmse_hu:.1f} HU.",
+        f"{report.plural(total, 'update')} of {report.plural(batch, 'patch')} ({sampler.epoch:.1f} epochs), "
+        f"{speed:.0f} patches/s. RMSE on whole validation slices went from {first.val_rmse_hu:.1f} to "
+        f"{last.val_rmse_hu:.1f} HU.",
     )  # fmt: skip
 else:
     report.text(f"Not trained here; RMSE on whole validation slices {last.val_rmse_hu:.1f} HU.")
@@ -380,8 +388,8 @@ if chosen == "vgg" and total:
     report.figure(
         run, "psi", figure,
         f"ψ (Algorithm 2) on training batches was {trained.psi_ratio_of_sums.iloc[0]:.3f} over the first "
-        f"{trained.step.iloc[0]} updates and {tail.psi_ratio_of_sums.mean():.3f} over the second half, λ went from "
-        f"{lam_start:.2e} to {objective.weights['vgg']:.2e}. The gradient share ended at "
+        f"{report.plural(trained.step.iloc[0], 'update')} and {tail.psi_ratio_of_sums.mean():.3f} over the second "
+        f"half, λ went from {lam_start:.2e} to {objective.weights['vgg']:.2e}. The gradient share ended at "
         f"{last.val_gradient_influence:.3f}.",
     )  # fmt: skip
 
@@ -468,7 +476,7 @@ ends = [hu_scores[image]["ndct", "rmse_hu"] for image in ("LDCT", "prediction")]
 taught = f"loss {chosen}" if method == "supervised" else f"method {method}"
 taught = "" if not total else f" with {taught}" + (" of the published network" if init else "")
 report.text(
-    f"**What we saw.** After {total} updates{taught} the test slices are {ends[1]:.1f} HU RMSE from NDCT; the "
-    f"LDCT was {ends[0]:.1f} HU away ({gain:+.2f} dB).{moved} One limit: one seed; `06_stats` compares runs, seeds "
-    "and patients. NDCT holds noise of its own, so no network can reach an RMSE of zero against it."
+    f"**What we saw.** After {report.plural(total, 'update')}{taught} the test slices are {ends[1]:.1f} HU RMSE from "
+    f"NDCT; the LDCT was {ends[0]:.1f} HU away ({gain:+.2f} dB).{moved} One limit: one seed; `06_stats` compares runs, "
+    "seeds and patients. NDCT holds noise of its own, so no network can reach an RMSE of zero against it."
 )

@@ -82,7 +82,7 @@ scored = cohorts.tested_on(cohort, test_source, test_root)
 whose = "test" if test_source else split
 about = scoring.slices(scored, whose, slices)
 rows, patients = about.row.to_numpy(), about.patient.nunique()
-people = report.plural(patients, f"{whose} patient")
+people, over_runs = report.plural(patients, f"{whose} patient"), report.plural(len(chosen), "run")
 ldct, ndct = (np.asarray(images[rows], np.float32) for images in (scored.ldct, scored.ndct))
 truth = None if scored.truth is None else np.asarray(scored.truth[rows], np.float32)
 references = {"ndct": ndct} if truth is None else {"ndct": ndct, "truth": truth}
@@ -96,9 +96,9 @@ if len(steps_of) > 1:
 listed["checkpoints"] = [len(training.checkpoints(one.folder)) for one in chosen]
 report.table(
     run, "runs", listed,
-    f"{len(chosen)} runs, {len(methods)} methods, on cohort {cohort.id}; scored on {len(rows)} slices of {people} "
-    f"of cohort {scored.id}. Beside the design, these settings differ between the runs: "
-    f"{', '.join(varying) or 'none'}.",
+    f"{over_runs}, {report.plural(len(methods), 'method')}, on cohort {cohort.id}; scored on "
+    f"{report.plural(len(rows), 'slice')} of {people} of cohort {scored.id}. Beside the design, these settings differ "
+    f"between the runs: {', '.join(varying) or 'none'}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -192,9 +192,9 @@ ends = {name: loss_means[name].groupby("method").last().idxmin() for name in LOS
 own = sum(str(ends[name]).startswith(name) for name in LOSSES)
 report.figure(
     run, "losses", figure,
-    f"Each loss on {len(rows)} {whose} slices ({people}; VGG: the central {loss_crop} pixels), for "
+    f"Each loss on {report.plural(len(rows), f'{whose} slice')} ({people}; VGG: the central {loss_crop} pixels), for "
     "networks trained with each. "
-    f"{own} of {len(LOSSES)} losses end lowest in a network that was trained with them: "
+    f"Losses that end lowest in a network that was trained with them: {own} of {len(LOSSES)}. Lowest is "
     + ", ".join(f"{LOSSES[name]} in {method}" for name, method in ends.items()) + ".",
 )  # fmt: skip
 
@@ -277,7 +277,8 @@ for names, stem, words, reference in (
         rose = (change.last() > change.first()).groupby("name").mean()
         report.figure(
             run, stem, small_multiples(names, reference),
-            f"{len(names)} {words} metrics on {len(rows)} {whose} slices, domain {domains[0]}"
+            f"{report.plural(len(names), f'{words} metric')} on {report.plural(len(rows), f'{whose} slice')}, "
+            f"domain {domains[0]}"
             + (", reference NDCT" if reference == main else "") + ". Better at the end of training than before it, in "
             f"every run: {', '.join(LABEL[n] for n in names if rose[n] == 1) or 'none'}; not in every run: "
             f"{', '.join(LABEL[n] for n in names if rose[n] < 1) or 'none'}.",
@@ -324,7 +325,7 @@ figure, axes = plt.subplots(2 + paired, 1, figsize=(0.62 * len(NAMES) + 2.2, 3.1
 for axis, (value, detrended, title) in zip(axes, SHOWN):
     wide = part[part.detrended == detrended].pivot(index="loss", columns="metric", values=value)
     plots.matrix(axis, wide.loc[list(LOSSES), NAMES].to_numpy(), [LABEL[n] for n in NAMES], LOSSES.values())
-    axis.set_title(f"Spearman correlation {title}, mean over {len(chosen)} runs")
+    axis.set_title(f"Spearman correlation {title}, mean over {over_runs}")
 typical, between, beyond = (
     part[part.metric.isin(free)].groupby("detrended")[value].median() for value in ("mean", "others", "gain")
 )
@@ -356,7 +357,7 @@ report.table(
     table[["loss", "metric", "mean", "interval", "lowest_run", "highest_run", "other seed", "difference",
            "its interval"]],
     f"Spearman correlation of the changes between checkpoints, with 95 % intervals over {people} and "
-    f"{len(chosen)} runs, and the range over runs. "
+    f"{over_runs}, and the range over runs. "
     + (f"Beyond the correlation with the metrics of another seed's run are {sure} of {len(strongest)} pairs, interval "
        f"and all, {int((loose.gain_low > 0).sum())} of them of the {len(loose)} that no formula ties."
        if paired and strongest.gain_low.notna().any() else compared if not paired else ""),
@@ -408,7 +409,7 @@ report.table(
         "name": "loss or metric", "roughness": "way / net change", "setback_over_seed_sd": "setbacks / seed SD",
         "jitter_over_seed_sd": "scatter / seed SD",
     }),
-    f"Medians over {len(chosen)} runs, domain {domains[0]}, reference NDCT. "
+    f"Medians over {over_runs}, domain {domains[0]}, reference NDCT. "
     + (f"{steady} of {len(erratic)} never turn; most restless: {LABEL[erratic.name[erratic.turns.idxmax()]]} (turns at "
        f"{erratic.turns.max():.0%} of the checkpoints). " if erratic.turns.notna().any() else
        "Too few checkpoints to turn. ")
@@ -480,7 +481,7 @@ axis.set(xlabel="… costs this share of the range by", ylabel="picking the chec
 off = cost[: len(LOSSES), len(LOSSES) :]
 report.figure(
     run, "picks", figure,
-    f"Means over {len(chosen)} runs, domain {domains[0]}, reference NDCT. Picking by a loss costs "
+    f"Means over {over_runs}, domain {domains[0]}, reference NDCT. Picking by a loss costs "
     f"{np.nanmean(off):.0%} of a metric's range on average, at most {np.nanmax(off):.0%}. Costliest pick on average: "
     f"{LABEL[order[int(np.nanargmax(np.nan_to_num(np.nanmean(cost, axis=1))))]]}.",
 )  # fmt: skip

@@ -142,9 +142,10 @@ def summed(table):
 summary = summed(values)
 report.table(
     run, "summary", summary.drop(columns="share"),
-    f"CT-NIQE (lower is better) inside the body, mean over {about.patient.nunique()} validation patients, and the "
-    f"slices that score worse than their NDCT"
-    + (f"; {left_out} slices have fewer than two blocks in the body and no score." if left_out else "."),
+    "CT-NIQE (lower is better) inside the body, mean over "
+    f"{report.plural(about.patient.nunique(), 'validation patient')}, and the slices that score worse than their NDCT"
+    + (f"; without a score, for fewer than two blocks in the body: {report.plural(left_out, 'slice')}." if left_out
+       else "."),
 )  # fmt: skip
 
 # %%

@@ -89,6 +89,7 @@ if observer_channels not in observers.KINDS:
     raise ValueError(f"observer_channels are {', '.join(observers.KINDS)}, not {observer_channels!r}")
 few = patients < stats.MIN_PATIENTS
 over_patients = partial(stats.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
+people = report.plural(patients, "patient")
 
 # %% [markdown]
 # ## The networks
@@ -184,7 +185,7 @@ for axis, title, image in zip(axes, titles, stored):
     plots.show(axis, image, *window, f"{title}\n{plots.window_text(*window)}").title.set_fontsize(8)
 report.figure(
     run, "crops", figure,
-    f"The liver of one of {patients} patients with lesions of radius and contrast "
+    f"The liver of one of {people} with lesions of radius and contrast "
     f"{'; '.join(lesion.text for lesion in wanted)}; one realisation.",
 )  # fmt: skip
 
@@ -238,7 +239,7 @@ cho = {m: means.loc[("d'", "CHO", equivalence.ALL, m)].set_index("dose")["mean"]
 auc = means.query("quantity == 'AUC' and observer == 'CHO' and method == 'FBP' and lesion >= 0")["mean"]
 report.figure(
     run, "detection", figure,
-    f"Detection against dose, {patients} patients, {realisations} realisations a class"
+    f"Detection against dose, {people}, {realisations} realisations a class"
     + ("" if few else "; error bars: 95 % over patients, each with noise of its own") + ". Bottom: "
     "the difference that denoising makes, same noise, CHO filled and NPW hollow. "
     f"AUC of the CHO for FBP runs from {auc.min():.2f} to {auc.max():.2f}. At dose {low_dose:g}, CHO, mean of the "
@@ -259,7 +260,7 @@ part = widths.loc["CHO"]["±, one patient"]
 report.table(
     run, "uncertainty", widths.reset_index(),
     f"Mean half-width of the 95 % jackknife interval of d' over {realisations} realisations of one patient, and the SD "
-    f"of d' between {patients} patients, means over lesions. CHO: {part.min():.2f} to {part.max():.2f}. Methods share "
+    f"of d' between {people}, means over lesions. CHO: {part.min():.2f} to {part.max():.2f}. Methods share "
     "their noise, so their differences are surer than this.",
 )  # fmt: skip
 
@@ -276,7 +277,7 @@ first = means.query("quantity == @metrics[0] and dose == @low_dose").reset_index
 report.figure(
     run, "image_metrics", figure,
     f"{plots.axis_label(info(metrics[0]))} at dose {low_dose:g}: "
-    f"{', '.join(f'{m} {first[m]:.3g}' for m in colour)}; {patients} patients, {min(scored, realisations)} "
+    f"{', '.join(f'{m} {first[m]:.3g}' for m in colour)}; {people}, {min(scored, realisations)} "
     "realisations each.",
 )  # fmt: skip
 
@@ -300,7 +301,7 @@ shown = bought.assign(lesion=[wanted[i].text if i >= 0 else "all" for i in bough
 shown = shown.pivot(index=["method", "measure", "lesion"], columns="reading", values="text")
 report.table(
     run, "bought", shown.set_axis([full, worth], axis=1).reset_index(),
-    f"Doses as fractions of the normal one, 95 % intervals over {patients} patients and their noise. By {hotelling} "
+    f"Doses as fractions of the normal one, 95 % intervals over {people} and their noise. By {hotelling} "
     "over all lesions the denoised image equals FBP at full dose at "
     + "; ".join(f"{m}: {everywhere['full dose', hotelling, m]}" for m in names) + f". By {image_metric}: "
     + "; ".join(f"{m}: {everywhere['full dose', image_metric, m]}" for m in names) + ".",
@@ -333,7 +334,7 @@ figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
 report.figure(
     run, "equivalent_doses", figure,
     "How much dose each network buys, by each measure. Dotted: a network that buys none. Arrows at the edge: beyond "
-    f"the doses that were looked at. {patients} patients" + (", 95 % intervals over them." if not few else "."),
+    f"the doses that were looked at. {people}" + (", 95 % intervals over them." if not few else "."),
 )  # fmt: skip
 
 # %% [markdown]
@@ -412,7 +413,7 @@ seeds += " training seed" + "s" * bool(counts.max() > 1) + " a network"
 seeds += ", and one says nothing of others" * bool(counts.min() == 1)
 report.table(
     run, "fabricated", pd.DataFrame(map(row, peaks)),
-    f"Structure finer than {fine:g} lp/mm at dose {low_dose:g}, {patients} patients"
+    f"Structure finer than {fine:g} lp/mm at dose {low_dose:g}, {people}"
     + ("" if few else ", 95 % intervals over them")
     + f"; the truth's own is {np.sqrt(finer[controls[0]]['truth']).mean():.1f} HU RMS. Highest surplus: repeatable "
     "power over the truth's at the frequency where that is highest. Networks with more than the truth somewhere (by "
@@ -460,7 +461,7 @@ axes[2].axhline(1, color="black", lw=0.8, ls=":")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
 report.figure(
     run, "coherence", figure,
-    f"Coherence with the noise-free truth at dose {low_dose:g}, means over {patients} patients, {repeats} realisations "
+    f"Coherence with the noise-free truth at dose {low_dose:g}, means over {people}, {repeats} realisations "
     f"each. At {fine:g} lp/mm the coherence² is "
     + ", ".join(f"{m} {coherence_at(m):.2f}" for m in (*controls[:2], *names))
     + ". Middle: linear between ±0.1, else logarithmic. Grey: controls"

@@ -81,11 +81,11 @@ training.seed_everything(seed, threads)
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
 about = scoring.slices(cohort, audit_split, audit_slices)
-people = about.patient.nunique()
+people = report.plural(about.patient.nunique(), "patient")
 if about.dose.nunique() > 1 or about.pixel_mm.isna().any():
     raise ValueError(
         f"the audit needs slices of one dose and a known pixel size; cohort {cohort.id} has doses "
-        f"{', '.join(f'{d:g}' for d in about.dose.unique())} and {about.pixel_mm.isna().sum()} slices without a size: "
+        f"{', '.join(f'{d:g}' for d in about.dose.unique())} and slices without a size: {about.pixel_mm.isna().sum()}: "
         "take DICOM series, whose headers tell it (npy pairs hold none), of anatomies that have one dose"
     )
 
@@ -111,7 +111,7 @@ INFO, NAMES = scorer.info, list(scorer.info)
 LABEL = {name: metric.label for name, metric in INFO.items()}
 report.table(
     run, "metrics", scorer.described,
-    f"{scorer.said} Audited on {len(about)} {audit_split} slices of {people} patients, cohort {cohort.id}.",
+    f"{scorer.said} Audited on {report.plural(len(about), f'{audit_split} slice')} of {people}, cohort {cohort.id}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -133,7 +133,8 @@ table = judged.rename(index=LABEL).rename_axis("metric").reset_index()
 table.insert(1, "better", [INFO[n].arrow for n in NAMES])
 report.table(
     run, "controls_shown", table,
-    f"Means over {len(about)} slices, domain {domains[0]}, reference {reference}. Rated above the NDCT: "
+    f"Means over {report.plural(len(about), 'slice')}, domain {domains[0]}, reference {reference}. Rated above the "
+    "NDCT: "
     + "; ".join(f"{c} by {', '.join(named) or 'none'}" for c, named in above.items()) + ".",
 )  # fmt: skip
 
@@ -198,7 +199,7 @@ for axis, value, title, cmap in (
 report.figure(
     run, "audit", figure,
     f"What each metric makes of harm at its greatest strength, dose {audited_dose:g}, domain {domains[0]}, reference "
-    f"{reference}; means over {people} patients. Left: 1 is as much as a dose of {ldct_dose:g} costs (itself "
+    f"{reference}; means over {people}. Left: 1 is as much as a dose of {ldct_dose:g} costs (itself "
     "unsure, which the intervals contain), negative: the metric calls the harm an improvement, empty: dose does not "
     f"move it. Right: -1 falls with every step. {told}",
 )  # fmt: skip
@@ -210,7 +211,7 @@ table = part.assign(
 )  # fmt: skip
 report.table(
     run, "reactions_shown", table[["metric", "harm", "sensitivity", "interval", "rho"]],
-    f"The figure's numbers, with 95 % intervals over {people} patients. All doses and domains: `reactions.parquet`.",
+    f"The figure's numbers, with 95 % intervals over {people}. All doses and domains: `reactions.parquet`.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -257,9 +258,9 @@ if tasks:
         + ", ".join(f"{r.told_apart} at dose {float(r.Index):g} (standard error {r.d_se:.2f})"
                     for r in conditions.itertuples())
         + ". d' without harm: " + ", ".join(f"{v:.2f} at dose {a:g}" for a, v in clean.items())
-        + f" (mean of {len(LESIONS)} lesions in {tasks} livers, {realisations} realisations a class). Median over "
-        f"metrics: {follows}; best within a dose: {LABEL[within.idxmax()]}. Intervals, where there are "
-        f"{stats.MIN_PATIENTS} of each: {people} patients and {tasks} livers drawn.",
+        + f" (mean of {len(LESIONS)} lesions in {report.plural(tasks, 'liver')}, {realisations} realisations a class). "
+        f"Median over metrics: {follows}; best within a dose: {LABEL[within.idxmax()]}. Intervals, where there are "
+        f"{stats.MIN_PATIENTS} of each: {people} and {report.plural(tasks, 'liver')} drawn.",
     )  # fmt: skip
 
 # %%
@@ -278,8 +279,8 @@ if tasks:
     report.figure(
         run, "d_prime_under_harm", figure,
         f"Detectability of lesions in the liver (radius and contrast {'; '.join(one.text for one in LESIONS)}) at "
-        f"dose {audited_dose:g}, means over {len(LESIONS)} lesions and {tasks} livers. Harm that changes it by less "
-        f"than a tenth: {', '.join(ignored) or 'none'}.",
+        f"dose {audited_dose:g}, means over {len(LESIONS)} lesions and {report.plural(tasks, 'liver')}. Harm that "
+        f"changes it by less than a tenth: {', '.join(ignored) or 'none'}.",
     )  # fmt: skip
 
 # %% [markdown]
@@ -295,7 +296,7 @@ if tasks:  # an observer of differences does not see what is added to both class
     plain, shifted = (seen[seen.harm == harm].d_prime for harm in ("none", "shift"))
     assert np.allclose(shifted, plain.loc[shifted.index], atol=0.01), "a constant changes d'"
 run.finish(
-    cohort=cohort.id, slices=len(about), patients=int(people), metrics=len(NAMES),
+    cohort=cohort.id, slices=len(about), patients=about.patient.nunique(), metrics=len(NAMES),
     unavailable=list(scorer.missing.name), blind_to_lesions=len(blind) if len(removed) else None,
     d_prime_pooled=d_pooled, d_prime_within=d_within,
 )  # fmt: skip
@@ -303,10 +304,11 @@ run.finish(
 # %%
 report.text(
     "**What we saw.** "
-    + (f"{len(blind)} of {len(removed)} metrics hardly notice that every lesion was removed. " if len(removed) else "")
+    + (f"Metrics that hardly notice that every lesion was removed: {len(blind)} of {len(removed)}. " if len(removed)
+       else "")
     + (f"The metrics' correlation with d', over the harms that we chose, is {follows}. " if tasks else "")
     + f"Of {len(NAMES)} metrics this many rate a control above the NDCT: "
     + "; ".join(f"{c} {len(named)}" for c, named in above.items())
-    + f". One limit: {people} patients, and degradations that are ours to choose. Next: "
+    + f". One limit: {people}, and degradations that are ours to choose. Next: "
     "`04b_dose` asks how much dose a denoiser buys."
 )  # fmt: skip

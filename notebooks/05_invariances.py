@@ -567,8 +567,9 @@ if with_lesions:
     right.legend(fontsize=8)
     report.figure(
         run, "detection_shown", figure,
-        f"Left: contrast kept of {len(bar)} lesions, mean and range over {contrasts.image.nunique()} realisations. "
-        f"Right: of {len(pairs)} lesions, with d' of {whole.min():.2g} to {whole.max():.2g} in x, weakened to d' of "
+        f"Left: contrast kept of {report.plural(len(bar), 'lesion')}, mean and range over "
+        f"{report.plural(contrasts.image.nunique(), 'realisation')}. Right: of {report.plural(len(pairs), 'lesion')}, "
+        f"with d' of {whole.min():.2g} to {whole.max():.2g} in x, weakened to d' of "
         f"{before.min():.2g} to {before.max():.2g}, {realisations} realisations a class: f keeps {kept_d.mean:.2f} "
         f"{bracket(kept_d.low, kept_d.high)} of d' for the Hotelling observer and {kept_npw.mean:.2f} "
         f"{bracket(kept_npw.low, kept_npw.high)} for the NPW, in the mean over patients. Above 1: the NPW gains what "

@@ -109,7 +109,7 @@ if not len(val_rows):
 sampler = patches.Sampler(cohort, train_rows, patch_size, None, batch, seed)
 report.text(
     f"Denoiser: {trained.params['network']}, loss {trained.params['loss']}, run {trained.id}. Cohort {cohort.id}: "
-    f"{len(train_rows)} slices for training.{note}"
+    f"{report.plural(len(train_rows), 'slice')} for training.{note}"
 )
 
 # %% [markdown]
@@ -195,7 +195,8 @@ for axis, name, colour in zip(axes[0], names, plots.COLOURS):
     axis.set(title=f"{name}, weight {step.weights[name]:.3g}", xlabel="updates", ylabel="mean a patch")
 report.figure(
     run, "curves", figure,
-    f"Terms of the loss of the {model}, unweighted, means over {log_every} updates of {batch} patches. At the end: "
+    f"Terms of the loss of the {model}, unweighted, means over {report.plural(log_every, 'update')} of "
+    f"{report.plural(batch, 'patch')}. At the end: "
     + ", ".join(f"{name} {curves[name].iloc[-1]:.3g}" for name in names) + ".",
 )  # fmt: skip
 
@@ -273,8 +274,9 @@ with torch.inference_mode():
 scores = pd.DataFrame({"quantity": list(found), "value": list(found.values())})
 report.table(
     run, "held_out", scores,
-    f"{val_patches} patches of {cohort.slices[cohort.slices.row.isin(val_rows)].patient.nunique()} patients, {samples} "
-    f"draws each, RMS over pixels: draws differ from x by {found['in, draws, HU']:.1f} HU and, after f, from f(x) by "
+    f"{report.plural(val_patches, 'patch')} of "
+    f"{report.plural(cohort.slices[cohort.slices.row.isin(val_rows)].patient.nunique(), 'patient')}, {samples} draws "
+    f"each, RMS over pixels: draws differ from x by {found['in, draws, HU']:.1f} HU and, after f, from f(x) by "
     f"{found['out, draws, HU']:.1f} HU.",
 )  # fmt: skip
 
@@ -385,7 +387,7 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** After {max_steps} updates the {model} draws patches that differ from x by "
+    f"**What we saw.** After {report.plural(max_steps, 'update')} the {model} draws patches that differ from x by "
     f"{found[keys[0]]:.1f} HU and from each other by {found[keys[2]]:.1f} HU; f of them differs from f(x) by "
     f"{found[keys[1]]:.1f} HU, while f moves x itself by {found['f(x) from x, HU']:.1f} HU. One limit: a draw that f "
     "does not map to f(x) is a fault of the model, not a property of f. Next: `05_invariances`."

@@ -39,6 +39,7 @@ run = start("06_stats", globals())
 # %%
 import itertools
 from functools import partial
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,7 +68,8 @@ names = list(dict.fromkeys(listed["method"]))
 report.table(
     run, "runs", listed,
     f"Runs: {len(listed)}, methods: {len(names)}. Beside the design, these settings differ between them: "
-    f"{', '.join(varying) or 'none'}. {len(found) - len(chosen)} runs that repeat a method and a seed were left out.",
+    f"{', '.join(varying) or 'none'}. Runs that repeat a method and a seed and were left out: "
+    f"{len(found) - len(chosen)}.",
 )  # fmt: skip
 
 # %%
@@ -87,8 +89,8 @@ seeds = listed.groupby("method")["seed"].nunique()
 floor = stats.smallest_p(patients)
 few = patients < stats.MIN_PATIENTS
 report.text(
-    f"**{people}** with {slices} test slices. The smallest p they can give is {floor:.3g}; after Holm's "
-    f"correction for {len(names)} comparisons (the best against the others and the LDCT) "
+    f"**{people}** with {report.plural(slices, 'test slice')}. The smallest p they can give is {floor:.3g}; after "
+    f"Holm's correction for {report.plural(len(names), 'comparison')} (the best against the others and the LDCT) "
     f"{min(1, floor * len(names)):.3g}. "
     + (f"Under {stats.MIN_PATIENTS} patients no interval is given. " if few else "")
     + f"Seeds a method: {seeds.min()}" + (f" to {seeds.max()}" if seeds.min() != seeds.max() else "") + ". "
@@ -127,11 +129,11 @@ for reference in references:
     lost = int(part["count"].rsub(slices).sum())
     report.table(
         run, f"table3_{reference}", as_published(part),
-        f"Mean (SD) over {slices} slices of {people} against {REFERENCE[reference]}, "
+        f"Mean (SD) over {report.plural(slices, 'slice')} of {people} against {REFERENCE[reference]}, "
         f"{intensity.domain(domain).text if domain != 'window' else 'window of the anatomy'} ({domain}). "
         + (f"All metrics put {best[reference][primary]} first." if agree else "The metrics disagree on the first: "
            + "; ".join(f"{info(m).label}: {best[reference][m]}" for m in metrics) + ".")
-        + (f" {lost} scores that are not finite were left out." if lost else ""),
+        + (f" Scores that are not finite and were left out: {lost}." if lost else ""),
     )  # fmt: skip
 winner = best[references[0]][primary]
 
@@ -181,8 +183,8 @@ axes[0, 0].invert_yaxis()  # shared by all
 medians = inside.query("reference == @references[0] and metric == @primary").groupby("method")["value"].median()
 report.figure(
     run, "boxes", figure,
-    f"Scores of {slices} slices of {people}, domain {domain}; box: quartiles, whiskers: 1.5 boxes, at an "
-    f"edge: median of a method beyond it. Median {info(primary).label} against {REFERENCE[references[0]]}: "
+    f"Scores of {report.plural(slices, 'slice')} of {people}, domain {domain}; box: quartiles, whiskers: 1.5 boxes, at "
+    f"an edge: median of a method beyond it. Median {info(primary).label} against {REFERENCE[references[0]]}: "
     f"{medians[LDCT]:.3g} for the LDCT, {medians[winner]:.3g} for {winner}.",
 )  # fmt: skip
 
@@ -222,8 +224,8 @@ for reference in references:
     report.table(
         run, f"table4_{reference}", shown_tests(part),
         f"The best method by each metric minus the others, {REFERENCE[reference]} as reference, {people}, "
-        f"domain {domain}. Of {len(part)} comparisons {verdicts.slices[part.index].sum()} are significant over "
-        f"slices as published and {sure[part.index].sum()} by all three patient-level verdicts.",
+        f"domain {domain}. Of {report.plural(len(part), 'comparison')} significant: over slices, as published, "
+        f"{verdicts.slices[part.index].sum()}; by all three patient-level verdicts, {sure[part.index].sum()}.",
     )  # fmt: skip
 
 # %% [markdown]
@@ -300,7 +302,7 @@ def forest(axis, pairs, reference, title):
         axis.scatter(dots, spread, s=14, c=[COLOUR[anatomy_of[p]] for p in dots.index], alpha=0.75, lw=0)
         axis.plot([span.low, span.high], [line + 0.25] * 2, color="black", lw=2.2, solid_capstyle="butt")
         axis.plot(span.mean, line + 0.25, "o", color="black", ms=4.5)
-    plots.without_far(axis, drawn, means)
+    plots.without_far(axis, drawn, means, zero=True)
     axis.axvline(0, color="black", lw=0.8, ls=":")
     axis.locator_params(axis="x", nbins=5)
     axis.set(title=title, xlabel=plots.axis_label(info(primary), "difference in"))
@@ -313,7 +315,8 @@ for reference in references:
     figure, axes = plt.subplots(1, 1 + several, figsize=size, squeeze=False, sharey=True)
     forest(axes[0, 0], [(m, LDCT) for m in names], reference, "over the LDCT")
     if several:
-        forest(axes[0, 1], [(top, m) for m in names], reference, f"best over this one\n(best: {top})")
+        title = "best over this one\n" + fill(f"(best: {top})", 44)
+        forest(axes[0, 1], [(top, m) for m in names], reference, title)
     axes[0, 0].set_yticks(range(len(names)), names)
     axes[0, 0].set_ylim(len(names) - 0.5, -0.6)
     handles = [plt.Line2D([], [], marker="o", ls="", color=c, label=a) for a, c in COLOUR.items()]
@@ -382,38 +385,42 @@ for reference in references if drawn else ():
         run, f"errors_{reference}", figure,
         f"Error against {REFERENCE[reference]} at ±{LIMIT_HU:g} HU, left: {REFERENCE[reference]} in its anatomy's "
         f"window. Mean RMSE of these slices: {rmse[LDCT].mean():.1f} HU for the LDCT, {rmse[drawn[0]].mean():.1f} HU "
-        f"for {drawn[0]}. {len(drawn)} of {len(names)} methods are shown, best {info(primary).label} first, one seed.",
+        f"for {drawn[0]}. Shown: {len(drawn)} of {report.plural(len(names), 'method')}, best {info(primary).label} "
+        "first, one seed.",
     )  # fmt: skip
 if not drawn:
     report.text("None of these runs stored example slices, so no error maps are drawn.")
 
 # %% [markdown]
 # ## RQ3: ψ, layer and context
-# Each line is a layer and a context, from MSE alone (ψ = 0) to the perceptual term alone (ψ = 1). Shown is the
-# difference from the MSE arm where there is one, else from the LDCT, so that what patients share cancels.
+# Each line is a layer and a context, and a network where there are several, from MSE alone (ψ = 0) to the perceptual
+# term alone (ψ = 1). Shown is the difference from the MSE arm of the same network where there is one, else from the
+# LDCT, so that what patients share cancels.
 
 # %%
-arms, base, aside = methods.arms(listed, varying)
-start_at = [] if base == LDCT else [0.0]  # MSE alone is where every line begins
-levels = sorted({*start_at, *arms["psi"]})
+arms, aside = methods.arms(listed, varying)
+levels = sorted({*arms["psi"], *([0.0] if (arms["base"] != LDCT).any() else [])})  # MSE alone: where lines begin
 of_domain = {(domain, r, m): tables[domain, r, m] for r, m in itertools.product(references, metrics)}
 if len(arms):
-    effects = run.table("psi_effects", lambda: comparison.over_psi(of_domain, arms, base, draws, seed))
-    contexts, layers = sorted(arms["context"].unique()), sorted(arms["layer"].unique())
+    effects = run.table("psi_effects", lambda: comparison.over_psi(of_domain, arms, draws, seed))
+    who = effects["context"].map(methods.brief(arms["context"]))  # whose line it is, for the reader
+    effects["who"] = effects["network"] + ", " + who if "network" in effects else who
+    whose, layers = sorted(effects["who"].unique()), sorted(arms["layer"].unique())
 else:
     report.text("None of these runs has a perceptual term, so there is no ψ to compare.")
 
 
 # %%
 def psi_lines(axis, panel):
-    """Effect against ψ in equal steps, as .95, .99 and 1 lie close together: a line a context and layer."""
-    lines = list(panel.groupby(["context", "layer"]))
-    for i, ((context, layer), part) in enumerate(lines):
-        colour, kind = plots.COLOURS[contexts.index(context) % 8], layers.index(layer)
+    """Effect against ψ in equal steps, as .95, .99 and 1 lie close together: a line a network, context and layer."""
+    lines = list(panel.groupby(["who", "layer"]))
+    for i, ((who, layer), part) in enumerate(lines):
+        colour, kind = plots.COLOURS[whose.index(who) % 8], layers.index(layer)
         how = {"color": colour, "marker": "osD^v"[kind % 5], "ms": 5}
         x = part["psi"].map(levels.index).to_numpy() + 0.08 * (i - (len(lines) - 1) / 2)
-        axis.plot([*start_at, *x], [*start_at, *part["difference"]], ls=("-", "--", ":", "-.")[kind % 4],
-                  label=f"{context}, {layer}", **how)  # fmt: skip
+        start = [] if part["base"].iloc[0] == LDCT else [0.0]
+        axis.plot([*start, *x], [*start, *part["difference"]], ls=("-", "--", ":", "-.")[kind % 4],
+                  label=f"{who}, {layer}", **how)  # fmt: skip
         axis.vlines(x, part["low"], part["high"], color=colour, lw=1)
         alone = (part["seeds"] == 1).to_numpy()
         axis.plot(x[alone], part["difference"][alone], ls="", mfc="white", **how)
@@ -429,7 +436,7 @@ def psi_limits(axis, panel):
     room = 0.2 * (high - low) or 1e-6
     axis.set_ylim(low - room, high + room)
     for upper, far in ((False, panel["difference"] < low - room), (True, panel["difference"] > high + room)):
-        notes = [(f"{arm.layer}, ψ {arm.psi:g}: {arm.difference:+.2g}", plots.COLOURS[contexts.index(arm.context) % 8])
+        notes = [(f"{arm.layer}, ψ {arm.psi:g}: {arm.difference:+.2g}", plots.COLOURS[whose.index(arm.who) % 8])
                  for arm in panel[far].itertuples()]  # fmt: skip
         plots.edge_notes(axis, notes, upper)
 
@@ -446,17 +453,24 @@ if len(arms):
     figure.supxlabel("perceptual influence ψ (not to scale)", fontsize=10)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     part = effects.query("reference == @references[0] and metric == @primary")
-    top = part.loc[(part["difference"] * (info(primary).direction or 1)).idxmax()]
+    goodness = part["difference"] * (info(primary).direction or 1)
+    tops = part.loc[goodness.groupby(part["base"], sort=False).idxmax()]  # arms with other bases do not compare
+    tops = "; ".join(
+        f"ψ {top.psi:g} ({top.who}, {top.layer}): {top.difference:+.3g}"
+        + ("" if few else f" {report.bracket(top.low, top.high)}") for top in tops.itertuples()
+    )  # fmt: skip
+    origin = effects["base"].iloc[0]
+    if effects["base"].nunique() > 1:
+        bases = ", ".join(f"{one.base} for {one.network}" for one in effects.drop_duplicates("network").itertuples())
+        origin = f"the MSE arm of the same network ({bases})"
     absent = sorted({0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0} - set(levels))
     bars = "too few for intervals" if few else (
         "bars: 95 % interval over patients and seeds, cut where they leave the panel")  # fmt: skip
     report.figure(
         run, "psi", figure,
-        f"Difference from {base}, domain {domain}, {people}; {bars}. "
-        f"The best {info(primary).label} of the arms with a perceptual term against {REFERENCE[references[0]]} is at ψ "
-        f"{top.psi:g} ({top.context}, {top.layer}): {top.difference:+.3g}"
-        + ("" if few else f" {report.bracket(top.low, top.high)}") + "."
-        + f" Seeds an arm: {effects.seeds.min()} to {effects.seeds.max()}"
+        f"Difference from {origin}, domain {domain}, {people}; {bars}. "
+        f"The best {info(primary).label} of the arms with a perceptual term against {REFERENCE[references[0]]} is at "
+        f"{tops}. Seeds an arm: {effects.seeds.min()} to {effects.seeds.max()}"
         + ("; hollow: one, and no luck of the training in the interval." if effects.seeds.min() == 1 else ".")
         + (f" Not shown: {'; '.join(aside)}." if aside else "")
         + (f" Not among these runs: ψ = {', '.join(f'{v:g}' for v in absent)}." if absent else ""),
@@ -475,13 +489,14 @@ if len(crossed):
     report.table(
         run, "interaction", crossed,
         f"(deep − shallow) in the first context minus (deep − shallow) in the second, {people}, domain "
-        f"{domain}; 95 % intervals over patients and seeds. {excluding} of {len(crossed)} exclude zero; intervals are "
-        "not corrected for their number.",
+        f"{domain}; 95 % intervals over patients and seeds. Excluding zero: {excluding} of {len(crossed)}; intervals "
+        "are not corrected for their number.",
     )  # fmt: skip
 else:
-    there = ", ".join(f"{context}/{layer}" for context, layer in arms.groupby(["context", "layer"]).groups) or "none"
+    there = [f"{who}/{layer}" for who, layer in effects.groupby(["who", "layer"]).groups] if len(arms) else ["none"]
     report.text(
-        f"No interaction can be computed: it needs two contexts and two layers at one ψ, and these runs have {there}."
+        f"No interaction can be computed: it needs two contexts and two layers at one ψ of one network, and these runs "
+        f"have {'; '.join(there)}."
     )
 
 # %% [markdown]
@@ -509,8 +524,9 @@ if invariances:
     least = min(len(values) for quantities in kept.values() for values in quantities.values())
     report.table(
         run, "hidden_shown", hidden,
-        f"d' (of lesions weakened to d' = {settings['faint']:g}) and contrast that {len(looked)} denoisers keep, "
-        f"{least} patients or more; 95 % intervals over patients. 1: all of it.",
+        f"d' (of lesions weakened to d' = {settings['faint']:g}) and contrast kept by "
+        f"{report.plural(len(looked), 'denoiser')}, over {report.plural(least, 'patient')} or more; 95 % intervals "
+        "over patients. 1: all of it.",
     )  # fmt: skip
 
 # %%

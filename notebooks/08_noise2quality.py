@@ -94,9 +94,9 @@ other = cohorts.tested_on(cohort, test_source, test_root) if test_source else No
 report.table(
     run, "runs", about_runs.drop(columns=[n for n in SAME if n not in varying]),
     f"Runs: {len(chosen)}, models: {len(models)}, on cohort {cohort.id}, target {wanted.label}, window "
-    f"{plots.window_text(level, width)}, {settings['max_steps']} updates of {settings['batch']} patches of "
-    f"{settings['patch_size']} pixels, map loss {settings['map_loss']}. Settings that differ: "
-    f"{', '.join(varying) or 'none'}.",
+    f"{plots.window_text(level, width)}, {report.plural(settings['max_steps'], 'update')} of "
+    f"{report.plural(settings['batch'], 'patch')} of {settings['patch_size']} pixels, map loss {settings['map_loss']}. "
+    f"Settings that differ: {', '.join(varying) or 'none'}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -113,7 +113,8 @@ of_ssim, test_patients = settings["target"].startswith("ssim"), scores.patient.n
 table = run.table("table_1", lambda: quality_models.table(scores, models, of_ssim, draws, seed))
 cell = partial(quality_models.cell, scores)  # (patients, seeds) of a model, region, metric and, if given, dose
 seeds = table.seeds.max()
-OVER = f"95 % intervals over {test_patients} test patients" + (f" and {seeds} seeds" if seeds > 1 else ", one seed")
+OVER = f"95 % intervals over {report.plural(test_patients, 'test patient')}"
+OVER += f" and {seeds} seeds" if seeds > 1 else ", one seed"
 
 
 def told(row, form=".3f", within=(-np.inf, np.inf)):
@@ -127,7 +128,7 @@ beyond = [r.metric.upper() for r in table.itertuples() if r.low < RANGE[r.metric
 cut = (
     f" Intervals of {', '.join(dict.fromkeys(beyond))} are cut where the mean cannot lie, which leaves their coverage "
 )
-cut += f"as it is and says how little {seeds} seeds tell; uncut: `table_1.parquet`."
+cut += f"as it is and says how little {report.plural(seeds, 'seed')} can tell; uncut: `table_1.parquet`."
 shown = table.assign(text=[told(r, ".4f" if r.metric == "mse" else ".3f", RANGE[r.metric])
                            for _, r in table.iterrows()])  # fmt: skip
 for region in REGIONS:
@@ -209,8 +210,8 @@ ahead = [f"{d:.0%}" for d in doses if similar[CONSTANT][d] >= similar[models].lo
 report.figure(
     run, "by_dose", figure,
     "Left: how similar predicted and true maps are; right: their mean difference; whole slices, means over "
-    f"{test_patients} patients. Doses at which the constant has the highest SSIM: {', '.join(ahead) or 'none'}. Bias: "
-    f"{ends}.",
+    f"{report.plural(test_patients, 'patient')}. Doses at which the constant has the highest SSIM: "
+    f"{', '.join(ahead) or 'none'}. Bias: {ends}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -480,9 +481,10 @@ if other:
     second_pairs, failing, blank = len(second), evidence.wrong_order(gap), len(other.slices) - len(second)
     report.table(
         run, "second_shown", second,
-        f"{LABEL[assessed]} on {second_pairs} pairs of {second.patient.nunique()} patient(s), {test_source}: "
+        f"{LABEL[assessed]} on {report.plural(second_pairs, 'pair')} of "
+        f"{report.plural(second.patient.nunique(), 'patient')}, {test_source}: "
         + ("the low dose is called worse in every pair." if not failing else
-           f"**failing**: the low dose is not called worse in {failing} of {second_pairs} pairs.")
+           f"**failing**: the low dose is not called worse in {failing} of {report.plural(second_pairs, 'pair')}.")
         + f" Difference: {gap.min():.3f} to {gap.max():.3f} {wanted.unit}".rstrip() + "."
         + f" Pairs left out, since they show no body: {blank}." * bool(blank),
     )  # fmt: skip
@@ -524,7 +526,7 @@ run.finish(
 # %%
 flat = table[(table.model == CONSTANT) & (table.region == "whole") & (table.metric == "mse")]["mean"].iloc[0]
 report.text(
-    f"**What we saw.** {verdict}; {test_patients} patients. MSE of the maps: "
+    f"**What we saw.** {verdict}; {report.plural(test_patients, 'patient')}. MSE of the maps: "
     + ", ".join(f"{LABEL[m]} {whole[m, 'mse']:.4f}" for m in models)
     + f"; of a constant {flat:.4f}. Bias: {ends}. Doses at which the constant has the highest SSIM: "
     f"{', '.join(ahead) or 'none'}. The {LABEL[assessed]} rates the NDCT {by_kind.predicted['NDCT']:.3f} where "
@@ -532,7 +534,7 @@ report.text(
     "absolute error): "
     + ", ".join(f"{kind} {r.error:+.3f} ({r.absolute_error:.3f})" for kind, r in by_kind.iterrows()
                 if kind not in ("LDCT", "NDCT"))
-    + ("." if failing is None else f". On the second cohort {failing} of {second_pairs} pairs are in the wrong order.")
+    + ("." if failing is None else f". Pairs of the second cohort in the wrong order: {failing} of {second_pairs}.")
     + " One limit: every dose of a slice shares one noise pattern, and its reference is noisy itself. Next: "
     "`09_subtle_details`."
 )  # fmt: skip

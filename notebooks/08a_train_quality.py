@@ -165,7 +165,8 @@ if "dose" in names:
     axes[0, 1].axhline(np.log(len(doses)), color="black", lw=0.8, ls="--")
 report.figure(
     run, "curves", figure,
-    f"Terms of the loss on maps scaled to [-1, 1], means over {log_every} updates of {batch} patches. At the end: "
+    f"Terms of the loss on maps scaled to [-1, 1], means over {report.plural(log_every, 'update')} of "
+    f"{report.plural(batch, 'patch')}. At the end: "
     + ", ".join(f"{name} {curves[name].iloc[-1]:.3g}" for name in names)
     + (f"; dashed: guessing the dose, {np.log(len(doses)):.2f}." if "dose" in names else "."),
 )  # fmt: skip
@@ -226,10 +227,11 @@ ends = scores[(scores.model == model) & (scores.region == "whole") & (scores.met
 ends = ends.groupby(["dose", "patient"]).value.mean().groupby("dose").mean().loc[[doses[0], doses[-1]]]
 report.table(
     run, "summary", summary,
-    f"Maps of {len(about)} slices of {about.patient.nunique()} test patients at {len(doses)} doses, on [0, 1] "
-    f"({wanted.label}; {shown_window}); means over patients. bias: predicted minus true. Whole slices: SSIM of the "
-    f"{chosen.label} {means['whole', model, 'ssim']:.3f}, of a constant {means['whole', 'constant', 'ssim']:.3f}; bias "
-    f"{ends.iloc[0]:+.3f} at {doses[0]:.0%} of the dose and {ends.iloc[-1]:+.3f} at {doses[-1]:.0%}.",
+    f"Maps of {report.plural(len(about), 'slice')} of {report.plural(about.patient.nunique(), 'test patient')} at "
+    f"{report.plural(len(doses), 'dose')}, on [0, 1] ({wanted.label}; {shown_window}); means over patients. bias: "
+    f"predicted minus true. Whole slices: SSIM of the {chosen.label} {means['whole', model, 'ssim']:.3f}, of a "
+    f"constant {means['whole', 'constant', 'ssim']:.3f}; bias {ends.iloc[0]:+.3f} at {doses[0]:.0%} of the dose and "
+    f"{ends.iloc[-1]:+.3f} at {doses[-1]:.0%}.",
 )  # fmt: skip
 
 # %%
@@ -279,10 +281,10 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** After {max_steps} updates the {chosen.label} predicts {wanted.label} maps of unseen patients "
-    f"with SSIM {best['ssim']:.3f} and MSE {best['mse']:.4f} (a constant: {means['whole', 'constant', 'ssim']:.3f} and "
-    f"{means['whole', 'constant', 'mse']:.4f}); predicted minus true is {ends.iloc[0]:+.3f} at {doses[0]:.0%} of the "
-    f"dose and {ends.iloc[-1]:+.3f} at {doses[-1]:.0%}."
+    f"**What we saw.** After {report.plural(max_steps, 'update')} the {chosen.label} predicts {wanted.label} maps of "
+    f"unseen patients with SSIM {best['ssim']:.3f} and MSE {best['mse']:.4f} (a constant: "
+    f"{means['whole', 'constant', 'ssim']:.3f} and {means['whole', 'constant', 'mse']:.4f}); predicted minus true is "
+    f"{ends.iloc[0]:+.3f} at {doses[0]:.0%} of the dose and {ends.iloc[-1]:+.3f} at {doses[-1]:.0%}."
     + (f" It names the right dose of {len(doses)} in {accuracy:.0%} of the images." if chosen.head else "")
     + " One limit: the map is relative to an NDCT that is noisy itself. Next: `08_noise2quality`."
 )

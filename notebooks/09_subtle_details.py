@@ -109,7 +109,7 @@ denoise = {one.id: predictor(one) for one in chosen}
 method = dict(zip(denoise, listed["method"]))
 report.table(
     run, "methods", listed,
-    f"Denoisers. Cohort {test.id}, {len(rows)} test slices of "
+    f"Denoisers. Cohort {test.id}, {report.plural(len(rows), 'test slice')} of "
     f"{report.plural(about.patient.nunique(), 'patient')}.",
 )  # fmt: skip
 
@@ -234,7 +234,7 @@ if several:
         "Order of the methods by errors over segments against their order by RMSE: Kendall's tau, and how many pairs "
         "of methods are reversed beyond the intervals over patients. By MeanSRMSE over segments of the NDCT: "
         + "; ".join(f"against {r.reference.upper()} tau {r.tau:.2f}"
-                    + ("" if few else f", {r.reversed} of {r.pairs} pairs reversed")
+                    + ("" if few else f", {r.reversed} of {report.plural(r.pairs, 'pair')} reversed")
                     for r in own_mean[own_mean.unit == "slices"].itertuples())
         + (". Too few patients for intervals, hence for a reversal." if few else
            f". By MaxSRMSE at most {agreement[agreement.error == 'max_srmse'].reversed.max()}."),
@@ -315,7 +315,10 @@ if with_removal:
     absent = missing[~missing.available].name.to_list()
     what = removed.drop_duplicates(["cohort", "volume"]).groupby("cohort").what.unique()
     report.text(
-        "\n".join(f"- **{r.cohort}**, q = {r.q:g}: {r.text}; {r.volumes} volumes." for r in taken.itertuples())
+        "\n".join(
+            f"- **{r.cohort}**, q = {r.q:g}: {r.text}; {report.plural(r.volumes, 'volume')}."
+            for r in taken.itertuples()
+        )
         + "\n\nStructures of the volumes: "
         + "; ".join(f"{name}: {', '.join(sorted(words))}" for name, words in what.items())
         + f". Metrics without weights or packages here: {', '.join(absent) or 'none'}."
@@ -378,7 +381,7 @@ if with_removal:
                             "Bars: 95 % over volumes; where all volumes agree, which leaves a bootstrap no width, "
                             "Clopper and Pearson's exact interval.")
         + ("" if off is None else f" PSNR is off its theory by at most {off.gap:.3f} ({off.cohort}, q = {off.q:g}, "
-           f"σ = {off.sigma:g} HU; {noise_draws} draws of the noise a volume)."),
+           f"σ = {off.sigma:g} HU; {report.plural(noise_draws, 'draw')} of the noise a volume)."),
     )  # fmt: skip
 
 # %%
@@ -419,9 +422,8 @@ def of_cohort(name, given):
 
 def loss_rows():
     """Rows of ``tasks.lesion_scores`` for the LDCT and every run of ``losses``, with method and training seed."""
-    of_loss, names, _ = methods.listed(select(losses))
-    functions = {"LDCT": lambda hu: hu} | {one.id: predictor(one) for one in of_loss}
-    known = pd.DataFrame({"name": [one.id for one in of_loss], "method": names["method"], "seed": names["seed"]})
+    functions = {"LDCT": lambda hu: hu} | {one.id: predictor(one) for one in trained}
+    known = about_trained[["run", "method", "seed"]].rename(columns={"run": "name"})
     made = tasks.lesion_scores(
         functions, [tasks.Lesion(*one) for one in lesions], lesion_patients, of_cohort("dose", lesion_dose),
         lesion_realisations, lesion_crop, seed=seed, kernel=of_cohort("kernel", lesion_kernel),
@@ -442,6 +444,8 @@ def kept_of(part):
 
 KEPT = {"kept": "contrast kept", "d_cho_kept": "d' kept, Hotelling", "d_npw_kept": "d' kept, non-prewhitening"}
 if losses:
+    trained, about_trained, _ = methods.listed(select(losses))
+    report.table(run, "networks", about_trained, "Networks that are compared on lesions, by the names in the figure.")
     of_losses = run.table("losses", loss_rows)
     left = kept_of(of_losses)
     tables = {
@@ -468,9 +472,10 @@ if losses:
     in_ldct = of_losses.drop_duplicates(["patient", "lesion"]).groupby("lesion")[["d_cho_ldct", "d_npw_ldct"]].mean()
     report.figure(
         run, "losses_shown", figure,
-        f"What is left of {len(lesions)} lesions in {lesion_patients} patients; 1 is the LDCT. "
-        + (f"Bars: 95 % over patients and {kept.seeds.min()} to {kept.seeds.max()} seeds. " if kept.low.notna().any()
-           else "Too few patients for intervals. ")
+        f"What is left of {report.plural(len(lesions), 'lesion')} in {report.plural(lesion_patients, 'patient')}; 1 is "
+        "the LDCT. "
+        + (f"Bars: 95 % over patients and seeds ({kept.seeds.min()} to {kept.seeds.max()} a method). "
+           if kept.low.notna().any() else "Too few patients for intervals. ")
         + f"{lesion_realisations} realisations a class; in the LDCT their d' is "
         + ", ".join(f"{v:.1f}" for v in in_ldct.d_cho_ldct) + " (Hotelling) and "
         + ", ".join(f"{v:.1f}" for v in in_ldct.d_npw_ldct) + " (non-prewhitening). "
@@ -548,8 +553,8 @@ else:
     )
 if with_removal:
     told += [
-        f"Of {r.cohort} volumes {r.removed} of {r.structures} structures were removed (q = {r.q:g}): MeanSRMSE notices "
-        f"it at σ = {', '.join(f'{s:g}' for s in r.seen) or 'no'} HU and not at "
+        f"Removed from {r.cohort} volumes: {r.removed} of {report.plural(r.structures, 'structure')} (q = {r.q:g}). "
+        f"MeanSRMSE notices it at σ = {', '.join(f'{s:g}' for s in r.seen) or 'no'} HU and not at "
         f"{', '.join(f'{s:g}' for s in r.lost) or 'any other'} HU."
         for r in taken.merge(noticed, on=["cohort", "q"]).itertuples()
     ]

@@ -113,8 +113,8 @@ if main not in denoise:
 tested = [(patient, int(row)) for patient, part in about.groupby("patient") for row in most_affected(part)]
 report.table(
     run, "methods", listed,
-    f"Denoisers. Cohort {test.id}, {len(tested)} slices of {about.patient.nunique()} patients are tested. Segments are "
-    f"listed for {method[main]}, run {main}.",
+    f"Denoisers. Cohort {test.id}; tested: {report.plural(len(tested), 'slice')} of "
+    f"{report.plural(about.patient.nunique(), 'patient')}. Segments are listed for {method[main]}, run {main}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -346,8 +346,9 @@ rate, rate_interval, rate_patients = rate_of(main, "as it is")
 free_rate = rate_of(main, "null") if calibrated else None
 report.table(
     run, "suspicious_shown", suspects.head(12),
-    (f"The first of {count} suspicious segments in {len(tested)} slices of {method[main]}: {rate:.2g} {rate_interval} "
-     f"a slice, in {rate_patients} patients" if nulled else f"The segments of {method[main]} with the largest |z|")
+    (f"The first of {report.plural(count, 'suspicious segment')} in {report.plural(len(tested), 'slice')} of "
+     f"{method[main]}: {rate:.2g} {rate_interval} a slice, in {rate_patients} patients" if nulled else
+     f"The segments of {method[main]} with the largest |z|")
     + ("" if free_rate is None else f"; on scans without lesions the same procedure names {free_rate[0]:.2g} "
        f"{free_rate[1]} a slice, in {free_rate[2]} patients")
     + ("" if test.lesion_masks is None else
@@ -384,7 +385,7 @@ for place, (line, one) in enumerate(zip(axes, drawn.itertuples())):
     plots.row_label(line[0], "\n".join(words), 7)
 report.figure(
     run, "worst", figure,
-    (f"The {len(drawn)} most suspicious segments, contours in orange" if count else
+    (f"The most suspicious segments ({len(drawn)}), contours in orange" if count else
      "No segment is suspicious; drawn is the one that leads the list, its contour in orange")
     + f"; cut-outs of {2 * HALF} pixels, windows chosen by the segment's mean.",
 )  # fmt: skip
@@ -455,8 +456,8 @@ if planted:
     report.figure(
         run, "detector_shown", figure,
         f"Planted removals and insertions, {method[main]}, segments of all sources; bands: 95 % over "
-        f"{of_main.patients.max()} patients, of the test and of the naive z. The ROC is of segments that show a "
-        "lesion; the FROC counts lesions that no segment shows as missed.",
+        f"{report.plural(of_main.patients.max(), 'patient')}, of the test and of the naive z. The ROC is of segments "
+        "that show a lesion; the FROC counts lesions that no segment shows as missed.",
     )  # fmt: skip
 else:
     report.text("Nothing can be planted: " + ("the lesions of these patients are not known." if nulled else "no null."))

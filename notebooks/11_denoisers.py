@@ -81,8 +81,9 @@ age = {name: i for i, name in enumerate([*classical, *order])}
 names = [*classical, *sorted(network_of, key=lambda n: age.get(network_of[n], len(age)))]
 report.table(
     run, "methods", listed,
-    f"Runs: {len(chosen)}, methods: {', '.join(names)}, oldest first. Cohort {cohort.id}, {len(rows)} test slices of "
-    f"{about.patient.nunique()} patients; settings that differ: {', '.join(varying) or 'none'}.",
+    f"Runs: {len(chosen)}, methods: {', '.join(names)}, oldest first. Cohort {cohort.id}, "
+    f"{report.plural(len(rows), 'test slice')} of {report.plural(about.patient.nunique(), 'patient')}; settings that "
+    f"differ: {', '.join(varying) or 'none'}.",
 )  # fmt: skip
 if any(one.params.get("init") == "hub" for one in chosen):
     report.text(
@@ -321,7 +322,8 @@ for axis in axes.flat[len(LABEL) :]:
 firsts = {LABEL[name].split(",")[0]: ranks_by(name).mean().idxmin() for name in LABEL}
 report.figure(
     run, "ranks", figure,
-    f"Mean ranks over {len(ranks_by('ssim'))} patients; a bar joins methods within the critical difference (CD). "
+    f"Mean ranks over {report.plural(len(ranks_by('ssim')), 'patient')}; a bar joins methods within the critical "
+    "difference (CD). "
     "First by " + ", ".join(f"{LABEL[name].split(',')[0]}: {firsts[LABEL[name].split(',')[0]]} (Friedman p {p:.2g})"
                 for name, p in friedman.items()) + ".",
 )  # fmt: skip
@@ -445,8 +447,9 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** {len(names)} methods in order of age, {int(newer['best before'].notna().sum())} comparisons "
-    f"with the best older one: {counts.get('better', 0)} better, {counts.get('worse', 0)} worse. First by SSIM is "
+    f"**What we saw.** {report.plural(len(names), 'method')} in order of age, "
+    f"{report.plural(int(newer['best before'].notna().sum()), 'comparison')} with the best older one: "
+    f"{counts.get('better', 0)} better, {counts.get('worse', 0)} worse. First by SSIM is "
     f"{firsts['SSIM']}, by VIF {firsts['VIF']}, by RFS {firsts.get('RFS', 'none')}. One limit: a network "
     "is as good as its training, which here was that of the runs listed above. "
     "`04b_dose` and `05_invariances` ask what such scores do not see."

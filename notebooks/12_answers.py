@@ -43,7 +43,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ldct_utils import metrics, plots, removal, report, stats
+from ldct_utils import methods, metrics, plots, removal, report, stats
 from ldct_utils.invariance import evidence
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
@@ -99,17 +99,21 @@ if "06_stats" in asked:
     effects = one.table("psi_effects")
     reference = "truth" if "truth" in set(effects.reference) else "ndct"
     effects = effects[(effects.reference == reference) & (effects.metric == "psnr")]
+    # differences from MSE and, of a network without such an arm, from the LDCT do not compare
+    effects = effects[effects.base != "LDCT"] if (effects.base != "LDCT").any() else effects
     base = {"mse": "MSE alone"}.get(effects.base.iloc[0].split(" · ")[0], effects.base.iloc[0])
+    who = effects.context.map(methods.brief(effects.context)) + ", " + effects.layer
+    effects = effects.assign(who=effects.network + ", " + who if "network" in effects else who)
+    base += " of the same network" * ("network" in effects and base != "LDCT")
     trained_most = effects[effects.seeds == effects.seeds.max()]  # one training may be better by luck
     luck = "" if effects.seeds.max() > 1 else ", one seed"
     best = trained_most.loc[trained_most.difference.idxmax()]
-    say(0, f"best perceptual arm, PSNR against the {reference} minus that of {base}: ψ {best.psi:g}, {best.context}, "
-        f"{best.layer}{luck}", best.difference, one, best.low, best.high, " dB")  # fmt: skip
+    say(0, f"best perceptual arm, PSNR against the {reference} minus that of {base}: ψ {best.psi:g}, {best.who}"
+        f"{luck}", best.difference, one, best.low, best.high, " dB")  # fmt: skip
     paper = trained_most[trained_most.psi == 0.95]
     if len(paper):
         worst = paper.loc[paper.difference.idxmin()]
-        say(0, f"worst arm at ψ .95: {worst.context}, {worst.layer}{luck}", worst.difference, one, worst.low,
-            worst.high, " dB")  # fmt: skip
+        say(0, f"worst arm at ψ .95: {worst.who}{luck}", worst.difference, one, worst.low, worst.high, " dB")
 else:
     open_question(0, "06_stats")
 
@@ -130,21 +134,22 @@ def draw_lambda(axis):
 def draw_effect(axis):
     """What each ψ does to PSNR."""
     levels = [0.0, *sorted(set(effects.psi))]
-    for number, ((context, name), part) in enumerate(effects.groupby(["context", "layer"])):
+    lines = list(effects.groupby("who"))
+    for number, (who, part) in enumerate(lines):
         part = part.sort_values("psi")
-        at = np.array([levels.index(v) for v in part.psi]) + 0.08 * (number - 1.5)
+        at = np.array([levels.index(v) for v in part.psi]) + 0.08 * (number - (len(lines) - 1) / 2)
         colour = plots.COLOURS[number % 8]
         axis.plot([0, *at], [0, *part.difference], "o-" if number % 2 else "s--", color=colour, ms=5,
-                  label=f"{context}, {name}")  # fmt: skip
+                  label=who)  # fmt: skip
         axis.vlines(at, part.low, part.high, color=colour, lw=1.2)
         alone = (part.seeds == 1).to_numpy()
         axis.plot(at[alone], part.difference[alone], "o" if number % 2 else "s", color=colour, ms=5, mfc="white")
     axis.axhline(0, color="black", lw=0.8, ls=":")
     inner = effects[effects.psi < 1]
     if len(inner) < len(effects) and len(inner):
-        axis.set_ylim(1.5 * min(inner.low.min(skipna=True), inner.difference.min()), None)
+        axis.set_ylim(1.5 * min(0.0, inner.low.min(skipna=True), inner.difference.min()), None)
     axis.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
-    axis.set(xlabel="perceptual influence ψ (not to scale)", ylabel=f"Δ PSNR from {base}, {reference} (dB)")
+    axis.set(xlabel="perceptual influence ψ (not to scale)", ylabel=f"Δ PSNR from {base},\n{reference} (dB)")
     axis.legend(fontsize=7)
 
 
@@ -160,7 +165,8 @@ if ready:
         within = "" if np.isnan(best.low) else f" [{best.low:.2f}, {best.high:.2f}]"
         gained = f"{best.difference:+.2f} dB{within} at ψ {best.psi:g}"
         words.append(
-            f"Against the {reference} the best perceptual arm differs from {base} by {gained}"
+            f"Against the {reference} the best perceptual arm{f' ({best.who})' if 'network' in effects else ''} "
+            f"differs from {base} by {gained}"
             + (f"; at ψ .95 all lie between {paper.difference.min():+.2f} and {paper.difference.max():+.2f} dB."
                if len(paper) else ".")
         )  # fmt: skip
@@ -171,7 +177,7 @@ if ready:
     report.figure(
         run, "lambda", figure,
         f"{short[QUESTIONS[0]]} Bars: 95 % intervals over patients"
-        + (f", right: and over {effects.seeds.min()} to {effects.seeds.max()} seeds, hollow where it is one"
+        + (f", right: and over seeds ({effects.seeds.min()} to {effects.seeds.max()} an arm), hollow where it is one"
            if len(effects) else "") + ".",
     )  # fmt: skip
 
@@ -262,7 +268,8 @@ if "04_metrics_during_training" in asked:
     report.figure(
         run, "agreement", figure,
         f"{short[QUESTIONS[1]]} Columns of losses: rank correlation of the changes between checkpoints, "
-        f"{n['runs']} runs, {n['patients']} patients (* more than with another seed's run, interval and all)"
+        f"{report.plural(n['runs'], 'run')}, {report.plural(n['patients'], 'patient')} (* more than with another "
+        "seed's run, interval and all)"
         + ("." if within is None else "; last column: of the metric with d' over kinds of harm, mean over the doses."),
     )  # fmt: skip
 
@@ -445,7 +452,7 @@ table = run.table(
 open_ones = [q for q in QUESTIONS if set(table[table.question == q].answer) == {"open"}]
 report.table(
     run, "answers_shown", table.assign(question=table.question.where(~table.question.duplicated(), "")),
-    f"What {len(asked) + len(hidden)} runs say, with 95 % intervals over patients where there are enough. "
+    f"From {report.plural(len(asked) + len(hidden), 'run')}, with 95 % intervals over patients where there are enough. "
     + ("Every question has an answer." if not open_ones else f"Open, for want of a run: {' '.join(open_ones)}"),
 )  # fmt: skip
 

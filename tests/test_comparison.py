@@ -87,11 +87,11 @@ ARMS = pd.DataFrame(
     [("medical", "deep", 0.95, "good"), ("medical", "shallow", 0.95, "fair"), ("random", "deep", 0.95, "poor"),
      ("random", "shallow", 0.95, "fair"), ("random", "shallow", 1.0, "poor")],
     columns=["context", "layer", "psi", "method"],
-).assign(lam=np.nan)  # fmt: skip
+).assign(lam=np.nan, base="fair")  # fmt: skip
 
 
 def test_effects_of_psi_are_differences_from_the_base_in_the_order_of_the_arms():
-    found = comparison.over_psi(comparison.cells(scores()), ARMS[::-1], "fair", draws=300)
+    found = comparison.over_psi(comparison.cells(scores()), ARMS[::-1], draws=300)
     assert list(zip(found.context, found.layer, found.psi)) == sorted(zip(ARMS.context, ARMS.layer, ARMS.psi))
     assert np.allclose(found.difference, [1, 0, -2, 0, -2], atol=0.2) and set(found.base) == {"fair"}
 
@@ -104,6 +104,25 @@ def test_the_interaction_needs_four_cells_at_one_psi():
     assert found.interaction.item() == pytest.approx(-3, abs=0.2) and found["excludes 0"].item() == "yes"
     none = comparison.interactions(tables, ARMS[1:], draws=300)
     assert none.empty and list(none) == list(found)
+
+
+def test_effects_of_two_networks_are_each_over_the_base_of_its_own():
+    arms = pd.DataFrame({"network": ["unet", "cnn10"], "context": "random", "layer": "deep", "psi": 0.95,
+                         "method": ["good", "poor"], "base": ["fair", "LDCT"]})  # fmt: skip
+    found = comparison.over_psi(comparison.cells(scores()), arms, draws=300).set_index("network")
+    assert list(found.index) == ["cnn10", "unet"] and list(found.base) == ["LDCT", "fair"]
+    assert found.difference["unet"] == pytest.approx(2 - 1, abs=0.2)
+    assert found.difference["cnn10"] == pytest.approx(-1, abs=0.2)
+
+
+def test_an_interaction_is_of_one_network():
+    tables = comparison.cells(scores())
+    split = ARMS.assign(network=["unet", "unet", "cnn10", "cnn10", "cnn10"])  # four cells, of two networks
+    assert comparison.interactions(tables, split, draws=300).empty
+    both = pd.concat([ARMS.assign(network="unet"), ARMS.assign(network="cnn10", method="fair")], ignore_index=True)
+    found = comparison.interactions(tables, both, draws=300)
+    assert list(found.network) == ["cnn10", "unet"] and list(found)[:2] == ["network", "at"]
+    assert found.interaction.to_list() == pytest.approx([0, -3], abs=0.2)
 
 
 def test_lambdas_given_by_hand_are_one_place_and_the_nearest_to_the_published_psi_stands_for_it():

@@ -69,7 +69,68 @@ def test_arms_are_one_a_place_and_the_commonest_settings_speak_for_it():
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["loss", "layer", "context", "psi", "held", "setting", "method"])
     table = table.assign(lam=np.nan)
-    arms, base, aside = methods.arms(table, ["setting"])
-    assert list(arms.method) == ["vgg", "only"] and base == "mse" and aside == ["held", "vgg · odd"]
-    arms, base, aside = methods.arms(table[table.loss == "l1"], ["setting"])
-    assert arms.empty and base == "LDCT" and aside == []
+    arms, aside = methods.arms(table, ["setting"])
+    assert list(arms.method) == ["vgg", "only"] and set(arms.base) == {"mse"} and aside == ["held", "vgg · odd"]
+    arms, aside = methods.arms(table[table.loss == "l1"], ["setting"])
+    assert arms.empty and aside == []
+
+
+def of_networks(*losses_of, **settings):
+    """Runs of several networks: (network, loss) each, the perceptual ones in one place."""
+    vgg = {"layer": "block3_conv2", "context": "random", "lam": None, "psi_target": 0.95}
+    chosen = [run(i, network=n, loss=loss, **vgg, **settings.get(n, {})) for i, (n, loss) in enumerate(losses_of)]
+    return methods.listed(chosen)[1:]
+
+
+def test_arms_of_two_networks_are_set_against_the_mse_arm_of_their_own():
+    both = [(network, loss) for network in ("unet", "cnn10") for loss in ("mse", "l1", "vgg")]
+    arms, aside = methods.arms(*of_networks(*both, cnn10={"max_steps": 1500, "lr": 0.1}))
+    assert aside == [] and list(arms.network) == ["unet", "cnn10"]
+    assert list(arms.base) == ["mse · network unet", "mse · network cnn10"]
+    assert [m.split(" · ")[-1] for m in arms.method] == ["network unet", "network cnn10"]
+    arms, _ = methods.arms(*of_networks(*[one for one in both if one != ("cnn10", "mse")]))
+    assert list(arms.base) == ["mse", "LDCT"]  # never the other network's
+    arms, _ = methods.arms(*of_networks(*[one for one in both if one != ("unet", "vgg")]))
+    assert list(arms.base) == ["mse · network cnn10"] and "network" not in arms  # one network's: nothing to tell apart
+
+
+def test_the_commonest_settings_are_those_of_the_arms_own_network():
+    rows = [("unet", "mse", "1"), ("unet", "vgg", "1"), ("unet", "l1", "1")]
+    rows += [("cnn10", loss, setting) for loss in ("mse", "vgg") for setting in ("2", "1")] + [("cnn10", "l1", "2")]
+    table = pd.DataFrame(rows, columns=["network", "loss", "setting"])
+    table = table.assign(layer="b3", context="random", psi=0.95, lam=np.nan, held=False)
+    table["method"] = [" ".join(row) for row in rows]
+    arms, aside = methods.arms(table, ["network", "setting"])
+    assert dict(zip(arms.method, arms.base)) == {"unet vgg 1": "unet mse 1", "cnn10 vgg 2": "cnn10 mse 2"}
+    assert aside == ["cnn10 vgg 1"]
+
+
+def test_a_path_is_called_by_its_end_and_what_is_no_path_by_its_name():
+    plain = ["imagenet", "0.001", "{'a': 'b/c'}", "a setting that is long but is no path at all"]
+    assert methods.brief(plain) == dict(zip(plain, plain)) and methods.brief([]) == {}
+    found = methods.brief([*plain, "/data/weights/encoder_of_chest_and_abdomen_v12.safetensors", "x/enc.pth"])
+    assert list(found.values())[4:] == ["encoder_of…domen_v12", "enc"]
+    run_folder = "default/07_medical_encoder/context-random-592b2d01"
+    assert methods.brief([run_folder])[run_folder] == "context-ra…-592b2d01"  # its id is left
+
+
+def test_paths_that_end_alike_are_told_apart():
+    for names in (["a/encoder.pth", "b/encoder.pth"], ["encoder.pth", "encoder.pt"], ["a/a", "a/b/a"],
+                  ["w/encoder_2026_first_try_of_it.pth", "w/encoder_2026_other_try_of_it.pth"],
+                  ["enc", "x/enc.pth"]):  # fmt: skip
+        assert len({*methods.brief([*names, "random"]).values()}) == 3, names
+    assert list(methods.brief(["a/encoder.pth", "b/encoder.pth"]).values()) == ["a/encoder", "b/encoder"]
+
+
+def test_weights_have_short_names_in_methods_and_whole_ones_in_the_table():
+    vgg = {"loss": "vgg", "layer": "block3_conv2", "lam": None, "psi_target": 0.95}
+    files = ["first/encoder.safetensors", "second/encoder.safetensors"]
+    kept, table, _ = methods.listed([run(i, **vgg, context=file) for i, file in enumerate(files)])
+    assert len(kept) == 2 and list(table.context) == files  # the same file name twice is not the same method twice
+    assert list(table.method) == [f"vgg · block3_conv2 · {n}/encoder · ψ 0.95" for n in ("first", "second")]
+    alone = next(pd.DataFrame([methods.design(run(0, **vgg, context=files[0]))]).itertuples())
+    assert methods.name_of(alone) == "vgg · block3_conv2 · encoder · ψ 0.95"
+    weights = [f"study/07_medical_encoder/context-random_with-everything-{i}0000000" for i in (1, 2)]
+    kept, table, varying = methods.listed([run(i, **vgg, context="medical", weights=w) for i, w in enumerate(weights)])
+    assert varying == ["weights"] and list(table.weights) == weights
+    assert [m.split("weights ")[1] for m in table.method] == ["context-ra…-10000000", "context-ra…-20000000"]

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import finished_runs
@@ -384,7 +385,7 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
 
     listed = done.table("runs")
     assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"])
-    assert "4 runs that repeat a method and a seed" in shown
+    assert "Runs that repeat a method and a seed and were left out: 4" in shown
     assert {"vgg · block3_conv2 · random · ψ 0.95 held", "vgg · block5_conv4 · random · λ 0.01"} < set(listed["method"])
     assert listed.set_index("method")["psi"]["vgg · block5_conv4 · random · λ 0.01"] == 0.9  # measured, first updates
     assert done.numbers["best"]["ndct"]["ssim"] == "vgg · block5_conv4 · medical · ψ 0.95"  # gain .9 by construction
@@ -402,13 +403,31 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     assert "**7 patients**" in shown and "One seed" in shown
 
 
+def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_briefly(outputs):
+    data, weights = finished_runs.cohort(patients=6, slices=1), "somewhere/encoder_of_chest_and_abdomen_v12.safetensors"
+    gain = {("unet", "mse"): 0.2, ("unet", "vgg"): 0.3, ("cnn10", "mse"): 0.8, ("cnn10", "vgg"): 0.5}
+    for number, ((network, loss), share) in enumerate(gain.items(), 1):
+        finished_runs.write(outputs, data, number, share, network=network, loss=loss, context=weights, examples=False)
+    done, shown = execute(outputs, metrics=["psnr"], swaps=0)
+    effects = done.table("psi_effects").query("reference == 'ndct'").set_index("network")
+    assert list(effects.base) == ["mse · network cnn10", "mse · network unet"]
+    assert effects.difference["cnn10"] < 0 < effects.difference["unet"]  # over the other's arm both would be reversed
+    assert set(effects.context) == {weights} and weights in set(done.table("runs").context)
+    said = json.loads((done.folder / "captions.json").read_text())["psi"]["caption"]
+    assert "the MSE arm of the same network (mse · network cnn10 for cnn10, mse · network unet for unet)" in said
+    assert "(cnn10, encoder_of…domen_v12, block3_conv2): -" in said and "Not shown" not in said
+    assert "(unet, encoder_of…domen_v12, block3_conv2): +" in said
+    assert "these runs have cnn10, encoder_of…domen_v12/block3_conv2; unet, encoder_of…domen_v12/block3_conv2" in shown
+
+
 def test_06_stats_takes_one_run_of_one_patient_without_truth(outputs):
     data = finished_runs.cohort(patients=1, slices=3, truth=False)
     finished_runs.write(outputs, data, 1, 0.5, examples=False)
     done, shown = execute(outputs, domain="hu", metrics=["psnr"])
     table = done.table("comparisons")
     assert set(table["other"]) == {"LDCT"} and table[["low", "high"]].isna().all(axis=None)
-    assert "**1 patient**" in shown and "1 patients" not in shown and "speak for these slices and trainings" in shown
+    assert "**1 patient**" in shown and not re.search(r"\b1 (patient|slice|method|comparison)s", shown)
+    assert "speak for these slices and trainings" in shown
     assert "swapped for all slices or for none" in shown and not (done.folder / "swaps.parquet").exists()
     assert done.numbers["smallest_p"] == 1 and "Under 6 patients no interval is given" in shown
     verdict = done.table("table4_ndct")
@@ -424,7 +443,7 @@ def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
 
 
 # ---- 12_answers on finished runs of 04 and 04c ----
-def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(outputs):
+def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs):
     folder = outputs / "test" / "04_metrics_during_training" / "run-00000001"
     audited = outputs / "test" / "04c_metric_audit" / "run-00000003"
     folder.mkdir(parents=True)
@@ -458,9 +477,20 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     ).to_parquet(searched / "lesion_counts.parquet")
     about = {"notebook": "05_invariances", "id": "00000002", "parameters": {"alpha": 0.1}, "numbers": {"method": "mse"}}
     (searched / "result.json").write_text(json.dumps(about | {"files": {}}))
+    compared = outputs / "test" / "06_stats" / "run-00000004"
+    compared.mkdir(parents=True)
+    arms = [("unet", "mse · network unet", 0.95, -0.4), ("cnn10", "mse · network cnn10", 0.95, 0.6),
+            ("cnn10", "mse · network cnn10", 1.0, 0.1), ("qae", "LDCT", 0.95, 3.0)]  # fmt: skip
+    effects = pd.DataFrame(arms, columns=["network", "base", "psi", "difference"])
+    effects = effects.assign(reference="truth", metric="psnr", context="w/" + 30 * "e" + ".pth", layer="block3_conv2")
+    effects = effects.assign(low=effects.difference - 0.05, high=effects.difference + 0.05, seeds=1)
+    effects.to_parquet(compared / "psi_effects.parquet")
+    about = {"notebook": "06_stats", "id": "00000004", "parameters": {}, "numbers": {}, "files": {}}
+    (compared / "result.json").write_text(json.dumps(about))
     papermill.execute_notebook(
         ROOT / "notebooks" / "12_answers.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
-        parameters={"agreement": "test/04_metrics_during_training/run-00000001",
+        parameters={"influence": "test/06_stats/run-00000004",
+                    "agreement": "test/04_metrics_during_training/run-00000001",
                     "audit": "test/04c_metric_audit/run-00000003",
                     "invariances": ["test/05_invariances/run-00000002"]},
     )  # fmt: skip
@@ -476,6 +506,9 @@ def test_12_answers_counts_metrics_that_follow_an_observer_at_every_dose_only(ou
     assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.10, 0.70]; dose 0.25: [-0.10, 0.80]"
     captions = (done.folder / "captions.json").read_text()
     assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in captions
+    (gain,) = [w for w in said.index if w.startswith("best perceptual arm, PSNR against the truth minus that of MSE")]
+    assert gain.endswith("MSE alone of the same network: ψ 0.95, cnn10, eeeeeeeeee…eeeeeeeee, block3_conv2, one seed")
+    assert said.answer[gain] == "0.6 dB" and "at ψ .95 all lie between -0.40 and +0.60 dB" in captions  # not over LDCT
     (none,), (some,) = ([w for w in said.index if f"(mse, {which})" in w] for which in ("search", "aimed"))
     assert said.answer[none] == "0 of 16 changed" and said["95 % interval"][none] == "–"
     assert said.answer[some] == "4 of 16 changed, 0 of these hidden (0%)" and said["95 % interval"][some] == "[0, 0.53]"
@@ -536,6 +569,23 @@ def test_what_lies_far_off_is_told_at_the_edge_it_lies_beyond():
     told = {text.get_text(): (text.xy[1], text.get_ha()) for text in axis.texts}
     plt.close(figure)
     assert told == {"◂ -8.95": (7, "left"), "30.5 ▸": (8, "right")} and axis.get_xlim()[1] < 2
+
+
+def test_zero_is_on_the_axis_of_differences_that_all_lie_on_one_side():
+    def limits(groups, zero):
+        figure, axis = plt.subplots()
+        plots.without_far(axis, groups, {line: np.mean(values) for line, values in groups.items()}, zero)
+        found = axis.get_xlim(), [text.get_text() for text in axis.texts]
+        plt.close(figure)
+        return found
+
+    gains = {line: np.array([5.0, 5.5]) + 0.1 * line for line in range(5)}
+    (low, high), _ = limits(gains, True)
+    assert low < 0 < 5.9 < high and limits(gains, False)[0][0] > 4
+    (low, high), _ = limits({line: -values for line, values in gains.items()}, True)
+    assert low < -5.9 and 0 < high < 1
+    near = gains | {7: np.array([2.0, 2.1]), 8: np.array([30.0, 31.0])}  # between the others and 0: not beyond an edge
+    assert limits(near, True)[1] == ["30.5 ▸"] and limits(near, False)[1] == ["◂ 2.05", "30.5 ▸"]
 
 
 def test_bars_reach_from_the_mean_to_both_ends_and_axes_name_direction_and_unit():
