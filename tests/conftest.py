@@ -12,11 +12,15 @@ import pytest
 from ldct_utils.cohorts import writing
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST = ("test_real_ct.py", "test_notebooks.py")  # minutes each: they start first, so that no core waits for them
+# These take minutes each and come first, in this order, so that no core is idle in the end while another is busy with
+# one of them. The workflow's own tests look at what runs at the same time: they begin when the smoke study, which takes
+# every core, is about to end.
+FIRST = ("test_real_ct.py", "test_notebooks.py", "test_training.py", "test_cohorts.py", "test_search.py",
+         "test_workflow.py")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture
