@@ -12,6 +12,9 @@ import pytest
 from ldct_utils.cohorts import writing
 
 ROOT = Path(__file__).resolve().parents[1]
+# Where this variable is set, processes that tests start are traced for coverage, which makes Python take twice as long.
+# Tests take it away from processes that run code which the smoke study's kernels run too.
+TRACED = "COVERAGE_PROCESS_CONFIG"
 # These take minutes each and come first, in this order, so that no core is idle in the end while another is busy with
 # one of them. The workflow's own tests look at what runs at the same time: they begin when the smoke study, which takes
 # every core, is about to end.
