@@ -5,6 +5,8 @@ from pathlib import Path
 
 # One thread keeps numbers the same everywhere and lets tests run beside each other. Libraries read this on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Dozens of processes import the study: where this is set, as in many containers, each would compile all of it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import numpy as np
 import pytest
