@@ -22,8 +22,8 @@ from ldct_utils import report, studies
 
 sys.path.insert(0, str(ROOT / "workflow"))
 
-import search  # noqa: E402
-import search_space  # noqa: E402
+import search
+import search_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 PUBLISHED = ("cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral")

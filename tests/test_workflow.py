@@ -21,7 +21,7 @@ from ldct_utils import files, page, runs, studies
 
 sys.path.insert(0, str(ROOT / "workflow"))
 
-import events  # noqa: E402
+import events
 
 HEAD = """# ---
 # jupyter:
