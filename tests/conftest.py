@@ -7,6 +7,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Dozens of processes import the study: where this is set, as in many containers, each would compile all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Snakemake asks SLURM for its settings as it starts. No test submits a job, and where SLURM is installed but not
+# running, each study would wait 9 s for the answer.
+os.environ["SLURM_CONF"] = os.devnull
 
 import numpy as np
 import pytest
