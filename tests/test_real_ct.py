@@ -26,7 +26,7 @@ def trained(test_data, tmp_path_factory):
         patch.setenv("LDCT_OUTPUTS", str(outputs))
         patch.delenv(TRACED, raising=False)
         found = {}
-        for loss, steps in (("mse", 1200), ("vgg", 1500)):
+        for loss, steps in (("mse", 600), ("vgg", 1500)):
             given = {
                 "study": "real_ct", "source": "dicom", "kernel": "hann", "split": "train", "loss": loss,
                 "data_root": os.pathsep.join(str(test_data / d) for d in ("ct_abdomen_dicom", "mayo2016/L096")),
