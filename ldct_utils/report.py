@@ -54,6 +54,7 @@ def figure(run, name: str, fig, caption: str):
         with files.write_atomic(run.folder / f"{name}.{suffix}") as temporary:
             # No dates or versions in the file: the same run gives the same bytes.
             fig.savefig(temporary, metadata={"CreationDate": None} if suffix == "pdf" else {"Software": None})
+        fig.set_layout_engine("none")  # the first file laid it out, which takes as long as to draw it
     display(fig)
     plt.close(fig)
     text(f"**Figure ({name}).** {caption}")

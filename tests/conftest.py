@@ -5,6 +5,11 @@ from pathlib import Path
 
 # One thread keeps numbers the same everywhere and lets tests run beside each other. Libraries read this on import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Dozens of processes import the study: where this is set, as in many containers, each would compile all of it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Snakemake asks SLURM for its settings as it starts. No test submits a job, and where SLURM is installed but not
+# running, each study would wait 9 s for the answer.
+os.environ["SLURM_CONF"] = os.devnull
 
 import numpy as np
 import pytest
@@ -12,11 +17,18 @@ import pytest
 from ldct_utils.cohorts import writing
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST = ("test_real_ct.py", "test_notebooks.py")  # minutes each: they start first, so that no core waits for them
+# Where this variable is set, processes that tests start are traced for coverage, which makes Python take twice as long.
+# Tests take it away from processes that run code which the smoke study's kernels run too.
+TRACED = "COVERAGE_PROCESS_CONFIG"
+# These take minutes each and come first, in this order, so that no core is idle in the end while another is busy with
+# one of them. The workflow's own tests look at what runs at the same time: they begin when the smoke study, which takes
+# every core, is about to end.
+FIRST = ("test_real_ct.py", "test_notebooks.py", "test_training.py", "test_cohorts.py", "test_search.py",
+         "test_workflow.py")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from conftest import ROOT, TRACED
 
 from ldct_utils import parameters, studies
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
 STUDIED = [p for p in SCRIPTS if p.stem != "10_search"]  # which needs a search: tests/test_search.py runs it
 STUDIES = sorted(p.stem for p in (ROOT / "params").glob("*.yaml"))
@@ -136,7 +136,7 @@ def test_the_smoke_study_again_computes_nothing_in_under_15_seconds(smoke):
 
 def call(smoke, out: Path, *words: str) -> subprocess.CompletedProcess:
     """The user's own command, from the root of the study, small."""
-    env = smoke[1]
+    env = {name: value for name, value in smoke[1].items() if name != TRACED}
     command = [str(Path(sys.executable).parent / "papermill"), "notebooks/03_train.ipynb", str(out), *words]
     small = SMALL.split()
     for name, value in zip(small[::2], small[1::2]):

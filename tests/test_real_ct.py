@@ -7,15 +7,14 @@ after psi .95 with 1e-3 had gained less than 1 dB on three of the pairs.
 """
 
 import os
-from pathlib import Path
 
 import numpy as np
 import papermill
 import pytest
+from conftest import ROOT, TRACED
 
 from ldct_utils import cohorts, metrics, runs, training
 
-ROOT = Path(__file__).resolve().parents[1]
 MIN_GAIN_DB = 1.0
 
 
@@ -25,8 +24,9 @@ def trained(test_data, tmp_path_factory):
     outputs = tmp_path_factory.mktemp("real")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LDCT_OUTPUTS", str(outputs))
+        patch.delenv(TRACED, raising=False)
         found = {}
-        for loss, steps in (("mse", 1200), ("vgg", 1500)):
+        for loss, steps in (("mse", 600), ("vgg", 1500)):
             given = {
                 "study": "real_ct", "source": "dicom", "kernel": "hann", "split": "train", "loss": loss,
                 "data_root": os.pathsep.join(str(test_data / d) for d in ("ct_abdomen_dicom", "mayo2016/L096")),

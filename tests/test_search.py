@@ -16,14 +16,14 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from conftest import ROOT, TRACED
 
 from ldct_utils import report, studies
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-import search  # noqa: E402
-import search_space  # noqa: E402
+import search
+import search_space
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 PUBLISHED = ("cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral")
@@ -71,6 +71,7 @@ def toy(tmp_path, monkeypatch):
     """A function that writes a search of a toy notebook into a root of its own and returns the root."""
     monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
     monkeypatch.delenv("LDCT_OUTPUTS", raising=False)
+    monkeypatch.delenv(TRACED, raising=False)
     for folder in ("notebooks", "params"):
         (tmp_path / folder).mkdir()
     (tmp_path / "notebooks" / "01_toy.py").write_text(TOY)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, write_tiny_cohort
+from conftest import ROOT, TRACED, write_tiny_cohort
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 from states import same_state
@@ -342,6 +342,7 @@ def start(folder, values):
     folder.mkdir(exist_ok=True)
     (folder / "run.py").write_text("\n# %%".join(cells))
     environment = os.environ | {"LDCT_OUTPUTS": str(folder / "outputs"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    environment.pop(TRACED, None)
     log = open(folder / "log.txt", "a")  # noqa: SIM115
     return subprocess.Popen([sys.executable, folder / "run.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
 

@@ -15,13 +15,13 @@ import jupytext
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT, TRACED
 
 from ldct_utils import files, page, runs, studies
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
-import events  # noqa: E402
+import events
 
 HEAD = """# ---
 # jupyter:
@@ -49,8 +49,9 @@ import os
 import time
 
 import pandas as pd
+from IPython.display import Markdown, display
 
-from ldct_utils import report, runs
+from ldct_utils import runs
 
 run = runs.start("{name}", globals())
 """
@@ -76,7 +77,7 @@ run.table("squares", lambda: pd.DataFrame({"x": [value, value**2, None], "of": "
 
 # %%
 assert not fail, "asked to fail"
-report.text(f"**What we saw.** The value was {value}.")
+display(Markdown(f"**What we saw.** The value was {value}."))
 run.finish(value=value, threads=threads, inputs=len(inputs))
 """
 
@@ -84,6 +85,7 @@ run.finish(value=value, threads=threads, inputs=len(inputs))
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A function that writes a study of toy notebooks into a root of its own and returns the outputs folder."""
+    monkeypatch.delenv(TRACED, raising=False)
     monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
     monkeypatch.delenv("LDCT_OUTPUTS", raising=False)
     for folder in ("notebooks", "params"):

@@ -15,6 +15,10 @@ import events
 
 from ldct_utils import paths
 
+# papermill reads notebooks by jsonschema, which compiles a grammar of web addresses as it is imported wherever this
+# package is installed, for more than a second in every run. No notebook has a field that it would check.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 
 def die_with_parent():
     """End this process when the one that started it is gone, or a killed study would go on writing behind our back.

@@ -271,6 +271,7 @@ def main() -> int:
             show_plan(study, overrides)
             return 0
         complete = given.report or run(study, given.profile, overrides)
+        sys.modules.setdefault("rfc3987_syntax", None)  # as in run_notebook.py
         from ldct_utils import page
 
         print(f"report: {paths.short(page.write())}")
