@@ -77,6 +77,18 @@ def name_of(row, called=None) -> str:
     return " · ".join([row.loss, *(part for part in (row.layer, context) if pd.notna(part)), *strength])
 
 
+def spread(settings: dict) -> dict[str, str]:
+    """Settings as text; of a mapping, such as 03_train's ``settings``, each entry under its own name, or under both
+    where that means something else already."""
+    found = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= {f"{name} {k}" if k in settings or k in ASIDE else k: str(v) for k, v in value.items()}
+        else:
+            found[name] = str(value)
+    return found
+
+
 def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     """Runs of 03_train as methods and seeds.
 
@@ -88,11 +100,11 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     table = pd.DataFrame([{"run": f.id, **design(f), "seed": f.params.get("seed", 0)} for f in chosen])
     called = brief(table["context"].dropna())
     table["method"] = [name_of(row, called) for row in table.itertuples()]
-    settings = pd.DataFrame([{k: str(v) for k, v in f.params.items() if k not in ASIDE} for f in chosen]).fillna("–")
+    settings = pd.DataFrame([spread({k: v for k, v in f.params.items() if k not in ASIDE}) for f in chosen]).fillna("–")
     varying = [name for name in settings if settings[name].nunique(dropna=False) > 1]
     for name in varying:  # a setting names a method only where methods would have the same name without it
         several = settings[name].groupby(table["method"]).transform("nunique") > 1
-        several &= settings[name] != "None"  # what was left as it is needs no word
+        several &= ~settings[name].isin(["None", "–"])  # what was left as it is needs no word
         table.loc[several, "method"] += " · " + name + " " + settings[name].map(brief(settings[name]))[several]
     repeated = table.duplicated(["method", "seed"])
     table = pd.concat([table, settings[varying]], axis=1)[~repeated].reset_index(drop=True)

@@ -44,6 +44,22 @@ def test_settings_name_a_method_only_where_names_would_collide():
     assert varying == ["lr"] and [one.id for one in kept] == ["0", "1", "2"] and list(table.run) == ["0", "1", "2"]
 
 
+def test_of_settings_in_a_mapping_only_what_differs_is_part_of_a_name():
+    small, large = (
+        {"dim": 8, "blocks": [1, 1], "variant": "channel"},
+        {"dim": 8, "blocks": [1, 1], "variant": "released"},
+    )
+    one, other = (run(i, loss="l1", settings=s) for i, s in enumerate((small, large)))
+    assert names(one, other, run(2, loss="mse", settings=large)) == [
+        "l1 · variant channel",
+        "l1 · variant released",
+        "mse",
+    ]
+    assert names(one, run(1, loss="l1", settings={})) == ["l1 · dim 8", "l1"]
+    chosen = [run(i, loss="mse", channels=8, settings={"channels": n, "layer": n}) for i, n in enumerate((1, 2))]
+    assert methods.listed(chosen)[2] == ["settings channels", "settings layer"]
+
+
 def test_a_setting_that_was_left_alone_is_no_part_of_a_name():
     assert names(run(0, loss="mse", residual=None), run(1, loss="mse", residual=False)) == [
         "mse",
