@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from ldct_utils import identity, parameters, paths, runs
+from ldct_utils import data_sources, identity, parameters, paths, runs
 
 COHORT_PARAMETERS = (
     "source",
@@ -88,7 +88,8 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
     Args: overrides: parameters that win over the study file for every notebook that declares them, e.g.
         ``{"device": "cuda"}`` where the machine that plans is not the one that computes.
     Raises: ValueError: for an unknown notebook, parameter, type or reference, or a pattern that reaches into the study
-        itself; FileNotFoundError: for the study file, or a pattern that no run matches.
+        itself, or a source of files without its folder; FileNotFoundError: for the study file, or a pattern that no run
+        matches.
     """
     content, overrides = read_study(study), overrides or {}
     scripts = {n: parameters.read(paths.notebooks() / f"{n}.py") for n in content["notebooks"]}
@@ -110,6 +111,10 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
         upstream: list[Planned] = []
         given = {k: _substitute(v, done, upstream, known.get(k)) for k, v in given.items()}
         values = parameters.resolve(parameters.check(scripts[notebook], given))
+        try:
+            data_sources.check_folders(values)
+        except ValueError as error:
+            raise ValueError(f"{study}: {notebook}/{name}: {error}") from None
         own = [paths.outputs() / study / n for n in scripts]
         values = _located(values, upstream, f"{study}: {notebook}/{name}", own)
         if notebook != "01_data":

@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT, write_tiny_cohort
 
-from ldct_utils import cohorts, data_sources, report, runs
+from ldct_utils import cohorts, data_sources, report, runs, studies
 
 
 def cells(name, first, last):
@@ -47,6 +47,16 @@ def test_a_notebook_names_test_root_before_it_looks_for_runs_or_builds_a_cohort(
     with pytest.raises(ValueError, match="test_source=npy reads files: give test_root"):
         runs.start(name, space | {"runs": [], "test_source": "npy"})
     assert not list(outputs.iterdir())
+
+
+def test_a_study_without_the_folder_of_its_test_data_is_stopped_as_it_is_planned(tmp_path, monkeypatch):
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "real.yaml").write_text("notebooks: {03_train: {runs: [{name: one, test_source: npy}]}}")
+    with pytest.raises(ValueError, match="real: 03_train/one: test_source=npy reads files: give test_root"):
+        studies.plan("real")
+    assert studies.plan("real", {"test_root": "data"})[0].params["test_root"].endswith("data")
 
 
 def test_03_train_without_training_patients_says_what_to_give(outputs, monkeypatch):
