@@ -48,7 +48,8 @@ def execute(notebook: str, output: Path, params: dict):
     from traitlets.config import Config
 
     roomy = len(tempfile.gettempdir()) < 80  # a socket's path may have some 100 characters
-    with tempfile.TemporaryDirectory(prefix="ldct-", dir=None if roomy else "/tmp") as sockets:
+    where = None if roomy else "/tmp"
+    with tempfile.TemporaryDirectory(prefix="ldct-", dir=where, ignore_cleanup_errors=True) as sockets:
         papermill.execute_notebook(
             f"notebooks/{notebook}.ipynb",
             str(output),
