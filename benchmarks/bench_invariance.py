@@ -15,9 +15,10 @@ import time
 import numpy as np
 import torch
 
-from ldct_utils import encoders, networks, parameters
-from ldct_utils.intensity import HU_SPAN, to_net
+from ldct_utils.ct.intensity import HU_SPAN, to_net
 from ldct_utils.invariance import distances, optimise
+from ldct_utils.models import encoders, networks
+from ldct_utils.study import machine
 
 ALPHA, SIGMA_HU, LR = 0.1, 41.0, 1e-3
 
@@ -99,7 +100,7 @@ LADDER = {
 
 def main():
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--threads", type=int, default=parameters.cpu_threads())
+    asked.add_argument("--threads", type=int, default=machine.cpu_threads())
     asked.add_argument("--iterations", type=int, default=1, help="of each method and turn")
     asked.add_argument("--turns", type=int, default=5, help="the fastest counts, so that a busy machine matters less")
     asked.add_argument("--slices", type=int, default=4)
@@ -119,7 +120,7 @@ def main():
             method.run(asked.iterations)
             if turn:  # the first one warms up
                 taken[name].append(time.perf_counter() - began)
-    fast, work = "yes" if parameters.has_fast_bf16() else "no", asked.slices * asked.iterations
+    fast, work = "yes" if machine.has_fast_bf16() else "no", asked.slices * asked.iterations
     print(
         f"U-Net {asked.channels} channels, {asked.slices} slices of {asked.size}x{asked.size}, distance "
         f"{asked.distance}, {asked.threads} threads, own bf16: {fast}"

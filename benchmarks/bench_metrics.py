@@ -20,7 +20,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import visual_information_fidelity
 
-from ldct_utils import intensity, metrics
+from ldct_utils import metrics
+from ldct_utils.ct import intensity
 
 SLICES, SIZE = 16, 512
 ABDOMEN = intensity.domain("eulig2024", "abdomen")

@@ -26,8 +26,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ldct_utils import hub, losses, networks, parameters
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils.models import networks
+from ldct_utils.models import published as hub
+from ldct_utils.study import machine
+from ldct_utils.training import losses
+from ldct_utils.training.methods.supervised import Supervised
 
 # batch and patch: the published patch sizes, with batches small enough for a laptop
 CASES = {
@@ -86,13 +89,13 @@ def seconds_each(updates, methods, batch):
 def main():
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--package", required=True, help="site-packages of the environment with ldct-benchmark")
-    asked.add_argument("--threads", type=int, default=parameters.cpu_threads())
+    asked.add_argument("--threads", type=int, default=machine.cpu_threads())
     asked.add_argument("--updates", type=int, default=7)
     asked.add_argument("--networks", nargs="+", default=list(CASES), choices=list(CASES))
     asked = asked.parse_args()
     sys.path.append(asked.package)
     torch.set_num_threads(asked.threads)
-    auto = "bf16" if parameters.has_fast_bf16() else "float32"
+    auto = "bf16" if machine.has_fast_bf16() else "float32"
     print(f"{asked.threads} threads, precision=auto is {auto}; CPU ms a step, how many times as fast as published")
     print(f"{'network':10} {'batch':>12} {'published':>10} {'ours f32':>10} {'ours auto':>10} {'f32':>6} {'auto':>6}")
     slower = []

@@ -17,7 +17,8 @@ import torch
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from ldct_utils import intensity, patches
+from ldct_utils.cohorts import patches
+from ldct_utils.ct import intensity
 
 SIZE, PATCH, BATCH = 512, 96, 16
 

@@ -13,20 +13,25 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ldct_utils import cohorts, encoders, intensity, losses, networks, parameters, patches, psi, training
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils import cohorts
+from ldct_utils.cohorts import patches
+from ldct_utils.ct import intensity
+from ldct_utils.models import encoders, networks
+from ldct_utils.study import machine
+from ldct_utils.training import losses, prediction, psi, setup
+from ldct_utils.training.methods.supervised import Supervised
 
 
 def train(cohort, encoder, layer, lam, precision, seed, updates, threads):
     """(PSNR in dB on validation slices, the trained step) of a short training."""
-    training.seed_everything(seed, threads)
+    setup.seed_everything(seed, threads)
     network = networks.build("unet", channels=16, residual=True)
     step = Supervised(network, losses.build("vgg", encoder, layer, lam), 1e-3, precision=precision)
     sampler = patches.Sampler(cohort, cohort.rows("train"), 48, None, 8, seed)
     for _ in range(updates):
         step.update(*sampler.next())
     rows = cohort.rows("val")
-    predicted = training.predict(network, cohort.ldct[rows], precision=precision)
+    predicted = prediction.predict(network, cohort.ldct[rows], precision=precision)
     mse = np.mean((predicted - cohort.ndct[rows]) ** 2)
     return 10 * np.log10(intensity.HU_SPAN**2 / mse), step
 
@@ -47,7 +52,7 @@ def main():
     asked.add_argument("--updates", type=int, default=200)
     asked.add_argument("--layer", default="block3_conv2")
     asked.add_argument("--cohort", help="folder of a cohort; the default simulated one is made if it is missing")
-    asked.add_argument("--threads", type=int, default=parameters.cpu_threads())
+    asked.add_argument("--threads", type=int, default=machine.cpu_threads())
     asked = asked.parse_args()
     cohort = cohorts.load(asked.cohort) if asked.cohort else cohorts.get()
     encoder = encoders.load(context="auto", layers=(asked.layer,))

@@ -2,7 +2,7 @@
 
 dim 16, one block a stage, one patch of 64x64: sequences of 64 to 4096 positions. All networks have the same weights and
 take the same update, in turn, in one process. Two loops are compared with, and both are the formula position by
-position: ours (``selective_scan._loop``), which makes the factors of a position when it gets there, and mambapy's,
+position: ours (``_selective_scan._loop``), which makes the factors of a position when it gets there, and mambapy's,
 which makes those of all positions first (so does mamba_ssm's reference): autograd then adds a gradient of full size for
 each position. mambapy's parallel scan is the other fast one for CPUs. The second table is the memory of one scan and
 its gradients: what is kept between the passes, and by how much the process grew at most (Linux). The third is a whole
@@ -22,8 +22,11 @@ import torch
 from mambapy.pscan import pscan
 from torch.nn import functional as F
 
-from ldct_utils import losses, networks, parameters, selective_scan, training
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils.models import networks
+from ldct_utils.models.networks import _selective_scan
+from ldct_utils.study import machine
+from ldct_utils.training import losses, prediction
+from ldct_utils.training.methods.supervised import Supervised
 
 SMALL = {"dim": 16, "blocks": (1, 1, 1, 1), "refinement": 1}
 PATCH = 64
@@ -48,9 +51,9 @@ def mambapy_loop(u, dt, A, B, C, D):
 
 SCANS = {
     "loop, all factors first": mambapy_loop,
-    "loop, ours": selective_scan._loop,
+    "loop, ours": _selective_scan._loop,
     "mambapy, parallel": mambapy,
-    "chunked": selective_scan._chunked,
+    "chunked": _selective_scan._chunked,
 }
 
 
@@ -64,10 +67,10 @@ class Step:
 
     def update(self, *batch):
         """Seconds of an update; the scan takes the place of the chunked one for as long."""
-        before, selective_scan._chunked = selective_scan._chunked, self.scan
+        before, _selective_scan._chunked = _selective_scan._chunked, self.scan
         began = time.perf_counter()
         self.step.update(*batch)
-        selective_scan._chunked = before
+        _selective_scan._chunked = before
         return time.perf_counter() - began
 
 
@@ -142,13 +145,13 @@ class Slice:
     def __call__(self):
         network = networks.build("denomamba", **self.given)
         began = time.perf_counter()
-        training.predict(network, np.zeros((256, 256), np.float32), 1)
+        prediction.predict(network, np.zeros((256, 256), np.float32), 1)
         return time.perf_counter() - began
 
 
 def main():
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--threads", type=int, default=parameters.cpu_threads())
+    asked.add_argument("--threads", type=int, default=machine.cpu_threads())
     asked.add_argument("--updates", type=int, default=3)
     asked = asked.parse_args()
     torch.set_num_threads(asked.threads)

@@ -9,7 +9,8 @@ import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from ldct_utils import dose, fbp, phantom
+from ldct_utils.ct import dose, fbp
+from ldct_utils.phantom import patient as phantom
 
 
 def measure(anatomy: str, size: int, slices: int) -> tuple[float, float]:

@@ -22,8 +22,12 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ldct_utils import encoders, losses, networks, parameters, patches, paths, plots, training
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils.cohorts import patches
+from ldct_utils.models import encoders, networks
+from ldct_utils.report import plots
+from ldct_utils.study import machine, paths
+from ldct_utils.training import checkpoints, history, losses, setup
+from ldct_utils.training.methods.supervised import Supervised
 
 LAYERS = ("block3_conv2", "block5_conv4")
 CHANNELS, BATCH, PATCH = 32, 16, 96  # the paper's
@@ -87,12 +91,13 @@ def loop_cost(updates):
                 redirect_stdout(io.StringIO()),
             ):
                 scope = {
-                    "history": training.History(8), "sampler": sampler, "step": step, "objective": step.loss,
+                    "history": history.History(8), "sampler": sampler, "step": step, "objective": step.loss,
                     "model": model, "network": "unet", "built": {"channels": 16, "residual": True},
                     "schedule": "constant", "lr": 1e-3, "warmup": 50,
                     "total": updates + 1, "done": 0, "batch": 8, "eval_every": 10**9, "checkpoint_every": 200,
                     "every": (10, 10**9, 200), "save_every_s": 30.0, "psi_on": "fixed",
-                    "tqdm": tqdm, "plots": plots, "training": training, "time": time, "torch": torch,
+                    "tqdm": tqdm, "plots": plots, "setup": setup, "checkpoints": checkpoints,
+                    "time": time, "torch": torch,
                     "files": SimpleNamespace(write_parquet=lambda *a: None),
                     "run": SimpleNamespace(folder=Path(folder), id="benchmark", finished=False),
                     "validate": lambda: {"val_rmse_hu": 0.0},
@@ -111,12 +116,12 @@ def loop_cost(updates):
 
 def main():
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--threads", type=int, default=parameters.cpu_threads())
+    asked.add_argument("--threads", type=int, default=machine.cpu_threads())
     asked.add_argument("--updates", type=int, default=5)
     asked.add_argument("--compile", action="store_true", help="also torch.compile of network and encoder")
     asked = asked.parse_args()
     torch.set_num_threads(asked.threads)
-    fast = "yes" if parameters.has_fast_bf16() else "no"
+    fast = "yes" if machine.has_fast_bf16() else "no"
     print(f"U-Net {CHANNELS} channels, {BATCH} patches of {PATCH}x{PATCH}, {asked.threads} threads, own bf16: {fast}")
     print(f"{'layer':13} {'method':22} {'s/update':>9} {'patches/s':>10} {'ratio':>6}")
     batch = [torch.rand(BATCH, 1, PATCH, PATCH) * 0.1 + 0.2 for _ in range(2)]

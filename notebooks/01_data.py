@@ -49,7 +49,7 @@ cohort_seed: int = 0  # seeds patients, noise and a drawn split
 sample: int = 24  # slices, spread over the cohort, that histograms and noise are measured on
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("01_data", globals())
 
@@ -58,8 +58,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ldct_utils import cohorts, intensity, paths, plots, report
-from ldct_utils.metrics import noise
+from ldct_utils import cohorts, report
+from ldct_utils.ct import intensity, noise_checks, nps
+from ldct_utils.report import plots
+from ldct_utils.study import paths
 
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
 table = cohort.slices
@@ -91,7 +93,7 @@ report.table(
 # %% [markdown]
 # ## What was left out
 # Files that cannot be used are counted with the reason; the rest is used. File names are not shown, since they hold
-# dates and IDs; `logging.basicConfig()` and `logging.getLogger("ldct_utils.dicom").setLevel("INFO")` before building
+# dates and IDs; `logging.basicConfig()` and `logging.getLogger("ldct_utils.ct.dicom").setLevel("INFO")` before building
 # show them.
 
 # %%
@@ -168,9 +170,9 @@ def measure(one):
     found = {"row": one.row, "patient": one.patient, "anatomy": one.anatomy, "kernel": one.kernel, "dose": one.dose}
     found["bias_hu"] = float((low - normal)[body].mean()) if body.any() else np.nan
     try:
-        found["ndct_noise_hu"] = noise.tissue_noise(normal, normal)
-        found["added_noise_hu"] = noise.tissue_noise(low - normal, normal)
-        found["correlation"] = noise.correlation(low, normal)
+        found["ndct_noise_hu"] = nps.tissue_noise(normal, normal)
+        found["added_noise_hu"] = nps.tissue_noise(low - normal, normal)
+        found["correlation"] = noise_checks.correlation(low, normal)
     except ValueError:
         found |= dict.fromkeys(("ndct_noise_hu", "added_noise_hu", "correlation"), np.nan)
     return found
@@ -191,18 +193,18 @@ report.table(
 # %%
 metric = table.pixel_mm.notna().all()
 unit = "lp/mm" if metric else "cycles a pixel"  # RED-CNN's layout does not know the pixel size
-frequencies = noise.FREQUENCIES if metric else np.arange(0.05, 0.5, 0.025)
+frequencies = nps.FREQUENCIES if metric else np.arange(0.05, 0.5, 0.025)
 
 
 def texture(one):
     """Radial noise spectrum of one pair, and its noise power along x and along y; None without flat soft tissue."""
     normal, pixel_mm = cohort.ndct[one.row].astype(np.float32), one.pixel_mm if metric else 1.0
     try:
-        spectrum = noise.spectrum([cohort.ldct[one.row] - normal], [normal], pixel_mm)
+        spectrum = nps.spectrum([cohort.ldct[one.row] - normal], [normal], pixel_mm)
     except ValueError:
         return None
-    curve = noise.radial(spectrum, pixel_mm, frequencies, frequencies[1] - frequencies[0])
-    return curve, noise.axis_power(spectrum, pixel_mm)
+    curve = nps.radial(spectrum, pixel_mm, frequencies, frequencies[1] - frequencies[0])
+    return curve, noise_checks.axis_power(spectrum, pixel_mm)
 
 
 # Each slice at its own pixel size: only then do frequencies in lp/mm mean the same in all of them.
@@ -219,7 +221,7 @@ for name, group in picked.groupby("kernel"):
 figure, axis = plt.subplots(figsize=(6.4, 3.6))
 for colour, (name, curve) in zip(plots.COLOURS, curves.items()):
     axis.plot(frequencies, curve / np.nanmean(curve), "o-", color=colour, label=f"this cohort, kernel {name}")
-for style, (name, curve) in zip(("--", ":"), noise.REFERENCE.items() if metric else ()):
+for style, (name, curve) in zip(("--", ":"), noise_checks.REFERENCE.items() if metric else ()):
     axis.plot(
         frequencies, np.array(curve) / np.nanmean(curve), style, color="black", label=f"Mayo scanner, kernel {name}"
     )
@@ -258,18 +260,25 @@ check("mean LDCT - NDCT inside the body, HU (worst slice)", levels.bias_hu.abs()
 check("correlation of added noise with the NDCT's (median, absolute)", abs(levels.correlation.median()), 0, 0.15)
 check("added noise / what the dose explains (median)", (levels.added_noise_hu / levels.expected_hu).median(), 0.7, 1.4)
 for name, curve in curves.items():
-    if name in noise.REFERENCE and metric and source != "dicom":  # the noise of dicom has the kernel of the parameter
-        check(f"NPS shape against the Mayo scanner's, {name} (relative RMS)", noise.curve_error(curve, name), 0, 0.15)
+    if (
+        name in noise_checks.REFERENCE and metric and source != "dicom"
+    ):  # the noise of dicom has the kernel of the parameter
+        check(
+            f"NPS shape against the Mayo scanner's, {name} (relative RMS)",
+            noise_checks.curve_error(curve, name),
+            0,
+            0.15,
+        )
         white = np.random.default_rng(0).normal(0, 20, (4, 64, 64))
-        white = noise.power_spectrum(white, table.pixel_mm.median())
-        white = noise.shape_error(white, table.pixel_mm.median(), name)
+        white = nps.power_spectrum(white, table.pixel_mm.median())
+        white = noise_checks.shape_error(white, table.pixel_mm.median(), name)
         check(f"the same of white noise, {name}: must fail", white, 0.15, np.inf)
     along_x, along_y = along[name]
-    check(f"noise power along x / along y, {name} (L506: {noise.L506_AXIS_RATIO})", along_x / along_y)
+    check(f"noise power along x / along y, {name} (L506: {noise_checks.L506_AXIS_RATIO})", along_x / along_y)
 if cohort.organ_masks is not None and kernel == "B30":
-    from ldct_utils import phantom
+    from ldct_utils.phantom import patient
 
-    liver = next(label for label, organ in phantom.ORGANS.items() if organ == "liver")
+    liver = next(label for label, organ in patient.ORGANS.items() if organ == "liver")
     rows = [r for r in picked.row if (cohort.organ_masks[r] == liver).sum() > 500]
     spread = [
         np.std((cohort.ndct[r].astype(np.float32) - cohort.truth[r])[cohort.organ_masks[r] == liver]) for r in rows
@@ -280,13 +289,15 @@ if cohort.organ_masks is not None and kernel == "B30":
 # %%
 if source == "simulated":
     laws = {
-        "quantum": run.table("dose_law", lambda: noise.dose_law(kernel=kernel)),
-        "quantum and electronic": run.table("dose_law_electronic", lambda: noise.dose_law(sigma_e=8.0, kernel=kernel)),
+        "quantum": run.table("dose_law", lambda: noise_checks.dose_law(kernel=kernel)),
+        "quantum and electronic": run.table(
+            "dose_law_electronic", lambda: noise_checks.dose_law(sigma_e=8.0, kernel=kernel)
+        ),
     }
     for name, law in laws.items():
         for one in law.itertuples():
             check(f"{name} noise at dose {one.dose:g}: variance / law - 1", one.error, -0.05, 0.05)
-    for one in run.table("mean_hu", lambda: noise.mean_hu(kernel, dose)).itertuples():
+    for one in run.table("mean_hu", lambda: noise_checks.mean_hu(kernel, dose)).itertuples():
         check(f"error of the mean of {one.material} in the noise-free image, HU", one.error_hu, -3, 3)
         check(f"what the logarithm adds to the mean of {one.material} in the NDCT, HU", one.ndct_log_bias_hu)
 verdicts = pd.DataFrame(checks)

@@ -54,7 +54,7 @@ device: str = "auto"  # auto, cpu or cuda
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("02_psi_calibration", globals())
 
@@ -64,7 +64,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ldct_utils import cohorts, encoders, intensity, losses, networks, parameters, plots, psi, report
+from ldct_utils import cohorts, report
+from ldct_utils.ct import intensity
+from ldct_utils.models import encoders, networks
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals
+from ldct_utils.study import machine
+from ldct_utils.training import losses, psi
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed)
@@ -180,9 +186,9 @@ def predictions_of(model):
 def trained_predictions():
     if trained is None:
         return short_fit()
-    from ldct_utils import training
+    from ldct_utils.training import checkpoints
 
-    return predictions_of(training.load_network(runs.load(trained).folder).to(device))
+    return predictions_of(checkpoints.load_network(runs.load(trained).folder).to(device))
 
 
 predictions = {
@@ -260,7 +266,7 @@ def calibrate():
 
 calibration = run.table("calibration", calibrate)
 few = calibration.lambda_low.isna().any()
-interval = f"fewer than {psi.MIN_PATIENTS} patients, so no interval" if few else "95 % interval over patients"
+interval = f"fewer than {intervals.MIN_PATIENTS} patients, so no interval" if few else "95 % interval over patients"
 report.table(
     run, "calibration", calibration,
     f"λ at which ψ = {psi_target:g}, by Algorithm 2 (ratio_of_sums) and by Eq. 5 (mean_of_ratios); {interval}, of λ "
@@ -345,9 +351,9 @@ def table_encoder(name, wanted, trained_on):
     if context == "random":
         return encoders.load(name, "random", wanted, seed=seed).to(device), f"random (study: {trained_on})"
     if trained_on == "imagenet":
-        if parameters.imagenet_file(name):
+        if machine.imagenet_file(name):
             return encoders.load(name, "imagenet", wanted).to(device), "imagenet"
-        return None, f"needs {parameters.IMAGENET_FILES[name]}: make weights"
+        return None, f"needs {machine.IMAGENET_FILES[name]}: make weights"
     if context == "medical" and arch == name:
         return encoders.load(name, "medical", wanted, weights).to(device), "medical"
     return None, f"needs a run of 07_medical_encoder with arch={name}, as weights with context=medical"

@@ -38,7 +38,7 @@ cohort_seed: int = 0  # seeds the simulated patients
 test_source: Optional[str] = None  # test on another cohort, all of it; None takes this cohort's test patients
 test_root: Optional[str] = None  # folder of that cohort
 # design
-network: str = "unet"  # the denoiser f: a module of ldct_utils/networks, e.g. unet, denomamba, redcnn or cnn10
+network: str = "unet"  # the denoiser f: a module of ldct_utils/models/networks, e.g. unet, denomamba, redcnn or cnn10
 channels: Optional[int] = None  # width of its first level; None is 16 if the network has this setting; the paper: 32
 residual: Optional[bool] = None  # output is input + network; None is true if it can be set; false: the paper's sigmoid
 settings: dict = {}  # what else the network can be told, a mapping such as {dim: 16}; see its build function
@@ -84,7 +84,7 @@ val_patches: int = 16  # validation patches for the loss terms and psi
 val_slices: int = 8  # whole validation slices for the RMSE, spread over the patients
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("03_train", globals())
 
@@ -97,31 +97,23 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ldct_utils import (
-    cohorts,
-    encoders,
-    files,
-    hub,
-    intensity,
-    losses,
-    metrics,
-    networks,
-    patches,
-    plots,
-    psi,
-    report,
-    segments,
-    steps,
-    training,
-)
+from ldct_utils import cohorts, metrics, report, segments
+from ldct_utils.cohorts import patches
+from ldct_utils.ct import intensity
+from ldct_utils.metrics import full_reference
+from ldct_utils.models import encoders, networks, published
+from ldct_utils.report import plots
+from ldct_utils.study import files
+from ldct_utils.training import checkpoints, losses, methods, prediction, psi, setup
+from ldct_utils.training.history import History
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 if min(every := (log_every, eval_every, checkpoint_every)) < 1:
     raise ValueError(f"log_every, eval_every and checkpoint_every are at least 1, got {every}")
 if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
     raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
-training.learning_rate(schedule, lr, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
-steps.settings(method, method_settings)  # nor must a setting that the method does not have
+setup.learning_rate(schedule, lr, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
+methods.settings(method, method_settings)  # nor must a setting that the method does not have
 if method != "supervised" and (loss, psi_on) != ("mse", "fixed"):
     raise ValueError(
         f"method {method} brings its own loss: leave loss at mse and psi_on at fixed, not {loss}, {psi_on}"
@@ -143,8 +135,8 @@ if init == "hub":
             "init=hub takes the published network as it is, normalisation included: leave channels, residual, settings "
             "and normalise alone"
         )
-    built = {name: value for name, value in hub.settings(network).items() if name != "name"}
-    hub.fetch(network)  # if it cannot be had, now
+    built = {name: value for name, value in published.settings(network).items() if name != "name"}
+    published.fetch(network)  # if it cannot be had, now
 networks.build(network, **built)  # refuses a wrong setting now, not after the cohort
 if normalise not in ("none", "meanstd") or (normalise == "meanstd" and {"mean_hu", "std_hu"} & set(settings)):
     raise ValueError(f"normalise is none, or meanstd without mean_hu and std_hu in settings; got {normalise!r}")
@@ -202,8 +194,8 @@ if reads:
     report.text("Encoder: " + encoders.describe(encoder))
 if psi_on == "hold" and chosen != "vgg":
     raise ValueError(f"psi_on=hold re-solves the weight of loss=vgg; loss {chosen!r} has none to solve for")
-training.seed_everything(seed, threads)
-model = networks.build(network, **built) if init is None else hub.load(network).train()
+setup.seed_everything(seed, threads)
+model = networks.build(network, **built) if init is None else published.load(network).train()
 objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
 labels = None  # of the structures of each slice that is drawn from, for a loss that needs them
 if objective.needs_labels:
@@ -215,12 +207,12 @@ if objective.needs_labels:
         f"Structures: {np.mean(counts):.0f} a slice of NDCT ({min(counts)} to {max(counts)}), "
         f"{(time.perf_counter() - began) / len(counts):.2f} s a slice, by Felzenszwalb's over-segmentation."
     )
-step = steps.build(
+step = methods.build(
     method, method_settings, network=model, loss=objective, encoder=encoder, patch_size=patch_size,
     mean_hu=built.get("mean_hu"), std_hu=built.get("std_hu"),
     lr=lr, betas=betas, eps=eps, precision=precision, device=device, accumulate=accumulate,
 )  # fmt: skip
-needed = training.check_memory(step, patch_size, batch)
+needed = setup.check_memory(step, patch_size, batch)
 parameters = sum(p.numel() for p in model.parameters())
 print(f"{network}: {parameters:,} weights, {precision} on {device}, {threads} threads, {needed / 1e9:.2f} GB an update")
 for name, critic in step.modules.items():
@@ -280,21 +272,21 @@ def validate():
     if perceptual:
         weight = objective.weights["vgg"]
         pixel = sum(objective.weights[name] * values for name, values in terms.items() if name != "vgg")
-        scores |= {f"val_{k}": v for k, v in training.influences(pixel, terms["vgg"], weight).items()}
+        scores |= {f"val_{k}": v for k, v in psi.influences(pixel, terms["vgg"], weight).items()}
         norms = objective.gradient_norms(pred, *(wanted[:8] for wanted in val_wanted))
         norms = [norms[name].cpu().numpy() for name in ("pixel", "vgg")]
         scores["val_gradient_influence"] = psi.gradient_influence(*norms, weight)
-    predicted = training.predict(model, cohort.ldct[val_rows], at_once, precision, device)
+    predicted = prediction.predict(model, cohort.ldct[val_rows], at_once, precision, device)
     mse = float(np.mean((predicted - cohort.ndct[val_rows]) ** 2))
     inside = [(images - intensity.HU_MIN).clip(0, intensity.EULIG_TOP) for images in (predicted, cohort.ndct[val_rows])]
-    ssim = metrics.full_reference.ssim(*(torch.from_numpy(i.astype(np.float64)) for i in inside), intensity.EULIG_TOP)
+    ssim = full_reference.ssim(*(torch.from_numpy(i.astype(np.float64)) for i in inside), intensity.EULIG_TOP)
     scores |= {"val_rmse_hu": mse**0.5, "val_psnr": 10 * np.log10(intensity.HU_SPAN**2 / mse)}
     return scores | {"val_ssim": float(ssim.mean())}
 
 
 # %% [markdown]
 # ## Training
-# The loop is all there is: a batch, an update, and after so many updates a row of the history. `training.save`
+# The loop is all there is: a batch, an update, and after so many updates a row of the history. `checkpoints.save`
 # writes weights, optimiser, random state, sampler and history in one file, so that a run which was killed goes on to
 # the very same numbers.
 
@@ -306,11 +298,11 @@ if not limits or min(limits) < (0 if init else 1):
         f"give max_steps or epochs, at least 1 (0 with init=hub, which only tests it); got {max_steps} and {epochs}"
     )
 total = min(limits)
-history = training.History(batch, step.falling)
-done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
+history = History(batch, step.falling)
+done = checkpoints.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
 if not done:
     history.rows.append({"step": 0} | validate())
-    training.write_checkpoint(run.folder, 0, model, {"name": network} | built)  # as it was before training
+    checkpoints.write_checkpoint(run.folder, 0, model, {"name": network} | built)  # as it was before training
 elif done < total:
     print(f"going on after update {done} of {total}")
 
@@ -320,7 +312,7 @@ history.paused()
 with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1) as bar:
     while done < total:
         images = sampler.next()  # LDCT, NDCT (and labels), each (batch, 1, patch_size, patch_size), network range
-        step.lr = training.learning_rate(schedule, lr, done, total, warmup)
+        step.lr = setup.learning_rate(schedule, lr, done, total, warmup)
         terms = step.update(*images)
         done += 1
         history.add(done, terms)
@@ -335,10 +327,10 @@ with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1
             row.update(validate())
             bar.set_postfix_str(f"validation {row['val_rmse_hu']:.1f} HU")
         if done % checkpoint_every == 0 or done == total:
-            training.write_checkpoint(run.folder, done, model, {"name": network} | built)
+            checkpoints.write_checkpoint(run.folder, done, model, {"name": network} | built)
         if done == total or time.monotonic() - saved > save_every_s:
             history.paused()
-            training.save(run.folder, run.id, done, step=step, sampler=sampler, history=history)
+            checkpoints.save(run.folder, run.id, done, step=step, sampler=sampler, history=history)
             saved = time.monotonic()
         live.update(history.table)
         history.paused()
@@ -401,7 +393,7 @@ if chosen == "vgg" and total:
 
 # %%
 def denoise(hu):
-    return training.predict(model, hu, at_once, precision, device)
+    return prediction.predict(model, hu, at_once, precision, device)
 
 
 def score(method):
@@ -459,7 +451,7 @@ assert np.isfinite(scores.value[scores.metric == "rmse_hu"]).all()
 assert len(scores) == len(ldct_scores), "prediction and LDCT were not scored alike"
 train_patients = set(cohort.slices.set_index("row").loc[train_rows].patient)
 assert test_source or train_patients.isdisjoint(about.patient), "a patient is in two splits"
-assert max(training.checkpoints(run.folder)) == total, "the last weights were not stored"
+assert max(checkpoints.checkpoints(run.folder)) == total, "the last weights were not stored"
 
 run.finish(
     cohort=cohort.id, test_cohort=test.id, encoder=encoder.provenance if encoder else None, parameters=parameters,

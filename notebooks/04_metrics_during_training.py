@@ -49,7 +49,7 @@ precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("04_metrics_during_training", globals())
 
@@ -63,11 +63,17 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ldct_utils import agreement, audit, cohorts, encoders, intensity, losses, plots, report, scoring, stats, training
-from ldct_utils.methods import listed as methods_of
-from ldct_utils.runs import select
+from ldct_utils import cohorts, report
+from ldct_utils.audit import agreement, reactions, scoring
+from ldct_utils.ct import intensity
+from ldct_utils.models import encoders
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals
+from ldct_utils.study.runs import select
+from ldct_utils.training import checkpoints, losses, prediction, setup
+from ldct_utils.training.designs import listed as methods_of
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 
 # %% [markdown]
 # ## The runs and their slices
@@ -88,12 +94,12 @@ truth = None if scored.truth is None else np.asarray(scored.truth[rows], np.floa
 references = {"ndct": ndct} if truth is None else {"ndct": ndct, "truth": truth}
 methods = list(dict.fromkeys(listed.method))
 COLOUR = dict(zip(methods, [*plots.COLOURS] * (1 + len(methods) // len(plots.COLOURS))))
-steps_of = {tuple(training.checkpoints(one.folder)) for one in chosen}
+steps_of = {tuple(checkpoints.checkpoints(one.folder)) for one in chosen}
 if len(steps_of) > 1:
     raise ValueError(
         "these runs have checkpoints at different steps; train them with the same max_steps and checkpoint_every"
     )
-listed["checkpoints"] = [len(training.checkpoints(one.folder)) for one in chosen]
+listed["checkpoints"] = [len(checkpoints.checkpoints(one.folder)) for one in chosen]
 report.table(
     run, "runs", listed,
     f"{over_runs}, {report.plural(len(methods), 'method')}, on cohort {cohort.id}; scored on "
@@ -117,7 +123,7 @@ if not free:
 report.table(run, "metrics", scorer.described, scorer.said)
 
 # %%
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 encoder = encoders.load("vgg19", context, layer, None, "x255", seed).to(device)
 pixel_terms = losses.build({"mse": 1.0, "l1": 1.0, "charbonnier": 1.0})
 vgg_term = losses.build({"vgg": 1.0}, encoder)
@@ -149,9 +155,9 @@ known = {}  # scores by the images' hash: before training all residual networks 
 def follow(one):
     """Scores of one run at all of its checkpoints."""
     tables = []
-    for step in training.checkpoints(one.folder):
-        network = training.load_network(one.folder, step).to(device)
-        pred = training.predict(network, ldct, batch, precision, device)
+    for step in checkpoints.checkpoints(one.folder):
+        network = checkpoints.load_network(one.folder, step).to(device)
+        pred = prediction.predict(network, ldct, batch, precision, device)
         key = hashlib.sha256(pred).digest()
         if key not in known:
             known[key] = pd.concat([scorer.score(pred, references), lost(pred)])
@@ -161,7 +167,7 @@ def follow(one):
 
 # %%
 STYLE = {"LDCT": "--", "NDCT, blurred": ":"}  # of the controls that the curves are drawn beside
-beside = {name: images for name, images in audit.controls(ldct, ndct, about.pixel_mm).items() if name in STYLE}
+beside = {name: images for name, images in reactions.controls(ldct, ndct, about.pixel_mm).items() if name in STYLE}
 controls = run.table(
     "controls", lambda: pd.concat([scorer.score(x, references).assign(control=name) for name, x in beside.items()])
 )
@@ -209,7 +215,7 @@ firsts = [next(one for one, name in zip(chosen, listed.method) if name == method
 def last_predictions():
     """(methods, H, W) float32 HU: the shown slice by the first seed of each method, at its last checkpoint."""
     found = [
-        training.predict(training.load_network(f.folder).to(device), ldct[showing], batch, precision, device)
+        prediction.predict(checkpoints.load_network(f.folder).to(device), ldct[showing], batch, precision, device)
         for f in firsts
     ]
     return np.stack(found).astype(np.float32)
@@ -434,9 +440,9 @@ def concordance():
         where = {"domain": domain, "reference": reference}
         of = [final[domain, reference if n in FR else "none", n].unstack("patient") for n in NAMES]
         values = np.stack([one.to_numpy() for one in of])  # (metrics, methods, patients)
-        drawn = [agreement.kendall_w(values @ w) for w in agreement.patient_draws(patients, draws, seed)]
-        few = patients < stats.MIN_PATIENTS or len(methods) < 2
-        low, high = agreement.interval(np.array(drawn), patients) if not few else (np.nan, np.nan)
+        drawn = [agreement.kendall_w(values @ w) for w in intervals.patient_draws(patients, draws, seed)]
+        few = patients < intervals.MIN_PATIENTS or len(methods) < 2
+        low, high = intervals.interval(np.array(drawn), patients) if not few else (np.nan, np.nan)
         w = agreement.kendall_w(values.mean(-1))
         found.append(where | {"raters": "all metrics", "w": w, "low": low, "high": high})
         found += [where | {"raters": n, "w": agreement.kendall_w(v.T)} for n, v in zip(NAMES, values)]

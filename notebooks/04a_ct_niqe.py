@@ -44,7 +44,7 @@ val_slices: int = 40  # validation slices at most
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("04a_ct_niqe", globals())
 
@@ -56,8 +56,11 @@ import torch
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, files, intensity, metrics, plots, report
+from ldct_utils import cohorts, metrics, report
+from ldct_utils.ct import intensity
 from ldct_utils.metrics import ct_niqe
+from ldct_utils.report import plots
+from ldct_utils.study import files
 
 torch.set_num_threads(threads)
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)

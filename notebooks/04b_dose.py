@@ -49,7 +49,7 @@ precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("04b_dose", globals())
 
@@ -62,24 +62,18 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ldct_utils import (
-    equivalence,
-    fabrication,
-    intensity,
-    methods,
-    observers,
-    phantom,
-    plots,
-    report,
-    resolution,
-    stats,
-    tasks,
-    training,
-)
+from ldct_utils import report
+from ldct_utils.ct import intensity
 from ldct_utils.metrics import compute, info
-from ldct_utils.runs import select
+from ldct_utils.phantom import patient as phantom
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals
+from ldct_utils.study.runs import select
+from ldct_utils.task_based import ensembles as tasks
+from ldct_utils.task_based import equivalence, fabrication, observers, resolution
+from ldct_utils.training import checkpoints, designs, prediction, setup
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 wanted = tuple(tasks.Lesion(*(float(v) for v in one)) for one in lesions)
 if low_dose not in doses or doses != sorted(doses) or doses[-1] != 1:
     raise ValueError(f"doses must rise, end with 1 and hold low_dose ({low_dose:g}), got {doses}")
@@ -87,8 +81,8 @@ if not metrics:
     raise ValueError("metrics names at least one image metric to set beside d'")
 if observer_channels not in observers.KINDS:
     raise ValueError(f"observer_channels are {', '.join(observers.KINDS)}, not {observer_channels!r}")
-few = patients < stats.MIN_PATIENTS
-over_patients = partial(stats.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
+few = patients < intervals.MIN_PATIENTS
+over_patients = partial(intervals.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
 people = report.plural(patients, "patient")
 
 # %% [markdown]
@@ -96,7 +90,7 @@ people = report.plural(patients, "patient")
 # Every network sees the very same noise. Each was trained at one dose; at any other it extrapolates.
 
 # %%
-chosen, listed, varying = methods.listed(select(runs))
+chosen, listed, varying = designs.listed(select(runs))
 kernels = {one.params.get("kernel", kernel) for one in chosen}
 if kernels != {kernel}:
     raise ValueError(f"the runs were trained on kernel {', '.join(sorted(kernels))}: set kernel, or choose other runs")
@@ -114,8 +108,8 @@ report.table(
 
 def denoiser(one):
     """A run's network as a function of images (N, H, W), HU."""
-    network = training.load_network(one.folder).to(device)
-    return lambda hu: training.predict(network, hu, batch, precision, device)
+    network = checkpoints.load_network(one.folder).to(device)
+    return lambda hu: prediction.predict(network, hu, batch, precision, device)
 
 
 NETWORKS = [(method, its_seed, denoiser(one)) for method, its_seed, one in zip(listed.method, listed.seed, chosen)]

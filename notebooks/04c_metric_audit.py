@@ -54,7 +54,7 @@ device: str = "auto"  # auto, cpu or cuda
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("04c_metric_audit", globals())
 
@@ -66,11 +66,17 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from ldct_utils import agreement, audit, cohorts, plots, report, scoring, stats, training
-from ldct_utils.degradations import DEGRADATIONS, at_dose
-from ldct_utils.tasks import Lesion
+from ldct_utils import cohorts, report
+from ldct_utils.audit import agreement, scoring
+from ldct_utils.audit import reactions as audit
+from ldct_utils.ct.degradations import DEGRADATIONS
+from ldct_utils.ct.dose import at_dose
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals
+from ldct_utils.task_based.ensembles import Lesion
+from ldct_utils.training import setup
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 
 # %% [markdown]
 # ## Slices and metrics
@@ -260,7 +266,7 @@ if tasks:
         + ". d' without harm: " + ", ".join(f"{v:.2f} at dose {a:g}" for a, v in clean.items())
         + f" (mean of {len(LESIONS)} lesions in {report.plural(tasks, 'liver')}, {realisations} realisations a class). "
         f"Median over metrics: {follows}; best within a dose: {LABEL[within.idxmax()]}. Intervals, where there are "
-        f"{stats.MIN_PATIENTS} of each: {people} and {report.plural(tasks, 'liver')} drawn.",
+        f"{intervals.MIN_PATIENTS} of each: {people} and {report.plural(tasks, 'liver')} drawn.",
     )  # fmt: skip
 
 # %%

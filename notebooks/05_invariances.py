@@ -65,7 +65,7 @@ precision: str = "auto"  # of f in the plain search: auto, float32 or bf16; all 
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("05_invariances", globals())
 
@@ -80,15 +80,20 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, encoders, intensity, methods, plots, report, stats, training
+from ldct_utils import cohorts, report
+from ldct_utils.ct import intensity
 from ldct_utils.invariance import cases, controls, distances, evidence, examine, generate, models, optimise
 from ldct_utils.invariance import flow as cinn
+from ldct_utils.models import encoders
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals
+from ldct_utils.training import checkpoints, designs, setup
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 examination = examine.Examination(realisations, level, segmentation, region, faint)  # refuses what has no answer
 if region > crop:
     raise ValueError(f"the observer's region of {region} pixels does not fit a crop of {crop}")
-over_patients = partial(stats.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
+over_patients = partial(intervals.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
 
 # %% [markdown]
 # ## The denoiser and what it is shown
@@ -101,10 +106,10 @@ over_patients = partial(stats.patient_bootstrap, draws=draws, seed=seed)  # a me
 trained = runs.load(denoiser)
 cohort = cohorts.of(trained)
 test = cohorts.tested_on(cohort, test_source, test_root)
-f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
-updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint
+f = checkpoints.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
+updates_of_f = max(checkpoints.checkpoints(trained.folder)) if checkpoint is None else checkpoint
 optimise.freeze(f, device)
-name = methods.name_of(next(pd.DataFrame([methods.design(trained)]).itertuples()))
+name = designs.name_of(next(pd.DataFrame([designs.design(trained)]).itertuples()))
 asked = test.slices[test.slices.row.isin(test.rows("test"))]
 several = cases.find(test, test.rows("test"), crop, realisations, seed, crops)
 by_person = (list(part) for _, part in groupby(several, key=lambda case: case.patient))
@@ -167,7 +172,7 @@ def searched():
         one: start(precision="float32" if rewarded else precision, distance_in=rewarded)
         for one, rewarded in SEARCHES.items()
     }
-    done, saved = training.resume(run.folder, run.id, **search), time.monotonic()
+    done, saved = checkpoints.resume(run.folder, run.id, **search), time.monotonic()
     with tqdm(total=iterations, initial=done, unit="iteration", mininterval=1) as bar:
         while done < iterations:
             for one in search.values():
@@ -175,7 +180,7 @@ def searched():
             done += 1
             bar.update()
             if done == iterations or time.monotonic() - saved > save_every_s:
-                training.save(run.folder, run.id, done, **search)
+                checkpoints.save(run.folder, run.id, done, **search)
                 saved = time.monotonic()
     about = {name: [getattr(c, name) for c in found] for name in ("patient", "row", "anatomy")}
     rows = []
@@ -356,7 +361,7 @@ report.table(
     .drop(columns=["low", "high"]),
     f"RMS changes in HU, means over {report.plural(patients, 'patient')}, and their ratio to the change that another "
     f"noise realisation makes on the same pixels, with 95 % intervals over patients"
-    f"{' (too few patients for these)' if patients < stats.MIN_PATIENTS else ''}. "
+    f"{' (too few patients for these)' if patients < intervals.MIN_PATIENTS else ''}. "
     + "; ".join(f"{m}: {r['in_hu']:.2f} times the null in, {r['out_hu']:.2f} times out" for m, r in times.items())
     + ". Ratios are means of the patients' own. Mean |x − x̃| in units of 502 HU, as published: "
     + ", ".join(f"{m} {pix_md[m]:.4f}" for m in MADE) + ".",
@@ -537,7 +542,7 @@ if with_lesions:
         f"{beside[0]['interval']}, at least {contrasts.kept.min():.2f} in each of "
         f"{contrasts.image.nunique()} noise realisations of each lesion; under half of it in "
         f"{beside[0]['share under half']:.1%} of them. Intervals are over patients, where there are "
-        f"{stats.MIN_PATIENTS} or more.",
+        f"{intervals.MIN_PATIENTS} or more.",
     )  # fmt: skip
 
 # %%

@@ -62,7 +62,7 @@ control_updates: list = [
 ]  # flow: of a small VAE and its flow, for each control with a known answer; [] leaves them out
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("05a_train_invariances", globals())
 
@@ -76,12 +76,19 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, encoders, files, intensity, patches, plots, report, training
+from ldct_utils import cohorts, report
+from ldct_utils.cohorts import patches
+from ldct_utils.ct import intensity
 from ldct_utils.invariance import distances, flow, generate, known, models
 from ldct_utils.invariance import vae as cvae
+from ldct_utils.models import encoders
+from ldct_utils.report import plots
+from ldct_utils.study import files
+from ldct_utils.training import checkpoints, setup
+from ldct_utils.training.history import History
 
-training.seed_everything(seed, threads)
-training.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
+setup.seed_everything(seed, threads)
+setup.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
 if model not in models.KINDS:
     raise ValueError(f"model is {', '.join(models.KINDS)}, not {model!r}")
 if (vae is not None) != (model == "flow"):
@@ -99,8 +106,8 @@ peak = lr if lr is not None else 1e-5 if size == "published" and model != "gener
 # %%
 trained = runs.load(denoiser)
 cohort = cohorts.of(trained)
-f = training.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
-updates_of_f = max(training.checkpoints(trained.folder)) if checkpoint is None else checkpoint
+f = checkpoints.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
+updates_of_f = max(checkpoints.checkpoints(trained.folder)) if checkpoint is None else checkpoint
 f = f.requires_grad_(False).to(device, memory_format=torch.channels_last)
 train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
 note = ""
@@ -128,7 +135,7 @@ report.text(
 # are biased; its samples are not. The determinant here is that of the map (`tests/test_invariance_flow.py`).
 
 # %%
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 common = {"lr": peak, "betas": tuple(betas), "precision": precision, "device": device}
 if model == "vae":
     net = cvae.build(size, patch_size, **settings)
@@ -163,13 +170,13 @@ print(f"{model}: {count:,} parameters, patches of {patch_size} pixels, {precisio
 # to the very same numbers.
 
 # %%
-history = training.History(batch, step.falling)
-done = training.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
+history = History(batch, step.falling)
+done = checkpoints.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
 saved = time.monotonic()
 history.paused()
 with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
     while done < max_steps:
-        step.lr = training.learning_rate(schedule, peak, done, max_steps, warmup)
+        step.lr = setup.learning_rate(schedule, peak, done, max_steps, warmup)
         terms = step.update(*sampler.next())
         done += 1
         history.add(done, terms)
@@ -178,7 +185,7 @@ with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
             continue
         history.row(step.weights, step.lr)  # raises if a term is not finite or has diverged
         if done == max_steps or time.monotonic() - saved > save_every_s:
-            training.save(run.folder, run.id, done, step=step, sampler=sampler, history=history)
+            checkpoints.save(run.folder, run.id, done, step=step, sampler=sampler, history=history)
             saved = time.monotonic()
         history.paused()
 net.eval()

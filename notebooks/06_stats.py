@@ -32,7 +32,7 @@ swaps: int = 200  # label swaps that check the tests' false-positive rates
 seed: int = 0  # seeds bootstrap and swaps
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("06_stats", globals())
 
@@ -46,14 +46,19 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from ldct_utils import comparison, intensity, methods, plots, report, stats
-from ldct_utils.comparison import LDCT
-from ldct_utils.invariance import denoisers, evidence
-from ldct_utils.metrics import info
-from ldct_utils.runs import select
+from ldct_utils import report
+from ldct_utils.ct import intensity
+from ldct_utils.invariance import comparison as hidden
+from ldct_utils.invariance import evidence
+from ldct_utils.metrics import comparison, info
+from ldct_utils.metrics.comparison import LDCT
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals, paired
+from ldct_utils.study.runs import select
+from ldct_utils.training import designs
 
 primary, *_ = metrics
-over_patients = partial(stats.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
+over_patients = partial(intervals.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
 REFERENCE = {"ndct": "NDCT", "truth": "truth"}
 
 # %% [markdown]
@@ -63,7 +68,7 @@ REFERENCE = {"ndct": "NDCT", "truth": "truth"}
 
 # %%
 found = select(runs)
-chosen, listed, varying = methods.listed(found)
+chosen, listed, varying = designs.listed(found)
 names = list(dict.fromkeys(listed["method"]))
 report.table(
     run, "runs", listed,
@@ -86,13 +91,13 @@ seeds = listed.groupby("method")["seed"].nunique()
 # networks do.
 
 # %%
-floor = stats.smallest_p(patients)
-few = patients < stats.MIN_PATIENTS
+floor = paired.smallest_p(patients)
+few = patients < intervals.MIN_PATIENTS
 report.text(
     f"**{people}** with {report.plural(slices, 'test slice')}. The smallest p they can give is {floor:.3g}; after "
     f"Holm's correction for {report.plural(len(names), 'comparison')} (the best against the others and the LDCT) "
     f"{min(1, floor * len(names)):.3g}. "
-    + (f"Under {stats.MIN_PATIENTS} patients no interval is given. " if few else "")
+    + (f"Under {intervals.MIN_PATIENTS} patients no interval is given. " if few else "")
     + f"Seeds a method: {seeds.min()}" + (f" to {seeds.max()}" if seeds.min() != seeds.max() else "") + ". "
     + {1: "One seed cannot tell a method from its luck: its results speak "
           + ("for these slices and trainings alone." if few else "for other patients, not for other trainings."),
@@ -234,16 +239,16 @@ for reference in references:
 # thousands of slices of two test patients (L096, printed as L097, and L506); two patients cannot give less than 0.5.
 
 # %%
-first = stats.PUBLISHED["E1"]["ssim"]
+first = paired.PUBLISHED["E1"]["ssim"]
 paper = pd.DataFrame(
     [
         {"comparison": f"E1 against {name}", "SSIM of E1": f"{first[0]:.4f}", "SSIM": f"{values['ssim'][0]:.4f}",
-         "d derived": stats.d_from(*first, *values["ssim"]), "d published": stats.PUBLISHED_D[name],
-         "p published": "0.0", "smallest p of 2 patients": stats.smallest_p(2)}
-        for name, values in stats.PUBLISHED.items() if name != "E1"
+         "d derived": paired.d_from(*first, *values["ssim"]), "d published": paired.PUBLISHED_D[name],
+         "p published": "0.0", "smallest p of 2 patients": paired.smallest_p(2)}
+        for name, values in paired.PUBLISHED.items() if name != "E1"
     ]
 )  # fmt: skip
-published = pd.DataFrame({n: {m: v[m][0] * info(m).direction for m in v} for n, v in stats.PUBLISHED.items()}).T
+published = pd.DataFrame({n: {m: v[m][0] * info(m).direction for m in v} for n, v in paired.PUBLISHED.items()}).T
 orders = {info(m).label: " > ".join(published[m].sort_values(ascending=False).index) for m in published}
 report.table(
     run, "table4_paper", paper,
@@ -267,7 +272,7 @@ elif swaps and len(headline):
     rates = run.table(
         "swaps_share", lambda: comparison.swapped(of_primary[rival["first"]], of_primary[rival.other], swaps, seed)
     )
-    low, high = binom.ppf([0.025, 0.975], swaps, stats.ALPHA) / swaps
+    low, high = binom.ppf([0.025, 0.975], swaps, intervals.ALPHA) / swaps
     rate = rates.set_index("test")["share significant"]
     report.table(
         run, "swaps", rates,
@@ -294,7 +299,7 @@ def forest(axis, pairs, reference, title):
     for line, (first, second) in enumerate(pairs):
         if first == second:
             continue
-        gap = stats.gaps(of_methods[first], of_methods[second])
+        gap = paired.gaps(of_methods[first], of_methods[second])
         span, dots = over_patients(gap), gap.mean(axis=1)
         means[line] = span.mean
         drawn[line] = [*dots, *(end for end in (span.low, span.high) if np.isfinite(end))]
@@ -321,7 +326,7 @@ for reference in references:
     axes[0, 0].set_ylim(len(names) - 0.5, -0.6)
     handles = [plt.Line2D([], [], marker="o", ls="", color=c, label=a) for a, c in COLOUR.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    gap = stats.gaps(*(tables[domain, reference, primary][m] for m in (top, LDCT)))
+    gap = paired.gaps(*(tables[domain, reference, primary][m] for m in (top, LDCT)))
     span, gained = over_patients(gap), int((np.sign(gap.mean(axis=1)) == info(primary).direction).sum())
     bounds = "no interval under six patients" if few else f"95 % interval {span.low:.3g} to {span.high:.3g}"
     report.figure(
@@ -398,12 +403,12 @@ if not drawn:
 # LDCT, so that what patients share cancels.
 
 # %%
-arms, aside = methods.arms(listed, varying)
+arms, aside = designs.arms(listed, varying)
 levels = sorted({*arms["psi"], *([0.0] if (arms["base"] != LDCT).any() else [])})  # MSE alone: where lines begin
 of_domain = {(domain, r, m): tables[domain, r, m] for r, m in itertools.product(references, metrics)}
 if len(arms):
     effects = run.table("psi_effects", lambda: comparison.over_psi(of_domain, arms, draws, seed))
-    who = effects["context"].map(methods.brief(arms["context"]))  # whose line it is, for the reader
+    who = effects["context"].map(designs.brief(arms["context"]))  # whose line it is, for the reader
     effects["who"] = effects["network"] + ", " + who if "network" in effects else who
     whose, layers = sorted(effects["who"].unique()), sorted(arms["layer"].unique())
 else:
@@ -508,9 +513,9 @@ else:
 
 # %%
 if invariances:
-    looked = denoisers.named(select(invariances))
+    looked = hidden.named(select(invariances))
     settings = next(iter(looked.values())).params
-    counts = denoisers.lesion_counts(looked)
+    counts = hidden.lesion_counts(looked)
     searched = counts[counts.method.isin(["search", "aimed"])]
     report.table(
         run, "hidden_counts", report.hidden_of_changed(counts),
@@ -519,8 +524,8 @@ if invariances:
         + "; ".join(f"{one['denoiser']}, {one['method']}: {evidence.said(one)}" for _, one in searched.iterrows())
         + f". A search finds only lesions of whose contrast f passes on less than √α = {settings['alpha']**0.5:.2f}.",
     )  # fmt: skip
-    kept = {name: denoisers.kept(one) for name, one in looked.items()}
-    hidden = run.table("hidden", lambda: denoisers.compared(kept, draws, seed))
+    kept = {name: hidden.kept(one) for name, one in looked.items()}
+    hidden = run.table("hidden", lambda: hidden.compared(kept, draws, seed))
     least = min(len(values) for quantities in kept.values() for values in quantities.values())
     report.table(
         run, "hidden_shown", hidden,

@@ -53,7 +53,7 @@ device: str = "auto"  # auto, cpu or cuda
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("07_medical_encoder", globals())
 
@@ -70,7 +70,11 @@ from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, encoders, files, intensity, plots, report
+from ldct_utils import cohorts, report
+from ldct_utils.ct import intensity
+from ldct_utils.models import encoders
+from ldct_utils.report import plots
+from ldct_utils.study import files
 
 if arch not in encoders.BLOCKS:
     raise ValueError(f"arch must be vgg19, vgg16 or autoencoder, got {arch!r}")

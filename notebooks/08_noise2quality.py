@@ -38,7 +38,7 @@ precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("08_noise2quality", globals())
 
@@ -50,15 +50,20 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils import cohorts, intensity, phantom, plots, quality_models, report, segments, stats, training
-from ldct_utils.quality import doses as dose_law
-from ldct_utils.quality import evidence, maps, networks, targets
-from ldct_utils.quality import step as learning
-from ldct_utils.quality_models import CONSTANT, METRICS, RANGE, REGIONS
-from ldct_utils.runs import load, select
+from ldct_utils import cohorts, report, segments
+from ldct_utils.ct import intensity
+from ldct_utils.noise2quality import comparison, evidence, maps, networks, targets
+from ldct_utils.noise2quality import doses as dose_law
+from ldct_utils.noise2quality import training as learning
+from ldct_utils.noise2quality.comparison import CONSTANT, METRICS, RANGE, REGIONS
+from ldct_utils.phantom import patient as phantom
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals
+from ldct_utils.study.runs import load, select
+from ldct_utils.training import checkpoints, prediction, setup
 
-training.seed_everything(seed, threads)
-over_patients = partial(quality_models.over_patients, draws=draws, seed=seed)  # mean, low, high of (patients, seeds)
+setup.seed_everything(seed, threads)
+over_patients = partial(comparison.over_patients, draws=draws, seed=seed)  # mean, low, high of (patients, seeds)
 
 # %% [markdown]
 # ## The runs
@@ -108,10 +113,10 @@ report.table(
 # training and validation), no checkpoint is selected, and the intervals are over patients and seeds.
 
 # %%
-scores = quality_models.read(chosen, models[0])
+scores = comparison.read(chosen, models[0])
 of_ssim, test_patients = settings["target"].startswith("ssim"), scores.patient.nunique()
-table = run.table("table_1", lambda: quality_models.table(scores, models, of_ssim, draws, seed))
-cell = partial(quality_models.cell, scores)  # (patients, seeds) of a model, region, metric and, if given, dose
+table = run.table("table_1", lambda: comparison.table(scores, models, of_ssim, draws, seed))
+cell = partial(comparison.cell, scores)  # (patients, seeds) of a model, region, metric and, if given, dose
 seeds = table.seeds.max()
 OVER = f"95 % intervals over {report.plural(test_patients, 'test patient')}"
 OVER += f" and {seeds} seeds" if seeds > 1 else ", one seed"
@@ -152,7 +157,7 @@ for region in REGIONS:
 # learned nothing that the score sees. The plain U-Net is what N2Q is built on.
 
 # %%
-contrasts = run.table("contrasts", lambda: quality_models.contrasts(scores, models, LABEL, draws, seed))
+contrasts = run.table("contrasts", lambda: comparison.contrasts(scores, models, LABEL, draws, seed))
 
 
 def against(rival, metric="ssim"):
@@ -234,7 +239,7 @@ if named:
         drawn = plots.matrix(axis, part / part.sum(1, keepdims=True), ticks, ticks, 0, 1, "Blues")
         axis.set(xlabel="dose that the head names", ylabel="dose of the slice", title=LABEL[m])
         right = told_doses[told_doses.model == m].assign(value=lambda t: (t.dose == t.predicted).astype(float))
-        accuracy[m] = pd.Series(over_patients(stats.by_patient(right)))
+        accuracy[m] = pd.Series(over_patients(intervals.by_patient(right)))
     figure.colorbar(drawn, ax=axes, shrink=0.8, label="share of the slices of a dose")
     report.figure(
         run, "confusion", figure,
@@ -402,8 +407,8 @@ if denoiser:
         raise ValueError(
             f"denoiser {denoiser} was trained on another cohort, perhaps on these patients: name one of this"
         )
-    network = training.load_network(trained.folder).to(device)
-    images["denoised"] = training.predict(network, ldct, 4, precision, device)
+    network = checkpoints.load_network(trained.folder).to(device)
+    images["denoised"] = prediction.predict(network, ldct, 4, precision, device)
 
 
 # %%

@@ -64,7 +64,7 @@ save_every_s: float = 30.0  # seconds between states to resume from
 test_slices: int = 1  # test slices a patient, spread evenly, each at every dose
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("08a_train_quality", globals())
 
@@ -77,13 +77,18 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, files, intensity, plots, report, training
-from ldct_utils.quality import doses as dose_law
-from ldct_utils.quality import maps, networks, targets
-from ldct_utils.quality import step as learning
+from ldct_utils import cohorts, report
+from ldct_utils.ct import intensity
+from ldct_utils.noise2quality import doses as dose_law
+from ldct_utils.noise2quality import maps, networks, targets
+from ldct_utils.noise2quality import training as learning
+from ldct_utils.report import plots
+from ldct_utils.study import files
+from ldct_utils.training import checkpoints, setup
+from ldct_utils.training.history import History
 
-training.seed_everything(seed, threads)
-training.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
+setup.seed_everything(seed, threads)
+setup.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
 chosen, wanted = networks.get(model), targets.get(target)
 if not doses or not all(0 < d < 1 for d in doses) or sorted(set(doses)) != doses:
     raise ValueError(f"doses are fractions under 1, rising, as the NDCT's own map is perfect everywhere; got {doses}")
@@ -116,7 +121,7 @@ report.table(
 # Instance normalisation takes every channel's mean and scale away, and with them the plainest cue to the dose.
 
 # %%
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 network = networks.build(model, channels, len(doses))
 count = sum(p.numel() for p in network.parameters())
 step = learning.TrainQuality(
@@ -130,13 +135,13 @@ shown_window = plots.window_text(level, width)
 print(f"{chosen.label}: {count:,} parameters, inputs {', '.join(chosen.inputs)}, {precision} on {device}")
 
 # %%
-history = training.History(batch, step.falling)
-done = training.resume(run.folder, run.id, step=step, batches=batches, history=history)
+history = History(batch, step.falling)
+done = checkpoints.resume(run.folder, run.id, step=step, batches=batches, history=history)
 saved = time.monotonic()
 history.paused()
 with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
     while done < max_steps:
-        step.lr = training.learning_rate(schedule, lr, done, max_steps, warmup)
+        step.lr = setup.learning_rate(schedule, lr, done, max_steps, warmup)
         terms = step.update(*batches.next())
         done += 1
         history.add(done, terms)
@@ -145,7 +150,7 @@ with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
             continue
         history.row(step.weights, step.lr)  # raises if a term is not finite or has diverged
         if done == max_steps or time.monotonic() - saved > save_every_s:
-            training.save(run.folder, run.id, done, step=step, batches=batches, history=history)
+            checkpoints.save(run.folder, run.id, done, step=step, batches=batches, history=history)
             saved = time.monotonic()
         history.paused()
 network.eval()

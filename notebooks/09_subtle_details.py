@@ -59,7 +59,7 @@ precision: str = "float32"  # of the networks: auto, float32 or bf16, whose roun
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("09_subtle_details", globals())
 
@@ -73,25 +73,31 @@ import pandas as pd
 from scipy.stats import kendalltau
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, methods, plots, removal, report, segments, stats, structures, tasks, training
-from ldct_utils import decathlon as msd
+from ldct_utils import cohorts, report, segments
 from ldct_utils import metrics as registered
-from ldct_utils.report import bracket
-from ldct_utils.runs import select
+from ldct_utils.metrics import registry
+from ldct_utils.report import bracket, plots
+from ldct_utils.stats import intervals, paired
+from ldct_utils.structures import decathlon as msd
+from ldct_utils.structures import removal
+from ldct_utils.structures import volumes as structures
+from ldct_utils.study.runs import select
+from ldct_utils.task_based import ensembles
+from ldct_utils.training import checkpoints, designs, prediction, setup
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 
 # %% [markdown]
 # ## Denoisers and patients
 
 # %%
-chosen, listed, varying = methods.listed(select(runs))
+chosen, listed, varying = designs.listed(select(runs))
 cohort = cohorts.of(*chosen)
 test = cohorts.tested_on(cohort, test_source, test_root)
 rows = test.rows("test")
 about = test.slices.set_index("row", drop=False).loc[rows]
 references = ["ndct", "truth"] if test.truth is not None else ["ndct"]
-few = about.patient.nunique() < stats.MIN_PATIENTS
+few = about.patient.nunique() < intervals.MIN_PATIENTS
 
 
 def slices_of(name, where):
@@ -101,8 +107,8 @@ def slices_of(name, where):
 
 def predictor(one):
     """Function of slices (N, H, W) in HU that denoises them with a run's network."""
-    network = training.load_network(one.folder).to(device)
-    return lambda hu: training.predict(network, hu, 4, precision, device)
+    network = checkpoints.load_network(one.folder).to(device)
+    return lambda hu: prediction.predict(network, hu, 4, precision, device)
 
 
 denoise = {one.id: predictor(one) for one in chosen}
@@ -211,11 +217,11 @@ def ranked_rows():
         for (name, source, unit), table in kinds.items():
             table = table.dropna(axis=1, how="all").dropna()
             own = table.drop(columns="LDCT", errors="ignore")
-            turned, pairs = stats.reversed_pairs(own, base, draws, seed)
+            turned, pairs = paired.reversed_pairs(own, base, draws, seed)
             tau = kendalltau(own.mean(), base[list(own)].mean()).statistic if pairs else np.nan
             ranks = own.mean().rank()
             for m in table:
-                span = stats.patient_bootstrap(table[m].to_numpy(), draws=draws, seed=seed)
+                span = intervals.patient_bootstrap(table[m].to_numpy(), draws=draws, seed=seed)
                 out.append({"reference": reference, "error": name, "segments of": source, "unit": unit, "method": m,
                             "mean_hu": span.mean, "low": span.low, "high": span.high, "rank": ranks.get(m, np.nan),
                             "tau": tau, "reversed": turned, "pairs": pairs})  # fmt: skip
@@ -336,7 +342,7 @@ def theory_of(part):
 
 
 def label_of(name):
-    return registered.info(name).label if name in registered.REGISTER else name.replace("mean_srmse", "MeanSRMSE")
+    return registered.info(name).label if name in registry.REGISTER else name.replace("mean_srmse", "MeanSRMSE")
 
 
 MAIN = {"mean_srmse": plots.COLOURS[1], "max_srmse": plots.COLOURS[4], "psnr": plots.COLOURS[0],
@@ -377,7 +383,7 @@ if with_removal:
     off = agreed.loc[agreed.gap.idxmax()] if len(agreed) else None
     report.figure(
         run, "removal_shown", figure,
-        "TPF by noise. " + ("Too few volumes for intervals." if spans.volumes.min() < stats.MIN_PATIENTS else
+        "TPF by noise. " + ("Too few volumes for intervals." if spans.volumes.min() < intervals.MIN_PATIENTS else
                             "Bars: 95 % over volumes; where all volumes agree, which leaves a bootstrap no width, "
                             "Clopper and Pearson's exact interval.")
         + ("" if off is None else f" PSNR is off its theory by at most {off.gap:.3f} ({off.cohort}, q = {off.q:g}, "
@@ -421,11 +427,11 @@ def of_cohort(name, given):
 
 
 def loss_rows():
-    """Rows of ``tasks.lesion_scores`` for the LDCT and every run of ``losses``, with method and training seed."""
+    """Rows of ``ensembles.lesion_scores`` for the LDCT and every run of ``losses``, with method and training seed."""
     functions = {"LDCT": lambda hu: hu} | {one.id: predictor(one) for one in trained}
     known = about_trained[["run", "method", "seed"]].rename(columns={"run": "name"})
-    made = tasks.lesion_scores(
-        functions, [tasks.Lesion(*one) for one in lesions], lesion_patients, of_cohort("dose", lesion_dose),
+    made = ensembles.lesion_scores(
+        functions, [ensembles.Lesion(*one) for one in lesions], lesion_patients, of_cohort("dose", lesion_dose),
         lesion_realisations, lesion_crop, seed=seed, kernel=of_cohort("kernel", lesion_kernel),
         progress=partial(tqdm, total=lesion_patients, desc="lesions", unit="patient"),
     )  # fmt: skip
@@ -444,17 +450,17 @@ def kept_of(part):
 
 KEPT = {"kept": "contrast kept", "d_cho_kept": "d' kept, Hotelling", "d_npw_kept": "d' kept, non-prewhitening"}
 if losses:
-    trained, about_trained, _ = methods.listed(select(losses))
+    trained, about_trained, _ = designs.listed(select(losses))
     report.table(run, "networks", about_trained, "Networks that are compared on lesions, by the names in the figure.")
     of_losses = run.table("losses", loss_rows)
     left = kept_of(of_losses)
     tables = {
-        (name, column): stats.by_patient(part.assign(value=part[column]))
+        (name, column): intervals.by_patient(part.assign(value=part[column]))
         for name, part in left.groupby("method") for column in KEPT
     }  # fmt: skip
     kept = []
     for (name, column), table in tables.items():
-        span = stats.patient_bootstrap(table.to_numpy(), draws=draws, seed=seed)
+        span = intervals.patient_bootstrap(table.to_numpy(), draws=draws, seed=seed)
         kept.append({"method": name, "quantity": column, "mean": span.mean, "low": span.low, "high": span.high,
                      "seeds": span.seeds, "patients": span.patients})  # fmt: skip
     kept = pd.DataFrame(kept)
@@ -497,7 +503,7 @@ if losses:
             first, second = tables[against, column], tables[name, column]
             shared = sorted(set(first) & set(second))
             if name != against and shared:
-                span = stats.patient_bootstrap((first - second)[shared].to_numpy(), draws=draws, seed=seed)
+                span = intervals.patient_bootstrap((first - second)[shared].to_numpy(), draws=draws, seed=seed)
                 told = {None: "too few patients", True: "yes", False: "no"}[span.excludes_zero]
                 gaps.append({"first": against, "second": name, "quantity": label, "difference": span.mean,
                              "interval": bracket(span.low, span.high), "told apart": told})  # fmt: skip

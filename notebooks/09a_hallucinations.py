@@ -48,7 +48,7 @@ precision: str = "float32"  # of the networks: auto, float32 or bf16, whose roun
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("09a_hallucinations", globals())
 
@@ -59,29 +59,21 @@ import pandas as pd
 from scipy.stats import kstest, norm
 from tqdm.auto import tqdm
 
-from ldct_utils import (
-    cohorts,
-    detection,
-    hallucinations,
-    intensity,
-    methods,
-    plots,
-    report,
-    segments,
-    stats,
-    suspicion,
-    training,
-)  # fmt: skip
-from ldct_utils.report import bracket
-from ldct_utils.runs import load, select
+from ldct_utils import cohorts, report, segments
+from ldct_utils.ct import intensity
+from ldct_utils.report import bracket, plots
+from ldct_utils.stats import intervals
+from ldct_utils.structures import froc, hallucinations, null
+from ldct_utils.study.runs import load, select
+from ldct_utils.training import checkpoints, designs, prediction, setup
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 
 # %% [markdown]
 # ## Denoisers, patients, slices
 
 # %%
-chosen, listed, varying = methods.listed(select(runs))
+chosen, listed, varying = designs.listed(select(runs))
 cohort = cohorts.of(*chosen)
 test = cohorts.tested_on(cohort, test_source, test_root)
 about = test.slices.set_index("row", drop=False).loc[test.rows("test")]
@@ -92,8 +84,8 @@ if unknown := set(sources) - {"ndct", "ldct", "prediction"}:
 
 def predictor(one):
     """Function of a slice (H, W) in HU that denoises it with a run's network."""
-    network = training.load_network(one.folder).to(device)
-    return lambda hu: training.predict(network, hu, 1, precision, device)
+    network = checkpoints.load_network(one.folder).to(device)
+    return lambda hu: prediction.predict(network, hu, 1, precision, device)
 
 
 def most_affected(part):
@@ -226,7 +218,7 @@ def segment_rows():
         out += slice_rows(patient, row, images, outputs, spectrum)
     found = pd.concat(out, ignore_index=True).assign(p=np.nan)
     for _, part in found.groupby(["run", "source"]) if nulled else ():
-        found.loc[part.index, "p"] = suspicion.against_others(part, part[part.kind == NULL], classes)
+        found.loc[part.index, "p"] = null.against_others(part, part[part.kind == NULL], classes)
     return found
 
 
@@ -253,7 +245,7 @@ def calibration_row(part, p):
     part, line = part.assign(p=p), {"segments": len(part)}
     for level in (0.05, 0.005):
         each = (part.p < level).groupby(part.patient).mean()
-        span = stats.patient_bootstrap(each.to_numpy(), draws=draws, seed=seed)
+        span = intervals.patient_bootstrap(each.to_numpy(), draws=draws, seed=seed)
         shown = bracket(span.low, span.high, ".2g") if np.ptp(each) else "–"
         line |= {f"p < {level:g}".replace("0.", "."): span.mean, f"interval, {level:g}".replace("0.", "."): shown}
     ks = [kstest(part.groupby("patient").sample(1, random_state=seed + k).p, "uniform").pvalue for k in range(200)]
@@ -319,7 +311,7 @@ WITHIN = ["run", "kind", "patient", "row", "realisation", "source"]
 FIELDS = ["patient", "row", "source", "segment", "area", "before_hu", "change_hu", "z", "p", "p_adjusted", "suspicious",
           "structure"]  # fmt: skip
 if nulled:
-    judged = suspicion.ranked(examined[examined.kind.isin(["as it is", NULL])], alpha, within=WITHIN)
+    judged = null.ranked(examined[examined.kind.isin(["as it is", NULL])], alpha, within=WITHIN)
 else:
     judged = examined.assign(p_adjusted=np.nan, suspicious=False, size=examined.z.abs())
     judged = judged.sort_values("size", ascending=False)
@@ -335,7 +327,7 @@ def rate_of(key, kind):
     part = judged[(judged.run == key) & (judged.kind == kind)]
     scans = part.drop_duplicates(["patient", "row", "realisation"]).groupby("patient").size()
     each = part.groupby("patient").suspicious.sum() / scans
-    span = stats.patient_bootstrap(each.to_numpy(float), draws=draws, seed=seed)
+    span = intervals.patient_bootstrap(each.to_numpy(float), draws=draws, seed=seed)
     shown = bracket(span.low, span.high, ".2g") if np.ptp(each) else "–"
     return span.mean, shown, f"{int((each > 0).sum())} of {len(each)}"
 
@@ -419,7 +411,7 @@ def detector_rows():
             wanted = [("all", name) for name in SCORES] + [(group, "this test") for group in GROUPS if group != "all"]
         for group, name in wanted:
             table = part[part.source.isin(GROUPS[group])].assign(score=lambda t, c=SCORES[name]: t[c])
-            found = detection.curves(table, slices, FPR, MARKS, draws, seed=seed)
+            found = froc.curves(table, slices, FPR, MARKS, draws, seed=seed)
             shown = len(table[table.structure > 0].drop_duplicates(["row", "structure"]))
             head = {"run": key, "kind": kind, "segments_of": group, "score": name, "shown": shown}
             head |= {"lesions": int(slices.structures.sum()), "patients": slices.patient.nunique()}

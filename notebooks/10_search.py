@@ -24,7 +24,7 @@ study: str = "adhoc"  # results go to outputs/<study>/10_search/
 search: str = "hpo_small/search.json"  # what a search left, relative to outputs/
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("10_search", globals())
 
@@ -34,9 +34,11 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from ldct_utils import files, identity, plots, report
+from ldct_utils import report
+from ldct_utils.report import plots
+from ldct_utils.study import files, paths
 
-found = identity.locate(search)
+found = paths.locate(search)
 if found is None:
     raise FileNotFoundError(f"no {search} below outputs/; `make search STUDY=hpo_small` leaves hpo_small/search.json")
 told = files.read_json(found)
@@ -168,7 +170,7 @@ report.table(
     f"Values of trial {best.trial}, whose {score} on the validation patients is {best[metric]:.4f}. Its run folder is "
     f"`{best.folder}`.",
 )  # fmt: skip
-history = identity.locate(f"{best.folder}/history.parquet")
+history = paths.locate(f"{best.folder}/history.parquet")
 if history is None:
     report.text(f"The run folder `{best.folder}` is on another machine, so its training curves are not shown.")
 else:

@@ -34,7 +34,7 @@ precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 run = start("11_denoisers", globals())
 
@@ -52,13 +52,18 @@ from scipy.stats import friedmanchisquare
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from ldct_utils import classical as untrained
-from ldct_utils import cohorts, feature_similarity, intensity, metrics, plots, report, segments, stats, training
-from ldct_utils.methods import listed as methods_of
-from ldct_utils.runs import select
+from ldct_utils import cohorts, metrics, report, segments
+from ldct_utils.ct import intensity
+from ldct_utils.metrics import feature_similarity, ldct_iqa
+from ldct_utils.models import classical as untrained
+from ldct_utils.report import plots
 from ldct_utils.segments import total
+from ldct_utils.stats import intervals, paired
+from ldct_utils.study.runs import select
+from ldct_utils.training import checkpoints, prediction, setup
+from ldct_utils.training.designs import listed as methods_of
 
-training.seed_everything(seed, threads)
+setup.seed_everything(seed, threads)
 
 # %% [markdown]
 # ## The methods
@@ -113,8 +118,8 @@ def predictors():
     for name in classical:
         yield name, -1, untrained.build(name, **ast.literal_eval(settings_of[name]))
     for one, label in zip(chosen, labels):
-        network = training.load_network(one.folder).to(device)
-        yield label, one.params["seed"], lambda hu, n=network: training.predict(n, hu, 1, precision, device)
+        network = checkpoints.load_network(one.folder).to(device)
+        yield label, one.params["seed"], lambda hu, n=network: prediction.predict(n, hu, 1, precision, device)
 
 
 # %% [markdown]
@@ -180,7 +185,7 @@ report.text(
 )  # fmt: skip
 
 
-rates = cohort.ldct.shape[1:] == (metrics.ldct_iqa.SIZE,) * 2 and metrics.available(["ldct_iqa"]).available.all()
+rates = cohort.ldct.shape[1:] == (ldct_iqa.SIZE,) * 2 and metrics.available(["ldct_iqa"]).available.all()
 
 
 def rated(images):
@@ -245,19 +250,19 @@ def in_turn():
                 if older:
                     best = max(older, key=lambda m: sign * means[m])
                     tables = [part[part.method == m][["row", "patient", "seed", "value"]] for m in (method, best)]
-                    gap = sign * stats.gaps(*tables)
-                    span = stats.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
-                    p = stats.wilcoxon(gap.mean(axis=1).to_numpy(), np.zeros(len(gap)))
+                    gap = sign * paired.gaps(*tables)
+                    span = intervals.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
+                    p = paired.wilcoxon(gap.mean(axis=1).to_numpy(), np.zeros(len(gap)))
                     row |= {"best before": best, "better by": span.mean, "low": span.low, "high": span.high, "p": p,
                             "patients": span.patients, "seeds": span.seeds}  # fmt: skip
                 out.append(row)
     table = pd.DataFrame(out)
-    table["p_holm"] = table.groupby(["anatomy", "metric"])["p"].transform(stats.holm)
+    table["p_holm"] = table.groupby(["anatomy", "metric"])["p"].transform(paired.holm)
     return table
 
 
 newer = run.table("newer", in_turn)
-sure = newer.p_holm < stats.ALPHA
+sure = newer.p_holm < intervals.ALPHA
 newer["verdict"] = np.select(
     [sure & (newer.low > 0), sure & (newer.high < 0), newer.low.isna() & newer.p.notna()],
     ["better", "worse", "too few"], "",
@@ -291,9 +296,10 @@ only = f" Trained once, so that a verdict is about that training: {', '.join(onc
 report.figure(
     run, "newer_shown", figure,
     f"Means over test slices against {reference.upper()}. Blue: better than the best older method, orange: worse "
-    f"(patients as the unit, p corrected and interval beside 0); white: neither, or fewer than {stats.MIN_PATIENTS} "
-    f"patients. Of {int(newer['best before'].notna().sum())} comparisons {counts.get('better', 0)} are better and "
-    f"{counts.get('worse', 0)} worse; {counts.get('too few', 0)} have too few patients for a verdict.{only}",
+    f"(patients as the unit, p corrected and interval beside 0); white: neither, or fewer than "
+    f"{intervals.MIN_PATIENTS} patients. Of {int(newer['best before'].notna().sum())} comparisons "
+    f"{counts.get('better', 0)} are better and {counts.get('worse', 0)} worse; {counts.get('too few', 0)} have too few "
+    f"patients for a verdict.{only}",
 )  # fmt: skip
 
 # %% [markdown]
@@ -314,8 +320,8 @@ friedman = {}
 for axis, name in zip(axes.flat, LABEL):
     ranks = ranks_by(name)
     friedman[name] = friedmanchisquare(*ranks.to_numpy().T).pvalue if len(names) > 2 and len(ranks) > 1 else np.nan
-    mean, gap = ranks.mean().sort_values(), stats.critical_difference(len(names), len(ranks))
-    plots.critical_differences(axis, mean, gap, stats.told_together(mean, gap))
+    mean, gap = ranks.mean().sort_values(), paired.critical_difference(len(names), len(ranks))
+    plots.critical_differences(axis, mean, gap, paired.told_together(mean, gap))
     axis.set_title(LABEL[name].split(",")[0])
 for axis in axes.flat[len(LABEL) :]:
     axis.set_axis_off()
@@ -407,11 +413,11 @@ def costs():
             times.append(time.perf_counter() - began)
         row = {"method": label, "weights": 0, "GMAC a slice": np.nan, "s a slice": min(times), "MB a slice": np.nan}
         if label not in classical:
-            network = training.load_network(chosen[labels.index(label)].folder).to(device)
+            network = checkpoints.load_network(chosen[labels.index(label)].folder).to(device)
             with FlopCounterMode(display=False) as counter:
-                training.predict(network, ldct, 1, "float32", device)
+                prediction.predict(network, ldct, 1, "float32", device)
             with Live() as live:
-                training.predict(network, ldct, 1, "float32", device)
+                prediction.predict(network, ldct, 1, "float32", device)
             row |= {"weights": sum(p.numel() for p in network.parameters()), "MB a slice": live.peak / 1e6,
                     "GMAC a slice": counter.get_total_flops() / 2e9}  # fmt: skip
         found.append(row)

@@ -34,7 +34,7 @@ details: Optional[str] = None  # run of 09_subtle_details: which metric notices 
 invariances: list = []  # runs of 05_invariances: lesions that a denoiser hides
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("12_answers", globals())
 
@@ -43,8 +43,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ldct_utils import methods, metrics, plots, removal, report, stats
+from ldct_utils import metrics, report
 from ldct_utils.invariance import evidence
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals
+from ldct_utils.structures import removal
+from ldct_utils.training import designs
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
          "04c_metric_audit": audit, "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
@@ -102,7 +106,7 @@ if "06_stats" in asked:
     # differences from MSE and, of a network without such an arm, from the LDCT do not compare
     effects = effects[effects.base != "LDCT"] if (effects.base != "LDCT").any() else effects
     base = {"mse": "MSE alone"}.get(effects.base.iloc[0].split(" · ")[0], effects.base.iloc[0])
-    who = effects.context.map(methods.brief(effects.context)) + ", " + effects.layer
+    who = effects.context.map(designs.brief(effects.context)) + ", " + effects.layer
     effects = effects.assign(who=effects.network + ", " + who if "network" in effects else who)
     base += " of the same network" * ("network" in effects and base != "LDCT")
     trained_most = effects[effects.seeds == effects.seeds.max()]  # one training may be better by luck
@@ -340,7 +344,7 @@ if "09_subtle_details" in asked:
                 interval="–" if top is None else f"[{top.low:.2f}, {top.high:.2f}]")  # fmt: skip
     if "losses.parquet" in one.result["files"]:
         for name, part in one.table("losses").groupby("method"):
-            span = stats.patient_bootstrap(stats.by_patient(part.assign(value=part.kept)).to_numpy())
+            span = intervals.patient_bootstrap(intervals.by_patient(part.assign(value=part.kept)).to_numpy())
             kept[name] = span.mean
             say(3, f"contrast of three faint lesions kept by {name}", span.mean, one, span.low, span.high)
 else:
@@ -351,7 +355,7 @@ else:
 def draw_newer(axis):
     """By how much each method's SSIM differs from the best older one's, oldest on top."""
     for place, row in enumerate(ssim.itertuples()):
-        sure = row.p_holm < stats.ALPHA and (row.low > 0 or row.high < 0)
+        sure = row.p_holm < intervals.ALPHA and (row.low > 0 or row.high < 0)
         colour = plots.COLOURS[0 if row.low > 0 else 1] if sure else plots.COLOURS[7]
         axis.plot(row.gain, place, "o", color=colour)
         axis.plot([row.low, row.high], [place] * 2, color=colour, lw=1.5)

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from ldct_utils import agreement
+from ldct_utils.audit import agreement
+from ldct_utils.stats import intervals
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def curves():
     "ours, theirs", [(agreement.spearman, scipy_stats.spearmanr), (agreement.kendall, scipy_stats.kendalltau)]
 )
 def test_correlations_over_checkpoints_are_scipys(curves, ours, theirs, detrend):
-    weights = np.vstack([np.full(7, 1 / 7), np.eye(7)[2], agreement.patient_draws(7, 1, seed=1)[0]])
+    weights = np.vstack([np.full(7, 1 / 7), np.eye(7)[2], intervals.patient_draws(7, 1, seed=1)[0]])
     found = ours(agreement.means(curves, weights), detrend)
     assert found.shape == (3, 4, 4)
     for draw, weight in enumerate(weights):
@@ -86,7 +87,7 @@ def test_what_a_run_shares_with_itself_is_told_from_the_course_of_every_training
 
 
 def test_other_runs_are_those_of_the_same_design_and_without_any_there_is_nothing_to_compare(curves):
-    weights = agreement.patient_draws(7, 3, 0)
+    weights = intervals.patient_draws(7, 3, 0)
     runs = [curves, curves[::-1] ** 3, curves**2]
     own, others = agreement.own_and_others(runs, ["a", "b", "a"], 2, agreement.kendall, True, weights)
     assert np.isnan(others[1]).all() and np.isfinite(others[[0, 2]]).all() and own.shape == (3, 3, 2, 2)
@@ -181,6 +182,6 @@ def test_intervals_cover_the_mean_over_patients():
     for trial in range(200):
         patients = rng.normal(1.0, 1.0, 8)
         curves = np.stack([patients, patients])[:, :, None]  # two equal steps, one quantity
-        low, high = agreement.interval(agreement.means(curves, agreement.patient_draws(8, 400, trial))[:, 0, 0], 8)
+        low, high = intervals.interval(agreement.means(curves, intervals.patient_draws(8, 400, trial))[:, 0, 0], 8)
         hits += low < 1.0 < high
     assert hits / 200 > 0.89

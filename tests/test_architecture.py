@@ -1,6 +1,7 @@
 """The shape of the project: imports point one way, files name no computer, and what is generated is not tracked."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -10,41 +11,72 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ldct_utils"
-MAP = re.findall(r"^\| `([a-z_]+)/?` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+MAP = re.findall(r"^\| `([a-z_0-9]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+ROOMS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
+SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE)
 
 
-def idea(path: Path) -> str:
-    """The entry of the map that a file belongs to: its module, or the package it is in."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    """A file's module, e.g. ``ldct_utils.ct.fbp``; a package's own ``__init__`` is the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path) for path in PACKAGE.rglob("*.py")}
 
 
 def imported(path: Path) -> set[str]:
-    """Entries of the map that a file imports, wherever in the file."""
+    """Modules of the package that a file imports, wherever in the file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            if node.module == "ldct_utils":
-                found |= {alias.name for alias in node.names}
-            elif (node.module or "").startswith("ldct_utils."):
-                found.add(node.module.split(".")[1])
+            named = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES
+            found |= named | ({node.module} & MODULES if len(named) < len(node.names) else set())
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("ldct_utils.")}
+            found |= {alias.name for alias in node.names} & MODULES
     return found
 
 
-SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or p.name != "__init__.py")
+def room(module: str) -> str:
+    return module.split(".")[1]
 
 
-def test_the_map_lists_every_module_once():
-    assert sorted(MAP) == sorted({idea(path) for path in SOURCES})
+def allowed(name: str) -> set[str]:
+    """The packages that a package says it may import, in its own docstring."""
+    text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8")))
+    (listed,) = re.findall(r"^May import: ([^.]+)\.\s+Start reading in ``[a-z_]+", text, re.MULTILINE)
+    return set() if listed == "nothing" else set(listed.split(", "))
+
+
+def test_nothing_lies_flat_and_the_map_lists_every_package_once():
+    assert [p.name for p in PACKAGE.glob("*.py")] == ["__init__.py"]
+    assert sorted(MAP) == ROOMS
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_a_package_imports_those_that_its_docstring_names_and_no_other(name):
+    arrows = {room(module) for path in (PACKAGE / name).rglob("*.py") for module in imported(path)} - {name}
+    assert arrows == allowed(name)
+
+
+def test_arrows_between_packages_point_one_way():
+    list(graphlib.TopologicalSorter({name: allowed(name) for name in ROOMS}).static_order())  # a circle is a CycleError
+
+
+@pytest.mark.parametrize("name", ROOMS)
+def test_files_of_a_package_import_each_other_in_no_circle(name):
+    graph = {module_of(p): imported(p) for p in (PACKAGE / name).rglob("*.py") if p.name != "__init__.py"}
+    list(graphlib.TopologicalSorter({module: used & set(graph) for module, used in graph.items()}).static_order())
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_those_above_it_in_the_map(path):
-    place = MAP.index(idea(path))
-    below = {name for name in imported(path) - {idea(path)} if MAP.index(name) > place}
-    assert not below, f"{idea(path)} stands above {', '.join(sorted(below))} in the map and must not import it"
+def test_no_file_imports_a_private_name_of_another_package(path):
+    own = module_of(path).split(".")[:2]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[:1] == ["ldct_utils"]:
+            outside = f"{node.module}.{node.names[0].name}".split(".")[:2] != own
+            assert not outside or not any(f".{alias.name}".startswith("._") for alias in node.names), ast.unparse(node)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -54,7 +86,7 @@ def test_the_package_knows_neither_papermill_nor_snakemake(path):
 
 
 def test_planning_a_study_does_not_import_torch():
-    code = "import sys; from ldct_utils import studies, runs; sys.exit('torch' in sys.modules)"
+    code = "import sys; from ldct_utils.study import planning, runs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

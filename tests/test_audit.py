@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from ldct_utils import audit, observers, tasks
-from ldct_utils.degradations import DEGRADATIONS, degrade
+from ldct_utils.audit import reactions
+from ldct_utils.ct.degradations import DEGRADATIONS, degrade
+from ldct_utils.task_based import ensembles, observers
 
 PATIENTS = range(8)
 
@@ -22,28 +23,28 @@ def images():
 
 def test_every_slice_is_harmed_with_its_own_pixel_size_and_artefacts(images):
     sizes = [0.5, 0.75, 1.0]
-    blurred = audit.harm("blur", images[1], 0.8, sizes, 0)
+    blurred = reactions.harm("blur", images[1], 0.8, sizes, 0)
     for one, image, size in zip(blurred, images[1], sizes):
         np.testing.assert_array_equal(one, degrade("blur", image[None], 0.8, size)[0])
-    added = audit.harm("texture", images[1], 5.0, [0.75] * 3, 3) - images[1]
+    added = reactions.harm("texture", images[1], 5.0, [0.75] * 3, 3) - images[1]
     assert abs(np.corrcoef(added[0].ravel(), added[1].ravel())[0, 1]) < 0.1
     lesion = np.zeros_like(images[1])
     lesion[1] = 7
-    changed = audit.harm("lesion_removed", images[1], 1.0, sizes, 0, lesion) - images[1]
+    changed = reactions.harm("lesion_removed", images[1], 1.0, sizes, 0, lesion) - images[1]
     np.testing.assert_allclose(changed.mean((1, 2)), [0, -7, 0], atol=1e-4)
 
 
 def test_controls_are_ldct_ndct_a_tenth_of_the_noise_and_a_blur_where_pixels_have_a_size(images):
     ldct, ndct = images
-    found = audit.controls(ldct, ndct, pd.Series([0.75] * 3))
+    found = reactions.controls(ldct, ndct, pd.Series([0.75] * 3))
     assert list(found) == ["LDCT", "NDCT", "NDCT + noise", "NDCT, blurred"]
     np.testing.assert_allclose(found["NDCT + noise"] - ndct, (ldct - ndct) / 10, atol=1e-4)
     assert found["NDCT, blurred"].std() < 0.8 * ndct.std()
-    assert "NDCT, blurred" not in audit.controls(ldct, ndct, pd.Series([0.75, np.nan, 0.75]))
+    assert "NDCT, blurred" not in reactions.controls(ldct, ndct, pd.Series([0.75, np.nan, 0.75]))
 
 
 def test_lesions_are_harmed_only_where_slices_without_them_exist():
-    every, some = audit.kinds(True), audit.kinds(False)
+    every, some = reactions.kinds(True), reactions.kinds(False)
     assert next(iter(every)) == "none" and set(every) == {"none", *DEGRADATIONS}
     assert every["lesion_added"][0] == 0 and 0 not in every["lesion_removed"]
     assert set(every) - set(some) == {"lesion_removed", "lesion_added"}
@@ -69,14 +70,14 @@ def made_up_scores(doses=(1.0, 0.25), patients=PATIENTS):
 
 
 def test_sensitivity_is_the_fall_in_units_of_the_dose_and_rank_correlation_follows_strength():
-    found = audit.reactions(made_up_scores(), 0.25).set_index(["metric", "harm", "dose"])
+    found = reactions.reactions(made_up_scores(), 0.25).set_index(["metric", "harm", "dose"])
     for harm, dose in itertools.product(("blur", "lesion_added"), (1.0, 0.25)):
         falls, dose_only, harm_only = (found.loc[name, harm, dose] for name in ("falls", "dose", "harm"))
         assert falls.rho == pytest.approx(-1) and falls.sensitivity == pytest.approx(3 / 5.75)
         assert falls.low < falls.sensitivity < falls.high
         assert dose_only.sensitivity == pytest.approx(0) and np.isnan(dose_only.rho)
         assert harm_only.rho == pytest.approx(-1) and np.isnan(harm_only.sensitivity)  # no unit
-    without = audit.reactions(made_up_scores(doses=(0.25,)), 0.25)
+    without = reactions.reactions(made_up_scores(doses=(0.25,)), 0.25)
     assert without.sensitivity.isna().all() and without.rho.notna().any()
 
 
@@ -91,7 +92,7 @@ def made_up_d_prime(d, livers=6, se=0.01):
 
 
 def test_the_standard_error_of_a_mean_over_livers_is_that_of_one_over_their_root():
-    found = audit.standard_errors(made_up_d_prime({(1.0, "none", 0.0): 2.0, (1.0, "blur", 0.4): 1.0}, se=0.3))
+    found = reactions.standard_errors(made_up_d_prime({(1.0, "none", 0.0): 2.0, (1.0, "blur", 0.4): 1.0}, se=0.3))
     np.testing.assert_allclose(found, 0.3 / np.sqrt(6))
 
 
@@ -104,21 +105,21 @@ def test_a_metric_that_follows_d_prime_is_told_from_one_that_follows_dose():
         {"name": name, "dose": dose, "harm": harm, "strength": s, "patient": p, "aligned": take(round(v, 2), dose) + p}
         for name, take in metrics.items() for (dose, harm, s), v in d.items() for p in PATIENTS
     )  # fmt: skip
-    found = audit.following(made_up_d_prime(d), scores, draws=100).set_index(["metric", "within"])
+    found = reactions.following(made_up_d_prime(d), scores, draws=100).set_index(["metric", "within"])
     for within in ("1.0", "0.25", "pooled"):
         assert found.rho["d", within] == pytest.approx(1) and found.rho["against", within] == pytest.approx(-1)
         assert found.low["d", within] == pytest.approx(1)
     assert found.rho[[("dose", "1.0"), ("dose", "0.25")]].isna().all() and found.rho["dose", "pooled"] > 0.5
     assert found.conditions["d", "1.0"] == 5 and found.told_apart["d", "1.0"] == 4
     assert found.conditions["d", "pooled"] == 9
-    alone = audit.following(made_up_d_prime(d, livers=2), scores, draws=100)
+    alone = reactions.following(made_up_d_prime(d, livers=2), scores, draws=100)
     assert alone[["low", "high"]].isna().all(axis=None) and alone.rho.notna().any()
 
 
 def test_harm_does_to_an_observer_what_it_must():
     harms = {"none": (0.0,), "shift": (5.0,), "lesion_removed": (1.0,), "lesion_added": (0.0, 1.0)}
-    lesions = (tasks.Lesion(3.0, -30.0),)
-    found = audit.detections(lesions, harms, [1.0], 1, 40, seed=2).set_index(["harm", "strength"])
+    lesions = (ensembles.Lesion(3.0, -30.0),)
+    found = reactions.detections(lesions, harms, [1.0], 1, 40, seed=2).set_index(["harm", "strength"])
     assert len(found) == 5 and found.low["none", 0.0] > 1
     for same in (("shift", 5.0), ("lesion_added", 0.0)):  # what is the same in both classes, and nothing at all
         assert found.d_prime[same] == pytest.approx(found.d_prime["none", 0.0], abs=1e-3)
@@ -128,22 +129,22 @@ def test_harm_does_to_an_observer_what_it_must():
 
 def test_values_closer_than_their_uncertainty_share_a_rank():
     values = np.array([2.187, 0.01, 2.184, 2.192, 1.0, 2.3])
-    np.testing.assert_array_equal(audit.tied(values, 0.03), [2, 0, 2, 2, 1, 3])
-    np.testing.assert_array_equal(audit.tied(values, 0.0), scipy_stats.rankdata(values) - 1)
+    np.testing.assert_array_equal(reactions.tied(values, 0.03), [2, 0, 2, 2, 1, 3])
+    np.testing.assert_array_equal(reactions.tied(values, 0.0), scipy_stats.rankdata(values) - 1)
     both = np.stack([values, -values], axis=1)
-    np.testing.assert_array_equal(audit.tied(both, 0.03)[:, 1], [1, 3, 1, 1, 2, 0])
+    np.testing.assert_array_equal(reactions.tied(both, 0.03)[:, 1], [1, 3, 1, 1, 2, 0])
 
 
 def test_a_quotient_is_as_unsure_as_both_of_its_means():
     above, hits = np.full(8, 0.3), 0
     for trial in range(200):
         below = np.random.default_rng(trial).normal(2.0, 0.6, 8)
-        found = audit.quotient(above, -below, draws=300, seed=trial)
+        found = reactions.quotient(above, -below, draws=300, seed=trial)
         assert found.mean == pytest.approx(0.3 / below.mean()) and found.low < found.mean < found.high
         hits += found.low <= 0.15 <= found.high
     assert 0.9 <= hits / 200 <= 0.995
-    assert np.isnan(audit.quotient(above[:4], np.ones(4)).low)
-    undefined = audit.quotient(above, np.array([1.0, 1, 1, 1, -1, -1, -1, 0]))
+    assert np.isnan(reactions.quotient(above[:4], np.ones(4)).low)
+    undefined = reactions.quotient(above, np.array([1.0, 1, 1, 1, -1, -1, -1, 0]))
     assert undefined.high == np.inf
     with pytest.raises(ValueError, match="two finite values a patient"):
-        audit.quotient(above, np.ones(7))
+        reactions.quotient(above, np.ones(7))

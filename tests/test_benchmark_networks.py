@@ -9,12 +9,13 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from ldct_utils import hub, losses, networks, training
-from ldct_utils.networks._convolutions import from_one, to_one, turned
-from ldct_utils.networks.bilateral import Filter, _Filter
-from ldct_utils.networks.qae import Quadratic
-from ldct_utils.networks.transct import depth_to_space
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils.models import networks, published
+from ldct_utils.models.networks._convolutions import from_one, to_one, turned
+from ldct_utils.models.networks.bilateral import Filter, _Filter
+from ldct_utils.models.networks.qae import Quadratic
+from ldct_utils.models.networks.transct import depth_to_space
+from ldct_utils.training import checkpoints, losses
+from ldct_utils.training.methods.supervised import Supervised
 
 PUBLISHED = {
     "cnn10": 24_513, "redcnn": 1_848_865, "wganvgg": 56_097, "resnet": 1_843_329, "qae": 49_818, "dugan": 1_848_865,
@@ -25,7 +26,7 @@ TINY = {
     "qae": {"width": 3}, "dugan": {"width": 4}, "bilateral": {},
 }  # fmt: skip
 TINY_TRANSCT = {"blocks": 1, "widening": 1}
-MEAN, STD = hub.MEAN_HU, hub.STD_HU
+MEAN, STD = published.MEAN_HU, published.STD_HU
 
 
 def tiny(name, seed=0, **more):
@@ -93,12 +94,12 @@ def test_a_training_is_resumed_to_the_same_weights_and_written_to_a_checkpoint(n
     for batch in batches:
         through.update(*batch)
     first.update(*batches[0])
-    training.save(tmp_path, "id", 1, step=first)
-    assert training.resume(tmp_path, "id", step=second) == 1
+    checkpoints.save(tmp_path, "id", 1, step=first)
+    assert checkpoints.resume(tmp_path, "id", step=second) == 1
     for batch in batches[1:]:
         second.update(*batch)
-    training.write_checkpoint(tmp_path, 3, second.network, {"name": name} | given)
-    loaded, trained = training.load_network(tmp_path).state_dict(), through.network.state_dict()
+    checkpoints.write_checkpoint(tmp_path, 3, second.network, {"name": name} | given)
+    loaded, trained = checkpoints.load_network(tmp_path).state_dict(), through.network.state_dict()
     assert set(loaded) == set(trained) and all(torch.equal(loaded[key], trained[key]) for key in trained)
 
 

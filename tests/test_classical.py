@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import restoration
 
-from ldct_utils import classical
+from ldct_utils.models import classical
 
 SETTINGS = {"nlm": {"sigma_hu": 20.0}, "tv": {"weight_hu": 20.0}, "bm3d": {"sigma_hu": 20.0}}
 HERE = classical.names()

@@ -19,9 +19,11 @@ import yaml
 from dicom_files import find_identity, image, truncate, write_ct, write_pair
 from pydicom.uid import JPEG2000Lossless
 
-from ldct_utils import cohorts, files, intensity, nps, parameters, paths, studies
-from ldct_utils.cohorts import splits, writing
-from ldct_utils.metrics import noise
+from ldct_utils import cohorts
+from ldct_utils.cohorts import lookup, splits, writing
+from ldct_utils.ct import fbp, intensity, noise_checks, nps
+from ldct_utils.study import files, machine, paths, sources
+from ldct_utils.study import identity as run_identity
 
 QUIET = {"progress": False}
 
@@ -556,7 +558,7 @@ def test_two_processes_build_a_cohort_once(data, outputs):
 
 
 def test_results_of_processes_come_in_order_and_each_has_one_thread(monkeypatch):
-    monkeypatch.setattr(writing.parameters, "cpu_threads", lambda: 2)
+    monkeypatch.setattr(writing.machine, "cpu_threads", lambda: 2)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     tasks = [partial(pow, i, 2) for i in range(20)] + [partial(os.getenv, "OMP_NUM_THREADS"), os.getpid]
@@ -577,20 +579,24 @@ def test_identity_is_that_of_the_built_cohort_and_ignores_what_the_source_does_n
 
 def editing(monkeypatch, name):
     """As if a module of the package had been changed."""
-    real, path = cohorts._identity._parsed, cohorts._identity._module_file(name)
+    real, path = run_identity._parsed, run_identity._module_file(name)
     edit = lambda p, time: (real(p, time)[0] + (" changed" if p == path else ""), real(p, time)[1])  # noqa: E731
-    monkeypatch.setattr(cohorts._identity, "_parsed", edit)
+    monkeypatch.setattr(run_identity, "_parsed", edit)
 
 
 @pytest.mark.parametrize(
     ("source", "changes", "keeps"),
     [
-        ("mayo2016", ("cohorts.paired", "cohorts.sources", "cohorts.writing", "cohorts.splits", "cohorts", "dicom"),
-         ("anatomy.head", "phantom", "dose", "fbp", "nps", "cohorts.simulated", "cohorts.inserted", "cohorts.arrays")),
-        ("simulated", ("cohorts.simulated", "phantom", "anatomy.head", "anatomy.shapes", "dose", "fbp", "nps"),
+        ("mayo2016",
+         ("cohorts.paired", "cohorts.reading", "cohorts.writing", "cohorts.splits", "cohorts.lookup", "ct.dicom"),
+         ("phantom.head", "phantom.patient", "ct.dose", "ct.fbp", "ct.nps", "cohorts.simulated", "cohorts.inserted",
+          "cohorts.arrays")),
+        ("simulated",
+         ("cohorts.simulated", "phantom.patient", "phantom.head", "phantom.shapes", "ct.dose", "ct.fbp", "ct.nps"),
          ("cohorts.paired", "cohorts.arrays", "cohorts.inserted")),
-        ("npy", ("cohorts.arrays", "intensity", "dicom"), ("phantom", "fbp", "cohorts.paired")),
-        ("dicom", ("cohorts.inserted", "dose", "fbp", "nps", "dicom"), ("phantom", "cohorts.paired")),
+        ("npy", ("cohorts.arrays", "ct.intensity", "ct.dicom"), ("phantom.patient", "ct.fbp", "cohorts.paired")),
+        ("dicom",
+         ("cohorts.inserted", "ct.dose", "ct.fbp", "ct.nps", "ct.dicom"), ("phantom.patient", "cohorts.paired")),
     ],
 )  # fmt: skip
 def test_identity_follows_the_code_that_the_source_uses_and_no_other(data, outputs, source, changes, keeps):
@@ -610,7 +616,7 @@ def test_identity_follows_the_projector_where_projections_are_made(data, outputs
         return [cohorts.identity(), cohorts.identity("dicom", data), cohorts.identity("npy", data)]
 
     ours = ids()
-    monkeypatch.setattr(cohorts.fbp, "backend", lambda: "another")
+    monkeypatch.setattr(fbp, "backend", lambda: "another")
     assert [a == b for a, b in zip(ours, ids())] == [False, False, True]
 
 
@@ -691,7 +697,7 @@ def body(seed=0, size=128):
 @pytest.fixture
 def one_process(monkeypatch):
     """Build in this process: starting others takes longer than these few slices."""
-    monkeypatch.setattr(writing.parameters, "cpu_threads", lambda: 1)
+    monkeypatch.setattr(writing.machine, "cpu_threads", lambda: 1)
 
 
 @pytest.mark.usefixtures("one_process")
@@ -786,7 +792,7 @@ def test_several_data_roots_make_one_cohort(data, outputs):
 def simulated(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LDCT_OUTPUTS", str(tmp_path_factory.mktemp("simulated")))
-        patch.setattr(writing.parameters, "cpu_threads", lambda: 1)
+        patch.setattr(writing.machine, "cpu_threads", lambda: 1)
         yield cohorts.get("simulated", patients=3, slices=1, size=128, **QUIET)
 
 
@@ -861,7 +867,7 @@ def test_notebook_that_fails_on_private_files_names_none_of_them(data, outputs):
 
 
 def test_failing_worker_names_its_slice_and_not_its_file(data, outputs, monkeypatch, caplog):
-    monkeypatch.setattr(writing.parameters, "cpu_threads", lambda: 2)
+    monkeypatch.setattr(writing.machine, "cpu_threads", lambda: 2)
     for z in range(5):
         write_ct(data / f"20190817-{z}.dcm", body(z), z=z, compress=JPEG2000Lossless)
     truncate(data / "20190817-3.dcm", 0.8)
@@ -885,7 +891,7 @@ def test_killed_build_leaves_no_worker_behind(tmp_path):
     (tmp_path / "pids").mkdir()
     parent = subprocess.Popen([sys.executable, str(script), str(tmp_path / "pids")])
     until = time.monotonic() + 60
-    while len(list((tmp_path / "pids").iterdir())) < min(2, parameters.cpu_threads()) and time.monotonic() < until:
+    while len(list((tmp_path / "pids").iterdir())) < min(2, machine.cpu_threads()) and time.monotonic() < until:
         time.sleep(0.1)
     workers = [int(p.name) for p in (tmp_path / "pids").iterdir()]
     parent.kill()
@@ -910,8 +916,8 @@ def test_inserted_noise_takes_its_texture_from_a_cohort_of_real_pairs(test_data,
     pixel = float(made.slices.pixel_mm[0])
     ndct = made.ndct[:].astype(np.float32)
     real, own = (nps.spectrum(c.ldct[:].astype(np.float32) - c.ndct[:], ndct, pixel) for c in (pairs, made))
-    wanted = noise.shape(real, pixel)
-    assert np.sqrt(np.mean((noise.shape(own, pixel) - wanted) ** 2) / np.mean(wanted**2)) < 0.15
+    wanted = noise_checks.shape(real, pixel)
+    assert np.sqrt(np.mean((noise_checks.shape(own, pixel) - wanted) ** 2) / np.mean(wanted**2)) < 0.15
 
 
 def test_texture_is_measured_on_real_training_pairs_only(tiny_cohort, outputs, tmp_path):
@@ -930,7 +936,7 @@ def test_cohort_of_runs_is_the_one_they_were_trained_on(data, outputs, monkeypat
     id8 = cohorts.identity("mayo2016", data)
     here = {"source": "mayo2016", "data_root": str(data)}
     assert cohorts.of(a_run(id8, **here), a_run(id8, **here)).id == id8  # built anew, since it was gone
-    monkeypatch.setattr(cohorts._identity, "code_hash", lambda *_: "of tomorrow")
+    monkeypatch.setattr(run_identity, "code_hash", lambda *_: "of tomorrow")
     assert cohorts.identity("mayo2016", data) != id8
     assert cohorts.of(a_run(id8, **here)).id == id8  # and kept, whatever the code has become
     with pytest.raises(ValueError, match=f"{id8}, {'f' * 8}.*choose runs of one"):
@@ -940,7 +946,7 @@ def test_cohort_of_runs_is_the_one_they_were_trained_on(data, outputs, monkeypat
 
 
 def test_a_study_compares_cohorts_by_the_parameters_that_make_one():
-    assert set(inspect.signature(cohorts.identity).parameters) == set(studies.COHORT_PARAMETERS)
+    assert set(inspect.signature(cohorts.identity).parameters) == set(sources.COHORT_PARAMETERS)
 
 
 def test_networks_are_not_tested_on_patients_they_were_trained_on(monkeypatch):
@@ -953,7 +959,7 @@ def test_networks_are_not_tested_on_patients_they_were_trained_on(monkeypatch):
         return SimpleNamespace(id="x", slices=about, ndct=images[list(these)], meta=meta)
 
     def test_on(own, other):
-        monkeypatch.setattr(cohorts, "get", lambda *given, **options: other)
+        monkeypatch.setattr(lookup, "get", lambda *given, **options: other)
         return cohorts.tested_on(own, other.meta["source"], "folder")
 
     mayo, drawn = cohort("mayo2016", ["L067", "L506"]), cohort("simulated", ["P001", "P002"])

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils import comparison, stats
+from ldct_utils.metrics import comparison
+from ldct_utils.stats import paired
 
 GAIN = {"good": 2.0, "fair": 1.0, "poor": -1.0}  # over the LDCT, of every patient alike but for a little
 
@@ -45,7 +46,7 @@ def test_the_best_is_compared_with_all_others_within_its_cell_only():
     tests = comparison.against_best(both, comparison.summary(comparison.by_slice(both)), draws=300)
     assert list(tests.metric) == ["psnr"] * 3 + ["rmse_hu"] * 3 and set(tests["first"]) == {"good"}
     assert tests.set_index(["metric", "other"]).difference["psnr", "poor"] == pytest.approx(3, abs=0.2)
-    assert np.allclose(tests.p_patients_holm[:3], 3 * stats.smallest_p(7))  # three comparisons of a metric, not six
+    assert np.allclose(tests.p_patients_holm[:3], 3 * paired.smallest_p(7))  # three comparisons of a metric, not six
 
 
 def test_verdicts_are_missing_where_too_few_patients_allow_none():

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from ldct_utils import cohorts, data_sources, intensity, losses, metrics, networks
-from ldct_utils.metrics import full_reference
+from ldct_utils import cohorts, metrics
+from ldct_utils.cohorts import lookup
+from ldct_utils.ct import intensity
+from ldct_utils.metrics import full_reference, registry, scores
+from ldct_utils.models import networks
+from ldct_utils.study import sources
+from ldct_utils.training import losses
 
 TEXT = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -35,12 +40,12 @@ def test_the_network_of_the_example_is_found_and_built(monkeypatch, tmp_path):
     assert "plain" in networks.names()
     image = torch.rand(1, 1, 20, 24)
     assert networks.build("plain", channels=4, residual=True)(image).shape == image.shape
-    sys.modules.pop("ldct_utils.networks.plain")
+    sys.modules.pop("ldct_utils.models.networks.plain")
 
 
 def test_the_metric_of_the_example_is_registered_and_scored(monkeypatch):
-    monkeypatch.setattr(metrics.registry, "REGISTER", register := dict(metrics.REGISTER))
-    monkeypatch.setattr(metrics, "REGISTER", register)
+    monkeypatch.setattr(registry, "REGISTER", register := dict(registry.REGISTER))
+    monkeypatch.setattr(scores, "REGISTER", register)
     exec(example("metric"), dict(vars(full_reference)))
     target = np.zeros((32, 32))
     pair = {"pred": target[None] + 3, "target": target[None]}
@@ -56,10 +61,10 @@ def test_the_cohort_of_the_example_is_built(monkeypatch, outputs, tmp_path):
             np.save(folder / f"{name}.npy", np.full((3, 32, 32), 40.0 * number))
     (tmp_path / "volumes.py").write_text(example("cohort"))
     monkeypatch.setattr(cohorts, "__path__", [*cohorts.__path__, str(tmp_path)])
-    table = dict(data_sources.SOURCES)
-    for module in (data_sources, cohorts):
+    table = dict(sources.SOURCES)
+    for module in (sources, lookup):
         monkeypatch.setattr(module, "SOURCES", table)
-    exec(example("source"), vars(data_sources))
+    exec(example("source"), vars(sources))
     cohort = cohorts.get("volumes", str(tmp_path / "own"), split="train", progress=False)
     sys.modules.pop("ldct_utils.cohorts.volumes")
     assert cohort.ndct.shape == (6, 32, 32) and cohort.ndct[3, 0, 0] == 80

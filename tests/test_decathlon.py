@@ -6,7 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from ldct_utils import decathlon, removal
+from ldct_utils.structures import decathlon, removal
 
 
 def task(folder, modality=("CT",), labels=("background", "cancer"), count=2, shape=(40, 36, 6), affine=None, seed=0):

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from ldct_utils import degradations, dose, fbp, nps
-from ldct_utils.degradations import DEGRADATIONS, degrade
+from ldct_utils.ct import degradations, dose, fbp, nps
+from ldct_utils.ct.degradations import DEGRADATIONS, degrade
 
 
 @pytest.fixture
@@ -110,14 +110,14 @@ def test_another_dose_has_the_noise_that_a_scan_at_that_dose_has():
     middle = (slice(None), slice(32, 64), slice(32, 64))
     scans = [dose.scan(truth, 0.75, 0.25, seed=[9, draw], n0=3e3, views=180) for draw in range(12)]
     sd = {
-        a: np.std([degradations.at_dose(s.ndct, s.ldct, 0.25, a)[middle] - s.noise_free[middle] for s in scans])
+        a: np.std([dose.at_dose(s.ndct, s.ldct, 0.25, a)[middle] - s.noise_free[middle] for s in scans])
         for a in (1.0, 0.25, 0.1)
     }
     assert sd[0.25] / sd[1.0] == pytest.approx(2, rel=0.05)
     assert sd[0.1] / sd[1.0] == pytest.approx(10**0.5, rel=0.05)
-    np.testing.assert_allclose(degradations.at_dose(scans[0].ndct, scans[0].ldct, 0.25, 0.25), scans[0].ldct, atol=1e-3)
+    np.testing.assert_allclose(dose.at_dose(scans[0].ndct, scans[0].ldct, 0.25, 0.25), scans[0].ldct, atol=1e-3)
     with pytest.raises(ValueError, match="the LDCT's under 1"):
-        degradations.at_dose(truth, truth, 1.0, 0.5)
+        dose.at_dose(truth, truth, 1.0, 0.5)
 
 
 def test_what_cannot_be_done_is_refused(images):

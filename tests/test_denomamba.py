@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ldct_utils import losses, networks, selective_scan, training
-from ldct_utils.networks import denomamba
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils.models import networks
+from ldct_utils.models.networks import _selective_scan, denomamba
+from ldct_utils.training import checkpoints, losses, setup
+from ldct_utils.training.methods.supervised import Supervised
 
 SMALL = {"dim": 16, "blocks": (1, 1, 1, 1), "refinement": 1}
 TINY = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1}
@@ -25,7 +26,7 @@ TINY = {"dim": 4, "blocks": (1, 1, 1, 1), "refinement": 1}
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def count(module):
@@ -133,7 +134,7 @@ def test_the_scan_sees_float32_under_autocast(monkeypatch):
 
     def scan(*given):
         seen.extend(x.dtype for x in given if torch.is_tensor(x))
-        return selective_scan.selective_scan(*given)
+        return _selective_scan.selective_scan(*given)
 
     monkeypatch.setattr(denomamba, "selective_scan", scan)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
@@ -144,8 +145,8 @@ def test_the_scan_sees_float32_under_autocast(monkeypatch):
 def test_a_checkpoint_gives_the_variant_back(tmp_path):
     given = {"name": "denomamba", "variant": "channel", "dim": 4, "blocks": [1, 1, 1, 1], "refinement": 1}
     network, image = networks.build(**given), torch.rand(1, 1, 16, 16)
-    training.write_checkpoint(tmp_path, 3, network, given)
-    loaded = training.load_network(tmp_path)
+    checkpoints.write_checkpoint(tmp_path, 3, network, given)
+    loaded = checkpoints.load_network(tmp_path)
     with torch.no_grad():
         assert loaded.variant == "channel" and torch.equal(loaded(image), network(image))
 
@@ -231,7 +232,7 @@ def inputs(rows, length, width, states=16, dtype=torch.float32):
 def results(method, given):
     """Output and gradients of a weighted sum of it."""
     given = [x.detach().clone().requires_grad_() for x in given]
-    y = selective_scan.selective_scan(*given, method)
+    y = _selective_scan.selective_scan(*given, method)
     weights = torch.linspace(-1, 1, y.numel(), device=y.device).view_as(y)
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), given)]
 
@@ -245,7 +246,7 @@ def assert_equal_scans(a, b, tolerance=1e-5):
 def test_the_scan_gives_the_worked_example(method):
     one = torch.ones(1, 5, 1)
     dt = F.softplus(0 * one)  # ln 2
-    y = selective_scan.selective_scan(one, dt, -torch.ones(1, 1), one, one, torch.zeros(1), method)
+    y = _selective_scan.selective_scan(one, dt, -torch.ones(1, 1), one, one, torch.zeros(1), method)
     assert torch.allclose(y.flatten(), math.log(2) * torch.tensor([1, 1.5, 1.75, 1.875, 1.9375]), atol=1e-6)
     assert y.flatten().tolist() == pytest.approx([0.693147, 1.039721, 1.213008, 1.299651, 1.342973], abs=1e-6)
 
@@ -253,15 +254,15 @@ def test_the_scan_gives_the_worked_example(method):
 @pytest.mark.parametrize("elements", [2**20, 2000])  # one span, and many
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 3), (2, 64, 4), (1, 401, 6), (50, 12, 2)])
 def test_the_chunked_scan_equals_the_loop_and_so_do_its_gradients(shape, elements, monkeypatch):
-    monkeypatch.setattr(selective_scan, "SPAN_ELEMENTS", elements)
+    monkeypatch.setattr(_selective_scan, "SPAN_ELEMENTS", elements)
     given = inputs(*shape)
     assert_equal_scans(results("chunked", given), results("loop", given))
 
 
 def test_the_gradients_of_the_chunked_scan_are_those_of_finite_differences(monkeypatch):
-    monkeypatch.setattr(selective_scan, "SPAN_ELEMENTS", 40)
+    monkeypatch.setattr(_selective_scan, "SPAN_ELEMENTS", 40)
     given = [x.requires_grad_() for x in inputs(2, 11, 2, 3, torch.float64)]
-    assert torch.autograd.gradcheck(lambda *x: selective_scan.selective_scan(*x, "chunked"), given)
+    assert torch.autograd.gradcheck(lambda *x: _selective_scan.selective_scan(*x, "chunked"), given)
 
 
 def test_a_long_sequence_of_large_steps_neither_underflows_nor_forgets():
@@ -280,25 +281,25 @@ def test_what_is_kept_for_the_gradients_is_a_small_part_of_all_states():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        selective_scan.selective_scan(*given, "chunked")
+        _selective_scan.selective_scan(*given, "chunked")
     assert sum(kept.values()) < 0.3 * 16384 * 32 * 16 * 4
 
 
 def test_the_scan_refuses_shapes_and_types_that_do_not_fit():
     u, dt, A, B, C, D = inputs(1, 5, 2)
     with pytest.raises(ValueError, match=r"B must be \(1, 5, 16\), not \(1, 4, 16\)"):
-        selective_scan.selective_scan(u, dt, A, B[:, :4], C, D)
+        _selective_scan.selective_scan(u, dt, A, B[:, :4], C, D)
     with pytest.raises(ValueError, match="takes float32 throughout"):
-        selective_scan.selective_scan(u.bfloat16(), dt, A, B, C, D)
+        _selective_scan.selective_scan(u.bfloat16(), dt, A, B, C, D)
     with pytest.raises(ValueError, match="no scan 'fast'"):
-        selective_scan.selective_scan(u, dt, A, B, C, D, "fast")
+        _selective_scan.selective_scan(u, dt, A, B, C, D, "fast")
 
 
 # ---- kernels ----
 INTERPRETED = """
 import sys
 import torch
-from ldct_utils import selective_scan, triton_scan
+from ldct_utils.models.networks import _selective_scan as selective_scan, _triton_scan as triton_scan
 from test_denomamba import assert_equal_scans, inputs, results
 selective_scan.check = lambda method, device: None
 torch.manual_seed(0)
@@ -336,40 +337,40 @@ def test_the_triton_kernels_compile_for_a_gpu_that_is_not_here(capability, tmp_p
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from ldct_utils import triton_scan
+    from ldct_utils.models.networks import _triton_scan
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     types = {"N": "constexpr", "T": "constexpr"} | dict.fromkeys(("length", "width", "blocks"), "i32")
-    for kernel in (triton_scan._forward, triton_scan._backward):
+    for kernel in (_triton_scan._forward, _triton_scan._backward):
         signature = {name: types.get(name, "*fp32") for name in kernel.arg_names}
-        source = ASTSource(kernel, signature, {"N": denomamba.STATES, "T": triton_scan.BLOCK})
+        source = ASTSource(kernel, signature, {"N": denomamba.STATES, "T": _triton_scan.BLOCK})
         compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
         assert f".target sm_{capability}" in compiled.asm["ptx"] and compiled.asm["cubin"][:4] == b"\x7fELF"
         assert compiled.metadata.shared <= 48 * 1024  # the shared memory that any GPU gives without asking
 
 
 def test_a_kernel_that_computes_something_else_is_refused_before_its_first_use(monkeypatch):
-    monkeypatch.setattr(selective_scan, "_triton", lambda *given: 1.001 * selective_scan._chunked(*given))
-    selective_scan.check.cache_clear()
+    monkeypatch.setattr(_selective_scan, "_triton", lambda *given: 1.001 * _selective_scan._chunked(*given))
+    _selective_scan.check.cache_clear()
     with torch.inference_mode(), pytest.raises(RuntimeError, match=r"'triton' on cpu is off by .*scan=chunked"):
-        selective_scan.selective_scan(*inputs(1, 4, 2), "triton")
-    monkeypatch.setattr(selective_scan, "_triton", selective_scan._chunked)
-    selective_scan.selective_scan(*inputs(1, 4, 2), "triton")
-    selective_scan.check.cache_clear()
+        _selective_scan.selective_scan(*inputs(1, 4, 2), "triton")
+    monkeypatch.setattr(_selective_scan, "_triton", _selective_scan._chunked)
+    _selective_scan.selective_scan(*inputs(1, 4, 2), "triton")
+    _selective_scan.check.cache_clear()
 
 
 def test_auto_takes_a_kernel_only_on_a_gpu_and_only_if_it_is_installed(monkeypatch):
-    assert selective_scan.fastest("cpu") == "chunked"
+    assert _selective_scan.fastest("cpu") == "chunked"
     for installed, method in (({"triton", "mamba_ssm"}, "mamba_ssm"), ({"triton"}, "triton"), (set(), "chunked")):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=installed: name in there or None)
-        assert selective_scan.fastest("cuda") == method
-    assert selective_scan.fastest("cuda", torch.float64) == "chunked"
+        assert _selective_scan.fastest("cuda") == method
+    assert _selective_scan.fastest("cuda", torch.float64) == "chunked"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("method", ["chunked", *selective_scan.KERNELS])
+@pytest.mark.parametrize("method", ["chunked", *_selective_scan.KERNELS])
 def test_every_scan_gives_the_same_numbers_on_a_gpu(method):
-    if method in selective_scan.KERNELS:
+    if method in _selective_scan.KERNELS:
         pytest.importorskip(method, reason=f"{method} is not installed")
     for shape in ((2, 4096, 32), (1, 401, 6), (300, 16, 2), (70_000, 8, 2)):  # the last: more rows than CUDA's y axis
         given = inputs(*shape)

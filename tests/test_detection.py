@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils import cohorts, detection, hallucinations, observers, segments, stats
+from ldct_utils import cohorts, segments
 from ldct_utils.cohorts import simulated
+from ldct_utils.stats import intervals
+from ldct_utils.structures import froc, hallucinations
+from ldct_utils.task_based import observers
 
 SMALL = {"patients": 2, "slices": 1, "size": 96, "anatomy": "head", "progress": False}
 
@@ -26,7 +29,7 @@ def marked(rng, patients=8, images=2, size=40):
 
 def test_the_roc_has_the_area_that_pairs_say():
     table, slices = marked(np.random.default_rng(0))
-    found = detection.curves(table, slices, np.linspace(0, 1, 11), [1.0], draws=20)
+    found = froc.curves(table, slices, np.linspace(0, 1, 11), [1.0], draws=20)
     positive, negative = table.score[table.structure > 0], table.score[table.structure == 0]
     assert found.y[0] == pytest.approx(observers.auc(negative, positive))
     roc = found[found.curve == "roc"]
@@ -41,31 +44,31 @@ def test_the_froc_counts_each_structure_once_and_missed_ones_too():
         {"patient": 0, "image": [0, 0, 0, 1, 1], "score": [9.0, 8, 7, 6, 5], "structure": [1, 1, 0, 0, 1]}
     )
     slices = pd.DataFrame({"patient": [0, 0], "image": [0, 1], "structures": [1, 2]})  # one that no segment shows
-    found = detection.curves(table, slices, [], [0.0, 0.4, 0.5, 1.0, 9.0])
+    found = froc.curves(table, slices, [], [0.0, 0.4, 0.5, 1.0, 9.0])
     assert found.y[1:].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 2 / 3, 2 / 3])
     assert found.low.isna().all()  # one patient
     with pytest.raises(ValueError, match="need a planted structure, got none in 2 images"):
-        detection.curves(table, slices.assign(structures=0), [], [1.0])
+        froc.curves(table, slices.assign(structures=0), [], [1.0])
 
 
 def test_an_image_without_segments_counts_as_an_image():
     table, slices = marked(np.random.default_rng(1), patients=2)
     more = pd.concat([slices, pd.DataFrame([{"patient": 0, "image": 999, "structures": 3}] * 4)])
-    few, many = (detection.curves(table, each, [], [1.0]).y.iloc[-1] for each in (slices, more))
+    few, many = (froc.curves(table, each, [], [1.0]).y.iloc[-1] for each in (slices, more))
     assert many <= few / 2 * 1.2
 
 
 def test_intervals_are_those_of_drawing_whole_patients():
     table, slices = marked(np.random.default_rng(2))
-    found = detection.curves(table, slices, [0.2], [1.0], draws=400, seed=3)
+    found = froc.curves(table, slices, [0.2], [1.0], draws=400, seed=3)
     drawn = []
     for weight in np.random.default_rng(3).multinomial(8, np.full(8, 1 / 8), size=40):  # by hand
         parts = [(table[table.patient == i], slices[slices.patient == i]) for i in np.repeat(np.arange(8), weight)]
         again = [pd.concat([part[k].assign(patient=n, image=lambda t, n=n: t.image + 1000 * n)
                             for n, part in enumerate(parts)]) for k in (0, 1)]  # fmt: skip
-        drawn.append(detection.curves(*again, [0.2], [1.0], draws=1).y.to_numpy())
-    again = detection.curves(table, slices, [0.2], [1.0], draws=40, seed=3)
-    tail = stats.expanded_tail(8)
+        drawn.append(froc.curves(*again, [0.2], [1.0], draws=1).y.to_numpy())
+    again = froc.curves(table, slices, [0.2], [1.0], draws=40, seed=3)
+    tail = intervals.expanded_tail(8)
     expected = np.quantile(drawn, [tail, 1 - tail], axis=0)
     np.testing.assert_allclose(again[["low", "high"]].to_numpy().T, expected)
     assert (found.low < found.y).all() and (found.y < found.high).all()

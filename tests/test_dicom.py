@@ -14,7 +14,7 @@ import pytest
 from dicom_files import image, truncate, write_ct
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from ldct_utils import dicom
+from ldct_utils.ct import dicom
 
 
 def test_hu_come_from_the_files_own_slope_and_intercept(tmp_path):
@@ -71,7 +71,7 @@ def test_missing_decoder_is_named_with_what_to_install(tmp_path):
     code = (
         "import sys\n"
         "for name in ('openjpeg', 'pylibjpeg', 'libjpeg', 'PIL', 'gdcm'): sys.modules[name] = None\n"
-        "from ldct_utils import dicom\n"
+        "from ldct_utils.ct import dicom\n"
         "dicom.read_header(sys.argv[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from ldct_utils import dicom, dose, fbp, nps
-from ldct_utils.metrics import noise
+from ldct_utils.ct import dicom, dose, fbp, noise_checks, nps
 
 PIXEL = 0.75
 
@@ -190,7 +189,7 @@ def test_inserted_noise_takes_its_level_from_the_slice_itself(disc, n0):
     ratio = nps.tissue_noise(ldct - ndct, ndct) / nps.tissue_noise(ndct, ndct)
     assert ratio == pytest.approx(np.sqrt(3), rel=0.1)  # variance (1-a)/a times the slice's own
     assert abs((ldct - ndct).mean()) < 1
-    assert abs(noise.correlation(ldct, ndct)) < 0.15
+    assert abs(noise_checks.correlation(ldct, ndct)) < 0.15
 
 
 def test_insertion_at_full_dose_changes_nothing_and_stacks_go_slice_by_slice(disc):
@@ -214,9 +213,11 @@ def test_a_measured_kernel_gives_its_own_texture(disc):
     kernel = dose.measured_kernel(sharp, [ndct] * 4, PIXEL)
     inserted = dose.low_dose_from_image(ndct, PIXEL, 0.25, "B30", 9, kernel, views=180) - ndct
     plain = dose.low_dose_from_image(ndct, PIXEL, 0.25, "B30", 9, views=180) - ndct
-    wanted = noise.shape(kernel.spectrum, PIXEL)
+    wanted = noise_checks.shape(kernel.spectrum, PIXEL)
     errors = [
-        np.sqrt(np.mean((noise.shape(nps.spectrum([x], [ndct], PIXEL), PIXEL) - wanted) ** 2) / np.mean(wanted**2))
+        np.sqrt(
+            np.mean((noise_checks.shape(nps.spectrum([x], [ndct], PIXEL), PIXEL) - wanted) ** 2) / np.mean(wanted**2)
+        )
         for x in (inserted, plain)
     ]
     assert errors[0] < 0.2 < 0.4 < errors[1]
@@ -237,8 +238,8 @@ def test_a_kernel_measured_on_some_real_pairs_holds_on_another(test_data):
     quarter, full = pairs[unseen]
     ldct = dose.low_dose_from_image(full, pixel, 0.25, "hann", 0, kernel)
     made, real = (nps.spectrum([x - full], [full], pixel) for x in (ldct, quarter))
-    wanted = noise.shape(real, pixel)
-    assert np.sqrt(np.mean((noise.shape(made, pixel) - wanted) ** 2) / np.mean(wanted**2)) < 0.15
+    wanted = noise_checks.shape(real, pixel)
+    assert np.sqrt(np.mean((noise_checks.shape(made, pixel) - wanted) ** 2) / np.mean(wanted**2)) < 0.15
 
 
 def test_noise_inserted_into_a_real_slice_adds_no_mean_and_the_right_level(test_data):

@@ -13,7 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from ldct_utils import encoders, losses, parameters, psi, weight_files
+from ldct_utils.models import encoders
+from ldct_utils.models import weights as weight_files
+from ldct_utils.study import machine
+from ldct_utils.training import losses, psi
 
 DEEP = {"vgg19": "block5_conv4", "vgg16": "block5_conv3", "autoencoder": "block3_conv4", "resnet50": "stage4"}
 
@@ -269,7 +272,7 @@ def server(tmp_path, monkeypatch):
     torch.save(states("vgg19", "block1_conv2"), folder / "w.pth")
     name = f"vgg19-{hashlib.sha256((folder / 'w.pth').read_bytes()).hexdigest()[:8]}.pth"
     (folder / "w.pth").rename(folder / name)
-    monkeypatch.setitem(parameters.IMAGENET_FILES, "vgg19", name)
+    monkeypatch.setitem(machine.IMAGENET_FILES, "vgg19", name)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *words):
@@ -309,7 +312,7 @@ def test_fetch_leaves_nothing_behind_when_the_download_is_wrong_or_fails(server,
 def test_imagenet_context_downloads_into_torchs_cache(server, bundle):
     encoder = encoders.load("vgg19", "imagenet", ("block1_conv2",))
     assert encoder.provenance["file"] == server.name and encoder.provenance["context"] == "imagenet"
-    assert parameters.imagenet_file("vgg19").name == server.name and not bundle.exists()
+    assert machine.imagenet_file("vgg19").name == server.name and not bundle.exists()
 
 
 def test_auto_takes_what_is_there_and_never_downloads(server, bundle, monkeypatch):
@@ -343,7 +346,7 @@ def test_named_context_never_falls_back(bundle, monkeypatch):
 def test_torchvision_still_offers_the_files_that_are_named():
     from torchvision import models
 
-    for arch, name in parameters.IMAGENET_FILES.items():
+    for arch, name in machine.IMAGENET_FILES.items():
         assert weight_files.TORCHVISION + name in {entry.url for entry in models.get_model_weights(arch)}
 
 

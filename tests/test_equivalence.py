@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils import equivalence
+from ldct_utils.task_based import equivalence
 
 DOSES = np.array([0.1, 0.25, 0.5, 1.0])
 FBP = np.tile(2.0 * np.sqrt(DOSES), (6, 1))  # d' of a linear system

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils import fabrication, resolution, tasks
+from ldct_utils.task_based import ensembles, fabrication, resolution
 
 FREQUENCIES = np.arange(0.1, 0.66, 0.05)
 
@@ -48,9 +48,9 @@ def test_training_seeds_are_averaged_before_patients():
 
 
 def test_controls_are_linear_images_of_the_truth_and_one_invention():
-    scene = tasks.cylinder(80.0, 40.0, 0.75)
+    scene = ensembles.cylinder(80.0, 40.0, 0.75)
     scene[40:60:4, 40:60] += 200  # something to be seen
-    made = tasks.ensemble(scene, 0.75, (30, 30, 56, 56), realisations=3, seed=0)
+    made = ensembles.ensemble(scene, 0.75, (30, 30, 56, 56), realisations=3, seed=0)
     found = fabrication.controls(made, 0.25, [0, 0])
     assert list(found) == ["FBP, dose 1", "FBP, dose 0.25", "blurred", "unsharp masked", "texture pasted",
                            "median filter"]  # fmt: skip

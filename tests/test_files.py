@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils import files
+from ldct_utils.study import files
 
 
 def test_json_parquet_and_npy_round_trip(tmp_path):
@@ -38,7 +38,7 @@ def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
 def test_full_disk_leaves_the_old_file(tmp_path):
     code = (
         "import resource, signal, sys, numpy as np\n"
-        "from ldct_utils import files\n"
+        "from ldct_utils.study import files\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
         "files.write_npy(sys.argv[1], np.zeros(100000))\n"

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 from scipy import ndimage, signal, stats
 
-from ldct_utils import detection, hallucinations, nps, segments, suspicion
+from ldct_utils import segments
+from ldct_utils.ct import nps
+from ldct_utils.structures import froc, hallucinations
+from ldct_utils.structures import null as suspicion
 
 PIXEL = 0.75
 SIZE = 96
@@ -220,16 +223,16 @@ def test_a_segment_shows_the_structure_that_holds_half_of_it():
     structures[:5, :5], structures[6:, 6:] = 3, 7
     regions = np.zeros((10, 10), int)
     regions[:4, :4], regions[7:, 3:9], regions[0, 9] = 1, 2, 3
-    np.testing.assert_array_equal(detection.planted(regions, structures), [3, 7, 0])
-    np.testing.assert_array_equal(detection.planted(regions, structures, share=0.8), [3, -1, 0])
+    np.testing.assert_array_equal(froc.planted(regions, structures), [3, 7, 0])
+    np.testing.assert_array_equal(froc.planted(regions, structures, share=0.8), [3, -1, 0])
 
 
 def test_the_detector_finds_planted_structures_better_than_chance(planted):
     ranked, places, structures = planted
-    shown = detection.planted(places, structures.astype(int))[ranked["segment"] - 1]
+    shown = froc.planted(places, structures.astype(int))[ranked["segment"] - 1]
     table = pd.DataFrame({"patient": "P001", "image": 0, "score": ranked["z"].abs(), "structure": shown})
     slices = pd.DataFrame({"patient": ["P001"], "image": [0], "structures": [1]})
-    assert detection.curves(table, slices, [], [])["y"][0] > 0.95
+    assert froc.curves(table, slices, [], [])["y"][0] > 0.95
 
 
 # ---- the null of other patients, and the list ----

@@ -14,7 +14,13 @@ from conftest import ROOT, write_tiny_cohort
 from states import same_state
 from torch import nn
 
-from ldct_utils import cohorts, files, hub, methods, networks, plots, runs, training
+from ldct_utils import cohorts
+from ldct_utils.cohorts import lookup
+from ldct_utils.models import networks
+from ldct_utils.models import published as hub
+from ldct_utils.report import plots
+from ldct_utils.study import files, runs
+from ldct_utils.training import checkpoints, designs, prediction
 
 
 @pytest.fixture
@@ -84,16 +90,16 @@ def test_a_published_network_is_fetched_once_and_computes_what_it_did(bundle, se
     with torch.no_grad():
         stored = (torch.from_numpy(hu)[None, None] + 1024 - 481.45419786099086) / 502.18507379395044
         expected = published["layers"](stored)[0, 0].numpy() * 502.18507379395044 + 481.45419786099086 - 1024
-    assert np.allclose(training.predict(hub.load("cnn10"), hu), expected, atol=0.01)  # HU; no second download
+    assert np.allclose(prediction.predict(hub.load("cnn10"), hu), expected, atol=0.01)  # HU; no second download
 
 
 def test_a_published_network_is_stored_as_a_checkpoint_like_any_other(bundle, server, tmp_path):
     serve(server, "cnn10", published_cnn10().state_dict())
     network = hub.load("cnn10")
-    training.write_checkpoint(tmp_path, 0, network, hub.settings("cnn10"))
+    checkpoints.write_checkpoint(tmp_path, 0, network, hub.settings("cnn10"))
     image = torch.rand(1, 1, 24, 24)
     with torch.no_grad():
-        assert torch.equal(training.load_network(tmp_path)(image), network(image))
+        assert torch.equal(checkpoints.load_network(tmp_path)(image), network(image))
 
 
 NAMES = {  # some of the published names of weights, and what they are called here
@@ -161,7 +167,7 @@ def test_a_download_that_ends_early_leaves_nothing(bundle, server):
 
 def test_without_a_network_the_message_says_where_to_put_the_file(bundle, monkeypatch):
     monkeypatch.setattr(hub, "ADDRESS", "http://127.0.0.1:9/")
-    with pytest.raises(ConnectionError, match=r"ldct_utils\.hub cnn10.*hub/ldctbench/cnn10\.pt"):
+    with pytest.raises(ConnectionError, match=r"ldct_utils\.models\.published cnn10.*hub/ldctbench/cnn10\.pt"):
         hub.load("cnn10")
     assert left(bundle) == []
 
@@ -226,17 +232,17 @@ def test_03_train_tests_a_published_network_as_it_is_or_trains_on_from_it(bundle
     serve(server, "cnn10", published_cnn10().state_dict())
     published = hub.load("cnn10")
     tested = train({"max_steps": 0})["run"]
-    only, hu = training.load_network(tested.folder), np.zeros((32, 32), np.float32)
-    assert list(training.checkpoints(tested.folder)) == [0] and tested.finished and "init-hub" in tested.folder.name
+    only, hu = checkpoints.load_network(tested.folder), np.zeros((32, 32), np.float32)
+    assert list(checkpoints.checkpoints(tested.folder)) == [0] and tested.finished and "init-hub" in tested.folder.name
     assert same_state(dict(only.state_dict()), dict(published.state_dict()))
-    assert np.array_equal(training.predict(only, hu), training.predict(published, hu))
+    assert np.array_equal(prediction.predict(only, hu), prediction.predict(published, hu))
     assert len(tested.load_table("scores")) == len(tested.load_table("ldct_scores")) > 0
-    assert methods.design(runs.select([str(tested.folder)])[0])["loss"] == "published"
+    assert designs.design(runs.select([str(tested.folder)])[0])["loss"] == "published"
     trained = train({"max_steps": 2})["run"]
-    assert list(training.checkpoints(trained.folder)) == [0, 2]
-    assert same_state(dict(training.load_network(trained.folder, 0).state_dict()), dict(published.state_dict()))
-    assert not same_state(dict(training.load_network(trained.folder).state_dict()), dict(published.state_dict()))
-    assert methods.design(runs.select([str(trained.folder)])[0])["loss"] == "mse"
+    assert list(checkpoints.checkpoints(trained.folder)) == [0, 2]
+    assert same_state(dict(checkpoints.load_network(trained.folder, 0).state_dict()), dict(published.state_dict()))
+    assert not same_state(dict(checkpoints.load_network(trained.folder).state_dict()), dict(published.state_dict()))
+    assert designs.design(runs.select([str(trained.folder)])[0])["loss"] == "mse"
 
 
 @pytest.mark.parametrize(
@@ -249,6 +255,6 @@ def test_03_train_tests_a_published_network_as_it_is_or_trains_on_from_it(bundle
     ],
 )
 def test_what_cannot_start_from_a_published_network_is_refused_before_the_cohort(values, message, bundle, monkeypatch):
-    monkeypatch.setattr(cohorts, "get", lambda *arguments: pytest.fail("the cohort came first"))
+    monkeypatch.setattr(lookup, "get", lambda *arguments: pytest.fail("the cohort came first"))
     with pytest.raises(ValueError, match=message):
         train(values)

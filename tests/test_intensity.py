@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from ldct_utils import dicom, intensity, phantom
+from ldct_utils.ct import dicom, intensity
+from ldct_utils.phantom import patient
 
 
 def test_network_range_is_the_published_one():
@@ -105,9 +106,9 @@ def test_body_mask_of_a_windowed_image_takes_no_air_in():
 
 @pytest.mark.parametrize("size", [128, 256])
 def test_body_mask_holds_every_lung_and_lesion_of_a_simulated_chest_that_the_window_cuts(size):
-    body = phantom.patient(3, "chest", size=size, slices=1)
+    body = patient.patient(3, "chest", size=size, slices=1)
     found, lung = intensity.body_mask(body.truth), body.organ_masks == 11
-    assert phantom.ORGANS[11] == "lung" and found[lung].all() and found[body.lesion_masks > 0].all()
+    assert patient.ORGANS[11] == "lung" and found[lung].all() and found[body.lesion_masks > 0].all()
     assert (found & (body.organ_masks == 0)).mean() < 0.01
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils.invariance import denoisers
+from ldct_utils.invariance import comparison
 
 
 def run(id, method="mse", kept=0.9, patients=6, lesions=True, **params):
@@ -21,7 +21,7 @@ def run(id, method="mse", kept=0.9, patients=6, lesions=True, **params):
         ),
         "lesion_counts": pd.DataFrame({"method": ["search", "aimed"], "tested": 6, "changed": [0, 2]}),
     }
-    given = {name: 1 for name in denoisers.ALIKE} | {"distance": "mse", "context": id} | params
+    given = {name: 1 for name in comparison.ALIKE} | {"distance": "mse", "context": id} | params
     numbers = {"network": "unet", "method": method, "denoiser": id, "cohort": "c"} | (
         {"d_prime_kept": 0.9} if lesions else {}
     )
@@ -29,26 +29,26 @@ def run(id, method="mse", kept=0.9, patients=6, lesions=True, **params):
 
 
 def test_runs_that_looked_otherwise_or_at_no_lesions_are_refused():
-    assert list(denoisers.named([run("a"), run("b")])) == ["unet · mse", "unet · mse · b"]
+    assert list(comparison.named([run("a"), run("b")])) == ["unet · mse", "unet · mse · b"]
     for change, message in (({"alpha": 2}, "other alpha"), ({"distance": "vgg16"}, "other distance, context")):
         with pytest.raises(ValueError, match=message):
-            denoisers.named([run("a"), run("b", **change)])
+            comparison.named([run("a"), run("b", **change)])
     other = run("b")
     other.numbers["cohort"] = "d"
     with pytest.raises(ValueError, match="other cohorts"):
-        denoisers.named([run("a"), other])
+        comparison.named([run("a"), other])
     with pytest.raises(ValueError, match="the runs b of 05_invariances had no known lesions"):
-        denoisers.named([run("a"), run("b", lesions=False)])
+        comparison.named([run("a"), run("b", lesions=False)])
 
 
 def test_counts_name_their_denoiser():
-    found = denoisers.lesion_counts(denoisers.named([run("a"), run("b", "l1")]))
+    found = comparison.lesion_counts(comparison.named([run("a"), run("b", "l1")]))
     assert list(found)[:2] == ["denoiser", "method"] and list(found.denoiser) == ["unet · mse"] * 2 + ["unet · l1"] * 2
 
 
 def test_differences_of_denoisers_are_paired_over_patients():
-    kept = {name: denoisers.kept(one) for name, one in {"a": run("a"), "b": run("b", kept=0.8)}.items()}
-    found = denoisers.compared(kept, draws=300).set_index(["denoiser", "quantity"])
+    kept = {name: comparison.kept(one) for name, one in {"a": run("a"), "b": run("b", kept=0.8)}.items()}
+    found = comparison.compared(kept, draws=300).set_index(["denoiser", "quantity"])
     a, b = found.loc["a", "contrast kept"], found.loc["b", "contrast kept"]
     assert a["mean"] == pytest.approx(0.9 * 1.125) and b["minus a"] == pytest.approx(-0.1 * 1.125)
     assert b["its high"] - b["its low"] < 0.2 * (b.high - b.low)  # patients differ much more than the denoisers do

@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.stats import binomtest, kstest
 
-from ldct_utils import cohorts, nps
+from ldct_utils import cohorts
 from ldct_utils.cohorts import simulated
+from ldct_utils.ct import nps
 from ldct_utils.invariance import cases, evidence, flow, models
 
 SIZE = 96

@@ -10,17 +10,17 @@ from safetensors.torch import load_file, save_file
 from states import same_state
 from test_invariance_vae import blur, count, patches_of, tiny
 
-from ldct_utils import training
 from ldct_utils.invariance import flow as flows
 from ldct_utils.invariance import vae as vaes
 from ldct_utils.invariance.vae_blocks import ActNorm
+from ldct_utils.training import checkpoints, setup
 
 TINY = {"dim": 12, "blocks": 3, "width": 16, "depth": 1, "condition": 5, "patch": 32, "embed": 2}
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def new_flow(seed=0, **more):
@@ -221,20 +221,20 @@ def test_resuming_gives_the_very_next_update(tmp_path):
     whole = new_step()
     for i in range(2):
         whole.update(patches_of(seed=i))
-    training.save(tmp_path, "0123abcd", 2, step=whole)
+    checkpoints.save(tmp_path, "0123abcd", 2, step=whole)
     expected = whole.update(patches_of(seed=2))
     resumed = new_step(seed=1)
-    assert training.resume(tmp_path, "0123abcd", step=resumed) == 2
+    assert checkpoints.resume(tmp_path, "0123abcd", step=resumed) == 2
     assert same_state(resumed.update(patches_of(seed=2)), expected)
     assert same_state(resumed.state_dict(), whole.state_dict())
 
 
 def test_a_state_saved_before_the_first_update_still_sets_the_scales(tmp_path):
     whole = new_step()
-    training.save(tmp_path, "0123abcd", 0, step=whole)
+    checkpoints.save(tmp_path, "0123abcd", 0, step=whole)
     expected = whole.update(patches_of())
     resumed = new_step(seed=1)
-    training.resume(tmp_path, "0123abcd", step=resumed)
+    checkpoints.resume(tmp_path, "0123abcd", step=resumed)
     assert same_state(resumed.update(patches_of()), expected)
 
 
@@ -258,7 +258,7 @@ def test_samples_are_images_in_the_network_range_that_do_not_depend_on_the_chunk
 
 def test_a_memory_check_works_and_bfloat16_leaves_the_flow_in_float32():
     step = new_step(precision="bf16")
-    assert training.check_memory(step, 32, 4) > 0
+    assert setup.check_memory(step, 32, 4) > 0
     v, logdet = step.flow(torch.randn(4, 12), patches_of())
     assert step.update(patches_of())["nll"].dtype == v.dtype == logdet.dtype == torch.float32
 

@@ -4,15 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from ldct_utils import training
-from ldct_utils.intensity import HU_SPAN, from_net, to_net
+from ldct_utils.ct.intensity import HU_SPAN, from_net, to_net
 from ldct_utils.invariance import controls, distances, generate, models
 from ldct_utils.invariance.generate import Natural
+from ldct_utils.training import checkpoints, setup
+from ldct_utils.training.history import History
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def patches(n=4, size=16, seed=0):
@@ -177,21 +178,21 @@ def test_a_resumed_training_equals_one_that_was_never_stopped(tmp_path):
     torch.manual_seed(1)
     for x in feed[:3]:
         whole.update(x)
-    training.save(tmp_path, "run", 3, step=whole)
+    checkpoints.save(tmp_path, "run", 3, step=whole)
     for x in feed[3:]:
         terms = whole.update(x)
     again = new_step(seed=8)
-    assert training.resume(tmp_path, "run", step=again) == 3
+    assert checkpoints.resume(tmp_path, "run", step=again) == 3
     for x in feed[3:]:
         resumed = again.update(x)
     assert all(torch.equal(terms[name], resumed[name]) for name in terms)
     for mine, other in ((whole.network, again.network), (whole.critic, again.critic)):
         assert torch.equal(weights_of(mine), weights_of(other))
-    training.check_memory(again, 16, 4)
+    setup.check_memory(again, 16, 4)
 
 
 def test_its_history_does_not_take_a_growing_change_for_divergence():
-    step, history = new_step(controls.Constant(0)), training.History(4)
+    step, history = new_step(controls.Constant(0)), History(4)
     for i in range(25):
         history.add(i + 1, step.update(patches(seed=i)))
     row = history.row(step.weights, step.lr)

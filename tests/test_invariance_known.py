@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from ldct_utils import intensity, training
+from ldct_utils.ct import intensity
 from ldct_utils.invariance import evidence, known
+from ldct_utils.training import setup
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def table(f, models, **more):

@@ -7,17 +7,18 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import nn
 
-from ldct_utils import encoders, networks, training
-from ldct_utils.intensity import HU_SPAN, from_net, to_net
+from ldct_utils.ct.intensity import HU_SPAN, from_net, to_net
 from ldct_utils.invariance import controls, distances, optimise
 from ldct_utils.invariance.optimise import Search
+from ldct_utils.models import encoders, networks
+from ldct_utils.training import checkpoints, setup
 
 SIZE = 32
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def slices(n=2, size=SIZE, seed=0):
@@ -359,9 +360,9 @@ def test_a_resumed_search_equals_one_that_was_never_stopped(tmp_path):
         values = whole.step()
     for _ in range(5):
         stopped.step()
-    training.save(tmp_path, "run", stopped.done, search=stopped)
+    checkpoints.save(tmp_path, "run", stopped.done, search=stopped)
     again = new()
-    assert training.resume(tmp_path, "run", search=again) == again.done == 5
+    assert checkpoints.resume(tmp_path, "run", search=again) == again.done == 5
     assert torch.equal(again.x_inv, stopped.x_inv)
     for _ in range(3):
         resumed = again.step()
@@ -371,7 +372,7 @@ def test_a_resumed_search_equals_one_that_was_never_stopped(tmp_path):
     assert torch.equal(again.trace[-1], torch.stack([values["in_hu"], values["out_hu"]]))
     other = Search(tiny_unet(), slices(1), distances.build("mse"), 0.5, 10, 1e-3)
     with pytest.raises(ValueError, match="the state is of slices"):
-        training.resume(tmp_path, "run", search=other)
+        checkpoints.resume(tmp_path, "run", search=other)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,11 @@ from states import same_state
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from ldct_utils import encoders, intensity, networks, training
+from ldct_utils.ct import intensity
 from ldct_utils.invariance import vae as vaes
 from ldct_utils.invariance import vae_blocks
+from ldct_utils.models import encoders, networks
+from ldct_utils.training import checkpoints, setup
 
 TINY = {
     "size": "small", "patch": 32, "dim": 12, "chunk": 2, "code": 4, "classes": 8, "hidden": 16, "channels": 8,
@@ -22,7 +24,7 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def count(module, trained=False):
@@ -299,20 +301,20 @@ def test_resuming_gives_the_very_next_update(critic, tmp_path):
     whole = new_step(critic=critic, weights={"kl": 0.1})
     for i in range(2):
         whole.update(patches_of(seed=i))
-    training.save(tmp_path, "0123abcd", 2, step=whole)
+    checkpoints.save(tmp_path, "0123abcd", 2, step=whole)
     expected = whole.update(patches_of(seed=2))
     resumed = new_step(seed=1, critic=critic)
-    assert training.resume(tmp_path, "0123abcd", step=resumed) == 2
+    assert checkpoints.resume(tmp_path, "0123abcd", step=resumed) == 2
     assert same_state(resumed.update(patches_of(seed=2)), expected)
     assert same_state(resumed.state_dict(), whole.state_dict()) and resumed.weights == whole.weights
 
 
 def test_a_state_saved_before_the_first_update_is_not_taken_for_a_trained_one(tmp_path):
     whole = new_step()
-    training.save(tmp_path, "0123abcd", 0, step=whole)
+    checkpoints.save(tmp_path, "0123abcd", 0, step=whole)
     expected = whole.update(patches_of())
     resumed = new_step(seed=1)
-    training.resume(tmp_path, "0123abcd", step=resumed)
+    checkpoints.resume(tmp_path, "0123abcd", step=resumed)
     assert same_state(resumed.update(patches_of()), expected)
 
 
@@ -335,7 +337,7 @@ def test_a_stored_model_comes_back_to_the_bit(tmp_path):
 
 def test_memory_is_checked_and_a_batch_may_be_cut_into_parts():
     step = new_step(critic=True, accumulate=2)
-    assert training.check_memory(step, 32, 4) > 0
+    assert setup.check_memory(step, 32, 4) > 0
     assert step.update(patches_of(5))["l1"].shape == (5,)
 
 

@@ -14,11 +14,14 @@ import scipy.io
 import torch
 from scipy import ndimage
 
-from ldct_utils import files, intensity, metrics, weight_files
-from ldct_utils.metrics import ct_niqe, ldct_iqa, through_pyiqa
+from ldct_utils import metrics
+from ldct_utils.ct import intensity
+from ldct_utils.metrics import ct_niqe, ldct_iqa, registry, through_pyiqa
+from ldct_utils.models import weights
+from ldct_utils.study import files
 
 WINDOW = intensity.domain("window", level=40, width=400)
-OURS = {name: m for name, m in metrics.REGISTER.items() if m.needs[:1] == ("pyiqa",)}
+OURS = {name: m for name, m in registry.REGISTER.items() if m.needs[:1] == ("pyiqa",)}
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def bundle(outputs, monkeypatch):
         monkeypatch.setenv(name, str(outputs / folder))
     for name in ("LDCT_WEIGHTS", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(weight_files, "METRIC_FILES", dict(weight_files.METRIC_FILES))
+    monkeypatch.setattr(weights, "METRIC_FILES", dict(weights.METRIC_FILES))
     through_pyiqa.model.cache_clear()
     yield outputs / "weights"
     through_pyiqa.model.cache_clear()
@@ -36,11 +39,11 @@ def bundle(outputs, monkeypatch):
 
 def put(bundle, key, save):
     """A made file under its right name, as if its hash were the published one."""
-    entry = weight_files.METRIC_FILES[key]
+    entry = weights.METRIC_FILES[key]
     path = bundle / entry.path
     path.parent.mkdir(parents=True, exist_ok=True)
     save(path)
-    weight_files.METRIC_FILES[key] = dataclasses.replace(entry, sha256=files.sha256(path)[:8])
+    weights.METRIC_FILES[key] = dataclasses.replace(entry, sha256=files.sha256(path)[:8])
 
 
 def texture(count=1, size=256, seed=0):
@@ -68,13 +71,13 @@ def test_an_absent_metric_that_is_named_fails_with_its_file_and_the_remedy(bundl
 
 
 def test_files_in_the_users_own_caches_count(bundle, outputs):
-    own = outputs / "torch" / weight_files.METRIC_FILES["niqe"].path
+    own = outputs / "torch" / weights.METRIC_FILES["niqe"].path
     own.parent.mkdir(parents=True)
     own.write_bytes(b"x")
     snapshot = outputs / "hf/hub/models--timm--resnet50.a1_in1k/snapshots/0123abc/model.safetensors"
     snapshot.parent.mkdir(parents=True)
     snapshot.write_bytes(b"x")
-    assert weight_files.find("niqe") == own and weight_files.find("timm_resnet50") == snapshot
+    assert weights.find("niqe") == own and weights.find("timm_resnet50") == snapshot
 
 
 def test_directions_and_addresses_are_those_of_pyiqa():
@@ -96,7 +99,7 @@ def test_directions_and_addresses_are_those_of_pyiqa():
         asked = DEFAULT_CONFIGS[metric.library.split(" ")[1].rstrip(",")]
         assert (metric.direction == -1) == asked.get("lower_better", False) == (name in lower), name
         assert (metric.family == "full-reference") == (asked["metric_mode"] == "FR"), name
-    for entry in weight_files.METRIC_FILES.values():
+    for entry in weights.METRIC_FILES.values():
         if "hub/pyiqa/" in entry.path:
             assert entry.address == get_url_from_name(entry.path.rpartition("/")[2])
 
@@ -123,18 +126,18 @@ def test_fetch_leaves_whole_files_keeps_them_and_says_what_failed(bundle, server
     torch.save({"a": torch.ones(3)}, folder / "good.pth")
     needs = {"stlpips": ("stlpips_alex",), "stlpips_vgg": ("stlpips_vgg",)}
     addresses = {"stlpips_alex": f"{url}/good.pth", "stlpips_vgg": f"{url}/absent.pth"}
-    failed = weight_files.fetch_bundle(["stlpips", "stlpips_vgg"], needs, addresses)
+    failed = weights.fetch_bundle(["stlpips", "stlpips_vgg"], needs, addresses)
     assert list(failed) == ["hub/pyiqa/vgg_shift_tolerant.pth"] and "404" in failed["hub/pyiqa/vgg_shift_tolerant.pth"]
-    path = weight_files.checked("stlpips_alex")
+    path = weights.checked("stlpips_alex")
     assert path.read_bytes() == (folder / "good.pth").read_bytes()
     assert sorted(p.name for p in path.parent.iterdir()) == ["alex_shift_tolerant.pth"]
     (folder / "good.pth").unlink()
-    assert weight_files.fetch_bundle(["stlpips"], needs, addresses) == {}  # kept: no second download
+    assert weights.fetch_bundle(["stlpips"], needs, addresses) == {}  # kept: no second download
     path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match="has SHA-256"):
-        weight_files.checked("stlpips_alex")
+        weights.checked("stlpips_alex")
     with pytest.raises(ValueError, match="nothing to fetch for 'lpip'"):
-        weight_files.fetch_bundle(["lpip"], needs)
+        weights.fetch_bundle(["lpip"], needs)
 
 
 class Code:
@@ -150,7 +153,7 @@ def test_a_file_that_runs_code_or_has_another_hash_is_never_left_behind(bundle, 
     torch.save({"a": torch.ones(3)}, folder / "other.pth")
     needs = {"stlpips": ("stlpips_alex",), "lpips": ("lpips_alex",)}
     addresses = {"stlpips_alex": f"{url}/evil.pth", "lpips_alex": f"{url}/other.pth"}
-    failed = weight_files.fetch_bundle(list(needs), needs, addresses)
+    failed = weights.fetch_bundle(list(needs), needs, addresses)
     assert "no plain file of tensors" in failed["hub/pyiqa/alex_shift_tolerant.pth"]
     assert "has SHA-256" in failed["hub/pyiqa/LPIPS_v0.1_alex-df73285e.pth"]
     assert "code ran" not in capsys.readouterr().out
@@ -159,13 +162,13 @@ def test_a_file_that_runs_code_or_has_another_hash_is_never_left_behind(bundle, 
 
 def test_the_published_hash_counts_whatever_a_manifest_beside_the_file_says(bundle):
     put(bundle, "niqe", lambda path: scipy.io.savemat(path, {"mu_prisparam": np.ones((1, 36))}))
-    path = weight_files.checked("niqe")
-    noted = {weight_files.METRIC_FILES["niqe"].path: {"sha256": files.sha256(path)}}
-    files.write_json(bundle / weight_files.MANIFEST, noted)
-    entry = weight_files.METRIC_FILES["niqe"]
-    weight_files.METRIC_FILES["niqe"] = dataclasses.replace(entry, sha256="0" * 8)
+    path = weights.checked("niqe")
+    noted = {weights.METRIC_FILES["niqe"].path: {"sha256": files.sha256(path)}}
+    files.write_json(bundle / weights.MANIFEST, noted)
+    entry = weights.METRIC_FILES["niqe"]
+    weights.METRIC_FILES["niqe"] = dataclasses.replace(entry, sha256="0" * 8)
     with pytest.raises(ValueError, match="has SHA-256"):
-        weight_files.checked("niqe")
+        weights.checked("niqe")
 
 
 # ---- scores with weights made here ----

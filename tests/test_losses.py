@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ldct_utils import encoders, losses, psi
+from ldct_utils.models import encoders
+from ldct_utils.training import losses, psi
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,10 @@ import re
 import pytest
 from conftest import ROOT, write_tiny_cohort
 
-from ldct_utils import cohorts, data_sources, report, runs, studies
+from ldct_utils import cohorts, report
+from ldct_utils.cohorts import lookup
+from ldct_utils.report import captions
+from ldct_utils.study import planning, runs, sources
 
 
 def cells(name, first, last):
@@ -24,7 +27,7 @@ def cells(name, first, last):
 )
 def test_a_source_of_files_without_its_folder_is_told_by_the_name_of_the_parameter(values, message):
     with pytest.raises(ValueError, match=message):
-        data_sources.check_folders(values)
+        sources.check_folders(values)
 
 
 def test_sources_that_need_no_folder_and_folders_that_are_given_pass():
@@ -36,7 +39,7 @@ def test_sources_that_need_no_folder_and_folders_that_are_given_pass():
         {"source": "npy", "data_root": "a", "test_source": "tcia", "test_root": "b"},
         {"source": "nyp"},
     ):  # fmt: skip  an unknown source is told by those who know it
-        data_sources.check_folders(values)
+        sources.check_folders(values)
 
 
 @pytest.mark.parametrize("name", ["03_train", "04_metrics_during_training", "09_subtle_details"])
@@ -55,16 +58,16 @@ def test_a_study_without_the_folder_of_its_test_data_is_stopped_as_it_is_planned
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "real.yaml").write_text("notebooks: {03_train: {runs: [{name: one, test_source: npy}]}}")
     with pytest.raises(ValueError, match="real: 03_train/one: test_source=npy reads files: give test_root"):
-        studies.plan("real")
-    assert studies.plan("real", {"test_root": "data"})[0].params["test_root"].endswith("data")
+        planning.plan("real")
+    assert planning.plan("real", {"test_root": "data"})[0].params["test_root"].endswith("data")
 
 
 def test_03_train_without_training_patients_says_what_to_give(outputs, monkeypatch):
     folder = write_tiny_cohort(outputs / "cohorts" / "simulated-00000000", 2, 1)
     cohort = cohorts.load(folder)
     cohort.slices["split"] = ["test", "val"]
-    space = {"run": None, "report": report, "max_steps": 10, "normalise": "none"}
-    monkeypatch.setattr(cohorts, "get", lambda *_: cohort)
+    space = {"run": None, "report": captions, "max_steps": 10, "normalise": "none"}
+    monkeypatch.setattr(lookup, "get", lambda *_: cohort)
     (pairs,) = (cell for cell in cells("03_train", 0, None) if cell.startswith("cohort = cohorts.get("))
     given = cells("03_train", 0, 1)[0]
     exec(given, values := {})

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from ldct_utils import methods
+from ldct_utils.training import designs
 
 
 def run(number, history=None, **params):
@@ -18,7 +18,7 @@ def run(number, history=None, **params):
 
 
 def names(*runs):
-    return list(methods.listed(runs)[1].method)
+    return list(designs.listed(runs)[1].method)
 
 
 def test_a_method_is_named_by_what_makes_its_loss():
@@ -33,14 +33,14 @@ def test_a_method_is_named_by_what_makes_its_loss():
 
 def test_a_lambda_given_by_hand_is_named_with_the_psi_that_was_measured():
     history = pd.DataFrame({"psi_ratio_of_sums": [float("nan"), 0.8123, 0.5]})
-    _, table, _ = methods.listed([run(0, history, loss="vgg", layer="block1_conv2", context="random", lam=0.1)])
+    _, table, _ = designs.listed([run(0, history, loss="vgg", layer="block1_conv2", context="random", lam=0.1)])
     assert table.method[0] == "vgg · block1_conv2 · random · λ 0.1" and table.psi[0] == 0.812
 
 
 def test_settings_name_a_method_only_where_names_would_collide():
     chosen = [run(0, loss="mse", lr=0.1), run(1, loss="mse", lr=0.2), run(2, loss="l1", lr=0.2)]
     assert names(*chosen) == ["mse · lr 0.1", "mse · lr 0.2", "l1"]
-    kept, table, varying = methods.listed([*chosen, run(3, loss="l1", lr=0.2)])
+    kept, table, varying = designs.listed([*chosen, run(3, loss="l1", lr=0.2)])
     assert varying == ["lr"] and [one.id for one in kept] == ["0", "1", "2"] and list(table.run) == ["0", "1", "2"]
 
 
@@ -57,7 +57,7 @@ def test_of_settings_in_a_mapping_only_what_differs_is_part_of_a_name():
     ]
     assert names(one, run(1, loss="l1", settings={})) == ["l1 · dim 8", "l1"]
     chosen = [run(i, loss="mse", channels=8, settings={"channels": n, "layer": n}) for i, n in enumerate((1, 2))]
-    assert methods.listed(chosen)[2] == ["settings channels", "settings layer"]
+    assert designs.listed(chosen)[2] == ["settings channels", "settings layer"]
 
 
 def test_a_setting_that_was_left_alone_is_no_part_of_a_name():
@@ -72,7 +72,7 @@ def test_adversarial_methods_are_named_beside_supervised_ones_without_a_second_c
         run(0, loss="mse", method="supervised", network="redcnn"),
         run(0, loss="mse", method="wgan", network="wganvgg"),
     ]
-    _, table, varying = methods.listed(chosen)
+    _, table, varying = designs.listed(chosen)
     assert list(table.method) == ["mse", "wgan"] and table.columns.is_unique and varying == ["network"]
 
 
@@ -85,9 +85,9 @@ def test_arms_are_one_a_place_and_the_commonest_settings_speak_for_it():
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["loss", "layer", "context", "psi", "held", "setting", "method"])
     table = table.assign(lam=np.nan)
-    arms, aside = methods.arms(table, ["setting"])
+    arms, aside = designs.arms(table, ["setting"])
     assert list(arms.method) == ["vgg", "only"] and set(arms.base) == {"mse"} and aside == ["held", "vgg · odd"]
-    arms, aside = methods.arms(table[table.loss == "l1"], ["setting"])
+    arms, aside = designs.arms(table[table.loss == "l1"], ["setting"])
     assert arms.empty and aside == []
 
 
@@ -95,18 +95,18 @@ def of_networks(*losses_of, **settings):
     """Runs of several networks: (network, loss) each, the perceptual ones in one place."""
     vgg = {"layer": "block3_conv2", "context": "random", "lam": None, "psi_target": 0.95}
     chosen = [run(i, network=n, loss=loss, **vgg, **settings.get(n, {})) for i, (n, loss) in enumerate(losses_of)]
-    return methods.listed(chosen)[1:]
+    return designs.listed(chosen)[1:]
 
 
 def test_arms_of_two_networks_are_set_against_the_mse_arm_of_their_own():
     both = [(network, loss) for network in ("unet", "cnn10") for loss in ("mse", "l1", "vgg")]
-    arms, aside = methods.arms(*of_networks(*both, cnn10={"max_steps": 1500, "lr": 0.1}))
+    arms, aside = designs.arms(*of_networks(*both, cnn10={"max_steps": 1500, "lr": 0.1}))
     assert aside == [] and list(arms.network) == ["unet", "cnn10"]
     assert list(arms.base) == ["mse · network unet", "mse · network cnn10"]
     assert [m.split(" · ")[-1] for m in arms.method] == ["network unet", "network cnn10"]
-    arms, _ = methods.arms(*of_networks(*[one for one in both if one != ("cnn10", "mse")]))
+    arms, _ = designs.arms(*of_networks(*[one for one in both if one != ("cnn10", "mse")]))
     assert list(arms.base) == ["mse", "LDCT"]  # never the other network's
-    arms, _ = methods.arms(*of_networks(*[one for one in both if one != ("unet", "vgg")]))
+    arms, _ = designs.arms(*of_networks(*[one for one in both if one != ("unet", "vgg")]))
     assert list(arms.base) == ["mse · network cnn10"] and "network" not in arms  # one network's: nothing to tell apart
 
 
@@ -116,37 +116,37 @@ def test_the_commonest_settings_are_those_of_the_arms_own_network():
     table = pd.DataFrame(rows, columns=["network", "loss", "setting"])
     table = table.assign(layer="b3", context="random", psi=0.95, lam=np.nan, held=False)
     table["method"] = [" ".join(row) for row in rows]
-    arms, aside = methods.arms(table, ["network", "setting"])
+    arms, aside = designs.arms(table, ["network", "setting"])
     assert dict(zip(arms.method, arms.base)) == {"unet vgg 1": "unet mse 1", "cnn10 vgg 2": "cnn10 mse 2"}
     assert aside == ["cnn10 vgg 1"]
 
 
 def test_a_path_is_called_by_its_end_and_what_is_no_path_by_its_name():
     plain = ["imagenet", "0.001", "{'a': 'b/c'}", "a setting that is long but is no path at all"]
-    assert methods.brief(plain) == dict(zip(plain, plain)) and methods.brief([]) == {}
-    found = methods.brief([*plain, "/data/weights/encoder_of_chest_and_abdomen_v12.safetensors", "x/enc.pth"])
+    assert designs.brief(plain) == dict(zip(plain, plain)) and designs.brief([]) == {}
+    found = designs.brief([*plain, "/data/weights/encoder_of_chest_and_abdomen_v12.safetensors", "x/enc.pth"])
     assert list(found.values())[4:] == ["encoder_of…domen_v12", "enc"]
     run_folder = "default/07_medical_encoder/context-random-592b2d01"
-    assert methods.brief([run_folder])[run_folder] == "context-ra…-592b2d01"  # its id is left
+    assert designs.brief([run_folder])[run_folder] == "context-ra…-592b2d01"  # its id is left
 
 
 def test_paths_that_end_alike_are_told_apart():
     for names in (["a/encoder.pth", "b/encoder.pth"], ["encoder.pth", "encoder.pt"], ["a/a", "a/b/a"],
                   ["w/encoder_2026_first_try_of_it.pth", "w/encoder_2026_other_try_of_it.pth"],
                   ["enc", "x/enc.pth"]):  # fmt: skip
-        assert len({*methods.brief([*names, "random"]).values()}) == 3, names
-    assert list(methods.brief(["a/encoder.pth", "b/encoder.pth"]).values()) == ["a/encoder", "b/encoder"]
+        assert len({*designs.brief([*names, "random"]).values()}) == 3, names
+    assert list(designs.brief(["a/encoder.pth", "b/encoder.pth"]).values()) == ["a/encoder", "b/encoder"]
 
 
 def test_weights_have_short_names_in_methods_and_whole_ones_in_the_table():
     vgg = {"loss": "vgg", "layer": "block3_conv2", "lam": None, "psi_target": 0.95}
     files = ["first/encoder.safetensors", "second/encoder.safetensors"]
-    kept, table, _ = methods.listed([run(i, **vgg, context=file) for i, file in enumerate(files)])
+    kept, table, _ = designs.listed([run(i, **vgg, context=file) for i, file in enumerate(files)])
     assert len(kept) == 2 and list(table.context) == files  # the same file name twice is not the same method twice
     assert list(table.method) == [f"vgg · block3_conv2 · {n}/encoder · ψ 0.95" for n in ("first", "second")]
-    alone = next(pd.DataFrame([methods.design(run(0, **vgg, context=files[0]))]).itertuples())
-    assert methods.name_of(alone) == "vgg · block3_conv2 · encoder · ψ 0.95"
+    alone = next(pd.DataFrame([designs.design(run(0, **vgg, context=files[0]))]).itertuples())
+    assert designs.name_of(alone) == "vgg · block3_conv2 · encoder · ψ 0.95"
     weights = [f"study/07_medical_encoder/context-random_with-everything-{i}0000000" for i in (1, 2)]
-    kept, table, varying = methods.listed([run(i, **vgg, context="medical", weights=w) for i, w in enumerate(weights)])
+    kept, table, varying = designs.listed([run(i, **vgg, context="medical", weights=w) for i, w in enumerate(weights)])
     assert varying == ["weights"] and list(table.weights) == weights
     assert [m.split("weights ")[1] for m in table.method] == ["context-ra…-10000000", "context-ra…-20000000"]

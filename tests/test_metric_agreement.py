@@ -26,7 +26,8 @@ from scipy import signal, special
 from skimage import data
 from skimage import metrics as skimage_metrics
 
-from ldct_utils import intensity, metrics
+from ldct_utils import metrics
+from ldct_utils.ct import intensity
 from ldct_utils.metrics import full_reference
 
 

@@ -12,8 +12,10 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from skimage import metrics as skimage_metrics
 
-from ldct_utils import agreement, intensity, metrics
-from ldct_utils.metrics import full_reference, ranges, registry
+from ldct_utils import metrics
+from ldct_utils.audit import agreement
+from ldct_utils.ct import intensity
+from ldct_utils.metrics import evaluation, full_reference, ranges, registry, scores
 
 IDENTICAL = {"ssim": 1.0, "psnr": np.inf, "nrmse": 0.0, "rmse_hu": 0.0, "bias_hu": 0.0}
 
@@ -23,7 +25,7 @@ def rng():
     return np.random.default_rng(7)
 
 
-def score(pred, target, domain, names=metrics.METRICS, mask=None):
+def score(pred, target, domain, names=evaluation.METRICS, mask=None):
     """Metric name -> value of one slice (H, W)."""
     mask = None if mask is None else mask[None]
     table = metrics.compute(pred=pred[None], target=target[None], names=names, domain=domain, mask=mask)
@@ -422,7 +424,7 @@ def test_compute_refuses_what_it_cannot_score(change, message):
 
 
 def test_a_metric_without_its_weights_is_listed_as_such_and_refused_by_name(monkeypatch):
-    monkeypatch.setattr(metrics, "_missing", lambda metric: ["some.pth"] if metric.name == "gmsd" else [])
+    monkeypatch.setattr(scores, "_missing", lambda metric: ["some.pth"] if metric.name == "gmsd" else [])
     listed = metrics.available().set_index("name")
     assert not listed.available["gmsd"] and listed.missing["gmsd"] == "some.pth" and listed.available["ssim"]
     noisy, clean = stack()

@@ -5,8 +5,8 @@ import importlib
 import pytest
 import torch
 
-from ldct_utils import networks
-from ldct_utils.networks.unet import UNet
+from ldct_utils.models import networks
+from ldct_utils.models.networks.unet import UNet
 
 
 @pytest.mark.parametrize(("channels", "weights"), [(32, 7_759_521), (64, 31_030_593)])
@@ -116,7 +116,7 @@ SMALL = {
 
 @pytest.mark.parametrize("name", networks.names())
 def test_every_network_gives_an_image_of_the_same_shape_and_is_documented(name):
-    assert importlib.import_module(f"ldct_utils.networks.{name}").build.__doc__
+    assert importlib.import_module(f"ldct_utils.models.networks.{name}").build.__doc__
     size = 512 if name == "transct" else 32
     with torch.no_grad():
         out = networks.build(name, **SMALL.get(name, {})).eval()(torch.rand(1, 1, size, size))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ldct_utils import dicom, dose, nps, phantom
-from ldct_utils.metrics import noise
+from ldct_utils.ct import dicom, dose, noise_checks, nps
+from ldct_utils.phantom import patient as phantom
 
 PIXEL = 0.75
 
@@ -50,7 +50,7 @@ def test_a_single_wave_shows_at_its_frequency():
 def test_noise_texture_is_that_of_the_clinical_kernel(scans, kernel):
     scan = scans[kernel]
     spectrum = nps.spectrum(scan.ldct - scan.ndct, scan.noise_free, PIXEL)
-    assert noise.shape_error(spectrum, PIXEL, kernel) < 0.15
+    assert noise_checks.shape_error(spectrum, PIXEL, kernel) < 0.15
 
 
 def test_texture_of_slices_with_different_pixels_is_that_of_the_mean_of_their_own_curves():
@@ -60,12 +60,14 @@ def test_texture_of_slices_with_different_pixels_is_that_of_the_mean_of_their_ow
         curves.append(nps.spectrum([dose.low_dose_from_image(ndct, pixel, 0.25, "B30", 3) - ndct], [ndct], pixel))
     own = np.mean([nps.radial(c, pixel) for c, pixel in zip(curves, pixels)], axis=0)
     at_median = nps.radial(np.mean(curves, axis=0), np.median(pixels))
-    assert noise.curve_error(own, "B30") < 0.15 < 0.2 < noise.curve_error(at_median, "B30")
-    assert noise.curve_error(nps.radial(curves[0], 0.49), "B30") == noise.shape_error(curves[0], 0.49, "B30")
+    assert noise_checks.curve_error(own, "B30") < 0.15 < 0.2 < noise_checks.curve_error(at_median, "B30")
+    assert noise_checks.curve_error(nps.radial(curves[0], 0.49), "B30") == noise_checks.shape_error(
+        curves[0], 0.49, "B30"
+    )
 
 
 def test_the_smooth_kernel_peaks_near_a_fifth_and_the_sharp_one_still_rises():
-    image, _ = noise.water_phantom()
+    image, _ = noise_checks.water_phantom()
     peaks = {}
     for kernel in ("B30", "D45"):
         scan = dose.scan(image[None], PIXEL, 0.25, kernel, seed=2, crop=(60, 60, 200, 200))
@@ -80,47 +82,47 @@ def test_the_smooth_kernel_peaks_near_a_fifth_and_the_sharp_one_still_rises():
 def test_white_noise_fails_the_texture_check(scans, kernel):
     ndct = scans["B30"].noise_free
     spectrum = nps.spectrum(white(ndct.shape, 20.0), ndct, PIXEL)
-    assert noise.shape_error(spectrum, PIXEL, kernel) > 0.15
+    assert noise_checks.shape_error(spectrum, PIXEL, kernel) > 0.15
 
 
 def test_each_kernel_fails_the_other_ones_texture_check(scans):
     for kernel, other in (("B30", "D45"), ("D45", "B30")):
         scan = scans[kernel]
         spectrum = nps.spectrum(scan.ldct - scan.ndct, scan.noise_free, PIXEL)
-        assert noise.shape_error(spectrum, PIXEL, other) > 0.3
+        assert noise_checks.shape_error(spectrum, PIXEL, other) > 0.3
 
 
 def test_texture_check_refuses_a_kernel_without_reference():
     with pytest.raises(ValueError, match="no clinical noise spectrum for kernel 'B70'"):
-        noise.shape_error(np.ones((32, 32)), PIXEL, "B70")
+        noise_checks.shape_error(np.ones((32, 32)), PIXEL, "B70")
 
 
 def test_inserted_noise_is_uncorrelated_with_the_normal_dose(scans):
     for scan in scans.values():
-        assert abs(noise.correlation(scan.ldct[0], scan.ndct[0], scan.noise_free[0])) < 0.15
+        assert abs(noise_checks.correlation(scan.ldct[0], scan.ndct[0], scan.noise_free[0])) < 0.15
 
 
 def test_independent_draws_are_strongly_anticorrelated():
     patient = phantom.patient(3, "abdomen", size=256, slices=1)
     scan = dose.simulate(patient, 0.25, "B30", seed=1, independent=True)
-    assert -0.6 < noise.correlation(scan.ldct[0], scan.ndct[0], scan.noise_free[0]) < -0.3
+    assert -0.6 < noise_checks.correlation(scan.ldct[0], scan.ndct[0], scan.noise_free[0]) < -0.3
 
 
 def test_noise_has_more_power_from_front_to_back_than_from_side_to_side(scans):
     scan = scans["B30"]
-    along_x, along_y = noise.axis_power(nps.spectrum(scan.ldct - scan.ndct, scan.noise_free, PIXEL), PIXEL)
+    along_x, along_y = noise_checks.axis_power(nps.spectrum(scan.ldct - scan.ndct, scan.noise_free, PIXEL), PIXEL)
     assert 0.3 < along_x / along_y < 0.9  # L506: .65
 
 
 def test_axis_power_tells_the_axes_apart():
     rows = np.repeat(white((50, 32, 1), 5.0), 32, axis=2)  # every row one value: waves along y only
-    along_x, along_y = noise.axis_power(nps.power_spectrum(rows, PIXEL), PIXEL)
+    along_x, along_y = noise_checks.axis_power(nps.power_spectrum(rows, PIXEL), PIXEL)
     assert along_y > 100 * along_x
 
 
 @pytest.mark.parametrize("sigma_e", [0.0, 12.0])
 def test_noise_variance_follows_photons_and_electronics(sigma_e):
-    table = noise.dose_law((0.1, 0.25, 0.5), sigma_e, draws=2)
+    table = noise_checks.dose_law((0.1, 0.25, 0.5), sigma_e, draws=2)
     assert table.error.abs().max() < 0.05
     if not sigma_e:
         assert np.allclose(table.expected_ratio * table.dose, 1)
@@ -128,14 +130,14 @@ def test_noise_variance_follows_photons_and_electronics(sigma_e):
 
 @pytest.mark.parametrize("kernel", ["B30", "D45"])
 def test_water_fat_and_air_have_their_hu(kernel):
-    table = noise.mean_hu(kernel, draws=1)
+    table = noise_checks.mean_hu(kernel, draws=1)
     assert list(table.material) == ["water", "fat", "air"]
     assert table.error_hu.abs().max() < 3
     assert table.ndct_log_bias_hu.abs().max() < 3
 
 
 def test_logarithm_biases_water_upwards_when_photons_are_few():
-    image, masks = noise.water_phantom()
+    image, masks = noise_checks.water_phantom()
     scan = dose.scan(image[None], PIXEL, 0.5, "B30", seed=0, n0=3e2)
     assert (scan.ndct - scan.noise_free)[0][masks["water"]].mean() > 3
 
@@ -154,7 +156,7 @@ def test_a_slice_without_soft_tissue_says_so():
     with pytest.raises(ValueError, match="no flat soft tissue"):
         nps.spectrum(np.zeros((1, 64, 64)), np.full((1, 64, 64), -1000.0), PIXEL)
     with pytest.raises(ValueError, match="no flat soft tissue"):
-        noise.correlation(np.zeros((64, 64)), np.full((64, 64), -1000.0))
+        noise_checks.correlation(np.zeros((64, 64)), np.full((64, 64), -1000.0))
 
 
 def test_regions_must_be_square():
@@ -172,11 +174,13 @@ def real_pair(test_data):
 def test_the_reference_texture_is_that_of_the_real_pair(test_data):
     quarter, full = real_pair(test_data)
     spectrum = nps.spectrum([quarter - full], [full], 0.7421875)
-    assert noise.shape_error(spectrum, 0.7421875, "B30") < 0.01
-    assert np.divide(*noise.axis_power(spectrum, 0.7421875)) == pytest.approx(noise.L506_AXIS_RATIO, abs=0.01)
+    assert noise_checks.shape_error(spectrum, 0.7421875, "B30") < 0.01
+    assert np.divide(*noise_checks.axis_power(spectrum, 0.7421875)) == pytest.approx(
+        noise_checks.L506_AXIS_RATIO, abs=0.01
+    )
 
 
 def test_real_pairs_are_as_uncorrelated_as_simulated_ones_must_be(test_data):
     quarter, full = real_pair(test_data)
-    assert noise.correlation(quarter, full) == pytest.approx(-0.08, abs=0.03)
+    assert noise_checks.correlation(quarter, full) == pytest.approx(-0.08, abs=0.03)
     assert nps.tissue_noise(quarter, full) / nps.tissue_noise(full, full) == pytest.approx(2.12, abs=0.1)

@@ -14,7 +14,7 @@ import papermill
 import pytest
 from conftest import ROOT, TRACED
 
-from ldct_utils import parameters, studies
+from ldct_utils.study import parameters, planning
 
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
 STUDIED = [p for p in SCRIPTS if p.stem != "10_search"]  # which needs a search: tests/test_search.py runs it
@@ -71,9 +71,10 @@ def test_a_table_in_a_notebook_has_whole_rows(script):
 
 @pytest.mark.parametrize("change", [{"patch_size": 40}, {"patch_size": 0}, {"arch": "resnet50"}])
 def test_the_medical_encoder_refuses_what_it_cannot_train_before_the_cohort_is_built(change, outputs, monkeypatch):
-    from ldct_utils import cohorts, encoders
+    from ldct_utils.cohorts import lookup
+    from ldct_utils.models import encoders
 
-    monkeypatch.setattr(cohorts, "get", lambda *_: pytest.fail("a cohort was asked for"))
+    monkeypatch.setattr(lookup, "get", lambda *_: pytest.fail("a cohort was asked for"))
     monkeypatch.setattr(encoders, "initialised", lambda *_: pytest.fail("an encoder was asked for"))
     cells = [
         c.source for c in jupytext.read(ROOT / "notebooks" / "07_medical_encoder.py").cells if c.cell_type == "code"
@@ -86,16 +87,16 @@ def test_the_medical_encoder_refuses_what_it_cannot_train_before_the_cohort_is_b
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_names_only_parameters_that_its_notebooks_declare(study):
-    content = studies.read_study(study)
+    content = planning.read_study(study)
     assert content["title"]
     for notebook, entry in content["notebooks"].items():
         known = set(papermill.inspect_notebook(ROOT / "notebooks" / f"{notebook}.ipynb"))
-        for name, run in studies._listed(entry):
+        for name, run in planning._listed(entry):
             assert set(run) <= known, f"{study}: {notebook}/{name}"
 
 
 def test_the_smoke_study_runs_every_notebook():
-    assert set(studies.read_study("smoke")["notebooks"]) == {script.stem for script in STUDIED}
+    assert set(planning.read_study("smoke")["notebooks"]) == {script.stem for script in STUDIED}
 
 
 # ---- for real ----

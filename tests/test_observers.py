@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from ldct_utils import observers
+from ldct_utils.task_based import observers
 
 
 def noise(shape, sd=1.0, seed=0):

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ldct_utils import intensity
-from ldct_utils.patches import Sampler, grid_starts
+from ldct_utils.cohorts.patches import Sampler, grid_starts
+from ldct_utils.ct import intensity
 
 
 @pytest.fixture

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ldct_utils import intensity, phantom
-from ldct_utils.anatomy import LABELS, shapes
+from ldct_utils.ct import intensity
+from ldct_utils.phantom import patient, shapes
+from ldct_utils.phantom.organs import LABELS
 
 SEED = 3  # its windows show every organ that is asked for
 
 
 @pytest.fixture(scope="module")
 def patients():
-    return {anatomy: phantom.patient(SEED, anatomy, size=256, slices=2) for anatomy in phantom.ANATOMIES}
+    return {anatomy: patient.patient(SEED, anatomy, size=256, slices=2) for anatomy in patient.ANATOMIES}
 
 
-@pytest.mark.parametrize("anatomy", phantom.ANATOMIES)
+@pytest.mark.parametrize("anatomy", patient.ANATOMIES)
 def test_shapes_types_and_ranges(patients, anatomy):
     one = patients[anatomy]
     for image in (one.truth, one.absent_truth):
@@ -23,16 +24,16 @@ def test_shapes_types_and_ranges(patients, anatomy):
         assert np.isfinite(image).all() and image.min() >= -1060 and image.max() < 2500
     assert one.organ_masks.dtype == one.lesion_masks.dtype == np.uint8
     assert one.organ_masks.shape == one.lesion_masks.shape == (2, 256, 256)
-    assert set(np.unique(one.organ_masks)) <= set(phantom.ORGANS)
+    assert set(np.unique(one.organ_masks)) <= set(patient.ORGANS)
     assert np.allclose(np.diff(one.z_mm), 3.0) and one.pixel_mm == 0.75
 
 
-@pytest.mark.parametrize("anatomy", phantom.ANATOMIES)
+@pytest.mark.parametrize("anatomy", patient.ANATOMIES)
 def test_the_seed_fixes_the_patient(patients, anatomy):
-    again = phantom.patient(SEED, anatomy, size=256, slices=2)
+    again = patient.patient(SEED, anatomy, size=256, slices=2)
     assert np.array_equal(again.truth, patients[anatomy].truth)
     assert again.lesions.equals(patients[anatomy].lesions)
-    other = phantom.patient(6, anatomy, size=256, slices=1)
+    other = patient.patient(6, anatomy, size=256, slices=1)
     assert np.abs(other.truth[0] - again.truth[0]).mean() > 10
 
 
@@ -74,22 +75,22 @@ def test_lungs_hold_vessels_down_to_a_millimetre(patients):
     assert count > 15 and (area_mm2 < 4).sum() >= 5
 
 
-@pytest.mark.parametrize("anatomy", phantom.ANATOMIES)
+@pytest.mark.parametrize("anatomy", patient.ANATOMIES)
 def test_neighbouring_slices_resemble_each_other_more_than_distant_ones(anatomy):
-    one = phantom.patient(9, anatomy, size=128, slices=4)
+    one = patient.patient(9, anatomy, size=128, slices=4)
     step = [np.abs(one.absent_truth[i] - one.absent_truth[0]).mean() for i in (1, 3)]
     assert 0 < step[0] < step[1]
 
 
 def test_thin_slices_share_their_anatomy_with_thick_ones():
     """Slices are drawn at their own z: the middle of three equals a single one at the same place."""
-    three, one = (phantom.patient(2, "abdomen", size=96, slices=count) for count in (3, 1))
+    three, one = (patient.patient(2, "abdomen", size=96, slices=count) for count in (3, 1))
     assert three.z_mm[1] == one.z_mm[0]
     assert np.array_equal(three.absent_scene[1], one.absent_scene[0])
 
 
 def test_a_smaller_image_is_a_window_and_not_a_shrunk_body():
-    small, large = (phantom.patient(4, "abdomen", size=size, slices=1) for size in (128, 256))
+    small, large = (patient.patient(4, "abdomen", size=size, slices=1) for size in (128, 256))
     assert np.array_equal(small.absent_scene, large.absent_scene)
     assert small.truth.shape == (1, 128, 128)
     top, left, height, width = small.crop
@@ -97,7 +98,7 @@ def test_a_smaller_image_is_a_window_and_not_a_shrunk_body():
 
 
 def test_512_pixels_hold_the_whole_body_in_air():
-    one = phantom.patient(4, "abdomen", size=512, slices=1)
+    one = patient.patient(4, "abdomen", size=512, slices=1)
     assert one.truth.shape == (1, 512, 512)
     body = intensity.body_mask(one.truth[0])
     assert not (body[0].any() or body[:, 0].any() or body[:, -1].any() or body[-1].any())
@@ -106,15 +107,15 @@ def test_512_pixels_hold_the_whole_body_in_air():
 
 
 def test_the_whole_body_is_in_the_scene():
-    for anatomy in phantom.ANATOMIES:
-        one = phantom.patient(11, anatomy, size=256, slices=1)
+    for anatomy in patient.ANATOMIES:
+        one = patient.patient(11, anatomy, size=256, slices=1)
         frame = np.concatenate([one.scene[0][0], one.scene[0][:, 0], one.scene[0][:, -1]])
         assert frame.max() < 120 and np.median(frame) == -1000  # at most the table's shell
 
 
 def lesion_tables(patients):
-    extra = [phantom.patient(1, "abdomen", slices=2), phantom.patient(2, "chest", slices=2)]
-    return [*patients.values(), *extra, *(phantom.patient(seed, "head", slices=3) for seed in (1, 2))]
+    extra = [patient.patient(1, "abdomen", slices=2), patient.patient(2, "chest", slices=2)]
+    return [*patients.values(), *extra, *(patient.patient(seed, "head", slices=3) for seed in (1, 2))]
 
 
 def test_lesions_are_what_the_table_says(patients):
@@ -148,10 +149,10 @@ def test_without_its_lesions_the_twin_is_the_same_image(patients):
 
 def test_what_cannot_be_built_is_refused():
     with pytest.raises(ValueError, match="unknown anatomy 'knee'"):
-        phantom.patient(0, "knee")
+        patient.patient(0, "knee")
     for name in ("size", "slices", "thickness_mm", "pixel_mm"):
         with pytest.raises(ValueError, match=name):
-            phantom.patient(0, "abdomen", **{name: 0})
+            patient.patient(0, "abdomen", **{name: 0})
 
 
 def test_signed_distances_are_in_millimetres():

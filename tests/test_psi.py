@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ldct_utils import psi, studies
+from ldct_utils.study import planning
+from ldct_utils.training import psi
 
 # From the losses listed in the authors' repository, by hand: psi at the paper's lambda, and 19 * MSE / PL.
 PUBLISHED_PSI = {
@@ -51,7 +52,7 @@ def test_baseline_lambda_leaves_the_pixel_loss_nothing():
 
 @pytest.mark.parametrize("study", ["perceptual_influence_paper", "perceptual_influence_code"])
 def test_published_studies_have_an_arm_at_the_published_lambda_and_one_at_the_psi_it_gave(study):
-    runs = dict(studies._listed(studies.read_study(study)["notebooks"]["03_train"]))
+    runs = dict(planning._listed(planning.read_study(study)["notebooks"]["03_train"]))
     for name, context, layer, lam, epoch, mse, perceptual in psi.PUBLISHED:
         if epoch == 10:
             own, same = runs[name], runs[f"{name}-psi"]

@@ -16,9 +16,13 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 from states import same_state
 
-from ldct_utils import cohorts, dose, files, intensity, metrics, report, training
+from ldct_utils import cohorts, metrics
+from ldct_utils.ct import dose, intensity
 from ldct_utils.metrics import full_reference
-from ldct_utils.quality import doses, evidence, highpass, maps, metric, networks, step, targets
+from ldct_utils.noise2quality import doses, evidence, highpass, maps, metric, networks, targets, training
+from ldct_utils.report import captions as report
+from ldct_utils.study import files
+from ldct_utils.training import checkpoints, setup
 
 ROOT = Path(__file__).resolve().parents[1]
 SCALES = {0.05: 2.516611, 0.10: 1.732051, 0.25: 1.0, 0.50: 0.577350, 0.75: 0.333333, 1.0: 0.0}
@@ -98,7 +102,9 @@ def test_the_default_patients_pass_and_their_mean_quality_falls_with_the_dose(ou
     ndct, ldct = (np.asarray(images[0], np.float32) for images in (cohort.ndct, cohort.ldct))
     for name, sign in (("ssim", -1), ("gmsd", -1), ("rmse", 1)):
         target = targets.get(name)
-        means = [step.true_map(doses.simulate(ndct, ldct, 0.25, d), ndct, target).mean() for d in (*doses.DOSES, 1.0)]
+        means = [
+            training.true_map(doses.simulate(ndct, ldct, 0.25, d), ndct, target).mean() for d in (*doses.DOSES, 1.0)
+        ]
         assert (np.diff(means) * sign < 0).all(), (name, means)
 
 
@@ -142,8 +148,8 @@ def test_the_rmse_map_of_a_constant_difference_is_it_in_hu():
 
 
 def test_the_window_is_that_of_the_notebook():
-    assert step.windowed(39.5) == 0.5 and step.windowed(-110.0) == 0 and step.windowed(189.0) == 1
-    assert step.windowed(-109.0) > 0 and step.windowed(188.0) < 1 and step.windowed(-500.0) == 0
+    assert training.windowed(39.5) == 0.5 and training.windowed(-110.0) == 0 and training.windowed(189.0) == 1
+    assert training.windowed(-109.0) > 0 and training.windowed(188.0) < 1 and training.windowed(-500.0) == 0
 
 
 # ---- high-pass ----
@@ -207,10 +213,10 @@ def test_dropout_is_off_and_the_head_sees_no_global_scale_when_a_network_is_appl
 def made(folder, model="n2q", target="ssim", seed=0, **given):
     """A small network's step and batches on the tiny cohort."""
     cohort = cohorts.load(folder)
-    training.seed_everything(seed, 1)
+    setup.seed_everything(seed, 1)
     chosen = networks.get(model)
-    trainer = step.TrainQuality(networks.build(model, 2, 5), **given)
-    batches = step.Batches(
+    trainer = training.TrainQuality(networks.build(model, 2, 5), **given)
+    batches = training.Batches(
         cohort, cohort.rows("train"), 32, 2, seed, chosen.inputs, targets.get(target), doses.DOSES, 40.0, 300.0,
         "published",
     )  # fmt: skip
@@ -225,11 +231,11 @@ def test_a_patchs_map_is_that_of_the_slice(tiny_cohort):
     row, (y, x) = rows[0], corners[0] + batches.margin
     ndct, ldct = (np.asarray(one[row], np.float32) for one in (cohort.ndct, cohort.ldct))
     low = doses.simulate(ndct, ldct, 0.25, doses.DOSES[labels[0]])
-    whole = step.true_map(low, ndct, targets.get("ssim"))[y : y + 32, x : x + 32]
+    whole = training.true_map(low, ndct, targets.get("ssim"))[y : y + 32, x : x + 32]
     assert batches.margin == 8
     assert np.allclose((found[0, 0] + 1) / 2, whole, atol=1e-5)
-    assert np.allclose((images[0, 0] + 1) / 2, step.windowed(low)[y : y + 32, x : x + 32], atol=1e-6)
-    high = highpass.highpass(step.windowed(low))[y : y + 32, x : x + 32]
+    assert np.allclose((images[0, 0] + 1) / 2, training.windowed(low)[y : y + 32, x : x + 32], atol=1e-6)
+    high = highpass.highpass(training.windowed(low))[y : y + 32, x : x + 32]
     away = images[0, 1].numpy() / 2 - high
     assert 0 < np.sqrt((away**2).mean()) < 0.1 * high.std()  # nearly: SciPy's grid depends on the image's size
 
@@ -237,8 +243,8 @@ def test_a_patchs_map_is_that_of_the_slice(tiny_cohort):
 def test_noise_is_scaled_before_the_window_clips(tiny_cohort):
     cohort = cohorts.load(tiny_cohort)
     ndct, ldct = (np.asarray(one[0], np.float32) for one in (cohort.ndct, cohort.ldct))
-    right = step.windowed(doses.simulate(ndct, ldct, 0.25, 0.05))
-    clipped = doses.simulate(step.windowed(ndct), step.windowed(ldct), 0.25, 0.05)
+    right = training.windowed(doses.simulate(ndct, ldct, 0.25, 0.05))
+    clipped = doses.simulate(training.windowed(ndct), training.windowed(ldct), 0.25, 0.05)
     assert abs(right - clipped).max() > 0.05  # so that the next line tells them apart
     _, batches = made(tiny_cohort)
     batches.given = (0.05,)
@@ -246,7 +252,7 @@ def test_noise_is_scaled_before_the_window_clips(tiny_cohort):
     shown = (batches.next()[0][0, 0].numpy() + 1) / 2
     (y, x), row = corners[0] + batches.margin, rows[0]
     ndct, ldct = (np.asarray(one[row], np.float32) for one in (cohort.ndct, cohort.ldct))
-    wanted = step.windowed(doses.simulate(ndct, ldct, 0.25, 0.05))[y : y + 32, x : x + 32]
+    wanted = training.windowed(doses.simulate(ndct, ldct, 0.25, 0.05))[y : y + 32, x : x + 32]
     assert np.allclose(shown, wanted, atol=1e-5)
 
 
@@ -266,18 +272,18 @@ def test_the_loss_is_that_of_the_map_and_a_weighted_cross_entropy(tiny_cohort):
     assert set(made(tiny_cohort, "unet")[0].weights) == {"map"}
     assert absolute.optimiser.param_groups[0]["weight_decay"] == 1e-5
     with pytest.raises(ValueError, match="no map_loss 'ssim'; there are mse, l1"):
-        step.TrainQuality(networks.build("ae", 2), map_loss="ssim")
+        training.TrainQuality(networks.build("ae", 2), map_loss="ssim")
 
 
 def test_training_that_goes_on_is_training_that_was_never_stopped(tiny_cohort, tmp_path):
     def run(parts):
         for some in parts:
             trainer, batches = made(tiny_cohort)
-            done = training.resume(tmp_path, "id", step=trainer, batches=batches)
+            done = checkpoints.resume(tmp_path, "id", step=trainer, batches=batches)
             for _ in range(some):
                 trainer.update(*batches.next())
-            training.save(tmp_path, "id", done + some, step=trainer, batches=batches)
-        (tmp_path / training.STATE_FILE).unlink()
+            checkpoints.save(tmp_path, "id", done + some, step=trainer, batches=batches)
+        (tmp_path / checkpoints.STATE_FILE).unlink()
         return trainer.state_dict()
 
     assert same_state(run([4]), run([1, 3]))

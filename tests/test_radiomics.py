@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 from skimage.feature import graycomatrix
 
-from ldct_utils import feature_similarity, radiomics
+from ldct_utils.metrics import feature_similarity, radiomics
 
 N = 0
 # The digital phantom: four slices of 4 x 5 voxels, grey levels 1, 3, 4 and 6, 0 outside the region of interest.

@@ -15,7 +15,9 @@ import papermill
 import pytest
 from conftest import ROOT, TRACED
 
-from ldct_utils import cohorts, metrics, runs, training
+from ldct_utils import cohorts, metrics
+from ldct_utils.study import runs
+from ldct_utils.training import checkpoints, prediction
 
 MIN_GAIN_DB = 1.0
 
@@ -68,8 +70,8 @@ def test_every_real_pair_gains_a_decibel(trained, loss):
 def test_the_real_dicom_pair_gains_a_decibel_too(trained, loss, test_data, outputs):
     cohort = cohorts.get("mayo2016", str(test_data / "mayo2016"), split="test", progress=False)
     rows = cohort.slices.query("patient == 'L506'").row.to_numpy()
-    network = training.load_network(trained[loss].folder)
-    after = metrics.evaluate(lambda hu: training.predict(network, hu), cohort, rows, ("hu", "body"))
+    network = checkpoints.load_network(trained[loss].folder)
+    after = metrics.evaluate(lambda hu: prediction.predict(network, hu), cohort, rows, ("hu", "body"))
     before = metrics.evaluate(lambda hu: np.asarray(hu, np.float32), cohort, rows, ("hu", "body"))
     keys = ["domain", "metric", "row"]
     gain = (after.set_index(keys)["value"] - before.set_index(keys)["value"]).sort_index()

@@ -5,8 +5,11 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from ldct_utils import cohorts, intensity, metrics, removal, segments, structures
-from ldct_utils.structures import Volume, components, remove
+from ldct_utils import cohorts, metrics, segments
+from ldct_utils.ct import intensity
+from ldct_utils.structures import removal
+from ldct_utils.structures import volumes as structures
+from ldct_utils.structures.volumes import Volume, components, remove
 
 
 def volume(name="V1", shape=(2, 48, 48), discs=((0, 12, 12), (0, 30, 14), (1, 20, 34)), contrast=40.0, radius=4):

@@ -11,7 +11,9 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ldct_utils import files, page, report
+from ldct_utils import report
+from ldct_utils.report import page
+from ldct_utils.study import files
 
 matplotlib.use("Agg")
 

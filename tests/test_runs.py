@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from ldct_utils import files, identity, parameters, paths, runs, studies
+from ldct_utils.study import files, identity, machine, parameters, paths, planning, runs
 
 DATA = """# %% [markdown]
 # # Data
@@ -64,7 +64,7 @@ runs: list = []
 study: str = "adhoc"
 
 # %%
-from ldct_utils.runs import load, start
+from ldct_utils.study.runs import load, start
 
 this = start("06_stats", globals())
 
@@ -204,36 +204,36 @@ def test_an_ipynb_with_other_code_is_refused(study):
     [("cuda", "device=cuda needs an NVIDIA GPU.*device=auto or cpu"), ("gpu", "auto, cpu or cuda, not 'gpu'")],
 )
 def test_a_device_that_is_not_here_is_refused_before_anything_is_made(study, monkeypatch, device, message):
-    monkeypatch.setattr(parameters, "has_cuda", lambda: False)
+    monkeypatch.setattr(machine, "has_cuda", lambda: False)
     with pytest.raises(ValueError, match=message):
         execute("03_train", device=device)
     assert not (paths.outputs() / "adhoc").exists()
 
 
 def test_results_of_a_gpu_are_shown_where_there_is_none(study, monkeypatch):
-    monkeypatch.setattr(parameters, "has_cuda", lambda: True)
+    monkeypatch.setattr(machine, "has_cuda", lambda: True)
     execute("03_train", device="cuda")
-    monkeypatch.setattr(parameters, "has_cuda", lambda: False)
+    monkeypatch.setattr(machine, "has_cuda", lambda: False)
     assert execute("03_train", device="cuda")["this"].finished
 
 
 def test_auto_is_resolved_to_what_the_machine_has(study, monkeypatch):
-    monkeypatch.setattr(parameters, "has_cuda", lambda: False)
-    monkeypatch.setattr(parameters, "has_fast_bf16", lambda: False)
+    monkeypatch.setattr(machine, "has_cuda", lambda: False)
+    monkeypatch.setattr(machine, "has_fast_bf16", lambda: False)
     asked = {"device": "auto", "precision": "auto", "threads": 0, "context": "auto"}
-    got = parameters.resolve(asked)
+    got = machine.resolve(asked)
     assert got["device"] == "cpu" and got["precision"] == "float32" and got["context"] == "random"
-    assert got["threads"] == parameters.cpu_threads() >= 1
-    monkeypatch.setattr(parameters, "has_fast_bf16", lambda: True)
-    assert parameters.resolve(asked)["precision"] == "bf16"
-    monkeypatch.setattr(parameters, "has_fast_bf16", lambda: False)
-    monkeypatch.setattr(parameters, "has_cuda", lambda: True)
-    assert parameters.resolve(asked)["device"] == "cuda" and parameters.resolve(asked)["precision"] == "bf16"
-    file = study / "torch" / "hub" / "checkpoints" / parameters.IMAGENET_FILES["vgg19"]
+    assert got["threads"] == machine.cpu_threads() >= 1
+    monkeypatch.setattr(machine, "has_fast_bf16", lambda: True)
+    assert machine.resolve(asked)["precision"] == "bf16"
+    monkeypatch.setattr(machine, "has_fast_bf16", lambda: False)
+    monkeypatch.setattr(machine, "has_cuda", lambda: True)
+    assert machine.resolve(asked)["device"] == "cuda" and machine.resolve(asked)["precision"] == "bf16"
+    file = study / "torch" / "hub" / "checkpoints" / machine.IMAGENET_FILES["vgg19"]
     file.parent.mkdir(parents=True)
     file.touch()
-    assert parameters.resolve(asked)["context"] == "imagenet" and parameters.imagenet_file() == file
-    assert parameters.resolve({"precision": "float32", "device": "cpu"}) == {"precision": "float32", "device": "cpu"}
+    assert machine.resolve(asked)["context"] == "imagenet" and machine.imagenet_file() == file
+    assert machine.resolve({"precision": "float32", "device": "cpu"}) == {"precision": "float32", "device": "cpu"}
 
 
 # ---- identity ----
@@ -390,8 +390,8 @@ def test_an_import_that_hides_a_parameter_is_named(study):
     path = paths.notebooks() / "06_stats.py"
     path.write_text(
         path.read_text().replace(
-            "from ldct_utils.runs import load, start",
-            "from ldct_utils import runs\nfrom ldct_utils.runs import load, start",
+            "from ldct_utils.study.runs import load, start",
+            "from ldct_utils.study import runs\nfrom ldct_utils.study.runs import load, start",
         )
     )
     with pytest.raises(ValueError, match="hides the parameter 'runs'"):
@@ -400,7 +400,7 @@ def test_an_import_that_hides_a_parameter_is_named(study):
 
 # ---- studies ----
 def test_plan_lists_every_run_with_its_folder_before_anything_runs(study):
-    planned = studies.plan("toy")
+    planned = planning.plan("toy")
     assert [p.notebook for p in planned] == ["01_data"] + ["03_train"] * 4 + ["06_stats"] * 2
     data, train, stats = planned[0], planned[1:5], planned[5:]
     assert {(p.params["lr"], p.params["residual"]) for p in train} == {
@@ -421,15 +421,15 @@ def test_a_plan_keeps_the_order_of_its_file_and_puts_what_waits_right_behind_wha
         "06_stats: {runs: [{name: a, runs: ['@03_train/a']}, {name: b, runs: ['@03_train/b']}]}, "
         "03_train: {runs: [{name: a, lam: 1}, {name: b, lam: 2}]}}"
     )
-    planned = [f"{p.notebook[:2]}{p.name}" for p in studies.plan("order")]
+    planned = [f"{p.notebook[:2]}{p.name}" for p in planning.plan("order")]
     assert planned[1:] == ["03a", "06a", "03b", "06b"]
 
 
 def test_planned_folders_are_those_that_the_notebooks_choose(study):
-    for planned in studies.plan("toy"):
+    for planned in planning.plan("toy"):
         assert execute(planned.notebook, **planned.params)["this"].folder == planned.folder
-    assert all(p.finished for p in studies.plan("toy"))
-    assert len(runs.load(studies.plan("toy")[-2].folder).numbers["totals"]) == 4
+    assert all(p.finished for p in planning.plan("toy"))
+    assert len(runs.load(planning.plan("toy")[-2].folder).numbers["totals"]) == 4
 
 
 def test_planned_folders_are_those_that_the_notebooks_choose_for_patterns_of_other_studies_too(study):
@@ -446,9 +446,9 @@ notebooks:
     runs: [{name: other, runs: ["adhoc/03_train/*"]}, {name: mixed, runs: ["adhoc/03_train/lr-0.5_*", "@03_train"]},
            {name: twice, runs: ["@03_train", "@03_train/1"]}]
 """)
-    for planned in studies.plan("more"):
+    for planned in planning.plan("more"):
         assert execute(planned.notebook, **planned.params)["this"].folder == planned.folder, planned.name
-    planned = studies.plan("more")
+    planned = planning.plan("more")
     assert all(p.finished for p in planned)
     assert [len(p.params["runs"]) for p in planned if p.notebook == "06_stats"] == [2, 3, 2]
 
@@ -462,7 +462,7 @@ def test_a_pattern_that_a_study_could_not_finish_with_is_refused_with_the_remedy
     path = study / "params" / "toy.yaml"
     path.write_text(path.read_text().replace("@03_train/0.1*", pattern))
     with pytest.raises((ValueError, FileNotFoundError), match=f"toy: 06_stats/one: .*{message}"):
-        studies.plan("toy")
+        planning.plan("toy")
 
 
 def test_a_plan_looks_through_the_data_once_and_each_plan_anew(study, monkeypatch):
@@ -477,10 +477,10 @@ def test_a_plan_looks_through_the_data_once_and_each_plan_anew(study, monkeypatc
     path.write_text(path.read_text().replace("{patients: 3}", "{patients: 3, data_root: ct}"))
     looked, manifest = [], identity.manifest
     monkeypatch.setattr(identity, "manifest", lambda path: looked.append(path) or manifest(path))
-    first = {p.folder for p in studies.plan("toy") if "data_root" in p.params}
+    first = {p.folder for p in planning.plan("toy") if "data_root" in p.params}
     assert len(first) == 5 and len(looked) == 1
     (study / "ct" / "b.dcm").write_text("2")
-    assert not first & {p.folder for p in studies.plan("toy")} and len(looked) == 2
+    assert not first & {p.folder for p in planning.plan("toy")} and len(looked) == 2
 
 
 def test_outputs_may_be_a_link_to_a_larger_disk(study):
@@ -492,9 +492,11 @@ def test_outputs_may_be_a_link_to_a_larger_disk(study):
 
 
 def test_overrides_win_over_the_study_file(study):
-    assert {p.params["device"] for p in studies.plan("toy", {"device": "cuda"}) if p.notebook == "03_train"} == {"cuda"}
+    assert {p.params["device"] for p in planning.plan("toy", {"device": "cuda"}) if p.notebook == "03_train"} == {
+        "cuda"
+    }
     with pytest.raises(ValueError, match="'devise'"):
-        studies.plan("toy", {"devise": "cuda"})
+        planning.plan("toy", {"devise": "cuda"})
 
 
 @pytest.mark.parametrize(
@@ -508,24 +510,25 @@ def test_faults_of_a_study_file_are_found_before_anything_runs(study, change, me
     path = study / "params" / "toy.yaml"
     path.write_text(path.read_text().replace(*change))
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        studies.plan("toy")
+        planning.plan("toy")
 
 
 def test_circular_and_plural_references_are_refused(study):
     (study / "params" / "a.yaml").write_text('notebooks:\n  01_data:\n    runs: [{name: x, data_root: "@01_data/x"}]\n')
     with pytest.raises(ValueError, match=r"refers to no run|wait for each other"):
-        studies.plan("a")
+        planning.plan("a")
     two = 'notebooks:\n  03_train: {matrix: {patients: [1, 2]}}\n  01_data: {runs: [{data_root: "@03_train"}]}\n'
     (study / "params" / "b.yaml").write_text(two)
     with pytest.raises(ValueError, match=r"wait for each other|where one is needed"):
-        studies.plan("b")
+        planning.plan("b")
     with pytest.raises(FileNotFoundError, match="known: a, b, toy"):
-        studies.plan("c")
+        planning.plan("c")
 
 
 def test_planning_needs_neither_torch_nor_matplotlib(study):
     code = (
-        "import sys; from ldct_utils import studies; studies.plan('toy'); print({'torch', 'pyplot'} & set(sys.modules))"
+        "import sys; from ldct_utils.study import planning\n"
+        "planning.plan('toy'); print({'torch', 'pyplot'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr

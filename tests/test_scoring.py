@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils import intensity, metrics, scoring
+from ldct_utils import metrics
+from ldct_utils.audit import scoring
+from ldct_utils.ct import intensity
 from ldct_utils.metrics import ct_niqe
 
 RUN = SimpleNamespace(table=lambda name, compute: compute())  # a run that has just begun

@@ -18,7 +18,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT, TRACED
 
-from ldct_utils import report, studies
+from ldct_utils.report import captions
+from ldct_utils.study import planning
 
 sys.path.insert(0, str(ROOT / "workflow"))
 
@@ -103,7 +104,7 @@ def start(seconds: float):
 
     def work():
         search.execute = train
-        search.shown = lambda s, path: studies.Planned("10_search", "search", {}, "0" * 8, path.parent, ())
+        search.shown = lambda s, path: planning.Planned("10_search", "search", {}, "0" * 8, path.parent, ())
         sys.exit(0 if search.run("toy", None, {}, grace=3) else 1)
 
     process = multiprocessing.get_context("fork").Process(target=work)
@@ -330,7 +331,7 @@ def test_every_published_method_has_the_same_budget_and_the_published_priors(net
     assert {n: (p["low"], p["high"], p["log"]) for n, p in found.space.items()} == wanted
     assert found.fixed["network"] == network
     # the same data and the same fixed settings as where the published optima are trained
-    benchmark = studies.read_study("ldct_benchmark")
+    benchmark = planning.read_study("ldct_benchmark")
     same = ("normalise", "sampling", "warmup", "eval_every", "val_slices")
     assert {k: found.fixed[k] for k in same} == {k: benchmark["notebooks"]["03_train"]["defaults"][k] for k in same}
 
@@ -350,7 +351,7 @@ def test_the_notebook_shows_history_importance_and_the_best_trial(outputs, monke
     (outputs / "hpo_toy").mkdir()
     (outputs / "hpo_toy" / "search.json").write_text(json.dumps(told))
     said = []
-    monkeypatch.setattr(report, "text", said.append)
+    monkeypatch.setattr(captions, "text", said.append)
     cells = (ROOT / "notebooks" / "10_search.py").read_text().split("\n# %%")
     at = next(i for i, cell in enumerate(cells) if 'tags=["parameters"]' in cell)
     cells.insert(at + 1, '\nstudy, search = "test", "hpo_toy/search.json"\n')

@@ -6,13 +6,19 @@ import torch
 from conftest import write_tiny_cohort
 from states import same_state
 
-from ldct_utils import cohorts, intensity, losses, networks, patches, segments, tasks, training
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils import cohorts, segments
+from ldct_utils.cohorts import patches
+from ldct_utils.ct import intensity
+from ldct_utils.models import networks
+from ldct_utils.task_based import ensembles
+from ldct_utils.training import checkpoints, losses, setup
+from ldct_utils.training.history import History
+from ldct_utils.training.methods.supervised import Supervised
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +145,7 @@ def test_a_loss_without_structures_is_trained_to_the_same_bits_as_by_plain_torch
 
 @pytest.mark.parametrize("loss", ["mean_srmse", "mse + 0.005*mean_srmse"])
 def test_training_lowers_the_term(cohort, labels, loss):
-    step, images, history = new_step(loss), sampler_of(cohort, labels).next(), training.History(4)
+    step, images, history = new_step(loss), sampler_of(cohort, labels).next(), History(4)
     step.lr = 1e-2
     for done in range(1, 41):
         history.add(done, step.update(*images))
@@ -168,14 +174,14 @@ def test_under_bf16_the_term_stays_float32_and_close(cohort, labels):
 def test_memory_is_counted_with_the_labels(cohort, labels):
     step = new_step("mse + mean_srmse")
     before = {name: value.clone() for name, value in step.network.state_dict().items()}
-    assert training.check_memory(step, 32, 4) > training.check_memory(new_step("mse"), 32, 4)
+    assert setup.check_memory(step, 32, 4) > setup.check_memory(new_step("mse"), 32, 4)
     assert same_state(dict(step.network.state_dict()), before)
 
 
 def test_a_resumed_training_goes_on_to_the_same_bits(cohort, labels, tmp_path):
     def begin(maps):
         return {"step": new_step("mse + 0.005*mean_srmse"), "sampler": sampler_of(cohort, maps),
-                "history": training.History(4)}  # fmt: skip
+                "history": History(4)}  # fmt: skip
 
     def go_on(parts, numbers):
         for number in numbers:
@@ -186,9 +192,9 @@ def test_a_resumed_training_goes_on_to_the_same_bits(cohort, labels, tmp_path):
     go_on(whole, range(1, 9))
     first = begin(labels)
     go_on(first, range(1, 4))
-    training.save(tmp_path, "0123abcd", 3, **first)
+    checkpoints.save(tmp_path, "0123abcd", 3, **first)
     second = begin(segments.label_maps(cohort.ndct, cohort.rows("train")))  # after a kill they are made again
-    assert training.resume(tmp_path, "0123abcd", **second) == 3
+    assert checkpoints.resume(tmp_path, "0123abcd", **second) == 3
     go_on(second, range(4, 9))
     assert same_state(whole["step"].state_dict(), second["step"].state_dict())
     clock = ["seconds", "patches_per_s"]
@@ -197,9 +203,9 @@ def test_a_resumed_training_goes_on_to_the_same_bits(cohort, labels, tmp_path):
 
 # ---- what it is judged by ----
 def test_lesion_scores_of_known_denoisers():
-    lesions = (tasks.Lesion(4.0, -20.0),)
+    lesions = (ensembles.Lesion(4.0, -20.0),)
     given = {"FBP": lambda hu: hu, "halved": lambda hu: 50 + 0.5 * hu}
-    table = tasks.lesion_scores(given, lesions, 1, realisations=24, size=64, region=25)
+    table = ensembles.lesion_scores(given, lesions, 1, realisations=24, size=64, region=25)
     by = table.set_index("name")
     assert len(table) == 2 and np.allclose(by.kept, [1, 0.5], atol=1e-4)
     assert np.allclose(by.true_hu, -20, rtol=0.15) and by.found_hu["halved"] == pytest.approx(

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ldct_utils import intensity, segments
+from ldct_utils import segments
+from ldct_utils.ct import intensity
 from ldct_utils.segments import labels as held
 from ldct_utils.segments import sam
 

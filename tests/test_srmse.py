@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ldct_utils import intensity, losses, metrics, segments
+from ldct_utils import metrics, segments
+from ldct_utils.ct import intensity
 from ldct_utils.metrics import segmentwise
+from ldct_utils.training import losses
 
 
 @pytest.fixture

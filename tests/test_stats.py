@@ -14,8 +14,10 @@ import pytest
 from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from ldct_utils import plots, runs, stats
 from ldct_utils.metrics import info
+from ldct_utils.report import plots
+from ldct_utils.stats import intervals, paired
+from ldct_utils.study import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,57 +58,57 @@ LOW, HIGH = binom.ppf([0.0005, 0.9995], 200, 0.05)
 
 @pytest.mark.parametrize(("experiment", "expected"), [("baseline", 0.311), ("E2", 0.236), ("E3", 0.855), ("E4", 0.166)])
 def test_published_means_and_sds_give_the_published_effect_sizes(experiment, expected):
-    d = stats.d_from(*stats.PUBLISHED["E1"]["ssim"], *stats.PUBLISHED[experiment]["ssim"])
+    d = paired.d_from(*paired.PUBLISHED["E1"]["ssim"], *paired.PUBLISHED[experiment]["ssim"])
     assert d == pytest.approx(expected, abs=5e-4)
-    assert d == pytest.approx(stats.PUBLISHED_D[experiment], abs=0.01)
+    assert d == pytest.approx(paired.PUBLISHED_D[experiment], abs=0.01)
 
 
 def test_cohen_d_pools_the_variances_of_unequal_groups():
     first, second = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0])
-    assert stats.cohen_d(first, second) == pytest.approx(2 / np.sqrt((1 + 4) / 2))
-    assert stats.d_from(0, 1, 3, 2, 10, 4) == pytest.approx(3 / np.sqrt((9 * 1 + 3 * 4) / 12))
+    assert paired.cohen_d(first, second) == pytest.approx(2 / np.sqrt((1 + 4) / 2))
+    assert paired.d_from(0, 1, 3, 2, 10, 4) == pytest.approx(3 / np.sqrt((9 * 1 + 3 * 4) / 12))
 
 
 def test_paired_d_is_signed_and_takes_the_sd_of_the_differences():
     first, second = np.array([1.0, 2.0, 6.0]), np.array([2.0, 4.0, 9.0])
-    assert stats.cohen_dz(first, second) == pytest.approx(-2.0)
-    assert stats.cohen_dz(second, first) == pytest.approx(2.0)
+    assert paired.cohen_dz(first, second) == pytest.approx(-2.0)
+    assert paired.cohen_dz(second, first) == pytest.approx(2.0)
 
 
 def test_effect_sizes_of_equal_scores_are_zero():
-    assert stats.cohen_d([1, 2], [1, 2]) == 0 and stats.cohen_dz([1, 2], [1, 2]) == 0
+    assert paired.cohen_d([1, 2], [1, 2]) == 0 and paired.cohen_dz([1, 2], [1, 2]) == 0
 
 
 @pytest.mark.parametrize(("n", "p"), [(2, 0.5), (5, 0.0625), (6, 0.03125), (10, 2 / 1024), (1, 1.0), (0, 1.0)])
 def test_smallest_p_is_two_of_all_signs(n, p):
-    assert stats.smallest_p(n) == p
+    assert paired.smallest_p(n) == p
 
 
 def test_wilcoxon_reaches_the_smallest_p_when_all_pairs_agree():
     for n in (5, 6, 10):
-        assert stats.wilcoxon(np.arange(1.0, n + 1), np.zeros(n)) == pytest.approx(stats.smallest_p(n))
+        assert paired.wilcoxon(np.arange(1.0, n + 1), np.zeros(n)) == pytest.approx(paired.smallest_p(n))
 
 
 def test_wilcoxon_of_equal_scores_is_one_and_does_not_depend_on_order():
-    assert stats.wilcoxon([1.0, 2.0], [1.0, 2.0]) == 1.0
+    assert paired.wilcoxon([1.0, 2.0], [1.0, 2.0]) == 1.0
     first, second = np.random.default_rng(0).normal(size=(2, 9))
-    assert stats.wilcoxon(first, second) == stats.wilcoxon(second, first)
+    assert paired.wilcoxon(first, second) == paired.wilcoxon(second, first)
 
 
 def test_holm_multiplies_the_smallest_p_by_the_number_of_tests():
     # .01 * 3, then max(.03, .02 * 2), then max(.04, .03 * 1)
-    assert stats.holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert paired.holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
 
 
 def test_holm_leaves_out_what_was_not_tested():
-    adjusted = stats.holm([0.01, np.nan, 0.5])
+    adjusted = paired.holm([0.01, np.nan, 0.5])
     assert adjusted[0] == pytest.approx(0.02) and np.isnan(adjusted[1])
-    assert np.isnan(stats.holm([np.nan])).all()
+    assert np.isnan(paired.holm([np.nan])).all()
 
 
 def test_no_interval_under_six_patients():
     values = np.random.default_rng(0).normal(1, 0.1, (6, 2))
-    five, six = stats.patient_bootstrap(values[:5]), stats.patient_bootstrap(values)
+    five, six = intervals.patient_bootstrap(values[:5]), intervals.patient_bootstrap(values)
     assert np.isnan([five.low, five.high]).all() and five.excludes_zero is None and five.patients == 5
     assert six.low < six.mean < six.high and six.excludes_zero is True
 
@@ -115,7 +117,7 @@ def test_interval_of_few_patients_is_as_wide_as_that_of_a_t_test():
     rng, widths = np.random.default_rng(3), []
     for _ in range(40):
         values = rng.normal(0, 1, 8)
-        interval, exact = stats.patient_bootstrap(values), ttest_1samp(values, 0).confidence_interval()
+        interval, exact = intervals.patient_bootstrap(values), ttest_1samp(values, 0).confidence_interval()
         assert interval.mean == pytest.approx(values.mean())
         widths.append((interval.high - interval.low) / (exact.high - exact.low))
     assert np.mean(widths) == pytest.approx(1, abs=0.03)  # a plain percentile interval: .77
@@ -123,7 +125,7 @@ def test_interval_of_few_patients_is_as_wide_as_that_of_a_t_test():
 
 def test_seeds_that_disagree_widen_the_interval():
     patients = np.random.default_rng(0).normal(0, 0.1, (8, 1))
-    agree, disagree = (stats.patient_bootstrap(patients + np.array(gap)) for gap in ([0, 0, 0], [-1, 0, 1]))
+    agree, disagree = (intervals.patient_bootstrap(patients + np.array(gap)) for gap in ([0, 0, 0], [-1, 0, 1]))
     assert disagree.seeds == 3
     assert disagree.high - disagree.low > 3 * (agree.high - agree.low)
 
@@ -131,22 +133,22 @@ def test_seeds_that_disagree_widen_the_interval():
 def test_many_slices_of_a_patient_do_not_narrow_the_interval():
     rng = np.random.default_rng(0)
     gains = rng.normal(0.3, 1, (PATIENTS, 1))
-    few, many = (stats.compare(scores(gains + np.zeros((1, k))), scores(np.zeros((PATIENTS, k)))) for k in (1, 50))
+    few, many = (paired.compare(scores(gains + np.zeros((1, k))), scores(np.zeros((PATIENTS, k)))) for k in (1, 50))
     assert many["high"] - many["low"] == pytest.approx(few["high"] - few["low"])
     assert many["p_patients"] == few["p_patients"] and many["p_slices"] < 0.01 < few["p_slices"]
 
 
 def test_bootstrap_gives_the_same_interval_for_the_same_seed_only():
     values = np.random.default_rng(0).normal(size=8)
-    assert stats.patient_bootstrap(values, seed=1) == stats.patient_bootstrap(values, seed=1)
-    assert stats.patient_bootstrap(values, seed=1) != stats.patient_bootstrap(values, seed=2)
+    assert intervals.patient_bootstrap(values, seed=1) == intervals.patient_bootstrap(values, seed=1)
+    assert intervals.patient_bootstrap(values, seed=1) != intervals.patient_bootstrap(values, seed=2)
 
 
 def test_mixed_model_on_balanced_data_is_a_t_test_of_patient_means():
     rng = np.random.default_rng(5)
     gap = null_differences(rng) + 0.002
     base = rng.normal(0.9, 0.05, gap.shape)
-    result = stats.mixed_model((base + gap).ravel(), base.ravel(), PATIENT_OF)
+    result = paired.mixed_model((base + gap).ravel(), base.ravel(), PATIENT_OF)
     exact = ttest_1samp(gap.mean(axis=1), 0)
     assert result["p"] == pytest.approx(exact.pvalue, abs=1e-4)
     assert result["effect"] == pytest.approx(gap.mean())
@@ -157,7 +159,7 @@ def test_mixed_model_on_unbalanced_data_is_that_of_statsmodels():
     patients = np.repeat(np.arange(8), [1, 2, 3, 4, 5, 6, 7, 8])
     gap = rng.normal(0.3, 1, 8)[patients] + rng.normal(0, 1, len(patients))
     fitted = MixedLM(gap, np.ones((gap.size, 1)), patients).fit(method="powell")
-    result = stats.mixed_model(gap, 0 * gap, patients)
+    result = paired.mixed_model(gap, 0 * gap, patients)
     assert result["effect"] == pytest.approx(fitted.fe_params[0], rel=1e-4)
     assert result["se"] == pytest.approx(fitted.bse_fe[0], rel=1e-4)
 
@@ -165,7 +167,7 @@ def test_mixed_model_on_unbalanced_data_is_that_of_statsmodels():
 @pytest.mark.parametrize("ratio", [1e-6, 1e-2, 1e2, 1e6])
 def test_mixed_model_fits_whatever_the_ratio_of_patients_to_slices(ratio):
     gap = null_differences(np.random.default_rng(9), patient_sd=ratio, slice_sd=1) + ratio
-    result = stats.mixed_model(gap.ravel(), 0 * gap.ravel(), PATIENT_OF)
+    result = paired.mixed_model(gap.ravel(), 0 * gap.ravel(), PATIENT_OF)
     assert result["effect"] == pytest.approx(gap.mean()) and 0 < result["p"] < 1
     if ratio > 1:
         assert result["p"] == pytest.approx(ttest_1samp(gap.mean(axis=1), 0).pvalue, rel=1e-3)
@@ -173,41 +175,41 @@ def test_mixed_model_fits_whatever_the_ratio_of_patients_to_slices(ratio):
 
 def test_mixed_model_does_not_depend_on_the_unit_of_the_scores():
     gap = null_differences(np.random.default_rng(6)).ravel()
-    small, large = (stats.mixed_model(gap * unit, 0 * gap, PATIENT_OF)["p"] for unit in (1e-3, 1e3))
+    small, large = (paired.mixed_model(gap * unit, 0 * gap, PATIENT_OF)["p"] for unit in (1e-3, 1e3))
     assert small == pytest.approx(large, abs=1e-6)
 
 
 def test_mixed_model_where_patients_gain_alike_keeps_its_p_finite():
     gap = np.random.default_rng(7).normal(0.2, 1, PATIENTS * SLICES)
     gap -= np.repeat(gap.reshape(PATIENTS, SLICES).mean(1), SLICES)  # the patients' variance is estimated as zero
-    assert 0 < stats.mixed_model(gap + 0.2, 0 * gap, PATIENT_OF)["p"] < 1
+    assert 0 < paired.mixed_model(gap + 0.2, 0 * gap, PATIENT_OF)["p"] < 1
 
 
 def test_mixed_model_of_degenerate_data_is_defined():
-    one = stats.mixed_model([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], ["P1"] * 3)
+    one = paired.mixed_model([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], ["P1"] * 3)
     assert one["effect"] == 2 and np.isnan(one["p"])
-    assert stats.mixed_model([1.0, 2.0], [1.0, 2.0], ["P1", "P2"])["p"] == 1.0
-    single = stats.mixed_model([1.0, 2.0, 4.0], [0.0, 0.0, 0.0], ["P1", "P2", "P3"])
+    assert paired.mixed_model([1.0, 2.0], [1.0, 2.0], ["P1", "P2"])["p"] == 1.0
+    single = paired.mixed_model([1.0, 2.0, 4.0], [0.0, 0.0, 0.0], ["P1", "P2", "P3"])
     assert single["p"] == pytest.approx(ttest_1samp([1, 2, 4], 0).pvalue)
 
 
 def test_swapped_labels_make_a_patient_level_wilcoxon_significant_in_5_percent():
-    count = false_positives(lambda d: stats.wilcoxon(d.mean(1), np.zeros(PATIENTS)) < stats.ALPHA)
+    count = false_positives(lambda d: paired.wilcoxon(d.mean(1), np.zeros(PATIENTS)) < intervals.ALPHA)
     assert LOW <= count <= HIGH
 
 
 def test_swapped_labels_leave_zero_outside_the_bootstrap_interval_in_5_percent():
-    count = false_positives(lambda d: stats.patient_bootstrap(d.mean(1), draws=4000).excludes_zero)
+    count = false_positives(lambda d: intervals.patient_bootstrap(d.mean(1), draws=4000).excludes_zero)
     assert LOW <= count <= HIGH
 
 
 def test_swapped_labels_make_a_mixed_model_significant_in_5_percent():
-    count = false_positives(lambda d: stats.mixed_model(d.ravel(), 0 * d.ravel(), PATIENT_OF)["p"] < stats.ALPHA)
+    count = false_positives(lambda d: paired.mixed_model(d.ravel(), 0 * d.ravel(), PATIENT_OF)["p"] < intervals.ALPHA)
     assert LOW <= count <= HIGH
 
 
 def test_swapped_labels_make_a_slice_level_wilcoxon_significant_far_too_often():
-    count = false_positives(lambda d: stats.wilcoxon(d.ravel(), 0 * d.ravel()) < stats.ALPHA)
+    count = false_positives(lambda d: paired.wilcoxon(d.ravel(), 0 * d.ravel()) < intervals.ALPHA)
     assert count > 2 * HIGH
 
 
@@ -220,7 +222,7 @@ def test_patients_crossed_with_seeds_keep_5_percent_however_much_seeds_vary(pati
     for _ in range(200):
         values = rng.normal(0, 1, (patients, 1)) + rng.normal(0, seed_sd, seeds)
         values = values + rng.normal(0, residual_sd, (patients, seeds))
-        count += stats.patient_bootstrap(values, draws=1000).excludes_zero
+        count += intervals.patient_bootstrap(values, draws=1000).excludes_zero
     assert count <= HIGH  # it may fire less often: the interval errs on the wide side
 
 
@@ -230,7 +232,10 @@ def test_seeds_that_do_not_differ_hardly_widen_the_interval():
         found = []
         for _ in range(40):
             values = rng.normal(0, 1, (PATIENTS, 1)) + rng.normal(0, 0.3, (PATIENTS, seeds))
-            crossed, alone = stats.patient_bootstrap(values, 2000), stats.patient_bootstrap(values.mean(axis=1), 2000)
+            crossed, alone = (
+                intervals.patient_bootstrap(values, 2000),
+                intervals.patient_bootstrap(values.mean(axis=1), 2000),
+            )
             assert crossed.low <= alone.low and alone.high <= crossed.high
             found.append((crossed.high - crossed.low) / (alone.high - alone.low))
         widths[seeds] = np.median(found)
@@ -239,15 +244,15 @@ def test_seeds_that_do_not_differ_hardly_widen_the_interval():
 
 def test_seeds_of_patients_that_agree_give_a_t_interval_over_seeds():
     seeds = np.array([-0.4, 0.1, 0.9])
-    found, exact = stats.patient_bootstrap(np.tile(seeds, (8, 1))), ttest_1samp(seeds, 0).confidence_interval()
+    found, exact = intervals.patient_bootstrap(np.tile(seeds, (8, 1))), ttest_1samp(seeds, 0).confidence_interval()
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
 
 
 def test_seeds_that_agree_leave_the_interval_over_patients_skew_included():
     values = np.random.default_rng(1).exponential(size=(12, 1))
-    alone = stats.patient_bootstrap(values, seed=3)
-    agreed = stats.patient_bootstrap(np.tile(values, (1, 3)), seed=3)
-    differing = stats.patient_bootstrap(values + np.array([-0.01, 0, 0.01]), seed=3)
+    alone = intervals.patient_bootstrap(values, seed=3)
+    agreed = intervals.patient_bootstrap(np.tile(values, (1, 3)), seed=3)
+    differing = intervals.patient_bootstrap(values + np.array([-0.01, 0, 0.01]), seed=3)
     assert alone.high - alone.mean > 1.1 * (alone.mean - alone.low)
     assert (agreed.low, agreed.high) == pytest.approx((alone.low, alone.high))
     assert (differing.low, differing.high) == pytest.approx((alone.low, alone.high), rel=0.01)
@@ -258,43 +263,43 @@ def test_bounds_weigh_the_t_of_patients_and_of_seeds_by_their_variances():
     values = rng.normal(size=(200, 1)) + 0.1 * np.array([-1, 0, 1]) + rng.normal(0, 0.2, (200, 3))
     a, b = values.mean(axis=1).var(ddof=1) / 200, values.mean(axis=0).var(ddof=1) / 3
     half = (t.ppf(0.975, 199) * a + t.ppf(0.975, 2) * b) / np.sqrt(a + b)
-    found = stats.patient_bootstrap(values, draws=40_000)
+    found = intervals.patient_bootstrap(values, draws=40_000)
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.02)
 
 
 def test_compare_finds_a_gain_that_all_patients_share():
     base = np.random.default_rng(0).normal(0.9, 0.03, (PATIENTS, SLICES))
     gain = 0.01 + null_differences(np.random.default_rng(1), 0.001, 0.001)
-    row = stats.compare(scores(base + gain), scores(base))
+    row = paired.compare(scores(base + gain), scores(base))
     assert row["low"] < 0.01 < row["high"] and row["low"] > 0
-    assert row["p_patients"] == pytest.approx(stats.smallest_p(PATIENTS)) and row["p_mixed"] < 1e-4
+    assert row["p_patients"] == pytest.approx(paired.smallest_p(PATIENTS)) and row["p_mixed"] < 1e-4
     assert (row["patients"], row["seeds"], row["slices"], row["left_out"]) == (PATIENTS, 1, PATIENTS * SLICES, 0)
 
 
 def test_compare_pairs_the_seeds_that_both_methods_have():
     base = np.random.default_rng(0).normal(size=(7, 2, 3))
-    row = stats.compare(scores(base + 1, seeds=(0, 1, 2)), scores(base[..., 1:], seeds=(1, 2)))
+    row = paired.compare(scores(base + 1, seeds=(0, 1, 2)), scores(base[..., 1:], seeds=(1, 2)))
     assert row["seeds"] == 2 and row["seed_pairing"] == "paired"
     assert row["difference"] == pytest.approx(1) and row["high"] - row["low"] == pytest.approx(0, abs=1e-12)
 
 
 def test_compare_averages_seeds_where_none_is_shared():
     base = np.random.default_rng(0).normal(size=(7, 2, 2))
-    row = stats.compare(scores(base, seeds=(0, 1)), scores(base - 1, seeds=(5, 6)))
+    row = paired.compare(scores(base, seeds=(0, 1)), scores(base - 1, seeds=(5, 6)))
     assert row["seed_pairing"] == "averaged" and row["seeds"] == 1 and row["difference"] == pytest.approx(1)
 
 
 def test_the_untrained_input_pairs_with_every_seed_on_either_side():
     ldct = scores(np.zeros((7, 2, 1)), seeds=(-1,))
     network = scores(np.ones((7, 2, 2)), seeds=(0, 1))
-    ahead, behind = stats.compare(network, ldct), stats.compare(ldct, network)
+    ahead, behind = paired.compare(network, ldct), paired.compare(ldct, network)
     assert ahead["difference"] == 1 and behind["difference"] == -1 and ahead["seeds"] == behind["seeds"] == 2
 
 
 def test_compare_leaves_infinite_scores_out_and_counts_them():
     first, second = scores(np.ones((7, 2))), scores(np.zeros((7, 2)))
     first.loc[3, "value"] = np.inf
-    row = stats.compare(first, second)
+    row = paired.compare(first, second)
     assert row["left_out"] == 1 and row["slices"] == 13 and row["difference"] == 1
 
 
@@ -302,38 +307,39 @@ def test_gaps_are_means_over_slices_by_patient_and_shared_seed():
     values = np.arange(12.0).reshape(3, 2, 2)
     first, second = scores(values, (0, 1)), scores(np.ones((3, 2, 2)), (1, 2))
     first.loc[first.patient == "P002", "value"] = np.inf
-    found = stats.gaps(first, second)
+    found = paired.gaps(first, second)
     assert list(found.columns) == [1] and list(found.index) == ["P000", "P001"]
     assert np.allclose(found[1], values[:2, :, 1].mean(1) - 1)
 
 
 def test_compare_refuses_scores_of_different_slices():
     with pytest.raises(ValueError, match="different slices"):
-        stats.compare(scores(np.ones((7, 2))), scores(np.ones((7, 2)), first_row=1))
+        paired.compare(scores(np.ones((7, 2))), scores(np.ones((7, 2)), first_row=1))
 
 
 def test_interaction_is_the_difference_of_differences():
     rng = np.random.default_rng(0)
     patient = rng.normal(size=(8, 1, 1))
     cells = {
-        name: stats.by_patient(scores(patient + effect)) for name, effect in zip(("a1", "a2", "b1", "b2"), (5, 3, 2, 1))
+        name: intervals.by_patient(scores(patient + effect))
+        for name, effect in zip(("a1", "a2", "b1", "b2"), (5, 3, 2, 1))
     }
-    found = stats.interaction(cells)
+    found = paired.interaction(cells)
     assert found.mean == pytest.approx((5 - 3) - (2 - 1))
     assert found.patients == 8 and found.excludes_zero is True  # what patients share cancels
 
 
 def test_interaction_averages_seeds_that_the_cells_do_not_share():
-    cells = {name: stats.by_patient(scores(np.full((6, 1, 1), value), seeds=(seed,))) for seed, (name, value) in
+    cells = {name: intervals.by_patient(scores(np.full((6, 1, 1), value), seeds=(seed,))) for seed, (name, value) in
              enumerate({"a1": 4.0, "a2": 1.0, "b1": 1.0, "b2": 1.0}.items())}  # fmt: skip
-    assert stats.interaction(cells).mean == pytest.approx(3)
+    assert paired.interaction(cells).mean == pytest.approx(3)
 
 
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [([1.0, np.inf], [0.0, 0.0], "finite"), ([1.0], [1.0, 2.0], "one shape"), ([], [], "no values")],
 )
-@pytest.mark.parametrize("test", [stats.wilcoxon, stats.cohen_d, stats.cohen_dz])
+@pytest.mark.parametrize("test", [paired.wilcoxon, paired.cohen_d, paired.cohen_dz])
 def test_values_that_cannot_be_compared_are_refused(test, first, second, message):
     with pytest.raises(ValueError, match=message):
         test(first, second)
@@ -341,7 +347,7 @@ def test_values_that_cannot_be_compared_are_refused(test, first, second, message
 
 def test_a_negative_number_of_pairs_is_refused():
     with pytest.raises(ValueError, match="-1"):
-        stats.smallest_p(-1)
+        paired.smallest_p(-1)
 
 
 # ---- what 06_stats writes at the edges of its figure ----
@@ -392,7 +398,7 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     table4 = done.table("comparisons").query("domain == 'viana2025' and reference == 'truth' and metric == 'psnr'")
     assert set(table4["other"]) == set(listed["method"]) - set(table4["first"]) | {"LDCT"}
     ldct = table4.set_index("other").loc["LDCT"]
-    assert ldct["low"] > 0 and ldct["p_patients"] == stats.smallest_p(7) and ldct["patients"] == 7
+    assert ldct["low"] > 0 and ldct["p_patients"] == paired.smallest_p(7) and ldct["patients"] == 7
     crossed = done.table("interactions").query("at == 'ψ 0.95' and metric == 'psnr' and reference == 'ndct'")
     assert len(crossed) == 1 and crossed["low"].item() < crossed["interaction"].item() < crossed["high"].item()
     assert set(done.table("summary")["domain"]) == {"hu", "viana2025", "body", "window"}
@@ -516,40 +522,40 @@ def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs)
 
 # ---- shares and orders ----
 def test_an_exact_share_has_the_coverage_that_it_promises():
-    assert stats.share_interval(6, 6) == pytest.approx((0.025 ** (1 / 6), 1))
-    low, high = stats.share_interval(3, 10)
+    assert intervals.share_interval(6, 6) == pytest.approx((0.025 ** (1 / 6), 1))
+    low, high = intervals.share_interval(3, 10)
     assert (low, high) == pytest.approx((0.0667, 0.6525), abs=1e-4)  # published tables of Clopper and Pearson
     with pytest.raises(ValueError, match="got 7 of 6"):
-        stats.share_interval(7, 6)
+        intervals.share_interval(7, 6)
 
 
 def test_a_pair_is_reversed_only_where_both_orders_are_sure():
     rng = np.random.default_rng(0)
     base = pd.DataFrame({"a": 1.0, "b": 2.0, "c": 3.0}, index=range(8)) + 0.01 * rng.standard_normal((8, 3))
     other = base.assign(a=base.b + 1)
-    assert stats.reversed_pairs(base, base, 200) == (0, 3)
-    assert stats.reversed_pairs(other, base, 200) == (1, 3)
+    assert paired.reversed_pairs(base, base, 200) == (0, 3)
+    assert paired.reversed_pairs(other, base, 200) == (1, 3)
     unsure = base.assign(a=base.b + rng.normal(0.01, 5, 8))
-    assert stats.reversed_pairs(unsure, base, 200) == (0, 3)
-    assert stats.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
-    assert stats.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
+    assert paired.reversed_pairs(unsure, base, 200) == (0, 3)
+    assert paired.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
+    assert paired.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
 
 
 # ---- ranks ----
 def test_the_critical_difference_is_the_published_example():
-    assert stats.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
+    assert paired.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
     # q of table 5a of the same paper, for 2, 5 and 10 methods
     for methods, q in ((2, 1.960), (5, 2.728), (10, 3.164)):
-        assert stats.critical_difference(methods, 6) == pytest.approx(
+        assert paired.critical_difference(methods, 6) == pytest.approx(
             q * (methods * (methods + 1) / 36) ** 0.5, rel=1e-3
         )
 
 
 def test_groups_hold_all_within_the_gap_and_no_group_is_part_of_another():
-    assert stats.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
-    assert stats.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
-    assert stats.told_together([1.0, 2.0, 3.0], 0.5) == []
-    assert stats.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
+    assert paired.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
+    assert paired.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
+    assert paired.told_together([1.0, 2.0, 3.0], 0.5) == []
+    assert paired.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
 
 
 def test_limits_leave_out_what_lies_far_off_and_show_all_else():
@@ -603,7 +609,7 @@ def test_bars_reach_from_the_mean_to_both_ends_and_axes_name_direction_and_unit(
 def test_a_critical_difference_diagram_names_every_method_once_beside_the_line():
     ranks = pd.Series({"qae": 1.2, "unet": 2.5, "tv": 2.5, "cnn10": 4.2, "redcnn": 4.6})
     figure, axis = plt.subplots(figsize=(5.5, 2.2))
-    plots.critical_differences(axis, ranks, 1.93, stats.told_together(ranks, 1.93))
+    plots.critical_differences(axis, ranks, 1.93, paired.told_together(ranks, 1.93))
     figure.canvas.draw()
     names = [t for t in axis.texts if not t.get_text().strip().startswith("CD")]
     boxes = [t.get_window_extent() for t in names]

@@ -6,10 +6,13 @@ import torch
 from states import same_state
 from torch import nn
 
-from ldct_utils import encoders, intensity, losses, networks, steps, training
-from ldct_utils.networks.critics import dugan, wgan
-from ldct_utils.steps.step import PRECISIONS
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils.ct import intensity
+from ldct_utils.models import encoders, networks
+from ldct_utils.models.networks.critics import dugan, wgan
+from ldct_utils.training import checkpoints, losses, methods, setup
+from ldct_utils.training.history import History
+from ldct_utils.training.methods.base import PRECISIONS
+from ldct_utils.training.methods.supervised import Supervised
 
 SIZE = 32
 SMALL = {
@@ -21,7 +24,7 @@ adversarial = pytest.mark.parametrize("method", SMALL)
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def batch_of(n=4, seed=0):
@@ -39,7 +42,7 @@ def new_step(method, seed=0, network=None, given=None, **shared):
     shared = {"mean_hu": -540.0, "std_hu": 500.0, "lr": 1e-3, "betas": (0.5, 0.9)} | shared
     given = SMALL.get(method, {}) if given is None else given
     loss = losses.build("mse")
-    return steps.build(method, given, network=network, loss=loss, encoder=encoder, patch_size=SIZE, **shared)
+    return methods.build(method, given, network=network, loss=loss, encoder=encoder, patch_size=SIZE, **shared)
 
 
 def flat(module):
@@ -64,7 +67,7 @@ def test_the_dugan_critic_has_as_many_weights_as_the_published_one_and_normalise
 
 def test_critics_are_not_denoisers():
     assert "critics" not in networks.names()
-    assert set(steps.METHODS) == {"supervised", "wgan", "dugan"}
+    assert set(methods.METHODS) == {"supervised", "wgan", "dugan"}
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 32, 32), (1, 1, 37, 45)])
@@ -274,14 +277,14 @@ def test_a_resumed_training_goes_on_to_the_same_bits(method, tmp_path):
             history.add(number, step.update(*batch_of(2, seed=number)))
             history.row(step.weights, step.lr)
 
-    whole, log = new_step(method), training.History(2, new_step(method).falling)
+    whole, log = new_step(method), History(2, new_step(method).falling)
     torch.manual_seed(3)
     run(whole, log, 0, 3)
-    training.save(tmp_path, "0123abcd", 3, step=whole, history=log)
+    checkpoints.save(tmp_path, "0123abcd", 3, step=whole, history=log)
     run(whole, log, 3, 7)
-    again, second = new_step(method, seed=9), training.History(2, whole.falling)
+    again, second = new_step(method, seed=9), History(2, whole.falling)
     torch.manual_seed(99)
-    assert training.resume(tmp_path, "0123abcd", step=again, history=second) == 3
+    assert checkpoints.resume(tmp_path, "0123abcd", step=again, history=second) == 3
     run(again, second, 3, 7)
     assert same_state(whole.state_dict(), again.state_dict())
     clock = ("seconds", "patches_per_s")
@@ -293,7 +296,7 @@ def test_a_resumed_training_goes_on_to_the_same_bits(method, tmp_path):
 def test_checking_memory_leaves_the_training_as_it_was_and_grows_with_the_batch(method):
     plain, checked = new_step(method), new_step(method)
     random_state = torch.get_rng_state()
-    small, large = (training.check_memory(checked, SIZE, batch) for batch in (2, 20))
+    small, large = (setup.check_memory(checked, SIZE, batch) for batch in (2, 20))
     assert 1.5 * small < large < 10 * small and torch.equal(torch.get_rng_state(), random_state)
     for step in (plain, checked):
         torch.manual_seed(5)
@@ -313,18 +316,18 @@ def test_memory_is_counted_for_the_network_and_for_its_critics(method):
 
 def test_the_memory_of_critics_counts():
     wide, narrow = (new_step("dugan", given=SMALL["dugan"] | {"critic_width": width}) for width in (32, 4))
-    assert training.check_memory(wide, SIZE, 8) > 3 * training.check_memory(narrow, SIZE, 8)
+    assert setup.check_memory(wide, SIZE, 8) > 3 * setup.check_memory(narrow, SIZE, 8)
 
 
 def test_a_healthy_critic_does_not_stop_training_and_a_term_that_must_fall_does():
-    history = training.History(1, falling={"mse"})
+    history = History(1, falling={"mse"})
     for number in range(1, 15):
         history.add(number, {"mse": torch.ones(1), "critic": torch.tensor([1e-3 if number < 12 else 50.0])})
     assert history.row({"mse": 1.0, "critic": 0.0}, 0.1)["total"] == 1
     history.add(15, {"mse": torch.tensor([2e3]), "critic": torch.ones(1)})
     with pytest.raises(FloatingPointError, match="'mse' has grown 2000-fold"):
         history.row({"mse": 1.0, "critic": 0.0}, 0.1)
-    history = training.History(1, falling={"mse"})
+    history = History(1, falling={"mse"})
     history.add(1, {"mse": torch.ones(1), "critic": torch.tensor([float("nan")])})
     with pytest.raises(FloatingPointError, match="'critic' is not finite"):
         history.row({"mse": 1.0, "critic": 0.0}, 0.1)
@@ -379,4 +382,4 @@ def test_what_a_method_cannot_do_is_refused_by_name(method, given, message):
 
 def test_a_wgan_without_an_encoder_is_refused():
     with pytest.raises(ValueError, match="needs encoder="):
-        steps.build("wgan", {}, network=networks.build("cnn10"), encoder=None, patch_size=SIZE)
+        methods.build("wgan", {}, network=networks.build("cnn10"), encoder=None, patch_size=SIZE)

@@ -5,17 +5,18 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from ldct_utils import dose, fbp, nps, observers, resolution, tasks
+from ldct_utils.ct import dose, fbp, nps
+from ldct_utils.task_based import ensembles, observers, resolution
 
 PIXEL = 0.75
-LESIONS = (tasks.Lesion(1.5, -40.0), tasks.Lesion(4.0, 15.0))
+LESIONS = (ensembles.Lesion(1.5, -40.0), ensembles.Lesion(4.0, 15.0))
 
 
 @pytest.fixture(scope="module")
 def water():
     """A small cylinder off the rotation axis's crop, 120 realisations of a 64 x 64 crop with two lesions."""
-    scene = tasks.cylinder(120.0, 0.0, PIXEL)
-    return tasks.ensemble(scene, PIXEL, (40, 70, 64, 64), LESIONS, [[20, 18], [44, 40]], 120, seed=1)
+    scene = ensembles.cylinder(120.0, 0.0, PIXEL)
+    return ensembles.ensemble(scene, PIXEL, (40, 70, 64, 64), LESIONS, [[20, 18], [44, 40]], 120, seed=1)
 
 
 def white(shape, sd=1.0, seed=0):
@@ -26,17 +27,19 @@ def white(shape, sd=1.0, seed=0):
 @pytest.mark.parametrize(("kernel", "centre"), [("B30", (0.0, 0.0)), ("D45", (-60.0, 75.0))])
 def test_a_window_reconstructs_what_the_whole_reconstruction_does(kernel, centre):
     sinogram = white((180, 400)).astype(np.float32)
-    window = tasks.Window(sinogram.shape, PIXEL, (48, 40), kernel, centre)
+    window = fbp.CropProjector(sinogram.shape, PIXEL, (48, 40), kernel, centre)
     found = window.reconstruct(np.repeat(window.take(sinogram)[:, :, None], 2, axis=2).astype(np.float32))
     known = fbp.reconstruct(sinogram, PIXEL, (48, 40), kernel, centre)
     assert np.std(found - known) < 0.025 * known.std()
 
 
 def test_noise_free_crop_and_lesions_are_those_of_a_scan_of_the_whole(water):
-    scene = tasks.cylinder(120.0, 0.0, PIXEL)
+    scene = ensembles.cylinder(120.0, 0.0, PIXEL)
     with_lesions = scene.copy()
     for lesion, place in zip(LESIONS, water.places):
-        with_lesions += lesion.contrast_hu * tasks.disc(scene.shape, np.add(place, (40, 70)), lesion.radius_mm / PIXEL)
+        with_lesions += lesion.contrast_hu * ensembles.disc(
+            scene.shape, np.add(place, (40, 70)), lesion.radius_mm / PIXEL
+        )
     scan = dose.scan(with_lesions[None], PIXEL, 0.25, absent=scene[None], crop=(40, 70, 64, 64))
     assert np.allclose(water.truth(True), scan.noise_free[0], atol=0.5)
     known = (scan.ndct - scan.absent_ndct)[0]
@@ -45,7 +48,7 @@ def test_noise_free_crop_and_lesions_are_those_of_a_scan_of_the_whole(water):
 
 @pytest.mark.parametrize("level", [0.25, 1.0])
 def test_noise_has_the_level_and_texture_of_the_study_s_scans(water, level):
-    scene = tasks.cylinder(120.0, 0.0, PIXEL)
+    scene = ensembles.cylinder(120.0, 0.0, PIXEL)
     scans = [dose.scan(scene[None], PIXEL, level, seed=s, crop=(40, 70, 64, 64), views=360, n0=2 * dose.N0)
              for s in range(12)]  # fmt: skip
     known = np.stack([(s.ldct - s.noise_free)[0] for s in scans])
@@ -81,15 +84,15 @@ def test_realisations_and_classes_are_independent_and_repeat_with_the_seed(water
     flat = np.concatenate([water.normal[0, :20], water.normal[1, :20], water.inserted[0, :20]]).reshape(60, -1)
     correlations = np.corrcoef(flat) - np.eye(60)
     assert np.abs(correlations).max() < 0.25 and abs(correlations.mean()) < 0.01
-    scene = tasks.cylinder(60.0, 0.0, PIXEL)
-    one, again, other = (tasks.ensemble(scene, PIXEL, (30, 30, 32, 32), realisations=3, seed=s) for s in (4, 4, 5))
+    scene = ensembles.cylinder(60.0, 0.0, PIXEL)
+    one, again, other = (ensembles.ensemble(scene, PIXEL, (30, 30, 32, 32), realisations=3, seed=s) for s in (4, 4, 5))
     assert (one.normal == again.normal).all() and (one.normal != other.normal).any()
 
 
 def test_detection_grows_with_the_root_of_the_dose_and_vanishes_with_the_contrast():
-    scene, places = tasks.cylinder(120.0, 0.0, PIXEL), [[20, 20], [44, 44]]
-    lesions = (tasks.Lesion(3.0, -3.0), tasks.Lesion(3.0, 0.0))
-    made = tasks.ensemble(scene, PIXEL, (50, 50, 64, 64), lesions, places, 250, seed=3)
+    scene, places = ensembles.cylinder(120.0, 0.0, PIXEL), [[20, 20], [44, 44]]
+    lesions = (ensembles.Lesion(3.0, -3.0), ensembles.Lesion(3.0, 0.0))
+    made = ensembles.ensemble(scene, PIXEL, (50, 50, 64, 64), lesions, places, 250, seed=3)
     channels = observers.laguerre_gauss(31, 12.0)
     found = {
         (level, i): observers.detect(
@@ -107,28 +110,28 @@ def test_detection_grows_with_the_root_of_the_dose_and_vanishes_with_the_contras
 
 
 def test_patients_have_their_lesions_deep_in_the_liver():
-    (found,) = tasks.patients(1, LESIONS, seed=3)
+    (found,) = ensembles.patients(1, LESIONS, seed=3)
     body, (top, left, height, width), places = found
     rows, columns = (places + np.subtract((top, left), body.crop[:2])).T
     label = body.organ_masks[0][rows, columns]
-    assert (label == tasks.LABELS["liver"]).all() and (height, width) == (96, 96)
+    assert (label == ensembles.LABELS["liver"]).all() and (height, width) == (96, 96)
     assert (places >= 16).all() and (places < 80).all()
     with pytest.raises(ValueError, match="only 0 of 2 simulated patients have room in the liver"):
-        list(tasks.patients(1, (tasks.Lesion(60.0, 5.0),), tries=2))
+        list(ensembles.patients(1, (ensembles.Lesion(60.0, 5.0),), tries=2))
 
 
 def test_an_organ_without_room_has_no_places():
-    assert tasks.find_places(np.zeros((96, 96), bool), LESIONS, PIXEL, 96) is None
-    assert tasks.find_places(tasks.disc((96, 96), (48, 48), 5) > 0.5, LESIONS, PIXEL, 96) is None
-    places = tasks.find_places(np.ones((128, 128), bool), LESIONS, PIXEL, 96)
-    assert np.hypot(*(places[0] - places[1])) * PIXEL >= tasks.GAP_MM
+    assert ensembles.find_places(np.zeros((96, 96), bool), LESIONS, PIXEL, 96) is None
+    assert ensembles.find_places(ensembles.disc((96, 96), (48, 48), 5) > 0.5, LESIONS, PIXEL, 96) is None
+    places = ensembles.find_places(np.ones((128, 128), bool), LESIONS, PIXEL, 96)
+    assert np.hypot(*(places[0] - places[1])) * PIXEL >= ensembles.GAP_MM
 
 
 def test_wrong_crops_and_regions_say_so(water):
     with pytest.raises(ValueError, match="outside a scene"):
-        tasks.ensemble(np.zeros((64, 64)), PIXEL, (40, 0, 32, 32))
+        ensembles.ensemble(np.zeros((64, 64)), PIXEL, (40, 0, 32, 32))
     with pytest.raises(ValueError, match="at least one realisation"):
-        tasks.ensemble(np.zeros((64, 64)), PIXEL, (0, 0, 32, 32), realisations=0)
+        ensembles.ensemble(np.zeros((64, 64)), PIXEL, (0, 0, 32, 32), realisations=0)
     with pytest.raises(ValueError, match="leaves the crop"):
         water.region(water.clean, 0, 51)
     with pytest.raises(ValueError, match="dose is a fraction"):
@@ -141,13 +144,13 @@ def test_contrast_to_noise_ratio_by_hand():
     image[5:, ::2] = 1.0
     inside, around = np.zeros((2, 10, 10), bool)
     inside[:5], around[5:] = True, True
-    assert tasks.cnr(image, inside, around) == pytest.approx(29.5 / image[5:].std(ddof=1))
+    assert ensembles.cnr(image, inside, around) == pytest.approx(29.5 / image[5:].std(ddof=1))
 
 
 # ---- transfer functions ----
 @pytest.mark.parametrize("sigma_mm", [0.8, 1.2])
 def test_transfer_function_of_a_gaussian_blur_is_its_fourier_transform(sigma_mm):
-    fine = tasks.disc((640, 640), (319.5, 319.5), 15.0 / 0.15)
+    fine = ensembles.disc((640, 640), (319.5, 319.5), 15.0 / 0.15)
     blurred = ndimage.gaussian_filter(fine, sigma_mm / 0.15).reshape(128, 5, 128, 5).mean((1, 3))
     found = resolution.ttf(40 + 25 * blurred, (63.5, 63.5), 15.0, 0.75)
     f = resolution.TTF_FREQUENCIES
@@ -158,8 +161,8 @@ def test_transfer_function_of_a_gaussian_blur_is_its_fourier_transform(sigma_mm)
 
 
 def test_transfer_function_of_a_reconstruction_is_that_of_its_kernel():
-    scene = tasks.cylinder(120.0, 0.0, PIXEL)
-    made = tasks.ensemble(scene, PIXEL, (40, 40, 96, 96), (tasks.Lesion(15.0, 100.0),), [[48, 48]], 1, seed=0)
+    scene = ensembles.cylinder(120.0, 0.0, PIXEL)
+    made = ensembles.ensemble(scene, PIXEL, (40, 40, 96, 96), (ensembles.Lesion(15.0, 100.0),), [[48, 48]], 1, seed=0)
     found = resolution.ttf(made.signals[0], (48, 48), 15.0, PIXEL)
     f = resolution.TTF_FREQUENCIES
     low = f < 0.45
@@ -168,7 +171,7 @@ def test_transfer_function_of_a_reconstruction_is_that_of_its_kernel():
 
 
 def test_transfer_function_does_not_depend_on_contrast_or_sign_and_needs_room():
-    image = ndimage.gaussian_filter(tasks.disc((96, 96), (47.5, 47.5), 16.0).astype(float), 1.5)
+    image = ndimage.gaussian_filter(ensembles.disc((96, 96), (47.5, 47.5), 16.0).astype(float), 1.5)
     curves = [resolution.ttf(100 + c * image, (47.5, 47.5), 12.0, 0.75) for c in (5.0, -300.0)]
     assert np.allclose(*curves) and curves[0][0] == pytest.approx(1)
     with pytest.raises(ValueError, match="needs 8 mm"):
@@ -230,13 +233,13 @@ def test_coherence_needs_several_realisations_of_the_truth(scene):
 # ---- measured on an ensemble ----
 def test_every_lesion_is_judged_by_both_observers(water):
     classes = [water.images(present, 1.0) for present in (False, True)]
-    found = pd.DataFrame(tasks.detections(water, classes, 25))
+    found = pd.DataFrame(ensembles.detections(water, classes, 25))
     assert len(found) == 2 * 2 * 2 and found.value.between(found.low, found.high).all()
     d = found[found.quantity == "d'"].set_index(["observer", "lesion"]).value
     auc = found[found.quantity == "AUC"].set_index(["observer", "lesion"]).value
     assert (auc.between(0.5, 1)).all() and d["CHO", 0] > 1
     noise = [water.images(False, 1.0)[half::2] for half in (0, 1)]  # no lesion in either class
-    none = pd.DataFrame(tasks.detections(water, noise, 25)).set_index("quantity")
+    none = pd.DataFrame(ensembles.detections(water, noise, 25)).set_index("quantity")
     assert none.value["AUC"].between(0.25, 0.75).all() and (none.low["AUC"] < 0.5).all()
 
 

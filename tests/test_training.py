@@ -18,15 +18,21 @@ from skimage.metrics import structural_similarity
 from states import same_state
 from torch import nn
 
-from ldct_utils import cohorts, encoders, intensity, losses, networks, patches, paths, psi, training
-from ldct_utils.steps.supervised import Supervised
+from ldct_utils import cohorts
+from ldct_utils.cohorts import lookup, patches
+from ldct_utils.ct import intensity
+from ldct_utils.models import encoders, networks
+from ldct_utils.study import paths
+from ldct_utils.training import checkpoints, losses, prediction, psi, setup
+from ldct_utils.training.history import History
+from ldct_utils.training.methods.supervised import Supervised
 
 SETTINGS = {"name": "unet", "channels": 2, "residual": True}
 
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
 
 
 def batch_of(n=4, size=32, seed=0):
@@ -149,14 +155,13 @@ def test_an_absent_gpu_is_named_before_training():
 def test_an_update_that_does_not_fit_into_memory_is_refused_with_the_remedy():
     step = new_step(accumulate=2)
     with pytest.raises(MemoryError, match=r"GB on cpu, .* lower batch or patch_size, or raise accumulate \(now 2\)"):
-        training.check_memory(step, 32, 10**9)
+        setup.check_memory(step, 32, 10**9)
 
 
 def test_the_memory_estimate_follows_patch_batch_and_parts():
     weights = 4 * sum(p.nbytes for p in new_step().network.parameters())
     small, tall, parts = (
-        training.check_memory(new_step(accumulate=a), p, b) - weights
-        for p, b, a in ((32, 8, 1), (64, 8, 1), (32, 8, 4))
+        setup.check_memory(new_step(accumulate=a), p, b) - weights for p, b, a in ((32, 8, 1), (64, 8, 1), (32, 8, 4))
     )
     assert tall / small == pytest.approx(4, rel=0.02)
     assert small / parts == pytest.approx(4, rel=0.02)
@@ -165,7 +170,7 @@ def test_the_memory_estimate_follows_patch_batch_and_parts():
 def test_checking_memory_leaves_the_training_as_it_was():
     ldct, ndct = batch_of()
     plain, checked = new_step(vgg_loss()), new_step(vgg_loss())
-    training.check_memory(checked, 32, 4)
+    setup.check_memory(checked, 32, 4)
     for step in (plain, checked):
         step.update(ldct, ndct)
     assert torch.equal(weights_of(plain), weights_of(checked))
@@ -173,7 +178,7 @@ def test_checking_memory_leaves_the_training_as_it_was():
 
 def history_of(*steps, weights=None):
     """A history of updates, each a (mse, vgg) pair of lists with a value an image."""
-    history = training.History(batch=2)
+    history = History(batch=2)
     for number, (mse, vgg) in enumerate(steps, 1):
         history.add(number, {"mse": torch.tensor(mse), "vgg": torch.tensor(vgg)})
     return history, weights or {"mse": 1.0, "vgg": 0.5}
@@ -189,7 +194,7 @@ def test_a_row_of_the_history_holds_means_total_and_both_influences():
 
 
 def test_a_loss_without_a_pixel_term_has_psi_one():
-    history = training.History(batch=2)
+    history = History(batch=2)
     history.add(1, {"vgg": torch.tensor([3.0, 4.0])})
     assert history.row({"vgg": 1.0}, 0.1)["psi_ratio_of_sums"] == 1
 
@@ -216,7 +221,7 @@ def test_a_term_that_grows_a_thousandfold_stops_training():
 
 
 def test_a_real_divergence_is_stopped():
-    step, history, (ldct, ndct) = new_step(lr=10.0), training.History(4), batch_of()
+    step, history, (ldct, ndct) = new_step(lr=10.0), History(4), batch_of()
     with pytest.raises(FloatingPointError, match="training stopped at step"):
         for number in range(1, 200):
             history.add(number, step.update(ldct, ndct))
@@ -228,7 +233,7 @@ def parts():
     """A step, a sampler and a history after three updates."""
     images = np.random.default_rng(0).integers(-1000, 1000, (3, 64, 64)).astype(np.int16)
     sampler = patches.Sampler(SimpleNamespace(ldct=images, ndct=images // 2), range(3), 32, None, 2, seed=0)
-    step, history = new_step(vgg_loss()), training.History(2)
+    step, history = new_step(vgg_loss()), History(2)
     for number in range(1, 4):
         history.add(number, step.update(*sampler.next()))
         history.row(step.loss.weights, step.lr)
@@ -239,14 +244,14 @@ def fresh(parts):
     sampler = patches.Sampler(
         SimpleNamespace(ldct=parts["sampler"].ldct, ndct=parts["sampler"].ndct), range(3), 32, None, 2, seed=0
     )
-    return {"step": new_step(vgg_loss(lam=1.0), seed=1), "sampler": sampler, "history": training.History(2)}
+    return {"step": new_step(vgg_loss(lam=1.0), seed=1), "sampler": sampler, "history": History(2)}
 
 
 def test_a_saved_training_goes_on_to_the_same_bits(parts, tmp_path):
-    training.save(tmp_path, "0123abcd", 3, **parts)
+    checkpoints.save(tmp_path, "0123abcd", 3, **parts)
     resumed = fresh(parts)
     torch.manual_seed(99)
-    assert training.resume(tmp_path, "0123abcd", **resumed) == 3
+    assert checkpoints.resume(tmp_path, "0123abcd", **resumed) == 3
     for one in (parts, resumed):
         one["drawn"] = torch.rand(1) if one is resumed else None
         one["terms"] = one["step"].update(*one["sampler"].next())
@@ -258,28 +263,28 @@ def test_a_saved_training_goes_on_to_the_same_bits(parts, tmp_path):
 
 
 def test_the_random_state_is_restored(parts, tmp_path):
-    training.save(tmp_path, "0123abcd", 3, **parts)
+    checkpoints.save(tmp_path, "0123abcd", 3, **parts)
     expected = torch.rand(3)
-    training.resume(tmp_path, "0123abcd", **fresh(parts))
+    checkpoints.resume(tmp_path, "0123abcd", **fresh(parts))
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_nothing_saved_means_starting_at_the_first_update(parts, tmp_path):
-    assert training.resume(tmp_path, "0123abcd", **parts) == 0
+    assert checkpoints.resume(tmp_path, "0123abcd", **parts) == 0
 
 
 def test_a_state_of_another_identity_is_refused(parts, tmp_path):
-    training.save(tmp_path, "0123abcd", 3, **parts)
+    checkpoints.save(tmp_path, "0123abcd", 3, **parts)
     with pytest.raises(ValueError, match="belongs to run 0123abcd, not to ffff0000"):
-        training.resume(tmp_path, "ffff0000", **fresh(parts))
+        checkpoints.resume(tmp_path, "ffff0000", **fresh(parts))
 
 
 def test_a_damaged_state_is_named(parts, tmp_path):
-    training.save(tmp_path, "0123abcd", 3, **parts)
-    path = tmp_path / training.STATE_FILE
+    checkpoints.save(tmp_path, "0123abcd", 3, **parts)
+    path = tmp_path / checkpoints.STATE_FILE
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"last.pt is damaged .* delete it"):
-        training.resume(tmp_path, "0123abcd", **fresh(parts))
+        checkpoints.resume(tmp_path, "0123abcd", **fresh(parts))
 
 
 def test_loading_a_state_runs_no_code(parts, tmp_path):
@@ -287,42 +292,42 @@ def test_loading_a_state_runs_no_code(parts, tmp_path):
         def __reduce__(self):
             return os.system, (f"touch {tmp_path}/ran",)
 
-    torch.save({"id": "0123abcd", "step": Command()}, tmp_path / training.STATE_FILE)
+    torch.save({"id": "0123abcd", "step": Command()}, tmp_path / checkpoints.STATE_FILE)
     with pytest.raises(ValueError, match="damaged"):
-        training.resume(tmp_path, "0123abcd", **parts)
+        checkpoints.resume(tmp_path, "0123abcd", **parts)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_checkpoint_gives_the_network_back(parts, tmp_path):
     network = parts["step"].network
     for step in (5, 20):
-        training.write_checkpoint(tmp_path, step, network, SETTINGS)
-    assert list(training.checkpoints(tmp_path)) == [5, 20]
+        checkpoints.write_checkpoint(tmp_path, step, network, SETTINGS)
+    assert list(checkpoints.checkpoints(tmp_path)) == [5, 20]
     hu = np.random.default_rng(1).normal(40, 30, (2, 32, 48)).astype(np.float32)
     for checkpoint in ("last", 5):
-        loaded = training.load_network(tmp_path, checkpoint)
-        assert np.array_equal(training.predict(loaded, hu), training.predict(network, hu))
+        loaded = checkpoints.load_network(tmp_path, checkpoint)
+        assert np.array_equal(prediction.predict(loaded, hu), prediction.predict(network, hu))
         assert not loaded.training
     with pytest.raises(FileNotFoundError, match="no checkpoint 7; it has 5, 20"):
-        training.load_network(tmp_path, 7)
+        checkpoints.load_network(tmp_path, 7)
     with pytest.raises(FileNotFoundError, match="it has none"):
-        training.load_network(tmp_path / "empty")
+        checkpoints.load_network(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("shape", [(3, 48, 64), (1, 50, 37), (33, 47)])
 def test_prediction_of_any_size_is_in_hu_and_the_untrained_residual_network_is_the_identity(shape):
     hu = np.random.default_rng(0).integers(-1024, 3071, shape).astype(np.int16)
-    predicted = training.predict(networks.build(**SETTINGS), hu, batch=2)
+    predicted = prediction.predict(networks.build(**SETTINGS), hu, batch=2)
     assert predicted.shape == shape and predicted.dtype == np.float32
     assert np.allclose(predicted, hu, atol=1e-3)
 
 
 def test_prediction_does_not_depend_on_the_batch(parts):
     hu = np.random.default_rng(0).normal(40, 30, (5, 32, 32)).astype(np.float32)
-    one, all_ = (training.predict(parts["step"].network, hu, batch=n) for n in (1, 5))
+    one, all_ = (prediction.predict(parts["step"].network, hu, batch=n) for n in (1, 5))
     assert np.allclose(one, all_, atol=1e-2)
     with pytest.raises(ValueError, match="got shape"):
-        training.predict(parts["step"].network, hu[None])
+        prediction.predict(parts["step"].network, hu[None])
 
 
 TINY = {"patients": 6, "slices": 2, "size": 64}
@@ -374,22 +379,22 @@ def uninterrupted(tiny_outputs):
 
 def same_training(a, b, stored=(0, 50, 100, 150)):
     """Compare two run folders to the bit: weights, optimiser, sampler, history (its clock left out), scores."""
-    assert tuple(training.checkpoints(a)) == tuple(training.checkpoints(b)) == stored
-    for step, path in training.checkpoints(a).items():
-        assert same_state(load_file(path), load_file(training.checkpoints(b)[step]))
+    assert tuple(checkpoints.checkpoints(a)) == tuple(checkpoints.checkpoints(b)) == stored
+    for step, path in checkpoints.checkpoints(a).items():
+        assert same_state(load_file(path), load_file(checkpoints.checkpoints(b)[step]))
     clock = ["seconds", "patches_per_s"]
     pd.testing.assert_frame_equal(
         *(pd.read_parquet(f / "history.parquet").drop(columns=clock) for f in (a, b)), check_exact=True
     )
     pd.testing.assert_frame_equal(*(pd.read_parquet(f / "scores.parquet") for f in (a, b)), check_exact=True)
-    states = [torch.load(f / training.STATE_FILE, weights_only=True) for f in (a, b)]
+    states = [torch.load(f / checkpoints.STATE_FILE, weights_only=True) for f in (a, b)]
     assert all(same_state(states[0][key], states[1][key]) for key in ("id", "done", "step", "sampler", "rng"))
 
 
 def kill(folder, values, name):
     """Start 03_train, kill it at some moment of its training, and return the number of the last saved update."""
     process = start(folder, values)
-    state = folder / "outputs" / "kills" / "03_train" / name / training.STATE_FILE
+    state = folder / "outputs" / "kills" / "03_train" / name / checkpoints.STATE_FILE
     before = state.stat().st_mtime_ns if state.exists() else 0
     while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
         time.sleep(0.005)  # until it trains
@@ -420,28 +425,28 @@ def test_the_history_holds_the_learning_rate_of_the_schedule(uninterrupted):
 
 
 def test_a_schedule_depends_on_the_number_of_the_update_alone():
-    assert [training.learning_rate("constant", 0.1, n, 8) for n in (0, 7)] == [0.1, 0.1]
-    cosine = [training.learning_rate("cosine", 0.1, n, 8) for n in (0, 4, 8)]
+    assert [setup.learning_rate("constant", 0.1, n, 8) for n in (0, 7)] == [0.1, 0.1]
+    cosine = [setup.learning_rate("cosine", 0.1, n, 8) for n in (0, 4, 8)]
     assert cosine == pytest.approx([0.1, 0.05, 0], abs=1e-12)
-    rising = [training.learning_rate("constant", 0.1, n, 8, warmup=4) for n in (0, 1, 3, 7)]
+    rising = [setup.learning_rate("constant", 0.1, n, 8, warmup=4) for n in (0, 1, 3, 7)]
     assert rising == pytest.approx([0.025, 0.05, 0.1, 0.1])
     with pytest.raises(ValueError, match="warmup is a number of updates, 0 or more, not -1"):
-        training.learning_rate("constant", 0.1, 0, 8, warmup=-1)
+        setup.learning_rate("constant", 0.1, 0, 8, warmup=-1)
     with pytest.raises(ValueError, match=r"no schedule 'linear'.*constant, cosine"):
-        training.learning_rate("linear", 0.1, 0, 8)
+        setup.learning_rate("linear", 0.1, 0, 8)
 
 
 @pytest.mark.parametrize("warmup, trains", [(0, False), (50, True)])
 def test_a_unet_keeps_its_relus_when_the_rate_rises_from_zero(warmup, trains):
     """Without a warm-up Adam's first updates switch off the last level's units, and the network is the identity."""
-    training.seed_everything(0, 1)
+    setup.seed_everything(0, 1)
     network = networks.build("unet", channels=16, residual=True)
     step = Supervised(network, losses.build("l1"), 1e-3, [0.9, 0.999], 1e-12, "float32", "cpu", 1)
     draw = torch.Generator().manual_seed(0)
     flat = torch.full((4, 1, 32, 32), 0.25)
     for done in range(60):
         noise = 0.005 * torch.randn(flat.shape, generator=draw)  # 20 HU
-        step.lr = training.learning_rate("constant", 1e-3, done, 60, warmup)
+        step.lr = setup.learning_rate("constant", 1e-3, done, 60, warmup)
         step.update(flat + noise, flat)
     with torch.no_grad():
         changed = float((network(flat + noise) - flat - noise).std() / noise.std())
@@ -465,7 +470,7 @@ MAMBA = {k: v for k, v in RUN.items() if k not in ("channels", "loss", "layer", 
 
 def test_a_network_with_settings_of_its_own_is_trained_and_loaded_again(tiny_outputs):
     run = finish(tiny_outputs("mamba"), MAMBA)
-    network = training.load_network(run)
+    network = checkpoints.load_network(run)
     assert network.variant == "channel" and network.embed.weight.shape == (4, 1, 3, 3)
     assert "dim-4" in run.name and "variant-channel" in run.name
     history = pd.read_parquet(run / "history.parquet")  # a row wherever something happens
@@ -499,10 +504,10 @@ def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_p
     last = history.iloc[-1]
     assert last.total == pytest.approx(last.mse + 20 * last.grad + 0.1 * (last.adv_image + last.adv_gradient))
     cohort = cohorts.load(next((run.parents[2] / "cohorts").iterdir()))
-    found = training.load_network(run)
+    found = checkpoints.load_network(run)
     assert found.mean == intensity.to_net(cohort.meta["train_ldct_hu"]["mean"])
     assert found.std == cohort.meta["train_ldct_hu"]["std"] / intensity.HU_SPAN
-    predicted = training.predict(found, cohort.ldct[cohort.rows("val")])
+    predicted = prediction.predict(found, cohort.ldct[cohort.rows("val")])
     inside = [(image + 1024.0).clip(0, 2924) for image in (predicted, cohort.ndct[cohort.rows("val")])]
     ssim = [structural_similarity(*pair, data_range=2924) for pair in zip(*inside)]
     shown = list(cohort.rows("val")).index(cohort.spread(cohort.rows("val"), 1)[0])  # val_slices is 1
@@ -521,7 +526,7 @@ def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_p
 )
 def test_a_choice_that_cannot_be_is_refused_before_the_cohort(values, message, tmp_path, monkeypatch):
     monkeypatch.setenv("LDCT_OUTPUTS", str(tmp_path))
-    monkeypatch.setattr(cohorts, "get", lambda *arguments: pytest.fail("the cohort came first"))
+    monkeypatch.setattr(lookup, "get", lambda *arguments: pytest.fail("the cohort came first"))
     cells = (ROOT / "notebooks" / "03_train.py").read_text().split("\n# %%")
     code = [cell for cell in cells if not cell.startswith(" [markdown]")][1:]
     space = {}
@@ -559,8 +564,8 @@ def test_what_a_run_leaves_can_be_read_and_scored(uninterrupted):
     assert scores[keys].equals(ldct[keys]) and set(scores.reference) == {"ndct", "truth"}
     examples = np.load(uninterrupted / "examples.npy")
     assert examples.shape == (len(pd.read_parquet(uninterrupted / "examples_rows.parquet")), 4, 64, 64)
-    network = training.load_network(uninterrupted)
-    assert np.allclose(training.predict(network, examples[:, 0]), examples[:, 3], atol=0.01)
+    network = checkpoints.load_network(uninterrupted)
+    assert np.allclose(prediction.predict(network, examples[:, 0]), examples[:, 3], atol=0.01)
 
 
 def test_the_benchmark_of_the_loop_runs_the_loop_of_the_notebook(monkeypatch):

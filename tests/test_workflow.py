@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 from conftest import ROOT, TRACED
 
-from ldct_utils import files, page, runs, studies
+from ldct_utils.report import page
+from ldct_utils.study import files, planning, runs
 
 sys.path.insert(0, str(ROOT / "workflow"))
 
@@ -139,7 +140,7 @@ notebooks:
     )
     done = call()
     assert done.returncode == 1, done.stdout + done.stderr
-    planned = {p.name: p for p in studies.plan("toy")}
+    planned = {p.name: p for p in planning.plan("toy")}
     assert [name for name, p in planned.items() if p.finished] == ["one", "two", "sum"]
 
     # what the user is told: counts, times, what failed and where its notebook is, what was held up by it
@@ -191,7 +192,7 @@ def gone(pid: int) -> bool:
 @pytest.mark.parametrize("victim", ["snakemake", "papermill", "kernel"])
 def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_study(toy, victim):
     outputs = toy("notebooks: {01_toy: {runs: [{name: quick}, {name: slow, steps: 9, seconds: 0.7}]}}")
-    quick, slow = studies.plan("toy")
+    quick, slow = planning.plan("toy")
     study = subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for(lambda: quick.finished and (slow.folder / "step_1.parquet").is_file(), study=study)
     kernel, papermill = map(int, (slow.folder / "processes.txt").read_text().split())
@@ -268,7 +269,7 @@ def test_an_override_reaches_the_runs_and_their_identity(toy, monkeypatch, capsy
 
 def test_the_slurm_profile_asks_for_what_a_run_needs(toy):
     outputs = toy("notebooks: {01_toy: {runs: [{name: one}, {name: two, value: 2}]}}")
-    planned = studies.plan("toy")
+    planned = planning.plan("toy")
     planned[1].params["device"] = "cuda"
     plan = load_study().write_plan(outputs / "toy", planned)
     snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--dry-run"]
@@ -361,7 +362,7 @@ def progress(toy):
     outputs = toy(
         "notebooks: {01_toy: {runs: [{name: a}, {name: b, value: 2}, {name: c, value: 3}]}, 02_sum: {runs: [{}]}}"
     )
-    return load_study().Progress(outputs / "toy" / "events", studies.plan("toy"), io.StringIO())
+    return load_study().Progress(outputs / "toy" / "events", planning.plan("toy"), io.StringIO())
 
 
 def tell(progress, *told):

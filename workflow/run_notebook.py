@@ -13,7 +13,7 @@ from pathlib import Path
 
 import events
 
-from ldct_utils import paths
+from ldct_utils.study import paths
 
 # papermill reads notebooks by jsonschema, which compiles a grammar of web addresses as it is imported wherever this
 # package is installed, for more than a second in every run. No notebook has a field that it would check.

@@ -27,7 +27,7 @@ import study as workflow
 import yaml
 from optuna.trial import TrialState
 
-from ldct_utils import files, identity, parameters, paths, runs, studies
+from ldct_utils.study import files, identity, machine, parameters, paths, planning, runs
 
 SHOWN_BY = "10_search"
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats
@@ -133,7 +133,7 @@ def open_storage(url: str, grace: int):
             time.sleep(2)
 
 
-def execute(planned: studies.Planned) -> str | None:
+def execute(planned: planning.Planned) -> str | None:
     """Run a notebook in a process of its own, which ends with this one. Returns: None, or why it failed.
 
     Raises: Killed: if it did not end by itself.
@@ -261,13 +261,13 @@ class Worker:
         return path, trials
 
 
-def shown(search: search_space.Search, path: Path) -> studies.Planned:
+def shown(search: search_space.Search, path: Path) -> planning.Planned:
     """The run of the notebook that shows a search."""
     script = parameters.read(paths.notebooks() / f"{SHOWN_BY}.py")
     given = {"study": search.study, "search": identity.inside_outputs(path)}
-    values = parameters.resolve(parameters.check(script, given))
+    values = machine.resolve(parameters.check(script, given))
     folder = identity.folder(script, values)
-    return studies.Planned(SHOWN_BY, "search", values, folder.name[-8:], folder, ())
+    return planning.Planned(SHOWN_BY, "search", values, folder.name[-8:], folder, ())
 
 
 def run(study: str, url: str | None, overrides: dict, grace: int) -> bool:
@@ -316,7 +316,7 @@ def main() -> int:
         overrides = {k: yaml.safe_load(v) for k, v in (word.split("=", 1) for word in given.set)}
         study = given.study.removeprefix("params/").removesuffix(".yaml")
         found = run(study, given.storage, overrides, given.grace)
-        from ldct_utils import page
+        from ldct_utils.report import page
 
         say(f"report: {paths.short(page.write())}")
     except (ValueError, FileNotFoundError) as error:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass, field
 
-from ldct_utils import identity, parameters, paths, studies
+from ldct_utils.study import identity, parameters, paths, planning
 
 KEYS = {"trials", "startup", "seed", "metric", "space"}
 PRIOR = {"low", "high", "log", "int"}
@@ -47,8 +47,8 @@ class Search:
         ask = {True: trial.suggest_int, False: trial.suggest_float}
         return {n: ask[p["int"]](n, p["low"], p["high"], log=p["log"]) for n, p in self.space.items()}
 
-    def planned(self, values: dict) -> studies.Planned:
-        """The run of a trial: checked parameters and the folder. Raises: ValueError: as ``studies.plan``."""
+    def planned(self, values: dict) -> planning.Planned:
+        """The run of a trial: checked parameters and the folder. Raises: ValueError: as ``planning.plan``."""
         given = {}
         for address, value in values.items():
             name, _, key = address.partition(".")
@@ -57,7 +57,7 @@ class Search:
                 continue
             holder = given.setdefault(name, copy.deepcopy(self.fixed[name]))
             holder[int(key) if isinstance(holder, list) else key] = value
-        (run,) = studies.plan(self.study, self.overrides | given)
+        (run,) = planning.plan(self.study, self.overrides | given)
         return run
 
 
@@ -69,7 +69,7 @@ def read(study: str, overrides: dict | None = None) -> Search:
         that is better small, or one that the notebook does not record.
     """
     overrides = overrides or {}
-    content = studies.read_study(study)
+    content = planning.read_study(study)
     given, where = content.get("search"), f"params/{study}.yaml"
     if not isinstance(given, dict):
         raise ValueError(f"{where} has no part `search` and is a study: make study STUDY={study}")
@@ -81,7 +81,7 @@ def read(study: str, overrides: dict | None = None) -> Search:
     for name, value in counts.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < (name != "seed"):
             raise ValueError(f"{where}: search.{name} must be a positive whole number, got {value!r}")
-    runs = studies.plan(study, overrides)
+    runs = planning.plan(study, overrides)
     if len(runs) != 1:
         raise ValueError(f"{where} lists {len(runs)} runs; a search varies one")
     run = runs[0]
@@ -145,11 +145,11 @@ def _check_address(where: str, address: str, script: parameters.Notebook, fixed:
     elif declared.type != "dict":
         raise ValueError(f"{where}: {address}: {name} is {declared.type}, and only a dict or a list has parts")
     elif name == "settings" and "network" in fixed:
-        from ldct_utils import networks  # torch, which only these need
+        from ldct_utils.models import networks
 
         known = networks.settings(fixed["network"])
         parameters.check_name(f"network {fixed['network']!r}", "setting", key, known)
     elif name == "method_settings":
-        from ldct_utils import steps
+        from ldct_utils.training import methods
 
-        parameters.check_name(f"method {fixed['method']!r}", "setting", key, steps.settings(fixed["method"]))
+        parameters.check_name(f"method {fixed['method']!r}", "setting", key, methods.settings(fixed["method"]))

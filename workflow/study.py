@@ -21,7 +21,7 @@ from pathlib import Path
 import events
 import yaml
 
-from ldct_utils import files, identity, paths, studies
+from ldct_utils.study import files, identity, paths, planning
 
 HERE = Path(__file__).resolve().parent
 
@@ -203,9 +203,9 @@ def run(study: str, profile: str, overrides: dict) -> bool:
     if not (where / "config.yaml").is_file():
         known = ", ".join(sorted(p.name for p in where.parent.iterdir()))
         raise FileNotFoundError(f"no profile {profile!r}; known: {known}")
-    if "search" in studies.read_study(study):
+    if "search" in planning.read_study(study):
         raise ValueError(f"params/{study}.yaml describes a search: make search STUDY={study}")
-    planned = studies.plan(study, overrides)
+    planned = planning.plan(study, overrides)
     # One `make study` at a time per study. The system frees this lock when its holder dies, which Snakemake's own lock
     # files do not; hence --nolock. An output is a result.json that was renamed into place, so it is never incomplete.
     with files.locked(folder / "study", say=lambda line: print(line, flush=True)):
@@ -251,7 +251,7 @@ def say_missing(planned: list, still: list, progress: Progress):
 
 
 def show_plan(study: str, overrides: dict):
-    for p in studies.plan(study, overrides):
+    for p in planning.plan(study, overrides):
         print(f"{'finished' if p.finished else 'missing ':8}  {p.notebook:28} {p.name:32} {paths.short(p.folder)}")
 
 
@@ -272,7 +272,7 @@ def main() -> int:
             return 0
         complete = given.report or run(study, given.profile, overrides)
         sys.modules.setdefault("rfc3987_syntax", None)  # as in run_notebook.py
-        from ldct_utils import page
+        from ldct_utils.report import page
 
         print(f"report: {paths.short(page.write())}")
     except (ValueError, FileNotFoundError) as error:

@@ -19,7 +19,7 @@ import pandas as pd
 import run_notebook
 import study
 
-from ldct_utils import files, paths, runs
+from ldct_utils.study import files, paths, runs
 
 CLOCKED = {"seconds", "patches_per_s", "s a slice", "MB a slice"}  # numbers and columns that a clock or meter gave
 STORED = (".parquet", ".npy", ".safetensors")

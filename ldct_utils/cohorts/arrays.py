@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ldct_utils import dicom, intensity, swapped
-from ldct_utils.cohorts import sources
+from ldct_utils.cohorts import reading, swapped
 from ldct_utils.cohorts.writing import Part, Plan
+from ldct_utils.ct import dicom, intensity
 
 LAYOUT = "L506_86_input.npy beside L506_86_target.npy, (HU + 1024) / 4096, as RED-CNN's prep.py writes them"
 
@@ -20,7 +20,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
     Raises: ValueError: if no pair is left, with every reason; for an array that is truncated; for swapped doses.
     """
-    root = sources.only(folders)
+    root = reading.only(folders)
     pattern = re.compile(r"(.+)_(\d+)_(input|target)\.npy")
     series, skipped = {}, []
     for path in dicom.list_files(root):
@@ -39,7 +39,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         if len(both) == 2:
             shapes = {}
             for kind, path in both.items():
-                with sources.naming(patient, f"{index}_{kind}"):
+                with reading.naming(patient, f"{index}_{kind}"):
                     shapes[kind] = _npy_shape(path)
             if shapes["input"] != shapes["target"]:
                 skipped.append((patient, "", "input and target differ in size", both["input"]))
@@ -48,14 +48,14 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         else:
             wanted = "target" if "input" in both else "input"
             skipped.append((patient, "", f"its partner _{wanted}.npy is missing", next(iter(both.values()))))
-    found = sources.same_size(found, skipped, root, LAYOUT)
+    found = reading.same_size(found, skipped, root, LAYOUT)
     for patient in sorted({p for p, *_ in found}):
-        with sources.naming(patient, "npy"):
+        with reading.naming(patient, "npy"):
             swapped.check([(low.path, full) for p, _, low, full in found if p == patient], _array_hu)
     tasks, anatomy_of = [], {}
-    unsaid = [p for p, *_ in found if read["anatomy"] == "mixed" and p[0] not in sources.ANATOMY_OF_LETTER]
+    unsaid = [p for p, *_ in found if read["anatomy"] == "mixed" and p[0] not in reading.ANATOMY_OF_LETTER]
     for patient, index, low, full in found:
-        anatomy_of[patient] = sources.ANATOMY_OF_LETTER.get(patient[0], "abdomen")
+        anatomy_of[patient] = reading.ANATOMY_OF_LETTER.get(patient[0], "abdomen")
         if read["anatomy"] != "mixed":
             anatomy_of[patient] = read["anatomy"]
         row = {"patient": patient, "series": "npy", "anatomy": anatomy_of[patient], "kernel": "unknown"}
@@ -63,14 +63,14 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         tasks.append(partial(read_arrays, row, index, str(low.path), str(full)))
     notes = ["the layout holds no geometry: pixel size, thickness, kernel and z are unknown"]
     if unsaid:
-        notes.append(sources.assumed("patients", len(set(unsaid)), len(unsaid)))
+        notes.append(reading.assumed("patients", len(set(unsaid)), len(unsaid)))
     return Plan(
         slices=len(tasks),
         shape=found[0][2].shape,
         dtypes={"ldct": np.int16, "ndct": np.int16},
         anatomy_of=anatomy_of,
         tasks=tasks,
-        skipped=sources.skip_table(skipped),
+        skipped=reading.skip_table(skipped),
         notes=notes,
     )
 
@@ -102,7 +102,7 @@ def read_arrays(row: dict, index: int, low: str, full: str) -> Part:
     """One pair of arrays, from the network range to HU."""
     arrays = {}
     for name, kind, path in (("ldct", "input", low), ("ndct", "target", full)):
-        with sources.naming(row["patient"], f"{index}_{kind}"):
+        with reading.naming(row["patient"], f"{index}_{kind}"):
             arrays[name] = _array_hu(path)[None]
     return Part([row], arrays)
 

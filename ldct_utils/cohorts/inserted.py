@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ldct_utils import cohorts, dicom, dose, fbp
-from ldct_utils.cohorts import sources, writing
+from ldct_utils.cohorts import cohort, reading, writing
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.identity import locate
+from ldct_utils.ct import dicom, dose, fbp
+from ldct_utils.study.paths import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
 MEASURED = 40  # pairs that a noise kernel is measured on
@@ -34,22 +34,22 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     series, skipped, notes = {}, [], []
     for root in folders:
         found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
-        skipped += [(sources.challenge_id(path), "", reason, path) for path, reason in found.skipped]
+        skipped += [(reading.challenge_id(path), "", reason, path) for path, reason in found.skipped]
         for h in found.headers:
             reason = _not_normal_dose(h, root)
             if reason:
-                skipped.append((sources.challenge_id(h.path), "", reason, h.path))
+                skipped.append((reading.challenge_id(h.path), "", reason, h.path))
             else:
                 key = (str(h.path.parent), h.series, h.kernel, h.thickness_mm, h.normal, h.shape)
                 series.setdefault(key, []).append(h)
     slices, names, kinds, assumed = [], {}, {}, []
     for headers in series.values():
         first = headers[0]
-        own = sources.challenge_id(first.path.parent)
+        own = reading.challenge_id(first.path.parent)
         person = own or first.person or str(first.path.parent)
         patient = names.setdefault(person, own or f"P{sum(v[0] == 'P' for v in names.values()) + 1:03d}")
         label = f"{first.thickness_mm:g} mm {first.kernel}"
-        with sources.naming(patient, label):
+        with reading.naming(patient, label):
             kept, dropped = dicom.in_order(headers)
         skipped += [(patient, label, reason, h.path) for h, reason in dropped]
         if dicom.gaps(kept):
@@ -61,8 +61,8 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             assumed.append(len(kept))
         slices += [(patient, label, h, kind or "abdomen") for h in kept]
     if assumed:
-        notes.append(sources.assumed("series", len(assumed), sum(assumed)))
-    slices = sources.same_size(slices, skipped, ", ".join(map(str, folders)), LAYOUT)
+        notes.append(reading.assumed("series", len(assumed), sum(assumed)))
+    slices = reading.same_size(slices, skipped, ", ".join(map(str, folders)), LAYOUT)
     tasks = []
     for i, (patient, label, h, kind) in enumerate(slices):
         kinds.setdefault(patient, kind)
@@ -76,7 +76,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         anatomy_of=kinds,
         tasks=tasks,
         parallel=True,
-        skipped=sources.skip_table(skipped),
+        skipped=reading.skip_table(skipped),
         notes=notes,
     )
 
@@ -92,7 +92,7 @@ def _texture(kernel: str) -> tuple:
     if folder is None:
         fbp.apodisation(kernel)
         return kernel, None
-    pairs = cohorts.load(folder)
+    pairs = cohort.load(folder)
     table = pairs.slices[pairs.slices.split == "train"]
     if pairs.meta["source"] in ("simulated", "dicom") or table.empty:
         raise ValueError(f"kernel {kernel}: noise is measured on the training slices of a cohort of real pairs")
@@ -116,7 +116,7 @@ def _not_normal_dose(header, root: Path) -> str:
 
 def _anatomy(header, patient: str) -> str | None:
     """Anatomy by the challenge's exam letter, else by BodyPartExamined; None where neither says it."""
-    by_letter = sources.ANATOMY_OF_LETTER.get(patient[0])
+    by_letter = reading.ANATOMY_OF_LETTER.get(patient[0])
     return by_letter or next((kind for kind, names in BODY_PARTS.items() if header.body_part in names), None)
 
 
@@ -127,7 +127,7 @@ def insert(row: dict, path: str, texture: tuple, seed: int) -> Part:
     scale, above all the padding outside the reconstructed circle, stays there: clipping would take the negative half of
     any noise added to it, and so raise the mean.
     """
-    with sources.naming(row["patient"], row["series"], row["z_mm"]):
+    with reading.naming(row["patient"], row["series"], row["z_mm"]):
         ndct = dicom.read_hu(path)
     kernel, measured = texture
     try:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ldct_utils import dicom, swapped
-from ldct_utils.cohorts import sources
+from ldct_utils.cohorts import reading, swapped
 from ldct_utils.cohorts.writing import Part, Plan
+from ldct_utils.ct import dicom
 
 DOSE_OF_LETTER = {"C": 0.10, "L": 0.25, "N": 0.25}  # TCIA, LDCT-and-Projection-data, data description
 LAYOUT = {
@@ -21,7 +21,7 @@ LAYOUT = {
 def _dose_level(source: str, header, root: Path) -> tuple | None:
     """(patient, series key, is low dose) of a file, from its folders and header; None if they do not say."""
     inside = header.path.relative_to(root)
-    patient = sources.challenge_id(Path(root.name, *inside.parts[:-1])) or sources.challenge_id(
+    patient = reading.challenge_id(Path(root.name, *inside.parts[:-1])) or reading.challenge_id(
         Path(header.person.removeprefix("id "))
     )
     if source == "mayo2016":
@@ -45,16 +45,16 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
     Raises: ValueError: if no pair is left, with every reason; for swapped doses.
     """
-    root = sources.only(folders)
+    root = reading.only(folders)
     found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
-    skipped = [(sources.challenge_id(path), "", reason, path) for path, reason in found.skipped]
+    skipped = [(reading.challenge_id(path), "", reason, path) for path, reason in found.skipped]
     series, notes = {}, []
     for header in found.headers:
         level = _dose_level(source, header, root)
         if level is None:
             skipped.append(
                 (
-                    sources.challenge_id(header.path),
+                    reading.challenge_id(header.path),
                     "",
                     "neither a low-dose nor a full-dose series by its folder",
                     header.path,
@@ -64,11 +64,11 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             series.setdefault(level[:2], ([], []))[0 if level[2] else 1].append(header)
     pairs = []
     for (patient, name), levels in sorted(series.items()):
-        if read.get("anatomy", "mixed") not in ("mixed", sources.ANATOMY_OF_LETTER[patient[0]]):
+        if read.get("anatomy", "mixed") not in ("mixed", reading.ANATOMY_OF_LETTER[patient[0]]):
             continue
         ordered = []
         for headers in levels:
-            with sources.naming(patient, name):
+            with reading.naming(patient, name):
                 kept, dropped = dicom.in_order(headers)
             ordered.append(kept)
             skipped += [(patient, name, reason, h.path) for h, reason in dropped]
@@ -83,16 +83,16 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         if holes:
             notes.append(f"{patient} {name}: {holes} gaps in z; slices are used one by one, so none is lost")
         if matched:
-            with sources.naming(patient, name):
+            with reading.naming(patient, name):
                 swapped.check(matched, lambda header: dicom.read_hu(header.path))
         pairs += [(patient, name, low, full) for low, full in matched]
-    pairs = sources.same_size(pairs, skipped, root, LAYOUT[source])
+    pairs = reading.same_size(pairs, skipped, root, LAYOUT[source])
     tasks = []
     for patient, name, low, full in pairs:
         row = {
             "patient": patient,
             "series": name or f"{full.thickness_mm:g} mm {full.kernel}",
-            "anatomy": sources.ANATOMY_OF_LETTER[patient[0]],
+            "anatomy": reading.ANATOMY_OF_LETTER[patient[0]],
             "kernel": full.kernel,
             "thickness_mm": full.thickness_mm,
             "pixel_mm": full.pixel_mm,
@@ -104,14 +104,14 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         slices=len(tasks),
         shape=pairs[0][2].shape,
         dtypes={"ldct": np.int16, "ndct": np.int16},
-        anatomy_of={p: sources.ANATOMY_OF_LETTER[p[0]] for p, *_ in pairs},
+        anatomy_of={p: reading.ANATOMY_OF_LETTER[p[0]] for p, *_ in pairs},
         tasks=tasks,
-        skipped=sources.skip_table(skipped),
+        skipped=reading.skip_table(skipped),
         notes=notes,
     )
 
 
 def read_pair(row: dict, low: str, full: str) -> Part:
     """One DICOM pair in HU."""
-    with sources.naming(row["patient"], row["series"], row["z_mm"]):
+    with reading.naming(row["patient"], row["series"], row["z_mm"]):
         return Part([row], {"ldct": dicom.read_hu(low)[None], "ndct": dicom.read_hu(full)[None]})

@@ -4,9 +4,10 @@ from functools import partial
 
 import numpy as np
 
-from ldct_utils import dicom, dose, fbp, phantom
 from ldct_utils.cohorts import writing
 from ldct_utils.cohorts.writing import Part, Plan
+from ldct_utils.ct import dicom, dose, fbp
+from ldct_utils.phantom import patient as phantom
 
 PIXEL_MM = (0.70, 0.80)  # texture and anatomy keep their real scale in pixels: crop rather than shrink
 THICKNESS_MM = 3.0

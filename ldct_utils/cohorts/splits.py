@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ldct_utils import paths
+from ldct_utils.study import paths
 
 SPLITS = ("train", "val", "test")
 TEST_PATIENTS = 10  # with fewer, a Wilcoxon test over patients has little or no power

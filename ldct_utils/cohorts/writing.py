@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ldct_utils import files, identity, parameters, paths, runs
+from ldct_utils.study import files, identity, machine, paths, runs
 
 COLUMNS = ("row", "patient", "series", "anatomy", "kernel", "thickness_mm", "pixel_mm", "z_mm", "split", "dose")
 SPARE = 1.02  # tables, file system overhead
@@ -125,7 +125,7 @@ def _end_with_parent():
 
 def run(tasks: list, parallel: bool):
     """Results of ``tasks`` in their order, at most a few held at a time; in processes where that pays."""
-    workers = min(parameters.cpu_threads(), len(tasks))
+    workers = min(machine.cpu_threads(), len(tasks))
     # A process takes some seconds to import its packages: for a few tasks it does not pay.
     if not (parallel and workers > 1 and len(tasks) > 4 and _importable_main()):
         yield from map(_call, tasks)

@@ -1,5 +1,11 @@
-"""What a denoiser f cannot see: large changes of its input that leave its output nearly as it was. Three ways to find
-them, after Eulig, Maier, Ommer and Kachelriess: searched slice by slice (``optimise``), drawn from a trained generator
-(``generate``), or from a representation of the input split into what f keeps and what it discards (``vae``, ``flow``);
-``distances`` says what large and nearly mean, ``controls`` are denoisers whose invariances are known beforehand, and
-``examine`` holds what was found against other noise realisations of the same ``cases``, for ``evidence`` to judge."""
+"""What a denoiser f cannot see: large changes of its input that leave its output nearly as it was.
+
+There are three ways to find them, after Eulig, Maier, Ommer and Kachelriess: searched slice by slice (``optimise``),
+drawn from a trained generator (``generate``), or from a representation of the input split into what f keeps and what it
+discards (``vae``, ``flow``). ``distances`` says what large and nearly mean, ``controls`` are denoisers whose
+invariances are known beforehand, and ``examine`` holds what was found against other noise realisations of the same
+``cases``, for ``evidence`` to judge.
+
+May import: study, ct, stats, cohorts, models, segments, task_based, training. Start reading in ``distances``, then
+``optimise``.
+"""

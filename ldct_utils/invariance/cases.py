@@ -13,9 +13,10 @@ import pandas as pd
 from scipy import ndimage
 from scipy.signal import fftconvolve
 
-from ldct_utils import dicom, fbp, nps, tasks
-from ldct_utils import dose as doses
 from ldct_utils.cohorts import simulated
+from ldct_utils.ct import dicom, fbp, nps
+from ldct_utils.ct import dose as doses
+from ldct_utils.task_based import ensembles
 
 RING = (2, 7)  # pixels from a lesion's rim: where its surroundings begin and end
 SMALLEST = 9  # pixels of a lesion whose mean says something
@@ -113,7 +114,7 @@ def _simulated(cohort, patient, rows, size, realisations, seed, crops):
         crop = (body.crop[0] + top, body.crop[1] + side, size, size)
 
         def draw(scenes=scenes, crop=crop, seed=(*seed, number)):
-            made = tasks.ensemble(
+            made = ensembles.ensemble(
                 scenes[0], pixel_mm, crop, (), (), realisations, list(seed), kernel, n0, present=scenes[1]
             )
             without, truth = made.truth(False), made.truth(True)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ldct_utils.intensity import HU_SPAN, to_net
+from ldct_utils.ct.intensity import HU_SPAN, to_net
 from ldct_utils.invariance import distances, evidence
 from ldct_utils.invariance.optimise import Search
 

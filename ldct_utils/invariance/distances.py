@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ldct_utils.intensity import HU_SPAN
+from ldct_utils.ct.intensity import HU_SPAN
 
 SCALES_HU = {"mse": 25.0, "dssim": HU_SPAN, "vgg16": 25.0}  # 25 HU: about the noise of a quarter-dose abdomen
 SSIM_TAPS, SSIM_SIGMA = 11, 1.5  # Wang et al. 2004, IEEE TIP 13(4), 600, s3.2

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils import stats
 from ldct_utils.invariance.vae import STD_HU
+from ldct_utils.stats import intervals
 
 RADII = ("< 3", "3–5", "≥ 5")  # mm: classes of lesions by size
 CONTRASTS = ("under 25 HU", "25 HU and more")  # and by contrast, dark or bright
@@ -114,16 +114,16 @@ def counts(table, draws: int = 10_000, seed: int = 0) -> dict:
     Args: table: from ``verdicts``, of one method, with ``patient``. draws, seed: of the bootstrap.
     Returns: ``tested``, ``changed``, ``hidden``; ``patients`` with a changed region; ``share``: hidden of changed, mean
         over these patients, with its 95 % interval ``low``, ``high``, NaN where nothing was changed or, for the
-        bootstrap, under ``stats.MIN_PATIENTS`` of them. Where none or all of the changed are hidden a bootstrap has no
-        width: ``stats.share_interval`` over patients takes its place.
+        bootstrap, under ``intervals.MIN_PATIENTS`` of them. Where none or all of the changed are hidden a bootstrap
+        has no width: ``intervals.share_interval`` over patients takes its place.
     """
     changed = table[table.changed]
     by_patient = changed.groupby("patient").hidden.mean().to_numpy()
     found = {"tested": len(table), "changed": len(changed), "hidden": int(changed.hidden.sum())}
     found |= {"patients": len(by_patient), "share": np.nan, "low": np.nan, "high": np.nan}
     if len(by_patient):
-        span, n = stats.patient_bootstrap(by_patient, draws=draws, seed=seed), len(by_patient)
-        ends = stats.share_interval(span.mean * n, n) if span.mean in (0, 1) else (span.low, span.high)
+        span, n = intervals.patient_bootstrap(by_patient, draws=draws, seed=seed), len(by_patient)
+        ends = intervals.share_interval(span.mean * n, n) if span.mean in (0, 1) else (span.low, span.high)
         found |= {"share": span.mean, "low": ends[0], "high": ends[1]}
     return found
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ldct_utils import observers, segments, tasks
+from ldct_utils import segments
 from ldct_utils.invariance import evidence
 from ldct_utils.invariance.cases import SMALLEST
+from ldct_utils.task_based import ensembles, observers
 
 OF_IMAGES = ("evidence", "segments", "own")  # tables of every crop
 OF_LESIONS = ("lesions", "contrasts", "detection")  # and of crops with known lesions
@@ -118,7 +119,7 @@ class Examination:
         tables["own"] = _own(seen, about, masks)
         if case.inside is not None:
             about = case.lesions.to_dict("records")
-            kept = evidence.contrast_kept(f, drawn.absent[: tasks.PAIRED], drawn.signal, case.inside)
+            kept = evidence.contrast_kept(f, drawn.absent[: ensembles.PAIRED], drawn.signal, case.inside)
             rows = [pd.DataFrame({"kept": k, "image": range(len(k))}).assign(**a) for k, a in zip(kept.T, about)]
             tables["lesions"] = self._changes(seen, about, case.inside, case.around)
             tables |= {"contrasts": pd.concat(rows), "detection": self._detection(f, case, drawn)}

@@ -15,10 +15,10 @@ from FrEIA.framework import SequenceINN
 from torch import nn
 from tqdm.auto import tqdm
 
-from ldct_utils import intensity
+from ldct_utils.ct import intensity
 from ldct_utils.invariance import vae as vaes
 from ldct_utils.invariance.vae_blocks import ActNorm
-from ldct_utils.steps.step import Step
+from ldct_utils.training.methods.base import Step
 
 ACTIVATIONS = ("none", "lrelu")
 SLOPE = 0.9  # of the leaky ReLU below zero

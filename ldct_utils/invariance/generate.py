@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ldct_utils.intensity import HU_SPAN, from_net, to_net
+from ldct_utils.ct.intensity import HU_SPAN, from_net, to_net
 from ldct_utils.invariance.optimise import freeze
-from ldct_utils.steps.step import Step, check_count, check_share, frozen
+from ldct_utils.training.methods.base import Step, check_count, check_share, frozen
 
 LEVELS = 4  # 2x2 poolings, so height and width must be divisible by 2**4
 SLOPE = 0.2  # of every LeakyReLU

@@ -19,8 +19,9 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ldct_utils import intensity, training
+from ldct_utils.ct import intensity
 from ldct_utils.invariance import controls, flow, vae
+from ldct_utils.training import setup
 
 SIDE, SD_HU, RHO = 32, 40.0, 0.6
 FILTER = 8  # pixels a side of the mean filter
@@ -94,7 +95,7 @@ def train(f, updates=(300, 500), batch=16, lr=3e-3, noise_hu=0.0, seed=0, progre
     for stage, (count, size) in enumerate(zip(updates, (batch, 4 * batch))):
         step = encode if stage == 0 else flow.TrainFlow(f, coder, drawer, lr=lr)
         for update in tqdm(range(count), desc=("VAE", "flow")[stage], unit="update", disable=not progress):
-            step.lr = training.learning_rate("cosine", lr, update, count, count // 20)
+            step.lr = setup.learning_rate("cosine", lr, update, count, count // 20)
             step.update(patches(size, [seed, stage, update], noise_hu)[0])
     return coder.eval(), drawer.eval()
 

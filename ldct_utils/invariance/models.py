@@ -6,8 +6,8 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ldct_utils import files, paths
 from ldct_utils.invariance import flow, generate, vae
+from ldct_utils.study import files, paths
 
 KINDS = {"generator": generate.build, "vae": vae.build, "flow": flow.build}
 FILE = "model.safetensors"

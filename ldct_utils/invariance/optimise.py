@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ldct_utils.intensity import HU_SPAN, to_net
-from ldct_utils.steps.step import PRECISIONS
+from ldct_utils.ct.intensity import HU_SPAN, to_net
+from ldct_utils.training.methods.base import PRECISIONS
 
 
 class Search:

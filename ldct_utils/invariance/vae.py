@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ldct_utils import intensity, weight_files
+from ldct_utils.ct import intensity
 from ldct_utils.invariance.vae_blocks import Critic, Decoder, PlainEncoder, ResNetEncoder
-from ldct_utils.networks.critics.wgan import gradient_penalty
-from ldct_utils.steps.step import Step, frozen
+from ldct_utils.models import weights as weight_files
+from ldct_utils.models.networks.critics.wgan import gradient_penalty
+from ldct_utils.training.methods.base import Step, frozen
 
 MEAN_HU, STD_HU = 481.45419786099086 - 1024, 502.18507379395044  # of the LDCT benchmark's low-dose training images
 PATCHES = (32, 64, 128)

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ldct_utils import files, intensity, paths
+from ldct_utils.ct import intensity
 from ldct_utils.metrics.registry import Metric
+from ldct_utils.study import files, paths
 
 LEVEL_HU = 400 / 255  # HU a grey level; NIQE's constant C is one level
 FILE = "ct_niqe.npz"
@@ -174,7 +175,7 @@ def load(folder) -> Metric:
         folder: the run folder, absolute or relative to the study or its outputs.
     Raises: FileNotFoundError: if it is no finished run; ValueError: for a file that is not whole.
     """
-    from ldct_utils.identity import locate
+    from ldct_utils.study.paths import locate
 
     folder = locate(str(folder)) or Path(folder)
     if not (folder / FILE).is_file() or not (folder / "result.json").is_file():

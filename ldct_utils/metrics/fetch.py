@@ -2,13 +2,15 @@
 
 import sys
 
-from ldct_utils import metrics, paths, weight_files
+from ldct_utils.metrics import registry
+from ldct_utils.models import weights
+from ldct_utils.study import paths
 
 
 def main(names) -> int:
     """Fetch for these encoders and metrics (all if none is named) and return the exit status."""
-    needs = {name: metric.needs for name, metric in metrics.REGISTER.items() if metric.needs}
-    failed = weight_files.fetch_bundle(names, needs)
+    needs = {name: metric.needs for name, metric in registry.REGISTER.items() if metric.needs}
+    failed = weights.fetch_bundle(names, needs)
     for path, reason in failed.items():
         print(f"failed: {path}: {reason}")
     where = paths.short(paths.weights())

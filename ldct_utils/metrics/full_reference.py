@@ -11,8 +11,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from ldct_utils import nps
-from ldct_utils.intensity import EULIG_TOP, HU_MIN
+from ldct_utils.ct import nps
+from ldct_utils.ct.intensity import EULIG_TOP, HU_MIN
 from ldct_utils.metrics.registry import register
 
 UNIFORM_7 = (1 / 7,) * 7

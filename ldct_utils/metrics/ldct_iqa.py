@@ -10,8 +10,9 @@ from functools import cache
 import torch
 from torch import nn
 
-from ldct_utils import intensity, weight_files
+from ldct_utils.ct import intensity
 from ldct_utils.metrics.registry import register
+from ldct_utils.models import weights
 
 SIZE = 512  # pixels a side, and no other
 LEVEL_HU, WIDTH_HU = -300.0, 1400.0  # window of the training images
@@ -38,8 +39,8 @@ class Rater(nn.Module):
 
 @cache
 def rater(device: str) -> Rater:
-    """The network with the published weights. Raises: as ``weight_files.checked``; ValueError: for another file."""
-    path = weight_files.checked("ldct_iqa")
+    """The network with the published weights. Raises: as ``weights.checked``; ValueError: for another file."""
+    path = weights.checked("ldct_iqa")
     held = torch.load(path, weights_only=True, map_location="cpu")
     made = Rater()
     try:

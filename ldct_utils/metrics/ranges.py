@@ -2,7 +2,7 @@
 
 import torch
 
-from ldct_utils import intensity
+from ldct_utils.ct import intensity
 
 SCALES = ("domain", "hu", "attenuation", "unit")
 

@@ -28,7 +28,7 @@ class Metric:
         smallest: least height and width that it takes, pixels.
         library: whose code computes it.
         reference: the publication it follows.
-        needs: what it needs beside the study's own code: keys of ``weight_files.METRIC_FILES``, and packages that some
+        needs: what it needs beside the study's own code: keys of ``weights.METRIC_FILES``, and packages that some
             must leave out.
     """
 
@@ -71,10 +71,3 @@ def register(**fields) -> Callable:
         return compute
 
     return add
-
-
-def info(name: str) -> Metric:
-    """The metric of that name. Raises: ValueError: for an unknown name, listing the known ones."""
-    if name not in REGISTER:
-        raise ValueError(f"unknown metric {name!r}; known: {', '.join(sorted(REGISTER))}")
-    return REGISTER[name]

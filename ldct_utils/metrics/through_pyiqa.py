@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from ldct_utils import weight_files
 from ldct_utils.metrics.registry import register
+from ldct_utils.models import weights
 
 # A proxy that refuses: a library that wants a file that was not named fails at once instead of fetching it unseen.
 # Torch then refuses any pickle but plain tensors, whatever the library asks for.
@@ -21,7 +21,7 @@ CLOSED |= {"HF_HUB_OFFLINE": "1", "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "no_prox
 @contextlib.contextmanager
 def staged(needs):
     """A folder of the checked files alone stands in for the caches of torch, pyiqa and Hugging Face meanwhile."""
-    found = {weight_files.METRIC_FILES[key].path: weight_files.checked(key) for key in needs}
+    found = {weights.METRIC_FILES[key].path: weights.checked(key) for key in needs}
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         for path, source in found.items():
@@ -50,7 +50,7 @@ def staged(needs):
 
 @cache
 def model(name: str, needs: tuple, device: str):
-    """pyiqa's metric of that name, on a device; built once a process. Raises: as ``weight_files.checked``."""
+    """pyiqa's metric of that name, on a device; built once a process. Raises: as ``weights.checked``."""
     with staged(needs), contextlib.redirect_stdout(io.StringIO()):
         import pyiqa
 

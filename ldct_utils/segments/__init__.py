@@ -2,6 +2,8 @@
 
 Segment Anything is what SRMSE was defined with (Kachelriess, "Problems in Assessing AI Image Quality", DKFZ); where its
 weights are not at hand, deterministic over-segmentations stand in, and every ``Segments`` says which method made it.
+
+May import: study, ct, models. Start reading in ``finding``, then ``errors``.
 """
 
 from ldct_utils.segments.errors import max_srmse, mean_srmse, mean_srmse_torch, srmse

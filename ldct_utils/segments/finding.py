@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import ndimage
 from skimage import filters, measure, segmentation
 
-from ldct_utils import intensity
+from ldct_utils.ct import intensity
 from ldct_utils.segments import sam
 from ldct_utils.segments.labels import distinct, masks_of, members, renumbered
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ldct_utils import paths
+from ldct_utils.study import paths
 
 FOLDER = "sam"  # below the weights
 FILES = ("config.json", "preprocessor_config.json", "model.safetensors")

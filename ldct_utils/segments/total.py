@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ldct_utils import paths, weight_files
+from ldct_utils.models import weights
+from ldct_utils.study import paths
 
 FOLDER = "totalsegmentator"  # below the weights
 DATASET = "Dataset297"  # the model of 3 mm voxels, by the beginning of its folder's name
@@ -122,4 +123,4 @@ def _refuse_code():
     numbers += [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool"))]
     with torch.serialization.safe_globals(numbers):
         for path in _checkpoints():
-            weight_files.load(path)
+            weights.load(path)

@@ -1,0 +1,7 @@
+"""Metrics put to the test: how they react to known damage, and whether they move as losses do.
+
+``scoring`` chooses slices and metrics, ``agreement`` sets metrics against losses along a training, ``reactions`` sets
+them against known damage and against what an observer detects.
+
+May import: study, ct, stats, metrics, task_based, noise2quality. Start reading in ``reactions``.
+"""

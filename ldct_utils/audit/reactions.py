@@ -1,0 +1,215 @@
+"""The audit of metrics: what they make of known harm, and whether they follow what an observer detects.
+
+Harm has a kind and a strength (``degradations``), ``none`` of strength 0 being the image as it is. Scores are
+sign-aligned (higher is better), as in ``agreement``.
+"""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from ldct_utils.audit import agreement
+from ldct_utils.ct.degradations import DEGRADATIONS, degrade
+from ldct_utils.stats import intervals
+from ldct_utils.task_based import ensembles, observers
+
+NOISE, BLUR_MM = 0.1, 0.8  # of the controls: share of the LDCT's extra noise, SD of the blur
+REGION = 33  # pixels around a lesion that the observer sees
+
+
+def harm(name: str, images, strength: float, pixel_mm, seed, lesion=None) -> np.ndarray:
+    """``degrade`` for slices (N, H, W), each with its own pixel size (N,) and artefacts of its own."""
+    parts = [slice(i, i + 1) for i in range(len(images))]
+    return np.concatenate([
+        degrade(name, images[p], strength, mm, [seed, i], None if lesion is None else lesion[p])
+        for i, (p, mm) in enumerate(zip(parts, pixel_mm))
+    ])  # fmt: skip
+
+
+def controls(ldct, ndct, pixel_mm) -> dict[str, np.ndarray]:
+    """Slices (N, H, W) that stand beside what is judged: LDCT, NDCT, NDCT with a little noise, and blurred.
+
+    The blurred ones need the pixel sizes (N,) and are left out where one is not known.
+    """
+    found = {"LDCT": ldct, "NDCT": ndct, "NDCT + noise": ndct + NOISE * (ldct - ndct)}
+    if np.isfinite(pixel_mm).all():
+        found["NDCT, blurred"] = harm("blur", ndct, BLUR_MM, pixel_mm, 0)
+    return found
+
+
+def kinds(lesions: bool) -> dict[str, tuple[float, ...]]:
+    """Strengths of every kind of harm, ``none`` first; those of lesions only where the same slices exist without."""
+    found = {"none": (0.0,)}
+    for name, kind in DEGRADATIONS.items():
+        if lesions or kind.lesion is None:  # a lesion is added to images of their own, which are scored as they are too
+            found[name] = (0.0, *kind.strengths) if kind.lesion == "added" else kind.strengths
+    return found
+
+
+def reactions(scores: pd.DataFrame, ldct_dose: float, draws: int = 500, seed: int = 0) -> pd.DataFrame:
+    """What each metric makes of each kind of harm.
+
+    Args:
+        scores: columns domain, name, dose, harm, strength, patient, aligned.
+        ldct_dose: whose fall below the full dose is the unit of sensitivity; at this dose ``none`` must be scored.
+        draws, seed: of the bootstrap over patients.
+    Returns: a row a domain, dose, harm and metric. rho: rank correlation with strength, mean over patients (-1: falls
+        with every step). sensitivity: by how much the metric falls at the greatest strength, in units of what
+        ``ldct_dose`` does to it, with its interval; NaN without dose 1, and where dose does not move the metric.
+    """
+    found, harmed = [], scores[scores.harm != "none"]
+    means = scores.groupby(["domain", "name", "dose", "harm", "strength", "patient"]).aligned.mean()
+    for domain, name in itertools.product(scores.domain.unique(), scores.name.unique()):
+        at = means[domain, name]
+        unit = _unit(at, ldct_dose, draws, seed)
+        for dose, kind in itertools.product(harmed.dose.unique(), harmed.harm.unique()):
+            curve = at[dose, kind].unstack("patient")
+            if 0 not in curve.index:
+                curve = pd.concat([at[dose, "none"].unstack("patient"), curve])
+            values = curve.to_numpy()
+            steps = np.broadcast_to(np.arange(len(values))[:, None], values.shape)
+            rho = agreement.spearman(np.stack([values.T, steps.T], axis=-1))[:, 0, 1]
+            fall, inside = values[0] - values[-1], None
+            if unit is not None and np.isfinite(fall).all():
+                inside = quotient(fall, unit, draws=draws, seed=seed)
+            found.append(
+                {"domain": domain, "dose": dose, "harm": kind, "metric": name}
+                | {"rho": np.nanmean(rho) if np.isfinite(rho).any() else np.nan}
+                | {k: getattr(inside, v, np.nan) for k, v in
+                   (("sensitivity", "mean"), ("low", "low"), ("high", "high"))}
+            )  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _unit(at, ldct_dose, draws, seed):
+    """By how much a metric changes from ``ldct_dose`` to the full dose, (patients,); None where that is not known."""
+    if 1.0 not in at.index.unique("dose"):
+        return None
+    change = (at[ldct_dose, "none", 0.0] - at[1.0, "none", 0.0]).to_numpy()
+    if not np.isfinite(change).all():
+        return None
+    unmoved = intervals.patient_bootstrap(change, draws=draws, seed=seed).excludes_zero is False
+    return None if unmoved else change
+
+
+def detections(
+    lesions, harms: dict, doses, livers: int, realisations: int, seed: int = 0, kernel: str = "B30", progress=iter
+) -> pd.DataFrame:
+    """d' of a channelised Hotelling observer for every lesion in every simulated liver, at every dose, under all harm.
+
+    Args:
+        lesions: see ``ensembles.Lesion``. harms: strengths by kind, from ``kinds``. doses: fractions of the normal one.
+        livers: simulated patients. realisations: of the noise, a class. progress: wraps the livers, e.g. ``tqdm``.
+    Returns: a row a liver, dose, harm, strength and lesion: d_prime with its jackknife interval low, high, and auc.
+    """
+    found = []
+    for number, (body, crop, places) in enumerate(progress(ensembles.patients(livers, lesions, seed=seed))):
+        scene, mm = body.absent_scene[0], body.pixel_mm
+        scan = ensembles.ensemble(scene, mm, crop, lesions, places, realisations, [seed, number], kernel)
+        channels = [observers.channels("laguerre_gauss", REGION, one.radius_mm / mm) for one in lesions]
+        for dose in doses:
+            plain = [scan.images(present, dose) for present in (False, True)]
+            for kind, strength in ((kind, s) for kind, strengths in harms.items() for s in strengths):
+                untouched = {"none": (0, 1), "lesion_removed": (0,), "lesion_added": (1,)}.get(kind, ())
+                classes = [
+                    image if present in untouched
+                    else degrade(kind, image, strength, mm, [seed, number, present], scan.signals.sum(0))
+                    for present, image in enumerate(plain)
+                ]  # fmt: skip
+                for index, lesion in enumerate(lesions):
+                    answers = [observers.respond(scan.region(c, index, REGION), channels[index]) for c in classes]
+                    seen = observers.detect(*answers)
+                    found.append(
+                        {"liver": number, "dose": dose, "harm": kind, "strength": strength, "lesion": lesion.text,
+                         "d_prime": seen.d_prime, "low": seen.d_low, "high": seen.d_high, "auc": seen.auc}
+                    )  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def standard_errors(detected: pd.DataFrame) -> pd.Series:
+    """Standard error of d', mean over lesions and livers, from the jackknife intervals: by dose, harm and strength."""
+    halves = (detected.high - detected.low) / 2 / student.ppf(0.975, observers.GROUPS - 1)
+    halves = (halves**2).groupby([detected.dose, detected.harm, detected.strength])
+    return np.sqrt(halves.mean() / halves.count())
+
+
+def following(detected: pd.DataFrame, scores: pd.DataFrame, draws: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Rank correlation of metrics with d' over the kinds of harm, within each dose and, where there are two, pooled.
+
+    d' that differ by less than their standard error (the median over the conditions) share a rank.
+
+    Args:
+        detected: from ``detections``. scores: of one domain, columns name, dose, harm, strength, patient, aligned.
+        draws, seed: of the bootstrap over patients and, independently, livers.
+    Returns: a row a metric and dose (within, as text, or ``pooled``): rho and its interval (NaN under 6 patients or
+        livers), conditions, how many of them d' tells apart, and its standard error d_se.
+    """
+    found, keys = [], ["dose", "harm", "strength"]
+    d = detected.groupby([*keys, "liver"]).d_prime.mean().unstack("liver")
+    at = d.index.to_frame()
+    d = d[~((at.harm == "lesion_added") & (at.strength == 0))]  # which is `none` once more
+    at, unsure = d.index.to_frame(), standard_errors(detected).loc[d.index].to_numpy()
+    means = scores.groupby(["name", *keys, "patient"]).aligned.mean().unstack("patient")
+    patients, livers = means.shape[1], d.shape[1]
+    of_patients, of_livers = (
+        intervals.patient_draws(patients, draws, seed),
+        intervals.patient_draws(livers, draws, seed + 1),
+    )
+    doses = detected.dose.unique().tolist()
+    parts = {str(dose): (at.dose == dose).to_numpy() for dose in doses}
+    parts |= {"pooled": np.ones(len(d), bool)} if len(doses) > 1 else {}
+    for name, (within, part) in itertools.product(scores.name.unique(), parts.items()):
+        values, seen, width = means.loc[name].loc[d.index].to_numpy()[part], d.to_numpy()[part], np.median(unsure[part])
+        pairs = np.stack([values @ of_patients.T, tied(seen @ of_livers.T, width)], axis=-1)
+        drawn = agreement.spearman(pairs.transpose(1, 0, 2))[:, 0, 1]
+        ranks = tied(seen.mean(1), width)
+        middle = np.stack([values.mean(1), ranks], axis=-1)[None]
+        least = min(patients, livers)
+        low, high = intervals.interval(drawn, least) if least >= intervals.MIN_PATIENTS else (np.nan, np.nan)
+        found.append(
+            {"metric": name, "within": within, "rho": agreement.spearman(middle)[0, 0, 1], "low": low, "high": high,
+             "conditions": len(ranks), "told_apart": int(ranks.max()) + 1, "d_se": width}
+        )  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def tied(values, width: float) -> np.ndarray:
+    """Ranks (n, ...) along the first axis of values, equal for those that differ by less than their uncertainty.
+
+    From the lowest value up: whatever lies within ``width`` of the lowest one of a rank shares it. The ranks are 0, 1,
+    2, ... and rank correlations treat equal ones as ties.
+    """
+    values = np.asarray(values, np.float64)
+    order = np.argsort(values, axis=0)
+    rising = np.take_along_axis(values, order, axis=0)
+    ranks, lowest = np.zeros(values.shape), rising[0]
+    for index in range(1, len(values)):
+        beyond = rising[index] - lowest > width
+        ranks[index] = ranks[index - 1] + beyond
+        lowest = np.where(beyond, rising[index], lowest)
+    found = np.empty_like(ranks)
+    np.put_along_axis(found, order, ranks, axis=0)
+    return found
+
+
+def quotient(above, below, draws: int = 10_000, level: float = 0.95, seed: int = 0) -> intervals.Interval:
+    """Mean of ``above`` in units of how far the mean of ``below`` is from 0, patients drawn once for both.
+
+    Args: above, below: (patients,). draws, seed: of the bootstrap. level: nominal coverage.
+    Returns: the quotient and its expanded percentile interval (``intervals.expanded_tail``), without bounds under 6
+        patients. A draw in which the mean of ``below`` is 0 or has changed its sign counts as infinite.
+    """
+    above, below = (np.asarray(values, np.float64) for values in (above, below))
+    if above.shape != below.shape or above.ndim != 1 or not np.isfinite(above + below).all():
+        raise ValueError(f"a quotient takes two finite values a patient, got shapes {above.shape} and {below.shape}")
+    n, low, high = len(above), float("nan"), float("nan")
+    unit = abs(below.mean())
+    if n >= intervals.MIN_PATIENTS:
+        weights = intervals.patient_draws(n, draws, seed)
+        tops, units = weights @ above, weights @ below * np.sign(below.mean())
+        drawn = np.where(units > 0, tops / np.where(units > 0, units, 1), np.copysign(np.inf, tops))
+        tail = intervals.expanded_tail(n, level)
+        low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some may be infinite
+    return intervals.Interval(float(above.mean() / unit) if unit else float("nan"), float(low), float(high), n, 1)

@@ -1,0 +1,114 @@
+"""What a notebook scores, and with what: slices of a cohort, and the metrics that can be computed here."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ldct_utils import metrics
+from ldct_utils.ct import intensity
+from ldct_utils.metrics import Metric, ct_niqe
+from ldct_utils.noise2quality import metric as n2q
+from ldct_utils.study import runs
+
+FITTED = {"ct_niqe": ct_niqe.load, "n2q": n2q.load}  # these learn from NDCT, and come from the run that fitted them
+
+
+def slices(cohort, split: str, most: int) -> pd.DataFrame:
+    """At most ``most`` slices of each patient of a split, those with most lesion in them first.
+
+    Returns: rows of ``cohort.slices`` in their order, and the column lesion: pixels of it, 0 where nothing is known.
+    Raises: ValueError: if the cohort has no patients in that split.
+    """
+    about = cohort.slices[cohort.slices.split == split]
+    if about.empty:
+        raise ValueError(f"cohort {cohort.id} has no {split} patients; choose another split")
+    lesion = [0 if cohort.lesion_masks is None else np.count_nonzero(cohort.lesion_masks[row]) for row in about.row]
+    about = about.assign(lesion=lesion).sort_values(["patient", "lesion", "row"], ascending=[True, False, True])
+    return about.groupby("patient").head(most).sort_values("row").reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Metrics that score the same images in the same domains.
+
+    Attributes:
+        info: the metrics by name, full-reference ones first.
+        missing: columns name and missing: what cannot be computed here, and the files or the package it needs.
+        tiny: names of metrics that the slices are too small for.
+        domains: evaluation domains. device: where tensors are computed.
+    """
+
+    info: dict[str, Metric]
+    missing: pd.DataFrame
+    tiny: tuple[str, ...]
+    domains: tuple[intensity.Domain, ...]
+    device: str = "cpu"
+
+    def of(self, family: str) -> list[str]:
+        """Names of the metrics of one family."""
+        return [name for name, metric in self.info.items() if metric.family == family]
+
+    @property
+    def described(self) -> pd.DataFrame:
+        """A row a metric, for the reader."""
+        return pd.DataFrame(
+            {"metric": m.label, "family": m.family, "better": m.arrow, "unit": m.unit, "library": m.library}
+            for m in self.info.values()
+        )
+
+    @property
+    def said(self) -> str:
+        """How many metrics there are, and which are left out for what, in words."""
+        absent = ", ".join(f"{row.name} ({row.missing})" for row in self.missing.itertuples(index=False))
+        tiny = f" Slices are too small for: {', '.join(self.tiny)}." if self.tiny else ""
+        return f"{len(self.info)} metrics. Not here: {absent or 'none'}.{tiny}"
+
+    def score(self, pred, targets: dict) -> pd.DataFrame:
+        """Every metric in every domain, of images against each target or, by no-reference metrics, alone.
+
+        Args: pred: (N, H, W), HU. targets: {reference: (N, H, W)}, HU.
+        Returns: columns image, domain, name, value, reference (``none`` of no-reference metrics).
+        """
+        jobs = [(reference, target, "full-reference") for reference, target in targets.items()]
+        tables = []
+        for domain, (reference, target, family) in itertools.product(
+            self.domains, [*jobs, ("none", None, "no-reference")]
+        ):
+            if wanted := [self.info[name] for name in self.of(family)]:
+                found = metrics.compute(pred=pred, target=target, names=wanted, domain=domain, device=self.device)
+                tables.append(found.assign(reference=reference))
+        return pd.concat(tables, ignore_index=True).rename(columns={"metric": "name"})
+
+
+def choose(run, names, fitted: dict, cohort, domains, level: float, width: float, device="cpu", shown=None) -> Scorer:
+    """The metrics of a run, by name or all that can be computed here.
+
+    Args:
+        run: the open run. What was here when it began stays its list, also where weights arrive before it is finished.
+        names: of metrics, which then never fall away (``metrics.compute`` says what one of them needs); empty takes
+            all whose weights are here and that slices of this size allow.
+        fitted: {name in ``FITTED``: the run folder that holds the model, or None}.
+        cohort: of the runs, on which the models must have been fitted; its slices are scored.
+        shown: another cohort whose slices are scored instead.
+        domains: names of evaluation domains. level, width: of the domain ``window``, HU.
+    Raises: ValueError: for an unknown name, or a model that was fitted on another cohort.
+    """
+    models = {name: FITTED[name](folder) for name, folder in fitted.items() if folder}
+    for name, folder in fitted.items():
+        if folder and runs.load(folder).numbers["cohort"] != cohort.id:
+            raise ValueError(
+                f"{name} {folder} was fitted on another cohort, which may hold these patients: fit it on this one"
+            )
+    here = metrics.available(names or None)
+    side = min((shown or cohort).ldct.shape[1:])
+    usable = [name for name in here.name[here.available] if metrics.info(name).smallest <= side]
+    if names:
+        usable = list(names)
+    usable = list(run.table("metric_names", lambda: pd.DataFrame({"name": usable})).name)
+    info = {name: metrics.info(name) for name in usable} | models
+    info = dict(sorted(info.items(), key=lambda item: item[1].family != "full-reference"))  # stable
+    shown = [intensity.domain(d, **({"level": level, "width": width} if d == "window" else {})) for d in domains]
+    tiny = sorted(set(here.name[here.available]) - set(usable))
+    return Scorer(info, here[~here.available], tuple(tiny), tuple(shown), device)

@@ -1,0 +1,81 @@
+"""What sources that read files share: patient ids in paths, lists of what was left out, one matrix size a cohort."""
+
+import re
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+from ldct_utils.ct import dicom
+
+ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter of Mayo's patient ids
+
+
+def challenge_id(path: Path) -> str | None:
+    """The patient id of Mayo's data (L506, C002, N012) in a path, nearest to the file; None if there is none."""
+    found = [part for part in path.parts if re.fullmatch(r"[CLN]\d{3}", part)]
+    return found[-1] if found else None
+
+
+def skip_table(entries) -> list:
+    """(patient, series, reason, path) of files left out -> one dict a reason with the number of files."""
+    entries = list(entries)
+    for patient, series, reason, path in entries:
+        dicom.log.info("skipped %s (%s %s): %s", path, patient, series, reason)
+    counted = Counter((patient or "", series or "", reason) for patient, series, reason, _ in entries)
+    return [{"patient": p, "series": s, "reason": r, "files": n} for (p, s, r), n in sorted(counted.items())]
+
+
+@contextmanager
+def logging_paths():
+    """Send the file that an error is about to the log, since its text does not name it."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if hasattr(error, "path"):
+            dicom.log.info("%s: %s", error.path, error)
+        raise
+
+
+@contextmanager
+def naming(patient: str, series: str, z_mm: float | None = None):
+    """Put into an error whose slice it is about, by pseudonym, since the file's own name must not be shown."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        place = "" if z_mm is None else f" at z {z_mm:g} mm"
+        error.args = (f"{patient} {series}{place}: {error}",)
+        raise
+
+
+def same_size(pairs: list, skipped: list, where, layout: str) -> list:
+    """Keep the slices of the most frequent matrix, since one cohort is one array; the others join ``skipped``.
+
+    Args: pairs: (patient, series, header, partner). where, layout: for the error, what was looked for and where.
+    Raises: ValueError: if no pair is left, with every reason.
+    """
+    if not pairs:
+        reasons = "; ".join(f"{s['files']} x {s['patient']} {s['series']} {s['reason']}" for s in skip_table(skipped))
+        raise ValueError(f"no usable slice in {where}: {reasons or 'no file fits'}. Expected: {layout}")
+    sizes = Counter(p[2].shape for p in pairs)
+    shape = max(sizes, key=lambda s: (sizes[s], s))
+    skipped += [
+        (p, s, f"matrix {h.shape[0]}x{h.shape[1]} in a cohort of {shape[0]}x{shape[1]}", h.path)
+        for p, s, h, _ in pairs
+        if h.shape != shape
+    ]
+    return [p for p in pairs if p[2].shape == shape]
+
+
+def assumed(what: str, count: int, slices: int) -> str:
+    """The note that abdomen was assumed for ``count`` of ``what``."""
+    return (
+        f"no header or id says what {count} {what} ({slices} slices) show: abdomen is assumed; if they show something "
+        "else, build the cohort with anatomy=chest or anatomy=head"
+    )
+
+
+def only(folders: list) -> Path:
+    """The one folder of a source that takes one. Raises: ValueError: if there are several."""
+    if len(folders) > 1:
+        raise ValueError(f"this source takes one data_root, got {len(folders)}; put the patients below one folder")
+    return folders[0]

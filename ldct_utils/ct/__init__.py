@@ -1,0 +1,8 @@
+"""The physics of an image: HU and windows, DICOM, projection and reconstruction, noise, dose, damage.
+
+``intensity`` converts HU and holds windows and domains, ``dicom`` reads series (and applies rescale slope and
+intercept), ``fbp`` projects and reconstructs, ``nps`` measures noise, ``dose`` makes and inserts it, ``noise_checks``
+holds it against a scanner's, ``degradations`` damages slices on purpose.
+
+May import: nothing. Start reading in ``intensity``, then ``dose``.
+"""

@@ -1,0 +1,225 @@
+"""Parallel-beam projection and filtered back-projection of CT slices.
+
+The forward projector is a library's: ASTRA, or scikit-image where ASTRA has no wheel (macOS, arm64). Back-projection is
+ours, thirty times faster than either for what a noise study needs: any window of the field of view, without the gain
+ripple that the adjoint of a ray-driven projector has. Beam hardening is ignored: one energy, about 70 keV.
+"""
+
+import importlib.util
+
+import numpy as np
+
+MARGIN = 128  # detector cells beside the crop's shadow that the ramp filter still reads, its tail there being 1e-5
+
+# Linear attenuation of water in 1/mm at about 70 keV: NIST tabulates 0.02059 at 60 and 0.01837 at 80 keV; interpolated
+# in logarithms, that is 0.0194 at 70 and the value here at 72 keV.
+MU_WATER = 0.0192
+DETECTOR_MM = (
+    0.7  # detector spacing at the isocentre; its Nyquist frequency, .714 lp/mm, lies above that of a .75 mm pixel
+)
+VIEWS = 720  # over 180 degrees
+UPSAMPLING = 4  # the filtered projection is sinc-interpolated this finely, then read at the nearest sample
+
+# Apodisation A(f) of the ramp, f in lp/mm; the noise power spectrum is then proportional to f A(f)^2, the MTF to A(f).
+# B30, D45: a curve exp(-(f/f0)^p) each. B30 has the spectrum of quarter - full of the 2016 Mayo challenge (L506, 1 mm,
+# B30f), D45 that of neighbouring full-dose slices (L096, 3 mm, D45f). hann and ramp are the textbook's and owe nothing
+# to any data: use hann where nothing of the noise may be fitted to the images that are tested.
+KERNELS = {
+    "B30": lambda f: np.exp(-((f / 0.424) ** 2.4)),
+    "D45": lambda f: np.exp(-((f / 1.50) ** 1.3)),
+    "hann": lambda f: np.cos(np.pi * np.minimum(f * DETECTOR_MM, 0.5)) ** 2,
+    "ramp": lambda f: np.ones_like(f),
+}
+BACKENDS = ("astra", "skimage")
+
+
+def backend() -> str:
+    """The forward projector of this installation: ``astra`` where it is installed, else ``skimage``."""
+    return "astra" if importlib.util.find_spec("astra") else "skimage"
+
+
+def to_mu(hu):
+    """HU to linear attenuation in 1/mm; below -1000 HU there is nothing left to attenuate."""
+    return MU_WATER * (1 + np.maximum(np.asarray(hu, np.float32), -1000) / 1000)
+
+
+def angles(views: int = VIEWS) -> np.ndarray:
+    """View angles in radians over 180 degrees, half a step off the axes, where ray-driven projectors resonate."""
+    return (np.arange(views) + 0.5) * np.pi / views
+
+
+def detector_count(shape, pixel_mm: float) -> int:
+    """Detector cells that see the whole of an image of ``shape`` (H, W) from every angle."""
+    return int(np.ceil(np.hypot(*shape) * pixel_mm / DETECTOR_MM / 2)) * 2 + 2
+
+
+def project(mu, pixel_mm: float, views: int = VIEWS, count: int | None = None, centre_mm=(0.0, 0.0), use: str = "auto"):
+    """Line integrals of a slice.
+
+    Args:
+        mu: (H, W), attenuation in 1/mm. The whole object must lie inside: what is cut off is not attenuating.
+        pixel_mm: pixel side in mm.
+        views: number of angles over 180 degrees.
+        count: detector cells; None for as many as the image needs.
+        centre_mm: (y, x) of the image's centre in mm from the rotation axis, y downwards.
+        use: ``astra``, ``skimage`` or ``auto``.
+    Returns: sinogram (views, count), float32, unitless (mm times 1/mm).
+    """
+    mu = np.ascontiguousarray(mu, np.float32)
+    if mu.ndim != 2:
+        raise ValueError(f"a slice to project needs shape (H, W), got {mu.shape}")
+    use = backend() if use == "auto" else use
+    if use not in BACKENDS:
+        raise ValueError(f"unknown projector {use!r}; known: {', '.join(BACKENDS)}")
+    centre_y, centre_x = centre_mm
+    count = count or detector_count(np.array(mu.shape) + 2 * np.abs(centre_mm).max() / pixel_mm, pixel_mm)
+    return (_project_astra if use == "astra" else _project_skimage)(mu, pixel_mm, views, count, centre_y, centre_x)
+
+
+def _project_astra(mu, pixel_mm, views, count, centre_y, centre_x):
+    import astra
+
+    height, width = mu.shape
+    # Lengths in pixels; ASTRA's y axis points up, ours down.
+    x, y = centre_x / pixel_mm, -centre_y / pixel_mm
+    volume = astra.create_vol_geom(height, width, x - width / 2, x + width / 2, y - height / 2, y + height / 2)
+    beams = astra.create_proj_geom("parallel", DETECTOR_MM / pixel_mm, count, angles(views))
+    projector = astra.create_projector("linear", beams, volume)
+    try:
+        handle, sinogram = astra.create_sino(mu, projector)
+        astra.data2d.delete(handle)
+    finally:
+        astra.projector.delete(projector)
+    return sinogram * np.float32(pixel_mm)
+
+
+def _project_skimage(mu, pixel_mm, views, count, centre_y, centre_x):
+    from skimage.transform import radon
+
+    # radon rotates about pixel side // 2 of a square: an odd square puts that at its centre.
+    height, width = mu.shape
+    reach = np.hypot(height / 2 + abs(centre_y) / pixel_mm, width / 2 + abs(centre_x) / pixel_mm)
+    side = 2 * int(np.ceil(reach)) + 1
+    top, left = (side - height) / 2 + centre_y / pixel_mm, (side - width) / 2 + centre_x / pixel_mm
+    square = np.zeros((side, side), np.float32)
+    y, x = int(np.floor(top)), int(np.floor(left))
+    for dy, wy in ((0, 1 - (top - y)), (1, top - y)):  # a fraction of a pixel is shared between neighbours
+        for dx, wx in ((0, 1 - (left - x)), (1, left - x)):
+            if wy * wx:
+                square[y + dy : y + dy + height, x + dx : x + dx + width] += np.float32(wy * wx) * mu
+    lines = radon(square, np.rad2deg(angles(views)), circle=True) * pixel_mm  # (side, views)
+    at = (np.arange(count) - (count - 1) / 2) * DETECTOR_MM / pixel_mm + side // 2
+    return np.stack([np.interp(at, np.arange(side), line, left=0, right=0) for line in lines.T]).astype(np.float32)
+
+
+def apodisation(kernel: str):
+    """A(f) of a kernel by name. Raises: ValueError: for an unknown kernel."""
+    if kernel not in KERNELS:
+        raise ValueError(f"unknown reconstruction kernel {kernel!r}; known: {', '.join(KERNELS)}")
+    return KERNELS[kernel]
+
+
+def filtered(sinogram, kernel: str = "B30"):
+    """Views (V, count) filtered for back-projection and sinc-interpolated ``UPSAMPLING`` times: (V, longer), 1/mm^2.
+
+    The middle of a view, on the rotation axis, is at (count - 1) / 2 * UPSAMPLING; what is beyond the detector follows.
+    """
+    count = sinogram.shape[1]
+    length = 1 << (2 * count - 1).bit_length()
+    taps = np.zeros(length)
+    odd = np.arange(1, length // 2, 2)
+    taps[0] = 1 / (4 * DETECTOR_MM**2)
+    taps[odd] = taps[-odd] = -1 / (np.pi * odd * DETECTOR_MM) ** 2
+    response = np.fft.rfft(taps).real * apodisation(kernel)(np.fft.rfftfreq(length, DETECTOR_MM)) * DETECTOR_MM
+    spectrum = np.fft.rfft(np.asarray(sinogram, np.float32), length) * response.astype(np.float32)
+    return np.fft.irfft(spectrum, length * UPSAMPLING).astype(np.float32) * np.float32(UPSAMPLING)
+
+
+def reconstruct(sinogram, pixel_mm: float, shape, kernel: str = "B30", centre_mm=(0.0, 0.0), at=None):
+    """Filtered back-projection onto a window of the field of view.
+
+    Args:
+        sinogram: (views, count), line integrals or noise in them.
+        shape: (H, W) of the image. centre_mm: as in ``project``.
+        kernel: a name in ``KERNELS``.
+        at: angles of the views, radians; None for those of ``angles``.
+    Returns: image (H, W), float32, in 1/mm.
+    Source: Kak and Slaney 1988, Eq. 3.61 (band-limited ramp sampled in space, so that the mean is right).
+    """
+    views, count = sinogram.shape
+    height, width = shape
+    scale = UPSAMPLING / DETECTOR_MM
+    x = (((np.arange(width) - (width - 1) / 2) * pixel_mm + centre_mm[1]) * scale).astype(np.float32)
+    y = (((np.arange(height) - (height - 1) / 2) * pixel_mm + centre_mm[0]) * scale).astype(np.float32)[:, None]
+    middle = (count - 1) / 2 * UPSAMPLING + 0.5  # + .5: truncation then rounds
+    image = np.zeros(shape, np.float32)
+    for view, angle in zip(filtered(sinogram, kernel), angles(views) if at is None else at, strict=True):
+        # ASTRA's detector coordinate is x cos + y sin with y up; ours points down, hence the minus.
+        index = (x * np.float32(np.cos(angle)) + (np.float32(middle) - y * np.float32(np.sin(angle)))).astype(np.int32)
+        image += view.take(index, mode="clip")
+    return image * np.float32(np.pi / views)
+
+
+class CropProjector:
+    """Filtered back-projection of many sinograms onto one crop, from the detector cells near the crop's shadow.
+
+    ``fbp.reconstruct`` filters whole views; here one matrix filters and interpolates what the crop needs of them.
+
+    Args: sinogram_shape: (views, cells). The others as in ``fbp.reconstruct``.
+    """
+
+    def __init__(self, sinogram_shape, pixel_mm, shape, kernel, centre_mm):
+        self.shape, (views, cells) = tuple(shape), sinogram_shape
+        x = (np.arange(shape[1]) - (shape[1] - 1) / 2) * pixel_mm + centre_mm[1]
+        y = (np.arange(shape[0]) - (shape[0] - 1) / 2) * pixel_mm + centre_mm[0]
+        theta = angles(views)
+        cosine, sine = np.cos(theta), np.sin(theta)
+        middle = (cells - 1) / 2 + (centre_mm[1] * cosine - centre_mm[0] * sine) / DETECTOR_MM
+        self.start = np.rint(middle).astype(int)  # of the shadow, in each view
+        half = int(np.ceil(np.hypot(*shape) * pixel_mm / 2 / DETECTOR_MM)) + 2
+        self.read = self.start[:, None] + np.arange(-half - MARGIN, half + MARGIN + 1)  # cells, (views, read)
+        self.inside = (self.read >= 0) & (self.read < cells)
+        self.read = self.read.clip(0, cells - 1)
+        self.index = np.empty((views, shape[0] * shape[1]), np.int32)  # of the filtered sample that a pixel reads
+        for view in range(views):
+            at = (x * cosine[view] - y[:, None] * sine[view]) / DETECTOR_MM + (cells - 1) / 2 - self.start[view]
+            self.index[view] = np.rint((at + half) * UPSAMPLING).ravel()
+        response = _impulse_response(kernel, 2 * half + MARGIN + 1)
+        written, read = np.arange(2 * half * UPSAMPLING + 1), np.arange(2 * (half + MARGIN) + 1)
+        self.filter = response[written[:, None] - (read - MARGIN) * UPSAMPLING]  # (written, read)
+
+    def take(self, sinogram) -> np.ndarray:
+        """The cells that are read, (views, read), zero beyond the detector."""
+        return np.take_along_axis(sinogram, self.read, axis=1) * self.inside
+
+    def reconstruct(self, cells) -> np.ndarray:
+        """Images (B, H, W), 1/mm, of cells (views, read, B), float32."""
+        views, _, batch = cells.shape
+        image = np.zeros((self.index.shape[1], batch), np.float32)
+        seen = np.empty_like(image)
+        for view in range(views):
+            np.take(self.filter @ cells[view], self.index[view], axis=0, out=seen, mode="clip")
+            image += seen
+        return np.moveaxis(image, 1, 0).reshape(batch, *self.shape) * np.float32(np.pi / views)
+
+    def noise(self, spread, count: int, rng, batch: int = 16) -> np.ndarray:
+        """Images (count, H, W), 1/mm, of independent Gaussian noise of SD ``spread`` (views, read)."""
+        found = [
+            self.reconstruct(
+                rng.standard_normal((*spread.shape, min(batch, count - start)), np.float32) * spread[:, :, None]
+            )
+            for start in range(0, count, batch)
+        ]
+        return np.concatenate(found)
+
+
+def _impulse_response(kernel, reach):
+    """Response of the filter to one cell at multiples of 1/UPSAMPLING cells; negative lags from the end, float32."""
+    length = max(1 << (2 * reach - 1).bit_length(), 2048)  # finely enough sampled in frequency for any crop
+    taps = np.zeros(length)
+    odd = np.arange(1, length // 2, 2)
+    taps[0] = 1 / (4 * DETECTOR_MM**2)
+    taps[odd] = taps[-odd] = -1 / (np.pi * odd * DETECTOR_MM) ** 2
+    response = np.fft.rfft(taps).real * apodisation(kernel)(np.fft.rfftfreq(length, DETECTOR_MM))
+    fine = np.fft.irfft(response * DETECTOR_MM, length * UPSAMPLING) * UPSAMPLING
+    return fine.astype(np.float32)

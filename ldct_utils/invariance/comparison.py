@@ -1,0 +1,63 @@
+"""Runs of 05_invariances side by side: what each of several denoisers keeps of lesions, and hides of their changes."""
+
+import pandas as pd
+
+from ldct_utils.invariance import evidence
+from ldct_utils.stats import intervals
+
+ALIKE = (
+    *("crop", "crops", "most_patients", "realisations", "level", "region", "faint", "samples", "distance", "scale_hu"),
+    *("tile", "alpha", "sigma_hu", "lr", "iterations", "aim_px"),
+)
+
+
+def named(runs) -> dict:
+    """{denoiser in words: run}, for runs that examined the same patients in the same way.
+
+    Raises: ValueError: for runs that searched or measured differently, or on cohorts without known lesions.
+    """
+    asked = [*ALIKE, *["context"] * any(one.params["distance"] == "vgg16" for one in runs)]
+    differing = [name for name in asked if len({str(one.params.get(name)) for one in runs}) > 1]
+    if differing or len({one.numbers["cohort"] for one in runs}) > 1:
+        raise ValueError(f"the runs of 05_invariances do not compare: other {', '.join(differing) or 'cohorts'}")
+    if without := [one.id for one in runs if "d_prime_kept" not in one.numbers]:
+        raise ValueError(f"the runs {', '.join(without)} of 05_invariances had no known lesions: leave them out")
+    found = {}
+    for one in runs:
+        name = f"{one.numbers['network']} · {one.numbers['method']}"
+        found[f"{name} · {one.numbers['denoiser']}" if name in found else name] = one
+    return found
+
+
+def lesion_counts(runs: dict) -> pd.DataFrame:
+    """A row a denoiser and method of finding images: ``evidence.counted`` of the lesions."""
+    counts = {name: one.table("lesion_counts") for name, one in runs.items()}
+    return pd.concat(counts, names=["denoiser"]).reset_index("denoiser").reset_index(drop=True)
+
+
+def kept(run) -> dict[str, pd.Series]:
+    """What f keeps, by quantity and patient: d' of the Hotelling and the NPW observer, and contrast (1: all of it)."""
+    contrasts, seen = run.table("contrasts").groupby(["patient", "lesion"]).kept.mean(), run.table("detection")
+    return {
+        "d' kept": evidence.d_prime_kept(seen),
+        "d' kept, NPW": evidence.d_prime_kept(seen, "d_npw"),
+        "contrast kept": contrasts.groupby("patient").mean(),
+    }
+
+
+def compared(by_patient: dict, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """A row a denoiser and quantity: the mean over patients, and its difference from the first denoiser's, paired.
+
+    Args: by_patient: {denoiser: from ``kept``}. draws, seed: of the bootstrap.
+    """
+    first, rows = next(iter(by_patient)), []
+    for name, quantities in by_patient.items():
+        for quantity, values in quantities.items():
+            span = intervals.patient_bootstrap(values, draws=draws, seed=seed)
+            row = {"denoiser": name, "quantity": quantity, "mean": span.mean, "low": span.low, "high": span.high}
+            if name != first:
+                gap = (values - by_patient[first][quantity]).dropna()
+                apart = intervals.patient_bootstrap(gap, draws=draws, seed=seed)
+                row |= {f"minus {first}": apart.mean, "its low": apart.low, "its high": apart.high}
+            rows.append(row)
+    return pd.DataFrame(rows)

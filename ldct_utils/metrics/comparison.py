@@ -1,0 +1,192 @@
+"""Methods compared by their scores on the same slices: the tables that say which is better, and how surely.
+
+A table of scores has a row a slice, method, training seed, evaluation domain, reference and metric; the LDCT itself is
+the last method, with seed -1. Scores compare within a *cell*: one domain, reference and metric. The unit of every
+interval is the patient (``stats``).
+"""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from ldct_utils.metrics.scores import info
+from ldct_utils.stats import intervals, paired
+
+LDCT = "LDCT"
+CELL = ["domain", "reference", "metric"]
+SLICE = ["row", "patient", "anatomy", *CELL]
+
+
+def read(runs, listed, names, domain: str) -> pd.DataFrame:
+    """All scores of finished runs of 03_train by some metrics.
+
+    Args: runs, listed: from ``designs.listed``. names: of metrics. domain: one that must be among the scores.
+    Raises: ValueError: for runs that were tested on different slices, or not in this domain or by these metrics.
+    """
+    tables = [one.table("scores").assign(method=m, seed=s) for one, m, s in zip(runs, listed.method, listed.seed)]
+    ldct, *others = (one.table("ldct_scores").set_index(SLICE)["value"].sort_index() for one in runs)
+    for one, other in zip(runs[1:], others):
+        if not (other.index.equals(ldct.index) and np.allclose(other, ldct, equal_nan=True)):
+            raise ValueError(f"runs {runs[0].id} and {one.id} were tested on different slices: they do not compare")
+    scores = pd.concat([*tables, ldct.reset_index().assign(method=LDCT, seed=-1)], ignore_index=True)
+    if domain not in set(scores["domain"]):
+        known = ", ".join(scores["domain"].unique())
+        raise ValueError(f"the runs were not scored in domain {domain!r}; they have {known}")
+    if missing := sorted(set(names) - set(scores["metric"])):
+        raise ValueError(f"the runs were not scored by {', '.join(missing)}")
+    return scores[scores["metric"].isin(names)]
+
+
+def by_slice(scores) -> pd.DataFrame:
+    """The mean over seeds of each slice and method; what is not finite is NaN."""
+    means = scores.groupby([*SLICE, "method"], as_index=False, sort=False)["value"].mean()
+    return means.assign(value=means["value"].where(np.isfinite(means["value"])))
+
+
+def summary(slices) -> pd.DataFrame:
+    """A row a cell and method: mean, std and count over slices, std_patients (of patients' means) and rank, 1 the best.
+
+    Args: slices: from ``by_slice``.
+    """
+    table = slices.groupby([*CELL, "method"], sort=False)["value"].agg(["mean", "std", "count"])
+    means = slices.groupby([*CELL, "method", "patient"], sort=False)["value"].mean()
+    table["std_patients"] = means.groupby([*CELL, "method"], sort=False).std()
+    table = table.reset_index()
+    direction = table["metric"].map(lambda name: info(name).direction)
+    goodness = table["mean"].abs().mul(-1).where(direction == 0, table["mean"] * direction)
+    table["rank"] = goodness.groupby([table[k] for k in CELL]).rank(ascending=False, method="min")
+    return table
+
+
+def first(part) -> str | None:
+    """The best method of one cell of ``summary``, the LDCT aside; None where no method has a finite mean."""
+    trained = part[(part["method"] != LDCT) & part["mean"].notna()]
+    return None if trained.empty else part["method"][trained["rank"].idxmin()]
+
+
+def cells(scores) -> dict[tuple, dict[str, pd.DataFrame]]:
+    """{(domain, reference, metric): {method: columns row, patient, seed, value}}."""
+    return {
+        key: {m: table[["row", "patient", "seed", "value"]] for m, table in part.groupby("method", sort=False)}
+        for key, part in scores.groupby(CELL, sort=False)
+    }
+
+
+def against_best(scores, table, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """The best method of every cell against every other one: ``paired.compare``, and p values after Holm's correction.
+
+    Args: table: from ``summary``. draws, seed: of the bootstrap.
+    """
+    rows, ranked = [], dict(list(table.groupby(CELL, sort=False)))
+    for key, tables in cells(scores).items():
+        best = first(ranked[key])
+        for other in tables if best else ():
+            if other != best:
+                found = paired.compare(tables[best], tables[other], draws=draws, seed=seed)
+                rows.append(dict(zip(CELL, key)) | {"first": best, "other": other} | found)
+    tests = pd.DataFrame(rows)
+    for test in ("p_slices", "p_patients", "p_mixed"):
+        tests[f"{test}_holm"] = tests.groupby(CELL)[test].transform(paired.holm)
+    return tests
+
+
+def verdicts(tests) -> pd.DataFrame:
+    """Whether each comparison of ``against_best`` is a difference, by four tests; NA where too few patients allow none.
+
+    ``slices`` is the published test, whose p is not corrected; those of ``patients`` and ``mixed`` are; ``interval``
+    says whether it excludes 0.
+    """
+    found = {
+        "slices": tests.p_slices < intervals.ALPHA, "patients": tests.p_patients_holm < intervals.ALPHA,
+        "interval": (tests.low > 0) | (tests.high < 0), "mixed": tests.p_mixed_holm < intervals.ALPHA,
+    }  # fmt: skip
+    found = pd.DataFrame(found).astype("boolean")
+    found.loc[tests.patients < intervals.MIN_PATIENTS, ["patients", "interval", "mixed"]] = pd.NA
+    return found
+
+
+def gains(scores, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Every method minus the LDCT, a row a cell and method: mean over patients with its interval, paired d, and how
+    many patients gain."""
+    rows = []
+    for key, tables in cells(scores).items():
+        for method in (m for m in tables if m != LDCT):
+            gap = paired.gaps(tables[method], tables[LDCT])
+            if gap.empty:
+                continue
+            span, means = intervals.patient_bootstrap(gap, draws=draws, seed=seed), gap.mean(axis=1)
+            rows.append(
+                {"method": method} | dict(zip(CELL, key))
+                | {"gain": span.mean, "low": span.low, "high": span.high, "paired d": paired.cohen_dz(means, 0 * means),
+                   "patients that gain": int((np.sign(means) == info(key[2]).direction).sum()),
+                   "patients": span.patients, "seeds": span.seeds}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def swapped(one, other, swaps: int, seed: int = 0) -> pd.DataFrame:
+    """Share of swaps that each test calls significant, where the labels of two methods are swapped within patients.
+
+    Args: one, other: scores in one cell, as in ``cells``. swaps: each swaps every patient's labels or does not.
+    Returns: columns test and "share significant"; NaN for the bootstrap under ``intervals.MIN_PATIENTS`` patients.
+    """
+    both, _ = paired.paired(one, other)
+    gap = both.assign(gap=both["first"] - both["second"]).groupby(["row", "patient"])["gap"].mean().reset_index()
+    names, rng, found = gap["patient"].unique(), np.random.default_rng(seed), []
+    for _ in range(swaps):
+        values = gap["gap"] * gap["patient"].map(dict(zip(names, rng.choice([-1, 1], len(names)))))
+        means = values.groupby(gap["patient"]).mean()
+        inside = intervals.patient_bootstrap(means, draws=2000, seed=seed).excludes_zero
+        found.append(
+            {"Wilcoxon over slices": paired.wilcoxon(values, 0 * values) < intervals.ALPHA,
+             "Wilcoxon over patients": paired.wilcoxon(means, 0 * means) < intervals.ALPHA,
+             "patient bootstrap": np.nan if inside is None else inside,
+             "mixed model": paired.mixed_model(values, 0 * values, gap["patient"])["p"] < intervals.ALPHA}
+        )  # fmt: skip
+    return pd.DataFrame(found).astype(float).mean().rename_axis("test").reset_index(name="share significant")
+
+
+def over_psi(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Every arm minus its base, by network (where there are several), context, layer and psi: mean over patients with
+    its interval.
+
+    Args: tables: cells of one domain. arms: from ``designs.arms``.
+    """
+    place, rows = [name for name in ("network", "context", "layer", "psi") if name in arms], []
+    for (_, reference, name), found in tables.items():
+        for arm in arms.sort_values(place, kind="stable").to_dict("records"):
+            gap = paired.gaps(found[arm["method"]], found[arm["base"]])
+            span = intervals.patient_bootstrap(gap, draws=draws, seed=seed)
+            rows.append(
+                {"reference": reference, "metric": name} | {key: arm[key] for key in [*place, "base"]}
+                | {"difference": span.mean, "low": span.low, "high": span.high, "seeds": span.seeds}
+            )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def interactions(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Differences of differences of two contexts and two layers, at each psi that has all four
+    (``paired.interaction``), all of one network.
+
+    Args: as for ``over_psi``. Of several lambdas that were given by hand for one cell, the one nearest to psi .95 is
+        taken, and the row is named "given λ".
+    """
+    by = [name for name in ("network", "at") if name == "at" or name in arms]
+    names = [*by, "contrast", "reference", "metric", "interaction", "low", "high", "patients", "seeds", "excludes 0"]
+    arms = arms.assign(at=["given λ" if pd.notna(r.lam) else f"ψ {r.psi:g}" for r in arms.itertuples()])
+    rows = []
+    for where, some in arms.assign(off=(arms["psi"] - 0.95).abs()).sort_values("off").groupby(by):
+        named = some.drop_duplicates(["context", "layer"]).set_index(["context", "layer"])["method"]
+        pairs = (itertools.combinations(sorted(some[column].unique()), 2) for column in ("context", "layer"))
+        for (c1, c2), (shallow, deep) in itertools.product(*pairs):
+            wanted = {"a1": (c1, deep), "a2": (c1, shallow), "b1": (c2, deep), "b2": (c2, shallow)}
+            if not all(key in named.index for key in wanted.values()):
+                continue
+            for (_, reference, name), found in tables.items():
+                four = {k: intervals.by_patient(found[named[key]]) for k, key in wanted.items()}
+                span = paired.interaction(four, draws=draws, seed=seed)
+                excludes = {None: "–", True: "yes", False: "no"}[span.excludes_zero]
+                rows.append((*where, f"{c1} − {c2}, {deep} − {shallow}", reference, name, span.mean, span.low,
+                             span.high, span.patients, span.seeds, excludes))  # fmt: skip
+    return pd.DataFrame(rows, columns=names)

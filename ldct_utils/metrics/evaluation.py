@@ -1,0 +1,100 @@
+"""A denoiser scored on slices of a cohort, in every domain and against every reference, as one long table."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ldct_utils.ct import intensity
+from ldct_utils.metrics import scores
+
+DOMAINS = ("hu", "viana2025", "body", "window")
+METRICS = ("ssim", "psnr", "nrmse", "rmse_hu", "bias_hu")
+COLUMNS = ("row", "patient", "anatomy", "domain", "reference", "metric", "value")
+
+
+def evaluate(
+    predict: Callable,
+    cohort,
+    rows: Sequence[int],
+    domains: Sequence[str] = DOMAINS,
+    metrics: Sequence[str] = METRICS,
+    references: Sequence[str] = ("ndct", "truth"),
+    level: float | None = None,
+    width: float | None = None,
+    batch: int = 8,
+    progress: Callable | None = None,
+    device="cpu",
+) -> pd.DataFrame:
+    """Score a denoiser on slices of a cohort.
+
+    Args:
+        predict: LDCT slices in HU, float32 (N, H, W), to denoised slices in HU of the same shape. ``lambda hu: hu``
+            scores the LDCT itself.
+        cohort: has ``slices`` (with columns row, patient, anatomy) and ``ldct``, ``ndct``, ``truth`` (S, H, W) in HU.
+        rows: rows of the cohort, e.g. ``cohort.rows("test")``.
+        domains: evaluation domains; ``window`` and ``eulig2024`` take the window of each slice's anatomy. ``body`` is
+            that of the NDCT, for every reference.
+        metrics: names of registered full-reference metrics.
+        references: what is scored against. ``truth`` (noise-free) exists only for simulated patients and is left out
+            where the cohort has none.
+        level, width: one display window in HU for the domain ``window``, whatever the anatomy. The table then names it
+            ``window C 40 W 400``, since such scores do not compare with those of the anatomies' own windows.
+        batch: slices that ``predict`` is given at once.
+        progress: wraps the sequence of batches, e.g. ``tqdm``.
+        device: where the metrics are computed.
+    Returns: long table, columns row, patient, anatomy, domain, reference, metric, value (float64). A value may be inf
+        (PSNR of identical images) or NaN (``body`` of a slice without a body).
+    Raises: ValueError: for unknown names, a metric that the domain ``body`` cannot mask, an empty selection, a cohort
+        without any of the references, or a prediction of another shape or with values that are not finite (naming the
+        row).
+    """
+    if isinstance(domains, str) or isinstance(metrics, str) or isinstance(references, str):
+        raise ValueError("domains, metrics and references are sequences of names, not one string")
+    wanted = scores.known(metrics, [intensity.domain(name) for name in domains])
+    alone = [metric.name for metric in wanted if metric.family == "no-reference"]
+    if alone:
+        raise ValueError(f"{', '.join(alone)} take no reference: score slices with metrics.compute")
+    rows = np.asarray(rows, dtype=int)
+    if not rows.size:
+        raise ValueError("no rows to score: the split is empty")
+    unknown = sorted(set(references) - {"ndct", "truth"})
+    if unknown:
+        raise ValueError(f"unknown reference {unknown[0]!r}; known: ndct, truth")
+    present = [name for name in references if getattr(cohort, name, None) is not None]
+    if not present:
+        raise ValueError(f"the cohort has none of the references {', '.join(references)}")
+    described = cohort.slices.set_index("row").loc[rows]
+
+    chosen = {"level": level, "width": width}
+    scored = []
+    chunks = [slice(start, start + batch) for start in range(0, len(rows), batch)]
+    for chunk in progress(chunks) if progress else chunks:
+        ldct = np.stack([cohort.ldct[row] for row in rows[chunk]]).astype(np.float32)
+        predicted = np.asarray(predict(ldct))
+        if predicted.shape != ldct.shape:
+            raise ValueError(f"predict gave shape {predicted.shape} for slices of shape {ldct.shape}")
+        scores.check_finite(predicted, "prediction", "row", rows[chunk])
+        predicted = scores.tensor(predicted)
+        targets = {
+            name: scores.tensor(np.stack([getattr(cohort, name)[row] for row in rows[chunk]])) for name in present
+        }
+        # One mask for every reference: the NDCT's body.
+        body = intensity.body_mask(np.stack([cohort.ndct[row] for row in rows[chunk]])) if "body" in domains else None
+        anatomies = described["anatomy"].iloc[chunk].to_numpy()
+        values = np.empty((len(ldct), len(domains), len(present), len(wanted)))
+        for anatomy in np.unique(anatomies):
+            members = np.flatnonzero(anatomies == anatomy)
+            for d, name in enumerate(domains):
+                domain = intensity.domain(name, anatomy=anatomy, **(chosen if name == "window" else {}))
+                mask = scores.tensor(body[members]) if domain.body else None
+                for r, reference in enumerate(present):
+                    pair = [predicted[members], targets[reference][members]]
+                    values[members, d, r] = scores.of_batch(wanted, domain, pair, mask, device)
+        scored.append(values)
+    shown = [f"window C {level:g} W {width:g}" if name == "window" and level is not None else name for name in domains]
+    parts = list(itertools.product(shown, present, [metric.name for metric in wanted]))
+    table = described.loc[rows, ["patient", "anatomy"]].reset_index().iloc[np.repeat(np.arange(len(rows)), len(parts))]
+    table[["domain", "reference", "metric"]] = parts * len(rows)
+    return table.assign(value=np.concatenate(scored).ravel())[list(COLUMNS)].reset_index(drop=True)

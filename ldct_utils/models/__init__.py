@@ -1,0 +1,7 @@
+"""Trained and untrained models, and their files: denoisers, encoders, weights.
+
+``networks`` holds one denoiser a file, ``classical`` denoisers without training, ``encoders`` the frozen networks of
+perceptual losses, ``published`` the LDCT benchmark's networks, ``weights`` reads foreign files without running code.
+
+May import: study, ct. Start reading in ``networks``, then ``networks/unet``.
+"""

@@ -1,3 +1,0 @@
-"""Noise2Quality: a map of a slice's quality without its reference, predicted by a network (Haque, Wang and Imran, SPIE
-Medical Imaging 2022, vol. 12035). ``doses`` makes what it learns from, ``targets`` what it is to predict, ``highpass``
-its second input, ``networks`` and ``step`` the training, ``maps`` the use, ``metric`` a number for the metric audit."""

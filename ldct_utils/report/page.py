@@ -1,0 +1,185 @@
+"""The report: one static HTML page with the tables and figures of every study's finished runs."""
+
+import html
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from ldct_utils.study import files, paths
+
+# The words a notebook starts its last paragraph with: what the report's front page quotes.
+ANSWER = "**What we saw.**"
+FRONT = "12_answers"  # the notebook whose table and figures stand on the front page
+# Parameters that say where and how a run was computed, not what: left out where runs are compared.
+BOOKKEEPING = {"study", "run", "runs", "data_root", "device", "threads"}
+_markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+
+def write(folder: Path | None = None) -> Path:
+    """Write the page from what is under ``outputs/``, and an HTML copy beside every executed notebook.
+
+    Args: folder: where ``index.html`` goes; ``outputs/report`` by default. Links are relative, so that ``outputs/``
+        can be moved or published as a whole.
+    Returns: the page's path.
+    """
+    folder = Path(folder or paths.outputs() / "report")
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = [study for study in map(read_study, studies()) if study["notebooks"]]
+    environment = Environment(loader=PackageLoader("ldct_utils.report", "templates"), autoescape=select_autoescape())
+    environment.filters |= {"md": _render, "words": _words, "number": number}
+    environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
+    written = datetime.now().astimezone().strftime("%-d %B %Y, %H:%M")
+    text = environment.get_template("report.html").render(studies=shown, written=written, front=FRONT)
+    files.write_text(folder / "index.html", text)
+    return folder / "index.html"
+
+
+def studies() -> list[str]:
+    """Names of the studies that have been run, ``default`` first and single runs (``adhoc``) last."""
+    found = [p.name for p in paths.outputs().iterdir() if p.is_dir() and any(p.glob("[0-9][0-9]*_*/*/"))]
+    return sorted(found, key=lambda name: (name != "default", name == "adhoc", name))
+
+
+def read_study(name: str) -> dict:
+    """What the page shows of one study: its notebooks in order, each with its runs, finished and not.
+
+    The last plan says which runs belong to the study (older ones, of other code, stay on disk and are counted);
+    for single runs there is no plan and all are shown.
+    """
+    folder = paths.outputs() / name
+    plan = folder / "plan.json"
+    found = sorted(p.parent for p in folder.glob("[0-9][0-9]*_*/*/result.json"))
+    if plan.is_file():
+        listed = [(run["notebook"], run["name"], paths.outputs() / run["folder"]) for run in files.read_json(plan)]
+    else:
+        listed = [(path.parent.name, path.name, path) for path in found]
+    runs = [read_run(*entry) for entry in listed]
+    notebooks = []
+    for notebook in sorted({run["notebook"] for run in runs}):
+        own = [run for run in runs if run["notebook"] == notebook]
+        finished = [run for run in own if run["finished"]]
+        notebooks.append(
+            {"name": notebook, "runs": own, "finished": finished, **_head(notebook), **_compared(finished)}
+        )
+    return {
+        "name": name,
+        "title": _title(name),
+        "notebooks": notebooks,
+        "runs": len(runs),
+        "finished": sum(run["finished"] for run in runs),
+        "older": len(set(found) - {run["folder"] for run in runs}),
+    }
+
+
+def read_run(notebook: str, name: str, folder: Path) -> dict:
+    """One run as the page shows it; ``error`` holds the last line of the traceback of one that failed."""
+    result = files.read_json(folder / "result.json") if (folder / "result.json").is_file() else None
+    run = {"notebook": notebook, "name": name, "folder": folder, "finished": result is not None, "result": result}
+    run |= {"key": f"{folder.parent.parent.name}-{folder.name}", "items": [], "answer": "", "error": "", "page": None}
+    if (folder / "captions.json").is_file():
+        for item, entry in files.read_json(folder / "captions.json").items():
+            run["items"].append({"name": item, "folder": folder, **entry, **_content(folder, item, entry["kind"])})
+    path = folder / "notebook.ipynb"
+    if path.is_file():
+        try:
+            executed = nbformat.read(path, as_version=4)
+        except nbformat.reader.NotJSONError:  # a kill while it was being saved
+            return run | {"error": "killed, and its notebook was cut short"}
+        run["answer"], run["error"] = _said(executed)
+        run["page"] = _notebook_page(path, executed)
+    return run
+
+
+def _content(folder: Path, name: str, kind: str) -> dict:
+    """The rendered table, or which files of a figure there are."""
+    if kind == "table":
+        return {"html": _markdown.render((folder / f"{name}.md").read_text(encoding="utf-8"))}
+    with Image.open(folder / f"{name}.png") as image:
+        # Shown at 110 pixels an inch, whatever the file's resolution, so that letters have one size on the whole page.
+        scale = 110 / image.info.get("dpi", (100, 100))[0]
+        size = {"width": round(image.width * scale), "height": round(image.height * scale)}
+    return {"image": folder / f"{name}.png", "pdf": folder / f"{name}.pdf", **size}
+
+
+def _said(notebook) -> tuple[str, str]:
+    """(answer, error) of an executed notebook: its last "What we saw" as Markdown, and how it failed, if it did."""
+    answer = error = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith(ANSWER):
+            answer = cell.source
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/markdown", "")
+            if text.startswith(ANSWER):
+                answer = text
+            if output.output_type == "error":
+                error = f"{output.ename}: {output.evalue}".splitlines()[0]
+    return answer.removeprefix(ANSWER).strip(), error
+
+
+def _notebook_page(path: Path, notebook) -> Path:
+    """``notebook.html`` beside an executed notebook, made again only if the notebook is newer."""
+    page = path.with_suffix(".html")
+    if not page.is_file() or page.stat().st_mtime_ns < path.stat().st_mtime_ns:
+        from nbconvert import HTMLExporter  # imported here: it takes a second, and often nothing is to be made
+
+        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.parent.name}})
+        files.write_text(page, text)
+    return page
+
+
+def _head(notebook: str) -> dict:
+    """Title and question from the first lines of a notebook's script, as the style of the study writes them."""
+    script = paths.notebooks() / f"{notebook}.py"
+    text = script.read_text(encoding="utf-8") if script.is_file() else ""
+    prose = "\n".join(line[2:] for line in text.splitlines() if line.startswith("# "))
+    title = re.search(r"^# (.+)$", prose, flags=re.MULTILINE)
+    question = re.search(r"\*\*Question\.\*\*\s*(.+?)(?=\n\*\*|\n#|\n%%|\n\n|\s\*\*Reads|\Z)", prose, flags=re.DOTALL)
+    return {
+        "title": title[1] if title else notebook,
+        "question": " ".join(question[1].split()) if question else "",
+    }
+
+
+def _title(study: str) -> str:
+    """The study file's ``title``, else its name."""
+    path = paths.root() / "params" / f"{study}.yaml"
+    found = re.search(r"^title:\s*(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
+    return found[1].strip().strip("\"'") if found else {"adhoc": "Single runs"}.get(study, study)
+
+
+def _compared(runs: list[dict]) -> dict:
+    """Columns of the table of a notebook's runs: the parameters and the scalar numbers that differ between them."""
+    params = [run["result"]["parameters"] for run in runs]
+    names = list(dict.fromkeys(name for p in params for name in p if name not in BOOKKEEPING))
+    varied = [name for name in names if len({str(p.get(name)) for p in params}) > 1]
+    numbers = [run["result"]["numbers"] for run in runs]
+    scalars = [n for n in dict.fromkeys(n for r in numbers for n in r) if len({str(r.get(n)) for r in numbers}) > 1]
+    columns = [n for n in scalars if all(isinstance(r.get(n), int | float | None) for r in numbers)]
+    return {"varied": varied, "columns": columns[:8]}
+
+
+def number(value) -> str:
+    """A value for a table cell: four significant digits, no exponent between 0.001 and a million, short run folders."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.3g}"
+    if isinstance(value, list):
+        return ", ".join(map(number, value))
+    text = str(value)
+    return f"…/{Path(text).parent.name}/…{text[-8:]}" if "/" in text and len(text) > 30 else text
+
+
+def _render(markdown: str) -> str:
+    return _markdown.render(markdown)
+
+
+def _words(markdown: str) -> str:
+    """Markdown as plain words, for a figure's alternative text."""
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", _markdown.render(markdown)).split()))

@@ -1,0 +1,292 @@
+"""Figures in the conventions of the field: named windows, units on every axis, colours safe for the colour-blind."""
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import display
+from matplotlib import ticker
+
+from ldct_utils.ct import intensity
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "savefig.bbox": "tight",
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.grid": True,
+    "axes.axisbelow": True,  # a grid behind bars too
+    "grid.alpha": 0.25,
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+}
+plt.rcParams.update(STYLE)
+
+
+def window_text(level: float, width: float) -> str:
+    """A window as radiology writes it, e.g. ``C 50 W 400 HU``."""
+    return f"C {level:g} W {width:g} HU"
+
+
+def show(axis, image_hu, level: float, width: float, title: str = ""):
+    """Draw one slice in a display window on ``axis``, without ticks or grid."""
+    axis.imshow(np.asarray(image_hu, dtype=np.float32), vmin=level - width / 2, vmax=level + width / 2)
+    axis.set_title(title)
+    axis.set_axis_off()
+    # A thin frame: what the window shows as plain white would otherwise look like a picture that is missing.
+    axis.add_patch(plt.Rectangle((0, 0), 1, 1, transform=axis.transAxes, fill=False, ec="0.6", lw=0.6, clip_on=False))
+    return axis
+
+
+def side_by_side(images: dict, level: float, width: float, size: float = 3.0):
+    """Slices of one size in one row and one window.
+
+    Args:
+        images: title -> (H, W) image in HU.
+        level, width: display window in HU.
+        size: width of one panel in inches.
+    Returns: the figure.
+    """
+    figure, axes = plt.subplots(1, len(images), figsize=(size * len(images), size * 1.12), squeeze=False)
+    for axis, (title, image) in zip(axes[0], images.items()):
+        show(axis, image, level, width, title)
+    figure.supxlabel(window_text(level, width), fontsize=9)
+    return figure
+
+
+def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
+    """A grid of slices: one row a (label, title -> image in HU, level, width), for several anatomies or runs."""
+    columns = max(len(images) for _, images, _, _ in table)
+    figure, axes = plt.subplots(len(table), columns, figsize=(size * columns, size * 1.08 * len(table)), squeeze=False)
+    for line, (label, images, level, width) in zip(axes, table):
+        for axis in line:
+            axis.set_axis_off()
+        for axis, (title, image) in zip(line, images.items()):
+            show(axis, image, level, width, title)
+        row_label(line[0], f"{label}\n{window_text(level, width)}")
+    return figure
+
+
+def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, cmap: str = "RdBu"):
+    """Draw a table of numbers as colours from ``low`` to ``high``, with the numbers in it; NaN stay empty.
+
+    Args: values: (lines, columns). columns, lines: their labels. cmap: diverging (RdBu and alike), or rising to dark.
+    Returns: the image, for a colour bar.
+    """
+    drawn = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    axis.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    axis.set_yticks(range(len(lines)), lines)
+    axis.grid(False)
+    middle, reach = (low + high) / 2, (high - low) / 2
+    for (i, j), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
+            shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+            axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    return drawn
+
+
+def row_label(axis, text: str, size: float = 9):
+    """Write what a row of images shows upright at the left of ``axis``, its first; size: of the font, points."""
+    axis.text(
+        -0.04, 0.5, text, rotation=90, ha="right", va="center", multialignment="center", transform=axis.transAxes,
+        fontsize=size,
+    )  # fmt: skip
+
+
+def axis_label(metric, of: str = "") -> str:
+    """A metric for an axis: label, direction and unit, e.g. ``PSNR ↑ (dB)``; of: stands before it."""
+    return f"{of} {metric.label} {metric.arrow}".strip() + (f" ({metric.unit})" if metric.unit else "")
+
+
+def reach(table) -> np.ndarray:
+    """How far intervals reach below and above their means, (2, rows), as ``errorbar`` takes it.
+
+    Args: table: columns mean, low, high.
+    """
+    return np.abs(table[["low", "high"]].to_numpy().T - table["mean"].to_numpy())
+
+
+def plain_log(axis, which: str = "xy", subs: tuple = (1, 3)):
+    """Ticks of logarithmic axes as plain numbers; which: of x and y. subs: multiples of powers of ten that have one."""
+    for one in (getattr(axis, f"{name}axis") for name in which):
+        one.set_major_locator(ticker.LogLocator(subs=subs))
+        one.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        one.set_minor_formatter(ticker.NullFormatter())
+
+
+def ticks_at(axis, values):
+    """A logarithmic x axis with ticks at these values alone, as plain numbers."""
+    axis.set_xscale("log")
+    axis.set_xticks(values, [f"{value:g}" for value in values], minor=False)
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+
+
+def difference(axis, image_hu, limit: float = 100.0, title: str = ""):
+    """Draw a difference image in HU on a diverging map, symmetric about 0; returns the image for a colour bar."""
+    drawn = axis.imshow(np.asarray(image_hu, dtype=np.float32), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axis.set_title(title)
+    axis.set_axis_off()
+    return drawn
+
+
+def anatomy_window(anatomy: str) -> tuple[float, float]:
+    """(level, width) in HU in which slices of an anatomy are read; the abdominal window for one that is not known."""
+    return intensity.WINDOWS.get(anatomy, intensity.WINDOWS["abdomen"])
+
+
+def edge_notes(axis, notes: list[tuple[str, str]], upper: bool = False, size: float = 8):
+    """Write what lies beyond the limits of ``axis`` at its left, one line a note, from the lower or upper edge inwards.
+
+    Args: notes: (text, colour), the first one nearest to the edge. size: of the font, points.
+    """
+    for line, (text, colour) in enumerate(notes):
+        away = (2 + 1.4 * size * line) * (-1 if upper else 1)
+        axis.annotate(
+            text, (0.02, float(upper)), xytext=(0, away), xycoords="axes fraction", textcoords="offset points",
+            va="top" if upper else "bottom", fontsize=size, color=colour,
+        )  # fmt: skip
+
+
+def without_far(axis, groups: dict, told: dict, zero: bool = False):
+    """Limit x so that most groups can be compared (``limits_without_far``), and tell the others at the edge.
+
+    Args: groups: {y: values}. told: {y: the number that stands for a group that is far off}. zero: 0 is within the
+        limits too, as it must be for differences.
+    """
+    low, high, off = limits_without_far(list(groups.values()))
+    if zero:
+        room = 0.05 * (max(high, 0) - min(low, 0))
+        low, high = low if low < 0 else -room, high if high > 0 else room
+    axis.set_xlim(low, high)
+    for line in (line for i, line in enumerate(groups) if i in off and not low <= told[line] <= high):
+        left, text = told[line] < low, f"{told[line]:.3g}"
+        axis.annotate(
+            f"◂ {text}" if left else f"{text} ▸", (0.02 if left else 0.98, line), xycoords=("axes fraction", "data"),
+            ha="left" if left else "right", va="center", size=8,
+        )  # fmt: skip
+
+
+def limits_without_far(groups, far: float = 3.0) -> tuple[float, float, list[int]]:
+    """Limits of an axis on which most groups of values can be compared, where a few lie far from all others.
+
+    Args: groups: arrays of values; what is not finite cannot be shown and is passed over. far: a group lies far off
+        where its median is so many typical ranges (median of the groups' own) from the median of the medians; where
+        this holds for more than a third of the groups, it holds for none.
+    Returns: low, high, and the indices of the groups that lie far off, to be told at the edge; 0 and 1 for no values.
+    """
+    groups = {i: values[np.isfinite(values)] for i, values in enumerate(np.asarray(g, np.float64) for g in groups)}
+    groups = {i: values for i, values in groups.items() if len(values)}
+    if not groups:
+        return 0.0, 1.0, []
+    medians = {i: np.median(values) for i, values in groups.items()}
+    middle, typical = np.median([*medians.values()]), np.median([np.ptp(values) for values in groups.values()])
+    off = [i for i, median in medians.items() if typical > 0 and abs(median - middle) > far * typical]
+    off = off if 3 * len(off) <= len(groups) else []
+    shown = np.concatenate([values for i, values in groups.items() if i not in off])
+    margin = 0.05 * (np.ptp(shown) or 1.0)
+    return float(shown.min() - margin), float(shown.max() + margin), off
+
+
+def critical_differences(axis, ranks, gap: float, groups: list[tuple[int, int]]):
+    """Critical-difference diagram: mean ranks on a line, a bar under every group that is not told apart.
+
+    Args: ranks: method -> mean rank (1 the best), rising, a pandas Series. gap: the critical difference.
+        groups: (first, last) method of every group.
+    Source: Demšar 2006, JMLR 7:1, figure 1.
+    """
+    k, text = len(ranks), {"va": "center", "fontsize": 8}
+    for level, (first, last) in enumerate(groups):
+        ends = ranks.iloc[[first, last]] + np.array([-0.04, 0.04])
+        axis.plot(ends, [-0.45 * (level + 1)] * 2, color=COLOURS[1], lw=3.5, solid_capstyle="butt")
+    top, half = -0.45 * len(groups) - 0.8, (k + 1) // 2
+    for i, (method, rank) in enumerate(ranks.items()):
+        left = i < half  # the better half is named at the left, the best one nearest to the line
+        level, edge = top - 0.8 * (i if left else k - 1 - i), 0.85 if left else k + 0.15
+        axis.plot([rank, rank, edge], [0, level, level], color="black", lw=0.8)
+        name = f"{method} {rank:.1f} " if left else f" {rank:.1f} {method}"
+        axis.text(edge, level, name, ha="right" if left else "left", **text)
+    axis.plot([1, 1 + gap], [1.9, 1.9], color="black", lw=1.5, marker="|", ms=6)
+    axis.text(1 + gap, 1.9, f"  CD {gap:.2f}", ha="left", **text)
+    axis.set(xlim=(0.85, k + 0.15), ylim=(top - 0.8 * (half - 1) - 0.5, 2.4), yticks=[], xticks=range(1, k + 1))
+    axis.spines["bottom"].set(position=("data", 0), bounds=(1, k))
+    axis.xaxis.set_ticks_position("bottom")
+    axis.tick_params(axis="x", direction="in", pad=-16)
+    axis.spines["left"].set_visible(False)
+    axis.grid(visible=False)
+
+
+def window_at(hu: float, anatomy: str) -> tuple[float, float]:
+    """(level, width) of the narrowest window that shows this HU well inside its range: that of the anatomy, of the
+    abdomen, of the chest or of bone; the widest of them where none does."""
+    names = dict.fromkeys([anatomy if anatomy in intensity.WINDOWS else "abdomen", "abdomen", "chest", "bone"])
+    known = sorted((intensity.WINDOWS[name] for name in names), key=lambda window: window[1])
+    return next((w for w in known if abs(hu - w[0]) <= 0.4 * w[1]), known[-1])
+
+
+LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad", "mean_srmse")
+CRITIC_TERMS = ("adv", "critic", "gp", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix")
+
+
+def training_curves(history):
+    """Training at a glance: the loss terms as they enter the loss, and the error on whole validation slices.
+
+    What critics add, which may be negative and need not fall, has a panel of its own.
+
+    Args: history: the table that ``history.History`` keeps.
+    Returns: the figure.
+    """
+    judged = [name for name in CRITIC_TERMS if name in history]
+    figure, axes = plt.subplots(1, 3 if judged else 2, figsize=(14 if judged else 10, 3.2))
+    left, right = axes[0], axes[-1]
+    for colour, name in zip(COLOURS, judged):
+        axes[1].plot(history.step, history[name], color=colour, label=name)
+    if judged:
+        axes[1].set(xlabel="updates", ylabel="adversarial terms", yscale="symlog")
+        axes[1].legend(fontsize=7)
+    weighted = {"vgg": history.get("lam", 1.0)}  # pixel terms nearly always have weight 1
+    for colour, name in zip(COLOURS, LOSS_TERMS):
+        if name in history:
+            label = "λ · VGG" if name == "vgg" else name.upper() if name == "mse" else name
+            left.semilogy(history.step, history[name] * weighted.get(name, 1.0), color=colour, label=label)
+    left.set(xlabel="updates", ylabel="training loss, network units")  # of the method, where it has its own
+    left.legend()
+    right.axhline(0, color="black", lw=0.8)
+    if "val_rmse_hu" in history:
+        scored = history.dropna(subset="val_rmse_hu")
+        right.plot(scored.step, scored.val_rmse_hu, "o-", color=COLOURS[2])
+        right.set_ylim(0, 1.1 * min(scored.val_rmse_hu.max(), 3 * scored.val_rmse_hu.iloc[-1]))
+    right.set(xlabel="updates", ylabel="RMSE against NDCT, validation, HU")
+    return figure
+
+
+class Live:
+    """A figure that is drawn anew in its place while a notebook works, at most ``share`` of the time.
+
+    Args: draw: makes the figure from whatever ``update`` is given; share: of the wall time that drawing may take.
+    """
+
+    def __init__(self, draw, share: float = 0.02):
+        self.draw, self.share, self.handle = draw, share, None
+        self.ended, self.cost = time.monotonic(), 0.1  # of the first drawing, s
+
+    def update(self, make_argument):
+        """Draw ``make_argument()``, if enough time has passed since the last drawing."""
+        started = time.monotonic()
+        if (started - self.ended) * self.share < self.cost:
+            return
+        figure = self.draw(make_argument())
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+        plt.close(figure)
+        self.ended = time.monotonic()
+        self.cost = self.ended - started

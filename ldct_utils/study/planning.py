@@ -1,0 +1,182 @@
+"""Studies: ``params/<study>.yaml`` to the list of runs that it asks for, with their folders, before anything runs."""
+
+import fnmatch
+import glob
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ldct_utils.study import identity, machine, parameters, paths, runs, sources
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads ``1e-4`` as the number it is (YAML 1.1 wants ``1.0e-4`` and takes the rest for text)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a study before it runs: ``params`` are resolved, ``upstream`` are the folders it waits for."""
+
+    notebook: str
+    name: str
+    params: dict
+    id: str
+    folder: Path
+    upstream: tuple[Path, ...]
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "result.json").is_file()
+
+
+def read_study(study: str) -> dict:
+    """``params/<study>.yaml``. Raises: FileNotFoundError, ValueError: if it is absent or not a study."""
+    path = paths.root() / "params" / f"{study}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        raise FileNotFoundError(f"no study file {paths.short(path)}; known: {', '.join(known)}")
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    if not isinstance(content, dict) or not isinstance(content.get("notebooks"), dict):
+        raise ValueError(f"{paths.short(path)} needs a mapping `notebooks`")
+    return content
+
+
+def _listed(entry: dict | None):
+    """(name, parameters) of the runs that one notebook's entry of a study file lists."""
+    entry = entry or {}
+    unknown = set(entry) - {"defaults", "runs", "matrix"}
+    if unknown:
+        raise ValueError(f"a notebook's entry has defaults, runs and matrix; got {', '.join(sorted(unknown))}")
+    defaults, out = entry.get("defaults") or {}, []
+    for run in entry.get("runs") or ([{}] if not entry.get("matrix") else []):
+        given = {k: v for k, v in (run or {}).items() if k != "name"}
+        out.append(((run or {}).get("name") or "-".join(map(str, given.values())) or "default", defaults | given))
+    matrices = entry.get("matrix") or []
+    for matrix in [matrices] if isinstance(matrices, dict) else matrices:
+        axes = {k: v if isinstance(v, list) else [v] for k, v in matrix.items()}
+        for values in itertools.product(*axes.values()):
+            varied = [str(v) for k, v in zip(axes, values) if isinstance(matrix[k], list)]
+            out.append(("-".join(varied) or "default", defaults | dict(zip(axes, values))))
+    return out
+
+
+def plan(study: str, overrides: dict | None = None) -> list[Planned]:
+    """All runs of ``params/<study>.yaml`` with their ids and folders, in an order in which they can run: the
+    file's own where no run waits for a later one.
+
+    Args: overrides: parameters that win over the study file for every notebook that declares them, e.g.
+        ``{"device": "cuda"}`` where the machine that plans is not the one that computes.
+    Raises: ValueError: for an unknown notebook, parameter, type or reference, or a pattern that reaches into the study
+        itself, or a source of files without its folder; FileNotFoundError: for the study file, or a pattern that no run
+        matches.
+    """
+    content, overrides = read_study(study), overrides or {}
+    scripts = {n: parameters.read(paths.notebooks() / f"{n}.py") for n in content["notebooks"]}
+    shared = content.get("defaults") or {}
+    for name in [*shared, *overrides]:
+        if not any(name in s.parameters for s in scripts.values()):
+            raise ValueError(f"{study}: no notebook of the study declares {name!r}")
+    waiting = [(n, *listed) for n, entry in content["notebooks"].items() for listed in _listed(entry)]
+    done: dict[tuple[str, str], Planned] = {}
+    scanned: dict = {}  # external data, looked through once for all runs
+    while waiting:
+        item = next((w for w in waiting if not _references(w, waiting)), None)
+        if item is None:
+            raise ValueError(f"{study}: runs wait for each other: {', '.join(f'{n}/{r}' for n, r, _ in waiting)}")
+        notebook, name, given = item
+        known = scripts[notebook].parameters
+        given = {k: v for k, v in shared.items() if k in known} | given
+        given |= {k: v for k, v in overrides.items() if k in known} | ({"study": study} if "study" in known else {})
+        upstream: list[Planned] = []
+        given = {k: _substitute(v, done, upstream, known.get(k)) for k, v in given.items()}
+        values = machine.resolve(parameters.check(scripts[notebook], given))
+        try:
+            sources.check_folders(values)
+        except ValueError as error:
+            raise ValueError(f"{study}: {notebook}/{name}: {error}") from None
+        own = [paths.outputs() / study / n for n in scripts]
+        values = _located(values, upstream, f"{study}: {notebook}/{name}", own)
+        if notebook != "01_data":
+            upstream += [p for p in done.values() if p.notebook == "01_data" and _same_cohort(p.params, values)]
+        folder = identity.folder(scripts[notebook], values, scanned)
+        planned = Planned(
+            notebook, name, values, folder.name[-8:], folder, tuple(dict.fromkeys(p.folder for p in upstream))
+        )
+        if (notebook, name) in done:
+            raise ValueError(f"{study}: two runs of {notebook} are called {name!r}")
+        if folder not in {p.folder for p in done.values()}:  # the same run listed twice is run once
+            done[notebook, name] = planned
+        waiting.remove(item)
+    return list(done.values())
+
+
+def _patterns(value) -> list[tuple[str, str]]:
+    """(notebook, name pattern) of the references ``@notebook`` or ``@notebook/pattern`` in a parameter value."""
+    found = []
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, str) and one.startswith("@"):
+            notebook, _, pattern = one[1:].partition("/")
+            found.append((notebook, pattern or "*"))
+    return found
+
+
+def _references(item, waiting) -> bool:
+    """Whether a listed run refers to one that is still waiting, or needs a cohort that 01_data has yet to plan."""
+    needed = [r for v in item[2].values() for r in _patterns(v)]
+    if item[0] != "01_data":
+        needed.append(("01_data", "*"))
+    return any(
+        n == notebook and fnmatch.fnmatch(r, p) for notebook, p in needed for n, r, g in waiting if (n, r, g) != item
+    )
+
+
+def _substitute(value, done, upstream, declared):
+    """``value`` with references replaced by run folders, which are added to ``upstream``."""
+    references = _patterns(value)
+    if not references:
+        return value
+    hits = []
+    for notebook, pattern in references:
+        found = [p for (n, r), p in done.items() if n == notebook and fnmatch.fnmatch(r, pattern)]
+        if not found:
+            raise ValueError(f"@{notebook}/{pattern} refers to no run of the study")
+        hits += found
+    upstream += hits
+    folders = [identity.inside_outputs(p.folder) for p in hits]
+    if declared is not None and declared.type == "list":
+        return [v for v in value if not _patterns(v)] + folders if isinstance(value, list) else folders
+    if len(folders) != 1:
+        raise ValueError(f"{value} refers to {len(folders)} runs where one is needed")
+    return folders[0]
+
+
+def _located(values: dict, upstream: list, where: str, own: list[Path]) -> dict:
+    """``values`` with patterns of other studies' runs resolved as the notebook itself will do it.
+
+    Args: own: folders of the study's notebooks. A pattern may not reach into them: what it finds would change with
+        every run that finishes, and so would the run that it belongs to.
+    """
+    planned = {identity.inside_outputs(p.folder) for p in upstream}
+    for pattern in [values.get(runs.SINGLE), *(one for name in runs.LISTED for one in values.get(name) or [])]:
+        reach = f"*/{Path(str(pattern)).parent}"
+        if glob.has_magic(str(pattern)) and any(fnmatch.fnmatch(str(folder), reach) for folder in own):
+            raise ValueError(
+                f"{where}: {pattern!r} reaches into this study; name its runs by reference: '@03_train/mse-*'"
+            )
+    try:
+        return runs.located(values, planned)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{where}: {error}; name runs of this study by reference: '@03_train/mse-*'") from error
+
+
+def _same_cohort(a: dict, b: dict) -> bool:
+    shared = [k for k in sources.COHORT_PARAMETERS if k in a and k in b]
+    return bool(shared) and all(a[k] == b[k] for k in shared)

@@ -1,0 +1,32 @@
+"""A trained network on whole slices: HU in, HU out, any size."""
+
+import numpy as np
+import torch
+
+from ldct_utils.ct import intensity
+
+MULTIPLE = 16  # images are padded to a multiple of this many pixels, as the U-Net needs
+
+
+@torch.inference_mode()
+def predict(network, hu, batch: int = 4, precision: str = "float32", device: str = "cpu") -> np.ndarray:
+    """Denoise whole slices.
+
+    Args: hu: LDCT in HU, (N, H, W) or (H, W), any size: padded by reflection to a multiple of 16 pixels, then cropped.
+    Returns: prediction of NDCT in HU, float32, same shape.
+    """
+    hu = np.asarray(hu)
+    images = hu[None] if hu.ndim == 2 else hu
+    if images.ndim != 3:
+        raise ValueError(f"predict takes slices (N, H, W) or (H, W) in HU, got shape {hu.shape}")
+    height, width = images.shape[1:]
+    training, out = network.training, np.empty(images.shape, np.float32)
+    network.eval()
+    for start in range(0, len(images), batch):
+        part = torch.from_numpy(np.array(images[start : start + batch], dtype=np.float32))[:, None].to(device)
+        part = torch.nn.functional.pad(part, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="reflect")
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
+            denoised = network(intensity.to_net(part).contiguous(memory_format=torch.channels_last))
+        out[start : start + batch] = intensity.from_net(denoised.float())[:, 0, :height, :width].cpu().numpy()
+    network.train(training)
+    return out[0] if hu.ndim == 2 else out
