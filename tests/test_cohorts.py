@@ -580,7 +580,7 @@ def test_identity_is_that_of_the_built_cohort_and_ignores_what_the_source_does_n
 def editing(monkeypatch, name):
     """As if a module of the package had been changed."""
     real, path = run_identity._parsed, run_identity._module_file(name)
-    edit = lambda p, time: (real(p, time)[0] + (" changed" if p == path else ""), real(p, time)[1])  # noqa: E731
+    edit = lambda p, time: (real(p, time)[0] + (" changed" if p == path else ""), *real(p, time)[1:])  # noqa: E731
     monkeypatch.setattr(run_identity, "_parsed", edit)
 
 

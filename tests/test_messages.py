@@ -6,7 +6,6 @@ import pytest
 from conftest import ROOT, write_tiny_cohort
 
 from ldct_utils import cohorts, report
-from ldct_utils.cohorts import lookup
 from ldct_utils.report import captions
 from ldct_utils.study import planning, runs, sources
 
@@ -67,7 +66,7 @@ def test_03_train_without_training_patients_says_what_to_give(outputs, monkeypat
     cohort = cohorts.load(folder)
     cohort.slices["split"] = ["test", "val"]
     space = {"run": None, "report": captions, "max_steps": 10, "normalise": "none"}
-    monkeypatch.setattr(lookup, "get", lambda *_: cohort)
+    monkeypatch.setattr(cohorts, "get", lambda *_: cohort)
     (pairs,) = (cell for cell in cells("03_train", 0, None) if cell.startswith("cohort = cohorts.get("))
     given = cells("03_train", 0, 1)[0]
     exec(given, values := {})

@@ -24,7 +24,7 @@ patients: int = 4
 study: str = "adhoc"
 
 # %%
-from ldct_utils.runs import start
+from ldct_utils.study.runs import start
 
 this = start("01_data", globals())
 
@@ -48,8 +48,8 @@ context: str = "auto"
 study: str = "adhoc"
 
 # %%
-from ldct_utils import intensity
-from ldct_utils.runs import start
+from ldct_utils.ct import intensity
+from ldct_utils.study.runs import start
 
 this = start("03_train", globals())
 
@@ -253,45 +253,6 @@ def test_identity_follows_code_and_parameters_not_comments_or_study(study):
     assert identity.identity(script("03_train"), values) != first
 
 
-def test_code_hash_sees_the_modules_a_module_uses_but_not_how_results_look(study, monkeypatch):
-    base = identity.code_hash(["intensity", "plots"])
-    original = identity._parsed
-
-    def changed(name):
-        return lambda path, modified: (
-            ("changed", original(path, modified)[1]) if path.stem == name else original(path, modified)
-        )
-
-    monkeypatch.setattr(identity, "_parsed", changed("intensity"))
-    assert identity.code_hash(["intensity", "plots"]) != base
-    monkeypatch.setattr(identity, "_parsed", changed("plots"))
-    assert identity.code_hash(["intensity", "plots"]) == base
-    with pytest.raises(ValueError, match="no module 'nothing'"):
-        identity.code_hash(["nothing"])
-
-
-def test_a_training_on_real_patients_does_not_follow_the_simulated_ones(monkeypatch):
-    """What costs a lab weeks must not start anew because an organ of the phantom has another shape."""
-    training, original = parameters.read(ROOT / "notebooks" / "03_train.py"), identity._parsed
-
-    def named(changed, **values):
-        def parsed(path, modified):
-            tree, imports = original(path, modified)
-            return ("changed", imports) if path.stem == changed else (tree, imports)
-
-        monkeypatch.setattr(identity, "_parsed", parsed)
-        return identity.identity(training, parameters.check(training, values))
-
-    for changed in ("phantom", "abdomen", "simulated"):
-        assert named(changed, source="mayo2016") == named("", source="mayo2016")
-        assert named(changed, source="simulated") != named("", source="simulated")
-    mixed = {"source": "simulated", "test_source": "npy"}
-    assert named("arrays", source="mayo2016") == named("", source="mayo2016")
-    assert named("arrays", **mixed) != named("", **mixed) and named("phantom", **mixed) != named("", **mixed)
-    for changed in ("paired", "writing", "losses"):
-        assert named(changed, source="mayo2016") != named("", source="mayo2016")
-
-
 def test_identity_sees_that_external_data_changed(study):
     (study / "ct").mkdir()
     (study / "ct" / "a.dcm").write_text("1")
@@ -307,9 +268,21 @@ def test_identity_sees_that_external_data_changed(study):
     fourth = identity.identity(script("01_data"), both)
     (study / "more" / "c.dcm").write_text("3")
     fifth = identity.identity(script("01_data"), both)
+    assert len({third, fourth, fifth}) == 3
+
+
+def test_identity_follows_the_split_file_that_the_run_has_and_no_other(study):
     (study / "params" / "splits").mkdir()
-    (study / "params" / "splits" / "own.yaml").write_text("train: [P001]")
-    assert len({third, fourth, fifth, identity.identity(script("01_data"), both)}) == 4
+    (study / "ct").mkdir()
+    values = parameters.check(script("01_data"), {"data_root": "ct", "source": "mayo2016"})
+
+    def after(name, text):
+        (study / "params" / "splits" / f"{name}.yaml").write_text(text)
+        return identity.identity(script("01_data"), values)
+
+    first = after("mayo2016", "test: [L506]")
+    assert after("own", "train: [P001]") == first
+    assert after("mayo2016", "test: [L333]") != first
 
 
 def test_identity_sees_what_a_weights_file_holds_however_its_name_is_written(study):

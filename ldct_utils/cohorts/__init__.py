@@ -7,6 +7,7 @@ May import: study, ct, phantom. Start reading in ``lookup`` (how a cohort is fou
 """
 
 from ldct_utils.cohorts.cohort import Cohort, load
-from ldct_utils.cohorts.lookup import get, identity, of, tested_on
+from ldct_utils.cohorts.lookup import get, identity, of
+from ldct_utils.cohorts.unseen import tested_on
 
 __all__ = ["Cohort", "get", "identity", "load", "of", "tested_on"]

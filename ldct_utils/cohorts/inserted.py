@@ -21,6 +21,11 @@ BODY_PARTS = {  # BodyPartExamined, DICOM PS3.16 annex L; what spans several is 
 }
 
 
+def of_machine() -> dict:
+    """What of this machine the slices depend on: what makes the projections."""
+    return {"projector": fbp.backend()}
+
+
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """Plan of the cohort: every normal-dose series below the folders, low dose made by inserting noise.
 

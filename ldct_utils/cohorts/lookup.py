@@ -4,12 +4,13 @@ import importlib
 import inspect
 import os
 from pathlib import Path
+from types import ModuleType
 
-from ldct_utils.cohorts import cohort, reading, splits, unseen, writing
-from ldct_utils.ct import dicom, fbp
+from ldct_utils.cohorts import cohort, reading, splits, writing
+from ldct_utils.ct import dicom
 from ldct_utils.study import files, paths
 from ldct_utils.study import identity as _identity
-from ldct_utils.study.sources import SOURCES, others
+from ldct_utils.study.sources import SOURCES
 
 
 def roots(data_root) -> list:
@@ -51,11 +52,14 @@ def _manifest(folders: list) -> list:
     return stats
 
 
-def _code(source: str) -> str:
-    """Hash of the code that makes a source's cohorts: other sources and, without projections, projectors are left out,
-    so that a change of the simulated anatomy does not make anyone build the cohort of real patients again."""
-    unused = {"cohorts.unseen"} | others(source)
-    return _identity.code_hash(["cohorts"], unused if SOURCES[source].projects else unused | {"ct.fbp"})
+def _module(source: str) -> ModuleType:
+    """The module that makes a source's slices."""
+    return importlib.import_module(f"{__package__}.{SOURCES[source].module}")
+
+
+def _of_machine(source: str) -> dict:
+    """What of this machine the slices of a source depend on, e.g. ``{"projector": "astra"}``; {} for most."""
+    return getattr(_module(source), "of_machine", dict)()
 
 
 def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed) -> tuple:
@@ -70,11 +74,10 @@ def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, 
         "source": source,
         "parameters": read,
         "split": split if fixed else splits.read(split),
-        "code": _code(source),
+        "code": _identity.code_hash(["cohorts.lookup"], [{"source": source}]),
         "data": _manifest(folders),
+        "machine": _of_machine(source),
     }
-    if SOURCES[source].projects:
-        parts["projector"] = fbp.backend()
     return _identity.hash8(parts), read, split, folders
 
 
@@ -121,13 +124,10 @@ def get(
 
 
 def _build(folder: Path, meta: dict, folders: list, cohort_seed: int, progress: bool):
-    source = SOURCES[meta["source"]]
-    plan = importlib.import_module(f"{__package__}.{source.module}").plan(
-        meta["source"], folders, meta["parameters"], progress
-    )
-    if source.projects:
-        meta = meta | {"projector": fbp.backend()}
-    writing.build(folder, plan, splits.assign(meta["split"], plan.anatomy_of, cohort_seed), meta, progress)
+    source = meta["source"]
+    plan = _module(source).plan(source, folders, meta["parameters"], progress)
+    split_of = splits.assign(meta["split"], plan.anatomy_of, cohort_seed)
+    writing.build(folder, plan, split_of, meta | _of_machine(source), progress)
 
 
 def of(*trained) -> cohort.Cohort:
@@ -151,20 +151,3 @@ def of(*trained) -> cohort.Cohort:
             "not give: train the run again"
         )
     return get(*arguments)
-
-
-def tested_on(own: cohort.Cohort, source: str | None = None, root: str | None = None) -> cohort.Cohort:
-    """The cohort that networks are tested on: their own, or all patients of another that they were not trained on.
-
-    Args: own: of the training. source, root: of the other one, as ``get`` takes them; None for their own.
-    Raises: ValueError: naming patients that are in both, see ``unseen.shared``.
-    """
-    if not source:
-        return own
-    other = get(source, root, split="test")
-    if seen := unseen.shared(own, other):
-        raise ValueError(
-            f"{', '.join(sorted(seen))} of {source} {other.id} was in the training: give a test_root without, or leave "
-            "test_source out, which takes the training cohort's own test patients"
-        )
-    return other

@@ -15,6 +15,11 @@ IMAGES = ("ldct", "ndct", "truth", "absent_ldct", "absent_ndct", "absent_truth")
 MASKS = ("organ_masks", "lesion_masks")
 
 
+def of_machine() -> dict:
+    """What of this machine the slices depend on: what makes the projections."""
+    return {"projector": fbp.backend()}
+
+
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """Plan of the cohort: patient i depends on the seed and i only, whatever the dose, the kernel or the others.
 

@@ -1,8 +1,11 @@
-"""Patients of one cohort who are also in the training of another, though split and folder do not show it."""
+"""Test patients that a training has not seen: whoever is in both cohorts, though split and folder do not show it."""
 
 import re
 
 import numpy as np
+
+from ldct_utils.cohorts import lookup
+from ldct_utils.cohorts.cohort import Cohort
 
 MAYO = r"[CLN]\d{3}"  # Mayo's ids mean one patient wherever they stand; P001 is another one in every cohort
 
@@ -29,3 +32,20 @@ def shared(own, other) -> set:
         named = {name for name in named if re.fullmatch(MAYO, name)}
     marks = _marks(own, trained)
     return named | {patient for mark, patient in _marks(other, other.slices).items() if mark in marks}
+
+
+def tested_on(own: Cohort, source: str | None = None, root: str | None = None) -> Cohort:
+    """The cohort that networks are tested on: their own, or all patients of another that they were not trained on.
+
+    Args: own: of the training. source, root: of the other one, as ``lookup.get`` takes them; None for their own.
+    Raises: ValueError: naming patients that are in both, see ``shared``.
+    """
+    if not source:
+        return own
+    other = lookup.get(source, root, split="test")
+    if seen := shared(own, other):
+        raise ValueError(
+            f"{', '.join(sorted(seen))} of {source} {other.id} was in the training: give a test_root without, or leave "
+            "test_source out, which takes the training cohort's own test patients"
+        )
+    return other

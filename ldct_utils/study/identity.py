@@ -1,23 +1,48 @@
-"""What makes two runs the same: their code, their resolved parameters, and the data and runs they start from."""
+"""What makes two runs the same: the code and parameters that decide a result, and the data and runs it starts from.
+
+An id changes when code that its run uses changes, and only then. What a run uses is read from import statements, as far
+as names that it imports lead. What is loaded by name stands in no import statement: it stands in ``LOADED``.
+"""
 
 import ast
+import copy
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from ldct_utils.study import files, parameters, paths, sources
+from ldct_utils.study import files, parameters, paths
+from ldct_utils.study.paths import locate
+from ldct_utils.study.sources import SOURCES
 
 # Packages that decide how a result looks or where it is stored, never what it is: editing them makes no new run.
 BOOKKEEPING = {"study", "report"}
+# Modules that load others by name, and what they load for the parameters of a run. Nothing else does.
+LOADED = {
+    "models.networks": lambda given: [f"models.networks.{given.get('network')}"],
+    "training.methods": lambda given: [f"training.methods.{given.get('method')}"],
+    "cohorts.lookup": lambda given: [
+        f"cohorts.{SOURCES[name].module}" for name in (given.get("source"), given.get("test_source")) if name in SOURCES
+    ],
+}
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
+LONGEST = 60  # characters of the name that a run made by hand has on disk
+UNNAMED = {"study", "run_name", "device", "precision", "threads"}  # parameters that such a name leaves out
 
 
 def hash8(value) -> str:
     """First 8 hex digits of the SHA-256 of ``value`` as canonical JSON."""
     return hashlib.sha256(json.dumps(files.plain(value), sort_keys=True).encode()).hexdigest()[:8]
+
+
+# ---- code of ldct_utils ----
+def _module_file(name: str) -> Path | None:
+    """The file of a module of ``ldct_utils``, or None where the name is not a module (a function, the package)."""
+    base = Path(__file__).parents[1] / name.replace(".", "/")
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if name and p.is_file()), None)
 
 
 def _bare(tree: ast.AST) -> str:
@@ -29,57 +54,145 @@ def _bare(tree: ast.AST) -> str:
     return ast.dump(tree)
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    """Names of ``ldct_utils`` modules that a syntax tree imports, e.g. ``ct.nps``."""
-    found = set()
+def _imports(tree: ast.AST) -> dict[str, tuple[str, str]]:
+    """{local name: (module, name)} of all that a syntax tree imports, wherever in it; ``import x`` has no name."""
+    found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {
-                a.name.removeprefix("ldct_utils").lstrip(".") for a in node.names if a.name.startswith("ldct_utils")
-            }
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ldct_utils"):
-            base = node.module.removeprefix("ldct_utils").lstrip(".")
-            found |= {base} | {f"{base}.{a.name}".lstrip(".") for a in node.names}
+            found |= {(a.asname or a.name.split(".")[0]): (a.name, "") for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(a.asname or a.name): (node.module, a.name) for a in node.names}
     return found
 
 
-def _module_file(name: str) -> Path | None:
-    """The file of a module of ``ldct_utils``, or None where the name is not a module (a function, the package)."""
-    base = Path(__file__).parents[1] / name.replace(".", "/")
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if name and p.is_file()), None)
+def _own(module: str, name: str) -> str | None:
+    """The name inside ``ldct_utils`` of what is imported, e.g. ``ct.fbp`` or ``ct.fbp.project``; None for libraries."""
+    full = f"{module}.{name}".rstrip(".")
+    return full.partition(".")[2] if full.split(".")[0] == "ldct_utils" else None
+
+
+def _uses(tree: ast.AST, imports: Mapping) -> frozenset[str]:
+    """Names inside ``ldct_utils`` that a tree uses: an imported name, with the attribute that is taken of it."""
+    found, inner = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imports:
+            if own := _own(*imports[node.value.id]):
+                found.add(f"{own}.{node.attr}")
+            inner.add(node.value)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node not in inner and node.id in imports and isinstance(node.ctx, ast.Load):
+            found.add(_own(*imports[node.id]))
+    return frozenset(found - {None})
 
 
 @cache
-def _parsed(path: Path, modified: int) -> tuple[str, frozenset[str]]:
+def _parsed(path: Path, modified: int) -> tuple[str, frozenset[str], dict[str, tuple[str, str]] | None]:
+    """A module's code as text, the names inside ``ldct_utils`` that it uses, and what it hands on if it is a face: a
+    package's ``__init__`` that only imports names from its modules."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports = _imports(tree)
-    if path.name == "__init__.py":  # a registry that loads its folder by name uses every module of it
-        package = path.parent.relative_to(Path(__file__).parents[1]).as_posix().replace("/", ".")
-        imports |= {f"{package}.{p.stem}" for p in path.parent.glob("*.py") if p != path}
-    return _bare(tree), frozenset(imports)
+    listed = (ast.Import, ast.ImportFrom, ast.Assign)
+    face = path.name == "__init__.py" and all(isinstance(n, listed) for n in tree.body if not isinstance(n, ast.Expr))
+    # Imports without a use count too: a module may be imported for what it registers.
+    named = {own for own in (_own(*one) for one in imports.values()) if own and _module_file(own)}
+    return _bare(tree), frozenset(named | _uses(tree, imports)), imports if face else None
 
 
-def code_hash(modules, unused=()) -> str:
-    """Hash of the code of ``modules`` and all of ``ldct_utils`` that they use, presentation left out.
+def _read(path: Path):
+    return _parsed(path, path.stat().st_mtime_ns)
 
-    Args: modules: names inside ``ldct_utils``, e.g. ``["cohorts", "metrics.noise"]``. unused: names that some of them
-        import but do not use this time; they and what only they use are left out.
-    Raises: ValueError: for a name that is no module.
+
+def _homes(name: str) -> set[str]:
+    """The modules that ``name`` (``ct.fbp``, ``ct.fbp.project``, ``cohorts.get``) leads to, through faces."""
+    module = name
+    while module and _module_file(module) is None:
+        module = module.rpartition(".")[0]
+    if not module:
+        return set()
+    path, rest = _module_file(module), name[len(module) + 1 :].split(".")[0]
+    handed_on = _read(path)[2] if path.name == "__init__.py" else None
+    if handed_on is None:
+        return {module}
+    owns = {local: _own(*source) for local, source in handed_on.items()}
+    wanted = [owns[rest]] if rest in owns else [] if rest else list(owns.values())  # the whole face: all it hands on
+    return {home for own in wanted if own for home in _homes(own)}
+
+
+def modules_of(names, given=()) -> list[str]:
+    """Modules of ``ldct_utils`` that ``names`` lead to, sorted, with all that they use.
+
+    Args: names: inside ``ldct_utils``, e.g. ``["metrics.evaluate", "ct.fbp"]``. given: parameters, of a run and of the
+        runs it starts from, by which modules are loaded.
     """
-    trees, queue = {}, list(modules)
-    for name in queue:
-        if _module_file(name) is None:
-            raise ValueError(f"ldct_utils has no module {name!r}")
+    seen, queue = set(), [home for name in names for home in _homes(name)]
     while queue:
-        name = queue.pop()
-        path = _module_file(name)
-        if path is None or name in trees or name.split(".")[0] in BOOKKEEPING or name in unused:
+        module = queue.pop()
+        path = _module_file(module)
+        if module in seen or path is None or module.split(".")[0] in BOOKKEEPING:
             continue
-        trees[name], imports = _parsed(path, path.stat().st_mtime_ns)
-        queue += sorted(imports) + ([name.rpartition(".")[0]] if "." in name else [])
-    return hash8(trees)
+        seen.add(module)
+        queue += [home for name in _read(path)[1] for home in _homes(name)]
+        queue += [one for values in given for one in LOADED.get(module, lambda _: [])(values)]
+    return sorted(seen)
 
 
+def code_hash(names, given=()) -> str:
+    """Hash of the code that ``names`` lead to, arguments as in ``modules_of``; presentation is left out.
+
+    Raises: ValueError: for a name that is no module and in none.
+    """
+    for name in names:
+        if not _homes(name):
+            raise ValueError(f"ldct_utils has no module {name!r}")
+    return hash8({module: _read(_module_file(module))[0] for module in modules_of(names, given)})
+
+
+# ---- code of a notebook ----
+class _Deciding(ast.NodeTransformer):
+    """Takes statements out of a notebook that only show something: calls of ``report`` that bind no name.
+
+    The frame of ``report.table`` stays, since it is stored.
+    """
+
+    def visit_Expr(self, node):
+        call = node.value
+        shows = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        shows = shows and isinstance(call.func.value, ast.Name) and call.func.value.id == "report"
+        if not shows or any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(call)):
+            return node
+        if call.func.attr != "table":
+            return None
+        frames = call.args[2:3] + [word.value for word in call.keywords if word.arg == "frame"]
+        return [ast.Expr(frame) for frame in frames]
+
+    def visit_If(self, node):
+        self.generic_visit(node)
+        binds = any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(node.test))
+        return node if node.body or node.orelse or binds else None
+
+
+def _finishes(statement: ast.stmt) -> bool:
+    calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
+    return any(isinstance(f, ast.Attribute) and f.attr == "finish" and isinstance(f.value, ast.Name) for f in calls)
+
+
+@cache
+def _deciding(notebook: parameters.Notebook) -> tuple[str, frozenset[str], frozenset[str]]:
+    """What decides a notebook's result: its code as text, the names inside ``ldct_utils`` that it uses, and the
+    parameters that it reads. What comes after ``run.finish`` cannot change a result that is already written."""
+    body = copy.deepcopy(notebook.body.body)
+    last = next((place for place, statement in enumerate(body) if _finishes(statement)), len(body))
+    tree = _Deciding().visit(ast.Module(body[: last + 1], []))
+    imports = _imports(tree)
+    tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    sources = {local: ".".join(source) for local, source in sorted(imports.items()) if local in read}
+    shown = {local for local in sources if (_own(*imports[local]) or "").split(".")[0] in BOOKKEEPING}
+    text = repr({local: source for local, source in sources.items() if local not in shown}) + _bare(tree)
+    return text, _uses(tree, imports), frozenset(read & set(notebook.parameters))
+
+
+# ---- data and upstream runs ----
 def manifest(path) -> str:
     """Cheap hash of external data: relative names, sizes and times of all files below ``path`` (or of one file)."""
     path = Path(path)
@@ -99,62 +212,108 @@ def _hashable(name: str, value, scanned: dict):
     """A parameter's value as it enters the identity: run folders by their id, external data by its manifest."""
     if isinstance(value, list):
         return [_hashable(name, v, scanned) for v in value]
-    if name == "data_root" and isinstance(value, str):  # several folders may be joined as in PATH
-        found = [paths.locate(part) for part in value.split(os.pathsep)]
+    if name in ("data_root", "test_root") and isinstance(value, str):  # several folders may be joined as in PATH
+        found = [locate(part) for part in value.split(os.pathsep)]
         return [_data(p, scanned) for p in found if p is not None] or value
     named = name == "weights" or (name == "context" and Path(str(value)).suffix)  # a file's bare name is found too
     if isinstance(value, str) and ("/" in value or named):
         inside = RUN_FOLDER.fullmatch(Path(value).name)
         if inside:
             return {"run": inside[1]}
-        located = paths.locate(value)
+        located = locate(value)
         if located is not None:
             return _data(located, scanned)
     return value
 
 
-def _split_files(values: dict) -> list:
-    """Contents of the named splits, which decide what a cohort of real patients trains and tests on."""
-    if values.get("source", "simulated") == "simulated":
-        return []
-    return [path.read_text(encoding="utf-8") for path in sorted((paths.root() / "params" / "splits").glob("*.yaml"))]
+def _upstream(values: Mapping, planned: Mapping, seen: set) -> Iterator[dict]:
+    """The parameters that count of every run that a run of these parameters starts from, however far up.
+
+    Args: planned: {folder: (notebook, parameters)} of runs that may not have run yet. seen: folders not to look at.
+    """
+    for value in values.values():
+        for folder in value if isinstance(value, list) else [value]:
+            if not isinstance(folder, str) or folder in seen or not RUN_FOLDER.fullmatch(Path(folder).name):
+                continue
+            seen.add(folder)
+            result = (locate(folder) or Path()) / "result.json"
+            if folder in planned:
+                notebook, given = planned[folder]
+            elif result.is_file():
+                stored = files.read_json(result)
+                notebook, given = stored["notebook"], stored["parameters"]
+            else:
+                continue
+            script = paths.notebooks() / f"{notebook}.py"
+            counted = _deciding(parameters.read(script))[2] if script.is_file() else set(given)
+            given = {name: one for name, one in given.items() if name in counted}
+            yield given
+            yield from _upstream(given, planned, seen)
 
 
-def identity(notebook: parameters.Notebook, values: dict, scanned: dict | None = None) -> str:
+def _split_file(values: Mapping) -> list:
+    """Contents of the split file that decides which real patients train and test."""
+    source = values.get("source", "simulated")
+    name = values.get("split") or (SOURCES[source].split if source in SOURCES else "")
+    path = paths.root() / "params" / "splits" / f"{name}.yaml"
+    return [path.read_text(encoding="utf-8")] if source != "simulated" and path.is_file() else []
+
+
+# ---- a run ----
+def identity(
+    notebook: parameters.Notebook, values: dict, scanned: dict | None = None, planned: Mapping | None = None
+) -> str:
     """The id of a run: hash of the notebook's code, the ``ldct_utils`` code it uses and its resolved parameters.
 
+    A parameter counts if a statement that decides the result reads it.
+
     Args: scanned: manifests of external data by path, read and filled; pass one dict to name many runs of the same data
-        at one moment, so that the data are looked through once.
+        at one moment, so that the data are looked through once. planned: {folder: (notebook, parameters)} of runs that
+        this one may start from and that have not run yet.
     """
     scanned = {} if scanned is None else scanned
-    modules = [m for m in _imports(notebook.body) if _module_file(m)]
-    kept = {k: _hashable(k, v, scanned) for k, v in values.items() if k != "study"}
-    # A copy, since taking the docstrings out edits the tree in place.
-    body = _bare(ast.parse(ast.unparse(notebook.body)))
-    # A training on real patients does not start anew because the simulated ones have changed.
-    asked = [values[name] for name in ("source", "test_source") if values.get(name)]
-    code = code_hash(modules, sources.others(*asked) if "source" in values else ())
-    return hash8([notebook.name, body, code, kept, *_split_files(values)])
+    text, names, read = _deciding(notebook)
+    counted = {name: value for name, value in values.items() if name in read}
+    kept = {name: _hashable(name, value, scanned) for name, value in counted.items()}
+    code = code_hash([name for name in names if _homes(name)], [counted, *_upstream(counted, planned or {}, set())])
+    return hash8([notebook.name, text, code, kept, *_split_file(counted)])
 
 
-def slug(notebook: parameters.Notebook, values: dict) -> str:
-    """A readable folder name: the parameters that differ from the notebook's defaults, ``default`` if none does."""
+def short_name(notebook: parameters.Notebook, values: dict) -> str:
+    """What a run made by hand is called: the parameters that differ from the notebook's defaults, as many as fit."""
     parts = []
     for name, declared in notebook.parameters.items():
         value = values[name]
-        if isinstance(value, dict):
-            parts += [f"{key}-{one}" for key, one in value.items() if isinstance(one, bool | int | float | str)]
+        if name in UNNAMED or value == declared.default:
             continue
-        plain = isinstance(value, bool | int | float) or (isinstance(value, str) and "/" not in value)
-        if value != declared.default and plain and name not in ("study", "device", "precision", "threads"):
-            parts.append(f"{name}-{value:g}" if isinstance(value, float) else f"{name}-{value}")
-    return re.sub(r"[^A-Za-z0-9_.+-]", "", "_".join(parts))[:90].strip("_-.") or "default"
+        for key, one in value.items() if isinstance(value, dict) else [(name, value)]:
+            if isinstance(one, bool | int | float) or (isinstance(one, str) and "/" not in one):
+                parts.append(f"{key}-{one:g}" if isinstance(one, float) else f"{key}-{one}")
+    chosen = ""
+    for part in (_on_disk(part) for part in parts):
+        if len(longer := f"{chosen}_{part}".strip("_")) <= LONGEST:
+            chosen = longer
+    return chosen or "default"
 
 
-def folder(script: parameters.Notebook, values: dict, scanned: dict | None = None) -> Path:
-    """``outputs/<study>/<notebook>/<slug>-<id8>`` for resolved parameters; ``scanned`` as in ``identity``."""
-    name = f"{slug(script, values)}-{identity(script, values, scanned)}"
-    return paths.outputs() / values.get("study", "adhoc") / script.name / name
+def _on_disk(name: str) -> str:
+    """A name as a folder may have it; ``--`` is kept for what stands before the id."""
+    return re.sub(r"--+", "-", re.sub(r"[^A-Za-z0-9_.+-]+", "-", name)).strip("-.")
+
+
+def folder(
+    script: parameters.Notebook, values: dict, scanned: dict | None = None, planned: Mapping | None = None
+) -> Path:
+    """``outputs/<study>/<notebook>/<name>--<id8>`` for resolved parameters; the other arguments as in ``identity``.
+
+    A folder that has this id already is the run's, whatever it is called.
+    """
+    id8 = identity(script, values, scanned, planned)
+    parent = paths.outputs() / values.get("study", "adhoc") / script.name
+    there = [path for path in sorted(parent.glob(f"*-{id8}")) if path.is_dir()]
+    finished = [path for path in there if (path / "result.json").is_file()]
+    name = _on_disk(str(values.get("run_name") or "")) or short_name(script, values)
+    return next(iter(finished or there), parent / f"{name}--{id8}")
 
 
 def inside_outputs(folder: Path) -> str:

@@ -27,7 +27,7 @@ class Declared:
     default: object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Notebook:
     """A notebook as its parameters and its code. ``body`` is the syntax tree without the parameter lines."""
 

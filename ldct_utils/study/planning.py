@@ -106,7 +106,8 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
         values = _located(values, upstream, f"{study}: {notebook}/{name}", own)
         if notebook != "01_data":
             upstream += [p for p in done.values() if p.notebook == "01_data" and _same_cohort(p.params, values)]
-        folder = identity.folder(scripts[notebook], values, scanned)
+        waited = {identity.inside_outputs(p.folder): (p.notebook, p.params) for p in done.values()}
+        folder = identity.folder(scripts[notebook], values, scanned, waited)
         planned = Planned(
             notebook, name, values, folder.name[-8:], folder, tuple(dict.fromkeys(p.folder for p in upstream))
         )

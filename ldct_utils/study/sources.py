@@ -21,23 +21,22 @@ class Source:
     """A source: ``plan(source, folders, read, progress)`` of a module of ``cohorts`` makes a ``Plan`` of its cohorts.
 
     ``reads`` are the parameters that it reads (the others have no influence on it, and so none on its identity);
-    ``split`` is the split it has unless another is asked for; ``projects`` says that it makes projections.
+    ``split`` is the split it has unless another is asked for.
     """
 
     module: str
     split: str
     reads: tuple
-    projects: bool = False
 
 
 SOURCES = {
     "simulated": Source(
-        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed"), True
+        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed")
     ),
     "mayo2016": Source("paired", "mayo2016", ()),
     "tcia": Source("paired", "tcia", ("anatomy",)),
     "npy": Source("arrays", "mayo2016", ("anatomy", "dose")),
-    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed"), True),
+    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed")),
 }
 
 
@@ -47,12 +46,3 @@ def check_folders(values: dict):
     for source, folder in (("test_source", "test_root"), ("source", "data_root")):
         if values.get(source) in set(SOURCES) - {"simulated"} and not values.get(folder):
             raise ValueError(f"{source}={values[source]} reads files: give {folder}, the folder that holds them")
-
-
-def others(*names: str) -> set[str]:
-    """Modules that only cohorts of other sources need, so that a change of theirs makes none of these anew.
-
-    Args: names: of sources; one that is unknown needs no module.
-    """
-    needed = {SOURCES[name].module for name in names if name in SOURCES}
-    return {f"cohorts.{source.module}" for source in SOURCES.values() if source.module not in needed}

@@ -1,0 +1,256 @@
+"""A run's id changes when code that it uses changes, and only then. Files are edited in a copy of the package."""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ldct_utils import cohorts
+from ldct_utils.study import identity, parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+LOADERS = {"import_module", "iter_modules", "__import__"}
+
+
+@pytest.fixture
+def edit(tmp_path, monkeypatch):
+    """``edit(file, old, new)`` changes a file of a copy of the package, from which ids are then computed."""
+    copy = tmp_path / "code" / "ldct_utils"
+    shutil.copytree(ROOT / "ldct_utils", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(identity, "__file__", str(copy / "study" / "identity.py"))
+
+    def change(file, old="", new=""):
+        text = (copy / file).read_text(encoding="utf-8") if (copy / file).is_file() else ""
+        assert old in text, f"{file} does not hold {old!r}"
+        (copy / file).write_text(text.replace(old, new) if old else text + "\nEDITED = 1\n", encoding="utf-8")
+
+    return change
+
+
+def notebook(name: str) -> parameters.Notebook:
+    return parameters.read(ROOT / "notebooks" / f"{name}.py")
+
+
+def values(name: str, **given) -> dict:
+    return parameters.check(notebook(name), given)
+
+
+def id_of(name: str, planned=None, **given) -> str:
+    return identity.identity(notebook(name), values(name, **given), planned=planned)
+
+
+def network(name: str, **given) -> str:
+    return id_of("03_train", network=name, **given)
+
+
+# ---- what a run uses, and nothing else ----
+@pytest.mark.parametrize(
+    "file", ["segments/total.py", "invariance/vae.py", "invariance/flow.py", "models/networks/unet.py",
+             "cohorts/simulated.py", "phantom/patient.py", "training/losses.py"],
+)  # fmt: skip
+def test_the_statistics_do_not_follow_code_that_they_do_not_use(edit, outputs, file):
+    before = id_of("06_stats")
+    edit(file)
+    assert id_of("06_stats") == before
+
+
+@pytest.mark.parametrize("file", ["stats/paired.py", "stats/intervals.py", "metrics/comparison.py", "ct/intensity.py"])
+def test_the_statistics_follow_the_code_that_they_use(edit, outputs, file):
+    before = id_of("06_stats")
+    edit(file)
+    assert id_of("06_stats") != before
+
+
+def test_one_more_network_leaves_every_trained_one(edit, outputs):
+    before = [network(name) for name in ("unet", "transct", "cnn10")]
+    edit("models/networks/another.py")
+    assert [network(name) for name in ("unet", "transct", "cnn10")] == before
+
+
+def test_a_network_s_file_belongs_to_the_runs_that_name_it(edit, outputs):
+    unet, transct = network("unet"), network("transct")
+    edit("models/networks/transct.py")
+    assert network("unet") == unet
+    assert network("transct") != transct
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_follows_the_network_of_the_run_it_starts_from(edit, outputs, finished):
+    """04b loads by name the networks of the runs it is given, whether they have run yet or are only planned."""
+    planned, folders = {}, {}
+    for name in ("unet", "transct"):
+        folders[name] = f"study/03_train/{name}--0123456{len(name)}"
+        about = "03_train", values("03_train", network=name)
+        if finished:
+            (outputs / folders[name]).mkdir(parents=True)
+            result = {"notebook": about[0], "parameters": about[1]}
+            (outputs / folders[name] / "result.json").write_text(json.dumps(result))
+        else:
+            planned[folders[name]] = about
+
+    def doses(name):
+        return id_of("04b_dose", planned, runs=[folders[name]])
+
+    def twice(name):  # starts from a run that starts from the network's
+        about = {"study/05_invariances/a--00000001": ("05_invariances", {"denoiser": folders[name]})}
+        return id_of("04b_dose", planned | about, runs=list(about))
+
+    before = doses("unet"), doses("transct"), twice("unet"), twice("transct")
+    edit("models/networks/transct.py")
+    after = doses("unet"), doses("transct"), twice("unet"), twice("transct")
+    assert [a == b for a, b in zip(before, after)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("file", "follow"),
+    [("models/networks/critics/wgan.py", ["wgan"]), ("models/networks/critics/dugan.py", ["dugan"]),
+     ("training/methods/wgan.py", ["wgan"]), ("training/methods/dugan.py", ["dugan"]),
+     ("training/methods/supervised.py", ["supervised"])],
+)  # fmt: skip
+def test_critics_belong_to_the_methods_that_have_them(edit, outputs, file, follow):
+    def ids():
+        return {name: id_of("03_train", method=name) for name in ("supervised", "wgan", "dugan")}
+
+    before = ids()
+    edit(file)
+    assert [name for name, one in ids().items() if one != before[name]] == follow
+
+
+def test_the_phantom_belongs_to_simulated_cohorts(edit, outputs, tmp_path):
+    (tmp_path / "ct").mkdir()
+    (tmp_path / "ct" / "a.dcm").write_text("1")
+
+    def ids():
+        trained = [network("unet", source=source, data_root=str(tmp_path / "ct")) for source in ("dicom", "mayo2016")]
+        return [cohorts.identity(), cohorts.identity("dicom", tmp_path / "ct"), network("unet"), *trained]
+
+    before = ids()
+    edit("phantom/head.py")
+    assert [a == b for a, b in zip(before, ids())] == [False, True, False, True, True]
+
+
+def test_a_constant_that_is_used_through_three_imports_counts(edit, outputs):
+    """04b_dose -> task_based.ensembles -> ct.dose -> ct.fbp."""
+    before = id_of("04b_dose")
+    edit("ct/fbp.py", "DETECTOR_MM = ", "DETECTOR_MM = 0.01 + ")
+    assert id_of("04b_dose") != before
+
+
+# ---- what changes nothing ----
+def test_docstrings_and_comments_of_the_package_change_nothing(edit, outputs):
+    before = network("unet")
+    edit("training/losses.py", '"""Training losses', '"""Once more: training losses')
+    edit("ct/intensity.py", "\nfrom ", "\n# a remark\nfrom ")
+    assert network("unet") == before
+
+
+def test_packages_that_draw_and_store_change_nothing(edit, outputs):
+    before = id_of("06_stats"), network("unet")
+    for file in ("report/plots.py", "report/captions.py", "report/__init__.py", "study/runs.py", "study/files.py"):
+        edit(file)
+    assert (id_of("06_stats"), network("unet")) == before
+
+
+NOTEBOOK = '''# %% tags=["parameters"]
+study: str = "adhoc"
+lr: float = 1e-3
+shown: int = 3
+tested: str = "own"
+
+# %%
+"""A remark."""
+from ldct_utils import report
+from ldct_utils.study import runs
+run = runs.start("toy", globals())
+
+# %%
+import numpy as np
+from ldct_utils.ct import intensity
+from ldct_utils.training import psi
+values = intensity.to_net(np.arange(lr))  # a comment
+report.text(f"{shown} values, {tested}")
+if shown:
+    report.figure(run, "a", None, "A caption.")
+report.table(run, "t", values, "A caption.")
+run.finish(mean=1.0)
+
+# %%
+report.text("What we saw.")
+print(psi.curve(1, 2))
+'''
+
+
+def toy(tmp_path, *change) -> str:
+    path = tmp_path / f"toy{len(list(tmp_path.glob('toy*')))}" / "toy.py"
+    path.parent.mkdir()
+    path.write_text(NOTEBOOK.replace(*change) if change else NOTEBOOK)
+    read = parameters.read(path)
+    return identity.identity(read, parameters.check(read, {}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [('"""A remark."""', '"""Another."""'), ("# a comment", "# another comment"), ("A caption.", "Another caption."),
+     ('f"{shown} values, {tested}"', '"nothing"'), ('report.text("What we saw.")', 'report.text("Nothing.")'),
+     ("run.finish(", "report.text('more')\nrun.finish("), ("psi.curve(1, 2)", "psi.curve(2, 2)"),
+     ("if shown:\n    report.figure", "if not shown:\n    report.figure"), ("shown: int = 3", "shown: int = 4"),
+     ('tested: str = "own"', 'tested: str = "other"'),
+     ("from ldct_utils import report\n", "from ldct_utils import report\nfrom ldct_utils.report import plots\n")],
+)  # fmt: skip
+def test_what_only_shows_something_or_comes_after_the_result_changes_nothing(tmp_path, change):
+    assert toy(tmp_path) == toy(tmp_path, *change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("np.arange(lr)", "np.arange(lr + 1)"), ("lr: float = 1e-3", "lr: float = 1e-4"), ("mean=1.0", "mean=2.0"),
+     ("report.text(f", "seen = report.text(f"), ("report.text(f", "report.text(n := f"),
+     ('"t", values', '"t", -values'), ("import numpy as np", "import cupy as np"),
+     ("intensity.to_net(", "intensity.from_net("), ("run.finish(mean=1.0)", "del values\nrun.finish(mean=1.0)")],
+)  # fmt: skip
+def test_what_decides_the_result_or_is_stored_changes_the_id(tmp_path, change):
+    assert toy(tmp_path) != toy(tmp_path, *change)
+
+
+def test_code_that_only_the_end_of_a_notebook_uses_changes_nothing(edit, tmp_path):
+    before = toy(tmp_path)
+    edit("training/psi.py")
+    assert toy(tmp_path) == before
+    edit("ct/intensity.py")
+    assert toy(tmp_path) != before
+
+
+# ---- faces and the table ----
+def test_a_face_leads_to_the_modules_that_its_names_come_from():
+    assert identity.modules_of(["segments.srmse"]) == identity.modules_of(["segments.errors"])
+    assert "segments.finding" not in identity._homes("segments.srmse")
+    assert identity._homes("cohorts.get") == {"cohorts.lookup"}
+    assert identity._homes("metrics") > {"metrics.scores", "metrics.evaluation"}  # a face as a whole: all of it
+    assert identity._homes("ct.fbp.project") == {"ct.fbp"}
+    assert not identity._homes("nothing.at_all")
+    with pytest.raises(ValueError, match="no module 'nothing'"):
+        identity.code_hash(["nothing"])
+
+
+def test_what_is_loaded_by_name_stands_in_the_table():
+    """A module that loads others of its package by name is in ``LOADED``, or its runs would not follow them."""
+    loading = set()
+    for path in sorted((ROOT / "ldct_utils").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT / "ldct_utils").with_suffix("").parts).removesuffix(".__init__")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in LOADERS and not (node.args and isinstance(node.args[0], ast.Constant)):
+                loading.add(module)  # a name that is written out is a library's, see below
+            elif called in LOADERS:
+                assert not str(node.args[0].value).startswith("ldct_utils"), f"{module} hides an import"
+    assert loading == set(identity.LOADED)
+
+
+def test_the_table_names_modules_that_are_there():
+    for given in ({"network": "unet", "method": "wgan", "source": "npy", "test_source": "dicom"},):
+        for loads in identity.LOADED.values():
+            assert loads(given) and all(identity._module_file(name) for name in loads(given))
