@@ -325,6 +325,36 @@ def test_a_finished_run_is_computed_again_and_what_differs_is_named(toy, tmp_pat
     assert told == "squares.parquet: not the file that the run wrote; it was changed afterwards"
 
 
+def test_the_id_of_a_cohort_is_noted_and_nothing_beside_it_is_excused(tmp_path):
+    import verify
+
+    def run(name, **numbers):
+        about = {"notebook": "03_train", "id": "00000001", "commit": "", "dirty": False, "versions": {}, "files": {}}
+        files.write_json(tmp_path / name / "result.json", about | {"numbers": numbers})
+        return runs.Finished(tmp_path / name)
+
+    def told(then, now):
+        old, new = run("old", **then), run("new", **now)
+        return verify.circumstances(old, new), verify.differences(old, new)
+
+    before = {"cohort": "0123abcd", "test_cohort": "mayo2016-89abcdef", "rmse_hu": 20.0}
+    moved = before | {"cohort": "99990000", "test_cohort": "mayo2016-77778888"}
+    noted = ["cohort was 0123abcd, is 99990000", "test_cohort was mayo2016-89abcdef, is mayo2016-77778888"]
+    assert told(before, before) == ([], [])
+    assert told(before, moved) == (noted, [])
+    assert told(before, moved | {"rmse_hu": 20.5}) == (noted, ["rmse_hu: 20.0 then, 20.5 now"])
+
+    # ids under another name, of another source, gone, no longer an id, or inside of another number: all are counted
+    assert told({"denoiser": "0123abcd"}, {"denoiser": "99990000"})[1] == ["denoiser: 0123abcd then, 99990000 now"]
+    for other in ("tcia-89abcdef", "89abcdef", None, "mayo2016-89"):
+        _, (line,) = told(before, before | {"test_cohort": other})
+        assert line == f"test_cohort: mayo2016-89abcdef then, {other} now"
+    assert len(told(before, {"test_cohort": before["test_cohort"], "rmse_hu": 20.0})[1]) == 1
+    assert told({"of": {"cohort": "0123abcd"}}, {"of": {"cohort": "99990000"}})[1] == [
+        "of.cohort: 0123abcd then, 99990000 now"
+    ]
+
+
 def test_what_differs_between_stored_files_is_told_in_words(tmp_path):
     import torch
     import verify

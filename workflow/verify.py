@@ -4,11 +4,14 @@ python workflow/verify.py 'default/06_stats/*' [more run folders or patterns] [-
 
 A run is computed from its recorded parameters, with the code as it is now, from the same cohort and the same upstream
 runs; 01_data builds its cohort anew. Every number, table, array and checkpoint is then compared, to the bit: on one
-machine, with one thread count and the same packages they come back so. What a clock measured is left out.
+machine, with one thread count and the same packages they come back so. What a clock measured is left out, and the id
+of a cohort is noted. Where the code of today gives a cohort another id, the first run that needs it builds it once
+more, beside the old one.
 """
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import time
@@ -25,6 +28,12 @@ CLOCKED = {"seconds", "patches_per_s", "s a slice", "MB a slice"}  # numbers and
 STORED = (".parquet", ".npy", ".safetensors")
 COHORTS = "01_data"  # the notebook whose result is a cohort as well
 MOST = 12  # differences named, a run
+# Numbers that name a cohort by its id. An id is a hash of the code, the parameters and the data that the cohort comes
+# from, and changes when code only moves. Another one is therefore noted and not counted: whether the cohort is the same
+# is seen from its files, which a run of 01_data compares, and from everything that was computed from it. Nothing else
+# is excused. Ids of runs need no rule: a run's own is in no number and no table, and upstream runs are those of then.
+NAMES_A_COHORT = {"cohort", "test_cohort"}
+COHORT = re.compile(r"(?P<source>.*-)?[0-9a-f]{8}")  # its id, or its folder's name
 
 
 def main() -> int:
@@ -59,12 +68,12 @@ def verify(old: runs.Finished, keep: bool = False) -> int:
             return 2
         for line in circumstances(old, new):
             print(f"  note: {line}")
-        found = differences(old, new)
+        found, compared = differences(old, new), flat(result["numbers"]).keys() - renamed(old, new)
         for line in found[:MOST]:
             print(f"  DIFFERS  {line}")
         if len(found) > MOST:
             print(f"  and {len(found) - MOST} more")
-        counted = f"{len(flat(result['numbers']))} numbers and {len(stored(old))} files"
+        counted = f"{len(compared)} numbers and {len(stored(old))} files"
         same = f"{counted} are the same to the bit" if not found else f"{len(found)} of {counted} differ"
         print(f"  {same} ({time.time() - began:.0f} s)", flush=True)
         if not keep:
@@ -92,7 +101,7 @@ def again(old: runs.Finished, where: Path) -> runs.Finished:
 
 
 def circumstances(old: runs.Finished, new: runs.Finished) -> list[str]:
-    """What is not as it was: code, data, packages."""
+    """What is not as it was, and may be another without any harm: code, data, packages, ids of cohorts."""
     then, now = old.result, new.result
     found = []
     if old.id != new.id:
@@ -102,13 +111,27 @@ def circumstances(old: runs.Finished, new: runs.Finished) -> list[str]:
         before, after = (versions.get(name, "absent") for versions in (then["versions"], now["versions"]))
         if before != after:
             found.append(f"{name} was {before}, is {after}")
+    for name, (before, after) in renamed(old, new).items():
+        found.append(f"{name} was {before}, is {after}")
+    return found
+
+
+def renamed(old: runs.Finished, new: runs.Finished) -> dict[str, tuple[str, str]]:
+    """Ids of cohorts, then and now, by the number that holds them, where they are not the same."""
+    found = {}
+    for name in sorted(NAMES_A_COHORT):
+        ids = str(old.numbers.get(name)), str(new.numbers.get(name))
+        before, after = (COHORT.fullmatch(one) for one in ids)
+        if before and after and ids[0] != ids[1] and before["source"] == after["source"]:
+            found[name] = ids
     return found
 
 
 def differences(old: runs.Finished, new: runs.Finished) -> list[str]:
     """What a run computed otherwise than the one before it, a line each; [] if they are the same."""
     then, now = flat(old.numbers), flat(new.numbers)
-    found = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in sorted({*then, *now})
+    compared = sorted({*then, *now} - {*renamed(old, new)})
+    found = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in compared
              if then.get(name) != now.get(name)]  # fmt: skip
     recorded, before, after = old.result["files"], stored(old), stored(new)
     for name in sorted({*before, *after, *recorded}):
