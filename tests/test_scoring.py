@@ -11,6 +11,7 @@ from ldct_utils import metrics
 from ldct_utils.audit import scoring
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import ct_niqe
+from ldct_utils.study import files
 
 RUN = SimpleNamespace(table=lambda name, compute: compute())  # a run that has just begun
 
@@ -25,8 +26,9 @@ def cohort(side=64):
     )
     ndct = rng.normal(40, 10, masks.shape).astype(np.float32)
     return SimpleNamespace(
-        id="0123abcd", slices=about, lesion_masks=masks, ndct=ndct, ldct=ndct + rng.normal(0, 20, ndct.shape)
-    )
+        id="0123abcd", meta={"fingerprint": "of its files"}, slices=about, lesion_masks=masks, ndct=ndct,
+        ldct=ndct + rng.normal(0, 20, ndct.shape),
+    )  # fmt: skip
 
 
 def niqe_run(outputs, owner="0123abcd"):
@@ -34,7 +36,8 @@ def niqe_run(outputs, owner="0123abcd"):
     folder = outputs / "test" / "04a_ct_niqe" / "run-00000001"
     folder.mkdir(parents=True, exist_ok=True)
     ct_niqe.save(ct_niqe.Model(np.zeros(36), np.eye(36), 16, 99), folder)
-    result = {"notebook": "04a_ct_niqe", "id": "00000001", "parameters": {}, "numbers": {"cohort": owner}}
+    about = {"parameters": {"source": "simulated"}, "numbers": {"cohort": owner}}
+    result = {"notebook": "04a_ct_niqe", "id": "00000001"} | about
     (folder / "result.json").write_text(json.dumps(result | {"files": {}}))
     return str(folder.relative_to(outputs))
 
@@ -92,5 +95,11 @@ def test_a_fitted_metric_comes_last_and_only_from_the_same_cohort(outputs):
     fitted = {"n2q": None, "ct_niqe": niqe_run(outputs)}
     assert list(choose(["psnr"], fitted=fitted).info) == ["psnr", "ct_niqe"]
     fitted = {"ct_niqe": niqe_run(outputs, "ffffffff")}
-    with pytest.raises(ValueError, match="ct_niqe test/04a_ct_niqe/run-00000001 was fitted on another cohort"):
-        choose(["psnr"], fitted=fitted)
+    theirs = outputs / "cohorts" / "simulated-ffffffff" / "cohort.json"
+    for other in (None, "of other files"):  # a cohort that is gone, and one that is here
+        if other:
+            files.write_json(theirs, {"fingerprint": other})
+        with pytest.raises(ValueError, match="ct_niqe test/04a_ct_niqe/run-00000001 was fitted on another cohort"):
+            choose(["psnr"], fitted=fitted)
+    files.write_json(theirs, {"fingerprint": cohort().meta["fingerprint"]})  # the same one, made by code that has moved
+    assert list(choose(["psnr"], fitted=fitted).info) == ["psnr", "ct_niqe"]

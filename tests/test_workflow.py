@@ -4,6 +4,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from conftest import ROOT, TRACED
 
 from ldct_utils.report import page
-from ldct_utils.study import files, planning, runs
+from ldct_utils.study import files, paths, planning, runs
 
 sys.path.insert(0, str(ROOT / "workflow"))
 
@@ -324,6 +325,179 @@ def test_a_finished_run_is_computed_again_and_what_differs_is_named(toy, tmp_pat
     files.write_parquet(one / "squares.parquet", pd.read_parquet(one / "squares.parquet").assign(x=1.0))
     (told,) = verify.differences(runs.Finished(one), runs.Finished(one))
     assert told == "squares.parquet: not the file that the run wrote; it was changed afterwards"
+
+
+def recorded(result: Path, part: str, **values):
+    """Make a finished run say that it had other parameters or numbers."""
+    about = json.loads(result.read_text())
+    files.write_json(result, about | {part: about[part] | values})
+
+
+def test_runs_that_are_verified_at_once_are_told_of_as_one_by_one(toy, tmp_path):
+    toy(
+        """
+notebooks:
+  01_toy:
+    defaults: {steps: 0}
+    runs: [{name: same}, {name: planted, value: 2}, {name: bad, value: 3}]
+"""
+    )
+    notebook = tmp_path / "notebooks" / "01_toy.py"
+
+    def code(before, after):
+        notebook.write_text(notebook.read_text().replace(before, after))
+        jupytext.write(jupytext.read(notebook), notebook.with_suffix(".ipynb"))
+
+    code("run.finish(", "run.finish(cohort='0123abcd', ")
+    assert call().returncode == 0
+    folders = {p.name: p.folder for p in planning.plan("toy")}
+    recorded(folders["planted"] / "result.json", "numbers", value=2.5)
+    recorded(folders["bad"] / "result.json", "parameters", fail=True)
+    code("'0123abcd'", "'99990000'")
+
+    def told(*words):
+        """What is printed below each run's name, and the last paragraph; without times and places in the order."""
+        done = verified("toy/*/*", *words)
+        assert done.returncode == 2 and done.stderr == "", done.stdout + done.stderr
+        text, last = done.stdout.split("\n\n")
+        assert re.findall(r"^\[ +(\d)/3\]", text, flags=re.MULTILINE) == ["1", "2", "3"]
+        parts = re.split(r"^(?:\[ +\d/3\]|  +start) (\S+).*\n", text, flags=re.MULTILINE)[1:]
+        below = {name: lines for name, lines in zip(parts[::2], parts[1::2]) if lines}
+        return {name: below[paths.short(folder)] for name, folder in folders.items()}, last
+
+    at_once, last = told("--cores", "2")
+    one_by_one, last_too = told("--cores", "1")
+    assert at_once == one_by_one
+    for text in (last, last_too):
+        differs, failed = (f"  {paths.short(folders[name])}" for name in ("planted", "bad"))
+        first, *others = text.splitlines()
+        assert first.startswith("1 of 3 runs came back the same (")
+        assert sorted(others) == [f"  differs{differs}", f"  failed {failed}"]
+    moved = "note: cohort was 0123abcd, is 99990000"
+    assert moved in at_once["same"] and "DIFFERS" not in at_once["same"]
+    assert "3 numbers and 1 files are the same to the bit" in at_once["same"]
+    assert moved in at_once["planted"] and "1 of 3 numbers and 1 files differ" in at_once["planted"]
+    assert re.findall("DIFFERS.*", at_once["planted"]) == ["DIFFERS  value: 2.5 then, 2.0 now"]
+    assert at_once["bad"].startswith("  FAILED: AssertionError: asked to fail; see outputs/.verify/")
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A function that lets verify call a script instead of itself, and returns verdicts and what the scripts noted."""
+    import verify
+
+    def compute(script: str, cores: int, **params):
+        (tmp_path / "stand_in.py").write_text(
+            "import os, sys, time\nfrom pathlib import Path\n"
+            "name, noted = Path(sys.argv[2]).name, Path(__file__).with_name('noted')\n"
+            "def note(word):\n    with open(noted, 'a') as log:\n        log.write(f'{word} {name}\\n')\n"
+            f"note('begin')\n{script}\nnote('end')\n"
+        )
+        monkeypatch.setattr(verify, "__file__", str(tmp_path / "stand_in.py"))
+        monkeypatch.delenv(TRACED, raising=False)
+        jobs = []
+        for name, (seconds, given) in params.items():
+            files.write_json(tmp_path / name / "result.json", {"seconds": seconds, "parameters": given})
+            jobs.append(verify.Job(runs.Finished(tmp_path / name), cores))
+        (tmp_path / "noted").unlink(missing_ok=True)
+        verdicts = verify.compute(jobs, cores)
+        verdicts = {Path(name).name: verdict for name, verdict in verdicts.items()}
+        return verdicts, (tmp_path / "noted").read_text().splitlines()
+
+    return compute
+
+
+def test_as_many_runs_are_verified_at_once_as_their_threads_fit_the_cores(stand_in):
+    meet = """
+end = time.time() + 60
+while len(noted.read_text().splitlines()) < 2:
+    if time.time() > end:
+        sys.exit(2)
+    time.sleep(0.05)
+"""
+    verdicts, _ = stand_in(meet, 2, one=(1, {}), other=(1, {"threads": 1}))
+    assert verdicts == {"one": 0, "other": 0}  # each has waited for the other to begin
+
+    alone = ["begin", "end"]
+    verdicts, noted = stand_in("time.sleep(0.3)", 2, short=(1, {"threads": 2}), long=(9, {"threads": 8}), some=(3, {}))
+    assert verdicts == dict.fromkeys(("short", "long", "some"), 0)
+    assert noted == [f"{word} {name}" for name in ("long", "some", "short") for word in alone]
+    verdicts, noted = stand_in("time.sleep(0.3)", 1, a=(1, {}), b=(2, {}))
+    assert noted == [f"{word} {name}" for name in "ba" for word in alone]
+    gpu = {"device": "cuda", "threads": 1}
+    verdicts, noted = stand_in("time.sleep(0.3)", 3, a=(1, gpu), b=(2, gpu | {"device": "cuda:1"}))
+    assert noted == [f"{word} {name}" for name in "ba" for word in alone]
+
+
+def test_a_run_whose_process_is_killed_counts_as_failed_and_the_others_go_on(stand_in, capfd):
+    script = """
+print("first line of", name, flush=True)
+if name == "killed":
+    os.kill(os.getpid(), 9)
+print("last line of", name, file=sys.stderr)
+note("end")
+sys.exit(1 if name == "differs" else 0)
+"""
+    verdicts, _ = stand_in(script, 2, killed=(5, {}), differs=(4, {}), same=(3, {}), too=(2, {}))
+    assert verdicts == {"killed": 2, "differs": 1, "same": 0, "too": 0}
+    lines = [line.strip() for line in capfd.readouterr().out.splitlines() if " start " not in line]
+    place = lines.index("first line of killed")
+    assert lines[place + 1] == "FAILED: its process was ended from outside (exit code -9; out of memory?)"
+    for name in ("differs", "same", "too"):  # whole, and below its own name
+        place = lines.index(f"first line of {name}")
+        assert f"/{name} " in lines[place - 1] and lines[place + 1] == f"last line of {name}"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_when_verify_is_stopped_no_kernel_goes_on(toy, ending):
+    outputs = toy("notebooks: {01_toy: {runs: [{name: one}, {name: two, value: 2}]}}")
+    assert call().returncode == 0
+    for result in outputs.glob("toy/*/*/result.json"):
+        recorded(result, "parameters", seconds=300.0)
+    command = [sys.executable, str(ROOT / "workflow" / "verify.py"), "toy/*/*", "--cores", "2"]
+    going = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def processes():
+        told = outputs.glob(".verify/*/01_toy/*/processes.txt")
+        return [int(number) for file in told for number in file.read_text().split()]
+
+    wait_for(lambda: len(processes()) == 4)
+    going.send_signal(ending)
+    _, complaint = going.communicate(timeout=60)
+    wait_for(lambda: all(gone(number) for number in processes()), seconds=20)
+    assert going.returncode == (130 if ending == signal.SIGINT else -ending)
+    assert complaint == ("stopped\n" if ending == signal.SIGINT else "")
+
+
+def test_the_id_of_a_cohort_is_noted_and_nothing_beside_it_is_excused(tmp_path):
+    import verify
+
+    def run(name, **numbers):
+        about = {"notebook": "03_train", "id": "00000001", "commit": "", "dirty": False, "versions": {}, "files": {}}
+        files.write_json(tmp_path / name / "result.json", about | {"numbers": numbers})
+        return runs.Finished(tmp_path / name)
+
+    def told(then, now):
+        old, new = run("old", **then), run("new", **now)
+        return verify.circumstances(old, new), verify.differences(old, new)
+
+    before = {"cohort": "0123abcd", "test_cohort": "mayo2016-89abcdef", "rmse_hu": 20.0}
+    moved = before | {"cohort": "99990000", "test_cohort": "mayo2016-77778888"}
+    noted = ["cohort was 0123abcd, is 99990000", "test_cohort was mayo2016-89abcdef, is mayo2016-77778888"]
+    assert told(before, before) == ([], [])
+    assert told(before, moved) == (noted, [])
+    assert told(before, moved | {"rmse_hu": 20.5}) == (noted, ["rmse_hu: 20.0 then, 20.5 now"])
+
+    # ids under another name, of another source, gone, no longer an id, or inside of another number: all are counted
+    assert told({"denoiser": "0123abcd"}, {"denoiser": "99990000"})[1] == ["denoiser: 0123abcd then, 99990000 now"]
+    for other in ("tcia-89abcdef", "89abcdef", None, "mayo2016-89"):
+        _, (line,) = told(before, before | {"test_cohort": other})
+        assert line == f"test_cohort: mayo2016-89abcdef then, {other} now"
+    assert len(told(before, {"test_cohort": before["test_cohort"], "rmse_hu": 20.0})[1]) == 1
+    assert told({"of": {"cohort": "0123abcd"}}, {"of": {"cohort": "99990000"}})[1] == [
+        "of.cohort: 0123abcd then, 99990000 now"
+    ]
 
 
 def test_what_differs_between_stored_files_is_told_in_words(tmp_path):

@@ -1,16 +1,24 @@
 """Compute finished runs again and say whether their numbers come back.
 
-python workflow/verify.py 'default/06_stats/*' [more run folders or patterns] [--keep]
+python workflow/verify.py 'default/06_stats/*' [more run folders or patterns] [--keep] [--cores 2]
 
 A run is computed from its recorded parameters, with the code as it is now, from the same cohort and the same upstream
 runs; 01_data builds its cohort anew. Every number, table, array and checkpoint is then compared, to the bit: on one
-machine, with one thread count and the same packages they come back so. What a clock measured is left out.
+machine, with one thread count and the same packages they come back so. What a clock measured is left out, and the id
+of a cohort is noted. Where the code of today gives a cohort another id, the first run that needs it builds it once
+more, beside the old one.
+
+As many runs are computed at once as their recorded threads fit the cores, the longest first, and one at a time on the
+GPU. What a run has to tell is printed when it is done.
 """
 
 import argparse
 import os
+import re
 import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,56 +27,145 @@ import pandas as pd
 import run_notebook
 import study
 
-from ldct_utils.study import files, paths, runs
+from ldct_utils.study import files, machine, paths, runs
 
 CLOCKED = {"seconds", "patches_per_s", "s a slice", "MB a slice"}  # numbers and columns that a clock or meter gave
 STORED = (".parquet", ".npy", ".safetensors")
 COHORTS = "01_data"  # the notebook whose result is a cohort as well
 MOST = 12  # differences named, a run
+# Numbers that name a cohort by its id. An id is a hash of the code, the parameters and the data that the cohort comes
+# from, and changes when code only moves. Another one is therefore noted and not counted: whether the cohort is the same
+# is seen from its files, which a run of 01_data compares, and from everything that was computed from it. Nothing else
+# is excused. Ids of runs need no rule: a run's own is in no number and no table, and upstream runs are those of then.
+NAMES_A_COHORT = {"cohort", "test_cohort"}
+COHORT = re.compile(r"(?P<source>.*-)?[0-9a-f]{8}")  # its id, or its folder's name
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a run folder below outputs/, or a pattern of several")
     parser.add_argument("--keep", action="store_true", help="keep what was computed, in outputs/.verify")
+    parser.add_argument("--cores", type=int, default=machine.cpu_threads(), help="cores to use at once; else all")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # one run, in this process
     given = parser.parse_args()
+    if given.alone:
+        run_notebook.die_with_parent()
+        return verify(Path(given.runs[0]), given.keep)
     try:
         chosen = runs.select([name.removeprefix("outputs/").rstrip("/") for name in given.runs])
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     os.chdir(paths.root())  # notebooks run from there, and their outputs name no other folder
-    verdicts = [verify(run, given.keep) for run in chosen]
-    if len(chosen) > 1:
-        print(f"\n{verdicts.count(0)} of {len(chosen)} runs came back the same")
-    return max(verdicts)
+    began, cores = time.time(), max(given.cores, 1)
+    jobs = [Job(run, cores) for run in chosen]
+    try:
+        verdicts = compute(jobs, cores, given.keep)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    if len(jobs) > 1:
+        same = list(verdicts.values()).count(0)
+        print(f"\n{same} of {len(jobs)} runs came back the same ({study.clock(time.time() - began)})")
+        for name, verdict in sorted(verdicts.items()):
+            if verdict:
+                print(f"  {'differs' if verdict == 1 else 'failed '}  {name}")
+    return max(verdicts.values())
 
 
-def verify(old: runs.Finished, keep: bool = False) -> int:
+class Job:
+    """A finished run that is to be computed again, in a process of its own: a kernel's settings are the process's.
+
+    Attributes: name: its folder, as it is shown. seconds: what it took then. threads, gpu: what it takes meanwhile.
+    """
+
+    def __init__(self, old: runs.Finished, cores: int):
+        result, params = old.result, old.params
+        self.folder, self.name, self.seconds = old.folder, paths.short(old.folder), result["seconds"]
+        self.threads = min(int(params.get("threads") or 1), cores)
+        self.gpu = str(params.get("device", "cpu")).startswith("cuda")
+
+    def fits(self, going: list, cores: int) -> bool:
+        """Whether it may begin beside those that are going."""
+        busy = sum(job.threads for job in going)
+        return busy + self.threads <= cores and not (self.gpu and any(job.gpu for job in going))
+
+    def begin(self, keep: bool):
+        self.began = time.time()
+        self.told = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  closed in tell
+        words = [sys.executable, __file__, "--alone", str(self.folder), *["--keep"] * keep]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=self.told, stderr=subprocess.STDOUT)
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def tell(self, head: str) -> int:
+        """Print what it had to tell, below ``head``. Returns: as ``verify``."""
+        with self.told:
+            self.told.seek(0)
+            print(f"{head}{self.name}  {study.clock(time.time() - self.began)} (then {study.clock(self.seconds)})")
+            print(self.told.read(), end="")
+        code = self.process.returncode
+        if code not in (0, 1, 2):
+            print(f"  FAILED: its process was ended from outside (exit code {code}; out of memory?)")
+        sys.stdout.flush()
+        return code if code in (0, 1, 2) else 2
+
+
+def compute(jobs: list[Job], cores: int, keep: bool = False) -> dict[str, int]:
+    """Compute finished runs again, as many at once as fit the cores, and print what each has to tell as it is done.
+
+    Returns: verdicts by name, as of ``verify``. Whatever ends this call ends the runs that are going.
+    """
+    waiting = sorted(jobs, key=lambda job: -job.seconds)  # the longest first, or a core would idle while it ends
+    going, verdicts = [], {}
+    try:
+        while waiting or going:
+            for job in list(waiting):
+                if job.fits(going, cores):
+                    waiting.remove(job)
+                    going.append(job)
+                    job.begin(keep)
+                    print(f"         start {job.name}", flush=True)
+            for job in [job for job in going if job.ended()]:
+                going.remove(job)
+                verdicts[job.name] = job.tell(f"[{len(verdicts) + 1:>3}/{len(jobs)}] ")
+            time.sleep(0.1)
+    finally:
+        for job in going:
+            job.process.kill()  # its kernel sees that it is gone, and ends as well
+    return verdicts
+
+
+def verify(folder: Path, keep: bool = False) -> int:
     """Compute one run again and print what differs. Returns: 0 if nothing does, 1 if something, 2 if it failed."""
-    result, where = old.result, paths.outputs() / ".verify" / old.id
-    print(f"{paths.short(old.folder)}: took {result['seconds']:.0f} s then, computing it again ...", flush=True)
-    with files.locked(where, say=lambda line: print(line, flush=True)):
-        shutil.rmtree(where, ignore_errors=True)
-        where.mkdir(parents=True)
-        began = time.time()
-        try:
-            new = again(old, where)
-        except Exception as error:  # whatever a notebook, its kernel or the disk may raise: the other runs go on
-            print(f"  FAILED: {str(error).strip().splitlines()[-1][:300]}; see {paths.short(where / 'notebook.ipynb')}")
-            return 2
-        for line in circumstances(old, new):
-            print(f"  note: {line}")
-        found = differences(old, new)
-        for line in found[:MOST]:
-            print(f"  DIFFERS  {line}")
-        if len(found) > MOST:
-            print(f"  and {len(found) - MOST} more")
-        counted = f"{len(flat(result['numbers']))} numbers and {len(stored(old))} files"
-        same = f"{counted} are the same to the bit" if not found else f"{len(found)} of {counted} differ"
-        print(f"  {same} ({time.time() - began:.0f} s)", flush=True)
-        if not keep:
-            shutil.rmtree(where)
+    where = paths.outputs() / ".verify" / folder.name[-8:]
+    try:
+        with files.locked(where):
+            return compared(runs.load(folder), where, keep)
+    except Exception as error:  # whatever a notebook, its kernel, a stored file or the disk may raise
+        seen = where / "notebook.ipynb"
+        said = (str(error).strip() or type(error).__name__).splitlines()[-1][:300]
+        print(f"  FAILED: {said}" + (f"; see {paths.short(seen)}" if seen.is_file() else ""))
+        return 2
+
+
+def compared(old: runs.Finished, where: Path, keep: bool) -> int:
+    """Compute a run again below the folder ``where`` and print what differs. Returns: whether something does."""
+    shutil.rmtree(where, ignore_errors=True)
+    where.mkdir(parents=True)
+    new = again(old, where)
+    for line in circumstances(old, new):
+        print(f"  note: {line}")
+    found, names = differences(old, new), flat(old.numbers).keys() - renamed(old, new)
+    for line in found[:MOST]:
+        print(f"  DIFFERS  {line}")
+    if len(found) > MOST:
+        print(f"  and {len(found) - MOST} more")
+    counted = f"{len(names)} numbers and {len(stored(old))} files"
+    print(f"  {counted} are the same to the bit" if not found else f"  {len(found)} of {counted} differ")
+    if not keep:
+        shutil.rmtree(where)
     return int(bool(found))
 
 
@@ -92,7 +189,7 @@ def again(old: runs.Finished, where: Path) -> runs.Finished:
 
 
 def circumstances(old: runs.Finished, new: runs.Finished) -> list[str]:
-    """What is not as it was: code, data, packages."""
+    """What is not as it was, and may be another without any harm: code, data, packages, ids of cohorts."""
     then, now = old.result, new.result
     found = []
     if old.id != new.id:
@@ -102,13 +199,27 @@ def circumstances(old: runs.Finished, new: runs.Finished) -> list[str]:
         before, after = (versions.get(name, "absent") for versions in (then["versions"], now["versions"]))
         if before != after:
             found.append(f"{name} was {before}, is {after}")
+    for name, (before, after) in renamed(old, new).items():
+        found.append(f"{name} was {before}, is {after}")
+    return found
+
+
+def renamed(old: runs.Finished, new: runs.Finished) -> dict[str, tuple[str, str]]:
+    """Ids of cohorts, then and now, by the number that holds them, where they are not the same."""
+    found = {}
+    for name in sorted(NAMES_A_COHORT):
+        ids = str(old.numbers.get(name)), str(new.numbers.get(name))
+        before, after = (COHORT.fullmatch(one) for one in ids)
+        if before and after and ids[0] != ids[1] and before["source"] == after["source"]:
+            found[name] = ids
     return found
 
 
 def differences(old: runs.Finished, new: runs.Finished) -> list[str]:
     """What a run computed otherwise than the one before it, a line each; [] if they are the same."""
     then, now = flat(old.numbers), flat(new.numbers)
-    found = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in sorted({*then, *now})
+    compared = sorted({*then, *now} - {*renamed(old, new)})
+    found = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in compared
              if then.get(name) != now.get(name)]  # fmt: skip
     recorded, before, after = old.result["files"], stored(old), stored(new)
     for name in sorted({*before, *after, *recorded}):

@@ -10,7 +10,7 @@ from ldct_utils import metrics
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import Metric, ct_niqe
 from ldct_utils.noise2quality import metric as n2q
-from ldct_utils.study import runs
+from ldct_utils.study import files, paths, runs
 
 FITTED = {"ct_niqe": ct_niqe.load, "n2q": n2q.load}  # these learn from NDCT, and come from the run that fitted them
 
@@ -27,6 +27,12 @@ def slices(cohort, split: str, most: int) -> pd.DataFrame:
     lesion = [0 if cohort.lesion_masks is None else np.count_nonzero(cohort.lesion_masks[row]) for row in about.row]
     about = about.assign(lesion=lesion).sort_values(["patient", "lesion", "row"], ascending=[True, False, True])
     return about.groupby("patient").head(most).sort_values("row").reset_index(drop=True)
+
+
+def _same(fitted, cohort) -> bool:
+    """Whether a run was fitted on what is this cohort to the bit, under another id."""
+    found = paths.cohorts() / f"{fitted.params.get('source')}-{fitted.numbers['cohort']}" / "cohort.json"
+    return found.is_file() and files.read_json(found)["fingerprint"] == cohort.meta["fingerprint"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ def choose(run, names, fitted: dict, cohort, domains, level: float, width: float
     """
     models = {name: FITTED[name](folder) for name, folder in fitted.items() if folder}
     for name, folder in fitted.items():
-        if folder and runs.load(folder).numbers["cohort"] != cohort.id:
+        # By what is in it: code that only moves gives the same cohort another id.
+        if folder and runs.load(folder).numbers["cohort"] != cohort.id and not _same(runs.load(folder), cohort):
             raise ValueError(
                 f"{name} {folder} was fitted on another cohort, which may hold these patients: fit it on this one"
             )
