@@ -23,6 +23,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/02_psi_calibration/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # cohort
 source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the data, for every source but simulated

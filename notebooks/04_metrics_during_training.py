@@ -27,6 +27,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/04_metrics_during_training/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, all of one cohort
 split: str = "val"  # whose slices are scored: val, test or train
 test_source: Optional[str] = None  # score another cohort, all of it, instead of a split of the runs' own

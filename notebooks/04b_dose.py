@@ -22,6 +22,7 @@
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/04b_dose/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
 # detection
 patients: int = 6  # simulated abdomens that no network was trained on; under 6 there are no intervals

@@ -27,6 +27,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/05_invariances/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 denoiser: str = "adhoc/03_train/*"  # f: a run folder of 03_train, or a pattern that one run matches
 checkpoint: Optional[int] = None  # its checkpoint, by updates; None takes the last
 generator: Optional[str] = None  # run folder of 05a_train_invariances with a generator for this f
@@ -193,7 +194,7 @@ def searched():
 
 
 x_inv = dict(zip(SEARCHES, run.array("search", searched)))
-trajectory = run.load_table("trajectory")
+trajectory = run.table("trajectory")
 
 # %%
 for method, images in x_inv.items():

@@ -24,6 +24,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/05a_train_invariances/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 denoiser: str = "adhoc/03_train/*"  # f: a run folder of 03_train, or a pattern that one run matches
 checkpoint: Optional[int] = None  # its checkpoint, by updates; None takes the last
 # the model

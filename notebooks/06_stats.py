@@ -23,6 +23,7 @@
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/06_stats/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs, relative to outputs/
 invariances: list = []  # run folders or globs of 05_invariances, to compare what denoisers hide; none leaves it out
 domain: str = "viana2025"  # evaluation domain of the main tables: hu, viana2025, body, window

@@ -24,6 +24,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/08_noise2quality/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/08a_train_quality/*"]  # run folders or globs of 08a_train_quality, all of one cohort and target
 assess_with: str = "n2q"  # the model whose maps are looked at, its run with the lowest seed
 denoiser: Optional[str] = None  # run folder of 03_train, whose output is rated too; of the same cohort

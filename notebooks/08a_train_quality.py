@@ -24,6 +24,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/08a_train_quality/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # cohort
 source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the data, for every source but simulated
@@ -225,7 +226,7 @@ def tested():
 
 
 scores = run.table("scores", tested)
-classes = run.load_table("dose_classes")
+classes = run.table("dose_classes")
 means = scores.groupby(["region", "model", "metric", "patient"]).value.mean().groupby(level=[0, 1, 2]).mean()
 summary = means.unstack("metric").reset_index()
 ends = scores[(scores.model == model) & (scores.region == "whole") & (scores.metric == "bias")]

@@ -29,6 +29,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/09_subtle_details/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
 losses: list = []  # runs of 03_train whose losses are compared on lesions; empty leaves that part out
 test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of the runs' own

@@ -28,6 +28,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/09a_hallucinations/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
 denoiser: Optional[str] = None  # the one whose segments are listed and drawn; None takes the first of runs
 test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of the runs' own

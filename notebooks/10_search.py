@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/10_search/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 search: str = "hpo_small/search.json"  # what a search left, relative to outputs/
 
 # %%

@@ -21,6 +21,7 @@
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/11_denoisers/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
 order: list = ["cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral"]  # networks, oldest first
 classical: list = ["tv", "nlm"]  # methods without training, tuned on the validation slices; they count as the oldest

@@ -24,6 +24,7 @@
 from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/12_answers/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 calibration: Optional[str] = None  # run of 02_psi_calibration: λ for a given ψ
 influence: Optional[str] = None  # run of 06_stats over several ψ: what ψ does to the result
 agreement: Optional[str] = None  # run of 04_metrics_during_training: losses and metrics
@@ -464,7 +465,7 @@ report.table(
 # ## Checks
 
 # %%
-stored = run.load_table("answers")
+stored = run.table("answers")
 assert len(stored) == len(answers) and not stored.isna().any().any(), "an answer was lost"
 assert set(stored.question) == set(QUESTIONS), "a question is missing from the table"
 run.finish(

@@ -236,7 +236,7 @@ def test_03_train_tests_a_published_network_as_it_is_or_trains_on_from_it(bundle
     assert list(checkpoints.checkpoints(tested.folder)) == [0] and tested.finished and "init-hub" in tested.folder.name
     assert same_state(dict(only.state_dict()), dict(published.state_dict()))
     assert np.array_equal(prediction.predict(only, hu), prediction.predict(published, hu))
-    assert len(tested.load_table("scores")) == len(tested.load_table("ldct_scores")) > 0
+    assert len(tested.table("scores")) == len(tested.table("ldct_scores")) > 0
     assert designs.design(runs.select([str(tested.folder)])[0])["loss"] == "published"
     trained = train({"max_steps": 2})["run"]
     assert list(checkpoints.checkpoints(trained.folder)) == [0, 2]

@@ -22,6 +22,7 @@ source: str = "simulated"  # where slices come from
 data_root: Optional[str] = None  # folder of the data
 patients: int = 4
 study: str = "adhoc"
+run_name: str = ""
 
 # %%
 from ldct_utils.study.runs import start
@@ -46,6 +47,7 @@ precision: str = "auto"
 threads: int = 0
 context: str = "auto"
 study: str = "adhoc"
+run_name: str = ""
 
 # %%
 from ldct_utils.ct import intensity
@@ -62,6 +64,7 @@ this.finish(total=total)
 STATS = """# %% tags=["parameters"]
 runs: list = []
 study: str = "adhoc"
+run_name: str = ""
 
 # %%
 from ldct_utils.study.runs import load, start
@@ -354,7 +357,7 @@ def test_unfinished_runs_are_not_loaded(study):
 
 
 def test_array_is_stored_once(study):
-    this = runs.Run(study / "outputs" / "x-00000000", "00000000", "01_data", {})
+    this = runs.Run(study / "outputs" / "x--00000000", "01_data", {})
     first = this.array("a", lambda: np.arange(4))
     assert first.tolist() == this.array("a", lambda: pytest.fail("computed twice")).tolist() == [0, 1, 2, 3]
 
@@ -519,3 +522,44 @@ def test_root_is_found_from_inside_and_a_wrong_one_is_named(study, monkeypatch):
     assert paths.root() == ROOT and paths.short(ROOT / "params") == "params" and paths.short("/x") == "/x"
     monkeypatch.setenv("LDCT_WEIGHTS", "/w")
     assert str(paths.weights()) == "/w"
+
+
+# ---- names ----
+def test_a_run_is_called_as_its_study_file_calls_it(study):
+    folders = {(p.notebook, p.name): p.folder.name for p in planning.plan("toy")}
+    assert all(folder == f"{name}--{folder[-8:]}" for (_, name), folder in folders.items()), folders
+
+
+def test_a_name_is_no_part_of_the_identity_and_a_run_is_found_by_its_id_whatever_its_name(study):
+    notebook = script("03_train")
+    values = parameters.check(notebook, {"study": "toy"})
+    plain = identity.folder(notebook, values)
+    called = identity.folder(notebook, values | {"run_name": "mine"})
+    assert plain.name[-8:] == called.name[-8:] and called.name == f"mine--{plain.name[-8:]}"
+    old = plain.with_name(f"lr-0.001_cut-of-{plain.name[-8:]}")  # as runs were called before they had names
+    old.mkdir(parents=True)
+    assert identity.folder(notebook, values | {"run_name": "mine"}) == old
+    called.mkdir()
+    (called / "result.json").write_text("{}")  # a finished one before one that is not
+    assert identity.folder(notebook, values) == called
+    assert [runs.Run(folder).name for folder in (old, called)] == ["lr-0.001_cut-of", "mine"]
+
+
+def test_a_run_made_by_hand_is_called_by_what_differs_and_no_word_is_cut(study):
+    notebook = script("03_train")
+
+    def name(**given):
+        return identity.short_name(notebook, parameters.check(notebook, given))
+
+    assert name() == "default"
+    assert name(lr=1e-4, residual=False) == "lr-0.0001_residual-False"
+    assert name(lr=1e-4, study="other", threads=2, device="cpu") == "lr-0.0001"
+    long = "a" * 40
+    assert name(lr=1e-4, context=long) == f"lr-0.0001_context-{long}"
+    assert name(lr=1e-4, context=2 * long) == "lr-0.0001"  # left out, not cut
+    assert name(context="a--b c") == "context-a-b-c"
+
+
+def test_runs_of_one_name_are_told_apart_by_their_ids(tmp_path):
+    chosen = [runs.Run(tmp_path / name) for name in ("mse-0--00000001", "mse-0--00000002", "l1-0--00000003")]
+    assert runs.named(chosen) == ["mse-0--00000001", "mse-0--00000002", "l1-0"]

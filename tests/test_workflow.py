@@ -323,7 +323,7 @@ def test_a_finished_run_is_computed_again_and_what_differs_is_named(toy, tmp_pat
     import verify
 
     files.write_parquet(one / "squares.parquet", pd.read_parquet(one / "squares.parquet").assign(x=1.0))
-    (told,) = verify.differences(runs.Finished(one), runs.Finished(one))
+    (told,) = verify.differences(runs.Run(one), runs.Run(one))
     assert told == "squares.parquet: not the file that the run wrote; it was changed afterwards"
 
 
@@ -398,7 +398,7 @@ def stand_in(tmp_path, monkeypatch):
         jobs = []
         for name, (seconds, given) in params.items():
             files.write_json(tmp_path / name / "result.json", {"seconds": seconds, "parameters": given})
-            jobs.append(verify.Job(runs.Finished(tmp_path / name), cores))
+            jobs.append(verify.Job(runs.Run(tmp_path / name), cores))
         (tmp_path / "noted").unlink(missing_ok=True)
         verdicts = verify.compute(jobs, cores)
         verdicts = {Path(name).name: verdict for name, verdict in verdicts.items()}
@@ -476,7 +476,7 @@ def test_the_id_of_a_cohort_is_noted_and_nothing_beside_it_is_excused(tmp_path):
     def run(name, **numbers):
         about = {"notebook": "03_train", "id": "00000001", "commit": "", "dirty": False, "versions": {}, "files": {}}
         files.write_json(tmp_path / name / "result.json", about | {"numbers": numbers})
-        return runs.Finished(tmp_path / name)
+        return runs.Run(tmp_path / name)
 
     def told(then, now):
         old, new = run("old", **then), run("new", **now)

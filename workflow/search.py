@@ -191,7 +191,7 @@ class Worker:
                 raise
             reason = f"{stop} (it was stopped {before} times before)"
         if reason is None:
-            result = runs.Finished(planned.folder).result
+            result = runs.Run(planned.folder).result
             if self.search.metric not in result["numbers"]:
                 raise ValueError(f"{planned.notebook} records no {self.search.metric!r}; see run.finish in it")
             value = result["numbers"][self.search.metric]
@@ -264,7 +264,7 @@ class Worker:
 def shown(search: search_space.Search, path: Path) -> planning.Planned:
     """The run of the notebook that shows a search."""
     script = parameters.read(paths.notebooks() / f"{SHOWN_BY}.py")
-    given = {"study": search.study, "search": identity.inside_outputs(path)}
+    given = {"study": search.study, "run_name": "search", "search": identity.inside_outputs(path)}
     values = machine.resolve(parameters.check(script, given))
     folder = identity.folder(script, values)
     return planning.Planned(SHOWN_BY, "search", values, folder.name[-8:], folder, ())

@@ -57,7 +57,8 @@ class Search:
                 continue
             holder = given.setdefault(name, copy.deepcopy(self.fixed[name]))
             holder[int(key) if isinstance(holder, list) else key] = value
-        (run,) = planning.plan(self.study, self.overrides | given)
+        # Trials are called by the values that they try.
+        (run,) = planning.plan(self.study, self.overrides | given | {"run_name": ""})
         return run
 
 
@@ -94,7 +95,8 @@ def read(study: str, overrides: dict | None = None) -> Search:
         _check_address(where, address, script, run.params)
     shared = {k: v for k, v in overrides.items() if k not in MACHINE}
     fixed = [content.get("defaults"), content["notebooks"], shared, space, metric, counts["startup"], counts["seed"]]
-    key = identity.hash8([identity.identity(script, {}), fixed])
+    loads = {name: run.params[name] for name in ("network", "method", "source") if name in run.params}
+    key = identity.hash8([identity.identity(script, loads), fixed])
     search = Search(study, key, run.notebook, run.params, metric=metric, space=space, overrides=overrides, **counts)
     for end in ("low", "high"):
         search.planned({address: prior[end] for address, prior in space.items()})

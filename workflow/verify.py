@@ -79,7 +79,7 @@ class Job:
     Attributes: name: its folder, as it is shown. seconds: what it took then. threads, gpu: what it takes meanwhile.
     """
 
-    def __init__(self, old: runs.Finished, cores: int):
+    def __init__(self, old: runs.Run, cores: int):
         result, params = old.result, old.params
         self.folder, self.name, self.seconds = old.folder, paths.short(old.folder), result["seconds"]
         self.threads = min(int(params.get("threads") or 1), cores)
@@ -150,7 +150,7 @@ def verify(folder: Path, keep: bool = False) -> int:
         return 2
 
 
-def compared(old: runs.Finished, where: Path, keep: bool) -> int:
+def compared(old: runs.Run, where: Path, keep: bool) -> int:
     """Compute a run again below the folder ``where`` and print what differs. Returns: whether something does."""
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
@@ -169,7 +169,7 @@ def compared(old: runs.Finished, where: Path, keep: bool) -> int:
     return int(bool(found))
 
 
-def again(old: runs.Finished, where: Path) -> runs.Finished:
+def again(old: runs.Run, where: Path) -> runs.Run:
     """Compute a finished run anew, below the folder ``where``."""
     notebook, params, own = old.result["notebook"], dict(old.params), {"LDCT_WEIGHTS": str(paths.weights())}
     if notebook == COHORTS:
@@ -185,10 +185,10 @@ def again(old: runs.Finished, where: Path) -> runs.Finished:
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
     (found,) = where.rglob("result.json")
-    return runs.Finished(found.parent)
+    return runs.Run(found.parent)
 
 
-def circumstances(old: runs.Finished, new: runs.Finished) -> list[str]:
+def circumstances(old: runs.Run, new: runs.Run) -> list[str]:
     """What is not as it was, and may be another without any harm: code, data, packages, ids of cohorts."""
     then, now = old.result, new.result
     found = []
@@ -204,7 +204,7 @@ def circumstances(old: runs.Finished, new: runs.Finished) -> list[str]:
     return found
 
 
-def renamed(old: runs.Finished, new: runs.Finished) -> dict[str, tuple[str, str]]:
+def renamed(old: runs.Run, new: runs.Run) -> dict[str, tuple[str, str]]:
     """Ids of cohorts, then and now, by the number that holds them, where they are not the same."""
     found = {}
     for name in sorted(NAMES_A_COHORT):
@@ -215,7 +215,7 @@ def renamed(old: runs.Finished, new: runs.Finished) -> dict[str, tuple[str, str]
     return found
 
 
-def differences(old: runs.Finished, new: runs.Finished) -> list[str]:
+def differences(old: runs.Run, new: runs.Run) -> list[str]:
     """What a run computed otherwise than the one before it, a line each; [] if they are the same."""
     then, now = flat(old.numbers), flat(new.numbers)
     compared = sorted({*then, *now} - {*renamed(old, new)})
@@ -243,7 +243,7 @@ def flat(numbers: dict, prefix: str = "") -> dict:
     return found
 
 
-def stored(run: runs.Finished) -> dict[str, Path]:
+def stored(run: runs.Run) -> dict[str, Path]:
     """Tables, arrays and weights of a run, and of its cohort, by name."""
     folders = {"": run.folder}
     if run.result["notebook"] == COHORTS:

@@ -133,7 +133,7 @@ def _build(folder: Path, meta: dict, folders: list, cohort_seed: int, progress: 
 def of(*trained) -> cohort.Cohort:
     """The one cohort that finished runs were trained on, as it was then.
 
-    Args: trained: runs (``runs.Finished``) of a notebook that takes the parameters of ``get``.
+    Args: trained: runs (``runs.Run``) of a notebook that takes the parameters of ``get``.
     Raises: ValueError: if they were trained on different cohorts, or on one that is gone and cannot be built again
         because its files or the code have changed since.
     """

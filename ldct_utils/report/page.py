@@ -12,12 +12,14 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from ldct_utils.study import files, paths
+from ldct_utils.study.identity import RUN_FOLDER
+from ldct_utils.study.runs import Run
 
 # The words a notebook starts its last paragraph with: what the report's front page quotes.
 ANSWER = "**What we saw.**"
 FRONT = "12_answers"  # the notebook whose table and figures stand on the front page
 # Parameters that say where and how a run was computed, not what: left out where runs are compared.
-BOOKKEEPING = {"study", "run", "runs", "data_root", "device", "threads"}
+BOOKKEEPING = {"study", "run_name", "run", "runs", "data_root", "device", "threads"}
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -58,7 +60,7 @@ def read_study(name: str) -> dict:
     if plan.is_file():
         listed = [(run["notebook"], run["name"], paths.outputs() / run["folder"]) for run in files.read_json(plan)]
     else:
-        listed = [(path.parent.name, path.name, path) for path in found]
+        listed = [(path.parent.name, Run(path).name, path) for path in found]
     runs = [read_run(*entry) for entry in listed]
     notebooks = []
     for notebook in sorted({run["notebook"] for run in runs}):
@@ -128,7 +130,7 @@ def _notebook_page(path: Path, notebook) -> Path:
     if not page.is_file() or page.stat().st_mtime_ns < path.stat().st_mtime_ns:
         from nbconvert import HTMLExporter  # imported here: it takes a second, and often nothing is to be made
 
-        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.parent.name}})
+        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": Run(path.parent).name}})
         files.write_text(page, text)
     return page
 
@@ -165,7 +167,7 @@ def _compared(runs: list[dict]) -> dict:
 
 
 def number(value) -> str:
-    """A value for a table cell: four significant digits, no exponent between 0.001 and a million, short run folders."""
+    """A value for a table cell: four significant digits, no exponent from 0.001 to a million, runs by their names."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -173,7 +175,9 @@ def number(value) -> str:
     if isinstance(value, list):
         return ", ".join(map(number, value))
     text = str(value)
-    return f"…/{Path(text).parent.name}/…{text[-8:]}" if "/" in text and len(text) > 30 else text
+    if "/" in text and RUN_FOLDER.fullmatch(Path(text).name):
+        return Run(text).name
+    return text
 
 
 def _render(markdown: str) -> str:

@@ -30,7 +30,7 @@ LOADED = {
 }
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
 LONGEST = 60  # characters of the name that a run made by hand has on disk
-UNNAMED = {"study", "run_name", "device", "precision", "threads"}  # parameters that such a name leaves out
+UNNAMED = {*parameters.FILING, "device", "precision", "threads"}  # parameters that such a name leaves out
 
 
 def hash8(value) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+FILING = {"study", "run_name"}  # parameters that say where a run is stored and what it is called, read by no notebook
 TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
 
 
@@ -160,7 +161,7 @@ def from_namespace(notebook: Notebook, namespace: dict) -> dict:
     """
     read_names = {n.id for n in ast.walk(notebook.body) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     for name in notebook.parameters:
-        if name != "study" and name not in read_names:
+        if name not in FILING and name not in read_names:
             raise ValueError(f"{notebook.name} declares {name!r} but never reads it{_nearest(name, read_names)}")
         if isinstance(hiding := namespace.get(name), ModuleType):
             raise ValueError(f"an import hides the parameter {name!r}: use `from {hiding.__name__} import ...`")

@@ -1,12 +1,11 @@
 """Runs: a folder with an identity, results that are written last, and reading them again.
 
-``outputs/<study>/<notebook>/<slug>-<id8>/`` holds one run. Its id is known before it runs, the same id is never
+``outputs/<study>/<notebook>/<name>--<id8>/`` holds one run. Its id is known before it runs, the same id is never
 computed twice, and a folder without ``result.json`` is an unfinished run, whatever else it holds.
 """
 
 import subprocess
 import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -48,27 +47,49 @@ def versions() -> dict:
     return found
 
 
-@dataclass
-class Stored:
-    """A run folder on disk: reading its tables and arrays."""
+class Run:
+    """A run: the folder that holds its tables, arrays and result, finished or not.
 
-    folder: Path
+    Attributes:
+        folder: ``outputs/<study>/<notebook>/<name>--<id8>``.
+        notebook, params: of the run that a notebook has open; of a finished one as its result records them.
+    """
+
+    def __init__(self, folder, notebook: str | None = None, params: dict | None = None):
+        self.folder, self.started = Path(folder), time.time()
+        self._notebook, self._params = notebook, params
 
     @property
-    def result(self) -> dict:
-        """``result.json``. Raises: FileNotFoundError: if the run has not finished."""
-        path = self.folder / "result.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"{paths.short(self.folder)} has no result.json: the run has not finished")
-        return files.read_json(path)
+    def id(self) -> str:
+        return identity.RUN_FOLDER.fullmatch(self.folder.name)[1]
+
+    @property
+    def name(self) -> str:
+        """What the run is called: by its study file, or, made by hand, by what differs from the notebook's defaults."""
+        return self.folder.name[:-8].rstrip("-")
 
     @property
     def finished(self) -> bool:
         return (self.folder / "result.json").is_file()
 
     @property
+    def result(self) -> dict:
+        """``result.json``. Raises: FileNotFoundError: if the run has not finished."""
+        if not self.finished:
+            raise FileNotFoundError(f"{paths.short(self.folder)} has no result.json: the run has not finished")
+        return files.read_json(self.folder / "result.json")
+
+    @property
     def numbers(self) -> dict:
         return self.result["numbers"]
+
+    @property
+    def notebook(self) -> str:
+        return self.result["notebook"] if self._notebook is None else self._notebook
+
+    @property
+    def params(self) -> dict:
+        return self.result["parameters"] if self._params is None else self._params
 
     def _verified(self, name: str) -> Path:
         path = self.folder / name
@@ -81,54 +102,21 @@ class Stored:
             )
         return path
 
-    def load_table(self, name: str) -> pd.DataFrame:
-        """The table ``<name>.parquet``. Raises: ValueError: if it is not what the finished run recorded."""
+    def table(self, name: str, compute=None) -> pd.DataFrame:
+        """The table ``<name>.parquet``; ``compute()`` makes and stores it if it is not there yet.
+
+        Raises: FileNotFoundError: if it is not there and nothing is given to compute it. ValueError: if it is not what
+            the finished run recorded.
+        """
+        if compute is not None and not (self.folder / f"{name}.parquet").is_file():
+            files.write_parquet(self.folder / f"{name}.parquet", compute())
         return pd.read_parquet(self._verified(f"{name}.parquet"))
 
-    def load_array(self, name: str) -> np.ndarray:
-        """The array ``<name>.npy``, memory-mapped. Raises: as ``load_table``."""
-        return np.load(self._verified(f"{name}.npy"), mmap_mode="r", allow_pickle=False)
-
-
-@dataclass
-class Finished(Stored):
-    """A finished run: parameters, numbers, tables and arrays."""
-
-    @property
-    def id(self) -> str:
-        return self.result["id"]
-
-    @property
-    def params(self) -> dict:
-        return self.result["parameters"]
-
-    def table(self, name: str) -> pd.DataFrame:
-        return self.load_table(name)
-
-    def array(self, name: str) -> np.ndarray:
-        return self.load_array(name)
-
-
-@dataclass
-class Run(Stored):
-    """The run of the notebook that is open: where its results go, and what is already there."""
-
-    id: str
-    notebook: str
-    params: dict
-    started: float = field(default_factory=time.time)
-
-    def table(self, name: str, compute) -> pd.DataFrame:
-        """``<name>.parquet`` of this run; ``compute()`` makes and stores it if it is not there yet."""
-        if not (self.folder / f"{name}.parquet").is_file():
-            files.write_parquet(self.folder / f"{name}.parquet", compute())
-        return self.load_table(name)
-
-    def array(self, name: str, compute) -> np.ndarray:
-        """``<name>.npy`` of this run; ``compute()`` makes and stores it if it is not there yet."""
-        if not (self.folder / f"{name}.npy").is_file():
+    def array(self, name: str, compute=None) -> np.ndarray:
+        """The array ``<name>.npy``, memory-mapped; otherwise as ``table``."""
+        if compute is not None and not (self.folder / f"{name}.npy").is_file():
             files.write_npy(self.folder / f"{name}.npy", compute())
-        return self.load_array(name)
+        return np.load(self._verified(f"{name}.npy"), mmap_mode="r", allow_pickle=False)
 
     def finish(self, **numbers) -> dict:
         """Write ``result.json``, last of all; a finished run keeps the one it has.
@@ -155,7 +143,13 @@ class Run(Stored):
             "files": {str(p.relative_to(self.folder)): files.sha256(p) for p in sorted(data)},
         }
         files.write_json(self.folder / "result.json", result)
-        return files.read_json(self.folder / "result.json")
+        return self.result
+
+
+def named(chosen) -> list[str]:
+    """The names of runs, for tables; where two have the same name, with their ids."""
+    names = [run.name for run in chosen]
+    return [f"{name}--{run.id}" if names.count(name) > 1 else name for name, run in zip(names, chosen)]
 
 
 _held = {}  # locks of the runs this process works on; the system frees them when it dies
@@ -184,7 +178,7 @@ def start(notebook: str, namespace: dict) -> Run:
         for cut in folder.rglob(".tmp-*"):  # what a kill left of a file that was being written; nobody else writes here
             if cut.suffix != ".html":  # but the report, its notebook.html
                 cut.unlink(missing_ok=True)
-    run = Run(folder, folder.name[-8:], notebook, values)
+    run = Run(folder, notebook, values)
     print(
         f"run folder: {paths.short(folder)}" + (" (finished: stored results are shown)" if run.finished else ""),
         flush=True,
@@ -214,7 +208,7 @@ def located(values: dict, planned=()) -> dict:
     return values
 
 
-def load(folder) -> Finished:
+def load(folder) -> Run:
     """A finished run by its folder (absolute, or relative to the study or its outputs).
 
     Raises: FileNotFoundError: if there is no such folder or the run has not finished.
@@ -222,12 +216,12 @@ def load(folder) -> Finished:
     located = paths.locate(str(folder))
     if located is None:
         raise FileNotFoundError(f"no run folder {folder}; give it relative to {paths.short(paths.outputs())}/")
-    stored = Finished(located.resolve())
+    stored = Run(located.resolve())
     stored.result  # noqa: B018  raises if the run has not finished
     return stored
 
 
-def one(pattern: str) -> Finished:
+def one(pattern: str) -> Run:
     """The finished run that a folder or pattern names. Raises: as ``select``; ValueError: if it names several."""
     found = select(pattern)
     if len(found) > 1:
@@ -236,7 +230,7 @@ def one(pattern: str) -> Finished:
     return found[0]
 
 
-def select(patterns) -> list[Finished]:
+def select(patterns) -> list[Run]:
     """Finished runs whose folders match one of the glob patterns, each once, in order.
 
     Args: patterns: one pattern or a list, relative to the study or its outputs, e.g. ``default/03_train/*``.
@@ -259,4 +253,4 @@ def select(patterns) -> list[Finished]:
         if not done:
             raise ValueError(f"{pattern!r} matches {len(hits)} runs, none of them finished")
         found |= dict.fromkeys(done)
-    return [Finished(p) for p in found]
+    return [Run(p) for p in found]

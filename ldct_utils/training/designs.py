@@ -7,7 +7,7 @@ import pandas as pd
 
 # parameters that do not make a method: bookkeeping, and what names the encoder or the loss already
 ASIDE = {
-    *("study", "seed", "device", "threads", "log_every", "eval_every", "checkpoint_every", "save_every_s"),
+    *("study", "run_name", "seed", "device", "threads", "log_every", "eval_every", "checkpoint_every", "save_every_s"),
     *("val_patches", "val_slices", "loss", "layer", "context", "arch", "lam", "psi_target", "psi_on", "data_root"),
     *("test_root", "method"),  # the method of training stands in the place of the loss
 }
