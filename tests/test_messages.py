@@ -4,14 +4,9 @@ import re
 
 import pytest
 from conftest import ROOT, write_tiny_cohort
+from notebook_cells import code_cells
 
 from ldct_utils import cohorts, data_sources, report, runs, studies
-
-
-def cells(name, first, last):
-    """Code cells of a notebook, ``first`` to ``last`` by number, the parameters cell being 0."""
-    parts = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8").split("\n# %%")
-    return [part.partition("\n")[2] for part in parts if not part.startswith(" [markdown]")][1:][first:last]
 
 
 @pytest.mark.parametrize(
@@ -41,9 +36,8 @@ def test_sources_that_need_no_folder_and_folders_that_are_given_pass():
 
 @pytest.mark.parametrize("name", ["03_train", "04_metrics_during_training", "09_subtle_details"])
 def test_a_notebook_names_test_root_before_it_looks_for_runs_or_builds_a_cohort(name, outputs):
-    (parameters,) = cells(name, 0, 1)
     space = {}
-    exec(parameters, space)
+    exec(code_cells(ROOT / "notebooks" / f"{name}.py")[0], space)
     with pytest.raises(ValueError, match="test_source=npy reads files: give test_root"):
         runs.start(name, space | {"runs": [], "test_source": "npy"})
     assert not list(outputs.iterdir())
@@ -65,8 +59,8 @@ def test_03_train_without_training_patients_says_what_to_give(outputs, monkeypat
     cohort.slices["split"] = ["test", "val"]
     space = {"run": None, "report": report, "max_steps": 10, "normalise": "none"}
     monkeypatch.setattr(cohorts, "get", lambda *_: cohort)
-    (pairs,) = (cell for cell in cells("03_train", 0, None) if cell.startswith("cohort = cohorts.get("))
-    given = cells("03_train", 0, 1)[0]
+    given, *cells = code_cells(ROOT / "notebooks" / "03_train.py")
+    (pairs,) = (cell for cell in cells if "cohort = cohorts.get(" in cell)
     exec(given, values := {})
     said = "no training patients: its split, draw, gives 1 patient to test, 1 patient to val. Give split=draw, a split"
     with pytest.raises(ValueError, match=re.escape(said) + " file .*under train, or split=train"):

@@ -17,6 +17,7 @@ import optuna
 import pandas as pd
 import pytest
 from conftest import ROOT, TRACED
+from notebook_cells import execute
 
 from ldct_utils import report, studies
 
@@ -351,10 +352,7 @@ def test_the_notebook_shows_history_importance_and_the_best_trial(outputs, monke
     (outputs / "hpo_toy" / "search.json").write_text(json.dumps(told))
     said = []
     monkeypatch.setattr(report, "text", said.append)
-    cells = (ROOT / "notebooks" / "10_search.py").read_text().split("\n# %%")
-    at = next(i for i, cell in enumerate(cells) if 'tags=["parameters"]' in cell)
-    cells.insert(at + 1, '\nstudy, search = "test", "hpo_toy/search.json"\n')
-    exec(compile("\n# %%".join(cells), "10_search.py", "exec"), {"__name__": "__main__"})
+    execute(ROOT / "notebooks" / "10_search.py", {"study": "test", "search": "hpo_toy/search.json"})
     (folder,) = (outputs / "test" / "10_search").glob("*/")
     numbers = json.loads((folder / "result.json").read_text())["numbers"]
     best = max((t for t in trials if t["score"]), key=lambda t: t["score"])
