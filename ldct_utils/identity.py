@@ -68,7 +68,7 @@ def code_hash(modules, unused=()) -> str:
     trees, queue = {}, list(modules)
     for name in queue:
         if _module_file(name) is None:
-            raise ValueError(f"ldct_utils has no module {name!r}")
+            raise ValueError(f"ldct_utils has no module {name!r}: write it as after an import, e.g. metrics.noise")
     while queue:
         name = queue.pop()
         path = _module_file(name)

@@ -134,7 +134,7 @@ def describe(**changed):
         (replace("imagesTr", np.zeros((40, 36, 6, 2), np.float32)), ValueError, "with 1 channels"),
         (replace("labelsTr", np.full((40, 36, 6), 7, np.uint8)), ValueError, "holds 7, a label that dataset.json"),
         (replace("labelsTr", np.full((40, 36, 6), 0.5, np.float32)), ValueError, "holds 0.5, a label"),
-        (replace("imagesTr", np.full((40, 36, 6), np.nan, np.float32)), ValueError, "8640 values that are not finite"),
+        (replace("imagesTr", np.full((40, 36, 6), np.nan, np.float32)), ValueError, "values that are not finite: 8640"),
         (replace("imagesTr", np.ones((40, 36, 6), np.float32)), ValueError, "spans 1 to 1, which is no CT in HU"),
         (describe(training=[{"image": "../x.nii.gz", "label": "../x.nii.gz"}]), ValueError, "lies outside the task"),
     ],

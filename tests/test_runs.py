@@ -369,7 +369,7 @@ def test_unfinished_runs_are_not_loaded(study):
     (this.folder / "result.json").unlink()
     with pytest.raises(FileNotFoundError, match="not finished"):
         runs.load(relative)
-    with pytest.raises(ValueError, match="none of them finished"):
+    with pytest.raises(ValueError, match="unfinished runs only: "):
         runs.select("adhoc/01_data/*")
     with pytest.raises(FileNotFoundError, match="no run matches"):
         runs.select("adhoc/99_x/*")
