@@ -98,6 +98,7 @@ def start(seconds: float):
             log.write(f"{os.getpid()}\n")
         if planned.params["lr"] > 0.1:
             return "FloatingPointError: mse has diverged"
+        (planned.folder / "asleep.txt").write_text(str(os.getpid()))
         time.sleep(seconds)
         result = {"numbers": {"val_score": 1 - abs(planned.params["lr"] - 1e-3)}, "seconds": 0.1}
         (planned.folder / "result.json").write_text(json.dumps(result))
@@ -115,14 +116,12 @@ def start(seconds: float):
 def test_workers_share_the_budget_and_a_killed_ones_trial_is_run_again_with_the_same_values(toy):
     root = toy()
     folder = root / "outputs" / "toy"
-    first = start(60)
-    end = time.time() + 60
-    while not list(folder.rglob("workers.txt")) or not (folder / "search.db").is_file():
-        assert time.time() < end, "no trial began"
+    first = start(600)  # killed long before
+    end = time.time() + 300
+    # the trial that sleeps, and has written so whole; those before it diverged at once
+    while str(first.pid) not in [p.read_text() for p in folder.rglob("asleep.txt")]:
+        assert time.time() < end and first.is_alive(), "no trial began"
         time.sleep(0.1)
-    while not [p for p in folder.rglob("workers.txt") if str(first.pid) in p.read_text()][-1:]:
-        time.sleep(0.1)
-    time.sleep(1)  # the trial that sleeps; those before it diverged at once
     first.kill()
     first.join()
     both = [start(0.2) for _ in range(2)]
