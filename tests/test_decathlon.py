@@ -131,7 +131,7 @@ def describe(**changed):
         (truncate, ValueError, r"imagesTr.*is truncated or no NIfTI"),
         (lambda f: (f / "imagesTr" / "case_000.nii.gz").write_bytes(b"text"), ValueError, "truncated or no NIfTI"),
         (replace("labelsTr", np.zeros((9, 9, 9), np.uint8)), ValueError, r"its labels \(9, 9, 9\)"),
-        (replace("imagesTr", np.zeros((40, 36, 6, 2), np.float32)), ValueError, "with 1 channels"),
+        (replace("imagesTr", np.zeros((40, 36, 6, 2), np.float32)), ValueError, "channels as dataset.json lists, 1"),
         (replace("labelsTr", np.full((40, 36, 6), 7, np.uint8)), ValueError, "holds 7, a label that dataset.json"),
         (replace("labelsTr", np.full((40, 36, 6), 0.5, np.float32)), ValueError, "holds 0.5, a label"),
         (replace("imagesTr", np.full((40, 36, 6), np.nan, np.float32)), ValueError, "values that are not finite: 8640"),
