@@ -411,8 +411,9 @@ gain = hu_scores.prediction["ndct", "psnr"] - hu_scores.LDCT["ndct", "psnr"]
 bias = hu_scores.prediction["ndct", "bias_hu"]
 report.table(
     run, "test", means,
-    f"Means over {len(test_rows)} test slices of {test.slices.set_index('row').loc[test_rows].patient.nunique()} "
-    f"patients. In HU the prediction is {gain:+.2f} dB PSNR from its input, with a bias of {bias:+.1f} HU.",
+    f"Means over {report.plural(len(test_rows), 'test slice')} of "
+    f"{report.plural(test.slices.set_index('row').loc[test_rows].patient.nunique(), 'patient')}. In HU the prediction "
+    f"is {gain:+.2f} dB PSNR from its input, with a bias of {bias:+.1f} HU.",
 )  # fmt: skip
 
 # %%

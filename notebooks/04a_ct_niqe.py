@@ -87,9 +87,9 @@ with np.load(file) as stored:
     model = ct_niqe.Model(stored["mean"], stored["covariance"], int(stored["block"]), int(stored["blocks"]))
 metric = ct_niqe.metric(model)
 report.text(
-    f"{model.blocks} blocks of {block} x {block} pixels from {len(training)} NDCT slices of "
-    f"{cohort.slices.set_index('row').loc[training].patient.nunique()} training patients; one grey level is "
-    f"{ct_niqe.LEVEL_HU:.2f} HU, nothing is clipped. 36 features: {model.blocks / 36:.0f} blocks a feature."
+    f"{model.blocks} blocks of {block} x {block} pixels from {report.plural(len(training), 'NDCT slice')} of "
+    f"{report.plural(cohort.slices.set_index('row').loc[training].patient.nunique(), 'training patient')}; one grey "
+    f"level is {ct_niqe.LEVEL_HU:.2f} HU, nothing is clipped. 36 features: {model.blocks / 36:.0f} blocks a feature."
 )
 
 # %% [markdown]

@@ -362,8 +362,9 @@ ranks = shown_regions[["true", "predicted"]].corr("spearman").iloc[0, 1]
 report.table(
     run, "regions_shown", shown_regions.reset_index().sort_values("true"),
     f"Mean {wanted.label} in regions at dose {at:.0%}, as it is and as the {LABEL[assessed]} predicts it, "
-    f"means over those of {about.patient.nunique()} test patients that show the region. Rank correlation over regions: "
-    f"{ranks:.2f}. Correlation over doses: of true and predicted means within a patient, then the mean over patients.",
+    f"means over those of {report.plural(about.patient.nunique(), 'test patient')} that show the region. Rank "
+    f"correlation over regions: {ranks:.2f}. Correlation over doses: of true and predicted means within a patient, "
+    "then the mean over patients.",
 )  # fmt: skip
 
 # %%

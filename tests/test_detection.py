@@ -47,7 +47,7 @@ def test_the_froc_counts_each_structure_once_and_missed_ones_too():
     found = froc.curves(table, slices, [], [0.0, 0.4, 0.5, 1.0, 9.0])
     assert found.y[1:].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 2 / 3, 2 / 3])
     assert found.low.isna().all()  # one patient
-    with pytest.raises(ValueError, match="need a planted structure, got none in 2 images"):
+    with pytest.raises(ValueError, match="need a planted structure, got none; images: 2"):
         froc.curves(table, slices.assign(structures=0), [], [1.0])
 
 

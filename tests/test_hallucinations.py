@@ -154,7 +154,7 @@ def test_each_class_of_area_has_its_own_null():
     null = suspicion.null([table], classes=2)
     small, large = null.p(pd.DataFrame({"area": [30, 390], "z": [4.0, 4.0]}))
     assert small > 0.3 > 0.02 > large
-    with pytest.raises(ValueError, match="600 lesion-free segments are too few for 40 classes"):
+    with pytest.raises(ValueError, match="lesion-free segments: 600, too few for 40 classes"):
         suspicion.null([table], classes=40)
     with pytest.raises(ValueError, match="areas are too alike for 3 classes"):
         suspicion.null([table.assign(area=50)])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, write_tiny_cohort
+from notebook_cells import execute
 from states import same_state
 from torch import nn
 
@@ -209,14 +210,7 @@ def test_the_command_fetches_what_it_can_and_says_what_failed(bundle, server, ca
 # ---- as a run of 03_train ----
 def train(values):
     """Run 03_train here, where the published files are those of this test; its namespace."""
-    cells = (ROOT / "notebooks" / "03_train.py").read_text(encoding="utf-8").split("\n# %%")
-    code = [cell.partition("\n")[2] for cell in cells if not cell.startswith(" [markdown]")][1:]
-    space = {}
-    exec(code[0], space)
-    space |= SMALL | values
-    for cell in code[1:]:
-        exec(cell, space)
-    return space
+    return execute(ROOT / "notebooks" / "03_train.py", SMALL | values)
 
 
 SMALL = {

@@ -1,19 +1,16 @@
 """What is said of data that cannot do what is asked: which parameter to give, before anything is computed."""
 
+import ast
+import builtins
 import re
 
 import pytest
 from conftest import ROOT, write_tiny_cohort
+from notebook_cells import code_cells
 
 from ldct_utils import cohorts, report
 from ldct_utils.report import captions
 from ldct_utils.study import planning, runs, sources
-
-
-def cells(name, first, last):
-    """Code cells of a notebook, ``first`` to ``last`` by number, the parameters cell being 0."""
-    parts = (ROOT / "notebooks" / f"{name}.py").read_text(encoding="utf-8").split("\n# %%")
-    return [part.partition("\n")[2] for part in parts if not part.startswith(" [markdown]")][1:][first:last]
 
 
 @pytest.mark.parametrize(
@@ -43,9 +40,8 @@ def test_sources_that_need_no_folder_and_folders_that_are_given_pass():
 
 @pytest.mark.parametrize("name", ["03_train", "04_metrics_during_training", "09_subtle_details"])
 def test_a_notebook_names_test_root_before_it_looks_for_runs_or_builds_a_cohort(name, outputs):
-    (parameters,) = cells(name, 0, 1)
     space = {}
-    exec(parameters, space)
+    exec(code_cells(ROOT / "notebooks" / f"{name}.py")[0], space)
     with pytest.raises(ValueError, match="test_source=npy reads files: give test_root"):
         runs.start(name, space | {"runs": [], "test_source": "npy"})
     assert not list(outputs.iterdir())
@@ -67,8 +63,8 @@ def test_03_train_without_training_patients_says_what_to_give(outputs, monkeypat
     cohort.slices["split"] = ["test", "val"]
     space = {"run": None, "report": captions, "max_steps": 10, "normalise": "none"}
     monkeypatch.setattr(cohorts, "get", lambda *_: cohort)
-    (pairs,) = (cell for cell in cells("03_train", 0, None) if cell.startswith("cohort = cohorts.get("))
-    given = cells("03_train", 0, 1)[0]
+    given, *cells = code_cells(ROOT / "notebooks" / "03_train.py")
+    (pairs,) = (cell for cell in cells if "cohort = cohorts.get(" in cell)
     exec(given, values := {})
     said = "no training patients: its split, draw, gives 1 patient to test, 1 patient to val. Give split=draw, a split"
     with pytest.raises(ValueError, match=re.escape(said) + " file .*under train, or split=train"):
@@ -84,8 +80,130 @@ def test_one_thing_is_not_several(number, word, said):
     assert report.plural(number, word) == said
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda p: p.stem)
+# ---- every message of an error, wherever the package raises it ----
+SOURCES = sorted((ROOT / "ldct_utils").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+COUNTING = {"len", "sum", "nunique", "count_nonzero"}
+
+
+def called(node) -> str:
+    """Name of what a call calls, without what it belongs to."""
+    function = getattr(node, "func", None)
+    return getattr(function, "id", getattr(function, "attr", ""))
+
+
+def is_error(name: str) -> bool:
+    found = getattr(builtins, name, None)
+    return isinstance(found, type) and issubclass(found, BaseException)
+
+
+def words(node) -> str:
+    """The text of an expression as a reader sees it, with each value in it as ``{source}``, or ``{source!r}``."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=parts):
+            return "".join(map(words, parts))
+        case ast.FormattedValue(value=value, conversion=conversion):
+            return "{" + ast.unparse(value).replace("{", "(").replace("}", ")") + ("!r}" if conversion == 114 else "}")
+        case ast.BinOp(left=left, right=right):
+            return words(left) + words(right)
+        case ast.IfExp(body=body):
+            return words(body)
+    return "{" + ast.unparse(node).replace("{", "(").replace("}", ")") + "}"
+
+
+def messages(path) -> list[tuple[ast.Call, str]]:
+    """The errors that a file makes, raised at once or given to another function, each with what it says."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    made = [node for node in calls if is_error(called(node)) or called(getattr(node, "func", None)) == "type"]
+    return [(node, " ".join(map(words, node.args))) for node in made if node.args or is_error(called(node))]
+
+
+def test_errors_are_found_in_every_form():
+    assert len([m for path in SOURCES for m in messages(path)]) > 300
+    assert words(ast.parse("f'no {name!r}' 'b' + c", mode="eval").body) == "no {name!r}b{c}"
+
+
+@each_source
+def test_an_error_says_what_it_was_given_or_what_to_do(path):
+    """No error without words, and none that says what is wrong alone: with a value, or with a remedy after it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
+            assert not is_error(node.exc.id), f"line {node.lineno} raises {node.exc.id} without a word"
+    for node, text in messages(path):
+        assert re.search(r"\{|[:;,] \w|\bmust\b|^give ", text), f"line {node.lineno}: {text!r}"
+        assert not text.endswith((".", "!")), f"line {node.lineno}: {text!r}"
+
+
+@each_source
+def test_an_error_that_refuses_a_name_lists_the_names_there_are(path):
+    for node, text in messages(path):
+        # what "matches" is a pattern: there is no list of those
+        if re.search(r"\b(unknown|no) \w+( (?!matches )\w+)? \{[^}]*!r\}", text) and " matches {" not in text:
+            assert re.search(r"known: |there are |it has |one of |use |e\.g\. |nearest", text), (
+                f"line {node.lineno}: {text!r}"
+            )
+
+
+def counted_without_plural(path, inside=ast.Module, noun=r"[a-z]+[a-rt-z]s"):
+    """Where an f-string in a node of the kind ``inside`` puts a count before its noun in the plural, as in "1 slices".
+
+    A count is a call of ``len``, ``sum`` or the like, or a name that is given one somewhere in the file. Let it stand
+    after the noun, "slices: 1", or let ``report.plural`` write it. What is only reached when it is not 1 may stay.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    names = set()
+
+    def counts(node):
+        match node:
+            case ast.Call():
+                return called(node) in COUNTING or (called(node) == "int" and any(map(counts, node.args)))
+            case ast.BinOp(left=left, right=right):
+                return counts(left) or counts(right)
+        return ast.unparse(node) in names
+
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and counts(node.value):
+            names |= {ast.unparse(target) for target in node.targets}
+
+    def never_one(node, value):
+        while node := parents.get(node):
+            conditions = [ast.unparse(node.test)] if isinstance(node, ast.If | ast.IfExp) else []
+            if any(re.search(re.escape(value) + r" (> 1|!= 1|>= 2)\b", text) for text in conditions):
+                return True
+        return False
+
+    for owner in (node for node in ast.walk(tree) if isinstance(node, inside)):
+        for node in (part for part in ast.walk(owner) if isinstance(part, ast.JoinedStr)):
+            for value, after in zip(node.values, node.values[1:]):
+                if isinstance(value, ast.FormattedValue) and isinstance(after, ast.Constant) and counts(value.value):
+                    what, source = re.match(rf" ([a-z-]+ ){{0,2}}({noun})\b", after.value), ast.unparse(value.value)
+                    if what and not never_one(node, source):
+                        yield f"line {node.lineno}: {{{source}}}{what[0]}"
+
+
+@each_source
+def test_no_error_counts_things_without_their_plural(path):
+    assert not list(counted_without_plural(path, ast.Raise))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_no_text_counts_patients_or_slices_without_their_plural(path):
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        for count in ("len(rows)}", "nunique()}", "len(about)}", "{patients}", "len(tested)}", "len(picked)}"):
-            assert not any(f"{count} {what}s" in line for what in ("slice", "patient", "test slice")), line
+    assert not list(counted_without_plural(path, noun="patients|slices"))
+
+
+def test_a_count_before_its_noun_is_seen_in_every_spelling(tmp_path):
+    file = tmp_path / "file.py"
+    for text, seen in [
+        ("raise ValueError(f'{len(rows)} slices')", True),
+        ("raise ValueError(f'none of {table.patient.nunique()} ' 'test patients')", True),
+        ("n = int((x > 0).sum())\nraise about(path, ValueError(f'{n} values of it'))", True),
+        ("if len(rows) > 1:\n    raise ValueError(f'{len(rows)} slices')", False),
+        ("raise ValueError(f'slices: {len(rows)}')", False),
+        ("raise ValueError(f'{rows.max()} slices')", False),
+    ]:
+        file.write_text(text)
+        assert bool(list(counted_without_plural(file, ast.Raise))) == seen, text

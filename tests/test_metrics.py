@@ -274,7 +274,7 @@ def test_evaluate_leaves_out_a_truth_that_the_cohort_has_not(cohort):
         ({"metrics": ["sim"]}, "unknown metric 'sim'; known: .*ssim"),
         ({"references": ["input"]}, "unknown reference 'input'"),
         ({"predict": lambda hu: hu[:, :32]}, r"predict gave shape \(1, 32, 64\)"),
-        ({"predict": lambda hu: hu * np.nan}, "row 2: the prediction holds 4096 values that are not finite"),
+        ({"predict": lambda hu: hu * np.nan}, "row 2: the prediction holds values that are not finite: 4096"),
     ],
 )
 def test_evaluate_refuses_what_it_cannot_score(cohort, change, message):
@@ -409,8 +409,8 @@ def test_evaluate_refuses_such_a_metric_before_it_predicts(cohort):
         ({"names": "psnr"}, "not one string"),
         ({"names": ["sim"]}, "unknown metric 'sim'"),
         ({"names": ["ms_ssim"]}, "ms_ssim needs slices of at least 161 pixels a side"),
-        ({"pred": np.full((3, 64, 64), np.nan)}, "image 0: the prediction holds 4096 values that are not finite"),
-        ({"target": np.full((3, 64, 64), np.inf)}, "image 0: the target holds 4096"),
+        ({"pred": np.full((3, 64, 64), np.nan)}, "image 0: the prediction holds values that are not finite: 4096"),
+        ({"target": np.full((3, 64, 64), np.inf)}, "image 0: the target holds values that are not finite: 4096"),
         ({"pred": np.zeros((64, 64))}, r"\(N, H, W\)"),
         ({"mask": np.ones((3, 64, 64), bool)}, "a mask belongs to the domain body"),
         ({"mask": np.ones((1, 64, 64), bool), "domain": intensity.domain("body")}, "mask .* differ in shape"),

@@ -13,6 +13,7 @@ import numpy as np
 import papermill
 import pytest
 from conftest import ROOT, TRACED
+from notebook_cells import execute
 
 from ldct_utils.study import parameters, planning
 
@@ -76,13 +77,8 @@ def test_the_medical_encoder_refuses_what_it_cannot_train_before_the_cohort_is_b
 
     monkeypatch.setattr(lookup, "get", lambda *_: pytest.fail("a cohort was asked for"))
     monkeypatch.setattr(encoders, "initialised", lambda *_: pytest.fail("an encoder was asked for"))
-    cells = [
-        c.source for c in jupytext.read(ROOT / "notebooks" / "07_medical_encoder.py").cells if c.cell_type == "code"
-    ]
-    given = {"study": "test", "context": "random"} | change
-    cells.insert(1, "\n".join(f"{name} = {value!r}" for name, value in given.items()))
     with pytest.raises(ValueError, match=next(iter(change))):
-        exec("\n".join(cells), {"__name__": "__main__"})
+        execute(ROOT / "notebooks" / "07_medical_encoder.py", {"study": "test", "context": "random"} | change)
 
 
 @pytest.mark.parametrize("study", STUDIES)

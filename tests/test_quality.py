@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import notebook_cells
 import numpy as np
 import pandas as pd
 import piq
@@ -382,12 +383,7 @@ def test_a_pair_without_a_value_is_no_evidence_of_the_right_order():
 # ---- the notebooks on real pairs ----
 def execute(notebook, **given):
     """A notebook's cells in a plain namespace."""
-    cells = (ROOT / "notebooks" / f"{notebook}.py").read_text().split("\n# %%")
-    at = next(i for i, cell in enumerate(cells) if 'tags=["parameters"]' in cell)
-    cells.insert(at + 1, "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items()) + "\n")
-    space = {"__name__": "__main__"}
-    exec(compile("\n# %%".join(cells), f"{notebook}.py", "exec"), space)
-    return space
+    return notebook_cells.execute(ROOT / "notebooks" / f"{notebook}.py", given)
 
 
 def drawn(run, name, figure, caption):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import notebook_cells
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,12 +108,8 @@ def script(name):
 
 def execute(name, **given):
     """Run a toy notebook's cells in a plain namespace, as a kernel would, and return the namespace."""
-    head, tail = (paths.notebooks() / f"{name}.py").read_text().split("# %%\n", 1)
-    injected = "\n".join(f"{k} = {v!r}" for k, v in given.items())
-    space = {"In": ["", head, injected, tail]}
-    for cell in (head, injected, tail):
-        exec(cell, space)
-    return space
+    script = paths.notebooks() / f"{name}.py"
+    return notebook_cells.execute(script, given, In=["", *notebook_cells.code_cells(script, given)])
 
 
 # ---- parameters ----
@@ -348,7 +345,7 @@ def test_unfinished_runs_are_not_loaded(study):
     (this.folder / "result.json").unlink()
     with pytest.raises(FileNotFoundError, match="not finished"):
         runs.load(relative)
-    with pytest.raises(ValueError, match="none of them finished"):
+    with pytest.raises(ValueError, match="unfinished runs only: "):
         runs.select("adhoc/01_data/*")
     with pytest.raises(FileNotFoundError, match="no run matches"):
         runs.select("adhoc/99_x/*")

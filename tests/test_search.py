@@ -17,8 +17,9 @@ import optuna
 import pandas as pd
 import pytest
 from conftest import ROOT, TRACED
+from notebook_cells import execute
 
-from ldct_utils.report import captions
+from ldct_utils import report
 from ldct_utils.study import planning
 
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -44,7 +45,7 @@ rates: list = [0.9, 0.999]  # two numbers
 about: dict = {}  # anything
 
 # %%
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("01_toy", globals())
 
@@ -98,6 +99,7 @@ def start(seconds: float):
             log.write(f"{os.getpid()}\n")
         if planned.params["lr"] > 0.1:
             return "FloatingPointError: mse has diverged"
+        (planned.folder / "asleep.txt").write_text(str(os.getpid()))
         time.sleep(seconds)
         result = {"numbers": {"val_score": 1 - abs(planned.params["lr"] - 1e-3)}, "seconds": 0.1}
         (planned.folder / "result.json").write_text(json.dumps(result))
@@ -115,14 +117,12 @@ def start(seconds: float):
 def test_workers_share_the_budget_and_a_killed_ones_trial_is_run_again_with_the_same_values(toy):
     root = toy()
     folder = root / "outputs" / "toy"
-    first = start(60)
-    end = time.time() + 60
-    while not list(folder.rglob("workers.txt")) or not (folder / "search.db").is_file():
-        assert time.time() < end, "no trial began"
+    first = start(600)  # killed long before
+    end = time.time() + 300
+    # the trial that sleeps, and has written so whole; those before it diverged at once
+    while str(first.pid) not in [p.read_text() for p in folder.rglob("asleep.txt")]:
+        assert time.time() < end and first.is_alive(), "no trial began"
         time.sleep(0.1)
-    while not [p for p in folder.rglob("workers.txt") if str(first.pid) in p.read_text()][-1:]:
-        time.sleep(0.1)
-    time.sleep(1)  # the trial that sleeps; those before it diverged at once
     first.kill()
     first.join()
     both = [start(0.2) for _ in range(2)]
@@ -351,11 +351,8 @@ def test_the_notebook_shows_history_importance_and_the_best_trial(outputs, monke
     (outputs / "hpo_toy").mkdir()
     (outputs / "hpo_toy" / "search.json").write_text(json.dumps(told))
     said = []
-    monkeypatch.setattr(captions, "text", said.append)
-    cells = (ROOT / "notebooks" / "10_search.py").read_text().split("\n# %%")
-    at = next(i for i, cell in enumerate(cells) if 'tags=["parameters"]' in cell)
-    cells.insert(at + 1, '\nstudy, search = "test", "hpo_toy/search.json"\n')
-    exec(compile("\n# %%".join(cells), "10_search.py", "exec"), {"__name__": "__main__"})
+    monkeypatch.setattr(report, "text", said.append)
+    execute(ROOT / "notebooks" / "10_search.py", {"study": "test", "search": "hpo_toy/search.json"})
     (folder,) = (outputs / "test" / "10_search").glob("*/")
     numbers = json.loads((folder / "result.json").read_text())["numbers"]
     best = max((t for t in trials if t["score"]), key=lambda t: t["score"])

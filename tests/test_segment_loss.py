@@ -102,7 +102,7 @@ def test_label_maps_are_those_of_the_slices_and_come_out_alike_again(cohort, lab
 
 
 def test_slices_without_any_structure_are_refused():
-    with pytest.raises(ValueError, match=r"none of 2 slices shows a structure.*take another loss"):
+    with pytest.raises(ValueError, match=r"no slice .2 in all. shows a structure.*take another loss"):
         segments.label_maps(np.full((2, 48, 48), -1000, np.int16), [0, 1])
 
 

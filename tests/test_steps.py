@@ -1,8 +1,13 @@
 """Steps: what the adversarial updates compute, what their critics are, and going on to the same bits."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from states import same_state
 from torch import nn
 
@@ -150,6 +155,23 @@ def test_a_mix_shows_ndct_outside_the_box_and_the_prediction_inside(monkeypatch)
     real, predicted, source, mix = seen
     assert (real == 3).all() and (predicted == 2).all() and (source == 1).all()
     assert (mix[..., 4:9, 6:20] == 2).all() and (mix == 2).sum() == 2 * 5 * 14 and (mix == 3).sum() == mix.numel() - 140
+
+
+def test_the_gradient_of_dugans_critic_is_found_on_a_cpu_without_avx512():
+    """Strided 1x1 convolutions made oneDNN end the process there; so in a process of its own, kept from AVX-512."""
+    code = (
+        "import torch; from ldct_utils.networks.critics.dugan import Critic; critic = Critic(5, 2)\n"
+        "critic.to(memory_format=torch.channels_last)\n"
+        "for _ in range(5):\n"
+        "    image = torch.rand(4, 1, 16, 16).contiguous(memory_format=torch.channels_last)\n"
+        "    sum(verdicts.square().mean() for verdicts in critic(image)).backward()\n"
+        "print(all(p.grad.isfinite().all() for p in critic.parameters()))"
+    )
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout.strip() == "True", done.stderr[-1000:]
 
 
 # ---- what an update does ----

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, TRACED, write_tiny_cohort
+from notebook_cells import code_cells, execute
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity
 from states import same_state
 from torch import nn
 
 from ldct_utils import cohorts
-from ldct_utils.cohorts import lookup, patches
+from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders, networks
 from ldct_utils.study import paths
@@ -341,11 +342,8 @@ RUN = TINY | {
 
 def start(folder, values):
     """Start 03_train as a script with ``values`` after its parameters cell, results below ``folder``."""
-    cells = (ROOT / "notebooks" / "03_train.py").read_text().split("\n# %%")
-    at = next(i for i, cell in enumerate(cells) if 'tags=["parameters"]' in cell)
-    cells.insert(at + 1, "\n" + "\n".join(f"{name} = {value!r}" for name, value in values.items()))
     folder.mkdir(exist_ok=True)
-    (folder / "run.py").write_text("\n# %%".join(cells))
+    (folder / "run.py").write_text("\n\n".join(code_cells(ROOT / "notebooks" / "03_train.py", values)))
     environment = os.environ | {"LDCT_OUTPUTS": str(folder / "outputs"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     environment.pop(TRACED, None)
     log = open(folder / "log.txt", "a")  # noqa: SIM115
@@ -526,15 +524,9 @@ def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_p
 )
 def test_a_choice_that_cannot_be_is_refused_before_the_cohort(values, message, tmp_path, monkeypatch):
     monkeypatch.setenv("LDCT_OUTPUTS", str(tmp_path))
-    monkeypatch.setattr(lookup, "get", lambda *arguments: pytest.fail("the cohort came first"))
-    cells = (ROOT / "notebooks" / "03_train.py").read_text().split("\n# %%")
-    code = [cell for cell in cells if not cell.startswith(" [markdown]")][1:]
-    space = {}
-    exec(code[0].partition("\n")[2], space)
-    space |= {"threads": 1} | values
+    monkeypatch.setattr(cohorts, "get", lambda *arguments: pytest.fail("the cohort came first"))
     with pytest.raises(ValueError, match=message):
-        for cell in code[1:]:
-            exec("\n".join(cell.split("\n")[1:]), space)
+        execute(ROOT / "notebooks" / "03_train.py", {"threads": 1} | values)
 
 
 def test_a_setting_that_the_network_does_not_have_stops_the_run_before_the_cohort(tmp_path):

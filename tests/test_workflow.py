@@ -54,7 +54,7 @@ import pandas as pd
 from IPython.display import Markdown, display
 from ipykernel.kernelapp import IPKernelApp
 
-from ldct_utils import runs
+from ldct_utils.study import runs
 
 run = runs.start("{name}", globals())
 """
@@ -68,7 +68,9 @@ def step(number):
         (run.folder / "processes.txt").write_text(f"{os.getpid()} {os.getppid()}")
     with open(run.folder / "computed.txt", "a") as log:
         log.write(f"{number}\\n")
-    for _ in range(10):
+    beats, awaited = 0, os.environ.get("TOY_WAITS_FOR")  # a file that every step after the second waits for
+    while beats < 10 or (number > 1 and awaited and not os.path.isfile(awaited)):
+        beats += 1
         time.sleep(seconds / 10)
         (run.folder / "alive.txt").write_text(str(time.time()))
     about = {"omp": os.environ["OMP_NUM_THREADS"], "transport": IPKernelApp.instance().transport}
@@ -191,15 +193,22 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
 @pytest.mark.parametrize("victim", ["snakemake", "papermill", "kernel"])
-def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_study(toy, victim):
-    outputs = toy("notebooks: {01_toy: {runs: [{name: quick}, {name: slow, steps: 9, seconds: 0.7}]}}")
+def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_study(
+    toy, victim, tmp_path, monkeypatch
+):
+    go = (
+        tmp_path / "go"
+    )  # so that the slow run cannot end before the kill, however slowly the other one's kernel starts
+    monkeypatch.setenv("TOY_WAITS_FOR", str(go))
+    outputs = toy("notebooks: {01_toy: {runs: [{name: quick}, {name: slow, steps: 9}]}}")
     quick, slow = planning.plan("toy")
     study = subprocess.Popen(command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for(lambda: quick.finished and (slow.folder / "step_1.parquet").is_file(), study=study)
     kernel, papermill = map(int, (slow.folder / "processes.txt").read_text().split())
     os.kill({"snakemake": study.pid, "papermill": papermill, "kernel": kernel}[victim], signal.SIGKILL)
-    told, _ = study.communicate(timeout=120)
-    wait_for(lambda: gone(kernel) and gone(papermill), seconds=20)
+    told, _ = study.communicate(timeout=300)
+    wait_for(lambda: gone(kernel) and gone(papermill))
+    go.touch()
     assert not slow.finished
     if victim != "snakemake":  # somebody is left to say so
         said = {"papermill": "killed   01_toy/slow: its process", "kernel": "failed   01_toy/slow: DeadKernelError"}[

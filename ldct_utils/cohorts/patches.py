@@ -84,8 +84,8 @@ class Sampler:
         self.n_patches = len(self.rows) * len(self.corners)
         if not self.random and self.n_patches < self.batch:
             raise ValueError(
-                f"a batch of {self.batch} does not fit into an epoch of {self.n_patches} patches "
-                f"({len(self.rows)} slices, {len(self.corners)} patches each); lower batch or patch_skip"
+                f"a batch of {self.batch} does not fit into an epoch of {self.n_patches} (slices: {len(self.rows)}, "
+                f"patches of each: {len(self.corners)}); lower batch or patch_skip"
             )
         self._order = (None, None)  # (epoch, its slices), made when the epoch begins
 

@@ -66,7 +66,7 @@ def correlation(ldct, ndct, tissue_hu=None, soft_tissue=SOFT_TISSUE) -> float:
     for y, x in flat_regions(tissue, size, 8, soft_tissue, most=100):
         cells.append((slice(y, y + size), slice(x, x + size)))
     if not cells:
-        raise ValueError("no flat soft tissue to correlate the noise in")
+        raise ValueError("no flat soft tissue to correlate the noise in: take another slice")
     difference, normal = high_pass(np.subtract(ldct, ndct)), high_pass(ndct)
     return float(
         np.corrcoef(*(np.concatenate([x[cell].ravel() for cell in cells]) for x in (difference, normal)))[0, 1]

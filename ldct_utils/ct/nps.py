@@ -64,7 +64,7 @@ def spectrum(differences, tissue_hu, pixel_mm: float, size: int = 32) -> np.ndar
         for y, x in flat_regions(tissue, size)
     ]
     if not regions:
-        raise ValueError(f"no flat soft tissue of {size} x {size} pixels in {len(tissue_hu)} slices")
+        raise ValueError(f"no flat soft tissue of {size} x {size} pixels in any slice of {len(tissue_hu)}")
     return power_spectrum(np.stack(regions), pixel_mm, taper=True)
 
 
@@ -93,7 +93,7 @@ def tissue_noise(image_hu, tissue_hu, soft_tissue=SOFT_TISSUE) -> float:
 
     full = blocks(inside).all(axis=1)
     if full.sum() < 20:
-        raise ValueError(f"only {full.sum()} blocks of soft tissue in the slice: too few to read its noise level")
+        raise ValueError(f"blocks of soft tissue in the slice: {full.sum()}, too few to read its noise level")
     edges = blocks(smooth)[full].std(axis=1)
     values = blocks(high_pass(image_hu))[full][edges <= np.median(edges)]
     spread = np.median(np.abs(values - np.median(values, axis=1, keepdims=True)), axis=1)

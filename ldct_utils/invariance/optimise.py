@@ -70,7 +70,7 @@ class Search:
     def _noise(self, seed, sigma_hu):
         seeds = [(seed, i) for i in range(len(self.x))] if np.ndim(seed) == 0 else list(seed)
         if len(seeds) != len(self.x):
-            raise ValueError(f"seed is one number, or one a slice: got {len(seeds)} for {len(self.x)} slices")
+            raise ValueError(f"seed is one number, or one a slice: got {len(seeds)}; slices: {len(self.x)}")
         noise = np.stack([np.random.default_rng(one).normal(0, sigma_hu / HU_SPAN, self.x.shape[1:]) for one in seeds])
         return torch.from_numpy(noise).to(self.x)
 

@@ -124,8 +124,8 @@ def fit(images_hu, masks, block: int = 32) -> Model:
     )
     if len(found) < 2 * found.shape[1]:
         raise ValueError(
-            f"{len(found)} blocks of {block} x {block} pixels inside the body are too few for {found.shape[1]} "
-            f"features, which need twice as many: take more slices or a smaller block"
+            f"blocks of {block} x {block} pixels inside the body: {len(found)}, too few for {found.shape[1]} features, "
+            f"which need twice as many: take more slices or a smaller block"
         )
     return Model(found.mean(0).numpy(), found.T.cov().numpy(), block, len(found))
 

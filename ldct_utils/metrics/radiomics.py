@@ -191,7 +191,7 @@ def features(image_hu, mask, bin_width: float = BIN_HU, lowest: float = HU_MIN) 
     if not mask.any():
         raise ValueError("the mask is empty: it has no features")
     if not np.isfinite(image_hu[mask]).all():
-        raise ValueError("the segment holds values that are not finite")
+        raise ValueError(f"the segment holds values that are not finite: {int((~np.isfinite(image_hu[mask])).sum())}")
     box = tuple(slice(where.min(), where.max() + 1) for where in np.nonzero(mask))
     image_hu, mask = image_hu[box], mask[box]
     texture = glcm(levels(image_hu, mask, bin_width, lowest))

@@ -151,4 +151,4 @@ def check_finite(images, what, label, numbers):
         return
     for number, wrong in zip(numbers, ~images.isfinite()):
         if wrong.any():
-            raise ValueError(f"{label} {number}: the {what} holds {int(wrong.sum())} values that are not finite")
+            raise ValueError(f"{label} {number}: the {what} holds values that are not finite: {int(wrong.sum())}")

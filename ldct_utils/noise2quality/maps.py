@@ -55,7 +55,7 @@ def assess(image_hu, assessor: Assessor, batch: int = 4, precision: str = "float
             f"slices come as (N, H, W) or (H, W) of at least {MULTIPLE} pixels, got shape {image_hu.shape}"
         )
     if not np.isfinite(images).all():
-        raise ValueError("the slices hold values that are not finite")
+        raise ValueError(f"the slices hold values that are not finite: {int((~np.isfinite(images)).sum())}")
     height, width = images.shape[1:]
     padding = ((0, -height % MULTIPLE), (0, -width % MULTIPLE))
     wanted, target = networks.get(assessor.model).inputs, targets.get(assessor.target)

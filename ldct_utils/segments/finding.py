@@ -87,7 +87,7 @@ def segment(
     if image_hu.ndim != 2:
         raise ValueError(f"segment takes one slice (H, W), got shape {image_hu.shape}")
     if not np.isfinite(image_hu).all():
-        raise ValueError(f"the slice holds {int((~np.isfinite(image_hu)).sum())} values that are not finite")
+        raise ValueError(f"the slice holds values that are not finite: {int((~np.isfinite(image_hu)).sum())}")
     if method not in _METHODS:
         raise ValueError(f"unknown method {method!r}; known: {', '.join(METHODS)}")
     regions, words = _METHODS[method](image_hu, anatomy, **options)

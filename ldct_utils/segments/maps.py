@@ -25,7 +25,7 @@ def label_maps(images_hu, rows, progress=lambda rows: rows) -> dict[int, np.ndar
         found[row] = regions.astype(np.uint16)
     if not any(labels.any() for labels in found.values()):
         raise ValueError(
-            f"none of {len(found)} slices shows a structure of 20 pixels or more: there is nothing for a loss over "
+            f"no slice ({len(found)} in all) shows a structure of 20 pixels or more: there is nothing for a loss over "
             "structures to learn from. Are the images in HU? Else take another loss"
         )
     return found

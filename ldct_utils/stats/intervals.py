@@ -53,7 +53,7 @@ def finite(*arrays):
     if any(a.shape != arrays[0].shape for a in arrays):
         raise ValueError(f"paired values need one shape, got {' and '.join(str(a.shape) for a in arrays)}")
     if not arrays[0].size:
-        raise ValueError("no values to compare")
+        raise ValueError("no values to compare: give one pair or more")
     if not all(np.isfinite(a).all() for a in arrays):
         raise ValueError("values to compare must be finite; leave slices with an infinite PSNR or no body out first")
     return arrays

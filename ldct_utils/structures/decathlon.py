@@ -72,7 +72,7 @@ def normalised(image) -> tuple[np.ndarray, str]:
     inside = image[image > 0]
     low, high = np.percentile(inside, PERCENTILES) if inside.size else (0.0, 0.0)
     if not high > low:
-        raise ValueError("the volume holds no range of grey values above zero")
+        raise ValueError("the volume holds no range of grey values above zero: leave it out")
     scaled = (np.asarray(image, np.float32) - np.float32(low)) * np.float32(width / (high - low))
     words = f"1/{width:g} of the grey range (percentiles {PERCENTILES[0]:g} to {PERCENTILES[1]:g} of a volume), no HU"
     return scaled + np.float32(level - width / 2), words
@@ -98,12 +98,12 @@ def _volume(folder, name, pair, number, kinds, known, trees, slices) -> Volume:
         image = image[..., number]
     if image.ndim != 3 or labels.shape != image.shape:
         raise ValueError(
-            f"{folder / pair['image']} has shape {image.shape} and its labels {labels.shape}: expected (X, Y, Z), the "
-            f"image with {len(kinds)} channels"
+            f"{folder / pair['image']} has shape {image.shape} and its labels {labels.shape}: expected (X, Y, Z), and "
+            f"of the image as many channels as dataset.json lists, {len(kinds)}"
         )
     image, labels = _axial(image).astype(np.float32), _axial(labels)
     if not np.isfinite(image).all():
-        raise ValueError(f"{folder / pair['image']} holds {(~np.isfinite(image)).sum()} values that are not finite")
+        raise ValueError(f"{folder / pair['image']} holds values that are not finite: {(~np.isfinite(image)).sum()}")
     if foreign := set(np.unique(labels).tolist()) - {float(key) for key in known}:
         raise ValueError(f"{folder / pair['label']} holds {min(foreign):g}, a label that dataset.json does not list")
     labels = labels.astype(np.int32)

@@ -41,7 +41,7 @@ def curves(table, slices, fpr, marks, draws: int = 1000, level: float = 0.95, se
     """
     patients = list(slices["patient"].unique())
     if not len(patients) or slices["structures"].sum() < 1:
-        raise ValueError(f"ROC and FROC need a planted structure, got none in {len(slices)} images")
+        raise ValueError(f"ROC and FROC need a planted structure, got none; images: {len(slices)}")
     table = table.assign(owner=table["patient"].map(patients.index))
     owned = slices.assign(owner=slices["patient"].map(patients.index)).groupby("owner")
     images, total = owned.size().to_numpy(float), owned["structures"].sum().to_numpy(float)

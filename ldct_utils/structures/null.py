@@ -40,9 +40,7 @@ def null(tables, classes: int = 3) -> Null:
     """
     table = pd.concat(list(tables), ignore_index=True)
     if len(table) < 20 * classes:
-        raise ValueError(
-            f"{len(table)} lesion-free segments are too few for {classes} classes of area: draw more slices"
-        )
+        raise ValueError(f"lesion-free segments: {len(table)}, too few for {classes} classes of area: draw more slices")
     edges = np.quantile(table["area"], np.arange(1, classes) / classes)
     of = np.searchsorted(edges, table["area"])
     sizes = tuple(np.sort(table["z"].abs().to_numpy()[of == number]) for number in range(classes))

@@ -127,7 +127,7 @@ def tpf(
                     for name in worse
                 ]  # fmt: skip
     if not rows:
-        raise ValueError("there is no volume to remove structures from")
+        raise ValueError("there is no volume to remove structures from: give one or more")
     return pd.DataFrame(rows)
 
 

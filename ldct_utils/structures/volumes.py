@@ -191,6 +191,6 @@ def _fill(image, hole, others, name):
         region, part = regions[box] == number, image[box]
         ring = ndimage.binary_dilation(region, iterations=RING) & ~hole[box] & ~others[box]
         if not ring.any():
-            raise ValueError(f"volume {name}: a structure of {region.sum()} pixels has no background around it")
+            raise ValueError(f"volume {name}: a structure (pixels: {region.sum()}) has no background around it")
         # in the box, so that values stay within those around; other holes of it are not to be read
         part[region] = inpaint_biharmonic(part, region | hole[box], split_into_regions=True)[region]

@@ -143,7 +143,7 @@ def code_hash(names, given=()) -> str:
     """
     for name in names:
         if not _homes(name):
-            raise ValueError(f"ldct_utils has no module {name!r}")
+            raise ValueError(f"ldct_utils has no module {name!r}: write it as after an import, e.g. ct.nps")
     return hash8({module: _read(_module_file(module))[0] for module in modules_of(names, given)})
 
 

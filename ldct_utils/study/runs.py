@@ -251,6 +251,6 @@ def select(patterns) -> list[Run]:
             raise FileNotFoundError(f"no run matches {pattern!r} below {paths.short(paths.outputs())}/")
         done = [p.resolve() for p in hits if (p / "result.json").is_file()]
         if not done:
-            raise ValueError(f"{pattern!r} matches {len(hits)} runs, none of them finished")
+            raise ValueError(f"{pattern!r} matches unfinished runs only: {len(hits)}")
         found |= dict.fromkeys(done)
     return [Run(p) for p in found]

@@ -143,8 +143,8 @@ def patients(count: int, lesions, size: int = 96, seed: int = 0, organ: str = "l
         if found == count:
             return
     raise ValueError(
-        f"only {found} of {tries * count} simulated patients have room in the {organ} for {len(lesions)} lesions up to "
-        f"{max(lesion.radius_mm for lesion in lesions):g} mm; take fewer or smaller ones"
+        f"only {found} of {tries * count} simulated patients have room in the {organ} for the lesions (number: "
+        f"{len(lesions)}, the largest {max(lesion.radius_mm for lesion in lesions):g} mm); take fewer or smaller ones"
     )
 
 

@@ -111,8 +111,8 @@ def lambda_for(mse, perceptual, target, definition="ratio_of_sums"):
     images = always + never + free.sum()
     if not always < target * images < images - never:
         raise ValueError(
-            f"no lambda gives a mean of ratios of {target}: {always} of {images} images have a pixel loss of 0, "
-            f"{never} a perceptual loss of 0, so it stays between {always / images:.3f} and {1 - never / images:.3f}"
+            f"no lambda gives a mean of ratios of {target}: of the images ({images}), {always} have a pixel loss of 0, "
+            f"and {never} a perceptual one of 0, so it stays between {always / images:.3f} and {1 - never / images:.3f}"
         )
     share = (target * images - always) / free.sum()  # what the mean over the free images must be
     edges = np.log(share / (1 - share) * mse[free] / perceptual[free])
