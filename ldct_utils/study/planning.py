@@ -82,7 +82,7 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
     scripts = {n: parameters.read(paths.notebooks() / f"{n}.py") for n in content["notebooks"]}
     shared = content.get("defaults") or {}
     for name in [*shared, *overrides]:
-        if not any(name in s.parameters for s in scripts.values()):
+        if name not in parameters.FILING and not any(name in s.parameters for s in scripts.values()):
             raise ValueError(f"{study}: no notebook of the study declares {name!r}")
     waiting = [(n, *listed) for n, entry in content["notebooks"].items() for listed in _listed(entry)]
     done: dict[tuple[str, str], Planned] = {}
