@@ -16,8 +16,8 @@
 # get, and does the share ψ of the perceptual term stay where it was set?
 #
 # **Reads** a cohort (built if it is missing), and encoder weights where there are any. **Writes** `history.parquet`,
-# `checkpoints/step_NNNNNNN.safetensors`, `scores.parquet` (test slices), `ldct_scores.parquet` (their input),
-# `examples.npy`. **Cost** of the defaults: 1 to 4 minutes on 2 cores after the cohort is built, by loss and layer.
+# `checkpoints/step_NNNNNNN.safetensors`; below `tests/`, a folder a test cohort: `scores.parquet` (of the network),
+# `ldct_scores.parquet` (of its input), `examples.npy`. **Cost** of the defaults: 1 to 4 minutes on 2 cores after the cohort is built, by loss and layer.
 # Killed at any moment, the same command goes on where it was.
 
 # %% tags=["parameters"]
@@ -101,7 +101,7 @@ from tqdm.auto import tqdm
 from ldct_utils import cohorts, metrics, report, segments
 from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
-from ldct_utils.metrics import full_reference
+from ldct_utils.metrics import full_reference, testing
 from ldct_utils.models import encoders, networks, published
 from ldct_utils.report import plots
 from ldct_utils.study import files
@@ -153,8 +153,7 @@ if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
 
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
-test = cohorts.tested_on(cohort, test_source, test_root)
-train_rows, val_rows, test_rows = cohort.rows("train"), cohort.rows("val"), test.rows("test")
+train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
 if not len(train_rows) and (max_steps != 0 or normalise == "meanstd" or not len(val_rows)):
     held = cohort.slices.groupby("split").patient.nunique()
     held = ", ".join(f"{report.plural(count, 'patient')} to {part}" for part, count in held.items())
@@ -167,9 +166,10 @@ note = ""
 if not len(val_rows):
     val_rows, note = train_rows, " It has no validation patients: the curves below show training slices."
 val_rows = cohort.spread(val_rows, val_slices)
+testing.check(cohort, test_source, test_root)  # said now, not after the training
 report.text(
     f"Cohort {cohort.id}: {report.plural(len(train_rows), 'slice')} for training, {len(cohort.rows('val'))} for "
-    f"validation, and {len(test_rows)} of cohort {test.id} for testing.{note}"
+    f"validation.{note}"
 )
 if normalise == "meanstd":
     found = cohort.meta["train_ldct_hu"]
@@ -387,9 +387,27 @@ if chosen == "vgg" and total:
     )  # fmt: skip
 
 # %% [markdown]
+# ## Checks
+# Here the training ends: what follows tests it and cannot change it.
+
+# %%
+assert done == total == curves.step.iloc[-1], "the history does not end where training did"
+assert not total or np.isfinite(curves.total.dropna()).all()
+assert max(checkpoints.checkpoints(run.folder)) == total, "the last weights were not stored"
+
+run.finish(
+    cohort=cohort.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
+    lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=speed,
+    val_rmse_hu=float(last.val_rmse_hu), val_ssim=float(last.val_ssim), best_val_ssim=float(curves.val_ssim.max()),
+    best_val_ssim_step=int(curves.step[curves.val_ssim.idxmax()]),
+)  # fmt: skip
+
+# %% [markdown]
 # ## Whole test slices
 # The network was trained on patches and takes whole slices of any size. LDCT and prediction are scored in every
-# evaluation domain against NDCT, and against the noise-free truth where the patients are simulated.
+# evaluation domain against NDCT, and against the noise-free truth where the patients are simulated. A test has an
+# identity of its own and lies in the run's folder `tests/`: with another `test_source` the network is tested there as
+# well, and not trained again.
 
 
 # %%
@@ -397,40 +415,22 @@ def denoise(hu):
     return prediction.predict(model, hu, at_once, precision, device)
 
 
-def score(method):
-    return lambda: metrics.evaluate(method, test, test_rows, progress=lambda chunks: tqdm(chunks, desc="test slices"))
-
-
-scores = run.table("scores", score(denoise))
-ldct_scores = run.table("ldct_scores", score(lambda hu: hu))
+test = cohorts.tested_on(cohort, test_source, test_root)
+test_rows = test.rows("test")
+tested = testing.scores(run, lambda: denoise, test, lambda chunks: tqdm(chunks, desc="test slices"))
+scores, ldct_scores = tested.table("scores"), tested.table("ldct_scores")
 both = pd.concat([ldct_scores.assign(image="LDCT"), scores.assign(image="prediction")])
 means = both.groupby(["domain", "reference", "metric", "image"], sort=False).value.mean().unstack().reset_index()
 means["better"] = [f"{metrics.info(name).label} {metrics.info(name).arrow}" for name in means.metric]
-hu_scores = means[means.domain == "hu"].set_index(["reference", "metric"])
-gain = hu_scores.prediction["ndct", "psnr"] - hu_scores.LDCT["ndct", "psnr"]
-bias = hu_scores.prediction["ndct", "bias_hu"]
+gain, patients_tested = tested.numbers["psnr_gain_db"], scores.patient.nunique()
 report.table(
-    run, "test", means,
-    f"Means over {report.plural(len(test_rows), 'test slice')} of "
-    f"{report.plural(test.slices.set_index('row').loc[test_rows].patient.nunique(), 'patient')}. In HU the prediction "
-    f"is {gain:+.2f} dB PSNR from its input, with a bias of {bias:+.1f} HU.",
+    tested, "test", means,
+    f"Means over {report.plural(len(test_rows), 'test slice')} of {report.plural(patients_tested, 'patient')}. In HU "
+    f"the prediction is {gain:+.2f} dB PSNR from its input, with a bias of {tested.numbers['bias_hu']:+.1f} HU.",
 )  # fmt: skip
 
 # %%
-about = test.slices.set_index("row").loc[test_rows].reset_index()
-middle = about.groupby("anatomy", sort=True).row.apply(lambda rows: rows.iloc[len(rows) // 2])
-shown = run.table("examples_rows", lambda: about[about.row.isin(middle)].sort_values("anatomy"))
-
-
-def examples():
-    """(anatomies, 4, H, W) float32 HU: LDCT, NDCT, truth (NaN where there is none), prediction."""
-    sets = [[test.ldct[r], test.ndct[r], np.nan if test.truth is None else test.truth[r]] for r in shown.row]
-    predicted = denoise(test.ldct[shown.row.to_numpy()])
-    shape = predicted.shape[1:]
-    return np.array([[np.broadcast_to(i, shape) for i in (*s, p)] for s, p in zip(sets, predicted)], np.float32)
-
-
-stored = run.array("examples", examples)
+shown, stored = tested.table("examples_rows"), tested.array("examples")  # LDCT, NDCT, truth, prediction, in HU
 table = []
 for one, images in zip(shown.itertuples(), stored):
     titles = dict(zip(("LDCT", "NDCT", "truth", "prediction"), images))
@@ -438,35 +438,18 @@ for one, images in zip(shown.itertuples(), stored):
     table.append((f"{one.anatomy}, {one.patient}", kept, *plots.anatomy_window(one.anatomy)))
 rmse = np.sqrt(np.mean((stored[:, 3] - stored[:, 1]) ** 2, axis=(1, 2)))
 report.figure(
-    run, "examples", plots.rows(table),
+    tested, "examples", plots.rows(table),
     "One test slice of each anatomy in its window. RMSE of the prediction against NDCT: "
     + ", ".join(f"{value:.1f} HU ({name})" for value, name in zip(rmse, shown.anatomy)) + ".",
 )  # fmt: skip
-
-# %% [markdown]
-# ## Checks
-
-# %%
-assert done == total == curves.step.iloc[-1], "the history does not end where training did"
-assert not total or np.isfinite(curves.total.dropna()).all()
+train_patients = set(cohort.slices.set_index("row").loc[train_rows].patient)
+assert test_source or train_patients.isdisjoint(scores.patient), "a patient is in two splits"
 assert np.isfinite(scores.value[scores.metric == "rmse_hu"]).all()
 assert len(scores) == len(ldct_scores), "prediction and LDCT were not scored alike"
-train_patients = set(cohort.slices.set_index("row").loc[train_rows].patient)
-assert test_source or train_patients.isdisjoint(about.patient), "a patient is in two splits"
-assert max(checkpoints.checkpoints(run.folder)) == total, "the last weights were not stored"
-
-run.finish(
-    cohort=cohort.id, test_cohort=test.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
-    lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=speed,
-    val_rmse_hu=float(last.val_rmse_hu), val_ssim=float(last.val_ssim), best_val_ssim=float(curves.val_ssim.max()),
-    best_val_ssim_step=int(curves.step[curves.val_ssim.idxmax()]), psnr_gain_db=float(gain), bias_hu=float(bias),
-    rmse_hu=float(hu_scores.prediction["ndct", "rmse_hu"]), ldct_rmse_hu=float(hu_scores.LDCT["ndct", "rmse_hu"]),
-    ssim=float(hu_scores.prediction["ndct", "ssim"]), ldct_ssim=float(hu_scores.LDCT["ndct", "ssim"]),
-)  # fmt: skip
 
 # %%
 moved = "" if drift is None else f" ψ moved by {drift:+.3f} from its first updates to the second half of training."
-ends = [hu_scores[image]["ndct", "rmse_hu"] for image in ("LDCT", "prediction")]
+ends = [tested.numbers[name] for name in ("ldct_rmse_hu", "rmse_hu")]
 taught = f"loss {chosen}" if method == "supervised" else f"method {method}"
 taught = "" if not total else f" with {taught}" + (" of the published network" if init else "")
 report.text(

@@ -18,17 +18,18 @@ CELL = ["domain", "reference", "metric"]
 SLICE = ["row", "patient", "anatomy", *CELL]
 
 
-def read(runs, listed, names, domain: str) -> pd.DataFrame:
+def read(runs, tests, listed, names, domain: str) -> pd.DataFrame:
     """All scores of finished runs of 03_train by some metrics.
 
-    Args: runs, listed: from ``designs.listed``. names: of metrics. domain: one that must be among the scores.
+    Args: runs, listed: from ``designs.listed``. tests: of the runs, from ``testing.scores``. names: of metrics. domain:
+        one that must be among the scores.
     Raises: ValueError: for runs that were tested on different slices, or not in this domain or by these metrics.
     """
-    tables = [one.table("scores").assign(method=m, seed=s) for one, m, s in zip(runs, listed.method, listed.seed)]
-    ldct, *others = (one.table("ldct_scores").set_index(SLICE)["value"].sort_index() for one in runs)
+    tables = [one.table("scores").assign(method=m, seed=s) for one, m, s in zip(tests, listed.method, listed.seed)]
+    ldct, *others = (one.table("ldct_scores").set_index(SLICE)["value"].sort_index() for one in tests)
     for one, other in zip(runs[1:], others):
         if not (other.index.equals(ldct.index) and np.allclose(other, ldct, equal_nan=True)):
-            raise ValueError(f"runs {runs[0].id} and {one.id} were tested on different slices: they do not compare")
+            raise ValueError(f"runs {runs[0].name} and {one.name} were tested on different slices: they do not compare")
     scores = pd.concat([*tables, ldct.reset_index().assign(method=LDCT, seed=-1)], ignore_index=True)
     if domain not in set(scores["domain"]):
         known = ", ".join(scores["domain"].unique())

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ldct_utils.study import files, paths
 from ldct_utils.study.identity import RUN_FOLDER
-from ldct_utils.study.runs import Run
+from ldct_utils.study.runs import TESTS, Run
 
 # The words a notebook starts its last paragraph with: what the report's front page quotes.
 ANSWER = "**What we saw.**"
@@ -84,9 +84,10 @@ def read_run(notebook: str, name: str, folder: Path) -> dict:
     result = files.read_json(folder / "result.json") if (folder / "result.json").is_file() else None
     run = {"notebook": notebook, "name": name, "folder": folder, "finished": result is not None, "result": result}
     run |= {"key": f"{folder.parent.parent.name}-{folder.name}", "items": [], "answer": "", "error": "", "page": None}
-    if (folder / "captions.json").is_file():
-        for item, entry in files.read_json(folder / "captions.json").items():
-            run["items"].append({"name": item, "folder": folder, **entry, **_content(folder, item, entry["kind"])})
+    for captions in [folder / "captions.json", *sorted(folder.glob(f"{TESTS}/*/captions.json"))]:
+        where = captions.parent
+        for item, entry in files.read_json(captions).items() if captions.is_file() else ():
+            run["items"].append({"name": item, "folder": where, **entry, **_content(where, item, entry["kind"])})
     path = folder / "notebook.ipynb"
     if path.is_file():
         try:

@@ -29,6 +29,8 @@ LOADED = {
     ],
 }
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
+# Calls of these in a notebook that bind no name show something, or refuse a test before the training.
+DECIDE_NOTHING = {"report", "testing"}
 LONGEST = 60  # characters of the name that a run made by hand has on disk
 UNNAMED = {*parameters.FILING, "device", "precision", "threads"}  # parameters that such a name leaves out
 
@@ -149,7 +151,7 @@ def code_hash(names, given=()) -> str:
 
 # ---- code of a notebook ----
 class _Deciding(ast.NodeTransformer):
-    """Takes statements out of a notebook that only show something: calls of ``report`` that bind no name.
+    """Takes statements out of a notebook that decide nothing: calls of ``report`` and ``testing`` that bind no name.
 
     The frame of ``report.table`` stays, since it is stored.
     """
@@ -157,7 +159,7 @@ class _Deciding(ast.NodeTransformer):
     def visit_Expr(self, node):
         call = node.value
         shows = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
-        shows = shows and isinstance(call.func.value, ast.Name) and call.func.value.id == "report"
+        shows = shows and isinstance(call.func.value, ast.Name) and call.func.value.id in DECIDE_NOTHING
         if not shows or any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(call)):
             return node
         if call.func.attr != "table":

@@ -28,6 +28,7 @@ PACKAGES = (
     "astra-toolbox",
     "statsmodels",
 )
+TESTS = "tests"  # folder of a run's tests, see metrics.testing
 LISTED, SINGLE = {"runs", "invariances", "losses"}, "denoiser"  # parameters that name runs by folders or patterns
 
 
@@ -91,6 +92,10 @@ class Run:
     def params(self) -> dict:
         return self.result["parameters"] if self._params is None else self._params
 
+    def _of_test(self, path: Path) -> bool:
+        """Whether a file below the folder belongs to a test of the run, which has a result of its own."""
+        return TESTS in path.relative_to(self.folder).parts
+
     def _verified(self, name: str) -> Path:
         path = self.folder / name
         if not path.is_file():
@@ -128,7 +133,7 @@ class Run:
         data = (
             p
             for p in self.folder.rglob("*")
-            if p.suffix in {".parquet", ".npy", ".safetensors"} and ".tmp-" not in p.name
+            if p.suffix in {".parquet", ".npy", ".safetensors"} and ".tmp-" not in p.name and not self._of_test(p)
         )
         result = {
             "notebook": self.notebook,
