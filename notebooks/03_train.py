@@ -17,8 +17,8 @@
 #
 # **Reads** a cohort (built if it is missing), and encoder weights where there are any. **Writes** `history.parquet`,
 # `checkpoints/step_NNNNNNN.safetensors`; below `tests/`, a folder a test cohort: `scores.parquet` (of the network),
-# `ldct_scores.parquet` (of its input), `examples.npy`. **Cost** of the defaults: 1 to 4 minutes on 2 cores after the cohort is built, by loss and layer.
-# Killed at any moment, the same command goes on where it was.
+# `ldct_scores.parquet` (of its input), `examples.npy`. **Cost** of the defaults: 1 to 4 minutes on 2 cores after the
+# cohort is built, by loss and layer. Killed at any moment, the same command goes on where it was.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -261,7 +261,7 @@ lam_start = objective.weights.get("vgg")
 # %%
 drawn = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2, labels=labels)
 val_ldct, *val_wanted = (image.to(device) for image in drawn.next())  # wanted: NDCT, and labels where the loss has them
-at_once = max(1, batch * patch_size**2 // cohort.ldct[0].size)  # whole slices with the pixels of a batch of patches
+at_once = prediction.slices_at_once(batch, patch_size, cohort.ldct[0].size)
 
 
 def validate():

@@ -16,16 +16,20 @@
 # which of the differences would survive other patients and other seeds? For networks trained at several ψ: how do layer
 # and encoder context interact (RQ3)?
 #
-# **Reads** `scores.parquet`, `ldct_scores.parquet` and `examples.npy` of finished `03_train` runs. **Writes** Table 3
+# **Reads** the tests of finished `03_train` runs (done here where they have not been). **Writes** Table 3
 # and Table 4 in the form of Viana et al. (arXiv 2509.23025) and with patients as the unit, as parquet, Markdown and
 # LaTeX; box plots, error maps, effects by patient, the ψ figure and the interaction. **Cost** half a minute to two
 # minutes, by the number of methods.
 
 # %% tags=["parameters"]
+from typing import Optional
+
 study: str = "adhoc"  # results go to outputs/<study>/06_stats/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs, relative to outputs/
 invariances: list = []  # run folders or globs of 05_invariances, to compare what denoisers hide; none leaves it out
+test_source: Optional[str] = None  # compare on another cohort, all of it; None takes the test patients of the runs' own
+test_root: Optional[str] = None  # folder of that cohort
 domain: str = "viana2025"  # evaluation domain of the main tables: hu, viana2025, body, window
 metrics: list = ["ssim", "psnr", "nrmse"]  # metrics of the tables; the first one picks the best method
 draws: int = 10000  # bootstrap draws over patients
@@ -47,16 +51,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from ldct_utils import report
+from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
 from ldct_utils.invariance import comparison as hidden
 from ldct_utils.invariance import evidence
-from ldct_utils.metrics import comparison, info
+from ldct_utils.metrics import comparison, info, testing
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals, paired
 from ldct_utils.study.runs import select
-from ldct_utils.training import designs
+from ldct_utils.training import designs, prediction
 
 primary, *_ = metrics
 over_patients = partial(intervals.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
@@ -79,7 +83,9 @@ report.table(
 )  # fmt: skip
 
 # %%
-scores = run.table("all_scores", lambda: comparison.read(chosen, listed, metrics, domain))
+test = cohorts.tested_on(cohorts.of(*chosen), test_source, test_root) if test_source else None
+tests = [testing.scores(one, partial(prediction.as_trained, one), test) for one in chosen]
+scores = run.table("all_scores", lambda: comparison.read(chosen, tests, listed, metrics, domain))
 references = [name for name in REFERENCE if name in set(scores["reference"])]
 tables = comparison.cells(scores)  # {(domain, reference, metric): {method: its scores}}
 patients, slices = scores["patient"].nunique(), scores["row"].nunique()
@@ -359,7 +365,7 @@ report.table(
 
 # %%
 SHOWN, LIMIT_HU = 5, 50.0  # methods in the figure, besides the LDCT; end of its scale
-with_images = {m: one for m, one in zip(listed.method, chosen) if (one.folder / "examples.npy").is_file()}
+with_images = {m: one for m, one in zip(listed.method, tests) if (one.folder / "examples.npy").is_file()}
 ranked = summary.query("domain == @domain and reference == @references[0] and metric == @primary").sort_values("rank")
 drawn = [m for m in ranked["method"] if m in with_images][:SHOWN]
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils import metrics
+from ldct_utils.metrics import testing
+from ldct_utils.study import runs
 
 ANATOMIES = ("abdomen", "chest", "head")
 
@@ -55,17 +57,21 @@ def write(outputs, data, number, gain, seed=0, examples=True, study="test", **pa
         start = next(position)
         return predicted[start : start + len(hu)]
 
-    metrics.evaluate(denoise, data, rows).to_parquet(folder / "scores.parquet")
-    metrics.evaluate(lambda hu: hu, data, rows).to_parquet(folder / "ldct_scores.parquet")
     pd.DataFrame({"step": [0, 10, 20], "psi_ratio_of_sums": [np.nan, 0.9, 0.8]}).to_parquet(folder / "history.parquet")
+    given = {"study": study, "source": "simulated", "network": "unet", "loss": "mse", "layer": "block3_conv2",
+             "context": "random", "lam": None, "seed": seed, "psi_target": 0.95, "psi_on": "fixed", "residual": True,
+             "max_steps": 600}  # fmt: skip
+    result = {"notebook": "03_train", "id": f"{number:08x}", "parameters": given | params, "files": {}}
+    (folder / "result.json").write_text(json.dumps(result | {"numbers": {"cohort": "00000000"}}))
+    test = testing.place(runs.Run(folder)).folder
+    test.mkdir(parents=True)
+    metrics.evaluate(denoise, data, rows).to_parquet(test / "scores.parquet")
+    metrics.evaluate(lambda hu: hu, data, rows).to_parquet(test / "ldct_scores.parquet")
     if examples:
         shown = data.slices.drop_duplicates("anatomy").sort_values("anatomy")
-        shown.to_parquet(folder / "examples_rows.parquet")
+        shown.to_parquet(test / "examples_rows.parquet")
         truth = np.full_like(data.ndct, np.nan) if data.truth is None else data.truth
         stacked = [[part[row] for part in (data.ldct, data.ndct, truth, predicted)] for row in shown.row]
-        np.save(folder / "examples.npy", np.array(stacked, np.float32))
-    given = {"study": study, "loss": "mse", "layer": "block3_conv2", "context": "random", "lam": None, "seed": seed,
-             "psi_target": 0.95, "psi_on": "fixed", "residual": True, "max_steps": 600}  # fmt: skip
-    result = {"notebook": "03_train", "id": f"{number:08x}", "parameters": given | params, "numbers": {}, "files": {}}
-    (folder / "result.json").write_text(json.dumps(result))
+        np.save(test / "examples.npy", np.array(stacked, np.float32))
+    (test / "result.json").write_text(json.dumps({"notebook": "test", "parameters": {}, "numbers": {}, "files": {}}))
     return folder

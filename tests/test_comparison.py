@@ -137,14 +137,15 @@ def test_runs_that_were_scored_otherwise_are_refused():
     one = scores(seeds=(0,))
     tables = {"scores": one[one.method == "good"], "ldct_scores": one[one.method == "LDCT"]}
     tables = {name: table.drop(columns=["method", "seed"]) for name, table in tables.items()}
-    run = SimpleNamespace(id="1", table=tables.get)
+    run = SimpleNamespace(name="1", table=tables.get)
     other = tables | {"ldct_scores": tables["ldct_scores"].assign(value=0.0)}
     listed = pd.DataFrame({"method": ["a", "b"], "seed": 0})
-    read = comparison.read([run], listed[:1], ["psnr"], "hu")
+    read = comparison.read([run], [run], listed[:1], ["psnr"], "hu")
     assert set(read.method) == {"a", "LDCT"} and len(read) == 28
     with pytest.raises(ValueError, match="'body'; they have hu"):
-        comparison.read([run], listed[:1], ["psnr"], "body")
+        comparison.read([run], [run], listed[:1], ["psnr"], "body")
     with pytest.raises(ValueError, match="not scored by ssim"):
-        comparison.read([run], listed[:1], ["psnr", "ssim"], "hu")
+        comparison.read([run], [run], listed[:1], ["psnr", "ssim"], "hu")
     with pytest.raises(ValueError, match="runs 1 and 2 were tested on different slices"):
-        comparison.read([run, SimpleNamespace(id="2", table=other.get)], listed, ["psnr"], "hu")
+        both = [run, SimpleNamespace(name="2", table=other.get)]
+        comparison.read(both, both, listed, ["psnr"], "hu")

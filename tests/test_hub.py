@@ -17,6 +17,7 @@ from torch import nn
 
 from ldct_utils import cohorts
 from ldct_utils.cohorts import lookup
+from ldct_utils.metrics import testing
 from ldct_utils.models import networks
 from ldct_utils.models import published as hub
 from ldct_utils.report import plots
@@ -230,7 +231,8 @@ def test_03_train_tests_a_published_network_as_it_is_or_trains_on_from_it(bundle
     assert list(checkpoints.checkpoints(tested.folder)) == [0] and tested.finished and "init-hub" in tested.folder.name
     assert same_state(dict(only.state_dict()), dict(published.state_dict()))
     assert np.array_equal(prediction.predict(only, hu), prediction.predict(published, hu))
-    assert len(tested.table("scores")) == len(tested.table("ldct_scores")) > 0
+    (test,) = testing.stored(tested)
+    assert len(test.table("scores")) == len(test.table("ldct_scores")) > 0
     assert designs.design(runs.select([str(tested.folder)])[0])["loss"] == "published"
     trained = train({"max_steps": 2})["run"]
     assert list(checkpoints.checkpoints(trained.folder)) == [0, 2]

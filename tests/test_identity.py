@@ -138,6 +138,19 @@ def test_a_constant_that_is_used_through_three_imports_counts(edit, outputs):
     assert id_of("04b_dose") != before
 
 
+@pytest.mark.parametrize("file", ["metrics/evaluation.py", "metrics/testing.py", "metrics/segmentwise.py"])
+def test_a_training_does_not_follow_how_it_is_tested(edit, outputs, file):
+    before = network("unet"), id_of("06_stats")
+    edit(file)
+    assert network("unet") == before[0] and id_of("06_stats") != before[1]
+
+
+def test_a_training_does_not_follow_what_it_is_tested_on(outputs, tmp_path):
+    (tmp_path / "pairs").mkdir()
+    assert network("unet") == network("unet", test_source="npy", test_root=str(tmp_path / "pairs"))
+    assert id_of("06_stats") != id_of("06_stats", test_source="npy", test_root=str(tmp_path / "pairs"))
+
+
 # ---- what changes nothing ----
 def test_docstrings_and_comments_of_the_package_change_nothing(edit, outputs):
     before = network("unet")

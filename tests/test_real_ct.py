@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT, TRACED
 
 from ldct_utils import cohorts, metrics
+from ldct_utils.metrics import testing
 from ldct_utils.study import runs
 from ldct_utils.training import checkpoints, prediction
 
@@ -50,7 +51,8 @@ def trained(test_data, tmp_path_factory):
 def gains(run):
     """Score of the network minus that of the LDCT, by domain, metric and slice."""
     keys = ["domain", "reference", "metric", "row"]
-    network, ldct = (run.table(name).set_index(keys)["value"] for name in ("scores", "ldct_scores"))
+    (test,) = testing.stored(run)
+    network, ldct = (test.table(name).set_index(keys)["value"] for name in ("scores", "ldct_scores"))
     return (network - ldct).sort_index()
 
 

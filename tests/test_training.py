@@ -22,8 +22,9 @@ from torch import nn
 from ldct_utils import cohorts
 from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
+from ldct_utils.metrics import testing
 from ldct_utils.models import encoders, networks
-from ldct_utils.study import paths
+from ldct_utils.study import paths, runs
 from ldct_utils.training import checkpoints, losses, prediction, psi, setup
 from ldct_utils.training.history import History
 from ldct_utils.training.methods.supervised import Supervised
@@ -375,6 +376,12 @@ def uninterrupted(tiny_outputs):
     return finish(tiny_outputs("whole"), RUN)
 
 
+def tested(folder):
+    """The one test of a run."""
+    (test,) = testing.stored(runs.Run(folder))
+    return test
+
+
 def same_training(a, b, stored=(0, 50, 100, 150)):
     """Compare two run folders to the bit: weights, optimiser, sampler, history (its clock left out), scores."""
     assert tuple(checkpoints.checkpoints(a)) == tuple(checkpoints.checkpoints(b)) == stored
@@ -384,7 +391,7 @@ def same_training(a, b, stored=(0, 50, 100, 150)):
     pd.testing.assert_frame_equal(
         *(pd.read_parquet(f / "history.parquet").drop(columns=clock) for f in (a, b)), check_exact=True
     )
-    pd.testing.assert_frame_equal(*(pd.read_parquet(f / "scores.parquet") for f in (a, b)), check_exact=True)
+    pd.testing.assert_frame_equal(*(tested(f).table("scores") for f in (a, b)), check_exact=True)
     states = [torch.load(f / checkpoints.STATE_FILE, weights_only=True) for f in (a, b)]
     assert all(same_state(states[0][key], states[1][key]) for key in ("id", "done", "step", "sampler", "rng"))
 
@@ -551,11 +558,11 @@ def test_holding_keeps_psi_at_the_target_and_logs_what_the_contract_names(uninte
 
 def test_what_a_run_leaves_can_be_read_and_scored(uninterrupted):
     assert paths.short(uninterrupted)
-    scores, ldct = (pd.read_parquet(uninterrupted / f"{name}.parquet") for name in ("scores", "ldct_scores"))
+    scores, ldct = (tested(uninterrupted).table(name) for name in ("scores", "ldct_scores"))
     keys = ["row", "domain", "reference", "metric"]
     assert scores[keys].equals(ldct[keys]) and set(scores.reference) == {"ndct", "truth"}
-    examples = np.load(uninterrupted / "examples.npy")
-    assert examples.shape == (len(pd.read_parquet(uninterrupted / "examples_rows.parquet")), 4, 64, 64)
+    examples = tested(uninterrupted).array("examples")
+    assert examples.shape == (len(tested(uninterrupted).table("examples_rows")), 4, 64, 64)
     network = checkpoints.load_network(uninterrupted)
     assert np.allclose(prediction.predict(network, examples[:, 0]), examples[:, 3], atol=0.01)
 

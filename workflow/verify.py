@@ -157,7 +157,7 @@ def compared(old: runs.Run, where: Path, keep: bool) -> int:
     new = again(old, where)
     for line in circumstances(old, new):
         print(f"  note: {line}")
-    found, names = differences(old, new), flat(old.numbers).keys() - renamed(old, new)
+    found, names = differences(old, new), numbers_of(old).keys() - renamed(old, new)
     for line in found[:MOST]:
         print(f"  DIFFERS  {line}")
     if len(found) > MOST:
@@ -184,7 +184,7 @@ def again(old: runs.Run, where: Path) -> runs.Run:
     finally:
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-    (found,) = where.rglob("result.json")
+    (found,) = (path for path in where.rglob("result.json") if runs.TESTS not in path.parts)
     return runs.Run(found.parent)
 
 
@@ -208,7 +208,7 @@ def renamed(old: runs.Run, new: runs.Run) -> dict[str, tuple[str, str]]:
     """Ids of cohorts, then and now, by the number that holds them, where they are not the same."""
     found = {}
     for name in sorted(NAMES_A_COHORT):
-        ids = str(old.numbers.get(name)), str(new.numbers.get(name))
+        ids = str(numbers_of(old).get(name)), str(numbers_of(new).get(name))
         before, after = (COHORT.fullmatch(one) for one in ids)
         if before and after and ids[0] != ids[1] and before["source"] == after["source"]:
             found[name] = ids
@@ -217,11 +217,15 @@ def renamed(old: runs.Run, new: runs.Run) -> dict[str, tuple[str, str]]:
 
 def differences(old: runs.Run, new: runs.Run) -> list[str]:
     """What a run computed otherwise than the one before it, a line each; [] if they are the same."""
-    then, now = flat(old.numbers), flat(new.numbers)
+    then, now = numbers_of(old), numbers_of(new)
     compared = sorted({*then, *now} - {*renamed(old, new)})
     found = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in compared
              if then.get(name) != now.get(name)]  # fmt: skip
     recorded, before, after = old.result["files"], stored(old), stored(new)
+    again = tests(new).keys()
+    for prefix in tests(old).keys() - again:  # of a test that the recorded parameters do not ask for
+        before = {name: path for name, path in before.items() if not (prefix and name.startswith(prefix))}
+        found = [line for line in found if not (prefix and line.startswith(prefix))]
     for name in sorted({*before, *after, *recorded}):
         if name not in before or name not in after:
             found.append(f"{name}: {'only then' if name not in after else 'only now'}")
@@ -243,16 +247,34 @@ def flat(numbers: dict, prefix: str = "") -> dict:
     return found
 
 
+def tests(run: runs.Run) -> dict[str, runs.Run]:
+    """Tests of a training, by what their numbers and files are prefixed with: nothing for that of its own cohort, else
+    the source of the other cohort."""
+    found = {}
+    for path in sorted(run.folder.glob(f"{runs.TESTS}/*/result.json")):
+        source, _, cohort = path.parent.name.split("--")[0].rpartition("-")
+        found["" if cohort == run.numbers.get("cohort") else f"{source}/"] = runs.Run(path.parent)
+    return found
+
+
+def numbers_of(run: runs.Run) -> dict:
+    """Numbers of a run and of its tests, by name."""
+    found = flat(run.numbers)
+    for prefix, test in tests(run).items():
+        found |= flat(test.numbers, prefix)
+    return found
+
+
 def stored(run: runs.Run) -> dict[str, Path]:
-    """Tables, arrays and weights of a run, and of its cohort, by name."""
-    folders = {"": run.folder}
+    """Tables, arrays and weights of a run, of its tests and of its cohort, by name."""
+    folders = [("", run.folder), *((prefix, test.folder) for prefix, test in tests(run).items())]
     if run.result["notebook"] == COHORTS:
-        folders["cohort/"] = run.folder.parents[2] / "cohorts" / run.numbers["cohort"]
+        folders.append(("cohort/", run.folder.parents[2] / "cohorts" / run.numbers["cohort"]))
     return {
         prefix + str(path.relative_to(folder)): path
-        for prefix, folder in folders.items()
+        for prefix, folder in folders
         for path in sorted(folder.rglob("*"))
-        if path.suffix in STORED and ".tmp-" not in path.name
+        if path.suffix in STORED and ".tmp-" not in path.name and runs.TESTS not in path.relative_to(folder).parts
     }
 
 

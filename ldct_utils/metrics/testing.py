@@ -27,6 +27,11 @@ def place(trained: Run, test: Cohort | None = None) -> Run:
     return Run(trained.folder / TESTS / f"{cohort}--{id8}", "test", {"run": trained.id, "cohort": cohort})
 
 
+def stored(trained: Run) -> list[Run]:
+    """The tests of a run that have been done, by any code, in the order of their folders."""
+    return [Run(path.parent) for path in sorted((trained.folder / TESTS).glob("*/result.json"))]
+
+
 def check(own: Cohort, source: str | None = None, root: str | None = None):
     """Raises: ValueError: if there will be no patient to test on, said before the training and not after it.
 
@@ -90,7 +95,7 @@ def scores(trained: Run, predictor: Callable, test: Cohort | None = None, progre
             means[name] = part.groupby("metric")["value"].mean()
         own, ldct = means["scores"], means["ldct_scores"]
         done.finish(
-            test_cohort=cohort.id, slices=len(rows), psnr_gain_db=own["psnr"] - ldct["psnr"], bias_hu=own["bias_hu"],
+            test_cohort=cohort.id, psnr_gain_db=own["psnr"] - ldct["psnr"], bias_hu=own["bias_hu"],
             rmse_hu=own["rmse_hu"], ldct_rmse_hu=ldct["rmse_hu"], ssim=own["ssim"], ldct_ssim=ldct["ssim"],
         )  # fmt: skip
     return done

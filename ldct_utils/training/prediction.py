@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ldct_utils.ct import intensity
+from ldct_utils.training import checkpoints
 
 MULTIPLE = 16  # images are padded to a multiple of this many pixels, as the U-Net needs
 
@@ -30,3 +31,22 @@ def predict(network, hu, batch: int = 4, precision: str = "float32", device: str
         out[start : start + batch] = intensity.from_net(denoised.float())[:, 0, :height, :width].cpu().numpy()
     network.train(training)
     return out[0] if hu.ndim == 2 else out
+
+
+def slices_at_once(patches: int, patch_size: int, pixels: int) -> int:
+    """As many whole slices of so many ``pixels`` as have the pixels of a batch of patches, at least one."""
+    return max(1, patches * patch_size**2 // pixels)
+
+
+def as_trained(run, device: str = "cpu"):
+    """The network of a finished run as a function of slices in HU, computing as the end of its own training did.
+
+    Args: run: of 03_train, whose precision and number of slices at once are taken.
+    """
+    network, about = checkpoints.load_network(run.folder).to(device), run.params
+
+    def denoise(hu):
+        at_once = slices_at_once(about["batch"], about["patch_size"], int(np.prod(np.shape(hu)[-2:])))
+        return predict(network, hu, at_once, about["precision"], device)
+
+    return denoise
