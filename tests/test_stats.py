@@ -123,6 +123,27 @@ def test_interval_of_few_patients_is_as_wide_as_that_of_a_t_test():
     assert np.mean(widths) == pytest.approx(1, abs=0.03)  # a plain percentile interval: .77
 
 
+def test_bounds_of_draws_pass_over_nan_and_may_pick_an_infinite_one():
+    draws = np.stack([np.linspace(0, 1, 201), np.full(201, np.nan)], axis=1)
+    draws[::2] = np.nan
+    tail = intervals.expanded_tail(8)
+    low, high = intervals.interval(draws, 8)
+    assert (low[0], high[0]) == pytest.approx(tuple(np.quantile(draws[1::2, 0], [tail, 1 - tail])))
+    assert np.isnan([low[1], high[1]]).all() and np.isnan(intervals.interval(draws, 5)).all()
+    far = np.append(np.zeros(50), np.full(50, np.inf))
+    assert intervals.interval(far, 8, method="inverted_cdf") == (0, np.inf)
+
+
+def test_the_interval_of_a_statistic_draws_nothing_for_too_few_patients():
+    values = np.random.default_rng(0).normal(size=(8, 2))
+    low, high = intervals.bootstrap_interval(lambda weights: weights @ values, 8, 500, seed=2)
+    alone = [intervals.patient_bootstrap(one, 500, seed=2) for one in values.T]
+    assert low.tolist() == pytest.approx([a.low for a in alone]) and high.tolist() == pytest.approx(
+        [a.high for a in alone]
+    )
+    assert np.isnan(intervals.bootstrap_interval(None, 5, 500)).all()
+
+
 def test_seeds_that_disagree_widen_the_interval():
     patients = np.random.default_rng(0).normal(0, 0.1, (8, 1))
     agree, disagree = (intervals.patient_bootstrap(patients + np.array(gap)) for gap in ([0, 0, 0], [-1, 0, 1]))
