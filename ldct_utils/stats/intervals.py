@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats as distributions
+from statsmodels.stats.proportion import proportion_confint
 
 ALPHA = 0.05
 MIN_PATIENTS = 6  # fewer patients give no interval
@@ -140,7 +141,5 @@ def share_interval(successes, n: int, level: float = 1 - ALPHA) -> tuple[float, 
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"a share needs successes among 1 or more trials, got {successes} of {n}")
-    tail = (1 - level) / 2
-    low = distributions.beta.ppf(tail, successes, n - successes + 1) if successes > 0 else 0.0
-    high = distributions.beta.isf(tail, successes + 1, n - successes) if successes < n else 1.0
+    low, high = proportion_confint(successes, n, alpha=1 - level, method="beta")
     return float(low), float(high)
