@@ -230,11 +230,8 @@ def _reshape(drawn, tissue_hu, pixel_mm, wanted):
     if not np.isclose(pixel_mm, wanted.pixel_mm, rtol=0.05):
         raise ValueError(f"the noise kernel was measured at {wanted.pixel_mm} mm pixels, the slice has {pixel_mm} mm")
     n = len(wanted.spectrum)
-    own = nps.spectrum(drawn[None], tissue_hu[None], pixel_mm, n)
-    transfer = np.sqrt(wanted.spectrum / np.maximum(own, own.max() * 1e-4))
-    taps = np.fft.fftshift(np.fft.ifft2(transfer).real) * np.outer(np.hanning(n + 1)[:n], np.hanning(n + 1)[:n])
     padded = np.zeros(drawn.shape)
-    padded[:n, :n] = taps
+    padded[:n, :n] = nps.shaping_filter(nps.spectrum(drawn[None], tissue_hu[None], pixel_mm, n), wanted.spectrum)
     padded = np.roll(padded, (-(n // 2), -(n // 2)), (0, 1))
     return np.fft.irfft2(np.fft.rfft2(drawn) * np.fft.rfft2(padded), drawn.shape).astype(np.float32)
 
