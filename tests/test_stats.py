@@ -14,9 +14,9 @@ import pytest
 from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from ldct_utils.metrics import info
+from ldct_utils.metrics import comparison, info
 from ldct_utils.report import plots
-from ldct_utils.stats import intervals, paired
+from ldct_utils.stats import intervals, paired, ranking
 from ldct_utils.study import runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,9 +58,9 @@ LOW, HIGH = binom.ppf([0.0005, 0.9995], 200, 0.05)
 
 @pytest.mark.parametrize(("experiment", "expected"), [("baseline", 0.311), ("E2", 0.236), ("E3", 0.855), ("E4", 0.166)])
 def test_published_means_and_sds_give_the_published_effect_sizes(experiment, expected):
-    d = paired.d_from(*paired.PUBLISHED["E1"]["ssim"], *paired.PUBLISHED[experiment]["ssim"])
+    d = paired.d_from(*comparison.PUBLISHED["E1"]["ssim"], *comparison.PUBLISHED[experiment]["ssim"])
     assert d == pytest.approx(expected, abs=5e-4)
-    assert d == pytest.approx(paired.PUBLISHED_D[experiment], abs=0.01)
+    assert d == pytest.approx(comparison.PUBLISHED_D[experiment], abs=0.01)
 
 
 def test_cohen_d_pools_the_variances_of_unequal_groups():
@@ -554,29 +554,29 @@ def test_a_pair_is_reversed_only_where_both_orders_are_sure():
     rng = np.random.default_rng(0)
     base = pd.DataFrame({"a": 1.0, "b": 2.0, "c": 3.0}, index=range(8)) + 0.01 * rng.standard_normal((8, 3))
     other = base.assign(a=base.b + 1)
-    assert paired.reversed_pairs(base, base, 200) == (0, 3)
-    assert paired.reversed_pairs(other, base, 200) == (1, 3)
+    assert ranking.reversed_pairs(base, base, 200) == (0, 3)
+    assert ranking.reversed_pairs(other, base, 200) == (1, 3)
     unsure = base.assign(a=base.b + rng.normal(0.01, 5, 8))
-    assert paired.reversed_pairs(unsure, base, 200) == (0, 3)
-    assert paired.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
-    assert paired.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
+    assert ranking.reversed_pairs(unsure, base, 200) == (0, 3)
+    assert ranking.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
+    assert ranking.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
 
 
 # ---- ranks ----
 def test_the_critical_difference_is_the_published_example():
-    assert paired.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
+    assert ranking.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
     # q of table 5a of the same paper, for 2, 5 and 10 methods
     for methods, q in ((2, 1.960), (5, 2.728), (10, 3.164)):
-        assert paired.critical_difference(methods, 6) == pytest.approx(
+        assert ranking.critical_difference(methods, 6) == pytest.approx(
             q * (methods * (methods + 1) / 36) ** 0.5, rel=1e-3
         )
 
 
 def test_groups_hold_all_within_the_gap_and_no_group_is_part_of_another():
-    assert paired.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
-    assert paired.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
-    assert paired.told_together([1.0, 2.0, 3.0], 0.5) == []
-    assert paired.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
+    assert ranking.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
+    assert ranking.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
+    assert ranking.told_together([1.0, 2.0, 3.0], 0.5) == []
+    assert ranking.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
 
 
 def test_limits_leave_out_what_lies_far_off_and_show_all_else():
@@ -630,7 +630,7 @@ def test_bars_reach_from_the_mean_to_both_ends_and_axes_name_direction_and_unit(
 def test_a_critical_difference_diagram_names_every_method_once_beside_the_line():
     ranks = pd.Series({"qae": 1.2, "unet": 2.5, "tv": 2.5, "cnn10": 4.2, "redcnn": 4.6})
     figure, axis = plt.subplots(figsize=(5.5, 2.2))
-    plots.critical_differences(axis, ranks, 1.93, paired.told_together(ranks, 1.93))
+    plots.critical_differences(axis, ranks, 1.93, ranking.told_together(ranks, 1.93))
     figure.canvas.draw()
     names = [t for t in axis.texts if not t.get_text().strip().startswith("CD")]
     boxes = [t.get_window_extent() for t in names]
