@@ -1,4 +1,4 @@
-"""Comparing two methods: paired tests, effect sizes, corrections and intervals that know that slices belong to patients.
+"""Two methods compared: paired tests, effect sizes, corrections and intervals that know that slices belong to patients.
 
 Slices of one patient are not independent, so a test over slices finds differences where none are. The patient is the
 unit of every interval and verdict here; the slice-level test stays only because the literature reports it.
