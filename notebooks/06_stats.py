@@ -240,16 +240,16 @@ for reference in references:
 # thousands of slices of two test patients (L096, printed as L097, and L506); two patients cannot give less than 0.5.
 
 # %%
-first = paired.PUBLISHED["E1"]["ssim"]
+first = comparison.PUBLISHED["E1"]["ssim"]
 paper = pd.DataFrame(
     [
         {"comparison": f"E1 against {name}", "SSIM of E1": f"{first[0]:.4f}", "SSIM": f"{values['ssim'][0]:.4f}",
-         "d derived": paired.d_from(*first, *values["ssim"]), "d published": paired.PUBLISHED_D[name],
+         "d derived": paired.d_from(*first, *values["ssim"]), "d published": comparison.PUBLISHED_D[name],
          "p published": "0.0", "smallest p of 2 patients": paired.smallest_p(2)}
-        for name, values in paired.PUBLISHED.items() if name != "E1"
+        for name, values in comparison.PUBLISHED.items() if name != "E1"
     ]
 )  # fmt: skip
-published = pd.DataFrame({n: {m: v[m][0] * info(m).direction for m in v} for n, v in paired.PUBLISHED.items()}).T
+published = pd.DataFrame({n: {m: v[m][0] * info(m).direction for m in v} for n, v in comparison.PUBLISHED.items()}).T
 orders = {info(m).label: " > ".join(published[m].sort_values(ascending=False).index) for m in published}
 report.table(
     run, "table4_paper", paper,

@@ -78,7 +78,8 @@ from ldct_utils import cohorts, report, segments
 from ldct_utils import metrics as registered
 from ldct_utils.metrics import registry
 from ldct_utils.report import bracket, plots
-from ldct_utils.stats import intervals, paired
+from ldct_utils.stats import intervals
+from ldct_utils.stats.ranking import reversed_pairs
 from ldct_utils.structures import decathlon as msd
 from ldct_utils.structures import removal
 from ldct_utils.structures import volumes as structures
@@ -218,7 +219,7 @@ def ranked_rows():
         for (name, source, unit), table in kinds.items():
             table = table.dropna(axis=1, how="all").dropna()
             own = table.drop(columns="LDCT", errors="ignore")
-            turned, pairs = paired.reversed_pairs(own, base, draws, seed)
+            turned, pairs = reversed_pairs(own, base, draws, seed)
             tau = kendalltau(own.mean(), base[list(own)].mean()).statistic if pairs else np.nan
             ranks = own.mean().rank()
             for m in table:

@@ -59,7 +59,7 @@ from ldct_utils.metrics import feature_similarity, ldct_iqa
 from ldct_utils.models import classical as untrained
 from ldct_utils.report import plots
 from ldct_utils.segments import total
-from ldct_utils.stats import intervals, paired
+from ldct_utils.stats import intervals, paired, ranking
 from ldct_utils.study.runs import select
 from ldct_utils.training import checkpoints, prediction, setup
 from ldct_utils.training.designs import listed as methods_of
@@ -321,8 +321,8 @@ friedman = {}
 for axis, name in zip(axes.flat, LABEL):
     ranks = ranks_by(name)
     friedman[name] = friedmanchisquare(*ranks.to_numpy().T).pvalue if len(names) > 2 and len(ranks) > 1 else np.nan
-    mean, gap = ranks.mean().sort_values(), paired.critical_difference(len(names), len(ranks))
-    plots.critical_differences(axis, mean, gap, paired.told_together(mean, gap))
+    mean, gap = ranks.mean().sort_values(), ranking.critical_difference(len(names), len(ranks))
+    plots.critical_differences(axis, mean, gap, ranking.told_together(mean, gap))
     axis.set_title(LABEL[name].split(",")[0])
 for axis in axes.flat[len(LABEL) :]:
     axis.set_axis_off()

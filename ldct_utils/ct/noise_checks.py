@@ -4,23 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.ct import dose as doses
-from ldct_utils.ct import fbp
-from ldct_utils.ct.nps import (
-    FREQUENCIES,
-    SOFT_TISSUE,
-    flat_regions,
-    high_pass,
-    power_spectrum,
-    radial,
-    spectrum,
-    tissue_noise,
-)
-
-__all__ = [
-    "FREQUENCIES", "L506_AXIS_RATIO", "REFERENCE", "axis_power", "correlation", "curve_error", "dose_law",
-    "flat_regions", "high_pass", "mean_hu", "power_spectrum", "radial", "shape", "shape_error", "spectrum",
-    "tissue_noise", "water_phantom",
-]  # fmt: skip
+from ldct_utils.ct import fbp, nps
 
 # Radial noise power spectra of clinical images, divided by their mean over the frequencies that have a number.
 # B30: quarter - full, 2016 AAPM-Mayo challenge, L506, slice 87, 1 mm B30f, 94 flat regions of 32 x 32 pixels.
@@ -35,18 +19,18 @@ L506_AXIS_RATIO = 0.65
 
 
 def shape(spectrum_2d, pixel_mm: float) -> np.ndarray:
-    """Radial spectrum at ``FREQUENCIES`` divided by its mean there: texture without the level."""
-    curve = radial(spectrum_2d, pixel_mm)
+    """Radial spectrum at ``nps.FREQUENCIES`` divided by its mean there: texture without the level."""
+    curve = nps.radial(spectrum_2d, pixel_mm)
     return curve / np.nanmean(curve)
 
 
 def shape_error(spectrum_2d, pixel_mm: float, kernel: str) -> float:
     """RMS difference of a spectrum's shape from the clinical one of a kernel, relative to the latter's RMS."""
-    return curve_error(radial(spectrum_2d, pixel_mm), kernel)
+    return curve_error(nps.radial(spectrum_2d, pixel_mm), kernel)
 
 
 def curve_error(curve, kernel: str) -> float:
-    """The same of a radial spectrum at ``FREQUENCIES``, as it is averaged over slices of different pixel sizes."""
+    """The same of a radial spectrum at ``nps.FREQUENCIES``, as it is averaged over slices of different pixel sizes."""
     if kernel not in REFERENCE:
         raise ValueError(f"no clinical noise spectrum for kernel {kernel!r}; known: {', '.join(REFERENCE)}")
     wanted, found = np.asarray(REFERENCE[kernel]), np.asarray(curve)
@@ -55,7 +39,7 @@ def curve_error(curve, kernel: str) -> float:
     return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
 
 
-def correlation(ldct, ndct, tissue_hu=None, soft_tissue=SOFT_TISSUE) -> float:
+def correlation(ldct, ndct, tissue_hu=None, soft_tissue=nps.SOFT_TISSUE) -> float:
     """Correlation of (LDCT - NDCT) with NDCT in flat soft tissue, both high-passed.
 
     0 where noise was inserted into the NDCT, -.45 or so where the two doses were drawn independently (a quarter dose).
@@ -63,11 +47,11 @@ def correlation(ldct, ndct, tissue_hu=None, soft_tissue=SOFT_TISSUE) -> float:
     """
     tissue = ndct if tissue_hu is None else tissue_hu
     size, cells = 16, []
-    for y, x in flat_regions(tissue, size, 8, soft_tissue, most=100):
+    for y, x in nps.flat_regions(tissue, size, 8, soft_tissue, most=100):
         cells.append((slice(y, y + size), slice(x, x + size)))
     if not cells:
         raise ValueError("no flat soft tissue to correlate the noise in: take another slice")
-    difference, normal = high_pass(np.subtract(ldct, ndct)), high_pass(ndct)
+    difference, normal = nps.high_pass(np.subtract(ldct, ndct)), nps.high_pass(ndct)
     return float(
         np.corrcoef(*(np.concatenate([x[cell].ravel() for cell in cells]) for x in (difference, normal)))[0, 1]
     )

@@ -220,6 +220,5 @@ def _taps(drawn, difference, ndct, pixel_mm):
     """Filter (TAPS, TAPS) that gives noise images (N, H, W) the shape of the spectrum of ``difference`` (H, W)."""
     side = TAPS + 1
     own = nps.spectrum(drawn, [ndct] * len(drawn), pixel_mm, side)
-    transfer = np.sqrt(nps.spectrum(difference[None], ndct[None], pixel_mm, side) / np.maximum(own, own.max() * 1e-4))
-    weight = np.outer(np.hanning(side + 1)[:side], np.hanning(side + 1)[:side])
-    return (np.fft.fftshift(np.fft.ifft2(transfer).real) * weight)[1:, 1:]  # whose first row and column are 0
+    wanted = nps.spectrum(difference[None], ndct[None], pixel_mm, side)
+    return nps.shaping_filter(own, wanted)[1:, 1:]  # whose first row and column are 0

@@ -211,6 +211,7 @@ def judged(whole, worse, direction: int) -> float:
     bad = [np.abs(x) if direction == 0 else -direction * np.asarray(x, np.float64) for x in (whole, worse)]
     if np.isnan(bad[0]).any() or np.isnan(bad[1]).any():
         return float("nan")
+    # The area under the ROC curve, as in observers.auc; summed up like this its last bit is that of stored fractions.
     ordered = np.sort(bad[0])
     below = np.searchsorted(ordered, bad[1], "left") + np.searchsorted(ordered, bad[1], "right")
     return float(below.mean() / 2 / len(ordered))
