@@ -48,8 +48,8 @@ from scipy.stats import binom
 
 from ldct_utils import report
 from ldct_utils.ct import intensity
-from ldct_utils.invariance import comparison as hidden
 from ldct_utils.invariance import evidence
+from ldct_utils.invariance.comparison import compared, kept, lesion_counts, named
 from ldct_utils.metrics import comparison, info
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
@@ -513,9 +513,9 @@ else:
 
 # %%
 if invariances:
-    looked = hidden.named(select(invariances))
+    looked = named(select(invariances))
     settings = next(iter(looked.values())).params
-    counts = hidden.lesion_counts(looked)
+    counts = lesion_counts(looked)
     searched = counts[counts.method.isin(["search", "aimed"])]
     report.table(
         run, "hidden_counts", report.hidden_of_changed(counts),
@@ -524,9 +524,9 @@ if invariances:
         + "; ".join(f"{one['denoiser']}, {one['method']}: {evidence.said(one)}" for _, one in searched.iterrows())
         + f". A search finds only lesions of whose contrast f passes on less than √α = {settings['alpha']**0.5:.2f}.",
     )  # fmt: skip
-    kept = {name: hidden.kept(one) for name, one in looked.items()}
-    hidden = run.table("hidden", lambda: hidden.compared(kept, draws, seed))
-    least = min(len(values) for quantities in kept.values() for values in quantities.values())
+    by_denoiser = {name: kept(one) for name, one in looked.items()}
+    hidden = run.table("hidden", lambda: compared(by_denoiser, draws, seed))
+    least = min(len(values) for quantities in by_denoiser.values() for values in quantities.values())
     report.table(
         run, "hidden_shown", hidden,
         f"d' (of lesions weakened to d' = {settings['faint']:g}) and contrast kept by "
@@ -549,7 +549,7 @@ if invariances:
         run, "hidden_drawn", figure,
         "The parts of d' (Hotelling observer, NPW) and of the lesions' contrast that are kept, 95 % over patients; "
         "dotted: all of it. Contrast kept: "
-        + ", ".join(f"{n} {q['contrast kept'].mean():.2f}" for n, q in kept.items()) + ".",
+        + ", ".join(f"{n} {q['contrast kept'].mean():.2f}" for n, q in by_denoiser.items()) + ".",
     )  # fmt: skip
 
 # %% [markdown]
