@@ -517,8 +517,9 @@ if invariances:
     settings = next(iter(looked.values())).params
     counts = lesion_counts(looked)
     searched = counts[counts.method.isin(["search", "aimed"])]
+    shown = counts.assign(interval=report.brackets(counts)).drop(columns=["low", "high"])
     report.table(
-        run, "hidden_counts", report.hidden_of_changed(counts),
+        run, "hidden_counts", shown.rename(columns=evidence.WORDS),
         "Lesions changed by more than the null explains, and hidden of these (mean over patients with a changed one; "
         "95 % over patients, exact where none or all are hidden; nothing where none was changed). "
         + "; ".join(f"{one['denoiser']}, {one['method']}: {evidence.said(one)}" for _, one in searched.iterrows())

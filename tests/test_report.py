@@ -187,11 +187,3 @@ def test_intervals_are_written_in_the_format_asked_for_and_a_dash_where_there_is
     table = pd.DataFrame({"low": [0.12345, float("nan")], "high": [1.0, float("nan")]})
     assert report.bracket(0.12345, 1.0) == "[0.123, 1]" and report.bracket(0.12345, 1.0, ".2g") == "[0.12, 1]"
     assert report.brackets(table) == ["[0.12, 1.00]", "–"]
-
-
-def test_counts_of_what_is_hidden_are_told_in_words_with_their_interval():
-    counts = pd.DataFrame({"method": ["search"], "changed": [4], "patients": [3], "share": [0.25], "low": [0.0],
-                           "high": [0.5], "in_hu": [1.0], "out_hu": [0.5]})  # fmt: skip
-    shown = report.hidden_of_changed(counts)
-    assert shown.interval.item() == "[0.00, 0.50]" and shown["hidden of changed"].item() == 0.25
-    assert not {"low", "high", "in_hu", "share"} & set(shown)

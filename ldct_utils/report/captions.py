@@ -27,13 +27,6 @@ def brackets(table: pd.DataFrame, form: str = ".2f") -> list[str]:
     return [bracket(*ends, form) for ends in zip(table.low, table.high)]
 
 
-def hidden_of_changed(counts: pd.DataFrame) -> pd.DataFrame:
-    """``invariance.evidence.counted`` for the reader: columns in words, the interval as text."""
-    columns = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
-               "patients": "patients with a changed one"}  # fmt: skip
-    return counts.assign(interval=brackets(counts)).drop(columns=["low", "high"]).rename(columns=columns)
-
-
 def _record(run, kind: str, name: str, caption: str):
     """Add an item to the run's ``captions.json``, which keeps the order in which the notebook shows things."""
     path = run.folder / "captions.json"
