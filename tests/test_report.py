@@ -126,6 +126,26 @@ def test_the_answers_table_and_figures_stand_first_and_only_there(study):
     assert {t[1:] for t in found.targets if t.startswith("#")} <= {*found.ids, "top"}
 
 
+def test_a_stored_figure_of_another_run_is_copied_with_its_caption_and_linked_from_the_front_page(study):
+    source, folder = (SimpleNamespace(folder=study("a")), study("answers", of=page.FRONT))
+    source.result = files.read_json(source.folder / "result.json")
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    report.figure(source, "dose", fig, "It buys **nothing**.")
+    report.table(source, "doses", pd.DataFrame({"dose": [1.0]}), "Doses.")
+    run = SimpleNamespace(folder=folder)
+    report.shown(run, "dose", source)
+    for suffix in ("png", "pdf"):
+        assert (folder / f"dose.{suffix}").read_bytes() == (source.folder / f"dose.{suffix}").read_bytes()
+    front = page.write().read_text(encoding="utf-8").split('<h2 id="default">')[0]
+    assert f"{folder.name}/dose.png" in front and "It buys <strong>nothing</strong>. From <code>01_toy</code>." in front
+    report.shown(run, "dose", source, "In short.")
+    assert files.read_json(folder / "captions.json")["dose"] == {"kind": "figure", "caption": "In short."}
+    for name in ("doses", "curve"):  # a table, and nothing at all
+        with pytest.raises(FileNotFoundError, match=f"holds no figure '{name}'"):
+            report.shown(run, name, source)
+
+
 def test_failed_runs_are_shown_with_their_error_and_notebook(study):
     error = nbformat.v4.new_output("error", ename="ValueError", evalue="no such\nthing", traceback=[])
     failed = study("bad", finished=False, notebook=executed(error))
