@@ -377,9 +377,10 @@ if with_removal:
     off = agreed.loc[agreed.gap.idxmax()] if len(agreed) else None
     report.figure(
         run, "removal_shown", figure,
-        "TPF by noise. " + ("Too few volumes for intervals." if spans.volumes.min() < intervals.MIN_PATIENTS else
-                            "Bars: 95 % over volumes; where all volumes agree, which leaves a bootstrap no width, "
-                            "Clopper and Pearson's exact interval.")
+        "How often a metric calls the volume without the structures the worse one (TPF), by noise; line: chance. "
+        + ("Too few volumes for intervals." if spans.volumes.min() < intervals.MIN_PATIENTS else
+           "Bars: 95 % over volumes; where all volumes agree, which leaves a bootstrap no width, "
+           "Clopper and Pearson's exact interval.")
         + ("" if off is None else f" PSNR is off its theory by at most {off.gap:.3f} ({off.cohort}, q = {off.q:g}, "
            f"σ = {off.sigma:g} HU; {report.plural(noise_draws, 'draw')} of the noise a volume)."),
     )  # fmt: skip
