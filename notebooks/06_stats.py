@@ -49,8 +49,8 @@ from scipy.stats import binom
 
 from ldct_utils import report
 from ldct_utils.ct import intensity
-from ldct_utils.invariance import comparison as hidden
 from ldct_utils.invariance import evidence
+from ldct_utils.invariance.comparison import compared, kept, lesion_counts, named
 from ldct_utils.metrics import comparison, info
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
@@ -514,20 +514,21 @@ else:
 
 # %%
 if invariances:
-    looked = hidden.named(select(invariances))
+    looked = named(select(invariances))
     settings = next(iter(looked.values())).params
-    counts = hidden.lesion_counts(looked)
+    counts = lesion_counts(looked)
     searched = counts[counts.method.isin(["search", "aimed"])]
+    shown = counts.assign(interval=report.brackets(counts)).drop(columns=["low", "high"])
     report.table(
-        run, "hidden_counts", report.hidden_of_changed(counts),
+        run, "hidden_counts", shown.rename(columns=evidence.WORDS),
         "Lesions changed by more than the null explains, and hidden of these (mean over patients with a changed one; "
         "95 % over patients, exact where none or all are hidden; nothing where none was changed). "
         + "; ".join(f"{one['denoiser']}, {one['method']}: {evidence.said(one)}" for _, one in searched.iterrows())
         + f". A search finds only lesions of whose contrast f passes on less than √α = {settings['alpha']**0.5:.2f}.",
     )  # fmt: skip
-    kept = {name: hidden.kept(one) for name, one in looked.items()}
-    hidden = run.table("hidden", lambda: hidden.compared(kept, draws, seed))
-    least = min(len(values) for quantities in kept.values() for values in quantities.values())
+    by_denoiser = {name: kept(one) for name, one in looked.items()}
+    hidden = run.table("hidden", lambda: compared(by_denoiser, draws, seed))
+    least = min(len(values) for quantities in by_denoiser.values() for values in quantities.values())
     report.table(
         run, "hidden_shown", hidden,
         f"d' (of lesions weakened to d' = {settings['faint']:g}) and contrast kept by "
@@ -550,7 +551,7 @@ if invariances:
         run, "hidden_drawn", figure,
         "The parts of d' (Hotelling observer, NPW) and of the lesions' contrast that are kept, 95 % over patients; "
         "dotted: all of it. Contrast kept: "
-        + ", ".join(f"{n} {q['contrast kept'].mean():.2f}" for n, q in kept.items()) + ".",
+        + ", ".join(f"{n} {q['contrast kept'].mean():.2f}" for n, q in by_denoiser.items()) + ".",
     )  # fmt: skip
 
 # %% [markdown]

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import finished_runs
 import matplotlib.pyplot as plt
@@ -14,6 +15,7 @@ import pytest
 from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
+from ldct_utils import report
 from ldct_utils.metrics import comparison, info
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals, paired, ranking
@@ -514,6 +516,7 @@ def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs)
     effects.to_parquet(compared / "psi_effects.parquet")
     about = {"notebook": "06_stats", "id": "00000004", "parameters": {}, "numbers": {}, "files": {}}
     (compared / "result.json").write_text(json.dumps(about))
+    report.figure(SimpleNamespace(folder=compared), "psi", plt.figure(), "PSNR over psi.")
     papermill.execute_notebook(
         ROOT / "notebooks" / "12_answers.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
         parameters={"influence": "test/06_stats/run-00000004",
@@ -531,11 +534,12 @@ def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs)
     assert said["from"][beyond].startswith("04_metrics") and said["from"][best].startswith("04c_metric_audit")
     assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
     assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.10, 0.70]; dose 0.25: [-0.10, 0.80]"
-    captions = (done.folder / "captions.json").read_text()
+    captions, notebook = (done.folder / "captions.json").read_text(), (outputs / "out.ipynb").read_text()
+    assert "PSNR over psi. From `06_stats`." in captions and (done.folder / "psi.pdf").is_file()
     assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in captions
     (gain,) = [w for w in said.index if w.startswith("best perceptual arm, PSNR against the truth minus that of MSE")]
     assert gain.endswith("MSE alone of the same network: ψ 0.95, cnn10, eeeeeeeeee…eeeeeeeee, block3_conv2, one seed")
-    assert said.answer[gain] == "0.6 dB" and "at ψ .95 all lie between -0.40 and +0.60 dB" in captions  # not over LDCT
+    assert said.answer[gain] == "0.6 dB" and "at ψ .95 all lie between -0.40 and +0.60 dB" in notebook  # not over LDCT
     (none,), (some,) = ([w for w in said.index if f"(mse, {which})" in w] for which in ("search", "aimed"))
     assert said.answer[none] == "0 of 16 changed" and said["95 % interval"][none] == "–"
     assert said.answer[some] == "4 of 16 changed, 0 of these hidden (0%)" and said["95 % interval"][some] == "[0, 0.53]"

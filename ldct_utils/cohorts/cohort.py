@@ -27,8 +27,8 @@ def _evenly(count: int, most: int) -> np.ndarray:
 class Cohort:
     """A cohort on disk. Arrays are read-only memory maps (slices, H, W): int16 HU, masks uint8; None where absent.
 
-    ``organ_masks`` hold labels (``phantom.ORGANS``), ``lesion_masks`` the lesion's number (0: none); ``absent_*`` are
-    the same slices without lesions and with the same noise.
+    ``organ_masks`` hold labels (``phantom.organs.ORGANS``), ``lesion_masks`` the lesion's number (0: none);
+    ``absent_*`` are the same slices without lesions and with the same noise.
     """
 
     id: str

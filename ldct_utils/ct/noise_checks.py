@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from ldct_utils.ct import dose as doses
 from ldct_utils.ct import fbp, nps
+from ldct_utils.ct.dose import photons, scan
 
 # Radial noise power spectra of clinical images, divided by their mean over the frequencies that have a number.
 # B30: quarter - full, 2016 AAPM-Mayo challenge, L506, slice 87, 1 mm B30f, 94 flat regions of 32 x 32 pixels.
@@ -87,11 +87,11 @@ def mean_hu(kernel: str = "B30", dose: float = 0.25, seed: int = 0, draws: int =
     Returns: a row a material: expected_hu, noise_free_hu, error_hu, ndct_log_bias_hu (mean NDCT - noise-free).
     """
     image, masks = water_phantom()
-    scans = [doses.scan(image[None], 0.75, dose, kernel, [seed, draw]) for draw in range(draws)]
+    scans = [scan(image[None], 0.75, dose, kernel, [seed, draw]) for draw in range(draws)]
     rows = []
     for (name, mask), expected in zip(masks.items(), (0.0, -100.0, -1000.0)):
         free = float(scans[0].noise_free[0][mask].mean(dtype=np.float64))
-        bias = float(np.mean([(scan.ndct - scan.noise_free)[0][mask].mean(dtype=np.float64) for scan in scans]))
+        bias = float(np.mean([(one.ndct - one.noise_free)[0][mask].mean(dtype=np.float64) for one in scans]))
         rows.append(dict(material=name, expected_hu=expected, noise_free_hu=free, error_hu=free - expected,
                          ndct_log_bias_hu=bias))  # fmt: skip
     return pd.DataFrame(rows)
@@ -109,14 +109,14 @@ def dose_law(dose_levels=(0.1, 0.25, 0.5), sigma_e: float = 0.0, kernel: str = "
     image, masks = water_phantom(288)
     lines = fbp.project(fbp.to_mu(image), 0.75, views)
     middle = slice(lines.shape[1] // 2 - 15, lines.shape[1] // 2 + 15)
-    expected = doses.photons(lines, n0, aec=0)[:, middle]
+    expected = photons(lines, n0, aec=0)[:, middle]
     crop, mask = (94, 94, 100, 100), masks["water"][94:194, 94:194]
     rows = []
     for a in dose_levels:
         variances = np.zeros(2)
         for draw in range(draws):
-            scan = doses.scan(image[None], 0.75, a, kernel, [seed, draw], n0, sigma_e, crop=crop, views=views, aec=0)
-            variances += [np.var((x - scan.noise_free)[0][mask], dtype=np.float64) for x in (scan.ldct, scan.ndct)]
+            one = scan(image[None], 0.75, a, kernel, [seed, draw], n0, sigma_e, crop=crop, views=views, aec=0)
+            variances += [np.var((x - one.noise_free)[0][mask], dtype=np.float64) for x in (one.ldct, one.ndct)]
         low, normal = (np.mean(1 / (b * expected) + (sigma_e / (b * expected)) ** 2) for b in (a, 1.0))
         wanted = low / normal
         ratio = variances[0] / variances[1]

@@ -14,8 +14,7 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 
 from ldct_utils.cohorts import simulated
-from ldct_utils.ct import dicom, fbp, nps
-from ldct_utils.ct import dose as doses
+from ldct_utils.ct import dicom, dose, fbp, nps
 from ldct_utils.task_based import ensembles
 
 RING = (2, 7)  # pixels from a lesion's rim: where its surroundings begin and end
@@ -100,7 +99,7 @@ def _simulated(cohort, patient, rows, size, realisations, seed, crops):
     first = int(cohort.slices.row[cohort.slices.patient == patient].min())
     about = cohort.lesions[cohort.lesions.patient == patient].set_index("lesion")
     level, kernel = (cohort.meta["parameters"][name] for name in ("dose", "kernel"))
-    n0, pixel_mm, taken, left = doses.N0 * doses.TUBE[body.anatomy], body.pixel_mm, set(), list(rows)
+    n0, pixel_mm, taken, left = dose.N0 * dose.TUBE[body.anatomy], body.pixel_mm, set(), list(rows)
     for number in range(len(rows) if crops is None else min(crops, len(rows))):
         row, (top, side) = _most_lesions(cohort.lesion_masks, left, size, taken)
         left.remove(row)
@@ -206,11 +205,11 @@ def _real_slice(cohort, about, size, realisations, seed):
 def _noise_of(ndct, pixel_mm):
     """Function of a seed and a window (top, left, height, width) of the slice that reconstructs photon noise in it."""
     lines = fbp.project(fbp.to_mu(ndct), pixel_mm)
-    spread = 1 / np.sqrt(doses.photons(lines, 1.0)).astype(np.float32)
+    spread = 1 / np.sqrt(dose.photons(lines, 1.0)).astype(np.float32)
 
     def noise(seed, window):
         drawn = np.random.default_rng(seed).standard_normal(lines.shape, np.float32) * spread
-        centre = doses.centre_of(window, ndct.shape, pixel_mm)
+        centre = dose.centre_of(window, ndct.shape, pixel_mm)
         return fbp.reconstruct(drawn, pixel_mm, window[2:], "hann", centre) * np.float32(1000 / fbp.MU_WATER)
 
     return noise

@@ -9,6 +9,9 @@ from ldct_utils.stats import intervals
 
 RADII = ("< 3", "3–5", "≥ 5")  # mm: classes of lesions by size
 CONTRASTS = ("under 25 HU", "25 HU and more")  # and by contrast, dark or bright
+# Columns of ``counted`` for the reader.
+WORDS = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
+         "patients": "patients with a changed one"}  # fmt: skip
 
 
 def rmse_hu(images, reference) -> np.ndarray:

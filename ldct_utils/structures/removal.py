@@ -18,7 +18,7 @@ from ldct_utils import metrics, segments
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import ranges
 from ldct_utils.segments.labels import members, renumbered
-from ldct_utils.stats import intervals as stats
+from ldct_utils.stats.intervals import patient_bootstrap, share_interval
 from ldct_utils.structures.volumes import Volume, remove, rng_of
 
 SIGMAS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # HU
@@ -140,10 +140,10 @@ def intervals(table: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.Dat
     rows = []
     for (q, sigma, metric), part in table.dropna(subset="tpf").groupby(["q", "sigma", "metric"], sort=False):
         values = part["tpf"].to_numpy()
-        found = stats.patient_bootstrap(values, draws=draws, seed=seed)
+        found = patient_bootstrap(values, draws=draws, seed=seed)
         low, high, exact = found.low, found.high, bool(np.ptp(values) == 0 and not np.isnan(found.low))
         if exact:
-            low, high = stats.share_interval(values.sum(), len(values))
+            low, high = share_interval(values.sum(), len(values))
         rows.append({"q": q, "sigma": sigma, "metric": metric, "tpf": found.mean, "low": low, "high": high,
                      "volumes": found.patients, "exact": exact})  # fmt: skip
     return pd.DataFrame(rows, columns=["q", "sigma", "metric", "tpf", "low", "high", "volumes", "exact"])

@@ -1,9 +1,12 @@
 """A trained network on whole slices: HU in, HU out, any size."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
 from ldct_utils.ct import intensity
+from ldct_utils.training import checkpoints
 
 MULTIPLE = 16  # images are padded to a multiple of this many pixels, as the U-Net needs
 
@@ -30,3 +33,12 @@ def predict(network, hu, batch: int = 4, precision: str = "float32", device: str
         out[start : start + batch] = intensity.from_net(denoised.float())[:, 0, :height, :width].cpu().numpy()
     network.train(training)
     return out[0] if hu.ndim == 2 else out
+
+
+def denoiser(run, batch: int = 4, precision: str = "float32", device: str = "cpu", checkpoint="last"):
+    """The network of a finished run as a function of slices in HU: ``predict`` with all but the slices given.
+
+    Args: run: of 03_train. checkpoint: as for ``checkpoints.load_network``, whose errors it raises.
+    """
+    network = checkpoints.load_network(run.folder, checkpoint).to(device)
+    return partial(predict, network, batch=batch, precision=precision, device=device)
