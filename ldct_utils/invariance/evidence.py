@@ -69,7 +69,8 @@ def means(images, masks) -> np.ndarray:
     Raises: ValueError: for a mask without pixels.
     """
     images, flat = np.asarray(images, np.float64), np.asarray(masks, np.float64).reshape(len(masks), -1)
-    if not (area := flat.sum(1)).all():
+    area = flat.sum(1)
+    if not area.all():
         raise ValueError("a segment without pixels has no mean: leave it out")
     return images.reshape(*images.shape[:-2], -1) @ flat.T / area
 

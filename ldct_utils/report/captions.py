@@ -16,7 +16,8 @@ def text(markdown: str):
 
 def plural(number: int, word: str) -> str:
     """A number of things, e.g. ``1 patient``, ``5 patients``, ``2 patches``."""
-    return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("ch") else "s")
+    ending = "es" if word.endswith("ch") else "s"
+    return f"{number} {word}" + (ending if number != 1 else "")
 
 
 def bracket(low: float, high: float, form: str = ".3g") -> str:

@@ -38,7 +38,9 @@ class Dose:
         return self._one(self.dose) + within + " (linear)" * self.linear
 
     def _one(self, dose):
-        return f"> {self.highest:g}" if np.isinf(dose) else f"< {self.lowest:g}" if dose == 0 else f"{dose:.2g}"
+        if np.isinf(dose):
+            return f"> {self.highest:g}"
+        return f"< {self.lowest:g}" if dose == 0 else f"{dose:.2g}"
 
 
 def rising(values, direction: int = 1, linear: bool = False) -> np.ndarray:

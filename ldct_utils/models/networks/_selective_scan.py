@@ -148,7 +148,8 @@ def _walk(decay, x, start, chunk, begins=None, backwards=False):
     decay, x = decay.unflatten(0, (-1, chunk)), x.unflatten(0, (-1, chunk))
     steps, chunks = list(range(chunk)), list(range(len(x)))
     if backwards:
-        steps.reverse(), chunks.reverse()
+        steps.reverse()
+        chunks.reverse()
     if begins is None:
         # where each chunk would end if it began at zero, and what is left there of its beginning
         end, left, begins = x[:, steps[0]].clone(), decay.prod(1), torch.empty_like(x[:, 0])
