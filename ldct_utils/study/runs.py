@@ -23,7 +23,6 @@ PACKAGES = (
     "scikit-image",
     "torch",
     "torchvision",
-    "triton",
     "mamba-ssm",
     "pydicom",
     "astra-toolbox",
