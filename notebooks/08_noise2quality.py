@@ -52,8 +52,8 @@ from scipy import ndimage
 
 from ldct_utils import cohorts, report, segments
 from ldct_utils.ct import intensity
+from ldct_utils.ct.dose import at_dose
 from ldct_utils.noise2quality import comparison, evidence, maps, networks, targets
-from ldct_utils.noise2quality import doses as dose_law
 from ldct_utils.noise2quality import training as learning
 from ldct_utils.noise2quality.comparison import CONSTANT, METRICS, RANGE, REGIONS
 from ldct_utils.phantom import patient as phantom
@@ -338,7 +338,7 @@ def by_region():
     rows = []
     for one in about.itertuples():
         ndct, ldct = pair_of(cohort, one.row)
-        images = np.stack([dose_law.simulate(ndct, ldct, one.dose, d) for d in doses])
+        images = np.stack([at_dose(ndct, ldct, one.dose, d) for d in doses])
         for d, image, predicted in zip(doses, images, rated(images)):
             true = true_of(image, ndct)
             for name, mask in regions_of(one.row).items():

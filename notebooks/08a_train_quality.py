@@ -79,6 +79,7 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
+from ldct_utils.ct.dose import at_dose
 from ldct_utils.noise2quality import doses as dose_law
 from ldct_utils.noise2quality import maps, networks, targets
 from ldct_utils.noise2quality import training as learning
@@ -212,7 +213,7 @@ def tested():
     for one in tqdm(about.itertuples(), total=len(about), unit="slice"):
         ndct, ldct = (np.asarray(images[one.row], np.float32) for images in (cohort.ndct, cohort.ldct))
         inside = intensity.body_mask(ndct)
-        low = np.stack([dose_law.simulate(ndct, ldct, one.dose, d) for d in doses])
+        low = np.stack([at_dose(ndct, ldct, one.dose, d) for d in doses])
         predicted, chances = maps.assess(low, assessor, precision=precision, device=device)
         for d, slice_hu, found, chance in zip(doses, low, predicted, chances):
             true = wanted.encode(learning.true_map(slice_hu, ndct, wanted, level, width))
@@ -246,7 +247,7 @@ first = about.iloc[0]
 def examples():
     """(doses, 3, H, W): slice in HU, true and predicted map in the target's units, of the first test patient."""
     ndct, ldct = (np.asarray(images[first.row], np.float32) for images in (cohort.ndct, cohort.ldct))
-    low = np.stack([dose_law.simulate(ndct, ldct, first.dose, d) for d in doses])
+    low = np.stack([at_dose(ndct, ldct, first.dose, d) for d in doses])
     true = np.stack([learning.true_map(one, ndct, wanted, level, width) for one in low])
     return np.stack([low, true, maps.quality_map(low, assessor, precision=precision, device=device)], 1).astype(
         np.float32

@@ -5,22 +5,7 @@ import pandas as pd
 
 from ldct_utils.ct import dose as doses
 from ldct_utils.ct import fbp
-from ldct_utils.ct.nps import (
-    FREQUENCIES,
-    SOFT_TISSUE,
-    flat_regions,
-    high_pass,
-    power_spectrum,
-    radial,
-    spectrum,
-    tissue_noise,
-)
-
-__all__ = [
-    "FREQUENCIES", "L506_AXIS_RATIO", "REFERENCE", "axis_power", "correlation", "curve_error", "dose_law",
-    "flat_regions", "high_pass", "mean_hu", "power_spectrum", "radial", "shape", "shape_error", "spectrum",
-    "tissue_noise", "water_phantom",
-]  # fmt: skip
+from ldct_utils.ct.nps import SOFT_TISSUE, flat_regions, high_pass, radial
 
 # Radial noise power spectra of clinical images, divided by their mean over the frequencies that have a number.
 # B30: quarter - full, 2016 AAPM-Mayo challenge, L506, slice 87, 1 mm B30f, 94 flat regions of 32 x 32 pixels.
@@ -32,12 +17,6 @@ REFERENCE = {
 }
 # High-pass noise power along x over that along y for the B30 pair: lateral rays meet more patient.
 L506_AXIS_RATIO = 0.65
-
-
-def shape(spectrum_2d, pixel_mm: float) -> np.ndarray:
-    """Radial spectrum at ``FREQUENCIES`` divided by its mean there: texture without the level."""
-    curve = radial(spectrum_2d, pixel_mm)
-    return curve / np.nanmean(curve)
 
 
 def shape_error(spectrum_2d, pixel_mm: float, kernel: str) -> float:
