@@ -18,12 +18,6 @@ REFERENCE = {
 L506_AXIS_RATIO = 0.65
 
 
-def shape(spectrum_2d, pixel_mm: float) -> np.ndarray:
-    """Radial spectrum at ``nps.FREQUENCIES`` divided by its mean there: texture without the level."""
-    curve = nps.radial(spectrum_2d, pixel_mm)
-    return curve / np.nanmean(curve)
-
-
 def shape_error(spectrum_2d, pixel_mm: float, kernel: str) -> float:
     """RMS difference of a spectrum's shape from the clinical one of a kernel, relative to the latter's RMS."""
     return curve_error(nps.radial(spectrum_2d, pixel_mm), kernel)

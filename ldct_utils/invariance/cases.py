@@ -14,11 +14,11 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 
 from ldct_utils.cohorts import simulated
-from ldct_utils.ct import dicom, dose, fbp, nps
+from ldct_utils.ct import dose, fbp, intensity, nps
+from ldct_utils.invariance.evidence import SMALLEST
 from ldct_utils.task_based import ensembles
 
 RING = (2, 7)  # pixels from a lesion's rim: where its surroundings begin and end
-SMALLEST = 9  # pixels of a lesion whose mean says something
 TAPS = 31  # side of the filter that shapes inserted noise, pixels
 CALIBRATED_ON = 4  # realisations of a whole slice that say how
 
@@ -193,7 +193,7 @@ def _real_slice(cohort, about, size, realisations, seed):
     def draw():
         noise, margin = _noise_of(whole()[1], pixel_mm), TAPS // 2
         larger = (*(start - margin for start in corner), size + 2 * margin, size + 2 * margin)
-        scanned = crops[1] > dicom.AIR_HU  # nothing lies outside the reconstructed circle, nor does noise
+        scanned = crops[1] > intensity.AIR_HU  # nothing lies outside the reconstructed circle, nor does noise
         made = (fftconvolve(noise(one, larger), taps, "valid") * scanned for one in seeds)
         return Drawn(np.stack([crops[1] + wanted * one for one in made]).astype(np.float32))
 

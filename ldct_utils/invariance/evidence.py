@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils.invariance.vae import STD_HU
+from ldct_utils.ct.intensity import EULIG_STD_HU
 from ldct_utils.stats import intervals
 
+SMALLEST = 9  # pixels of a lesion whose mean says something
 RADII = ("< 3", "3–5", "≥ 5")  # mm: classes of lesions by size
 CONTRASTS = ("under 25 HU", "25 HU and more")  # and by contrast, dark or bright
 # Columns of ``counted`` for the reader.
@@ -26,7 +27,7 @@ def pix_md(images, reference) -> np.ndarray:
     Source: code released with Eulig et al., Med Phys 52(1) 188 (2025), whose only measure it is.
     """
     difference = np.asarray(images, np.float64) - np.asarray(reference, np.float64)
-    return np.abs(difference).mean(axis=(-2, -1)) / STD_HU
+    return np.abs(difference).mean(axis=(-2, -1)) / EULIG_STD_HU
 
 
 def low_pass(images, sigma_px: float = 2.0) -> np.ndarray:

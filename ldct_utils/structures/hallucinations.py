@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import fft, ndimage
 
 from ldct_utils.cohorts import simulated
-from ldct_utils.ct import dicom, dose
+from ldct_utils.ct import dose, intensity
 from ldct_utils.ct import nps as spectra
 from ldct_utils.segments.labels import members
 from ldct_utils.structures import froc
@@ -228,4 +228,4 @@ def lesion_free(cohort, row: int, realisations: int, seed) -> dict[str, np.ndarr
     a = read["dose"]
     images = {"ndct": made.clean + normal, "truth": made.clean}
     images["ldct"] = images["ndct"] + np.float32(np.sqrt((1 - a) / a)) * inserted
-    return {name: np.rint(image).clip(dicom.AIR_HU, 32767).astype(np.int16) for name, image in images.items()}
+    return {name: np.rint(image).clip(intensity.AIR_HU, 32767).astype(np.int16) for name, image in images.items()}

@@ -111,7 +111,7 @@ class Coherence:
     the repeatable power that is not coherent: structure that stands in every realisation and is not the truth's.
     A filter that adapts to its surroundings leaves the truth's own structure unevenly weakened, which is not coherent
     either: ``fabricated`` is an upper bound of what was invented. Weakening leaves less than the truth's power: what
-    exceeds it (``excess``; ``surplus`` is the ratio) is amplified where it is coherent, and else invented.
+    exceeds it (``surplus`` is the ratio) is amplified where it is coherent, and else invented.
     """
 
     frequencies: np.ndarray
@@ -134,11 +134,6 @@ class Coherence:
     def fabricated(self):
         """Power that is repeatable and incoherent with the truth; may be slightly negative by chance."""
         return self.repeatable - self.coherent
-
-    @property
-    def excess(self):
-        """Repeatable power beyond the truth's; negative where there is less."""
-        return self.repeatable - self.truth
 
     @property
     def surplus(self):
