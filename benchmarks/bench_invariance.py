@@ -106,7 +106,7 @@ def main():
     asked.add_argument("--slices", type=int, default=4)
     asked.add_argument("--size", type=int, default=256)
     asked.add_argument("--channels", type=int, default=16, help="of the U-Net")
-    asked.add_argument("--distance", default="mse", choices=distances.names())
+    asked.add_argument("--distance", default="mse", choices=list(distances.SCALES_HU))
     asked = asked.parse_args()
     torch.set_num_threads(asked.threads)
     encoder = encoders.load("vgg16", "random", ("block3_conv3",)) if asked.distance == "vgg16" else None

@@ -232,7 +232,7 @@ shown = {"LDCT": ldct[example], "NDCT": ndct[example]} | {
 images = {title: intensity.from_net(image[0].cpu().numpy()) for title, image in shown.items()}
 images = {f"untrained, {x.mean():.0f} HU" if title == "untrained" else title: x for title, x in images.items()}
 level, window = intensity.WINDOWS[cohort.slices.set_index("row").anatomy[where.row[example]]]
-rmse = {f: 4096 * np.sqrt(measured[measured.f == f].mse.mean()) for f in predictions}
+rmse = {f: intensity.HU_SPAN * np.sqrt(measured[measured.f == f].mse.mean()) for f in predictions}
 report.figure(
     run, "predictions", plots.side_by_side(images, level, window, 2.4),
     f"One patch and what the networks make of it (the untrained one's even grey is above the window). RMSE against "

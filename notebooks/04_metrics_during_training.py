@@ -71,8 +71,7 @@ from ldct_utils.models import encoders
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.study.runs import select
-from ldct_utils.training import checkpoints, losses, prediction, setup
-from ldct_utils.training.designs import listed as methods_of
+from ldct_utils.training import checkpoints, designs, losses, prediction, setup
 
 setup.seed_everything(seed, threads)
 
@@ -83,7 +82,7 @@ setup.seed_everything(seed, threads)
 # were trained on inserted noise.
 
 # %%
-chosen, listed, varying = methods_of(select(runs))
+chosen, listed, varying = designs.listed(select(runs))
 cohort = cohorts.of(*chosen)
 scored = cohorts.tested_on(cohort, test_source, test_root)
 whose = "test" if test_source else split
@@ -157,8 +156,7 @@ def follow(one):
     """Scores of one run at all of its checkpoints."""
     tables = []
     for step in checkpoints.checkpoints(one.folder):
-        network = checkpoints.load_network(one.folder, step).to(device)
-        pred = prediction.predict(network, ldct, batch, precision, device)
+        pred = prediction.denoiser(one, batch, precision, device, step)(ldct)
         key = hashlib.sha256(pred).digest()
         if key not in known:
             known[key] = pd.concat([scorer.score(pred, references), lost(pred)])
@@ -215,10 +213,7 @@ firsts = [next(one for one, name in zip(chosen, listed.method) if name == method
 
 def last_predictions():
     """(methods, H, W) float32 HU: the shown slice by the first seed of each method, at its last checkpoint."""
-    found = [
-        prediction.predict(checkpoints.load_network(f.folder).to(device), ldct[showing], batch, precision, device)
-        for f in firsts
-    ]
+    found = [prediction.denoiser(one, batch, precision, device)(ldct[showing]) for one in firsts]
     return np.stack(found).astype(np.float32)
 
 

@@ -66,16 +66,15 @@ from tqdm.auto import tqdm
 from ldct_utils import report
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import compute, info
-from ldct_utils.phantom import patient as phantom
+from ldct_utils.phantom.patient import patient
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import ensembles as tasks
-from ldct_utils.task_based import equivalence, fabrication, observers, resolution
-from ldct_utils.training import checkpoints, designs, prediction, setup
+from ldct_utils.task_based import ensembles, equivalence, fabrication, observers, resolution
+from ldct_utils.training import designs, prediction, setup
 
 setup.seed_everything(seed, threads)
-wanted = tuple(tasks.Lesion(*(float(v) for v in one)) for one in lesions)
+wanted = tuple(ensembles.Lesion(*(float(v) for v in one)) for one in lesions)
 if low_dose not in doses or doses != sorted(doses) or doses[-1] != 1:
     raise ValueError(f"doses must rise, end with 1 and hold low_dose ({low_dose:g}), got {doses}")
 if not metrics:
@@ -106,14 +105,8 @@ report.table(
     f"design: {', '.join(varying) or 'none'}.",
 )  # fmt: skip
 
-
-def denoiser(one):
-    """A run's network as a function of images (N, H, W), HU."""
-    network = checkpoints.load_network(one.folder).to(device)
-    return lambda hu: prediction.predict(network, hu, batch, precision, device)
-
-
-NETWORKS = [(method, its_seed, denoiser(one)) for method, its_seed, one in zip(listed.method, listed.seed, chosen)]
+denoisers = [prediction.denoiser(one, batch, precision, device) for one in chosen]
+NETWORKS = list(zip(listed.method, listed.seed, denoisers))
 METHODS = [("FBP", -1, lambda hu: hu), *NETWORKS]
 
 # %% [markdown]
@@ -128,16 +121,16 @@ METHODS = [("FBP", -1, lambda hu: hu), *NETWORKS]
 
 
 # %%
-def ensembles(count, each):
+def livers(count, each):
     """(number, noise realisations of a crop with lesions) of simulated patients, ``each`` realisations a class."""
-    for number, (body, place, spots) in enumerate(tasks.patients(count, wanted, crop, seed)):
+    for number, (body, place, spots) in enumerate(ensembles.patients(count, wanted, crop, seed)):
         scene = body.absent_scene[0]
-        yield number, tasks.ensemble(scene, body.pixel_mm, place, wanted, spots, each, [seed, number], kernel)
+        yield number, ensembles.ensemble(scene, body.pixel_mm, place, wanted, spots, each, [seed, number], kernel)
 
 
 def measured_in(made, classes):
     """Rows of d' and AUC by observer and lesion, and of every metric against the truth."""
-    yield from tasks.detections(made, classes, region, observer_channels)
+    yield from ensembles.detections(made, classes, region, observer_channels)
     some = classes[1][:scored]
     truth = np.repeat(made.truth(True)[None], len(some), 0)
     marks = compute(pred=some, target=truth, names=metrics, domain=intensity.domain("hu"))
@@ -149,11 +142,11 @@ def measure():
     """One row a patient, method, seed, dose, observer (or metric) and lesion."""
     rows = []
     with tqdm(total=patients * len(doses) * len(METHODS), unit="ensemble", mininterval=1) as bar:
-        for patient, made in ensembles(patients, realisations):
+        for number, made in livers(patients, realisations):
             for dose in doses:
                 given = [made.images(present, dose) for present in (False, True)]
                 for method, its_seed, denoise in METHODS:
-                    head = {"patient": patient, "method": method, "seed": its_seed, "dose": dose}
+                    head = {"patient": number, "method": method, "seed": its_seed, "dose": dose}
                     rows += [head | found for found in measured_in(made, [denoise(one) for one in given])]
                     bar.update()
     return pd.DataFrame(rows)
@@ -165,7 +158,7 @@ measured = run.table("measured", measure)
 # %%
 def example():
     """(4 + methods, H, W) HU: the lesions alone, the first patient's crop without noise, FBP twice, each method."""
-    _, made = next(ensembles(1, 1))
+    _, made = next(livers(1, 1))
     low, first = made.images(True, low_dose), {name: f for name, _, f in reversed(NETWORKS)}
     outputs = [first[name](low)[0] for name in names]
     return np.stack([made.signals.sum(0), made.truth(True), made.images(True, 1.0)[0], low[0], *outputs])
@@ -349,17 +342,19 @@ report.figure(
 def spectra():
     """One row a patient, method (or control), seed and frequency: powers in HU^2 mm^2."""
     tables = []
-    for patient in tqdm(range(patients), desc="coherence"):
-        body = phantom.patient([seed, 1000 + patient], "abdomen", slices=1)
+    for number in tqdm(range(patients), desc="coherence"):
+        body = patient([seed, 1000 + number], "abdomen", slices=1)
         scene = body.absent_scene[0]
         place = (*((full - structured) // 2 for full in scene.shape), structured, structured)
-        made = tasks.ensemble(scene, body.pixel_mm, place, realisations=repeats, seed=[seed, 1, patient], kernel=kernel)
+        made = ensembles.ensemble(
+            scene, body.pixel_mm, place, realisations=repeats, seed=[seed, 1, number], kernel=kernel
+        )
         low, truth = made.images(False, low_dose), made.truth(False)
-        outputs = [(name, -1, one) for name, one in fabrication.controls(made, low_dose, [seed, patient]).items()]
+        outputs = [(name, -1, one) for name, one in fabrication.controls(made, low_dose, [seed, number]).items()]
         outputs += [(method, its_seed, denoise(low)) for method, its_seed, denoise in NETWORKS]
         for method, its_seed, images in outputs:
             found = fabrication.spectrum(images, truth, made.pixel_mm)
-            tables.append(pd.DataFrame({"patient": patient, "method": method, "seed": its_seed} | dict(found)))
+            tables.append(pd.DataFrame({"patient": number, "method": method, "seed": its_seed} | dict(found)))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -68,8 +68,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.audit import agreement, scoring
-from ldct_utils.audit import reactions as audit
+from ldct_utils.audit import agreement, reactions, scoring
 from ldct_utils.ct.degradations import DEGRADATIONS
 from ldct_utils.ct.dose import at_dose
 from ldct_utils.report import plots
@@ -127,7 +126,7 @@ report.table(
 # really bring a noisy NDCT nearer to the truth.
 
 # %%
-shown = audit.controls(ldct, ndct, about.pixel_mm)
+shown = reactions.controls(ldct, ndct, about.pixel_mm)
 controls = run.table(
     "controls",
     lambda: pd.concat([scorer.score(x, {reference: target}).assign(control=name) for name, x in shown.items()]),
@@ -153,7 +152,7 @@ report.table(
 
 # %%
 lesions = absent_ndct is not None
-HARMS = audit.kinds(lesions)
+HARMS = reactions.kinds(lesions)
 
 
 def score_all():
@@ -167,7 +166,7 @@ def score_all():
             images, against = at_dose(absent_ndct, absent_ldct, ldct_dose, a), absent_truth
         if harm != "none":
             lesion = truth - absent_truth if lesions else None
-            images = audit.harm(harm, images, strength, about.pixel_mm, seed, lesion)
+            images = reactions.harm(harm, images, strength, about.pixel_mm, seed, lesion)
         tables.append(scorer.score(images, {reference: against}).assign(dose=a, harm=harm, strength=float(strength)))
     return pd.concat(tables, ignore_index=True)
 
@@ -175,11 +174,11 @@ def score_all():
 scores = run.table("audit", score_all)
 scores["patient"] = about.patient.to_numpy()[scores.image]
 scores["aligned"] = agreement.align(scores.value, scores.name.map({n: m.direction for n, m in INFO.items()}))
-reactions = run.table("reactions", lambda: audit.reactions(scores, ldct_dose, draws, seed))
+reacted = run.table("reactions", lambda: reactions.reactions(scores, ldct_dose, draws, seed))
 
 # %%
 harms, audited_dose = list(HARMS)[1:], max(doses)
-part = reactions[(reactions.domain == domains[0]) & (reactions.dose == audited_dose)]
+part = reacted[(reacted.domain == domains[0]) & (reacted.dose == audited_dose)]
 removed = part[part.harm == "lesion_removed"].dropna(subset="low").set_index("metric")
 blind = [LABEL[n] for n in removed.index if removed.low[n] > -0.05 and removed.high[n] < 0.05]
 fooled = part[(part.high < 0) & part.harm.isin(["unsharp", "texture", "blur"])]
@@ -237,10 +236,10 @@ d_prime = follow = d_within = d_pooled = None
 if tasks:
     d_prime = run.table(
         "d_prime",
-        lambda: audit.detections(LESIONS, HARMS, doses, tasks, realisations, seed, kernel, progress),
+        lambda: reactions.detections(LESIONS, HARMS, doses, tasks, realisations, seed, kernel, progress),
     )
     first = scores[scores.domain == domains[0]]
-    follow = run.table("diagnosis", lambda: audit.following(d_prime, first, draws, seed))
+    follow = run.table("diagnosis", lambda: reactions.following(d_prime, first, draws, seed))
 
 # %%
 follows = ""

@@ -425,11 +425,17 @@ def counts_of(name):
     return found.set_index("method")
 
 
+def in_words(counts):
+    """``evidence.counted`` for the reader."""
+    shown = counts.assign(interval=report.brackets(counts)).drop(columns=["low", "high"])
+    return shown.rename(columns=evidence.WORDS).reset_index()
+
+
 of_segments = counts_of("segment")
 missed = evidence.verdicts(measured["segments"], level)
 missed = missed[missed.method.isin(x_inv) & missed.hidden]
 report.table(
-    run, "segment_shares", report.hidden_of_changed(of_segments.reset_index()),
+    run, "segment_shares", in_words(of_segments),
     f"Segments ({segmentation}, of the {'truth' if with_lesions else 'NDCT'}) whose mean changed by more than the null "
     f"explains (p ≤ {level:g}), and those of them whose change f hides. "
     + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, NULL["search"]))
@@ -459,7 +465,7 @@ if with_lesions:
     counted = held | {"null": lesion_counts.loc[NULL["search"]]}
     told = "; ".join(f"{method}: {evidence.said(count)}" for method, count in counted.items())
     report.table(
-        run, "lesion_shares", report.hidden_of_changed(lesion_counts.reset_index()),
+        run, "lesion_shares", in_words(lesion_counts),
         "Lesions whose contrast changed by more than the null explains, and those of them whose change f hides. "
         f"{told}. A search could find only lesions of whose contrast f passes on less than √α = {alpha**0.5:.2f}; of "
         f"what other noise changes it passes on {passed.min():.2f} to {passed.max():.2f} (least squares through 0, "

@@ -53,8 +53,8 @@ from scipy.stats import binom
 
 from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
-from ldct_utils.invariance import comparison as hidden
 from ldct_utils.invariance import evidence
+from ldct_utils.invariance.comparison import compared, kept, lesion_counts, named
 from ldct_utils.metrics import comparison, info, testing
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
@@ -246,16 +246,16 @@ for reference in references:
 # thousands of slices of two test patients (L096, printed as L097, and L506); two patients cannot give less than 0.5.
 
 # %%
-first = paired.PUBLISHED["E1"]["ssim"]
+first = comparison.PUBLISHED["E1"]["ssim"]
 paper = pd.DataFrame(
     [
         {"comparison": f"E1 against {name}", "SSIM of E1": f"{first[0]:.4f}", "SSIM": f"{values['ssim'][0]:.4f}",
-         "d derived": paired.d_from(*first, *values["ssim"]), "d published": paired.PUBLISHED_D[name],
+         "d derived": paired.d_from(*first, *values["ssim"]), "d published": comparison.PUBLISHED_D[name],
          "p published": "0.0", "smallest p of 2 patients": paired.smallest_p(2)}
-        for name, values in paired.PUBLISHED.items() if name != "E1"
+        for name, values in comparison.PUBLISHED.items() if name != "E1"
     ]
 )  # fmt: skip
-published = pd.DataFrame({n: {m: v[m][0] * info(m).direction for m in v} for n, v in paired.PUBLISHED.items()}).T
+published = pd.DataFrame({n: {m: v[m][0] * info(m).direction for m in v} for n, v in comparison.PUBLISHED.items()}).T
 orders = {info(m).label: " > ".join(published[m].sort_values(ascending=False).index) for m in published}
 report.table(
     run, "table4_paper", paper,
@@ -520,20 +520,21 @@ else:
 
 # %%
 if invariances:
-    looked = hidden.named(select(invariances))
+    looked = named(select(invariances))
     settings = next(iter(looked.values())).params
-    counts = hidden.lesion_counts(looked)
+    counts = lesion_counts(looked)
     searched = counts[counts.method.isin(["search", "aimed"])]
+    shown = counts.assign(interval=report.brackets(counts)).drop(columns=["low", "high"])
     report.table(
-        run, "hidden_counts", report.hidden_of_changed(counts),
+        run, "hidden_counts", shown.rename(columns=evidence.WORDS),
         "Lesions changed by more than the null explains, and hidden of these (mean over patients with a changed one; "
         "95 % over patients, exact where none or all are hidden; nothing where none was changed). "
         + "; ".join(f"{one['denoiser']}, {one['method']}: {evidence.said(one)}" for _, one in searched.iterrows())
         + f". A search finds only lesions of whose contrast f passes on less than √α = {settings['alpha']**0.5:.2f}.",
     )  # fmt: skip
-    kept = {name: hidden.kept(one) for name, one in looked.items()}
-    hidden = run.table("hidden", lambda: hidden.compared(kept, draws, seed))
-    least = min(len(values) for quantities in kept.values() for values in quantities.values())
+    by_denoiser = {name: kept(one) for name, one in looked.items()}
+    hidden = run.table("hidden", lambda: compared(by_denoiser, draws, seed))
+    least = min(len(values) for quantities in by_denoiser.values() for values in quantities.values())
     report.table(
         run, "hidden_shown", hidden,
         f"d' (of lesions weakened to d' = {settings['faint']:g}) and contrast kept by "
@@ -556,7 +557,7 @@ if invariances:
         run, "hidden_drawn", figure,
         "The parts of d' (Hotelling observer, NPW) and of the lesions' contrast that are kept, 95 % over patients; "
         "dotted: all of it. Contrast kept: "
-        + ", ".join(f"{n} {q['contrast kept'].mean():.2f}" for n, q in kept.items()) + ".",
+        + ", ".join(f"{n} {q['contrast kept'].mean():.2f}" for n, q in by_denoiser.items()) + ".",
     )  # fmt: skip
 
 # %% [markdown]

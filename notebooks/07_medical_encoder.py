@@ -59,21 +59,19 @@ from ldct_utils.study import runs
 run = runs.start("07_medical_encoder", globals())
 
 # %%
-import json
 import math
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
-from ldct_utils.models import encoders
+from ldct_utils.models import encoders, store
 from ldct_utils.report import plots
 from ldct_utils.study import files
 
@@ -238,7 +236,7 @@ def losses_of(images, anatomy_of):
 weights_file, state_file, history, done = run.folder / encoders.MEDICAL_FILE, run.folder / "last.pt", [], 0
 peak = lr if lr is not None else (1e-3 if provenance["context"] == "random" else 1e-4)
 if weights_file.is_file():
-    stored, done = load_file(weights_file, device=device), max_steps
+    (_, stored), done = store.read(weights_file, "encoder", "delete the run and repeat it"), max_steps
     body.load_state_dict({k: v for k, v in stored.items() if not k.startswith("heads.")})
     heads.load_state_dict({k.removeprefix("heads."): v for k, v in stored.items() if k.startswith("heads.")})
 else:
@@ -287,17 +285,9 @@ for step in tqdm(range(done, max_steps), initial=done, total=max_steps, unit="st
 curve = run.table("history", lambda: pd.DataFrame(history))
 fold()
 if not weights_file.is_file():
-    kept = {k: v.contiguous().cpu() for k, v in body.state_dict().items()}
-    kept |= {f"heads.{k}": v.contiguous().cpu() for k, v in heads.state_dict().items()}
-    about = {
-        "arch": arch,
-        "convention": convention,
-        "started_from": provenance["context"],
-        "layers": layers,
-        "tasks": tasks,
-    }
-    with files.write_atomic(weights_file) as temporary:
-        save_file(kept, temporary, metadata={"encoder": json.dumps(about)})
+    kept = body.state_dict() | {f"heads.{k}": v for k, v in heads.state_dict().items()}
+    about = {"arch": arch, "convention": convention, "started_from": provenance["context"], "layers": layers}
+    store.write(weights_file, kept, encoder=about | {"tasks": tasks})
 state_file.unlink(missing_ok=True)
 
 # %%

@@ -53,15 +53,14 @@ from scipy import ndimage
 
 from ldct_utils import cohorts, report, segments
 from ldct_utils.ct import intensity
-from ldct_utils.noise2quality import comparison, evidence, maps, networks, targets
-from ldct_utils.noise2quality import doses as dose_law
-from ldct_utils.noise2quality import training as learning
+from ldct_utils.ct.dose import at_dose
+from ldct_utils.noise2quality import comparison, evidence, maps, networks, targets, training
 from ldct_utils.noise2quality.comparison import CONSTANT, METRICS, RANGE, REGIONS
-from ldct_utils.phantom import patient as phantom
+from ldct_utils.phantom.organs import ORGANS
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.study.runs import load, select
-from ldct_utils.training import checkpoints, prediction, setup
+from ldct_utils.training import prediction, setup
 
 setup.seed_everything(seed, threads)
 over_patients = partial(comparison.over_patients, draws=draws, seed=seed)  # mean, low, high of (patients, seeds)
@@ -315,7 +314,7 @@ def rated(images):
 
 def true_of(image, reference):
     """The true map (H, W) of a slice against its reference, both HU."""
-    return learning.true_map(image, reference, wanted, level, width)
+    return training.true_map(image, reference, wanted, level, width)
 
 
 def pair_of(one_cohort, rows):
@@ -327,7 +326,7 @@ def regions_of(row):
     """{region: mask} of a slice, regions of 200 pixels and more."""
     if cohort.organ_masks is not None:
         labels = np.asarray(cohort.organ_masks[row])
-        named = {name: labels == label for label, name in phantom.ORGANS.items() if name not in ("air", "table", "gas")}
+        named = {name: labels == label for label, name in ORGANS.items() if name not in ("air", "table", "gas")}
     else:
         named = segments.tissue_masks(np.asarray(cohort.ndct[row], np.float32))
     return {name: mask for name, mask in named.items() if mask.sum() >= 200}
@@ -339,7 +338,7 @@ def by_region():
     rows = []
     for one in about.itertuples():
         ndct, ldct = pair_of(cohort, one.row)
-        images = np.stack([dose_law.simulate(ndct, ldct, one.dose, d) for d in doses])
+        images = np.stack([at_dose(ndct, ldct, one.dose, d) for d in doses])
         for d, image, predicted in zip(doses, images, rated(images)):
             true = true_of(image, ndct)
             for name, mask in regions_of(one.row).items():
@@ -409,8 +408,7 @@ if denoiser:
         raise ValueError(
             f"denoiser {denoiser} was trained on another cohort, perhaps on these patients: name one of this"
         )
-    network = checkpoints.load_network(trained.folder).to(device)
-    images["denoised"] = prediction.predict(network, ldct, 4, precision, device)
+    images["denoised"] = prediction.denoiser(trained, 4, precision, device)(ldct)
 
 
 # %%

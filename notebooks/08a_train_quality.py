@@ -80,9 +80,9 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
-from ldct_utils.noise2quality import doses as dose_law
-from ldct_utils.noise2quality import maps, networks, targets
-from ldct_utils.noise2quality import training as learning
+from ldct_utils.ct.dose import at_dose
+from ldct_utils.noise2quality import maps, networks, targets, training
+from ldct_utils.noise2quality.doses import check
 from ldct_utils.report import plots
 from ldct_utils.study import files
 from ldct_utils.training import checkpoints, setup
@@ -106,7 +106,7 @@ train_rows, test_rows = cohort.rows("train"), cohort.rows("test")
 for part, rows in (("train", train_rows), ("test", test_rows)):
     if not len(rows):
         raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")
-law = dose_law.check(cohort, train_rows)
+law = check(cohort, train_rows)
 report.table(
     run, "dose_law", law,
     "What scaled noise is like on training slices. " + (
@@ -125,10 +125,10 @@ report.table(
 setup.seed_everything(seed, threads)
 network = networks.build(model, channels, len(doses))
 count = sum(p.numel() for p in network.parameters())
-step = learning.TrainQuality(
+step = training.TrainQuality(
     network, map_loss, alpha, lr, tuple(betas), weight_decay=weight_decay, precision=precision, device=device
 )
-batches = learning.Batches(
+batches = training.Batches(
     cohort, train_rows, patch_size, batch, seed, chosen.inputs, wanted, doses, level, width, sigma
 )
 assessor = maps.Assessor(model, channels, target, tuple(doses), level, width, sigma, network)
@@ -191,7 +191,7 @@ about = pd.concat([one.iloc[np.unique(np.linspace(0, len(one) - 1, min(test_slic
 
 def constant():
     """Mean over the encoded maps of training patches, one number: what is guessed without looking."""
-    probe = learning.Batches(
+    probe = training.Batches(
         cohort, train_rows, patch_size, 64, seed + 1, ("image",), wanted, doses, level, width, sigma
     )
     return float((probe.next()[1].mean() + 1) / 2)
@@ -213,10 +213,10 @@ def tested():
     for one in tqdm(about.itertuples(), total=len(about), unit="slice"):
         ndct, ldct = (np.asarray(images[one.row], np.float32) for images in (cohort.ndct, cohort.ldct))
         inside = intensity.body_mask(ndct)
-        low = np.stack([dose_law.simulate(ndct, ldct, one.dose, d) for d in doses])
+        low = np.stack([at_dose(ndct, ldct, one.dose, d) for d in doses])
         predicted, chances = maps.assess(low, assessor, precision=precision, device=device)
         for d, slice_hu, found, chance in zip(doses, low, predicted, chances):
-            true = wanted.encode(learning.true_map(slice_hu, ndct, wanted, level, width))
+            true = wanted.encode(training.true_map(slice_hu, ndct, wanted, level, width))
             keys = {"row": one.row, "patient": one.patient, "anatomy": one.anatomy, "dose": d}
             for who, image in ((model, wanted.encode(found)), ("constant", np.full(true.shape, guess))):
                 scores += [keys | {"model": who} | score for score in compared(image, true, inside)]
@@ -247,8 +247,8 @@ first = about.iloc[0]
 def examples():
     """(doses, 3, H, W): slice in HU, true and predicted map in the target's units, of the first test patient."""
     ndct, ldct = (np.asarray(images[first.row], np.float32) for images in (cohort.ndct, cohort.ldct))
-    low = np.stack([dose_law.simulate(ndct, ldct, first.dose, d) for d in doses])
-    true = np.stack([learning.true_map(one, ndct, wanted, level, width) for one in low])
+    low = np.stack([at_dose(ndct, ldct, first.dose, d) for d in doses])
+    true = np.stack([training.true_map(one, ndct, wanted, level, width) for one in low])
     return np.stack([low, true, maps.quality_map(low, assessor, precision=precision, device=device)], 1).astype(
         np.float32
     )

@@ -75,16 +75,17 @@ from scipy.stats import kendalltau
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report, segments
-from ldct_utils import metrics as registered
-from ldct_utils.metrics import registry
+from ldct_utils.metrics import available, info, names
+from ldct_utils.metrics.registry import REGISTER
 from ldct_utils.report import bracket, plots
-from ldct_utils.stats import intervals, paired
+from ldct_utils.stats import intervals
+from ldct_utils.stats.ranking import reversed_pairs
 from ldct_utils.structures import decathlon as msd
 from ldct_utils.structures import removal
-from ldct_utils.structures import volumes as structures
+from ldct_utils.structures.volumes import from_cohort, stacks
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import ensembles
-from ldct_utils.training import checkpoints, designs, prediction, setup
+from ldct_utils.training import designs, prediction, setup
 
 setup.seed_everything(seed, threads)
 
@@ -106,13 +107,7 @@ def slices_of(name, where):
     return np.asarray(getattr(test, name)[where], np.float32)
 
 
-def predictor(one):
-    """Function of slices (N, H, W) in HU that denoises them with a run's network."""
-    network = checkpoints.load_network(one.folder).to(device)
-    return lambda hu: prediction.predict(network, hu, 4, precision, device)
-
-
-denoise = {one.id: predictor(one) for one in chosen}
+denoise = {one.id: prediction.denoiser(one, 4, precision, device) for one in chosen}
 method = dict(zip(denoise, listed["method"]))
 report.table(
     run, "methods", listed,
@@ -133,7 +128,7 @@ report.table(
 # %%
 find = partial(segments.segment, method=segmentation, min_area=min_area)
 FIXED = [*references, "ldct"]  # images whose segments are the same for every method
-piles = structures.stacks(about)
+piles = stacks(about)
 linkable = max(map(len, piles)) > 1
 
 
@@ -218,7 +213,7 @@ def ranked_rows():
         for (name, source, unit), table in kinds.items():
             table = table.dropna(axis=1, how="all").dropna()
             own = table.drop(columns="LDCT", errors="ignore")
-            turned, pairs = paired.reversed_pairs(own, base, draws, seed)
+            turned, pairs = reversed_pairs(own, base, draws, seed)
             tau = kendalltau(own.mean(), base[list(own)].mean()).statistic if pairs else np.nan
             ranks = own.mean().rank()
             for m in table:
@@ -302,7 +297,7 @@ def removal_rows():
                "device": device}  # fmt: skip
     parts = []
     if test.lesion_masks is not None:
-        found = structures.from_cohort(test)[:volumes]
+        found = from_cohort(test)[:volumes]
         made = removal.tpf(found, progress=partial(tqdm, desc="simulated", unit="volume"), **options)
         parts.append(made.assign(cohort="simulated", what=made.volume.map({v.name: v.text for v in found})))
     if decathlon:
@@ -318,7 +313,7 @@ if with_removal:
     spans = [removal.intervals(part, draws, seed).assign(cohort=name) for name, part in removed.groupby("cohort")]
     spans = pd.concat(spans, ignore_index=True)
     taken, noticed = removal.amounts(removed), removal.noticed(spans)
-    missing = registered.available(registered.names("full-reference"))
+    missing = available(names("full-reference"))
     absent = missing[~missing.available].name.to_list()
     what = removed.drop_duplicates(["cohort", "volume"]).groupby("cohort").what.unique()
     report.text(
@@ -343,7 +338,7 @@ def theory_of(part):
 
 
 def label_of(name):
-    return registered.info(name).label if name in registry.REGISTER else name.replace("mean_srmse", "MeanSRMSE")
+    return info(name).label if name in REGISTER else name.replace("mean_srmse", "MeanSRMSE")
 
 
 MAIN = {"mean_srmse": plots.COLOURS[1], "max_srmse": plots.COLOURS[4], "psnr": plots.COLOURS[0],
@@ -384,9 +379,10 @@ if with_removal:
     off = agreed.loc[agreed.gap.idxmax()] if len(agreed) else None
     report.figure(
         run, "removal_shown", figure,
-        "TPF by noise. " + ("Too few volumes for intervals." if spans.volumes.min() < intervals.MIN_PATIENTS else
-                            "Bars: 95 % over volumes; where all volumes agree, which leaves a bootstrap no width, "
-                            "Clopper and Pearson's exact interval.")
+        "How often a metric calls the volume without the structures the worse one (TPF), by noise; line: chance. "
+        + ("Too few volumes for intervals." if spans.volumes.min() < intervals.MIN_PATIENTS else
+           "Bars: 95 % over volumes; where all volumes agree, which leaves a bootstrap no width, "
+           "Clopper and Pearson's exact interval.")
         + ("" if off is None else f" PSNR is off its theory by at most {off.gap:.3f} ({off.cohort}, q = {off.q:g}, "
            f"σ = {off.sigma:g} HU; {report.plural(noise_draws, 'draw')} of the noise a volume)."),
     )  # fmt: skip
@@ -429,7 +425,7 @@ def of_cohort(name, given):
 
 def loss_rows():
     """Rows of ``ensembles.lesion_scores`` for the LDCT and every run of ``losses``, with method and training seed."""
-    functions = {"LDCT": lambda hu: hu} | {one.id: predictor(one) for one in trained}
+    functions = {"LDCT": lambda hu: hu} | {one.id: prediction.denoiser(one, 4, precision, device) for one in trained}
     known = about_trained[["run", "method", "seed"]].rename(columns={"run": "name"})
     made = ensembles.lesion_scores(
         functions, [ensembles.Lesion(*one) for one in lesions], lesion_patients, of_cohort("dose", lesion_dose),

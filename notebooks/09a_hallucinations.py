@@ -66,7 +66,7 @@ from ldct_utils.report import bracket, plots
 from ldct_utils.stats import intervals
 from ldct_utils.structures import froc, hallucinations, null
 from ldct_utils.study.runs import load, select
-from ldct_utils.training import checkpoints, designs, prediction, setup
+from ldct_utils.training import designs, prediction, setup
 
 setup.seed_everything(seed, threads)
 
@@ -83,12 +83,6 @@ if unknown := set(sources) - {"ndct", "ldct", "prediction"}:
     raise ValueError(f"sources are ndct, ldct and prediction, got {', '.join(sorted(unknown))}")
 
 
-def predictor(one):
-    """Function of a slice (H, W) in HU that denoises it with a run's network."""
-    network = checkpoints.load_network(one.folder).to(device)
-    return lambda hu: prediction.predict(network, hu, 1, precision, device)
-
-
 def most_affected(part):
     """Rows of a patient's slices with most of its lesions, or around its middle where none are known."""
     if test.lesion_masks is None:
@@ -98,7 +92,7 @@ def most_affected(part):
     return sorted(area, key=area.get, reverse=True)[:slices_each]
 
 
-denoise = {one.id: predictor(one) for one in chosen}
+denoise = {one.id: prediction.denoiser(one, 1, precision, device) for one in chosen}
 method = dict(zip(denoise, listed["method"]))
 main = load(denoiser).id if denoiser else chosen[0].id
 if main not in denoise:

@@ -56,13 +56,12 @@ from tqdm.auto import tqdm
 from ldct_utils import cohorts, metrics, report, segments
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import feature_similarity, ldct_iqa
-from ldct_utils.models import classical as untrained
+from ldct_utils.models.classical import build, tune
 from ldct_utils.report import plots
 from ldct_utils.segments import total
-from ldct_utils.stats import intervals, paired
+from ldct_utils.stats import intervals, paired, ranking
 from ldct_utils.study.runs import select
-from ldct_utils.training import checkpoints, prediction, setup
-from ldct_utils.training.designs import listed as methods_of
+from ldct_utils.training import checkpoints, designs, prediction, setup
 
 setup.seed_everything(seed, threads)
 
@@ -72,15 +71,15 @@ setup.seed_everything(seed, threads)
 # than all.
 
 # %%
-chosen, listed, varying = methods_of(select(runs))
+chosen, listed, varying = designs.listed(select(runs))
 cohort = cohorts.of(*chosen)
 if getattr(cohort, reference, None) is None:
     raise ValueError(f"cohort {cohort.id} has no {reference!r} to score against; reference is ndct or truth")
 rows = cohort.rows("test")
 about = cohort.slices.set_index("row").loc[rows]
 networks = [one.params["network"] for one in chosen]
-designs = listed.groupby(pd.Series(networks))["method"].nunique()  # a network with one design is called by its name
-labels = [n if designs[n] == 1 else m for n, m in zip(networks, listed["method"])]
+numbers = listed.groupby(pd.Series(networks))["method"].nunique()  # a network with one design is called by its name
+labels = [n if numbers[n] == 1 else m for n, m in zip(networks, listed["method"])]
 listed = listed.assign(label=labels, network=networks)
 network_of = dict(zip(labels, networks))
 age = {name: i for i, name in enumerate([*classical, *order])}
@@ -104,7 +103,7 @@ def tuned():
     val = cohort.slices[cohort.slices.split == "val"].groupby("patient").row.apply(lambda r: r.iloc[len(r) // 2])
     val = val.to_numpy(np.int64)
     pairs = [np.asarray(images[val], np.float32) for images in (cohort.ldct, cohort.ndct)]
-    return pd.DataFrame([{"method": name, "settings": str(untrained.tune(name, *pairs))} for name in classical])
+    return pd.DataFrame([{"method": name, "settings": str(tune(name, *pairs))} for name in classical])
 
 
 settings_of = dict(run.table("tuned", tuned).itertuples(index=False)) if classical else {}
@@ -117,10 +116,9 @@ def predictors():
     """(label, seed, function from HU to HU), the LDCT itself first."""
     yield "LDCT", -1, lambda hu: hu
     for name in classical:
-        yield name, -1, untrained.build(name, **ast.literal_eval(settings_of[name]))
+        yield name, -1, build(name, **ast.literal_eval(settings_of[name]))
     for one, label in zip(chosen, labels):
-        network = checkpoints.load_network(one.folder).to(device)
-        yield label, one.params["seed"], lambda hu, n=network: prediction.predict(n, hu, 1, precision, device)
+        yield label, one.params["seed"], prediction.denoiser(one, 1, precision, device)
 
 
 # %% [markdown]
@@ -321,8 +319,8 @@ friedman = {}
 for axis, name in zip(axes.flat, LABEL):
     ranks = ranks_by(name)
     friedman[name] = friedmanchisquare(*ranks.to_numpy().T).pvalue if len(names) > 2 and len(ranks) > 1 else np.nan
-    mean, gap = ranks.mean().sort_values(), paired.critical_difference(len(names), len(ranks))
-    plots.critical_differences(axis, mean, gap, paired.told_together(mean, gap))
+    mean, gap = ranks.mean().sort_values(), ranking.critical_difference(len(names), len(ranks))
+    plots.critical_differences(axis, mean, gap, ranking.told_together(mean, gap))
     axis.set_title(LABEL[name].split(",")[0])
 for axis in axes.flat[len(LABEL) :]:
     axis.set_axis_off()

@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 12 · Does what we optimise and what we measure serve the diagnosis?
 # **Question.** How should λ be set, which losses agree with which metrics, are newer denoisers better, and what do
-# denoisers hide? One table and three figures from the finished runs of a study, which its report starts with.
+# denoisers hide? One table from the finished runs of a study and the figures behind it, which its report starts with.
 #
 # **Reads** finished runs of the other notebooks; what is not given leaves its question open, and the table says so.
 # No image is looked at anew: every number is taken, or averaged over patients, from the tables of the run that the last
-# column names.
+# column names, and all figures but one are those that these runs stored.
 # **Writes** `answers.parquet`. **Cost** seconds.
 
 # %% tags=["parameters"]
@@ -87,7 +87,6 @@ def open_question(question, notebook):
 # predictions it is measured (`02`). What ψ does to the result is `06`'s comparison with the MSE arm.
 
 # %%
-ready = [name for name in ("02_psi_calibration", "06_stats") if name in asked]
 if "02_psi_calibration" in asked:
     one = asked["02_psi_calibration"]
     lam, target = one.table("calibration"), one.params["psi_target"]
@@ -122,69 +121,28 @@ if "06_stats" in asked:
 else:
     open_question(0, "06_stats")
 
-
-def draw_lambda(axis):
-    """λ by layer and by the network that it is measured on."""
-    names = list(dict.fromkeys(lam.layer))
-    for shift, (f, part) in zip((-0.15, 0, 0.15), lam.groupby("f", sort=False)):
-        at = np.array([names.index(n) for n in part.layer]) + shift
-        colour = plots.COLOURS[list(dict.fromkeys(lam.f)).index(f)]
-        axis.semilogy(at, part.ratio_of_sums, "o", color=colour, label=f"f = {f}")
-        axis.vlines(at, part.lambda_low, part.lambda_high, color=colour, lw=2, alpha=0.5)
-    axis.set_xticks(range(len(names)), names, rotation=20, ha="right")
-    axis.set(ylabel=f"λ for ψ = {target:g}")
-    axis.legend(fontsize=8)
-
-
-def draw_effect(axis):
-    """What each ψ does to PSNR."""
-    levels = [0.0, *sorted(set(effects.psi))]
-    lines = list(effects.groupby("who"))
-    for number, (who, part) in enumerate(lines):
-        part = part.sort_values("psi")
-        at = np.array([levels.index(v) for v in part.psi]) + 0.08 * (number - (len(lines) - 1) / 2)
-        colour = plots.COLOURS[number % 8]
-        axis.plot([0, *at], [0, *part.difference], "o-" if number % 2 else "s--", color=colour, ms=5,
-                  label=who)  # fmt: skip
-        axis.vlines(at, part.low, part.high, color=colour, lw=1.2)
-        alone = (part.seeds == 1).to_numpy()
-        axis.plot(at[alone], part.difference[alone], "o" if number % 2 else "s", color=colour, ms=5, mfc="white")
-    axis.axhline(0, color="black", lw=0.8, ls=":")
-    inner = effects[effects.psi < 1]
-    if len(inner) < len(effects) and len(inner):
-        axis.set_ylim(1.5 * min(0.0, inner.low.min(skipna=True), inner.difference.min()), None)
-    axis.set_xticks(range(len(levels)), [f"{v:g}" for v in levels])
-    axis.set(xlabel="perceptual influence ψ (not to scale)", ylabel=f"Δ PSNR from {base},\n{reference} (dB)")
-    axis.legend(fontsize=7)
-
-
-if ready:
-    words = []
-    if "02_psi_calibration" in asked:
-        spread = asked["02_psi_calibration"].numbers["lambda_spread"]
-        words.append(
-            f"Through ψ, never as a number taken over: for one ψ the λ of different layers, measured on different "
-            f"networks, lie {spread:,.0f}-fold apart."
-        )
-    if len(effects):
-        within = "" if np.isnan(best.low) else f" [{best.low:.2f}, {best.high:.2f}]"
-        gained = f"{best.difference:+.2f} dB{within} at ψ {best.psi:g}"
-        words.append(
-            f"Against the {reference} the best perceptual arm{f' ({best.who})' if 'network' in effects else ''} "
-            f"differs from {base} by {gained}"
-            + (f"; at ψ .95 all lie between {paper.difference.min():+.2f} and {paper.difference.max():+.2f} dB."
-               if len(paper) else ".")
-        )  # fmt: skip
-    short[QUESTIONS[0]] = " ".join(words)
-    figure, axes = plt.subplots(1, len(ready), figsize=(5.2 * len(ready), 3.6), squeeze=False)
-    for axis, name in zip(axes[0], ready):
-        draw_lambda(axis) if name == "02_psi_calibration" else draw_effect(axis)
-    report.figure(
-        run, "lambda", figure,
-        f"{short[QUESTIONS[0]]} Bars: 95 % intervals over patients"
-        + (f", right: and over seeds ({effects.seeds.min()} to {effects.seeds.max()} an arm), hollow where it is one"
-           if len(effects) else "") + ".",
+# %%
+words = []
+if "02_psi_calibration" in asked:
+    spread = asked["02_psi_calibration"].numbers["lambda_spread"]
+    words.append(
+        f"Through ψ, never as a number taken over: for one ψ the λ of different layers, measured on different "
+        f"networks, lie {spread:,.0f}-fold apart."
+    )
+if len(effects):
+    within = "" if np.isnan(best.low) else f" [{best.low:.2f}, {best.high:.2f}]"
+    gained = f"{best.difference:+.2f} dB{within} at ψ {best.psi:g}"
+    words.append(
+        f"Against the {reference} the best perceptual arm{f' ({best.who})' if 'network' in effects else ''} "
+        f"differs from {base} by {gained}"
+        + (f"; at ψ .95 all lie between {paper.difference.min():+.2f} and {paper.difference.max():+.2f} dB."
+           if len(paper) else ".")
     )  # fmt: skip
+if words:
+    short[QUESTIONS[0]] = " ".join(words)
+for name, drawn in (("02_psi_calibration", "lambda"), ("06_stats", "psi")):
+    if name in asked:
+        report.shown(run, drawn, asked[name])
 
 # %% [markdown]
 # ## Which losses agree with which metrics?
@@ -251,15 +209,10 @@ if "04_metrics_during_training" in asked:
     if within is not None:
         columns["d' within a dose"] = within
     figure, axis = plt.subplots(figsize=(1.5 + 0.95 * columns.shape[1], 1.6 + 0.27 * len(columns)))
-    drawn = axis.imshow(columns, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
-    for (i, j), value in np.ndenumerate(columns.to_numpy()):
-        if np.isfinite(value):
-            axis.text(j, i, f"{value:.2f}{'*' * ((columns.index[i], columns.columns[j]) in sure)}", ha="center",
-                      va="center", fontsize=8,
-                      color="white" if abs(value) > 0.6 else "black")  # fmt: skip
-    axis.set_xticks(range(columns.shape[1]), columns.columns, rotation=30, ha="right")
-    axis.set_yticks(range(len(columns)), [label(name) for name in columns.index])
-    axis.grid(visible=False)
+    drawn = plots.matrix(axis, columns.to_numpy(), columns.columns, [label(name) for name in columns.index])
+    for metric, loss in sure:
+        place, dark = (columns.columns.get_loc(loss), columns.index.get_loc(metric)), abs(columns[loss][metric]) > 0.6
+        axis.annotate("*", place, (13, 0), textcoords="offset points", va="center", color="white" if dark else "black")
     if within is not None:
         axis.axvline(columns.shape[1] - 1.5, color="white", lw=4)
     figure.colorbar(drawn, ax=axis, label="Spearman correlation", shrink=0.7)
@@ -353,59 +306,6 @@ else:
 
 
 # %%
-def draw_newer(axis):
-    """By how much each method's SSIM differs from the best older one's, oldest on top."""
-    for place, row in enumerate(ssim.itertuples()):
-        sure = row.p_holm < intervals.ALPHA and (row.low > 0 or row.high < 0)
-        colour = plots.COLOURS[0 if row.low > 0 else 1] if sure else plots.COLOURS[7]
-        axis.plot(row.gain, place, "o", color=colour)
-        axis.plot([row.low, row.high], [place] * 2, color=colour, lw=1.5)
-    axis.set_yticks(range(len(ssim)), ssim.method)
-    axis.axvline(0, color="black", lw=0.8, ls=":")
-    axis.invert_yaxis()
-    axis.set(xlabel="SSIM minus that of the best before", title="newer denoisers")
-
-
-def draw_worth(axis):
-    """The dose of FBP that each network's image is worth, by each measure."""
-    measures, names = list(dict.fromkeys(bought.measure)), list(dict.fromkeys(bought.method))
-    doses = sorted(asked["04b_dose"].params["doses"])
-    ends = doses[0] * 0.8, 1.25
-    for row in bought.itertuples():
-        y = measures.index(row.measure) + 0.7 * ((names.index(row.method) + 0.5) / len(names) - 0.5)
-        colour = plots.COLOURS[names.index(row.method) % 8]
-        axis.plot(np.clip([row.low, row.high], *ends), [y, y], color=colour, lw=1.4)
-        axis.plot(np.clip(row.dose, *ends), y, "<" if row.dose < doses[0] else ">" if row.dose > 1 else "o",
-                  color=colour, ms=5)  # fmt: skip
-    for number, name in enumerate(names):
-        axis.plot([], [], "o", color=plots.COLOURS[number % 8], label=name)
-    axis.axvline(low, color="black", lw=0.8, ls=":")
-    axis.set_yticks(range(len(measures)), measures)
-    axis.invert_yaxis()
-    axis.set(xscale="log", xlabel=f"dose of FBP worth the image denoised at {low:g}", title="dose that they buy")
-    axis.set_xticks(doses, [f"{d:g}" for d in doses])
-    axis.xaxis.set_minor_locator(plt.NullLocator())
-    axis.legend(fontsize=7)
-
-
-def draw_removal(axis):
-    """How often metrics notice that lesions are gone, by the noise beside it."""
-    sigmas = sorted(noticed.sigma.unique())
-    for number, name in enumerate(("psnr", "ssim", "mean_srmse", "max_srmse")):
-        part = noticed[noticed.metric == name].sort_values("sigma")
-        at = part.sigma.map(sigmas.index).to_numpy() + 0.08 * (number - 1.5)
-        axis.plot(at, part.tpf, "osD^"[number] + "-", ms=4, color=plots.COLOURS[number], label=metrics.info(name).label)
-        axis.vlines(at, part.low, part.high, color=plots.COLOURS[number], lw=1)
-    axis.axhline(0.5, color="black", lw=0.8, ls=":")
-    axis.set_xticks(range(len(sigmas)), [f"{v:g}" for v in sigmas])
-    axis.set(
-        xlabel="SD of the added noise, HU", ylabel="true positive fraction", ylim=(0, 1.03), title="lesions removed"
-    )
-    axis.legend(fontsize=7)
-
-
-DRAW = {"11_denoisers": draw_newer, "04b_dose": draw_worth, "09_subtle_details": draw_removal}
-panels = [name for name in DRAW if name in asked and (name != "09_subtle_details" or len(noticed))]
 words = []
 if "04b_dose" in asked:
     words.append(
@@ -433,17 +333,11 @@ if len(noticed) and noticed.low.notna().any():  # with fewer volumes there is no
     )  # fmt: skip
 if words:
     short[QUESTIONS[3]] = " ".join(words)
-if panels:
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4), squeeze=False)
-    for axis, name in zip(axes[0], panels):
-        DRAW[name](axis)
-    report.figure(
-        run, "newer_and_hidden", figure,
-        " ".join(short[q] for q in QUESTIONS[2:] if q in short) + " Bars: 95 % intervals over patients."
-        + " Left, blue: better than every older method, orange: worse (corrected), grey: neither."
-        * ("11_denoisers" in panels)
-        + " Dotted: a dose saving of none; chance." * (len(panels) > 1),
-    )  # fmt: skip
+for name, drawn in (("11_denoisers", "newer_shown"), ("04b_dose", "equivalent_doses")):
+    if name in asked:
+        report.shown(run, drawn, asked[name])
+if len(noticed):
+    report.shown(run, "removal_shown", asked["09_subtle_details"])
 
 # %% [markdown]
 # ## The answers in one table

@@ -9,7 +9,8 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from ldct_utils.models import networks, published
+from ldct_utils.ct import intensity
+from ldct_utils.models import networks
 from ldct_utils.models.networks._convolutions import from_one, to_one, turned
 from ldct_utils.models.networks.bilateral import Filter, _Filter
 from ldct_utils.models.networks.qae import Quadratic
@@ -26,7 +27,7 @@ TINY = {
     "qae": {"width": 3}, "dugan": {"width": 4}, "bilateral": {},
 }  # fmt: skip
 TINY_TRANSCT = {"blocks": 1, "widening": 1}
-MEAN, STD = published.MEAN_HU, published.STD_HU
+MEAN, STD = intensity.EULIG_MEAN_HU, intensity.EULIG_STD_HU
 
 
 def tiny(name, seed=0, **more):

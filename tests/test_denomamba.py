@@ -1,15 +1,10 @@
 """DenoMamba and its scan: published sizes, the recurrence itself, and what makes the two variants different.
 
-No test here needs a GPU. The Triton kernel runs in Triton's interpreter; on a GPU the last test runs the kernels for
-real, and is skipped elsewhere.
+No test here needs a GPU; on one the last test runs the scans, and is skipped elsewhere.
 """
 
 import importlib.util
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -98,7 +93,7 @@ def test_a_shape_that_cannot_be_halved_three_times_is_refused(shape):
     ("given", "message"),
     [
         ({"variant": "paper"}, "no variant 'paper'; there are released, channel"),
-        ({"scan": "cuda"}, "no scan 'cuda'"),
+        ({"scan": "triton"}, "no scan 'triton'; there are auto, chunked, loop, mamba_ssm"),
         ({"dim": 7}, "dim must be even"),
         ({"dim": 0}, "dim must be a whole number"),
         ({"blocks": (1, 1, 1)}, "four stages"),
@@ -296,81 +291,28 @@ def test_the_scan_refuses_shapes_and_types_that_do_not_fit():
 
 
 # ---- kernels ----
-INTERPRETED = """
-import sys
-import torch
-from ldct_utils.models.networks import _selective_scan as selective_scan, _triton_scan as triton_scan
-from test_denomamba import assert_equal_scans, inputs, results
-selective_scan.check = lambda method, device: None
-torch.manual_seed(0)
-grids = set()
-
-class Watched:  # notes how a kernel is launched, then launches it
-    def __init__(self, kernel):
-        self.kernel = kernel
-    def __getitem__(self, grid):
-        grids.add(grid)
-        return self.kernel[grid]
-
-triton_scan._forward, triton_scan._backward = Watched(triton_scan._forward), Watched(triton_scan._backward)
-for shape in ((3, 3, 2), (1, 70, 1)):  # less than a block, and a block and a bit
-    given = inputs(*shape)
-    assert_equal_scans(results("triton", given), results("chunked", given))
-# sequences along the first axis, which may be longer than 65,535: the channel variant has one for every pixel
-assert grids == {(3, 2), (1, 1)}, grids
-assert "triton" in sys.modules and not torch.cuda.is_available()
-"""
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU runs the kernel itself, in the last test")
-def test_the_triton_kernel_equals_the_chunked_scan_in_tritons_interpreter():
-    pytest.importorskip("triton", reason="Triton is not installed")
-    # a process of its own, since the variable is read when Triton is imported
-    env = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run([sys.executable, "-c", INTERPRETED], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-@pytest.mark.parametrize("capability", [80, 90], ids=["A100", "H100"])
-def test_the_triton_kernels_compile_for_a_gpu_that_is_not_here(capability, tmp_path, monkeypatch):
-    triton = pytest.importorskip("triton", reason="Triton is not installed")
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    from ldct_utils.models.networks import _triton_scan
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    types = {"N": "constexpr", "T": "constexpr"} | dict.fromkeys(("length", "width", "blocks"), "i32")
-    for kernel in (_triton_scan._forward, _triton_scan._backward):
-        signature = {name: types.get(name, "*fp32") for name in kernel.arg_names}
-        source = ASTSource(kernel, signature, {"N": denomamba.STATES, "T": _triton_scan.BLOCK})
-        compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
-        assert f".target sm_{capability}" in compiled.asm["ptx"] and compiled.asm["cubin"][:4] == b"\x7fELF"
-        assert compiled.metadata.shared <= 48 * 1024  # the shared memory that any GPU gives without asking
-
-
 def test_a_kernel_that_computes_something_else_is_refused_before_its_first_use(monkeypatch):
-    monkeypatch.setattr(_selective_scan, "_triton", lambda *given: 1.001 * _selective_scan._chunked(*given))
+    monkeypatch.setattr(_selective_scan, "_mamba_ssm", lambda *given: 1.001 * _selective_scan._chunked(*given))
     _selective_scan.check.cache_clear()
-    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"'triton' on cpu is off by .*scan=chunked"):
-        _selective_scan.selective_scan(*inputs(1, 4, 2), "triton")
-    monkeypatch.setattr(_selective_scan, "_triton", _selective_scan._chunked)
-    _selective_scan.selective_scan(*inputs(1, 4, 2), "triton")
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"'mamba_ssm' on cpu is off by .*scan=chunked"):
+        _selective_scan.selective_scan(*inputs(1, 4, 2), "mamba_ssm")
+    monkeypatch.setattr(_selective_scan, "_mamba_ssm", _selective_scan._chunked)
+    _selective_scan.selective_scan(*inputs(1, 4, 2), "mamba_ssm")
     _selective_scan.check.cache_clear()
 
 
 def test_auto_takes_a_kernel_only_on_a_gpu_and_only_if_it_is_installed(monkeypatch):
     assert _selective_scan.fastest("cpu") == "chunked"
-    for installed, method in (({"triton", "mamba_ssm"}, "mamba_ssm"), ({"triton"}, "triton"), (set(), "chunked")):
+    for installed, method in (({"mamba_ssm"}, "mamba_ssm"), (set(), "chunked")):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name, there=installed: name in there or None)
         assert _selective_scan.fastest("cuda") == method
     assert _selective_scan.fastest("cuda", torch.float64) == "chunked"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@pytest.mark.parametrize("method", ["chunked", *_selective_scan.KERNELS])
+@pytest.mark.parametrize("method", ["chunked", "mamba_ssm"])
 def test_every_scan_gives_the_same_numbers_on_a_gpu(method):
-    if method in _selective_scan.KERNELS:
+    if method == "mamba_ssm":
         pytest.importorskip(method, reason=f"{method} is not installed")
     for shape in ((2, 4096, 32), (1, 401, 6), (300, 16, 2), (70_000, 8, 2)):  # the last: more rows than CUDA's y axis
         given = inputs(*shape)

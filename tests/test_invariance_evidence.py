@@ -1,6 +1,8 @@
 """What a found invariance is held against: the null of noise realisations, lesions of simulated patients, exact p."""
 
 import dataclasses
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -202,7 +204,7 @@ def test_a_case_holds_no_more_than_its_own_images(case):
 def test_lesions_are_in_the_null_and_not_in_the_absent_class(case, drawn):
     assert len(case.lesions) == len(case.inside) == len(case.around) >= 1
     for i, lesion in enumerate(case.lesions.itertuples()):
-        assert not (case.inside[i] & case.around[i]).any() and case.inside[i].sum() >= cases.SMALLEST
+        assert not (case.inside[i] & case.around[i]).any() and case.inside[i].sum() >= evidence.SMALLEST
         present, absent = (
             evidence.contrast(images, case.inside[i], case.around[i]) for images in (drawn.null, drawn.absent)
         )
@@ -286,5 +288,10 @@ def test_a_model_comes_back_with_its_settings_and_weights(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values()))
     with pytest.raises(ValueError, match="is a flow, not a vae"):
         models.load(tmp_path, "vae")
-    with pytest.raises(FileNotFoundError, match="holds no model"):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*model.* a finished run of 05a"):
         models.load(tmp_path / "nowhere", "flow")
+
+
+def test_judging_what_was_found_loads_no_model():
+    code = "import sys; from ldct_utils.invariance import comparison, evidence; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.stats import kstest
 
 from ldct_utils import segments
-from ldct_utils.invariance import cases, evidence, examine
+from ldct_utils.invariance import evidence, examine
 from ldct_utils.invariance.cases import Case, Drawn
 
 SIZE, PATCH, NOISE_HU = 48, 24, 10.0
@@ -145,7 +145,7 @@ def test_regions_that_are_not_whole_in_the_patch_are_left_out(shown):
 def test_a_lesion_without_surroundings_in_the_patch_is_left_out_there():
     one, far = case(), AROUND.copy()
     far[0] = X >= 36  # nothing of it in the patch
-    far[0, 20, 36 - cases.SMALLEST : 35] = True  # one pixel too few
+    far[0, 20, 36 - evidence.SMALLEST : 35] = True  # one pixel too few
     one = dataclasses.replace(one, around=far)
     made = {"whole": one.ldct[None], "patch": examine.middle(one.ldct, PATCH)[None]}
     found = ASKED.crop(identity, one, made)["lesions"]

@@ -141,7 +141,7 @@ def test_images_are_normalised_as_published_and_x_is_not_y_hat():
     vae, x = tiny().eval(), patches_of()
     hu = intensity.from_net(x.double())
     assert torch.allclose(vae.normalise(x.double()), (hu + 1024 - 481.45419786099086) / 502.18507379395044, atol=1e-12)
-    assert float(vae.normalise(intensity.to_net(torch.tensor(vaes.MEAN_HU)))) == pytest.approx(0, abs=1e-6)
+    assert float(vae.normalise(intensity.to_net(torch.tensor(intensity.EULIG_MEAN_HU)))) == pytest.approx(0, abs=1e-6)
     y_hat = blur()(x)
     right, wrong = vae.encode(x=x, y_hat=y_hat)[0], vae.encode(x=y_hat, y_hat=x)[0]
     assert (right - wrong).abs().max() > 1e-4
@@ -210,7 +210,7 @@ def test_the_terms_are_those_of_the_published_loss():
         mean, logvar = vae.encode(x=x, y_hat=y_hat)
         made = vae.decode(vaes.sample(mean, logvar), y_hat=y_hat).detach()
         hu = intensity.from_net(made - x) - intensity.HU_MIN
-        assert torch.allclose(terms["l1"], hu.abs().sum((1, 2, 3)) / vaes.STD_HU, rtol=1e-4)
+        assert torch.allclose(terms["l1"], hu.abs().sum((1, 2, 3)) / intensity.EULIG_STD_HU, rtol=1e-4)
         assert torch.allclose(terms["kl"], vaes.kl(mean, logvar))
         judged = step.critic(vae.normalise(torch.cat([made, y_hat], dim=1)))
         assert torch.allclose(terms["adversarial"], -judged, rtol=1e-4, atol=1e-5)

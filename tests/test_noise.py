@@ -46,6 +46,20 @@ def test_a_single_wave_shows_at_its_frequency():
     assert spectrum[0, 4] + spectrum[0, -4] == pytest.approx(spectrum.sum())
 
 
+def test_shaping_noise_multiplies_its_spectrum_and_raises_no_gap_without_end():
+    rng = np.random.default_rng(4)
+    own = 1 + rng.random((16, 16))
+    one = np.zeros((16, 16))
+    one[8, 8] = 1
+    assert np.allclose(nps.shaping_filter(own, own), one) and np.allclose(nps.shaping_filter(own, 9 * own), 3 * one)
+    own[0, 3] = 0
+    assert np.abs(nps.shaping_filter(own, own + 1)).max() < 2  # the gap counts as 1e-4 of the largest power
+    f = np.hypot.outer(np.fft.fftfreq(16), np.fft.fftfreq(16))
+    wanted = np.exp(-((f / 0.2) ** 2))
+    reached = np.abs(np.fft.fft2(nps.shaping_filter(np.ones((16, 16)), wanted))) ** 2
+    assert np.allclose(reached, wanted, atol=0.1)  # the window smooths
+
+
 @pytest.mark.parametrize("kernel", ["B30", "D45"])
 def test_noise_texture_is_that_of_the_clinical_kernel(scans, kernel):
     scan = scans[kernel]

@@ -22,21 +22,14 @@ def disc(size, radius):
     return (np.hypot(y, x) <= radius).astype(float)
 
 
-def test_hotelling_with_unit_covariance_is_the_length_of_the_difference():
-    difference = np.array([3.0, -4.0, 12.0])
-    assert observers.hotelling(difference, np.eye(3)) == pytest.approx(13.0)
+def hotelling(difference, covariance):
+    """d' for a known mean difference (C,) and covariance (C, C), sqrt(dg' K^-1 dg)."""
+    return np.sqrt(difference @ np.linalg.solve(covariance, difference))
 
 
-def test_hotelling_weighs_a_noisy_channel_less():
-    assert observers.hotelling([1.0, 1.0], np.diag([1.0, 4.0])) == pytest.approx(np.sqrt(1.25))
-
-
-def test_auc_and_d_prime_of_gaussian_scores_belong_together():
-    assert observers.auc_of(0.0) == 0.5
-    assert observers.auc_of(1.0) == pytest.approx(stats.norm.cdf(1 / np.sqrt(2)))
-    assert observers.d_of(observers.auc_of(1.7)) == pytest.approx(1.7)
+def test_auc_of_gaussian_scores_is_phi_of_d_prime_over_root_two():
     absent, present = noise((2, 200_000))
-    assert observers.auc(absent, present + 1.5) == pytest.approx(observers.auc_of(1.5), abs=0.003)
+    assert observers.auc(absent, present + 1.5) == pytest.approx(stats.norm.cdf(1.5 / np.sqrt(2)), abs=0.003)
 
 
 def test_auc_is_the_share_of_pairs_in_the_right_order():
@@ -50,28 +43,19 @@ def test_auc_is_the_share_of_pairs_in_the_right_order():
 def test_observers_in_white_noise_reach_contrast_times_root_of_pixels_over_sigma():
     lesion = 5.0 * disc(15, 3.0)
     wanted = 5.0 * np.sqrt((lesion > 0).sum()) / 20.0
-    assert observers.npw(lesion, 1.0, 20.0**2 * 0.75**2, 0.75) == pytest.approx(wanted)
-    assert observers.npw(lesion, 1.0, 20.0**2 * 0.75**2, 0.75, prewhitened=True) == pytest.approx(wanted)
     channels = observers.laguerre_gauss(15, 9.0, 8)
-    channelised = observers.hotelling(channels @ lesion.ravel(), 20.0**2 * channels @ channels.T)
+    channelised = hotelling(channels @ lesion.ravel(), 20.0**2 * channels @ channels.T)
     assert 0.9 * wanted < channelised < wanted  # eight round channels hold most of a disc
     for used, known in ((channels, channelised), (lesion.reshape(1, -1), wanted)):  # the second: the matched filter
         absent, present = (observers.respond(x, used) for x in classes(lesion, 4000, 20.0))
         assert observers.detect(absent, present).d_prime == pytest.approx(known, rel=0.06)
 
 
-def test_coloured_noise_costs_the_non_prewhitening_observer_more_than_the_ideal_one():
-    f = np.fft.fftfreq(32, 0.75)
-    nps = 10.0 + 400.0 * np.hypot(f[:, None], f)
-    lesion = disc(32, 4.0)
-    assert observers.npw(lesion, 1.0, nps, 0.75) < observers.npw(lesion, 1.0, nps, 0.75, prewhitened=True)
-
-
 def test_cross_validated_d_prime_approaches_the_true_one_in_coloured_noise():
     rng = np.random.default_rng(1)
     mixing = rng.normal(size=(5, 5)) + 2 * np.eye(5)
     difference = np.array([1.0, -0.5, 0.3, 0.8, 0.1])
-    wanted = observers.hotelling(difference, mixing @ mixing.T)
+    wanted = hotelling(difference, mixing @ mixing.T)
     absent, present = (noise((4000, 5), seed=s) @ mixing.T for s in (2, 3))
     assert observers.detect(absent, present + difference).d_prime == pytest.approx(wanted, rel=0.06)
 

@@ -10,6 +10,7 @@ from ldct_utils.ct import intensity
 from ldct_utils.structures import removal
 from ldct_utils.structures import volumes as structures
 from ldct_utils.structures.volumes import Volume, components, remove
+from ldct_utils.task_based import observers
 
 
 def volume(name="V1", shape=(2, 48, 48), discs=((0, 12, 12), (0, 30, 14), (1, 20, 34)), contrast=40.0, radius=4):
@@ -236,6 +237,12 @@ def test_ties_count_one_half_and_directions_are_obeyed():
     assert removal.judged([0.5], [-3.0], 0) == 1  # bias: the further from 0 the worse
     assert removal.judged([1.0, 2.0], [1.0, 3.0], -1) == (0.5 + 0 + 1 + 1) / 4
     assert np.isnan(removal.judged([1.0], [np.nan], 1))
+
+
+def test_the_fraction_of_pairs_is_the_area_under_the_roc_curve():
+    rng = np.random.default_rng(0)
+    for whole, worse in zip(rng.integers(0, 5, (20, 3)), rng.integers(0, 5, (20, 7))):
+        assert removal.judged(whole, worse, -1) == pytest.approx(observers.auc(whole, worse), rel=1e-14)
 
 
 def test_intervals_need_six_volumes_and_leave_out_what_has_no_number():

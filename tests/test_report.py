@@ -126,6 +126,26 @@ def test_the_answers_table_and_figures_stand_first_and_only_there(study):
     assert {t[1:] for t in found.targets if t.startswith("#")} <= {*found.ids, "top"}
 
 
+def test_a_stored_figure_of_another_run_is_copied_with_its_caption_and_linked_from_the_front_page(study):
+    source, folder = (SimpleNamespace(folder=study("a")), study("answers", of=page.FRONT))
+    source.result = files.read_json(source.folder / "result.json")
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    report.figure(source, "dose", fig, "It buys **nothing**.")
+    report.table(source, "doses", pd.DataFrame({"dose": [1.0]}), "Doses.")
+    run = SimpleNamespace(folder=folder)
+    report.shown(run, "dose", source)
+    for suffix in ("png", "pdf"):
+        assert (folder / f"dose.{suffix}").read_bytes() == (source.folder / f"dose.{suffix}").read_bytes()
+    front = page.write().read_text(encoding="utf-8").split('<h2 id="default">')[0]
+    assert f"{folder.name}/dose.png" in front and "It buys <strong>nothing</strong>. From <code>01_toy</code>." in front
+    report.shown(run, "dose", source, "In short.")
+    assert files.read_json(folder / "captions.json")["dose"] == {"kind": "figure", "caption": "In short."}
+    for name in ("doses", "curve"):  # a table, and nothing at all
+        with pytest.raises(FileNotFoundError, match=f"holds no figure '{name}'"):
+            report.shown(run, name, source)
+
+
 def test_failed_runs_are_shown_with_their_error_and_notebook(study):
     error = nbformat.v4.new_output("error", ename="ValueError", evalue="no such\nthing", traceback=[])
     failed = study("bad", finished=False, notebook=executed(error))
@@ -187,11 +207,3 @@ def test_intervals_are_written_in_the_format_asked_for_and_a_dash_where_there_is
     table = pd.DataFrame({"low": [0.12345, float("nan")], "high": [1.0, float("nan")]})
     assert report.bracket(0.12345, 1.0) == "[0.123, 1]" and report.bracket(0.12345, 1.0, ".2g") == "[0.12, 1]"
     assert report.brackets(table) == ["[0.12, 1.00]", "–"]
-
-
-def test_counts_of_what_is_hidden_are_told_in_words_with_their_interval():
-    counts = pd.DataFrame({"method": ["search"], "changed": [4], "patients": [3], "share": [0.25], "low": [0.0],
-                           "high": [0.5], "in_hu": [1.0], "out_hu": [0.5]})  # fmt: skip
-    shown = report.hidden_of_changed(counts)
-    assert shown.interval.item() == "[0.00, 0.50]" and shown["hidden of changed"].item() == 0.25
-    assert not {"low", "high", "in_hu", "share"} & set(shown)

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import finished_runs
 import matplotlib.pyplot as plt
@@ -14,9 +15,10 @@ import pytest
 from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from ldct_utils.metrics import info
+from ldct_utils import report
+from ldct_utils.metrics import comparison, info
 from ldct_utils.report import plots
-from ldct_utils.stats import intervals, paired
+from ldct_utils.stats import intervals, paired, ranking
 from ldct_utils.study import runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,9 +60,9 @@ LOW, HIGH = binom.ppf([0.0005, 0.9995], 200, 0.05)
 
 @pytest.mark.parametrize(("experiment", "expected"), [("baseline", 0.311), ("E2", 0.236), ("E3", 0.855), ("E4", 0.166)])
 def test_published_means_and_sds_give_the_published_effect_sizes(experiment, expected):
-    d = paired.d_from(*paired.PUBLISHED["E1"]["ssim"], *paired.PUBLISHED[experiment]["ssim"])
+    d = paired.d_from(*comparison.PUBLISHED["E1"]["ssim"], *comparison.PUBLISHED[experiment]["ssim"])
     assert d == pytest.approx(expected, abs=5e-4)
-    assert d == pytest.approx(paired.PUBLISHED_D[experiment], abs=0.01)
+    assert d == pytest.approx(comparison.PUBLISHED_D[experiment], abs=0.01)
 
 
 def test_cohen_d_pools_the_variances_of_unequal_groups():
@@ -121,6 +123,27 @@ def test_interval_of_few_patients_is_as_wide_as_that_of_a_t_test():
         assert interval.mean == pytest.approx(values.mean())
         widths.append((interval.high - interval.low) / (exact.high - exact.low))
     assert np.mean(widths) == pytest.approx(1, abs=0.03)  # a plain percentile interval: .77
+
+
+def test_bounds_of_draws_pass_over_nan_and_may_pick_an_infinite_one():
+    draws = np.stack([np.linspace(0, 1, 201), np.full(201, np.nan)], axis=1)
+    draws[::2] = np.nan
+    tail = intervals.expanded_tail(8)
+    low, high = intervals.interval(draws, 8)
+    assert (low[0], high[0]) == pytest.approx(tuple(np.quantile(draws[1::2, 0], [tail, 1 - tail])))
+    assert np.isnan([low[1], high[1]]).all() and np.isnan(intervals.interval(draws, 5)).all()
+    far = np.append(np.zeros(50), np.full(50, np.inf))
+    assert intervals.interval(far, 8, method="inverted_cdf") == (0, np.inf)
+
+
+def test_the_interval_of_a_statistic_draws_nothing_for_too_few_patients():
+    values = np.random.default_rng(0).normal(size=(8, 2))
+    low, high = intervals.bootstrap_interval(lambda weights: weights @ values, 8, 500, seed=2)
+    alone = [intervals.patient_bootstrap(one, 500, seed=2) for one in values.T]
+    assert low.tolist() == pytest.approx([a.low for a in alone]) and high.tolist() == pytest.approx(
+        [a.high for a in alone]
+    )
+    assert np.isnan(intervals.bootstrap_interval(None, 5, 500)).all()
 
 
 def test_seeds_that_disagree_widen_the_interval():
@@ -493,6 +516,7 @@ def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs)
     effects.to_parquet(compared / "psi_effects.parquet")
     about = {"notebook": "06_stats", "id": "00000004", "parameters": {}, "numbers": {}, "files": {}}
     (compared / "result.json").write_text(json.dumps(about))
+    report.figure(SimpleNamespace(folder=compared), "psi", plt.figure(), "PSNR over psi.")
     papermill.execute_notebook(
         ROOT / "notebooks" / "12_answers.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
         parameters={"influence": "test/06_stats/run-00000004",
@@ -510,11 +534,12 @@ def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs)
     assert said["from"][beyond].startswith("04_metrics") and said["from"][best].startswith("04c_metric_audit")
     assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
     assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.10, 0.70]; dose 0.25: [-0.10, 0.80]"
-    captions = (done.folder / "captions.json").read_text()
+    captions, notebook = (done.folder / "captions.json").read_text(), (outputs / "out.ipynb").read_text()
+    assert "PSNR over psi. From `06_stats`." in captions and (done.folder / "psi.pdf").is_file()
     assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in captions
     (gain,) = [w for w in said.index if w.startswith("best perceptual arm, PSNR against the truth minus that of MSE")]
     assert gain.endswith("MSE alone of the same network: ψ 0.95, cnn10, eeeeeeeeee…eeeeeeeee, block3_conv2, one seed")
-    assert said.answer[gain] == "0.6 dB" and "at ψ .95 all lie between -0.40 and +0.60 dB" in captions  # not over LDCT
+    assert said.answer[gain] == "0.6 dB" and "at ψ .95 all lie between -0.40 and +0.60 dB" in notebook  # not over LDCT
     (none,), (some,) = ([w for w in said.index if f"(mse, {which})" in w] for which in ("search", "aimed"))
     assert said.answer[none] == "0 of 16 changed" and said["95 % interval"][none] == "–"
     assert said.answer[some] == "4 of 16 changed, 0 of these hidden (0%)" and said["95 % interval"][some] == "[0, 0.53]"
@@ -533,29 +558,29 @@ def test_a_pair_is_reversed_only_where_both_orders_are_sure():
     rng = np.random.default_rng(0)
     base = pd.DataFrame({"a": 1.0, "b": 2.0, "c": 3.0}, index=range(8)) + 0.01 * rng.standard_normal((8, 3))
     other = base.assign(a=base.b + 1)
-    assert paired.reversed_pairs(base, base, 200) == (0, 3)
-    assert paired.reversed_pairs(other, base, 200) == (1, 3)
+    assert ranking.reversed_pairs(base, base, 200) == (0, 3)
+    assert ranking.reversed_pairs(other, base, 200) == (1, 3)
     unsure = base.assign(a=base.b + rng.normal(0.01, 5, 8))
-    assert paired.reversed_pairs(unsure, base, 200) == (0, 3)
-    assert paired.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
-    assert paired.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
+    assert ranking.reversed_pairs(unsure, base, 200) == (0, 3)
+    assert ranking.reversed_pairs(other[["a"]], base[["a"]], 200) == (0, 0)
+    assert ranking.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
 
 
 # ---- ranks ----
 def test_the_critical_difference_is_the_published_example():
-    assert paired.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
+    assert ranking.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
     # q of table 5a of the same paper, for 2, 5 and 10 methods
     for methods, q in ((2, 1.960), (5, 2.728), (10, 3.164)):
-        assert paired.critical_difference(methods, 6) == pytest.approx(
+        assert ranking.critical_difference(methods, 6) == pytest.approx(
             q * (methods * (methods + 1) / 36) ** 0.5, rel=1e-3
         )
 
 
 def test_groups_hold_all_within_the_gap_and_no_group_is_part_of_another():
-    assert paired.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
-    assert paired.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
-    assert paired.told_together([1.0, 2.0, 3.0], 0.5) == []
-    assert paired.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
+    assert ranking.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
+    assert ranking.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
+    assert ranking.told_together([1.0, 2.0, 3.0], 0.5) == []
+    assert ranking.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
 
 
 def test_limits_leave_out_what_lies_far_off_and_show_all_else():
@@ -609,7 +634,7 @@ def test_bars_reach_from_the_mean_to_both_ends_and_axes_name_direction_and_unit(
 def test_a_critical_difference_diagram_names_every_method_once_beside_the_line():
     ranks = pd.Series({"qae": 1.2, "unet": 2.5, "tv": 2.5, "cnn10": 4.2, "redcnn": 4.6})
     figure, axis = plt.subplots(figsize=(5.5, 2.2))
-    plots.critical_differences(axis, ranks, 1.93, paired.told_together(ranks, 1.93))
+    plots.critical_differences(axis, ranks, 1.93, ranking.told_together(ranks, 1.93))
     figure.canvas.draw()
     names = [t for t in axis.texts if not t.get_text().strip().startswith("CD")]
     boxes = [t.get_window_extent() for t in names]

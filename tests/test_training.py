@@ -316,6 +316,19 @@ def test_a_checkpoint_gives_the_network_back(parts, tmp_path):
         checkpoints.load_network(tmp_path / "empty")
 
 
+def test_a_finished_run_denoises_with_its_last_checkpoint_or_the_one_asked_for(parts, tmp_path):
+    network, hu = parts["step"].network, np.random.default_rng(1).normal(40, 30, (2, 32, 48)).astype(np.float32)
+    run, expected = SimpleNamespace(folder=tmp_path), []
+    for step in (5, 20):
+        with torch.no_grad():
+            network.head.bias += 0.1
+        checkpoints.write_checkpoint(tmp_path, step, network, SETTINGS)
+        expected.append(prediction.predict(checkpoints.load_network(tmp_path, step), hu, 1))
+    assert np.array_equal(prediction.denoiser(run, 1)(hu), expected[1])
+    assert np.array_equal(prediction.denoiser(run, 1, checkpoint=5)(hu), expected[0])
+    assert not np.array_equal(*expected)
+
+
 @pytest.mark.parametrize("shape", [(3, 48, 64), (1, 50, 37), (33, 47)])
 def test_prediction_of_any_size_is_in_hu_and_the_untrained_residual_network_is_the_identity(shape):
     hu = np.random.default_rng(0).integers(-1024, 3071, shape).astype(np.int16)

@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 
 import events
+import quick_start
 
 from ldct_utils.study import paths
 
-# papermill reads notebooks by jsonschema, which compiles a grammar of web addresses as it is imported wherever this
-# package is installed, for more than a second in every run. No notebook has a field that it would check.
-sys.modules.setdefault("rfc3987_syntax", None)
+quick_start.without_web_address_grammar()
 
 
 def die_with_parent():

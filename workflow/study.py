@@ -19,6 +19,7 @@ from collections import deque
 from pathlib import Path
 
 import events
+import quick_start
 import yaml
 
 from ldct_utils.study import files, identity, paths, planning
@@ -271,7 +272,7 @@ def main() -> int:
             show_plan(study, overrides)
             return 0
         complete = given.report or run(study, given.profile, overrides)
-        sys.modules.setdefault("rfc3987_syntax", None)  # as in run_notebook.py
+        quick_start.without_web_address_grammar()
         from ldct_utils.report import page
 
         print(f"report: {paths.short(page.write())}")

@@ -183,7 +183,10 @@ def again(old: runs.Run, where: Path) -> runs.Run:
             run_notebook.execute(notebook, where / "notebook.ipynb", params)
     finally:
         for name, value in kept.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
     (found,) = (path for path in where.rglob("result.json") if runs.TESTS not in path.parts)
     return runs.Run(found.parent)
 

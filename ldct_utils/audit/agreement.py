@@ -12,7 +12,6 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from ldct_utils.stats import intervals
-from ldct_utils.stats.intervals import MIN_PATIENTS
 
 SECOND_DIFFERENCES = 4  # fewest from which a scatter is estimated
 
@@ -140,12 +139,7 @@ def pairs(curves, groups, losses, metrics, draws: int = 500, seed: int = 0) -> p
         own, others = own_and_others(curves, groups, len(losses), measure, detrend, people)
         mean, other, gain = (over_runs(values, trained) for values in (own, others, own - others))
         lowest, highest = np.fmin.reduce(own[:, 0]), np.fmax.reduce(own[:, 0])  # of those that are known
-        low, high, gain_low, gain_high = np.full((4, *lowest.shape), np.nan)
-        if patients >= MIN_PATIENTS:
-            (low, high), (gain_low, gain_high) = (
-                intervals.interval(mean[1:], patients),
-                intervals.interval(gain[1:], patients),
-            )
+        (low, high), (gain_low, gain_high) = (intervals.interval(drawn[1:], patients) for drawn in (mean, gain))
         found += [
             {"kind": measure.__name__, "detrended": detrend, "loss": losses[i], "metric": metrics[j],
              "mean": mean[0, i, j], "low": low[i, j], "high": high[i, j], "others": other[0, i, j],

@@ -153,10 +153,8 @@ def following(detected: pd.DataFrame, scores: pd.DataFrame, draws: int = 500, se
     at, unsure = d.index.to_frame(), standard_errors(detected).loc[d.index].to_numpy()
     means = scores.groupby(["name", *keys, "patient"]).aligned.mean().unstack("patient")
     patients, livers = means.shape[1], d.shape[1]
-    of_patients, of_livers = (
-        intervals.patient_draws(patients, draws, seed),
-        intervals.patient_draws(livers, draws, seed + 1),
-    )
+    of_patients = intervals.patient_draws(patients, draws, seed)
+    of_livers = intervals.patient_draws(livers, draws, seed + 1)
     doses = detected.dose.unique().tolist()
     parts = {str(dose): (at.dose == dose).to_numpy() for dose in doses}
     parts |= {"pooled": np.ones(len(d), bool)} if len(doses) > 1 else {}
@@ -167,7 +165,7 @@ def following(detected: pd.DataFrame, scores: pd.DataFrame, draws: int = 500, se
         ranks = tied(seen.mean(1), width)
         middle = np.stack([values.mean(1), ranks], axis=-1)[None]
         least = min(patients, livers)
-        low, high = intervals.interval(drawn, least) if least >= intervals.MIN_PATIENTS else (np.nan, np.nan)
+        low, high = intervals.interval(drawn, least)
         found.append(
             {"metric": name, "within": within, "rho": agreement.spearman(middle)[0, 0, 1], "low": low, "high": high,
              "conditions": len(ranks), "told_apart": int(ranks.max()) + 1, "d_se": width}
@@ -204,12 +202,11 @@ def quotient(above, below, draws: int = 10_000, level: float = 0.95, seed: int =
     above, below = (np.asarray(values, np.float64) for values in (above, below))
     if above.shape != below.shape or above.ndim != 1 or not np.isfinite(above + below).all():
         raise ValueError(f"a quotient takes two finite values a patient, got shapes {above.shape} and {below.shape}")
-    n, low, high = len(above), float("nan"), float("nan")
-    unit = abs(below.mean())
-    if n >= intervals.MIN_PATIENTS:
-        weights = intervals.patient_draws(n, draws, seed)
+    n, unit = len(above), abs(below.mean())
+
+    def again(weights):
         tops, units = weights @ above, weights @ below * np.sign(below.mean())
-        drawn = np.where(units > 0, tops / np.where(units > 0, units, 1), np.copysign(np.inf, tops))
-        tail = intervals.expanded_tail(n, level)
-        low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some may be infinite
+        return np.where(units > 0, tops / np.where(units > 0, units, 1), np.copysign(np.inf, tops))
+
+    low, high = intervals.bootstrap_interval(again, n, draws, level, seed, "inverted_cdf")  # some may be infinite
     return intervals.Interval(float(above.mean() / unit) if unit else float("nan"), float(low), float(high), n, 1)

@@ -9,10 +9,10 @@ import pandas as pd
 from ldct_utils import metrics
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import Metric, ct_niqe
-from ldct_utils.noise2quality import metric as n2q
+from ldct_utils.noise2quality import metric
 from ldct_utils.study import files, paths, runs
 
-FITTED = {"ct_niqe": ct_niqe.load, "n2q": n2q.load}  # these learn from NDCT, and come from the run that fitted them
+FITTED = {"ct_niqe": ct_niqe.load, "n2q": metric.load}  # these learn from NDCT, and come from the run that fitted them
 
 
 def slices(cohort, split: str, most: int) -> pd.DataFrame:
@@ -54,7 +54,7 @@ class Scorer:
 
     def of(self, family: str) -> list[str]:
         """Names of the metrics of one family."""
-        return [name for name, metric in self.info.items() if metric.family == family]
+        return [name for name, one in self.info.items() if one.family == family]
 
     @property
     def described(self) -> pd.DataFrame:

@@ -27,8 +27,8 @@ def _evenly(count: int, most: int) -> np.ndarray:
 class Cohort:
     """A cohort on disk. Arrays are read-only memory maps (slices, H, W): int16 HU, masks uint8; None where absent.
 
-    ``organ_masks`` hold labels (``phantom.ORGANS``), ``lesion_masks`` the lesion's number (0: none); ``absent_*`` are
-    the same slices without lesions and with the same noise.
+    ``organ_masks`` hold labels (``phantom.organs.ORGANS``), ``lesion_masks`` the lesion's number (0: none);
+    ``absent_*`` are the same slices without lesions and with the same noise.
     """
 
     id: str
@@ -68,7 +68,8 @@ class Cohort:
         parts = [parts[i] for i in _evenly(len(parts), most)]
         share = np.zeros(len(parts), int)
         while share.sum() < min(most, sum(map(len, parts))):
-            share[min((n, i) for i, n in enumerate(share) if n < len(parts[i]))[1]] += 1
+            with_more = [i for i, part in enumerate(parts) if share[i] < len(part)]
+            share[min(with_more, key=lambda i: share[i])] += 1  # one more of the patient that has the fewest
         chosen = [part[_evenly(len(part), n)] for part, n in zip(parts, share)]
         return np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
 

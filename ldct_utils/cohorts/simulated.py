@@ -7,7 +7,7 @@ import numpy as np
 from ldct_utils.cohorts import writing
 from ldct_utils.cohorts.writing import Part, Plan
 from ldct_utils.ct import dicom, dose, fbp
-from ldct_utils.phantom import patient as phantom
+from ldct_utils.phantom.patient import ANATOMIES, Patient, patient
 
 PIXEL_MM = (0.70, 0.80)  # texture and anatomy keep their real scale in pixels: crop rather than shrink
 THICKNESS_MM = 3.0
@@ -28,7 +28,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     patients, slices, size, anatomy = (read[name] for name in ("patients", "slices", "size", "anatomy"))
     level, kernel, seed = (read[name] for name in ("dose", "kernel", "cohort_seed"))
     fbp.apodisation(kernel)
-    known = tuple(phantom.ANATOMIES)
+    known = tuple(ANATOMIES)
     if anatomy not in (*known, "mixed"):
         raise ValueError(f"unknown anatomy {anatomy!r}; known: {', '.join(known)}, mixed")
     if patients < 1 or slices < 1 or size < 64:
@@ -48,13 +48,13 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     )
 
 
-def body_of(anatomy: str, slices: int, size: int, seed: int) -> phantom.Patient:
+def body_of(anatomy: str, slices: int, size: int, seed: int) -> Patient:
     """The anatomy of a patient of a cohort; ``seed`` is the patient's own."""
     pixel_mm = float(np.random.default_rng(seed).uniform(*PIXEL_MM))
-    return phantom.patient(seed, anatomy, size=size, slices=slices, thickness_mm=THICKNESS_MM, pixel_mm=pixel_mm)
+    return patient(seed, anatomy, size=size, slices=slices, thickness_mm=THICKNESS_MM, pixel_mm=pixel_mm)
 
 
-def patient_again(cohort, patient: str) -> tuple[phantom.Patient, int]:
+def patient_again(cohort, name: str) -> tuple[Patient, int]:
     """The anatomy of one patient of a stored cohort, drawn anew, and its seed.
 
     Raises: ValueError: if the cohort is not simulated, or what is drawn now is not what it stores.
@@ -63,11 +63,11 @@ def patient_again(cohort, patient: str) -> tuple[phantom.Patient, int]:
         raise ValueError(
             f"cohort {cohort.id} is of source {cohort.meta['source']}: only simulated patients can be redrawn"
         )
-    rows, read = cohort.slices[cohort.slices.patient == patient], cohort.meta["parameters"]
-    seed = writing.seed_of(read["cohort_seed"], int(patient[1:]) - 1)
+    rows, read = cohort.slices[cohort.slices.patient == name], cohort.meta["parameters"]
+    seed = writing.seed_of(read["cohort_seed"], int(name[1:]) - 1)
     body = body_of(rows.anatomy.iloc[0], read["slices"], read["size"], seed)
     if not np.array_equal(body.lesion_masks, cohort.lesion_masks[rows.row.to_numpy()]):
-        raise ValueError(f"patient {patient} drawn anew differs from cohort {cohort.id}: build the cohort anew")
+        raise ValueError(f"patient {name} drawn anew differs from cohort {cohort.id}: build the cohort anew")
     return body, seed
 
 

@@ -19,7 +19,8 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 
-AIR_HU = -1024  # what padding outside the reconstructed circle becomes
+from ldct_utils.ct.intensity import AIR_HU
+
 SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file

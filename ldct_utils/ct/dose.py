@@ -97,7 +97,8 @@ def scan(truth_hu, pixel_mm, dose=0.25, kernel="B30", seed=0, n0=N0, sigma_e=0.0
     Raises: ValueError: for shapes that do not fit, a dose outside (0, 1], an unknown kernel.
     """
     truth_hu = np.asarray(truth_hu)
-    check_dose(dose), fbp.apodisation(kernel)
+    check_dose(dose)
+    fbp.apodisation(kernel)
     if truth_hu.ndim != 3:
         raise ValueError(f"slices to scan need shape (S, H, W), got {truth_hu.shape}")
     if absent is not None and np.shape(absent) != truth_hu.shape:
@@ -124,11 +125,14 @@ def scan(truth_hu, pixel_mm, dose=0.25, kernel="B30", seed=0, n0=N0, sigma_e=0.0
         else:
             spread = np.sqrt(inserted_variance(expected, dose, sigma_e))
             ldct = ndct + image(low_rng.standard_normal(lines.shape, np.float32) * spread)
-        images["ndct"].append(ndct), images["ldct"].append(ldct), images["noise_free"].append(clean)
+        images["ndct"].append(ndct)
+        images["ldct"].append(ldct)
+        images["noise_free"].append(clean)
         if absent is not None:
             # The twin differs by the lesions alone, and images are linear in line integrals: same noise, lesions gone.
             lesions = lesion_image(slice_hu, absent[number], pixel_mm, lines.shape, centre, (height, width), kernel)
-            images["absent_ndct"].append(ndct - lesions), images["absent_ldct"].append(ldct - lesions)
+            images["absent_ndct"].append(ndct - lesions)
+            images["absent_ldct"].append(ldct - lesions)
     return Scan(**{name: np.stack(stack) if stack else None for name, stack in images.items()})
 
 
@@ -226,11 +230,8 @@ def _reshape(drawn, tissue_hu, pixel_mm, wanted):
     if not np.isclose(pixel_mm, wanted.pixel_mm, rtol=0.05):
         raise ValueError(f"the noise kernel was measured at {wanted.pixel_mm} mm pixels, the slice has {pixel_mm} mm")
     n = len(wanted.spectrum)
-    own = nps.spectrum(drawn[None], tissue_hu[None], pixel_mm, n)
-    transfer = np.sqrt(wanted.spectrum / np.maximum(own, own.max() * 1e-4))
-    taps = np.fft.fftshift(np.fft.ifft2(transfer).real) * np.outer(np.hanning(n + 1)[:n], np.hanning(n + 1)[:n])
     padded = np.zeros(drawn.shape)
-    padded[:n, :n] = taps
+    padded[:n, :n] = nps.shaping_filter(nps.spectrum(drawn[None], tissue_hu[None], pixel_mm, n), wanted.spectrum)
     padded = np.roll(padded, (-(n // 2), -(n // 2)), (0, 1))
     return np.fft.irfft2(np.fft.rfft2(drawn) * np.fft.rfft2(padded), drawn.shape).astype(np.float32)
 

@@ -119,19 +119,26 @@ def apodisation(kernel: str):
     return KERNELS[kernel]
 
 
+def ramp(kernel: str, length: int) -> np.ndarray:
+    """Frequency response (length // 2 + 1,) of the ramp filter with the apodisation of a kernel, 1/mm.
+
+    Args: length: detector cells, a power of two.
+    Source: Kak and Slaney 1988, Eq. 3.61 (band-limited ramp sampled in space, so that the mean is right).
+    """
+    taps = np.zeros(length)
+    odd = np.arange(1, length // 2, 2)
+    taps[0] = 1 / (4 * DETECTOR_MM**2)
+    taps[odd] = taps[-odd] = -1 / (np.pi * odd * DETECTOR_MM) ** 2
+    return np.fft.rfft(taps).real * apodisation(kernel)(np.fft.rfftfreq(length, DETECTOR_MM)) * DETECTOR_MM
+
+
 def filtered(sinogram, kernel: str = "B30"):
     """Views (V, count) filtered for back-projection and sinc-interpolated ``UPSAMPLING`` times: (V, longer), 1/mm^2.
 
     The middle of a view, on the rotation axis, is at (count - 1) / 2 * UPSAMPLING; what is beyond the detector follows.
     """
-    count = sinogram.shape[1]
-    length = 1 << (2 * count - 1).bit_length()
-    taps = np.zeros(length)
-    odd = np.arange(1, length // 2, 2)
-    taps[0] = 1 / (4 * DETECTOR_MM**2)
-    taps[odd] = taps[-odd] = -1 / (np.pi * odd * DETECTOR_MM) ** 2
-    response = np.fft.rfft(taps).real * apodisation(kernel)(np.fft.rfftfreq(length, DETECTOR_MM)) * DETECTOR_MM
-    spectrum = np.fft.rfft(np.asarray(sinogram, np.float32), length) * response.astype(np.float32)
+    length = 1 << (2 * sinogram.shape[1] - 1).bit_length()
+    spectrum = np.fft.rfft(np.asarray(sinogram, np.float32), length) * ramp(kernel, length).astype(np.float32)
     return np.fft.irfft(spectrum, length * UPSAMPLING).astype(np.float32) * np.float32(UPSAMPLING)
 
 
@@ -144,7 +151,6 @@ def reconstruct(sinogram, pixel_mm: float, shape, kernel: str = "B30", centre_mm
         kernel: a name in ``KERNELS``.
         at: angles of the views, radians; None for those of ``angles``.
     Returns: image (H, W), float32, in 1/mm.
-    Source: Kak and Slaney 1988, Eq. 3.61 (band-limited ramp sampled in space, so that the mean is right).
     """
     views, count = sinogram.shape
     height, width = shape
@@ -216,10 +222,4 @@ class CropProjector:
 def _impulse_response(kernel, reach):
     """Response of the filter to one cell at multiples of 1/UPSAMPLING cells; negative lags from the end, float32."""
     length = max(1 << (2 * reach - 1).bit_length(), 2048)  # finely enough sampled in frequency for any crop
-    taps = np.zeros(length)
-    odd = np.arange(1, length // 2, 2)
-    taps[0] = 1 / (4 * DETECTOR_MM**2)
-    taps[odd] = taps[-odd] = -1 / (np.pi * odd * DETECTOR_MM) ** 2
-    response = np.fft.rfft(taps).real * apodisation(kernel)(np.fft.rfftfreq(length, DETECTOR_MM))
-    fine = np.fft.irfft(response * DETECTOR_MM, length * UPSAMPLING) * UPSAMPLING
-    return fine.astype(np.float32)
+    return (np.fft.irfft(ramp(kernel, length), length * UPSAMPLING) * UPSAMPLING).astype(np.float32)

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 HU_MIN, HU_MAX = -1024.0, 3072.0  # (HU + 1024) / 4096: Viana et al. s5.1, after RED-CNN's preparation script
 HU_SPAN = HU_MAX - HU_MIN
+AIR_HU = int(HU_MIN)  # what padding outside the reconstructed circle becomes in stored slices, which are integers
 
 # name: (level, width) in HU. abdomen, chest and head as scored by Eulig et al. 2024; liver as Taifour et al. show it.
 WINDOWS = {
@@ -22,6 +23,8 @@ WINDOWS = {
 # Medians in HU of what lies beside a body: air -1000, foam of a table -935 to -905, lungs -910 to -800.
 OPEN_AIR, FOAM = -940.0, -890.0
 EULIG_TOP = 2924.0  # Eulig et al. 2024 clip HU + 1024 to [0, 2924] for VIF and RMSE
+# Mean and SD of the low-dose training images of the LDCT benchmark (its data/info.yml, of HU + 1024).
+EULIG_MEAN_HU, EULIG_STD_HU = 481.45419786099086 + HU_MIN, 502.18507379395044
 
 
 def to_net(hu):

@@ -3,24 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from ldct_utils.ct import dose as doses
-from ldct_utils.ct import fbp
-from ldct_utils.ct.nps import (
-    FREQUENCIES,
-    SOFT_TISSUE,
-    flat_regions,
-    high_pass,
-    power_spectrum,
-    radial,
-    spectrum,
-    tissue_noise,
-)
-
-__all__ = [
-    "FREQUENCIES", "L506_AXIS_RATIO", "REFERENCE", "axis_power", "correlation", "curve_error", "dose_law",
-    "flat_regions", "high_pass", "mean_hu", "power_spectrum", "radial", "shape", "shape_error", "spectrum",
-    "tissue_noise", "water_phantom",
-]  # fmt: skip
+from ldct_utils.ct import fbp, nps
+from ldct_utils.ct.dose import photons, scan
 
 # Radial noise power spectra of clinical images, divided by their mean over the frequencies that have a number.
 # B30: quarter - full, 2016 AAPM-Mayo challenge, L506, slice 87, 1 mm B30f, 94 flat regions of 32 x 32 pixels.
@@ -34,19 +18,13 @@ REFERENCE = {
 L506_AXIS_RATIO = 0.65
 
 
-def shape(spectrum_2d, pixel_mm: float) -> np.ndarray:
-    """Radial spectrum at ``FREQUENCIES`` divided by its mean there: texture without the level."""
-    curve = radial(spectrum_2d, pixel_mm)
-    return curve / np.nanmean(curve)
-
-
 def shape_error(spectrum_2d, pixel_mm: float, kernel: str) -> float:
     """RMS difference of a spectrum's shape from the clinical one of a kernel, relative to the latter's RMS."""
-    return curve_error(radial(spectrum_2d, pixel_mm), kernel)
+    return curve_error(nps.radial(spectrum_2d, pixel_mm), kernel)
 
 
 def curve_error(curve, kernel: str) -> float:
-    """The same of a radial spectrum at ``FREQUENCIES``, as it is averaged over slices of different pixel sizes."""
+    """The same of a radial spectrum at ``nps.FREQUENCIES``, as it is averaged over slices of different pixel sizes."""
     if kernel not in REFERENCE:
         raise ValueError(f"no clinical noise spectrum for kernel {kernel!r}; known: {', '.join(REFERENCE)}")
     wanted, found = np.asarray(REFERENCE[kernel]), np.asarray(curve)
@@ -55,7 +33,7 @@ def curve_error(curve, kernel: str) -> float:
     return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
 
 
-def correlation(ldct, ndct, tissue_hu=None, soft_tissue=SOFT_TISSUE) -> float:
+def correlation(ldct, ndct, tissue_hu=None, soft_tissue=nps.SOFT_TISSUE) -> float:
     """Correlation of (LDCT - NDCT) with NDCT in flat soft tissue, both high-passed.
 
     0 where noise was inserted into the NDCT, -.45 or so where the two doses were drawn independently (a quarter dose).
@@ -63,11 +41,11 @@ def correlation(ldct, ndct, tissue_hu=None, soft_tissue=SOFT_TISSUE) -> float:
     """
     tissue = ndct if tissue_hu is None else tissue_hu
     size, cells = 16, []
-    for y, x in flat_regions(tissue, size, 8, soft_tissue, most=100):
+    for y, x in nps.flat_regions(tissue, size, 8, soft_tissue, most=100):
         cells.append((slice(y, y + size), slice(x, x + size)))
     if not cells:
         raise ValueError("no flat soft tissue to correlate the noise in: take another slice")
-    difference, normal = high_pass(np.subtract(ldct, ndct)), high_pass(ndct)
+    difference, normal = nps.high_pass(np.subtract(ldct, ndct)), nps.high_pass(ndct)
     return float(
         np.corrcoef(*(np.concatenate([x[cell].ravel() for cell in cells]) for x in (difference, normal)))[0, 1]
     )
@@ -103,11 +81,11 @@ def mean_hu(kernel: str = "B30", dose: float = 0.25, seed: int = 0, draws: int =
     Returns: a row a material: expected_hu, noise_free_hu, error_hu, ndct_log_bias_hu (mean NDCT - noise-free).
     """
     image, masks = water_phantom()
-    scans = [doses.scan(image[None], 0.75, dose, kernel, [seed, draw]) for draw in range(draws)]
+    scans = [scan(image[None], 0.75, dose, kernel, [seed, draw]) for draw in range(draws)]
     rows = []
     for (name, mask), expected in zip(masks.items(), (0.0, -100.0, -1000.0)):
         free = float(scans[0].noise_free[0][mask].mean(dtype=np.float64))
-        bias = float(np.mean([(scan.ndct - scan.noise_free)[0][mask].mean(dtype=np.float64) for scan in scans]))
+        bias = float(np.mean([(one.ndct - one.noise_free)[0][mask].mean(dtype=np.float64) for one in scans]))
         rows.append(dict(material=name, expected_hu=expected, noise_free_hu=free, error_hu=free - expected,
                          ndct_log_bias_hu=bias))  # fmt: skip
     return pd.DataFrame(rows)
@@ -125,14 +103,14 @@ def dose_law(dose_levels=(0.1, 0.25, 0.5), sigma_e: float = 0.0, kernel: str = "
     image, masks = water_phantom(288)
     lines = fbp.project(fbp.to_mu(image), 0.75, views)
     middle = slice(lines.shape[1] // 2 - 15, lines.shape[1] // 2 + 15)
-    expected = doses.photons(lines, n0, aec=0)[:, middle]
+    expected = photons(lines, n0, aec=0)[:, middle]
     crop, mask = (94, 94, 100, 100), masks["water"][94:194, 94:194]
     rows = []
     for a in dose_levels:
         variances = np.zeros(2)
         for draw in range(draws):
-            scan = doses.scan(image[None], 0.75, a, kernel, [seed, draw], n0, sigma_e, crop=crop, views=views, aec=0)
-            variances += [np.var((x - scan.noise_free)[0][mask], dtype=np.float64) for x in (scan.ldct, scan.ndct)]
+            one = scan(image[None], 0.75, a, kernel, [seed, draw], n0, sigma_e, crop=crop, views=views, aec=0)
+            variances += [np.var((x - one.noise_free)[0][mask], dtype=np.float64) for x in (one.ldct, one.ndct)]
         low, normal = (np.mean(1 / (b * expected) + (sigma_e / (b * expected)) ** 2) for b in (a, 1.0))
         wanted = low / normal
         ratio = variances[0] / variances[1]

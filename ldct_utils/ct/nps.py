@@ -11,6 +11,11 @@ FREQUENCIES = np.arange(0.1, 0.66, 0.05)  # lp/mm, centres of bins .05 wide
 SOFT_TISSUE = (0.0, 160.0)  # HU: where noise is read
 
 
+def hann_window(size: int) -> np.ndarray:
+    """Periodic Hann window (size, size), in [0, 1]; its first row and column are 0."""
+    return np.outer(np.hanning(size + 1)[:size], np.hanning(size + 1)[:size])
+
+
 def power_spectrum(regions, pixel_mm: float, taper: bool = False) -> np.ndarray:
     """2-D noise power spectrum, mean over regions.
 
@@ -25,7 +30,7 @@ def power_spectrum(regions, pixel_mm: float, taper: bool = False) -> np.ndarray:
     if regions.ndim != 3 or regions.shape[1] != regions.shape[2]:
         raise ValueError(f"a noise power spectrum needs square regions (N, n, n), got shape {regions.shape}")
     n = regions.shape[1]
-    weight = np.outer(np.hanning(n + 1)[:n], np.hanning(n + 1)[:n]) if taper else np.ones((n, n))
+    weight = hann_window(n) if taper else np.ones((n, n))
     regions = regions - np.average(regions, axis=(1, 2), weights=np.broadcast_to(weight, regions.shape))[:, None, None]
     return np.mean(np.abs(np.fft.fft2(regions * weight)) ** 2, axis=0) * pixel_mm**2 / np.sum(weight**2)
 
@@ -66,6 +71,16 @@ def spectrum(differences, tissue_hu, pixel_mm: float, size: int = 32) -> np.ndar
     if not regions:
         raise ValueError(f"no flat soft tissue of {size} x {size} pixels in any slice of {len(tissue_hu)}")
     return power_spectrum(np.stack(regions), pixel_mm, taper=True)
+
+
+def shaping_filter(own, wanted) -> np.ndarray:
+    """Filter (n, n), its middle at n // 2, that gives noise of the spectrum ``own`` the shape of ``wanted``.
+
+    Args: own, wanted: (n, n), zero frequency first. Where ``own`` has less than 1e-4 of its largest power, it counts as
+        that much: there is next to nothing to shape.
+    """
+    transfer = np.sqrt(wanted / np.maximum(own, own.max() * 1e-4))
+    return np.fft.fftshift(np.fft.ifft2(transfer).real) * hann_window(len(own))
 
 
 def high_pass(image_hu) -> np.ndarray:

@@ -6,6 +6,6 @@ discards (``vae``, ``flow``). ``distances`` says what large and nearly mean, ``c
 invariances are known beforehand, and ``examine`` holds what was found against other noise realisations of the same
 ``cases``, for ``evidence`` to judge.
 
-May import: study, ct, stats, cohorts, models, segments, task_based, training. Start reading in ``distances``, then
+May import: ct, stats, cohorts, models, segments, task_based, training. Start reading in ``distances``, then
 ``optimise``.
 """

@@ -14,12 +14,11 @@ from scipy import ndimage
 from scipy.signal import fftconvolve
 
 from ldct_utils.cohorts import simulated
-from ldct_utils.ct import dicom, fbp, nps
-from ldct_utils.ct import dose as doses
+from ldct_utils.ct import dose, fbp, intensity, nps
+from ldct_utils.invariance.evidence import SMALLEST
 from ldct_utils.task_based import ensembles
 
 RING = (2, 7)  # pixels from a lesion's rim: where its surroundings begin and end
-SMALLEST = 9  # pixels of a lesion whose mean says something
 TAPS = 31  # side of the filter that shapes inserted noise, pixels
 CALIBRATED_ON = 4  # realisations of a whole slice that say how
 
@@ -100,7 +99,7 @@ def _simulated(cohort, patient, rows, size, realisations, seed, crops):
     first = int(cohort.slices.row[cohort.slices.patient == patient].min())
     about = cohort.lesions[cohort.lesions.patient == patient].set_index("lesion")
     level, kernel = (cohort.meta["parameters"][name] for name in ("dose", "kernel"))
-    n0, pixel_mm, taken, left = doses.N0 * doses.TUBE[body.anatomy], body.pixel_mm, set(), list(rows)
+    n0, pixel_mm, taken, left = dose.N0 * dose.TUBE[body.anatomy], body.pixel_mm, set(), list(rows)
     for number in range(len(rows) if crops is None else min(crops, len(rows))):
         row, (top, side) = _most_lesions(cohort.lesion_masks, left, size, taken)
         left.remove(row)
@@ -194,7 +193,7 @@ def _real_slice(cohort, about, size, realisations, seed):
     def draw():
         noise, margin = _noise_of(whole()[1], pixel_mm), TAPS // 2
         larger = (*(start - margin for start in corner), size + 2 * margin, size + 2 * margin)
-        scanned = crops[1] > dicom.AIR_HU  # nothing lies outside the reconstructed circle, nor does noise
+        scanned = crops[1] > intensity.AIR_HU  # nothing lies outside the reconstructed circle, nor does noise
         made = (fftconvolve(noise(one, larger), taps, "valid") * scanned for one in seeds)
         return Drawn(np.stack([crops[1] + wanted * one for one in made]).astype(np.float32))
 
@@ -206,11 +205,11 @@ def _real_slice(cohort, about, size, realisations, seed):
 def _noise_of(ndct, pixel_mm):
     """Function of a seed and a window (top, left, height, width) of the slice that reconstructs photon noise in it."""
     lines = fbp.project(fbp.to_mu(ndct), pixel_mm)
-    spread = 1 / np.sqrt(doses.photons(lines, 1.0)).astype(np.float32)
+    spread = 1 / np.sqrt(dose.photons(lines, 1.0)).astype(np.float32)
 
     def noise(seed, window):
         drawn = np.random.default_rng(seed).standard_normal(lines.shape, np.float32) * spread
-        centre = doses.centre_of(window, ndct.shape, pixel_mm)
+        centre = dose.centre_of(window, ndct.shape, pixel_mm)
         return fbp.reconstruct(drawn, pixel_mm, window[2:], "hann", centre) * np.float32(1000 / fbp.MU_WATER)
 
     return noise
@@ -220,6 +219,5 @@ def _taps(drawn, difference, ndct, pixel_mm):
     """Filter (TAPS, TAPS) that gives noise images (N, H, W) the shape of the spectrum of ``difference`` (H, W)."""
     side = TAPS + 1
     own = nps.spectrum(drawn, [ndct] * len(drawn), pixel_mm, side)
-    transfer = np.sqrt(nps.spectrum(difference[None], ndct[None], pixel_mm, side) / np.maximum(own, own.max() * 1e-4))
-    weight = np.outer(np.hanning(side + 1)[:side], np.hanning(side + 1)[:side])
-    return (np.fft.fftshift(np.fft.ifft2(transfer).real) * weight)[1:, 1:]  # whose first row and column are 0
+    wanted = nps.spectrum(difference[None], ndct[None], pixel_mm, side)
+    return nps.shaping_filter(own, wanted)[1:, 1:]  # whose first row and column are 0

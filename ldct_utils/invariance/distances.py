@@ -144,11 +144,6 @@ class Features(Distance):
         return sum(layers) / len(layers)
 
 
-def names():
-    """Names of the distances."""
-    return list(SCALES_HU)
-
-
 def build(name, scale_hu=None, encoder=None, tile=None, blur_px=None):
     """Build a distance by name: a module d(a, b) of images (N, 1, H, W), network range, that returns (N,) float32.
 

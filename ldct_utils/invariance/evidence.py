@@ -4,11 +4,15 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils.invariance.vae import STD_HU
+from ldct_utils.ct.intensity import EULIG_STD_HU
 from ldct_utils.stats import intervals
 
+SMALLEST = 9  # pixels of a lesion whose mean says something
 RADII = ("< 3", "3–5", "≥ 5")  # mm: classes of lesions by size
 CONTRASTS = ("under 25 HU", "25 HU and more")  # and by contrast, dark or bright
+# Columns of ``counted`` for the reader.
+WORDS = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
+         "patients": "patients with a changed one"}  # fmt: skip
 
 
 def rmse_hu(images, reference) -> np.ndarray:
@@ -23,7 +27,7 @@ def pix_md(images, reference) -> np.ndarray:
     Source: code released with Eulig et al., Med Phys 52(1) 188 (2025), whose only measure it is.
     """
     difference = np.asarray(images, np.float64) - np.asarray(reference, np.float64)
-    return np.abs(difference).mean(axis=(-2, -1)) / STD_HU
+    return np.abs(difference).mean(axis=(-2, -1)) / EULIG_STD_HU
 
 
 def low_pass(images, sigma_px: float = 2.0) -> np.ndarray:
@@ -66,7 +70,8 @@ def means(images, masks) -> np.ndarray:
     Raises: ValueError: for a mask without pixels.
     """
     images, flat = np.asarray(images, np.float64), np.asarray(masks, np.float64).reshape(len(masks), -1)
-    if not (area := flat.sum(1)).all():
+    area = flat.sum(1)
+    if not area.all():
         raise ValueError("a segment without pixels has no mean: leave it out")
     return images.reshape(*images.shape[:-2], -1) @ flat.T / area
 

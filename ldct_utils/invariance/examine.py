@@ -11,7 +11,6 @@ import pandas as pd
 
 from ldct_utils import segments
 from ldct_utils.invariance import evidence
-from ldct_utils.invariance.cases import SMALLEST
 from ldct_utils.task_based import ensembles, observers
 
 OF_IMAGES = ("evidence", "segments", "own")  # tables of every crop
@@ -135,7 +134,7 @@ class Examination:
             side, null = x.shape[-1], null_of(x)
             kept = [n for n, mask in enumerate(inside) if middle(mask, side).sum() == mask.sum()]
             if around is not None:
-                kept = [n for n in kept if middle(around[n], side).sum() >= SMALLEST]
+                kept = [n for n in kept if middle(around[n], side).sum() >= evidence.SMALLEST]
             if not kept:
                 continue
             masks = [[middle(those[n], side) for n in kept] for those in (inside, around) if those is not None]

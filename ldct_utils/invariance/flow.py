@@ -131,7 +131,7 @@ class Flow(nn.Module):
 
 def build(
     dim=256, blocks=12, width=1024, depth=3, condition=256, patch=128, activation="none", embed=64, seed=0,
-    mean_hu=vaes.MEAN_HU, std_hu=vaes.STD_HU,
+    mean_hu=intensity.EULIG_MEAN_HU, std_hu=intensity.EULIG_STD_HU,
 ):  # fmt: skip
     """An untrained ``Flow``, initialised from torch's global generator (seed it first); 137,133,184 weights by default.
 

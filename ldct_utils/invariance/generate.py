@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ldct_utils.ct.intensity import HU_SPAN, from_net, to_net
+from ldct_utils.ct.intensity import HU_MIN, HU_SPAN, from_net, to_net
 from ldct_utils.invariance.optimise import freeze
 from ldct_utils.training.methods.base import Step, check_count, check_share, frozen
 
@@ -26,7 +26,7 @@ LEVELS = 4  # 2x2 poolings, so height and width must be divisible by 2**4
 SLOPE = 0.2  # of every LeakyReLU
 INPUT_HU = 500.0  # the generator sees HU / 500: air is -2, so that z counts there too
 CRITIC_HU = 100.0  # the critic sees HU / 100: noise and soft tissue contrast are of order 1
-LOW_HU, HIGH_HU = -1024.0, 3071.0
+LOW_HU, HIGH_HU = HU_MIN, 3071.0
 
 
 def _convolution(inside, outside):

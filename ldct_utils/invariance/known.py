@@ -92,9 +92,9 @@ def train(f, updates=(300, 500), batch=16, lr=3e-3, noise_hu=0.0, seed=0, progre
     drawer = flow.build(**{"dim": coder.dim, "patch": SIDE} | FLOW)
     # The KL of the publication is for 200,000 updates; it ends short ones with a z that says nothing.
     encode = vae.TrainVAE(f, coder, weights={"kl": 1e-6}, lr=lr, betas=(0.9, 0.999))
-    for stage, (count, size) in enumerate(zip(updates, (batch, 4 * batch))):
+    for stage, (name, count, size) in enumerate(zip(("VAE", "flow"), updates, (batch, 4 * batch))):
         step = encode if stage == 0 else flow.TrainFlow(f, coder, drawer, lr=lr)
-        for update in tqdm(range(count), desc=("VAE", "flow")[stage], unit="update", disable=not progress):
+        for update in tqdm(range(count), desc=name, unit="update", disable=not progress):
             step.lr = setup.learning_rate("cosine", lr, update, count, count // 20)
             step.update(patches(size, [seed, stage, update], noise_hu)[0])
     return coder.eval(), drawer.eval()

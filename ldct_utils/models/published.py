@@ -25,8 +25,6 @@ SHA256 = {
     "transct": "37b5af1cb4fdfaa0c1d67d5992a5e9c6da5b6afda59bf5274d1fe5db163f959e",
     "wganvgg": "1ad87d16aefea99a9eeb474c33127971131cc21a07e129bf464c764cf9ca6003",
 }
-MEAN_HU = 481.45419786099086 + intensity.HU_MIN  # of the benchmark's low-dose training images, there HU + 1024
-STD_HU = 502.18507379395044
 
 # What the published names of the weights are called here.
 _RED = [(r"^conv(\d)", lambda m: f"encoder.{int(m[1]) - 1}"), (r"^tconv(\d)", lambda m: f"decoder.{int(m[1]) - 1}")]
@@ -64,7 +62,7 @@ def entry(name) -> weights.WeightFile:
 def settings(name) -> dict:
     """Arguments of ``networks.build`` for a published network, ``name`` included: what a checkpoint of it stores."""
     entry(name)  # refuses an unknown one
-    return {"name": name, "mean_hu": MEAN_HU, "std_hu": STD_HU}
+    return {"name": name, "mean_hu": intensity.EULIG_MEAN_HU, "std_hu": intensity.EULIG_STD_HU}
 
 
 def fetch(name, address=None):

@@ -11,15 +11,12 @@ import pandas as pd
 from ldct_utils.ct import intensity, noise_checks, nps
 from ldct_utils.ct.dose import at_dose
 
-DOSES = (0.05, 0.10, 0.25, 0.50, 0.75)  # Haque et al. 2022, Fig. 2 without the full dose, whose map is 1 everywhere
 CHECKED = (
     0.50,
     0.75,
-)  # where independent draws are told best: 1.5 and .9 times the full dose's variance, not 2 and 1.3
+)  # where independent draws show best: 1.5 and .9 times the full dose's variance, not 2 and 1.3
 TOLERANCE = 0.05  # of the variance
 MOST = 24  # slices that the check looks at
-
-simulate = at_dose
 
 
 def independent(ldct_dose):

@@ -1,17 +1,15 @@
 """Quality maps of any slice by a trained network, and the network on disk."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ldct_utils.models import store
 from ldct_utils.noise2quality import networks, targets, training
-from ldct_utils.study import files, paths
+from ldct_utils.study import paths
 
 FILE = "quality.safetensors"
 MULTIPLE = 2**networks.LEVELS
@@ -86,9 +84,7 @@ def quality_map(image_hu, assessor: Assessor, **options) -> np.ndarray:
 
 def write(folder, assessor: Assessor):
     """Write ``quality.safetensors``: the weights, and how to build and apply the network."""
-    weights = {name: value.detach().contiguous().cpu() for name, value in assessor.network.state_dict().items()}
-    with files.write_atomic(Path(folder) / FILE) as temporary:
-        save_file(weights, temporary, metadata={"quality": json.dumps(assessor.settings)})
+    store.write(Path(folder) / FILE, assessor.network.state_dict(), quality=assessor.settings)
 
 
 def load(folder) -> Assessor:
@@ -97,20 +93,14 @@ def load(folder) -> Assessor:
     Args: folder: the run folder, absolute or relative to the study or its outputs.
     Raises: FileNotFoundError: if it is no finished run; ValueError: for a file that is not whole or of another origin.
     """
-    from ldct_utils.study.paths import locate
-
-    folder = locate(str(folder)) or Path(folder)
-    path = folder / FILE
-    if not path.is_file() or not (folder / "result.json").is_file():
+    folder = paths.locate(str(folder)) or Path(folder)
+    if not (folder / FILE).is_file() or not (folder / "result.json").is_file():
         raise FileNotFoundError(
             f"{paths.short(folder)} is no finished run of 08a_train_quality: run that notebook to its end"
         )
-    try:
-        with safe_open(path, framework="pt") as stored:
-            settings = json.loads((stored.metadata() or {})["quality"])
-        settings["doses"] = tuple(settings["doses"])
-        network = networks.build(settings["model"], settings["channels"], len(settings["doses"]))
-        network.load_state_dict(load_file(path))
-        return Assessor(**settings, network=network.eval())
-    except Exception as error:  # readers of broken files raise whatever the bytes make them stumble over
-        raise ValueError(f"{paths.short(path)} cannot be read ({error}): delete the run and repeat it") from error
+
+    def build(settings):
+        return networks.build(settings["model"], settings["channels"], len(settings["doses"]))
+
+    network, settings = store.load(folder / FILE, "quality", build, "delete the run and repeat it")
+    return Assessor(**settings | {"doses": tuple(settings["doses"])}, network=network)

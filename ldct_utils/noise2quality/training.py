@@ -6,7 +6,8 @@ from torch import nn
 
 from ldct_utils.cohorts.patches import Sampler
 from ldct_utils.ct import intensity
-from ldct_utils.noise2quality import doses, highpass, targets
+from ldct_utils.ct.dose import at_dose
+from ldct_utils.noise2quality import highpass, targets
 from ldct_utils.training.methods.base import Step
 
 LEVEL, WIDTH = 40.0, 300.0  # HU: [-110, 189], Haque et al. 2022, notebook
@@ -67,7 +68,7 @@ class Batches:
         inside = (slice(self.margin, -self.margin or None),) * 2
         images, maps = [], []
         for low, full, its, label in zip(ldct, ndct, its_dose, labels):
-            slice_hu = doses.simulate(full, low, its, self.given[label])
+            slice_hu = at_dose(full, low, its, self.given[label])
             images.append(inputs_of(windowed(slice_hu, *self.window), self.wanted, self.sigma)[:, *inside])
             maps.append(self.target.encode(true_map(slice_hu, full, self.target, *self.window)[inside]) * 2 - 1)
         maps = torch.from_numpy(np.stack(maps).astype(np.float32))[:, None]

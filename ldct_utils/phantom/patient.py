@@ -4,7 +4,7 @@ Every number of a patient follows from a seed. Slices are drawn one by one from 
 their real scale whatever is asked for; a stored image smaller than the body is a window on it, never a shrunk body.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,10 @@ __all__ = ["ANATOMIES", "ORGANS", "Patient", "patient"]
 BUILDERS = {"abdomen": Abdomen, "chest": Chest, "head": Head}
 ANATOMIES = tuple(BUILDERS)
 LESION_RADIUS_MM = (2.0, 8.0)
+LESION_COLUMNS = ["lesion", "first_slice", "last_slice", "radius_mm", "contrast_hu", "z_mm", "y", "x", "organ"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Patient:
     """A simulated patient.
 
@@ -43,17 +44,18 @@ class Patient:
     pixel_mm: float
     anatomy: str
 
-    def window(self, scene):
-        top, left, height, width = self.crop
-        return scene[:, top : top + height, left : left + width]
-
     @property
     def truth(self):
-        return self.window(self.scene)
+        return _window(self.scene, self.crop)
 
     @property
     def absent_truth(self):
-        return self.window(self.absent_scene)
+        return _window(self.absent_scene, self.crop)
+
+
+def _window(scene, crop):
+    top, left, height, width = crop
+    return scene[:, top : top + height, left : left + width]
 
 
 def patient(seed, anatomy: str, size: int = 256, slices: int = 4, thickness_mm: float = 3.0, pixel_mm: float = 0.75):
@@ -79,11 +81,11 @@ def patient(seed, anatomy: str, size: int = 256, slices: int = 4, thickness_mm: 
     z_mm = body.level + (np.arange(slices) - (slices - 1) / 2) * thickness_mm
     crop = _crop(rng, body, shape, size, pixel_mm)
     drawn = [_slice(body, shape, pixel_mm, z, thickness_mm) for z in z_mm]
-    absent_scene, labels = (np.stack(stack) for stack in zip(*drawn))
-    out = Patient(absent_scene, absent_scene, crop, None, None, None, z_mm, pixel_mm, anatomy)
-    out.organ_masks = out.window(labels).copy()
-    _lesions(rng, body, out)
-    return out
+    scene, labels = (np.stack(stack) for stack in zip(*drawn))
+    organ_masks = _window(labels, crop).copy()
+    lesion_masks, lesions = np.zeros(organ_masks.shape, np.uint8), pd.DataFrame(columns=LESION_COLUMNS)
+    without = Patient(scene, scene, crop, organ_masks, lesion_masks, lesions, z_mm, pixel_mm, anatomy)
+    return _with_lesions(rng, body, without)
 
 
 def _slice(body, shape, pixel_mm, z, thickness_mm):
@@ -103,43 +105,42 @@ def _crop(rng, body, shape, size, pixel_mm):
     return (*corner, size, size)
 
 
-def _lesions(rng, body, out):
-    """Add 2-5 soft, irregular lesions in the organs of the window; fills in scene, lesion masks and table."""
-    top, left, height, width = out.crop
-    spacing = out.z_mm[1] - out.z_mm[0] if len(out.z_mm) > 1 else 3.0
-    found = []
-    scene, masks = out.absent_scene.copy(), np.zeros(out.organ_masks.shape, np.uint8)
+def _with_lesions(rng, body, without):
+    """The patient with 2-5 soft, irregular lesions in the organs of the window."""
+    top, left, height, width = without.crop
+    z_mm, pixel_mm, organ_masks = without.z_mm, without.pixel_mm, without.organ_masks
+    spacing = z_mm[1] - z_mm[0] if len(z_mm) > 1 else 3.0
+    lesions = []
+    scene, masks = without.scene.copy(), without.lesion_masks.copy()
     wanted = [LABELS[name] for name in body.lesion_organs]
-    y, x = np.mgrid[:height, :width].astype(np.float32) * out.pixel_mm
+    y, x = np.mgrid[:height, :width].astype(np.float32) * pixel_mm
     for _ in range(rng.integers(2, 6)):
         radius = rng.uniform(*LESION_RADIUS_MM)
         contrast = body.lesion_contrast(rng)
-        middle = int(rng.integers(len(out.z_mm)))
-        room = np.stack([ndimage.distance_transform_edt(out.organ_masks[middle] == label) for label in wanted])
-        room *= out.pixel_mm
+        middle = int(rng.integers(len(z_mm)))
+        room = np.stack([ndimage.distance_transform_edt(organ_masks[middle] == label) for label in wanted])
+        room *= pixel_mm
         free = room > 0.8 * radius
-        border = int(np.ceil(1.5 * radius / out.pixel_mm))  # the whole lesion lies in the stored window
+        border = int(np.ceil(1.5 * radius / pixel_mm))  # the whole lesion lies in the stored window
         free[:, :border] = free[:, -border:] = free[:, :, :border] = free[:, :, -border:] = False
-        for other in found:
-            free &= (
-                np.hypot(y - other["y"] * out.pixel_mm, x - other["x"] * out.pixel_mm) > radius + other["radius_mm"] + 3
-            )
+        for other in lesions:
+            distance = np.hypot(y - other["y"] * pixel_mm, x - other["x"] * pixel_mm)
+            free &= distance > radius + other["radius_mm"] + 3
         places = np.argwhere(free)
         if not len(places):
             continue
         organ, row, column = places[rng.integers(len(places))]
-        z = out.z_mm[middle] + rng.uniform(-0.5, 0.5) * spacing
+        z = z_mm[middle] + rng.uniform(-0.5, 0.5) * spacing
         rough, turn = Waves(rng, 0.6 * radius, 60), rng.uniform(0, np.pi)
         axes = radius * np.exp(rng.normal(0, 0.12, 3))
-        number, rows = len(found) + 1, []
-        for index, at in enumerate(out.z_mm):
+        number, rows = len(lesions) + 1, []
+        for index, at in enumerate(z_mm):
             share = 0
             for part in (-0.25, 0.25):
-                share = share + 0.5 * _lesion_share(
-                    x, y, at + part * spacing, (column, row), z, axes, turn, rough, out.pixel_mm
-                )
+                at_z = at + part * spacing
+                share = share + 0.5 * _lesion_share(x, y, at_z, (column, row), z, axes, turn, rough, pixel_mm)
             # a lesion stays in tissue of its own kind: not in fat, vessels or air that it may reach
-            share = share * ndimage.gaussian_filter((out.organ_masks[index] == wanted[organ]).astype(np.float32), 0.7)
+            share = share * ndimage.gaussian_filter((organ_masks[index] == wanted[organ]).astype(np.float32), 0.7)
             if share.max() < 0.1:
                 continue
             scene[index, top : top + height, left : left + width] += np.float32(contrast) * share
@@ -147,11 +148,10 @@ def _lesions(rng, body, out):
             rows.append(index)
         if not rows or not (masks == number).any():
             continue
-        found.append(dict(lesion=number, first_slice=rows[0], last_slice=rows[-1], radius_mm=radius,
-                          contrast_hu=contrast, z_mm=z, y=float(row), x=float(column),
-                          organ=ORGANS[wanted[organ]]))  # fmt: skip
-    columns = ["lesion", "first_slice", "last_slice", "radius_mm", "contrast_hu", "z_mm", "y", "x", "organ"]
-    out.scene, out.lesion_masks, out.lesions = scene, masks, pd.DataFrame(found, columns=columns)
+        lesions.append(dict(lesion=number, first_slice=rows[0], last_slice=rows[-1], radius_mm=radius,
+                            contrast_hu=contrast, z_mm=z, y=float(row), x=float(column),
+                            organ=ORGANS[wanted[organ]]))  # fmt: skip
+    return replace(without, scene=scene, lesion_masks=masks, lesions=pd.DataFrame(lesions, columns=LESION_COLUMNS))
 
 
 def _lesion_share(x, y, z, centre, centre_z, axes, turn, rough, pixel_mm):

@@ -1,10 +1,12 @@
 """What a notebook shows and stores for the reader: figures and tables with captions, and computed sentences."""
 
+import shutil
+
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import Image, Markdown, display
 
-from ldct_utils.study import files
+from ldct_utils.study import files, paths
 
 
 def text(markdown: str):
@@ -14,7 +16,8 @@ def text(markdown: str):
 
 def plural(number: int, word: str) -> str:
     """A number of things, e.g. ``1 patient``, ``5 patients``, ``2 patches``."""
-    return f"{number} {word}" + ("" if number == 1 else "es" if word.endswith("ch") else "s")
+    ending = "es" if word.endswith("ch") else "s"
+    return f"{number} {word}" + (ending if number != 1 else "")
 
 
 def bracket(low: float, high: float, form: str = ".3g") -> str:
@@ -25,13 +28,6 @@ def bracket(low: float, high: float, form: str = ".3g") -> str:
 def brackets(table: pd.DataFrame, form: str = ".2f") -> list[str]:
     """``bracket`` of every row of a table with columns low and high."""
     return [bracket(*ends, form) for ends in zip(table.low, table.high)]
-
-
-def hidden_of_changed(counts: pd.DataFrame) -> pd.DataFrame:
-    """``invariance.evidence.counted`` for the reader: columns in words, the interval as text."""
-    columns = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
-               "patients": "patients with a changed one"}  # fmt: skip
-    return counts.assign(interval=brackets(counts)).drop(columns=["low", "high"]).rename(columns=columns)
 
 
 def _record(run, kind: str, name: str, caption: str):
@@ -57,6 +53,25 @@ def figure(run, name: str, fig, caption: str):
         fig.set_layout_engine("none")  # the first file laid it out, which takes as long as to draw it
     display(fig)
     plt.close(fig)
+    text(f"**Figure ({name}).** {caption}")
+    _record(run, "figure", name, caption)
+
+
+def shown(run, name: str, of, caption: str | None = None):
+    """Show a figure that another run has stored, and store a copy in this run's folder, by the same name.
+
+    Args: run: the open run. of: the finished run. caption: in place of the figure's own, which is told with its origin.
+    Raises: FileNotFoundError: if ``of`` has no such figure.
+    """
+    items = of.folder / "captions.json"
+    item = files.read_json(items).get(name) if items.is_file() else None
+    if item is None or item["kind"] != "figure":
+        raise FileNotFoundError(f"{paths.short(of.folder)} holds no figure {name!r}")
+    for suffix in ("png", "pdf"):
+        with files.write_atomic(run.folder / f"{name}.{suffix}") as temporary:
+            shutil.copyfile(of.folder / f"{name}.{suffix}", temporary)
+    caption = caption or f"{item['caption']} From `{of.result['notebook']}`."
+    display(Image(filename=run.folder / f"{name}.png"))
     text(f"**Figure ({name}).** {caption}")
     _record(run, "figure", name, caption)
 

@@ -172,7 +172,9 @@ def number(value) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.3g}"
+        if 1e4 <= abs(value) < 1e6:
+            return f"{value:,.0f}"
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3g}"
     if isinstance(value, list):
         return ", ".join(map(number, value))
     text = str(value)

@@ -254,7 +254,7 @@ def training_curves(history):
     weighted = {"vgg": history.get("lam", 1.0)}  # pixel terms nearly always have weight 1
     for colour, name in zip(COLOURS, LOSS_TERMS):
         if name in history:
-            label = "λ · VGG" if name == "vgg" else name.upper() if name == "mse" else name
+            label = {"vgg": "λ · VGG", "mse": "MSE"}.get(name, name)
             left.semilogy(history.step, history[name] * weighted.get(name, 1.0), color=colour, label=label)
     left.set(xlabel="updates", ylabel="training loss, network units")  # of the method, where it has its own
     left.legend()

@@ -25,8 +25,8 @@ def srmse(pred, target, regions) -> np.ndarray:
     owner, pixel, area = members(regions)
     if not len(area):
         raise ValueError("there is no segment: SRMSE needs one or more")
-    if (empty := np.flatnonzero(area == 0)).size:
-        raise ValueError(f"segment {empty[0] + 1} has no pixel: leave empty masks out")
+    if not area.all():
+        raise ValueError(f"segment {area.argmin() + 1} has no pixel: leave empty masks out")
     return np.sqrt(np.bincount(owner, np.square(pred - target).ravel()[pixel], len(area)) / area)
 
 

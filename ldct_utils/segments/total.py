@@ -57,7 +57,8 @@ def organs(volume_hu, spacing_mm, device: str = "cpu") -> np.ndarray:
     volume, spacing = np.asarray(volume_hu, np.float32), np.asarray(spacing_mm, np.float64)
     if volume.ndim != 3 or spacing.shape != (3,) or not (spacing > 0).all():
         raise ValueError(f"organs take (Z, H, W) and three spacings in mm, not {volume.shape} and {spacing_mm}")
-    if (extent := len(volume) * spacing[0]) < LEAST_MM:
+    extent = len(volume) * spacing[0]
+    if extent < LEAST_MM:
         raise ValueError(f"TotalSegmentator needs a scan of {LEAST_MM:g} mm or more along z, not {extent:g}")
     if why := missing():
         raise FileNotFoundError(f"{why}: install it and copy its weights there, or segment by thresholds")

@@ -1,6 +1,7 @@
 """Intervals that know that slices belong to patients: the one bootstrap over patients, and exact intervals of shares.
 
-Bounds are expanded percentiles (Hesterberg 2015), since the plain ones are too narrow for few patients.
+``patient_draws`` draws patients, ``interval`` takes the bounds: expanded percentiles (Hesterberg 2015), since the plain
+ones are too narrow for few patients. ``bootstrap_interval`` does both, ``patient_bootstrap`` is that of a mean.
 """
 
 import warnings
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats as distributions
+from statsmodels.stats.proportion import proportion_confint
 
 ALPHA = 0.05
 MIN_PATIENTS = 6  # fewer patients give no interval
@@ -20,16 +22,46 @@ def patient_draws(patients: int, draws: int, seed: int = 0) -> np.ndarray:
     return rng.multinomial(patients, np.full(patients, 1 / patients), size=draws) / patients
 
 
-def interval(draws, patients: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bound over the first axis of bootstrap ``draws``, widened for few patients (Hesterberg 2015).
+def expanded_tail(n: int, level: float = 1 - ALPHA) -> float:
+    """Share of bootstrap draws to cut off at either end for ``n`` patients, less than half of 1 - ``level``.
 
-    Draws that are NaN are passed over; NaN where all are, as of a metric that never changes.
+    Source: expanded percentile interval (Hesterberg 2015), since the plain one is too narrow for few patients.
     """
+    return float(distributions.norm.cdf(np.sqrt(n / (n - 1)) * distributions.t.ppf((1 - level) / 2, n - 1)))
+
+
+def interval(draws, patients: int, level: float = 1 - ALPHA, method: str = "linear"):
+    """Lower and upper bound over the first axis of bootstrap ``draws``, (draws, ...): expanded percentiles.
+
+    Draws that are NaN are passed over.
+
+    Args:
+        patients: how many were drawn from. level: nominal coverage.
+        method: of ``np.quantile``; ``inverted_cdf`` picks a draw, which is needed where some are infinite.
+    Returns: low, high, each (...); NaN under ``MIN_PATIENTS`` patients and where all draws are NaN.
+    """
+    if patients < MIN_PATIENTS:
+        return (np.full(np.shape(draws)[1:], np.nan)[()],) * 2
     tail = expanded_tail(patients, level)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-        low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
+        low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0, method=method)
     return low, high
+
+
+def bootstrap_interval(
+    statistic, patients: int, draws: int, level: float = 1 - ALPHA, seed: int = 0, method: str = "linear"
+):
+    """Bounds of a statistic of patients that are drawn with replacement.
+
+    Args:
+        statistic: function of weights as of ``patient_draws``, that gives its values, (draws, ...).
+        patients, level, method: as in ``interval``. draws, seed: of the bootstrap.
+    Returns: low, high, each (...); NaN, and nothing is drawn, under ``MIN_PATIENTS`` patients.
+    """
+    if patients < MIN_PATIENTS:
+        return float("nan"), float("nan")
+    return interval(statistic(patient_draws(patients, draws, seed)), patients, level, method)
 
 
 @dataclass(frozen=True)
@@ -59,14 +91,6 @@ def finite(*arrays):
     return arrays
 
 
-def expanded_tail(n: int, level: float = 1 - ALPHA) -> float:
-    """Share of bootstrap draws to cut off at either end for ``n`` patients, less than half of 1 - ``level``.
-
-    Source: expanded percentile interval (Hesterberg 2015), since the plain one is too narrow for few patients.
-    """
-    return float(distributions.norm.cdf(np.sqrt(n / (n - 1)) * distributions.t.ppf((1 - level) / 2, n - 1)))
-
-
 def patient_bootstrap(values, draws: int = 10_000, level: float = 1 - ALPHA, seed: int = 0) -> Interval:
     """Mean of patient-level values and its interval: patients drawn with replacement, widened by what seeds differ.
 
@@ -93,13 +117,9 @@ def patient_bootstrap(values, draws: int = 10_000, level: float = 1 - ALPHA, see
     values = values.reshape(len(values), -1)
     n, m = values.shape
     mean = float(values.mean())
-    if n < MIN_PATIENTS:
-        return Interval(mean, float("nan"), float("nan"), n, m)
-    patients = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws) / n
-    tail = expanded_tail(n, level)
-    low, high = np.quantile(patients @ values.mean(axis=1), [tail, 1 - tail])
+    low, high = bootstrap_interval(lambda weights: weights @ values.mean(axis=1), n, draws, level, seed)
     of_seeds = values.mean(axis=0).var(ddof=1) / m if m > 1 else 0.0
-    if of_seeds > 0:
+    if n >= MIN_PATIENTS and of_seeds > 0:
         of_patients, t = values.mean(axis=1).var(ddof=1) / n, distributions.t.ppf((1 + level) / 2, m - 1)
         distances = np.array([mean - low, high - mean]) * np.sqrt(of_patients) + t * of_seeds
         low, high = mean + np.array([-1, 1]) * distances / np.sqrt(of_patients + of_seeds)
@@ -121,7 +141,5 @@ def share_interval(successes, n: int, level: float = 1 - ALPHA) -> tuple[float, 
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"a share needs successes among 1 or more trials, got {successes} of {n}")
-    tail = (1 - level) / 2
-    low = distributions.beta.ppf(tail, successes, n - successes + 1) if successes > 0 else 0.0
-    high = distributions.beta.isf(tail, successes + 1, n - successes) if successes < n else 1.0
+    low, high = proportion_confint(successes, n, alpha=1 - level, method="beta")
     return float(low), float(high)

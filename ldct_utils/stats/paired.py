@@ -1,4 +1,4 @@
-"""Comparing methods: paired tests, effect sizes, corrections and intervals that know that slices belong to patients.
+"""Two methods compared: paired tests, effect sizes, corrections and intervals that know that slices belong to patients.
 
 Slices of one patient are not independent, so a test over slices finds differences where none are. The patient is the
 unit of every interval and verdict here; the slice-level test stays only because the literature reports it.
@@ -12,17 +12,6 @@ from scipy.optimize import minimize_scalar
 from statsmodels.stats.multitest import multipletests
 
 from ldct_utils.stats import intervals
-
-# Viana et al. 2025, Table 3: mean and SD over slices; SSIM means with the four decimals of Table 4.
-PUBLISHED = {
-    "E1": {"ssim": (0.9443, 0.043), "psnr": (42.61, 3.87), "nrmse": (0.048, 0.021)},
-    "E2": {"ssim": (0.9333, 0.050), "psnr": (41.52, 3.62), "nrmse": (0.054, 0.022)},
-    "E3": {"ssim": (0.8987, 0.062), "psnr": (39.70, 3.40), "nrmse": (0.065, 0.026)},
-    "E4": {"ssim": (0.9370, 0.045), "psnr": (41.80, 3.39), "nrmse": (0.051, 0.020)},
-    "baseline": {"ssim": (0.9293, 0.053), "psnr": (38.98, 2.45), "nrmse": (0.068, 0.019)},
-}
-# Table 4: |d| of E1 against each of the others, SSIM of the slices of two patients.
-PUBLISHED_D = {"baseline": 0.31, "E2": 0.24, "E3": 0.86, "E4": 0.17}
 
 
 def smallest_p(n: int) -> float:
@@ -202,39 +191,3 @@ def interaction(cells: dict, draws: int = 10_000, seed: int = 0) -> intervals.In
         a1, a2, b1, b2 = (cell.mean(axis=1).to_frame(-1) for cell in (a1, a2, b1, b2))
     contrast = ((a1 - a2) - (b1 - b2)).dropna(axis=1, how="all").dropna()
     return intervals.patient_bootstrap(contrast.to_numpy(), draws=draws, seed=seed)
-
-
-def reversed_pairs(values: pd.DataFrame, base: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> tuple[int, int]:
-    """How many pairs of methods two measures order differently, beyond the intervals of both differences.
-
-    Args: values, base: (patients, methods), the same methods; patients that only one of them has are left out.
-    Returns: reversed pairs, and all pairs.
-    """
-    names, patients = list(values), values.index.intersection(base.index)
-    turned = 0
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            gaps = [(t.loc[patients, first] - t.loc[patients, second]).to_numpy() for t in (values, base)]
-            spans = [intervals.patient_bootstrap(gap, draws=draws, seed=seed) for gap in gaps]
-            turned += bool(all(s.excludes_zero for s in spans) and spans[0].mean * spans[1].mean < 0)
-    return turned, len(names) * (len(names) - 1) // 2
-
-
-def critical_difference(methods: int, patients: int) -> float:
-    """Difference of two mean ranks beyond what luck explains (Nemenyi's test; Demšar 2006, JMLR 7:1, section 3.2.2)."""
-    quantile = distributions.studentized_range.ppf(1 - intervals.ALPHA, methods, np.inf) / np.sqrt(2)
-    return float(quantile * np.sqrt(methods * (methods + 1) / (6 * patients)))
-
-
-def told_together(mean_ranks, gap: float) -> list[tuple[int, int]]:
-    """Groups of methods whose mean ranks lie within ``gap`` of each other.
-
-    Args: mean_ranks: (methods,), rising. gap: from ``critical_difference``.
-    Returns: (first, last) method of every group of two or more that is not part of a larger one.
-    """
-    mean_ranks, groups = np.asarray(mean_ranks, np.float64), []
-    for first, rank in enumerate(mean_ranks):
-        last = int(np.flatnonzero(mean_ranks <= rank + gap)[-1])
-        if last > first and (not groups or last > groups[-1][1]):
-            groups.append((first, last))
-    return groups

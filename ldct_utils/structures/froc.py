@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.segments.labels import members
-from ldct_utils.stats.intervals import MIN_PATIENTS, expanded_tail
+from ldct_utils.stats.intervals import bootstrap_interval
 
 
 def planted(regions, structures, share: float = 0.5) -> np.ndarray:
@@ -37,7 +37,6 @@ def curves(table, slices, fpr, marks, draws: int = 1000, level: float = 0.95, se
         scores are one threshold. In the FROC a structure counts once, with the best of its segments, and one that no
         segment shows is missed. y is NaN where nothing planted is shown; bounds are under 6 patients, and draws without
         anything planted are left out.
-    Source: expanded percentile interval, as in ``intervals.expanded_tail``.
     """
     patients = list(slices["patient"].unique())
     if not len(patients) or slices["structures"].sum() < 1:
@@ -61,12 +60,12 @@ def curves(table, slices, fpr, marks, draws: int = 1000, level: float = 0.95, se
         return np.concatenate([[np.trapezoid(rate, x)], at(x, rate, fpr),
                                at(false / (images @ weight), found @ weight / structures, marks)])  # fmt: skip
 
-    value, n = read(np.ones(len(patients))), len(patients)
-    low = high = np.full_like(value, np.nan)
-    if n >= MIN_PATIENTS and np.isfinite(value).all():
-        weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-        tail = expanded_tail(n, level)
-        low, high = np.nanquantile([read(w) for w in weights.astype(float)], [tail, 1 - tail], axis=0)
+    def again(weights):
+        return [read(times) for times in np.rint(weights * len(patients))]
+
+    value, low, high = read(np.ones(len(patients))), np.nan, np.nan
+    if np.isfinite(value).all():
+        low, high = bootstrap_interval(again, len(patients), draws, level, seed)
     names = ["auc", *["roc"] * len(fpr), *["froc"] * len(marks)]
     return pd.DataFrame({"curve": names, "x": [np.nan, *fpr, *marks], "y": value, "low": low, "high": high})
 

@@ -14,8 +14,7 @@ import pandas as pd
 from scipy import fft, ndimage
 
 from ldct_utils.cohorts import simulated
-from ldct_utils.ct import dicom
-from ldct_utils.ct import dose as doses
+from ldct_utils.ct import dose, intensity
 from ldct_utils.ct import nps as spectra
 from ldct_utils.segments.labels import members
 from ldct_utils.structures import froc
@@ -223,10 +222,10 @@ def lesion_free(cohort, row: int, realisations: int, seed) -> dict[str, np.ndarr
     which = row - int(cohort.slices.row[cohort.slices.patient == about.patient].min())
     made = ensembles.ensemble(
         body.absent_scene[which], body.pixel_mm, body.crop, realisations=realisations // 2, seed=seed,
-        kernel=read["kernel"], n0=doses.N0 * doses.TUBE[body.anatomy],
+        kernel=read["kernel"], n0=dose.N0 * dose.TUBE[body.anatomy],
     )  # fmt: skip
     normal, inserted = (noise.reshape(realisations, *made.clean.shape) for noise in (made.normal, made.inserted))
     a = read["dose"]
     images = {"ndct": made.clean + normal, "truth": made.clean}
     images["ldct"] = images["ndct"] + np.float32(np.sqrt((1 - a) / a)) * inserted
-    return {name: np.rint(image).clip(dicom.AIR_HU, 32767).astype(np.int16) for name, image in images.items()}
+    return {name: np.rint(image).clip(intensity.AIR_HU, 32767).astype(np.int16) for name, image in images.items()}

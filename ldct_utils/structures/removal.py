@@ -18,7 +18,7 @@ from ldct_utils import metrics, segments
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import ranges
 from ldct_utils.segments.labels import members, renumbered
-from ldct_utils.stats import intervals as stats
+from ldct_utils.stats.intervals import patient_bootstrap, share_interval
 from ldct_utils.structures.volumes import Volume, remove, rng_of
 
 SIGMAS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # HU
@@ -140,10 +140,10 @@ def intervals(table: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.Dat
     rows = []
     for (q, sigma, metric), part in table.dropna(subset="tpf").groupby(["q", "sigma", "metric"], sort=False):
         values = part["tpf"].to_numpy()
-        found = stats.patient_bootstrap(values, draws=draws, seed=seed)
+        found = patient_bootstrap(values, draws=draws, seed=seed)
         low, high, exact = found.low, found.high, bool(np.ptp(values) == 0 and not np.isnan(found.low))
         if exact:
-            low, high = stats.share_interval(values.sum(), len(values))
+            low, high = share_interval(values.sum(), len(values))
         rows.append({"q": q, "sigma": sigma, "metric": metric, "tpf": found.mean, "low": low, "high": high,
                      "volumes": found.patients, "exact": exact})  # fmt: skip
     return pd.DataFrame(rows, columns=["q", "sigma", "metric", "tpf", "low", "high", "volumes", "exact"])
@@ -211,6 +211,7 @@ def judged(whole, worse, direction: int) -> float:
     bad = [np.abs(x) if direction == 0 else -direction * np.asarray(x, np.float64) for x in (whole, worse)]
     if np.isnan(bad[0]).any() or np.isnan(bad[1]).any():
         return float("nan")
+    # The area under the ROC curve, as in observers.auc; summed up like this its last bit is that of stored fractions.
     ordered = np.sort(bad[0])
     below = np.searchsorted(ordered, bad[1], "left") + np.searchsorted(ordered, bad[1], "right")
     return float(below.mean() / 2 / len(ordered))

@@ -115,15 +115,18 @@ def stacks(slices: pd.DataFrame) -> list[list[int]]:
     Returns: lists of rows, every row in one of them. Two slices are neighbours where they are at most half as far again
         apart as the series' closest slices, or as a slice is thick. Slices of unknown z stand alone.
     """
-    found = []
+    piles = []
     for _, part in slices.groupby(["patient", "series"], sort=False):
         part = part.sort_values("z_mm", kind="stable")
         gap = part["z_mm"].diff().to_numpy()
         apart = np.append(gap[gap > 0], part["thickness_mm"].dropna())
         near = (gap > 0) & (gap <= 1.5 * apart.min(initial=np.inf))
         for row, joined in zip(part["row"].tolist(), near):
-            found[-1].append(row) if joined else found.append([row])
-    return found
+            if joined:
+                piles[-1].append(row)
+            else:
+                piles.append([row])
+    return piles
 
 
 def rng_of(seed: int, name: str, *numbers: int) -> np.random.Generator:

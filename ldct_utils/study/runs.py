@@ -22,7 +22,6 @@ PACKAGES = (
     "scikit-image",
     "torch",
     "torchvision",
-    "triton",
     "mamba-ssm",
     "pydicom",
     "astra-toolbox",

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils.ct import dose as doses
 from ldct_utils.ct import fbp
-from ldct_utils.phantom import patient as phantom
+from ldct_utils.ct.dose import N0, TUBE, centre_of, check_dose, lesion_image, photons
 from ldct_utils.phantom.organs import LABELS
+from ldct_utils.phantom.patient import patient
 from ldct_utils.task_based import observers
 
 VIEWS = fbp.VIEWS // 2  # for noise: pairs of views are merged; enough for a crop up to 160 mm across
@@ -65,7 +65,7 @@ class Ensemble:
         The same noise, rescaled, serves every dose: sqrt((1-a)/a) times the inserted noise (``inserted_variance``
         without electronic noise). Realisations and classes are independent, doses of one realisation are not.
         """
-        a = doses.check_dose(dose)
+        a = check_dose(dose)
         noise = self.normal[int(present)]
         if a < 1:
             noise = noise + np.float32(np.sqrt((1 - a) / a)) * self.inserted[int(present)]
@@ -131,7 +131,7 @@ def patients(count: int, lesions, size: int = 96, seed: int = 0, organ: str = "l
     """
     found = 0
     for number in range(tries * count):
-        body = phantom.patient([seed, number], "abdomen", slices=1)
+        body = patient([seed, number], "abdomen", slices=1)
         places = find_places(body.organ_masks[0] == LABELS[organ], lesions, body.pixel_mm, size)
         if places is None:
             continue
@@ -167,7 +167,7 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
     top, left = crop[:2]
     if scene.ndim != 2 or min(top, left) < 0 or top + shape[0] > scene.shape[0] or left + shape[1] > scene.shape[1]:
         raise ValueError(f"crop {crop} lies outside a scene of shape {scene.shape}")
-    centre = doses.centre_of(crop, scene.shape, pixel_mm)
+    centre = centre_of(crop, scene.shape, pixel_mm)
     lines = fbp.project(fbp.to_mu(scene), pixel_mm)
     to_hu = np.float32(1000 / fbp.MU_WATER)
     clean = fbp.reconstruct(lines, pixel_mm, shape, kernel, centre) * to_hu - 1000
@@ -176,8 +176,8 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
         for lesion, place in zip(lesions, places, strict=True)
     ]
     if present is not None:
-        signals.append(doses.lesion_image(present, scene, pixel_mm, lines.shape, centre, shape, kernel))
-    expected = doses.photons(lines, doses.N0 * doses.TUBE["abdomen"] if n0 is None else n0)
+        signals.append(lesion_image(present, scene, pixel_mm, lines.shape, centre, shape, kernel))
+    expected = photons(lines, N0 * TUBE["abdomen"] if n0 is None else n0)
     merged = (1 / expected).reshape(VIEWS, -1, expected.shape[1]).mean(1) / (len(lines) // VIEWS)
     window = fbp.CropProjector(merged.shape, pixel_mm, shape, kernel, centre)
     spread = window.take(np.sqrt(merged)).astype(np.float32)
@@ -197,8 +197,8 @@ def _disc_image(place, radius_mm, scene_shape, pixel_mm, crop, sinogram_shape, k
     row, column = crop[0] + place[0], crop[1] + place[1]
     box = (row - half, column - half, 2 * half + 1, 2 * half + 1)
     part = disc(box[2:], (half, half), radius_mm / pixel_mm) / np.float32(1000)
-    lines = fbp.project(part, pixel_mm, *sinogram_shape, doses.centre_of(box, scene_shape, pixel_mm))
-    centre = doses.centre_of(crop, scene_shape, pixel_mm)
+    lines = fbp.project(part, pixel_mm, *sinogram_shape, centre_of(box, scene_shape, pixel_mm))
+    centre = centre_of(crop, scene_shape, pixel_mm)
     return fbp.reconstruct(lines, pixel_mm, crop[2:], kernel, centre) * np.float32(1000)
 
 
@@ -240,9 +240,9 @@ def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realis
     Raises: ValueError: as ``patients``, ``ensemble`` and ``Ensemble.region``.
     """
     lesions, rows = tuple(lesions), []
-    for patient, (body, crop, places) in enumerate(progress(patients(count, lesions, size, seed))):
+    for person, (body, crop, places) in enumerate(progress(patients(count, lesions, size, seed))):
         made = ensemble(body.absent_scene[0], body.pixel_mm, crop, lesions, places, realisations,
-                        [*np.atleast_1d(seed), patient], kernel)  # fmt: skip
+                        [*np.atleast_1d(seed), person], kernel)  # fmt: skip
         absent, present = made.images(False, dose), made.images(True, dose)
         without = absent[:PAIRED]
         for name, denoise in denoisers.items():
@@ -259,7 +259,7 @@ def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realis
                 }
                 d = {o: observers.detect(*(observers.respond(s, used) for s in seen)) for o, used in channels.items()}
                 rows.append(
-                    {"patient": patient, "name": name, "lesion": number, "radius_mm": lesion.radius_mm,
+                    {"patient": person, "name": name, "lesion": number, "radius_mm": lesion.radius_mm,
                      "contrast_hu": lesion.contrast_hu, "true_hu": true, "found_hu": found, "kept": found / true}
                     | {observer: result.d_prime for observer, result in d.items()}
                 )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from ldct_utils.stats.intervals import MIN_PATIENTS, expanded_tail, patient_bootstrap
+from ldct_utils.stats.intervals import bootstrap_interval, patient_bootstrap
 
 WHAT = ["quantity", "observer", "lesion", "method"]  # of a curve over dose; observer is "" for metrics of images
 ALL = -1  # in place of a lesion: all of them, or a metric of the whole image
@@ -38,7 +38,9 @@ class Dose:
         return self._one(self.dose) + within + " (linear)" * self.linear
 
     def _one(self, dose):
-        return f"> {self.highest:g}" if np.isinf(dose) else f"< {self.lowest:g}" if dose == 0 else f"{dose:.2g}"
+        if np.isinf(dose):
+            return f"> {self.highest:g}"
+        return f"< {self.lowest:g}" if dose == 0 else f"{dose:.2g}"
 
 
 def rising(values, direction: int = 1, linear: bool = False) -> np.ndarray:
@@ -86,7 +88,7 @@ def equivalent(
     """Dose at which the mean of ``curve`` reaches what the mean of ``reference`` has at dose number ``at``.
 
     The interval is from drawing patients with replacement, the same for both curves: it knows how patients differ, and
-    through them how noise realisations do. It is the expanded percentile interval (Hesterberg 2015).
+    through them how noise realisations do.
 
     Args:
         curve, reference: (patients, doses), as from ``rising``. at: index of a dose, the last for the full one.
@@ -98,12 +100,11 @@ def equivalent(
     if not (np.isfinite(curve).all() and np.isfinite(reference).all()):
         raise ValueError("curves over dose must be finite")
     found = dose_reaching(doses, curve.mean(0), reference[:, at].mean())
-    n, low, high = len(curve), float("nan"), float("nan")
-    if n >= MIN_PATIENTS:
-        weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws) / n
-        drawn = [dose_reaching(doses, c, t) for c, t in zip(weights @ curve, weights @ reference[:, at])]
-        tail = expanded_tail(n, level)
-        low, high = np.quantile(drawn, [tail, 1 - tail], method="inverted_cdf")  # picks a draw: some are infinite
+
+    def again(weights):
+        return [dose_reaching(doses, c, t) for c, t in zip(weights @ curve, weights @ reference[:, at])]
+
+    low, high = bootstrap_interval(again, len(curve), draws, level, seed, "inverted_cdf")  # some are infinite
     return Dose(found, float(low), float(high), float(doses[0]), float(doses[-1]), linear)
 
 

@@ -71,44 +71,12 @@ def respond(images, channels=None) -> np.ndarray:
     return flat @ np.asarray(channels).T
 
 
-def hotelling(difference, covariance) -> float:
-    """d' of the Hotelling observer, sqrt(dg' K^-1 dg), for a known mean difference (C,) and covariance (C, C)."""
-    difference = np.asarray(difference, np.float64)
-    return float(np.sqrt(difference @ np.linalg.solve(np.asarray(covariance, np.float64), difference)))
-
-
-def auc_of(d_prime):
-    """AUC of Gaussian scores, Phi(d' / sqrt 2)."""
-    return special.ndtr(np.asarray(d_prime) / np.sqrt(2))
-
-
-def d_of(auc):
-    """d' of Gaussian scores with this AUC; the inverse of ``auc_of``."""
-    return np.sqrt(2) * special.ndtri(np.asarray(auc))
-
-
 def auc(absent_scores, present_scores) -> float:
     """AUC without assumptions: the share of pairs in which the lesion scores higher, ties counting half."""
     absent_scores, present_scores = np.ravel(absent_scores), np.ravel(present_scores)
     m, n = len(absent_scores), len(present_scores)
     ranks = rankdata(np.concatenate([absent_scores, present_scores]))
     return float((ranks[m:].sum() - n * (n + 1) / 2) / (m * n))
-
-
-def npw(signal, ttf, nps, pixel_mm: float, prewhitened: bool = False) -> float:
-    """d' of the non-prewhitening observer from spectra; with ``prewhitened`` that of the ideal linear one.
-
-    Args:
-        signal: (n, n), HU, the lesion as it is, W its Fourier transform.
-        ttf: 1 or (n, n), zero frequency first. nps: (n, n) or a number, HU^2 mm^2.
-    Source: d'^2 = [int |W|^2 TTF^2]^2 / int |W|^2 TTF^2 NPS (AAPM TG-233, without internal noise).
-    """
-    signal = np.asarray(signal, np.float64)
-    cell = 1 / (signal.size * pixel_mm**2)
-    power = np.abs(np.fft.fft2(signal) * pixel_mm**2) ** 2 * np.square(ttf)
-    if prewhitened:
-        return float(np.sqrt(np.sum(power / nps) * cell))
-    return float(np.sum(power) * cell / np.sqrt(np.sum(power * nps) * cell))
 
 
 KINDS = ("laguerre_gauss", "dense_dog", "gabor")

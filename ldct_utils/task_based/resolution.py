@@ -111,7 +111,7 @@ class Coherence:
     the repeatable power that is not coherent: structure that stands in every realisation and is not the truth's.
     A filter that adapts to its surroundings leaves the truth's own structure unevenly weakened, which is not coherent
     either: ``fabricated`` is an upper bound of what was invented. Weakening leaves less than the truth's power: what
-    exceeds it (``excess``; ``surplus`` is the ratio) is amplified where it is coherent, and else invented.
+    exceeds it (``surplus`` is the ratio) is amplified where it is coherent, and else invented.
     """
 
     frequencies: np.ndarray
@@ -134,11 +134,6 @@ class Coherence:
     def fabricated(self):
         """Power that is repeatable and incoherent with the truth; may be slightly negative by chance."""
         return self.repeatable - self.coherent
-
-    @property
-    def excess(self):
-        """Repeatable power beyond the truth's; negative where there is less."""
-        return self.repeatable - self.truth
 
     @property
     def surplus(self):
@@ -171,7 +166,7 @@ def coherence(outputs, truth, pixel_mm: float, size: int = 48, frequencies=nps.F
     count = len(outputs)
     spectra, known = _spectra(outputs, size), _spectra(truth[None], size)[:, 0]  # (patches, R, n, n), (patches, n, n)
     mean = spectra.mean(1)
-    unit = pixel_mm**2 / np.sum(_taper(size) ** 2)
+    unit = pixel_mm**2 / np.sum(nps.hann_window(size) ** 2)
 
     def ring(power):
         return nps.radial(power.mean(0), pixel_mm, frequencies) * unit
@@ -183,13 +178,9 @@ def coherence(outputs, truth, pixel_mm: float, size: int = 48, frequencies=nps.F
     return Coherence(np.asarray(frequencies), truth_power, output, cross / truth_power, repeatable)
 
 
-def _taper(size):
-    return np.outer(np.hanning(size + 1)[:size], np.hanning(size + 1)[:size])
-
-
 def _spectra(images, size):
     """Spectra of half-overlapping tapered patches, their weighted mean taken out: (patches, R, n, n)."""
-    taper = _taper(size)
+    taper = nps.hann_window(size)
     corners = [range(0, side - size + 1, size // 2) for side in images.shape[1:]]
     patches = np.stack([images[:, y : y + size, x : x + size] for y in corners[0] for x in corners[1]])
     patches = patches - (patches * taper).sum((2, 3), keepdims=True) / taper.sum()

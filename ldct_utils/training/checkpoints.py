@@ -1,14 +1,11 @@
 """What a training leaves on disk: its last state to resume from, and checkpoints of its network."""
 
-import json
 import re
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
-from ldct_utils.models import networks
+from ldct_utils.models import networks, store
 from ldct_utils.study import files, paths
 
 STATE_FILE = "last.pt"
@@ -57,9 +54,8 @@ def write_checkpoint(folder, step: int, network, settings: dict):
 
     Args: settings: arguments of ``networks.build``, ``name`` included.
     """
-    weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    with files.write_atomic(Path(folder) / "checkpoints" / f"step_{step:07d}.safetensors") as temporary:
-        save_file(weights, temporary, metadata={"network": json.dumps(settings), "step": str(step)})
+    path = Path(folder) / "checkpoints" / f"step_{step:07d}.safetensors"
+    store.write(path, network.state_dict(), network=settings, step=step)
 
 
 def checkpoints(folder) -> dict[int, Path]:
@@ -72,7 +68,7 @@ def load_network(folder, checkpoint="last"):
     """The network of a run, trained, in evaluation mode, on the CPU.
 
     Args: folder: run folder; checkpoint: a step, or ``last``.
-    Raises: FileNotFoundError: if the run has no such checkpoint.
+    Raises: FileNotFoundError: if the run has no such checkpoint; ValueError: if its file is not whole.
     """
     found = checkpoints(folder)
     step = max(found, default=None) if checkpoint == "last" else int(checkpoint)
@@ -80,8 +76,5 @@ def load_network(folder, checkpoint="last"):
         raise FileNotFoundError(
             f"{paths.short(folder)} has no checkpoint {checkpoint!r}; it has {', '.join(map(str, found)) or 'none'}"
         )
-    with safe_open(found[step], framework="pt") as stored:
-        settings = json.loads(stored.metadata()["network"])
-    network = networks.build(**settings)
-    network.load_state_dict(load_file(found[step]))
-    return network.eval()
+    remedy = "delete the run and repeat it"
+    return store.load(found[step], "network", lambda settings: networks.build(**settings), remedy)[0]

@@ -72,9 +72,13 @@ def name_of(row, called=None) -> str:
     Args: called: {context: what to call it}, ``brief`` of all that it stands beside; None for a row alone.
     """
     context = row.context if pd.isna(row.context) else (called or brief([row.context]))[row.context]
-    strength = [f"λ {row.lam:g}"] if pd.notna(row.lam) else [f"ψ {row.psi:g}"] if row.loss == "vgg" else []
-    strength = [part + " held" * row.held for part in strength]
-    return " · ".join([row.loss, *(part for part in (row.layer, context) if pd.notna(part)), *strength])
+    parts = [row.loss, *(part for part in (row.layer, context) if pd.notna(part))]
+    held = " held" * row.held
+    if pd.notna(row.lam):
+        parts.append(f"λ {row.lam:g}{held}")
+    elif row.loss == "vgg":
+        parts.append(f"ψ {row.psi:g}{held}")
+    return " · ".join(parts)
 
 
 def spread(settings: dict) -> dict[str, str]:

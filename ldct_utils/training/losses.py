@@ -167,9 +167,8 @@ def build(name, encoder=None, layer=None, lam=None, eps=1e-3):
         encoder = None
     elif encoder is None:
         raise ValueError(f"loss {name!r} has a perceptual term and needs encoder=, from encoders.load")
-    elif (
-        layer is not None
-        and (wanted := [layer] if isinstance(layer, str) else list(layer)) != encoder.provenance["layers"]
-    ):
-        raise ValueError(f"loss {name!r} is to read {wanted}, but the encoder reads {encoder.provenance['layers']}")
+    elif layer is not None:
+        wanted, read = [layer] if isinstance(layer, str) else list(layer), encoder.provenance["layers"]
+        if wanted != read:
+            raise ValueError(f"loss {name!r} is to read {wanted}, but the encoder reads {read}")
     return Loss({term: float(weight) for term, weight in weights.items()}, encoder, eps)

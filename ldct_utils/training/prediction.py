@@ -1,5 +1,7 @@
 """A trained network on whole slices: HU in, HU out, any size."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -50,3 +52,12 @@ def as_trained(run, device: str = "cpu"):
         return predict(network, hu, at_once, about["precision"], device)
 
     return denoise
+
+
+def denoiser(run, batch: int = 4, precision: str = "float32", device: str = "cpu", checkpoint="last"):
+    """The network of a finished run as a function of slices in HU: ``predict`` with all but the slices given.
+
+    Args: run: of 03_train. checkpoint: as for ``checkpoints.load_network``, whose errors it raises.
+    """
+    network = checkpoints.load_network(run.folder, checkpoint).to(device)
+    return partial(predict, network, batch=batch, precision=precision, device=device)

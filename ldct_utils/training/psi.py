@@ -144,7 +144,7 @@ def bootstrap(
     Args:
         patients: the patient of each image; images of one patient stay together, since they are not independent.
         lam, target: exactly one of them.
-    Returns: (low, high), percentiles; (nan, nan) with fewer than ``MIN_PATIENTS`` patients.
+    Returns: (low, high), as of ``intervals.bootstrap_interval``.
     """
     mse, perceptual = _losses(mse, perceptual)
     patients = np.asarray(patients)
@@ -152,17 +152,14 @@ def bootstrap(
         raise ValueError(f"patients {patients.shape} must name one patient for each of the {mse.size} images")
     if (lam is None) == (target is None):
         raise ValueError("give either lam (interval of psi) or target (interval of lambda)")
-    rows = [np.flatnonzero(patients == name) for name in np.unique(patients)]
-    if len(rows) < intervals.MIN_PATIENTS:
-        return float("nan"), float("nan")
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(draws):
-        drawn = np.concatenate([rows[i] for i in rng.integers(0, len(rows), len(rows))])
-        if lam is not None:
-            found.append(influence(mse[drawn], perceptual[drawn], lam, definition))
-        else:
-            found.append(lambda_for(mse[drawn], perceptual[drawn], target, definition))
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    names, owner = np.unique(patients, return_inverse=True)
+    measure, given = (influence, lam) if target is None else (lambda_for, target)
+
+    def again(weights):
+        images = [np.repeat(np.arange(mse.size), times[owner]) for times in np.rint(weights * len(names)).astype(int)]
+        return [measure(mse[drawn], perceptual[drawn], given, definition) for drawn in images]
+
+    low, high = intervals.bootstrap_interval(again, len(names), draws, level, seed)
     return float(low), float(high)
 
 

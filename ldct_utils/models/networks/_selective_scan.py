@@ -4,7 +4,7 @@ For every channel d and state n, along a sequence:
 
     h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t,        y_t = sum over n of C_t h_t  +  D u_t.
 
-``chunked`` is the one that is used on a CPU, and on a GPU without a kernel for it: a sequence of L positions is cut
+``chunked`` is the one that is used on a CPU, and on a GPU without mamba_ssm: a sequence of L positions is cut
 into about sqrt(L) chunks that walk in step, so that some 3 sqrt(L) large operations replace L small ones; nothing is
 divided and no logarithm of a product is taken, so that long sequences cannot underflow. Only the states before the
 chunks are kept for the gradients, and the rest is computed again: a tensor (batch, length, channels, states) is never
@@ -19,9 +19,8 @@ from functools import cache
 import torch
 from torch.autograd.function import once_differentiable
 
-KERNELS = ("mamba_ssm", "triton")  # in order of preference
-METHODS = ("auto", "chunked", "loop", *KERNELS)
-TOLERANCE = 1e-4  # of a kernel, relative to the largest value
+METHODS = ("auto", "chunked", "loop", "mamba_ssm")
+TOLERANCE = 1e-4  # of mamba_ssm's kernel, relative to the largest value
 SPAN_ELEMENTS = 2**20  # states held at a time: 4 MB in float32, so that the buffers of a span stay in a CPU's cache
 
 
@@ -32,8 +31,8 @@ def selective_scan(u, dt, A, B, C, D, method="auto"):
         u: input (N, L, d). dt: step sizes > 0, (N, L, d).
         A: (d, states), < 0. B, C: (N, L, states), shared by the channels. D: (d,).
         method: ``chunked`` (any device), ``loop`` (position by position, to compare with), ``mamba_ssm`` (its CUDA
-            kernel), ``triton`` (ours), or ``auto``: on a GPU mamba_ssm where it is installed, else triton where it
-            is, else chunked. All in float32 (chunked and loop also in float64); autocast is left out.
+            kernel), or ``auto``: on a GPU mamba_ssm where it is installed, else chunked. All in float32 (chunked and
+            loop also in float64); autocast is left out.
     Returns: y (N, L, d).
     Raises: ValueError: for an unknown method, or shapes or types that do not fit.
     """
@@ -57,28 +56,25 @@ def selective_scan(u, dt, A, B, C, D, method="auto"):
         raise ValueError(f"no scan {method!r}; there are {', '.join(METHODS)}")
     if method == "auto":
         method = fastest(u.device, u.dtype)
-    if method in KERNELS:
-        check(method, str(u.device))
+    if method == "mamba_ssm":
+        check(str(u.device))
     with torch.autocast(u.device.type, enabled=False):
         return _run(method, u, dt, A, B, C, D)
 
 
 def _run(method, *given):
-    return {"chunked": _chunked, "loop": _loop, "triton": _triton, "mamba_ssm": _mamba_ssm}[method](*given)
+    return {"chunked": _chunked, "loop": _loop, "mamba_ssm": _mamba_ssm}[method](*given)
 
 
 def fastest(device, dtype=torch.float32) -> str:
     """The method that ``auto`` stands for on a device."""
-    if torch.device(device).type == "cuda" and dtype == torch.float32:
-        for method in KERNELS:
-            if importlib.util.find_spec(method):
-                return method
-    return "chunked"
+    fits = torch.device(device).type == "cuda" and dtype == torch.float32
+    return "mamba_ssm" if fits and importlib.util.find_spec("mamba_ssm") else "chunked"
 
 
 @cache
-def check(method: str, device: str):
-    """Compare a kernel with the definition on a device, output and gradients; once a process, before its first use.
+def check(device: str):
+    """Compare mamba_ssm with the definition on a device, output and gradients; once a process, before its first use.
 
     A kernel depends on driver, compiler and version: one that computes something else here must not do so unnoticed.
     Raises: RuntimeError: if they differ, with what to set instead.
@@ -91,14 +87,14 @@ def check(method: str, device: str):
         given = [u, torch.nn.functional.softplus(dt - 2), A, B, C, torch.ones(3)]
         given = [x.to(device).requires_grad_() for x in given]
         found = []
-        for one in (method, "loop"):
+        for one in ("mamba_ssm", "loop"):
             y = _run(one, *given)
             weights = torch.linspace(-1, 1, y.numel(), device=device).view_as(y)
             found.append([y.detach(), *torch.autograd.grad((y * weights).sum(), given)])
         worst = max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*found))
     if not worst < TOLERANCE:
         raise RuntimeError(
-            f"the scan {method!r} on {device} is off by {worst:.1e} of the largest value; use the scan 'chunked' "
+            f"the scan 'mamba_ssm' on {device} is off by {worst:.1e} of the largest value; use the scan 'chunked' "
             '(03_train: -p settings "scan=chunked")'
         )
 
@@ -118,12 +114,6 @@ def _mamba_ssm(u, dt, A, B, C, D):
 
     turned = [x.transpose(1, 2).contiguous() for x in (u, dt, B, C)]
     return selective_scan_fn(turned[0], turned[1], A, turned[2], turned[3], D).transpose(1, 2)
-
-
-def _triton(u, dt, A, B, C, D):
-    from ldct_utils.models.networks import _triton_scan
-
-    return _triton_scan.scan(u, dt, A, B, C, D)
 
 
 def _chunked(u, dt, A, B, C, D):
@@ -148,7 +138,8 @@ def _walk(decay, x, start, chunk, begins=None, backwards=False):
     decay, x = decay.unflatten(0, (-1, chunk)), x.unflatten(0, (-1, chunk))
     steps, chunks = list(range(chunk)), list(range(len(x)))
     if backwards:
-        steps.reverse(), chunks.reverse()
+        steps.reverse()
+        chunks.reverse()
     if begins is None:
         # where each chunk would end if it began at zero, and what is left there of its beginning
         end, left, begins = x[:, steps[0]].clone(), decay.prod(1), torch.empty_like(x[:, 0])
