@@ -84,8 +84,8 @@ report.table(
 
 # %%
 test = cohorts.tested_on(cohorts.of(*chosen), test_source, test_root) if test_source else None
-tests = [testing.scores(one, partial(prediction.as_trained, one), test) for one in chosen]
-scores = run.table("all_scores", lambda: comparison.read(chosen, tests, listed, metrics, domain))
+scored = [testing.scores(one, partial(prediction.as_trained, one), test) for one in chosen]
+scores = run.table("all_scores", lambda: comparison.read(chosen, scored, listed, metrics, domain))
 references = [name for name in REFERENCE if name in set(scores["reference"])]
 tables = comparison.cells(scores)  # {(domain, reference, metric): {method: its scores}}
 patients, slices = scores["patient"].nunique(), scores["row"].nunique()
@@ -365,7 +365,7 @@ report.table(
 
 # %%
 SHOWN, LIMIT_HU = 5, 50.0  # methods in the figure, besides the LDCT; end of its scale
-with_images = {m: one for m, one in zip(listed.method, tests) if (one.folder / "examples.npy").is_file()}
+with_images = {m: one for m, one in zip(listed.method, scored) if (one.folder / "examples.npy").is_file()}
 ranked = summary.query("domain == @domain and reference == @references[0] and metric == @primary").sort_values("rank")
 drawn = [m for m in ranked["method"] if m in with_images][:SHOWN]
 
