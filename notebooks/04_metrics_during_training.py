@@ -170,10 +170,10 @@ beside = {name: images for name, images in reactions.controls(ldct, ndct, about.
 controls = run.table(
     "controls", lambda: pd.concat([scorer.score(x, references).assign(control=name) for name, x in beside.items()])
 )
-followed = [run.table(f"run_{one.id}", lambda one=one: follow(one)) for one in tqdm(chosen, desc="runs")]
+followed = [run.table(f"run_{name}", lambda one=one: follow(one)) for name, one in zip(tqdm(listed.run), chosen)]
 curves = pd.concat([
-    table.assign(run=one.id, method=name, seed=s)
-    for table, one, name, s in zip(followed, chosen, listed.method, listed.seed)
+    table.assign(run=one, method=name, seed=s)
+    for table, one, name, s in zip(followed, listed.run, listed.method, listed.seed)
 ], ignore_index=True)  # fmt: skip
 curves["patient"] = about.patient.to_numpy()[curves.image]
 direction = {name: metric.direction for name, metric in INFO.items()} | dict.fromkeys(LOSSES, -1)
@@ -494,7 +494,7 @@ report.figure(
 # %%
 final_losses = curves[(curves.domain == "network") & (curves.name == "mse")]
 hu = curves[(curves.name == "rmse_hu") & (curves.domain == "hu") & (curves.reference == "ndct")]
-assert curves.patient.nunique() == patients and set(curves.run) == {one.id for one in chosen}
+assert curves.patient.nunique() == patients and set(curves.run) == set(listed.run)
 assert np.isfinite(final_losses.value).all(), "a loss is not finite"
 trained_on = set(cohort.slices[cohort.slices.split == "train"].patient)
 own = whose != "train" and not test_source

@@ -121,7 +121,7 @@ patients = len({case.patient for case in found})
 shown = [next(c for c in found if c.anatomy == one) for one in sorted({c.anatomy for c in found})]
 lesions = sum(len(c.inside) for c in found if c.inside is not None)
 report.text(
-    f"Denoiser: {trained.params['network']}, {name}, run {trained.id}. {report.plural(len(found), 'crop')} of {crop} "
+    f"Denoiser: {trained.params['network']}, {name}, run {trained.name}. {report.plural(len(found), 'crop')} of {crop} "
     f"pixels from {patients} of {report.plural(asked.patient.nunique(), 'test patient')} (slices: {len(asked)}) of "
     f"cohort {test.id}. Known lesions: {lesions or 'none, so that only segments speak of anatomy'}. The null is "
     f"{found[0].null_kind}, {realisations} realisations a crop."

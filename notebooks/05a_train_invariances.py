@@ -116,7 +116,7 @@ if not len(val_rows):
     val_rows, note = train_rows, " It has no validation patients: what is shown below are training patches."
 sampler = patches.Sampler(cohort, train_rows, patch_size, None, batch, seed)
 report.text(
-    f"Denoiser: {trained.params['network']}, loss {trained.params['loss']}, run {trained.id}. Cohort {cohort.id}: "
+    f"Denoiser: {trained.params['network']}, loss {trained.params['loss']}, run {trained.name}. Cohort {cohort.id}: "
     f"{report.plural(len(train_rows), 'slice')} for training.{note}"
 )
 

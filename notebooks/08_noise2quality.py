@@ -80,7 +80,7 @@ for one in found:
         )
 SAME = ("target", "map_loss", "alpha", "doses", "level", "width", "sigma", "max_steps", "batch", "patch_size", "lr")
 about_runs = pd.DataFrame(
-    [{"model": m, "seed": s, "run": one.id, "cohort": one.numbers["cohort"], "weights": one.numbers["parameters"]}
+    [{"model": m, "seed": s, "run": one.name, "cohort": one.numbers["cohort"], "weights": one.numbers["parameters"]}
      | {name: str(one.params[name]) for name in SAME} for (m, s), one in chosen.items()]
 )  # fmt: skip
 for name in ("target", "doses", "level", "width"):

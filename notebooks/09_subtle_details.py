@@ -107,7 +107,7 @@ def slices_of(name, where):
     return np.asarray(getattr(test, name)[where], np.float32)
 
 
-denoise = {one.id: prediction.denoiser(one, 4, precision, device) for one in chosen}
+denoise = {name: prediction.denoiser(one, 4, precision, device) for name, one in zip(listed.run, chosen)}
 method = dict(zip(denoise, listed["method"]))
 report.table(
     run, "methods", listed,
@@ -425,7 +425,8 @@ def of_cohort(name, given):
 
 def loss_rows():
     """Rows of ``ensembles.lesion_scores`` for the LDCT and every run of ``losses``, with method and training seed."""
-    functions = {"LDCT": lambda hu: hu} | {one.id: prediction.denoiser(one, 4, precision, device) for one in trained}
+    functions = {name: prediction.denoiser(one, 4, precision, device) for name, one in zip(about_trained.run, trained)}
+    functions = {"LDCT": lambda hu: hu} | functions
     known = about_trained[["run", "method", "seed"]].rename(columns={"run": "name"})
     made = ensembles.lesion_scores(
         functions, [ensembles.Lesion(*one) for one in lesions], lesion_patients, of_cohort("dose", lesion_dose),

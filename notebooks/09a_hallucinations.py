@@ -92,10 +92,11 @@ def most_affected(part):
     return sorted(area, key=area.get, reverse=True)[:slices_each]
 
 
-denoise = {one.id: prediction.denoiser(one, 1, precision, device) for one in chosen}
+denoise = {name: prediction.denoiser(one, 1, precision, device) for name, one in zip(listed.run, chosen)}
 method = dict(zip(denoise, listed["method"]))
-main = load(denoiser).id if denoiser else chosen[0].id
-if main not in denoise:
+name_of = dict(zip((one.id for one in chosen), listed.run))
+main = name_of.get(load(denoiser).id) if denoiser else listed.run[0]
+if main is None:
     raise ValueError(f"the denoiser {denoiser} is none of the runs; add it to runs")
 tested = [(patient, int(row)) for patient, part in about.groupby("patient") for row in most_affected(part)]
 report.table(

@@ -20,7 +20,7 @@ def named(runs) -> dict:
     differing = [name for name in asked if len({str(one.params.get(name)) for one in runs}) > 1]
     if differing or len({one.numbers["cohort"] for one in runs}) > 1:
         raise ValueError(f"the runs of 05_invariances do not compare: other {', '.join(differing) or 'cohorts'}")
-    if without := [one.id for one in runs if "d_prime_kept" not in one.numbers]:
+    if without := [one.name for one in runs if "d_prime_kept" not in one.numbers]:
         raise ValueError(f"the runs {', '.join(without)} of 05_invariances had no known lesions: leave them out")
     found = {}
     for one in runs:

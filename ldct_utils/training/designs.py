@@ -5,6 +5,8 @@ from pathlib import PurePath
 
 import pandas as pd
 
+from ldct_utils.study import runs
+
 # parameters that do not make a method: bookkeeping, and what names the encoder or the loss already
 ASIDE = {
     *("study", "run_name", "seed", "device", "threads", "log_every", "eval_every", "checkpoint_every", "save_every_s"),
@@ -97,11 +99,12 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     """Runs of 03_train as methods and seeds.
 
     Args: chosen: finished runs, from ``runs.select``.
-    Returns: the runs without those that repeat a method and a seed; a table with a row for each of them (run id,
+    Returns: the runs without those that repeat a method and a seed; a table with a row for each of them (run, by name,
         design, seed, method, and the settings that differ between runs); the names of these settings. A path stands in
         full in its column and briefly (``brief``) in the name of the method.
     """
-    table = pd.DataFrame([{"run": f.id, **design(f), "seed": f.params.get("seed", 0)} for f in chosen])
+    names = runs.named(chosen)
+    table = pd.DataFrame([{"run": n, **design(f), "seed": f.params.get("seed", 0)} for n, f in zip(names, chosen)])
     called = brief(table["context"].dropna())
     table["method"] = [name_of(row, called) for row in table.itertuples()]
     settings = pd.DataFrame([spread({k: v for k, v in f.params.items() if k not in ASIDE}) for f in chosen]).fillna("–")
