@@ -1,7 +1,6 @@
 """A cohort by its parameters: its identity, and the cohort itself, loaded if it is on disk, else built once."""
 
 import importlib
-import inspect
 import os
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from ldct_utils.cohorts import cohort, reading, splits, unseen, writing
 from ldct_utils.ct import dicom, fbp
 from ldct_utils.study import files, paths
 from ldct_utils.study import identity as _identity
-from ldct_utils.study.sources import SOURCES, others
+from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES, CohortParameters, others
 
 
 def roots(data_root) -> list:
@@ -26,16 +25,14 @@ def roots(data_root) -> list:
     return found
 
 
-def _resolve(source, split, anatomy, dose, values) -> tuple:
-    """Checked parameters that the source reads, and the split it uses. Raises: ValueError: for an illegal value."""
-    if source not in SOURCES:
-        raise ValueError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
-    if not 0 < dose <= 1:
-        raise ValueError(f"dose is a fraction in (0, 1], got {dose}")
-    if anatomy not in ("mixed", *reading.ANATOMY_OF_LETTER.values()):
-        raise ValueError(f"unknown anatomy {anatomy!r}; known: abdomen, chest, head, mixed")
-    values = values | {"anatomy": anatomy, "dose": dose}
-    return {name: values[name] for name in SOURCES[source].reads}, split or SOURCES[source].split
+def _check(asked: CohortParameters):
+    """Raises: ValueError: for an unknown source or anatomy, or a dose that is no fraction."""
+    if asked.source not in SOURCES:
+        raise ValueError(f"unknown source {asked.source!r}; known: {', '.join(SOURCES)}")
+    if not 0 < asked.dose <= 1:
+        raise ValueError(f"dose is a fraction in (0, 1], got {asked.dose}")
+    if asked.anatomy not in ("mixed", *reading.ANATOMY_OF_LETTER.values()):
+        raise ValueError(f"unknown anatomy {asked.anatomy!r}; known: abdomen, chest, head, mixed")
 
 
 def _manifest(folders: list) -> list:
@@ -58,65 +55,50 @@ def _code(source: str) -> str:
     return _identity.code_hash(["cohorts"], unused if SOURCES[source].projects else unused | {"ct.fbp"})
 
 
-def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed) -> tuple:
-    """(id, read parameters, split, folders) of a cohort, without building it."""
-    given = {"patients": patients, "slices": slices, "kernel": kernel, "size": size, "cohort_seed": cohort_seed}
-    read, split = _resolve(source, split, anatomy, dose, given)
-    folders = [] if source == "simulated" else roots(data_root)
-    fixed = split in ("draw", *splits.SPLITS)
+def _describe(asked: CohortParameters) -> tuple:
+    """(id, parameters that the source reads, split, folders) of a cohort, without building it."""
+    _check(asked)
+    source = SOURCES[asked.source]
+    read, split = {name: getattr(asked, name) for name in source.reads}, asked.split or source.split
+    folders = [] if asked.source == "simulated" else roots(asked.data_root)
     if split == "draw":
-        read["cohort_seed"] = cohort_seed
+        read["cohort_seed"] = asked.cohort_seed
     parts = {
-        "source": source,
+        "source": asked.source,
         "parameters": read,
-        "split": split if fixed else splits.read(split),
-        "code": _code(source),
+        "split": split if split in ("draw", *splits.SPLITS) else splits.read(split),
+        "code": _code(asked.source),
         "data": _manifest(folders),
     }
-    if SOURCES[source].projects:
+    if source.projects:
         parts["projector"] = fbp.backend()
     return _identity.hash8(parts), read, split, folders
 
 
-def identity(
-    source="simulated", data_root=None, patients=24, slices=4, anatomy="mixed", dose=0.25, kernel="B30", size=256,
-    split=None, cohort_seed=0,
-) -> str:  # fmt: skip
-    """The id8 of the cohort that ``get`` would give for the same arguments, without building it."""
-    return _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)[0]
+def identity(*values, **named) -> str:
+    """The id8 of the cohort that ``get`` would give for the same parameters, without building it."""
+    return _describe(CohortParameters(*values, **named))[0]
 
 
-def get(
-    source="simulated", data_root=None, patients=24, slices=4, anatomy="mixed", dose=0.25, kernel="B30", size=256,
-    split=None, cohort_seed=0, progress=True,
-) -> cohort.Cohort:  # fmt: skip
+def get(*values, progress: bool = True, **named) -> cohort.Cohort:
     """The cohort of these parameters: loaded if it is on disk, else built, once, under a lock.
 
     Args:
-        source: ``simulated``; ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
-        data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
-        patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
-        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; mixed asks
-            ids and headers.
-        dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
-        kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``. For
-            ``dicom`` also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
-        split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
-            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, and ``draw`` for the others.
-        cohort_seed: seeds simulated patients, noise and the drawn split.
+        values, named: the fields of ``study.sources.CohortParameters``, in their order or by name: source, data_root,
+            patients, slices, anatomy, dose, kernel, size, split, cohort_seed. What is not given has its default.
         progress: show progress bars.
-    Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do.
+    Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do. TypeError:
+        for a parameter that there is not.
     """
+    asked = CohortParameters(*values, **named)
     with reading.logging_paths():
-        id8, read, split, folders = _describe(
-            source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed
-        )
-        folder = paths.cohorts() / f"{source}-{id8}"
+        id8, read, split, folders = _describe(asked)
+        folder = paths.cohorts() / f"{asked.source}-{id8}"
         if not (folder / "cohort.json").is_file():
             with files.locked(folder):
                 if not (folder / "cohort.json").is_file():
-                    meta = {"id": id8, "source": source, "parameters": read, "split": split}
-                    _build(folder, meta, folders, cohort_seed, progress)
+                    meta = {"id": id8, "source": asked.source, "parameters": read, "split": split}
+                    _build(folder, meta, folders, asked.cohort_seed, progress)
     return cohort.load(folder)
 
 
@@ -144,7 +126,7 @@ def of(*trained) -> cohort.Cohort:
     folder = paths.cohorts() / f"{params['source']}-{ids[0]}"
     if (folder / "cohort.json").is_file():
         return cohort.load(folder)
-    arguments = [params[name] for name in inspect.signature(identity).parameters]
+    arguments = [params[name] for name in COHORT_PARAMETERS]
     if identity(*arguments) != ids[0]:
         raise ValueError(
             f"{trained[0].id} was trained on cohort {ids[0]}, which is gone and which the files and code of today do "
