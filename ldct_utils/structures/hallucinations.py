@@ -226,7 +226,7 @@ def lesion_free(cohort, row: int, realisations: int, seed) -> dict[str, np.ndarr
         kernel=read["kernel"], n0=doses.N0 * doses.TUBE[body.anatomy],
     )  # fmt: skip
     normal, inserted = (noise.reshape(realisations, *made.clean.shape) for noise in (made.normal, made.inserted))
-    a = read["dose"]
+    dose = read["dose"]
     images = {"ndct": made.clean + normal, "truth": made.clean}
-    images["ldct"] = images["ndct"] + np.float32(np.sqrt((1 - a) / a)) * inserted
+    images["ldct"] = images["ndct"] + np.float32(np.sqrt((1 - dose) / dose)) * inserted
     return {name: np.rint(image).clip(dicom.AIR_HU, 32767).astype(np.int16) for name, image in images.items()}
