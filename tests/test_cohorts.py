@@ -87,7 +87,7 @@ def test_drawn_split_spreads_anatomies_and_follows_the_seed():
 
 def test_patient_that_the_split_does_not_know_is_an_error(data, outputs):
     write_pair(data / "data", "L999")
-    with pytest.raises(ValueError, match="says nothing of patient L999"):
+    with pytest.raises(ValueError, match="does not list patient L999"):
         cohorts.get("mayo2016", data / "data", **QUIET)
 
 

@@ -16,13 +16,13 @@ def roots(data_root) -> list:
     the study. Raises: ValueError: if none is given. FileNotFoundError: if one does not exist."""
     if not data_root:
         raise ValueError("this source reads files: give data_root, the folder that holds them")
-    found = []
+    folders = []
     for name in str(data_root).split(os.pathsep):
         places = [p for p in (Path(name), paths.root() / name) if p.is_dir()]
         if not places:
             raise FileNotFoundError(f"data_root {name} is not a folder (looked from here and from {paths.root()})")
-        found.append(places[0].resolve())
-    return found
+        folders.append(places[0].resolve())
+    return folders
 
 
 def _check(asked: CohortParameters):
@@ -36,21 +36,24 @@ def _check(asked: CohortParameters):
 
 
 def _manifest(folders: list) -> list:
-    """Names, sizes and times of the external files: cheap, and new whenever one of them is."""
-    stats = []
+    """Name, size and time of change of every external file: quick to take, and it changes when a file does."""
+    manifest = []
     for folder in folders:
         for path in dicom.list_files(folder):
             try:
                 stat = path.stat()
             except OSError as error:
                 raise dicom.not_read(path, error) from None
-            stats.append((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns))
-    return stats
+            manifest.append((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns))
+    return manifest
 
 
 def _code(source: str) -> str:
-    """Hash of the code that makes a source's cohorts: other sources and, without projections, projectors are left out,
-    so that a change of the simulated anatomy does not make anyone build the cohort of real patients again."""
+    """Hash of the code that makes a source's cohorts.
+
+    The modules of other sources are left out, and the projector where the source makes no projections: a change of the
+    simulated anatomy must not rebuild the cohort of real patients.
+    """
     unused = {"cohorts.unseen"} | others(source)
     return _identity.code_hash(["cohorts"], unused if SOURCES[source].projects else unused | {"ct.fbp"})
 
@@ -113,7 +116,7 @@ def _build(folder: Path, meta: dict, folders: list, cohort_seed: int, progress: 
 
 
 def of(*trained) -> cohort.Cohort:
-    """The one cohort that finished runs were trained on, as it was then.
+    """The cohort that finished runs were trained on, with the slices it had then.
 
     Args: trained: runs (``runs.Finished``) of a notebook that takes the parameters of ``get``.
     Raises: ValueError: if they were trained on different cohorts, or on one that is gone and cannot be built again

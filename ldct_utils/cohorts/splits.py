@@ -76,7 +76,7 @@ def assign(split: str, anatomy_of: dict, seed: int) -> dict:
     missing = sorted(set(anatomy_of) - set(assigned))
     if missing:
         raise ValueError(
-            f"split {split!r} says nothing of patient {', '.join(missing)}: add them to a copy of the file and "
+            f"split {split!r} does not list patient {', '.join(missing)}: add them to a copy of the file and "
             "pass its path, or pass split=draw"
         )
     return {patient: assigned[patient] for patient in anatomy_of}
