@@ -34,11 +34,11 @@ def check(pairs, load):
     ratios = []
     for number in sorted({len(pairs) * (2 * n + 1) // (2 * LOOKED_AT) for n in range(LOOKED_AT)}):
         try:
-            found = grain(*(load(one) for one in pairs[number]))
+            grains = grain(*(load(one) for one in pairs[number]))
         except ValueError:
             continue
-        if found and found[1] > 0:
-            ratios.append(found[0] / found[1])
+        if grains and grains[1] > 0:
+            ratios.append(grains[0] / grains[1])
     if ratios and np.median(ratios) < TOO_QUIET:
         raise ValueError(
             f"its low-dose slices are less noisy than their full-dose partners ({np.median(ratios):.2f} times their "

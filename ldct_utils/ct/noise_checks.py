@@ -49,10 +49,10 @@ def curve_error(curve, kernel: str) -> float:
     """``shape_error`` of a radial spectrum at ``FREQUENCIES``, for means over slices of different pixel sizes."""
     if kernel not in REFERENCE:
         raise ValueError(f"no clinical noise spectrum for kernel {kernel!r}; known: {', '.join(REFERENCE)}")
-    wanted, found = np.asarray(REFERENCE[kernel]), np.asarray(curve)
+    wanted, curve = np.asarray(REFERENCE[kernel]), np.asarray(curve)
     known = np.isfinite(wanted)
-    wanted, found = (one[known] / one[known].mean() for one in (wanted, found))
-    return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
+    wanted, curve = (one[known] / one[known].mean() for one in (wanted, curve))
+    return float(np.sqrt(np.mean((curve - wanted) ** 2) / np.mean(wanted**2)))
 
 
 def correlation(ldct, ndct, tissue_hu=None, soft_tissue=SOFT_TISSUE) -> float:

@@ -74,14 +74,14 @@ def load_network(folder, checkpoint="last"):
     Args: folder: run folder; checkpoint: a step, or ``last``.
     Raises: FileNotFoundError: if the run has no such checkpoint.
     """
-    found = checkpoints(folder)
-    step = max(found, default=None) if checkpoint == "last" else int(checkpoint)
-    if step not in found:
+    steps = checkpoints(folder)
+    step = max(steps, default=None) if checkpoint == "last" else int(checkpoint)
+    if step not in steps:
         raise FileNotFoundError(
-            f"{paths.short(folder)} has no checkpoint {checkpoint!r}; it has {', '.join(map(str, found)) or 'none'}"
+            f"{paths.short(folder)} has no checkpoint {checkpoint!r}; it has {', '.join(map(str, steps)) or 'none'}"
         )
-    with safe_open(found[step], framework="pt") as stored:
+    with safe_open(steps[step], framework="pt") as stored:
         settings = json.loads(stored.metadata()["network"])
     network = networks.build(**settings)
-    network.load_state_dict(load_file(found[step]))
+    network.load_state_dict(load_file(steps[step]))
     return network.eval()
