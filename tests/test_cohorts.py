@@ -1,6 +1,5 @@
 """cohorts: pairs by position, splits by patient, whole or absent on disk, and nobody's name anywhere."""
 
-import inspect
 import os
 import shutil
 import subprocess
@@ -22,7 +21,7 @@ from pydicom.uid import JPEG2000Lossless
 from ldct_utils import cohorts
 from ldct_utils.cohorts import lookup, splits, writing
 from ldct_utils.ct import fbp, intensity, nps
-from ldct_utils.study import files, machine, paths, sources
+from ldct_utils.study import files, machine, parameters, paths, sources
 from ldct_utils.study import identity as run_identity
 
 QUIET = {"progress": False}
@@ -88,7 +87,7 @@ def test_drawn_split_spreads_anatomies_and_follows_the_seed():
 
 def test_patient_that_the_split_does_not_know_is_an_error(data, outputs):
     write_pair(data / "data", "L999")
-    with pytest.raises(ValueError, match="says nothing of patient L999"):
+    with pytest.raises(ValueError, match="does not list patient L999"):
         cohorts.get("mayo2016", data / "data", **QUIET)
 
 
@@ -928,7 +927,7 @@ def test_texture_is_measured_on_real_training_pairs_only(tiny_cohort, outputs, t
 
 
 def a_run(id8, **params) -> SimpleNamespace:
-    given = {name: p.default for name, p in inspect.signature(cohorts.identity).parameters.items()}
+    given = vars(sources.CohortParameters())
     return SimpleNamespace(id="03_train/mse-00000000", numbers={"cohort": id8}, params=given | params)
 
 
@@ -946,8 +945,14 @@ def test_cohort_of_runs_is_the_one_they_were_trained_on(data, outputs, monkeypat
         cohorts.of(a_run("f" * 8, **here))
 
 
-def test_a_study_compares_cohorts_by_the_parameters_that_make_one():
-    assert set(inspect.signature(cohorts.identity).parameters) == set(sources.COHORT_PARAMETERS)
+def test_notebooks_declare_the_parameters_of_a_cohort_with_its_defaults():
+    expected, seen = vars(sources.CohortParameters()), []
+    for path in sorted((paths.root() / "notebooks").glob("[0-9]*.py")):
+        declared = parameters.read(path).parameters
+        if "cohort_seed" in declared:
+            assert {name: declared[name].default for name in expected} == expected, path.name
+            seen.append(path.stem)
+    assert "01_data" in seen and "03_train" in seen
 
 
 def test_networks_are_not_tested_on_patients_they_were_trained_on(monkeypatch):

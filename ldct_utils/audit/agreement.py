@@ -131,7 +131,7 @@ def pairs(curves, groups, losses, metrics, draws: int = 500, seed: int = 0) -> p
         interval; others: the mean with the metrics of other runs of the group; gain: what the own run has beyond that,
         gain_low, gain_high: its interval; lowest_run, highest_run. No intervals under 6 patients.
     """
-    found, runs, patients = [], len(curves), np.shape(curves[0])[1]
+    rows, runs, patients = [], len(curves), np.shape(curves[0])[1]
     # the first draw is the plain mean
     people = np.vstack([np.full(patients, 1 / patients), intervals.patient_draws(patients, draws, seed)])
     trained = np.vstack([np.full(runs, 1 / runs), intervals.patient_draws(runs, draws, seed + 1)])
@@ -140,14 +140,14 @@ def pairs(curves, groups, losses, metrics, draws: int = 500, seed: int = 0) -> p
         mean, other, gain = (over_runs(values, trained) for values in (own, others, own - others))
         lowest, highest = np.fmin.reduce(own[:, 0]), np.fmax.reduce(own[:, 0])  # of those that are known
         (low, high), (gain_low, gain_high) = (intervals.interval(drawn[1:], patients) for drawn in (mean, gain))
-        found += [
+        rows += [
             {"kind": measure.__name__, "detrended": detrend, "loss": losses[i], "metric": metrics[j],
              "mean": mean[0, i, j], "low": low[i, j], "high": high[i, j], "others": other[0, i, j],
              "gain": gain[0, i, j], "gain_low": gain_low[i, j], "gain_high": gain_high[i, j],
              "lowest_run": lowest[i, j], "highest_run": highest[i, j]}
             for i, j in np.ndindex(lowest.shape)
         ]  # fmt: skip
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
 def sign_changes(curve) -> np.ndarray:

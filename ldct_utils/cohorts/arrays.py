@@ -33,7 +33,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     # A name that is not a challenge id may be a person's: it becomes P001, P002, ...
     others = [name for name in names if not re.fullmatch(r"[CLN]\d{3}", name)]
     pseudonym = {n: n if n not in others else f"P{others.index(n) + 1:03d}" for n in names}
-    found = []
+    pairs = []
     for (name, index), both in sorted(series.items()):
         patient = pseudonym[name]
         if len(both) == 2:
@@ -44,17 +44,17 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             if shapes["input"] != shapes["target"]:
                 skipped.append((patient, "", "input and target differ in size", both["input"]))
             else:
-                found.append((patient, index, _Array(both["input"], shapes["input"]), both["target"]))
+                pairs.append((patient, index, _Array(both["input"], shapes["input"]), both["target"]))
         else:
             wanted = "target" if "input" in both else "input"
             skipped.append((patient, "", f"its partner _{wanted}.npy is missing", next(iter(both.values()))))
-    found = reading.same_size(found, skipped, root, LAYOUT)
-    for patient in sorted({p for p, *_ in found}):
+    pairs = reading.same_size(pairs, skipped, root, LAYOUT)
+    for patient in sorted({p for p, *_ in pairs}):
         with reading.naming(patient, "npy"):
-            swapped.check([(low.path, full) for p, _, low, full in found if p == patient], _array_hu)
+            swapped.check([(low.path, full) for p, _, low, full in pairs if p == patient], _array_hu)
     tasks, anatomy_of = [], {}
-    unsaid = [p for p, *_ in found if read["anatomy"] == "mixed" and p[0] not in reading.ANATOMY_OF_LETTER]
-    for patient, index, low, full in found:
+    unsaid = [p for p, *_ in pairs if read["anatomy"] == "mixed" and p[0] not in reading.ANATOMY_OF_LETTER]
+    for patient, index, low, full in pairs:
         anatomy_of[patient] = reading.ANATOMY_OF_LETTER.get(patient[0], "abdomen")
         if read["anatomy"] != "mixed":
             anatomy_of[patient] = read["anatomy"]
@@ -66,7 +66,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         notes.append(reading.assumed("patients", len(set(unsaid)), len(unsaid)))
     return Plan(
         slices=len(tasks),
-        shape=found[0][2].shape,
+        shape=pairs[0][2].shape,
         dtypes={"ldct": np.int16, "ndct": np.int16},
         anatomy_of=anatomy_of,
         tasks=tasks,

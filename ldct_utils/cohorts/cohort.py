@@ -18,7 +18,7 @@ ARRAYS = (
 
 
 def _evenly(count: int, most: int) -> np.ndarray:
-    """At most ``most`` places of 0 .. count - 1, in the middles of as many equal parts."""
+    """At most ``most`` indices evenly spaced in 0 .. count - 1: the middles of as many equal intervals."""
     most = min(count, most)
     return ((np.arange(most) + 0.5) * count / max(most, 1)).astype(int)
 
@@ -59,9 +59,10 @@ class Cohort:
         return chosen[(chosen.anatomy == anatomy) | (anatomy is None)].row.to_numpy(np.int64)
 
     def spread(self, rows, most: int) -> np.ndarray:
-        """At most ``most`` of these rows, as many of each patient as goes, and each patient's spread over the scan.
+        """At most ``most`` of these rows, shared equally among the patients and evenly spaced within each scan.
 
-        Where there are more patients than rows to choose, the patients are spread over those of the table.
+        A patient with fewer slices than its share gives all of them. With more patients than ``most``, one row is
+        taken of every n-th patient in the order of the table.
         """
         about = self.slices[self.slices.row.isin(rows)]
         parts = [part.row.to_numpy(np.int64) for _, part in about.groupby("patient", sort=False)]

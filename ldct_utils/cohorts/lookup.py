@@ -1,7 +1,6 @@
 """A cohort by its parameters: its identity, and the cohort itself, loaded if it is on disk, else built once."""
 
 import importlib
-import inspect
 import os
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +9,7 @@ from ldct_utils.cohorts import cohort, reading, splits, writing
 from ldct_utils.ct import dicom
 from ldct_utils.study import files, paths
 from ldct_utils.study import identity as _identity
-from ldct_utils.study.sources import SOURCES
+from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES, CohortParameters
 
 
 def roots(data_root) -> list:
@@ -18,38 +17,36 @@ def roots(data_root) -> list:
     the study. Raises: ValueError: if none is given. FileNotFoundError: if one does not exist."""
     if not data_root:
         raise ValueError("this source reads files: give data_root, the folder that holds them")
-    found = []
+    folders = []
     for name in str(data_root).split(os.pathsep):
         places = [p for p in (Path(name), paths.root() / name) if p.is_dir()]
         if not places:
             raise FileNotFoundError(f"data_root {name} is not a folder (looked from here and from {paths.root()})")
-        found.append(places[0].resolve())
-    return found
+        folders.append(places[0].resolve())
+    return folders
 
 
-def _resolve(source, split, anatomy, dose, values) -> tuple:
-    """Checked parameters that the source reads, and the split it uses. Raises: ValueError: for an illegal value."""
-    if source not in SOURCES:
-        raise ValueError(f"unknown source {source!r}; known: {', '.join(SOURCES)}")
-    if not 0 < dose <= 1:
-        raise ValueError(f"dose is a fraction in (0, 1], got {dose}")
-    if anatomy not in ("mixed", *reading.ANATOMY_OF_LETTER.values()):
-        raise ValueError(f"unknown anatomy {anatomy!r}; known: abdomen, chest, head, mixed")
-    values = values | {"anatomy": anatomy, "dose": dose}
-    return {name: values[name] for name in SOURCES[source].reads}, split or SOURCES[source].split
+def _check(asked: CohortParameters):
+    """Raises: ValueError: for an unknown source or anatomy, or a dose that is no fraction."""
+    if asked.source not in SOURCES:
+        raise ValueError(f"unknown source {asked.source!r}; known: {', '.join(SOURCES)}")
+    if not 0 < asked.dose <= 1:
+        raise ValueError(f"dose is a fraction in (0, 1], got {asked.dose}")
+    if asked.anatomy not in ("mixed", *reading.ANATOMY_OF_LETTER.values()):
+        raise ValueError(f"unknown anatomy {asked.anatomy!r}; known: abdomen, chest, head, mixed")
 
 
 def _manifest(folders: list) -> list:
-    """Names, sizes and times of the external files: cheap, and new whenever one of them is."""
-    stats = []
+    """Name, size and time of change of every external file: quick to take, and it changes when a file does."""
+    manifest = []
     for folder in folders:
         for path in dicom.list_files(folder):
             try:
                 stat = path.stat()
             except OSError as error:
                 raise dicom.not_read(path, error) from None
-            stats.append((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns))
-    return stats
+            manifest.append((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns))
+    return manifest
 
 
 def _module(source: str) -> ModuleType:
@@ -62,64 +59,49 @@ def _of_machine(source: str) -> dict:
     return getattr(_module(source), "of_machine", dict)()
 
 
-def _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed) -> tuple:
-    """(id, read parameters, split, folders) of a cohort, without building it."""
-    given = {"patients": patients, "slices": slices, "kernel": kernel, "size": size, "cohort_seed": cohort_seed}
-    read, split = _resolve(source, split, anatomy, dose, given)
-    folders = [] if source == "simulated" else roots(data_root)
-    fixed = split in ("draw", *splits.SPLITS)
+def _describe(asked: CohortParameters) -> tuple:
+    """(id, parameters that the source reads, split, folders) of a cohort, without building it."""
+    _check(asked)
+    source = SOURCES[asked.source]
+    read, split = {name: getattr(asked, name) for name in source.reads}, asked.split or source.split
+    folders = [] if asked.source == "simulated" else roots(asked.data_root)
     if split == "draw":
-        read["cohort_seed"] = cohort_seed
+        read["cohort_seed"] = asked.cohort_seed
     parts = {
-        "source": source,
+        "source": asked.source,
         "parameters": read,
-        "split": split if fixed else splits.read(split),
-        "code": _identity.code_hash(["cohorts.lookup"], [{"source": source}]),
+        "split": split if split in ("draw", *splits.SPLITS) else splits.read(split),
+        "code": _identity.code_hash(["cohorts.lookup"], [{"source": asked.source}]),
         "data": _manifest(folders),
-        "machine": _of_machine(source),
+        "machine": _of_machine(asked.source),
     }
     return _identity.hash8(parts), read, split, folders
 
 
-def identity(
-    source="simulated", data_root=None, patients=24, slices=4, anatomy="mixed", dose=0.25, kernel="B30", size=256,
-    split=None, cohort_seed=0,
-) -> str:  # fmt: skip
-    """The id8 of the cohort that ``get`` would give for the same arguments, without building it."""
-    return _describe(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)[0]
+def identity(*values, **named) -> str:
+    """The id8 of the cohort that ``get`` would give for the same parameters, without building it."""
+    return _describe(CohortParameters(*values, **named))[0]
 
 
-def get(
-    source="simulated", data_root=None, patients=24, slices=4, anatomy="mixed", dose=0.25, kernel="B30", size=256,
-    split=None, cohort_seed=0, progress=True,
-) -> cohort.Cohort:  # fmt: skip
+def get(*values, progress: bool = True, **named) -> cohort.Cohort:
     """The cohort of these parameters: loaded if it is on disk, else built, once, under a lock.
 
     Args:
-        source: ``simulated``; ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
-        data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
-        patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
-        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; mixed asks
-            ids and headers.
-        dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
-        kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``. For
-            ``dicom`` also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
-        split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
-            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, and ``draw`` for the others.
-        cohort_seed: seeds simulated patients, noise and the drawn split.
+        values, named: the fields of ``study.sources.CohortParameters``, in their order or by name: source, data_root,
+            patients, slices, anatomy, dose, kernel, size, split, cohort_seed. What is not given has its default.
         progress: show progress bars.
-    Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do.
+    Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do. TypeError:
+        for a parameter that there is not.
     """
+    asked = CohortParameters(*values, **named)
     with reading.logging_paths():
-        id8, read, split, folders = _describe(
-            source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed
-        )
-        folder = paths.cohorts() / f"{source}-{id8}"
+        id8, read, split, folders = _describe(asked)
+        folder = paths.cohorts() / f"{asked.source}-{id8}"
         if not (folder / "cohort.json").is_file():
             with files.locked(folder):
                 if not (folder / "cohort.json").is_file():
-                    meta = {"id": id8, "source": source, "parameters": read, "split": split}
-                    _build(folder, meta, folders, cohort_seed, progress)
+                    meta = {"id": id8, "source": asked.source, "parameters": read, "split": split}
+                    _build(folder, meta, folders, asked.cohort_seed, progress)
     return cohort.load(folder)
 
 
@@ -131,7 +113,7 @@ def _build(folder: Path, meta: dict, folders: list, cohort_seed: int, progress: 
 
 
 def of(*trained) -> cohort.Cohort:
-    """The one cohort that finished runs were trained on, as it was then.
+    """The cohort that finished runs were trained on, with the slices it had then.
 
     Args: trained: runs (``runs.Run``) of a notebook that takes the parameters of ``get``.
     Raises: ValueError: if they were trained on different cohorts, or on one that is gone and cannot be built again
@@ -144,7 +126,7 @@ def of(*trained) -> cohort.Cohort:
     folder = paths.cohorts() / f"{params['source']}-{ids[0]}"
     if (folder / "cohort.json").is_file():
         return cohort.load(folder)
-    arguments = [params[name] for name in inspect.signature(identity).parameters]
+    arguments = [params[name] for name in COHORT_PARAMETERS]
     if identity(*arguments) != ids[0]:
         raise ValueError(
             f"{trained[0].id} was trained on cohort {ids[0]}, which is gone and which the files and code of today do "

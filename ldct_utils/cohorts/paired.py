@@ -18,7 +18,7 @@ LAYOUT = {
 }
 
 
-def _dose_level(source: str, header, root: Path) -> tuple | None:
+def _series_of(source: str, header, root: Path) -> tuple | None:
     """(patient, series key, is low dose) of a file, from its folders and header; None if they do not say."""
     inside = header.path.relative_to(root)
     patient = reading.challenge_id(Path(root.name, *inside.parts[:-1])) or reading.challenge_id(
@@ -50,24 +50,20 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     skipped = [(reading.challenge_id(path), "", reason, path) for path, reason in found.skipped]
     series, notes = {}, []
     for header in found.headers:
-        level = _dose_level(source, header, root)
-        if level is None:
-            skipped.append(
-                (
-                    reading.challenge_id(header.path),
-                    "",
-                    "neither a low-dose nor a full-dose series by its folder",
-                    header.path,
-                )
-            )
+        named = _series_of(source, header, root)
+        if named is None:
+            reason = "neither a low-dose nor a full-dose series by its folder"
+            skipped.append((reading.challenge_id(header.path), "", reason, header.path))
         else:
-            series.setdefault(level[:2], ([], []))[0 if level[2] else 1].append(header)
+            patient, name, is_low = named
+            both_doses = series.setdefault((patient, name), ([], []))
+            both_doses[0 if is_low else 1].append(header)
     pairs = []
-    for (patient, name), levels in sorted(series.items()):
+    for (patient, name), both_doses in sorted(series.items()):
         if read.get("anatomy", "mixed") not in ("mixed", reading.ANATOMY_OF_LETTER[patient[0]]):
             continue
         ordered = []
-        for headers in levels:
+        for headers in both_doses:
             with reading.naming(patient, name):
                 kept, dropped = dicom.in_order(headers)
             ordered.append(kept)

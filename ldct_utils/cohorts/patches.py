@@ -1,7 +1,7 @@
 """Pairs of LDCT and NDCT patches from a cohort on disk: a fixed grid, as the paper's, or random crops.
 
-The images stay memory-mapped: a batch reads only the pixels it gives. What comes when is a function of the seed and
-of the number of batches given so far, so the sampler's whole state is that one number.
+The images stay memory-mapped: a batch reads only the pixels of its patches. The seed and the number of batches drawn
+so far determine the next batch, so that number is all a checkpoint must store.
 """
 
 import numpy as np
@@ -58,7 +58,7 @@ class Sampler:
     def __init__(
         self, cohort, rows, patch_size, patch_skip, batch, seed, reshuffle=True, sampling="slices", labels=None
     ):
-        # np.asarray: a view of the same map without np.memmap's own cost a slice, which is most of a small read
+        # np.asarray: the same memory map as a plain array. np.memmap takes longer to slice than a small patch to read.
         self.ldct, self.ndct = np.asarray(cohort.ldct), np.asarray(cohort.ndct)
         self.rows = np.asarray(rows, dtype=np.int64)
         self.patch, self.batch, self.seed = int(patch_size), int(batch), int(seed)

@@ -1,4 +1,4 @@
-"""What sources that read files share: patient ids in paths, lists of what was left out, one matrix size a cohort."""
+"""Shared by the sources that read files: patient ids in paths, tables of skipped files, one matrix size a cohort."""
 
 import re
 from collections import Counter
@@ -12,12 +12,15 @@ ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter o
 
 def challenge_id(path: Path) -> str | None:
     """The patient id of Mayo's data (L506, C002, N012) in a path, nearest to the file; None if there is none."""
-    found = [part for part in path.parts if re.fullmatch(r"[CLN]\d{3}", part)]
-    return found[-1] if found else None
+    ids = [part for part in path.parts if re.fullmatch(r"[CLN]\d{3}", part)]
+    return ids[-1] if ids else None
 
 
 def skip_table(entries) -> list:
-    """(patient, series, reason, path) of files left out -> one dict a reason with the number of files."""
+    """Count skipped files, given as (patient, series, reason, path), by patient, series and reason.
+
+    Returns: dicts of patient, series, reason, files. The paths go to the log only.
+    """
     entries = list(entries)
     for patient, series, reason, path in entries:
         dicom.log.info("skipped %s (%s %s): %s", path, patient, series, reason)
@@ -27,7 +30,7 @@ def skip_table(entries) -> list:
 
 @contextmanager
 def logging_paths():
-    """Send the file that an error is about to the log, since its text does not name it."""
+    """Write the path of the file that an error is about to the log; the error's text does not hold it."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
@@ -38,7 +41,7 @@ def logging_paths():
 
 @contextmanager
 def naming(patient: str, series: str, z_mm: float | None = None):
-    """Put into an error whose slice it is about, by pseudonym, since the file's own name must not be shown."""
+    """Prefix errors with the slice they are about, by pseudonym: the file's name may identify the patient."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -6,7 +6,8 @@ import numpy as np
 
 from ldct_utils.cohorts import writing
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.ct import dicom, dose, fbp
+from ldct_utils.ct import dicom, fbp
+from ldct_utils.ct.dose import simulate
 from ldct_utils.phantom.patient import ANATOMIES, Patient, patient
 
 PIXEL_MM = (0.70, 0.80)  # texture and anatomy keep their real scale in pixels: crop rather than shrink
@@ -26,7 +27,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     Raises: ValueError: for an unknown anatomy or kernel, or a number out of range.
     """
     patients, slices, size, anatomy = (read[name] for name in ("patients", "slices", "size", "anatomy"))
-    level, kernel, seed = (read[name] for name in ("dose", "kernel", "cohort_seed"))
+    dose, kernel, seed = (read[name] for name in ("dose", "kernel", "cohort_seed"))
     fbp.apodisation(kernel)
     known = tuple(ANATOMIES)
     if anatomy not in (*known, "mixed"):
@@ -35,7 +36,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         raise ValueError(f"need patients >= 1, slices >= 1, size >= 64; got {patients}, {slices}, {size}")
     of = {f"P{i + 1:03d}": known[i % len(known)] if anatomy == "mixed" else anatomy for i in range(patients)}
     tasks = [
-        partial(one_patient, name, kind, slices, level, kernel, size, writing.seed_of(seed, i))
+        partial(one_patient, name, kind, slices, dose, kernel, size, writing.seed_of(seed, i))
         for i, (name, kind) in enumerate(of.items())
     ]
     return Plan(
@@ -71,11 +72,11 @@ def patient_again(cohort, name: str) -> tuple[Patient, int]:
     return body, seed
 
 
-def one_patient(name: str, anatomy: str, slices: int, level: float, kernel: str, size: int, seed: int) -> Part:
+def one_patient(name: str, anatomy: str, slices: int, dose: float, kernel: str, size: int, seed: int) -> Part:
     """Anatomy and both scans of one simulated patient."""
     body = body_of(anatomy, slices, size, seed)
     pixel_mm = body.pixel_mm
-    scan = dose.simulate(body, level, kernel, seed)
+    scan = simulate(body, dose, kernel, seed)
     images = {
         "ldct": scan.ldct,
         "ndct": scan.ndct,
@@ -97,7 +98,7 @@ def one_patient(name: str, anatomy: str, slices: int, level: float, kernel: str,
             "thickness_mm": THICKNESS_MM,
             "pixel_mm": pixel_mm,
             "z_mm": float(z),
-            "dose": level,
+            "dose": dose,
         }
         for z in body.z_mm
     ]

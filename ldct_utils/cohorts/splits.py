@@ -20,24 +20,24 @@ def read(name: str) -> dict:
         of patients, or has a patient in two splits.
     """
     shipped = paths.root() / "params" / "splits" / f"{name}.yaml"
-    found = [p for p in (Path(name), paths.root() / name, shipped) if p.is_file()]
-    if not found:
+    files = [p for p in (Path(name), paths.root() / name, shipped) if p.is_file()]
+    if not files:
         known = ", ".join(sorted(p.stem for p in shipped.parent.glob("*.yaml")))
         raise FileNotFoundError(
             f"no split file {name!r}: give a path, one of {known}, 'draw', or train, val or test for all patients"
         )
-    content = yaml.safe_load(found[0].read_text(encoding="utf-8"))
+    content = yaml.safe_load(files[0].read_text(encoding="utf-8"))
     lists = isinstance(content, dict) and all(isinstance(patients or [], list) for patients in content.values())
     if not lists or not set(content) <= set(SPLITS) or not content:
         raise ValueError(
-            f"{paths.short(found[0])}: a split file maps train, val and test to lists of patients, as in train: [L067]"
+            f"{paths.short(files[0])}: a split file maps train, val and test to lists of patients, as in train: [L067]"
         )
     assigned = {}
     for split, patients in content.items():
         for patient in map(str, patients or []):
             if assigned.setdefault(patient, split) != split:
                 raise ValueError(
-                    f"{paths.short(found[0])}: patient {patient} is in {assigned[patient]} and in {split}; "
+                    f"{paths.short(files[0])}: patient {patient} is in {assigned[patient]} and in {split}; "
                     "slices of one patient resemble each other, so keep each patient in one split"
                 )
     return assigned
@@ -76,7 +76,7 @@ def assign(split: str, anatomy_of: dict, seed: int) -> dict:
     missing = sorted(set(anatomy_of) - set(assigned))
     if missing:
         raise ValueError(
-            f"split {split!r} says nothing of patient {', '.join(missing)}: add them to a copy of the file and "
+            f"split {split!r} does not list patient {', '.join(missing)}: add them to a copy of the file and "
             "pass its path, or pass split=draw"
         )
     return {patient: assigned[patient] for patient in anatomy_of}

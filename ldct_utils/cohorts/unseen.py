@@ -1,4 +1,4 @@
-"""Test patients that a training has not seen: whoever is in both cohorts, though split and folder do not show it."""
+"""Leakage between cohorts: test patients of one cohort who are training patients of another."""
 
 import re
 
@@ -7,12 +7,12 @@ import numpy as np
 from ldct_utils.cohorts import lookup
 from ldct_utils.cohorts.cohort import Cohort
 
-MAYO = r"[CLN]\d{3}"  # Mayo's ids mean one patient wherever they stand; P001 is another one in every cohort
+MAYO = r"[CLN]\d{3}"  # a Mayo id is the same patient in every cohort; P001 is another patient in each
 
 
 def _marks(cohort, about) -> dict:
-    """{pixels of the middle row of an NDCT slice: patient}: equal noise is the same scan. Rows without any are left
-    out; one row is enough, and of 16,000 slices it is read in a moment."""
+    """{middle row of pixels of an NDCT slice: patient}. Two scans never have the same noise, so equal pixels mean the
+    same scan; one row of pixels is enough and quick to read. Constant rows are left out."""
     rows = ((cohort.ndct[one.row][cohort.ndct.shape[1] // 2], one.patient) for one in about.itertuples())
     return {np.asarray(pixels).tobytes(): patient for pixels, patient in rows if np.ptp(pixels)}
 
@@ -20,8 +20,8 @@ def _marks(cohort, about) -> dict:
 def shared(own, other) -> set:
     """Patients of ``other`` who are in the training or validation of ``own``.
 
-    They are the same by an id of Mayo's, by number where both cohorts are simulated from one seed, or by the noise of a
-    slice. Who was renamed and reconstructed again is not found.
+    Patients are the same if they share a Mayo id, the number in two simulated cohorts of one seed, or a slice with
+    identical noise. A patient who was renamed and reconstructed anew is not detected.
     """
     trained = own.slices[own.slices.split != "test"]
     named = set(trained.patient) & set(other.slices.patient)

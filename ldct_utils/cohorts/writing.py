@@ -26,9 +26,9 @@ SPARE = 1.02  # tables, file system overhead
 
 @dataclass
 class Part:
-    """What one task yields: ``rows`` (one dict a slice), ``arrays`` (name -> (n, H, W)), tables (name -> DataFrame).
+    """What one task returns: ``rows`` (one dict a slice), ``arrays`` (name -> (n, H, W)), tables (name -> DataFrame).
 
-    A slice that turned out to be of no use is in ``skipped`` instead (dict of patient, series, reason).
+    A slice that cannot be used is in ``skipped`` instead (dict of patient, series, reason).
     """
 
     rows: list = field(default_factory=list)
@@ -91,7 +91,7 @@ class _NpyWriter:
 
 @contextmanager
 def _one_thread():
-    """Children start with one thread each: they are already as many as there are cores."""
+    """Worker processes started inside use one thread each, since there are as many workers as cores."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -106,7 +106,7 @@ def _one_thread():
 
 
 def _importable_main() -> bool:
-    """Whether new processes can start: they import the main module again, which a plain script need not survive."""
+    """Whether worker processes can start. They import the main module again, and so would run a plain script again."""
     import __main__
 
     return getattr(__main__, "__spec__", None) is not None or not hasattr(__main__, "__file__")
@@ -127,7 +127,7 @@ def _end_with_parent():
 
 
 def run(tasks: list, parallel: bool):
-    """Results of ``tasks`` in their order, at most a few held at a time; in processes where that pays."""
+    """Results of ``tasks`` in their order, few in memory at a time; in parallel where that is faster."""
     workers = min(machine.cpu_threads(), len(tasks))
     # A process takes some seconds to import its packages: for a few tasks it does not pay.
     if not (parallel and workers > 1 and len(tasks) > 4 and _importable_main()):

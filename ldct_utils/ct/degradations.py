@@ -1,7 +1,7 @@
-"""Known harm done to slices, at known strengths: what a metric should notice, and what a reader of CT would.
+"""Degradations of slices at known strengths, which a metric should notice because a radiologist would.
 
-Images are (N, H, W) float32 HU; a strength of 0 leaves them as they are. Artefacts are born where scanners make them:
-rings and streaks are reconstructed from errors of the sinogram.
+Images are (N, H, W) float32 HU; a strength of 0 leaves them unchanged. Rings and streaks arise as in a scanner: they
+are reconstructed from errors in the sinogram.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from ldct_utils.ct import fbp
 
 UNSHARP_MM = 1.0  # SD of the Gaussian that unsharp masking subtracts
 PROFILE = 4  # samples a pixel of what depends on the radius alone
-TEXTURE_FROM = 0.5  # lp/mm: what B30 images hold above it is a quarter of their contrast at most
+TEXTURE_FROM = 0.5  # lp/mm: above it a B30 image has at most a quarter of the contrast
 BAD_CELLS, STARVED_VIEWS = 10, 14  # detector cells with a wrong gain; neighbouring views with too few photons
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """A kind of harm.
+    """A kind of degradation.
 
     Attributes:
         label: name in figures and tables. unit: of the strengths.
         strengths: those of the audit, rising; the first is barely visible, the last plain.
-        lesion: what it does to lesions: None, ``removed`` from images that have them or ``added`` to those that have
-            none, by the share that the strength says.
+        lesion: None; ``removed``: the share ``strength`` of the lesions' contrast is taken out of images with lesions;
+            ``added``: it is added to images without.
         apply: ``apply(images, strength, pixel_mm, rng) -> images``; None for those of lesions.
     """
 
@@ -57,14 +57,14 @@ def shift(images, strength, pixel_mm=None, rng=None):
 
 
 def _tissue(images, pixel_mm):
-    """Weight of each pixel, 0 in air and 1 in tissue: structure is invented where there is something to see."""
+    """Weight of each pixel, 0 in air and 1 in tissue, so that texture is added inside the body only."""
     return np.clip((_gaussian(images, 2.0, pixel_mm) + 500) / 300, 0, 1)
 
 
 def texture(images, strength, pixel_mm, rng):
     """Fine texture that was never measured: random structure above ``TEXTURE_FROM`` lp/mm with an SD of strength HU.
 
-    It is what a generator adds that has learnt how sharp images look: plausible, and unrelated to the patient.
+    As a generative network adds it: plausible, and unrelated to the patient.
     """
     height, width = images.shape[1:]
     radius = np.hypot(np.fft.fftfreq(height, pixel_mm)[:, None], np.fft.rfftfreq(width, pixel_mm)[None])
@@ -136,7 +136,7 @@ DEGRADATIONS = {
 
 
 def degrade(name: str, images, strength: float, pixel_mm: float, seed=0, lesion=None) -> np.ndarray:
-    """Harm images.
+    """Degrade images.
 
     Args:
         name: key of ``DEGRADATIONS``.

@@ -41,13 +41,13 @@ class Unusable(ValueError):
 
 
 def about(path, error: Exception) -> Exception:
-    """The error with the file it is about as its attribute ``path``, for the log: the text must not name the file."""
+    """The error with the file as its attribute ``path``, for the log: its text must not name the file."""
     error.path = Path(path)
     return error
 
 
 def not_read(path, error: OSError) -> OSError:
-    """What to raise where the system does not give a file, which says nothing of what is in it."""
+    """The error to raise where the operating system cannot read a file: with a remedy, and without the file's name."""
     if isinstance(error, PermissionError):
         remedy = "chmod -R u+rX data_root, or run as a user who may"
         return about(path, PermissionError(f"no permission to read a file or folder of the data: {remedy}"))
@@ -84,7 +84,7 @@ class Header:
 
 @dataclass
 class Found:
-    """Usable slices below a folder, and the files that were left out with the reason of each."""
+    """Usable slices below a folder, and the skipped files with the reason of each."""
 
     headers: list = field(default_factory=list)
     skipped: list = field(default_factory=list)  # (path, reason)
@@ -184,7 +184,7 @@ def _check_pixels(path: Path, data, left: int):
 
 
 def _person(data) -> str:
-    """A text that differs between patients: ID and name where they say something, else study or frame of reference.
+    """A text that differs between patients: the PatientID, or without a usable one the study or frame of reference.
 
     Anonymised series share IDs such as "Anonymous" or an empty one, which must not make two patients one.
     """
@@ -234,8 +234,8 @@ def list_files(folder) -> list:
 def read_hu(path) -> np.ndarray:
     """Pixels of a slice in HU.
 
-    The stored values become HU by the file's own slope and intercept; padding becomes air (-1024 HU), whether the
-    header names it or it lies below air, as a stored -2000 does; nothing is clipped above.
+    The stored values become HU by the file's own slope and intercept. Padding becomes air (-1024 HU): the values that
+    the header names as padding, and all below -1024 HU, such as a stored -2000. Nothing is clipped above.
 
     Returns: (H, W) int16, HU, rounded where the slope is not an integer.
     Raises: ValueError: if its pixels cannot be decoded. PermissionError, OSError: if the file cannot be read.
@@ -266,8 +266,8 @@ def _padding(data, stored) -> np.ndarray:
 def in_order(headers) -> tuple:
     """Slices of one series by position, each position once.
 
-    A position that is there twice is kept once if the copies hold the same pixels, and dropped entirely if they differ:
-    nothing says which of them the partner belongs to.
+    Of several slices at one position one is kept if their pixels are equal. If they differ all are dropped, since it is
+    unknown which of them belongs to the partner series.
 
     Returns: (sorted headers, [(header, reason), ...] of what was dropped).
     """
@@ -295,10 +295,10 @@ def _same_place(ordered):
 
 
 def gaps(ordered) -> int:
-    """How many steps between neighbouring slices are over 1.5 times the series' own.
+    """Number of gaps: steps between neighbouring slices of more than 1.5 times the series' slice spacing.
 
-    That is the smallest one that a tenth of all steps have, and two at least: an odd slice between two others makes a
-    small step without being the rule. Without any such, the smallest.
+    The slice spacing is the smallest step that occurs in at least a tenth of all steps and at least twice, so that one
+    extra slice between two others does not set it; if no step occurs that often, the smallest step.
     """
     steps = np.diff([h.z_mm for h in ordered])
     if not len(steps):

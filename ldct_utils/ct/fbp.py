@@ -9,14 +9,12 @@ import importlib.util
 
 import numpy as np
 
-MARGIN = 128  # detector cells beside the crop's shadow that the ramp filter still reads, its tail there being 1e-5
+MARGIN = 128  # detector cells beside the crop's shadow that the ramp filter still reads; its tail is 1e-5 there
 
 # Linear attenuation of water in 1/mm at about 70 keV: NIST tabulates 0.02059 at 60 and 0.01837 at 80 keV; interpolated
 # in logarithms, that is 0.0194 at 70 and the value here at 72 keV.
 MU_WATER = 0.0192
-DETECTOR_MM = (
-    0.7  # detector spacing at the isocentre; its Nyquist frequency, .714 lp/mm, lies above that of a .75 mm pixel
-)
+DETECTOR_MM = 0.7  # detector spacing at the isocentre; its Nyquist frequency, .714 lp/mm, is above a .75 mm pixel's
 VIEWS = 720  # over 180 degrees
 UPSAMPLING = 4  # the filtered projection is sinc-interpolated this finely, then read at the nearest sample
 
@@ -135,7 +133,7 @@ def ramp(kernel: str, length: int) -> np.ndarray:
 def filtered(sinogram, kernel: str = "B30"):
     """Views (V, count) filtered for back-projection and sinc-interpolated ``UPSAMPLING`` times: (V, longer), 1/mm^2.
 
-    The middle of a view, on the rotation axis, is at (count - 1) / 2 * UPSAMPLING; what is beyond the detector follows.
+    The rotation axis is at sample (count - 1) / 2 * UPSAMPLING. Samples beyond the detector's last cell are padding.
     """
     length = 1 << (2 * sinogram.shape[1] - 1).bit_length()
     spectrum = np.fft.rfft(np.asarray(sinogram, np.float32), length) * ramp(kernel, length).astype(np.float32)
@@ -210,13 +208,13 @@ class CropProjector:
 
     def noise(self, spread, count: int, rng, batch: int = 16) -> np.ndarray:
         """Images (count, H, W), 1/mm, of independent Gaussian noise of SD ``spread`` (views, read)."""
-        found = [
+        images = [
             self.reconstruct(
                 rng.standard_normal((*spread.shape, min(batch, count - start)), np.float32) * spread[:, :, None]
             )
             for start in range(0, count, batch)
         ]
-        return np.concatenate(found)
+        return np.concatenate(images)
 
 
 def _impulse_response(kernel, reach):

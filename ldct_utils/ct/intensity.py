@@ -20,7 +20,8 @@ WINDOWS = {
     "bone": (400.0, 1800.0),
     "liver": (40.0, 400.0),
 }
-# Medians in HU of what lies beside a body: air -1000, foam of a table -935 to -905, lungs -910 to -800.
+# HU above which a region is not open air, and not foam. Medians: air -1000, foam of a table -935 to -905, lungs -910
+# to -800.
 OPEN_AIR, FOAM = -940.0, -890.0
 EULIG_TOP = 2924.0  # Eulig et al. 2024 clip HU + 1024 to [0, 2924] for VIF and RMSE
 # Mean and SD of the low-dose training images of the LDCT benchmark (its data/info.yml, of HU + 1024).
@@ -70,11 +71,11 @@ def _clipped(image_hu, low: float, span: float):
 
 
 def body_mask(image_hu, threshold: float = -500.0):
-    """Pixels inside the patient: the largest component over ``threshold`` HU, holes and lungs cut by the edge too.
+    """Pixels inside the patient: the largest component over ``threshold`` HU, with its holes (lungs, bowel gas) filled.
 
-    Holes are lungs and bowel gas. A window narrower than the chest opens them towards its edge: such a part belongs to
-    the body if it is denser than air and foam, or denser than air and outlined more by the body than by the edge. Of a
-    convex part that one side cuts this is always so; of the table, which reaches three sides, it never is.
+    In a field of view narrower than the chest, lungs are open towards the image's edge and so are no holes. Such a
+    region is counted as body if it is denser than foam, or denser than air with a longer border on the body than on the
+    image's edge. A convex lung cut by one side of the image meets this; the table, which touches three sides, does not.
 
     Args:
         image_hu: (H, W) or (N, H, W), HU; slices are treated one by one. Where a display window has clipped the image,

@@ -1,4 +1,4 @@
-"""Is simulated noise like a scanner's? Texture, correlation, axes, mean HU, dose law: every check gives numbers."""
+"""Comparing simulated noise with a scanner's: spectrum, correlation with the NDCT, anisotropy, mean HU, dose law."""
 
 import numpy as np
 import pandas as pd
@@ -14,29 +14,29 @@ REFERENCE = {
     "B30": (1.183, 1.839, 1.925, 1.726, 1.580, 1.443, 0.942, 0.605, 0.389, 0.199, 0.112, 0.056),
     "D45": (np.nan, np.nan, 0.683, 0.825, 0.789, 0.933, 0.954, 1.018, 1.125, 1.138, 1.319, 1.216),
 }
-# High-pass noise power along x over that along y for the B30 pair: lateral rays meet more patient.
+# High-pass noise power along x over that along y for the B30 pair: lateral rays pass through more tissue.
 L506_AXIS_RATIO = 0.65
 
 
 def shape_error(spectrum_2d, pixel_mm: float, kernel: str) -> float:
-    """RMS difference of a spectrum's shape from the clinical one of a kernel, relative to the latter's RMS."""
+    """RMS difference between the shapes of a spectrum and of a kernel's clinical one, relative to the latter's RMS."""
     return curve_error(nps.radial(spectrum_2d, pixel_mm), kernel)
 
 
 def curve_error(curve, kernel: str) -> float:
-    """The same of a radial spectrum at ``nps.FREQUENCIES``, as it is averaged over slices of different pixel sizes."""
+    """``shape_error`` of a radial spectrum at ``nps.FREQUENCIES``, for means over slices of different pixel sizes."""
     if kernel not in REFERENCE:
         raise ValueError(f"no clinical noise spectrum for kernel {kernel!r}; known: {', '.join(REFERENCE)}")
-    wanted, found = np.asarray(REFERENCE[kernel]), np.asarray(curve)
+    wanted, curve = np.asarray(REFERENCE[kernel]), np.asarray(curve)
     known = np.isfinite(wanted)
-    wanted, found = (one[known] / one[known].mean() for one in (wanted, found))
-    return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
+    wanted, curve = (one[known] / one[known].mean() for one in (wanted, curve))
+    return float(np.sqrt(np.mean((curve - wanted) ** 2) / np.mean(wanted**2)))
 
 
 def correlation(ldct, ndct, tissue_hu=None, soft_tissue=nps.SOFT_TISSUE) -> float:
     """Correlation of (LDCT - NDCT) with NDCT in flat soft tissue, both high-passed.
 
-    0 where noise was inserted into the NDCT, -.45 or so where the two doses were drawn independently (a quarter dose).
+    0 where noise was inserted into the NDCT; about -.45 where a quarter dose was simulated independently of it.
     All arguments (H, W), HU; ``tissue_hu`` says where flat tissue is, the NDCT by default.
     """
     tissue = ndct if tissue_hu is None else tissue_hu
@@ -76,7 +76,7 @@ def water_phantom(size: int = 320, pixel_mm: float = 0.75):
 
 
 def mean_hu(kernel: str = "B30", dose: float = 0.25, seed: int = 0, draws: int = 4) -> pd.DataFrame:
-    """Mean HU of water, fat and air on the noise-free reconstruction, and what the logarithm of noise adds to it.
+    """Mean HU of water, fat and air in the noise-free reconstruction, and the bias from the logarithm of noisy data.
 
     Returns: a row a material: expected_hu, noise_free_hu, error_hu, ndct_log_bias_hu (mean NDCT - noise-free).
     """
@@ -93,7 +93,7 @@ def mean_hu(kernel: str = "B30", dose: float = 0.25, seed: int = 0, draws: int =
 
 def dose_law(dose_levels=(0.1, 0.25, 0.5), sigma_e: float = 0.0, kernel: str = "B30", n0: float = 2e4, draws: int = 4,
              seed: int = 0, views: int = 360) -> pd.DataFrame:  # fmt: skip
-    """Noise variance in the middle of a water cylinder against what photons and electronics demand.
+    """Noise variance in the middle of a water cylinder against that expected of quantum and electronic noise.
 
     Expected is <1/(aN) + sigma_e^2/(aN)^2> / <1/N + sigma_e^2/N^2>, means over the rays through the cylinder's middle,
     N their photons; without electronic noise that is 1/a.
@@ -106,13 +106,13 @@ def dose_law(dose_levels=(0.1, 0.25, 0.5), sigma_e: float = 0.0, kernel: str = "
     expected = photons(lines, n0, aec=0)[:, middle]
     crop, mask = (94, 94, 100, 100), masks["water"][94:194, 94:194]
     rows = []
-    for a in dose_levels:
+    for dose in dose_levels:
         variances = np.zeros(2)
         for draw in range(draws):
-            one = scan(image[None], 0.75, a, kernel, [seed, draw], n0, sigma_e, crop=crop, views=views, aec=0)
+            one = scan(image[None], 0.75, dose, kernel, [seed, draw], n0, sigma_e, crop=crop, views=views, aec=0)
             variances += [np.var((x - one.noise_free)[0][mask], dtype=np.float64) for x in (one.ldct, one.ndct)]
-        low, normal = (np.mean(1 / (b * expected) + (sigma_e / (b * expected)) ** 2) for b in (a, 1.0))
+        low, normal = (np.mean(1 / (b * expected) + (sigma_e / (b * expected)) ** 2) for b in (dose, 1.0))
         wanted = low / normal
         ratio = variances[0] / variances[1]
-        rows.append(dict(dose=a, variance_ratio=ratio, expected_ratio=wanted, error=ratio / wanted - 1))
+        rows.append(dict(dose=dose, variance_ratio=ratio, expected_ratio=wanted, error=ratio / wanted - 1))
     return pd.DataFrame(rows)

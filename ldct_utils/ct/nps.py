@@ -1,7 +1,7 @@
 """Noise power spectra and noise levels of CT images.
 
-Frequencies are in lp/mm (1/mm), spectra in HU^2 mm^2. Spectra are taken in flat soft tissue of difference images, since
-anatomy is not stationary.
+Frequencies are in lp/mm (1/mm), spectra in HU^2 mm^2. Spectra are taken of difference images, in which the anatomy
+cancels, and where the slice shows flat soft tissue, so that the noise is stationary.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def power_spectrum(regions, pixel_mm: float, taper: bool = False) -> np.ndarray:
 
     Args:
         regions: (N, n, n), HU; each region's mean is removed.
-        taper: weight with a Hann window (its power is divided out), against leakage of what is not noise.
+        taper: weight with a Hann window (its power is divided out), against spectral leakage from residual anatomy.
     Returns: (n, n), HU^2 mm^2, zero frequency first. Its sum over the frequency cells is the variance (Parseval); white
         noise of SD s has s^2 d^2 at every frequency but zero, and 0 there, since a region's mean is removed.
     Source: AAPM TG-233; NPS(u,v) = d^2/n^2 <|DFT(ROI - mean)|^2>.
@@ -47,13 +47,13 @@ def flat_regions(tissue_hu, size: int = 32, step: int = 8, soft_tissue=SOFT_TISS
     """Corners (row, column) of the flattest square regions of soft tissue in a slice, flattest first."""
     smooth = ndimage.gaussian_filter(np.asarray(tissue_hu, np.float32), 2.5)
     height, width = smooth.shape
-    found = []
+    corners = []
     for y in range(0, height - size + 1, step):
         for x in range(0, width - size + 1, step):
             part = smooth[y : y + size, x : x + size]
             if part.min() > soft_tissue[0] and part.max() < soft_tissue[1]:
-                found.append((float(part.std()), y, x))
-    return [(y, x) for _, y, x in sorted(found)[:most]]
+                corners.append((float(part.std()), y, x))
+    return [(y, x) for _, y, x in sorted(corners)[:most]]
 
 
 def spectrum(differences, tissue_hu, pixel_mm: float, size: int = 32) -> np.ndarray:
@@ -92,8 +92,8 @@ def high_pass(image_hu) -> np.ndarray:
 def tissue_noise(image_hu, tissue_hu, soft_tissue=SOFT_TISSUE) -> float:
     """High-pass noise SD of a slice in soft tissue, HU, robust against edges.
 
-    Median over 8 x 8 pixel blocks that lie in soft tissue of the block's robust SD (1.4826 MAD), the textured half of
-    the blocks left out.
+    The image is high-passed and divided into blocks of 8 x 8 pixels. Of the blocks in soft tissue the flatter half is
+    kept; the result is the median of their robust SDs (1.4826 times the median absolute deviation).
 
     Args:
         image_hu: (H, W), whose noise is measured. tissue_hu: (H, W), the slice that says where soft tissue is.

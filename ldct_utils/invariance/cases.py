@@ -98,7 +98,7 @@ def _simulated(cohort, patient, rows, size, realisations, seed, crops):
     body, _ = simulated.patient_again(cohort, patient)
     first = int(cohort.slices.row[cohort.slices.patient == patient].min())
     about = cohort.lesions[cohort.lesions.patient == patient].set_index("lesion")
-    level, kernel = (cohort.meta["parameters"][name] for name in ("dose", "kernel"))
+    dose_of, kernel = (cohort.meta["parameters"][name] for name in ("dose", "kernel"))
     n0, pixel_mm, taken, left = dose.N0 * dose.TUBE[body.anatomy], body.pixel_mm, set(), list(rows)
     for number in range(len(rows) if crops is None else min(crops, len(rows))):
         row, (top, side) = _most_lesions(cohort.lesion_masks, left, size, taken)
@@ -117,7 +117,7 @@ def _simulated(cohort, patient, rows, size, realisations, seed, crops):
                 scenes[0], pixel_mm, crop, (), (), realisations, list(seed), kernel, n0, present=scenes[1]
             )
             without, truth = made.truth(False), made.truth(True)
-            return Drawn(made.images(True, float(level)), made.images(False, float(level)), truth, truth - without)
+            return Drawn(made.images(True, float(dose_of)), made.images(False, float(dose_of)), truth, truth - without)
 
         masks = [_masks(labels, organs, n) for n in new]
         yield Case(

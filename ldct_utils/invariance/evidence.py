@@ -124,13 +124,13 @@ def counts(table, draws: int = 10_000, seed: int = 0) -> dict:
     """
     changed = table[table.changed]
     by_patient = changed.groupby("patient").hidden.mean().to_numpy()
-    found = {"tested": len(table), "changed": len(changed), "hidden": int(changed.hidden.sum())}
-    found |= {"patients": len(by_patient), "share": np.nan, "low": np.nan, "high": np.nan}
+    row = {"tested": len(table), "changed": len(changed), "hidden": int(changed.hidden.sum())}
+    row |= {"patients": len(by_patient), "share": np.nan, "low": np.nan, "high": np.nan}
     if len(by_patient):
         span, n = intervals.patient_bootstrap(by_patient, draws=draws, seed=seed), len(by_patient)
         ends = intervals.share_interval(span.mean * n, n) if span.mean in (0, 1) else (span.low, span.high)
-        found |= {"share": span.mean, "low": ends[0], "high": ends[1]}
-    return found
+        row |= {"share": span.mean, "low": ends[0], "high": ends[1]}
+    return row
 
 
 def counted(table, level: float, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:

@@ -109,13 +109,13 @@ def verdicts(tests) -> pd.DataFrame:
     ``slices`` is the published test, whose p is not corrected; those of ``patients`` and ``mixed`` are; ``interval``
     says whether it excludes 0.
     """
-    found = {
+    tested = {
         "slices": tests.p_slices < intervals.ALPHA, "patients": tests.p_patients_holm < intervals.ALPHA,
         "interval": (tests.low > 0) | (tests.high < 0), "mixed": tests.p_mixed_holm < intervals.ALPHA,
     }  # fmt: skip
-    found = pd.DataFrame(found).astype("boolean")
-    found.loc[tests.patients < intervals.MIN_PATIENTS, ["patients", "interval", "mixed"]] = pd.NA
-    return found
+    differs = pd.DataFrame(tested).astype("boolean")
+    differs.loc[tests.patients < intervals.MIN_PATIENTS, ["patients", "interval", "mixed"]] = pd.NA
+    return differs
 
 
 def gains(scores, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:

@@ -94,18 +94,18 @@ def features(image_hu, mask, block: int) -> torch.Tensor:
     def tiles(values, side):
         return values.unfold(0, side, side).unfold(1, side, side).flatten(0, 1)
 
-    inside, found = tiles(mask[:rows, :columns], block).all(2).all(1), []
+    inside, statistics = tiles(mask[:rows, :columns], block).all(2).all(1), []
     for scale in (1, 2):
         parts = tiles(normalised(image), block // scale)[inside]
         shape, left, right = asymmetric_gaussian(parts.flatten(1))
-        found += [shape, (left + right) / 2]
+        statistics += [shape, (left + right) / 2]
         for shift in SHIFTS:
             shape, left, right = asymmetric_gaussian((parts * parts.roll(shift, dims=(1, 2))).flatten(1))
             mean = (right - left) * (torch.lgamma(2 / shape) - torch.lgamma(1 / shape)).exp()  # Eq. 8
-            found += [shape, mean, left, right]
+            statistics += [shape, mean, left, right]
         image = half(image)
-    found = torch.stack(found, dim=1)
-    return found[found.isfinite().all(1)]  # a block of one value has no statistics
+    table = torch.stack(statistics, dim=1)
+    return table[table.isfinite().all(1)]  # a block of one value has no statistics
 
 
 def fit(images_hu, masks, block: int = 32) -> Model:
@@ -119,24 +119,24 @@ def fit(images_hu, masks, block: int = 32) -> Model:
     """
     if block < 16 or block % 2:
         raise ValueError(f"a block needs an even side of at least 16 pixels, got {block}")
-    found = torch.cat(
+    blocks = torch.cat(
         [features(torch.as_tensor(i), torch.as_tensor(m), block) for i, m in zip(images_hu, masks, strict=True)]
     )
-    if len(found) < 2 * found.shape[1]:
+    if len(blocks) < 2 * blocks.shape[1]:
         raise ValueError(
-            f"blocks of {block} x {block} pixels inside the body: {len(found)}, too few for {found.shape[1]} features, "
-            f"which need twice as many: take more slices or a smaller block"
+            f"blocks of {block} x {block} pixels inside the body: {len(blocks)}, too few for {blocks.shape[1]} "
+            f"features, which need twice as many: take more slices or a smaller block"
         )
-    return Model(found.mean(0).numpy(), found.T.cov().numpy(), block, len(found))
+    return Model(blocks.mean(0).numpy(), blocks.T.cov().numpy(), block, len(blocks))
 
 
 def score(model: Model, image_hu, mask) -> float:
     """Distance of an image's blocks from the model, >= 0 (Mittal et al., Eq. 10); NaN under two blocks in the body."""
-    found = features(image_hu, mask, model.block)
-    if len(found) < 2:
+    blocks = features(image_hu, mask, model.block)
+    if len(blocks) < 2:
         return math.nan
-    away = torch.as_tensor(model.mean).to(found) - found.mean(0)
-    pooled = (torch.as_tensor(model.covariance).to(found) + found.T.cov()) / 2
+    away = torch.as_tensor(model.mean).to(blocks) - blocks.mean(0)
+    pooled = (torch.as_tensor(model.covariance).to(blocks) + blocks.T.cov()) / 2
     return float((away @ torch.linalg.pinv(pooled) @ away).clamp(min=0).sqrt())
 
 

@@ -17,15 +17,15 @@ def label_maps(images_hu, rows, progress=lambda rows: rows) -> dict[int, np.ndar
         rows: which of them. progress: function of the rows that gives them back, e.g. ``tqdm``.
     Raises: ValueError: if no slice has a structure; see also ``segment``.
     """
-    found = {}
+    maps = {}
     for row in progress([int(row) for row in rows]):
         regions = segment(np.asarray(images_hu[row], np.float32)).regions
         if regions.max(initial=0) > np.iinfo(np.uint16).max:
             raise ValueError(f"slice {row} has {regions.max()} structures; label maps hold {np.iinfo(np.uint16).max}")
-        found[row] = regions.astype(np.uint16)
-    if not any(labels.any() for labels in found.values()):
+        maps[row] = regions.astype(np.uint16)
+    if not any(labels.any() for labels in maps.values()):
         raise ValueError(
-            f"no slice ({len(found)} in all) shows a structure of 20 pixels or more: there is nothing for a loss over "
+            f"no slice ({len(maps)} in all) shows a structure of 20 pixels or more: there is nothing for a loss over "
             "structures to learn from. Are the images in HU? Else take another loss"
         )
-    return found
+    return maps

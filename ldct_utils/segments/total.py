@@ -92,7 +92,7 @@ def of_cohort(cohort, rows, device: str = "cpu") -> np.ndarray:
 
     Raises: ValueError: for a series that is no evenly spaced scan; and as ``organs``.
     """
-    found, wanted = {}, {int(row) for row in rows}
+    organs_of, wanted = {}, {int(row) for row in rows}
     for (patient, series), part in cohort.slices.groupby(["patient", "series"]):
         if wanted.isdisjoint(part.row):
             continue
@@ -101,8 +101,8 @@ def of_cohort(cohort, rows, device: str = "cpu") -> np.ndarray:
         if not (len(steps) and steps[0] > 0 and np.allclose(steps, steps[0], atol=0.1) and pixel_mm > 0):
             raise ValueError(f"series {series} of {patient} is no evenly spaced scan: segment by thresholds")
         volume = np.stack([cohort.ndct[row] for row in part.row])
-        found |= dict(zip(part.row, organs(volume, (steps.mean(), pixel_mm, pixel_mm), device)))
-    return np.stack([found[int(row)] for row in rows])
+        organs_of |= dict(zip(part.row, organs(volume, (steps.mean(), pixel_mm, pixel_mm), device)))
+    return np.stack([organs_of[int(row)] for row in rows])
 
 
 def _grouped(classes) -> np.ndarray:

@@ -52,13 +52,13 @@ def volumes(
         raise ValueError(f"{folder} has no channel {channel!r}; it has {', '.join(kinds)}")
     number = 0 if channel is None else kinds.index(channel)
     trees = [int(k) for k, v in described["labels"].items() if v.lower() in TREES]
-    chosen, found = sorted(names or listed), 0
+    chosen, yielded = sorted(names or listed), 0
     for name in progress(chosen) if progress else chosen:
-        if most is not None and found >= most:
+        if most is not None and yielded >= most:
             return
         volume = _volume(folder, name, listed[name], number, kinds, described["labels"], trees, slices)
         if len(volume.table):
-            found += 1
+            yielded += 1
             yield volume
 
 

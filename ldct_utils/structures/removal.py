@@ -140,12 +140,12 @@ def intervals(table: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.Dat
     rows = []
     for (q, sigma, metric), part in table.dropna(subset="tpf").groupby(["q", "sigma", "metric"], sort=False):
         values = part["tpf"].to_numpy()
-        found = patient_bootstrap(values, draws=draws, seed=seed)
-        low, high, exact = found.low, found.high, bool(np.ptp(values) == 0 and not np.isnan(found.low))
+        span = patient_bootstrap(values, draws=draws, seed=seed)
+        low, high, exact = span.low, span.high, bool(np.ptp(values) == 0 and not np.isnan(span.low))
         if exact:
             low, high = share_interval(values.sum(), len(values))
-        rows.append({"q": q, "sigma": sigma, "metric": metric, "tpf": found.mean, "low": low, "high": high,
-                     "volumes": found.patients, "exact": exact})  # fmt: skip
+        rows.append({"q": q, "sigma": sigma, "metric": metric, "tpf": span.mean, "low": low, "high": high,
+                     "volumes": span.patients, "exact": exact})  # fmt: skip
     return pd.DataFrame(rows, columns=["q", "sigma", "metric", "tpf", "low", "high", "volumes", "exact"])
 
 
@@ -241,17 +241,17 @@ def _scorer(volume, names, domain, regions, device):
         step = max(1, _AT_ONCE // image.size)
         for start in range(0, len(draws), step):
             pred = image + np.float32(sigma) * draws[start : start + step]
-            found = {} if only_oracle or not plain else _plain(pred, volume.image, plain, domain, device)
+            values = {} if only_oracle or not plain else _plain(pred, volume.image, plain, domain, device)
             if wanted:
                 squared = (ranges.prepared("hu", domain, pred) - target).square_().reshape(len(pred), -1).T.numpy()
             for suffix, mean in wanted.items():
                 inside = np.sqrt(mean @ squared)
                 if suffix == ORACLE:
-                    found[ORACLE] = inside.mean(0)
+                    values[ORACLE] = inside.mean(0)
                     continue
                 both = dict(zip(SRMSE, (inside.mean(0), inside.max(0))))
-                found |= {name + suffix: value for name, value in both.items() if suffix or name in names}
-            parts.append(found)
+                values |= {name + suffix: value for name, value in both.items() if suffix or name in names}
+            parts.append(values)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     return score

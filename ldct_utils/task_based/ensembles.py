@@ -129,7 +129,7 @@ def patients(count: int, lesions, size: int = 96, seed: int = 0, organ: str = "l
     Yields: (patient, crop (top, left, size, size) of its scene, places (L, 2) in the crop).
     Raises: ValueError: if ``tries`` patients for each that is wanted are not enough.
     """
-    found = 0
+    taken = 0
     for number in range(tries * count):
         body = patient([seed, number], "abdomen", slices=1)
         places = find_places(body.organ_masks[0] == LABELS[organ], lesions, body.pixel_mm, size)
@@ -139,11 +139,11 @@ def patients(count: int, lesions, size: int = 96, seed: int = 0, organ: str = "l
         middle = (places.min(0) + places.max(0) + 1) // 2
         corner = [int(np.clip(m - size // 2, 0, full - size)) for m, full in zip(middle, body.scene.shape[1:])]
         yield body, (*corner, size, size), places - corner
-        found += 1
-        if found == count:
+        taken += 1
+        if taken == count:
             return
     raise ValueError(
-        f"only {found} of {tries * count} simulated patients have room in the {organ} for the lesions (number: "
+        f"only {taken} of {tries * count} simulated patients have room in the {organ} for the lesions (number: "
         f"{len(lesions)}, the largest {max(lesion.radius_mm for lesion in lesions):g} mm); take fewer or smaller ones"
     )
 
@@ -214,10 +214,10 @@ def detections(made: Ensemble, classes, size: int, kind: str = "laguerre_gauss")
         expected = made.region(made.signals[number], number, size).reshape(1, -1)
         used = {"CHO": observers.channels(kind, size, lesion.radius_mm / made.pixel_mm), "NPW": expected}
         for observer, channels in used.items():
-            found = observers.detect(*(observers.respond(images, channels) for images in seen))
+            detected = observers.detect(*(observers.respond(images, channels) for images in seen))
             head = {"observer": observer, "lesion": number}
-            yield head | {"quantity": "d'", "value": found.d_prime, "low": found.d_low, "high": found.d_high}
-            yield head | {"quantity": "AUC", "value": found.auc, "low": found.auc_low, "high": found.auc_high}
+            yield head | {"quantity": "d'", "value": detected.d_prime, "low": detected.d_low, "high": detected.d_high}
+            yield head | {"quantity": "AUC", "value": detected.auc, "low": detected.auc_low, "high": detected.auc_high}
 
 
 def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realisations: int = 200, size: int = 96,

@@ -50,14 +50,14 @@ def gabor(size: int, orientations: int = 5, phases=(0.0, np.pi / 2), octaves: in
     Source: Wunderlich and Noo 2008, Phys Med Biol 53:2471 (passbands 1/64-1/32 ... 1/8-1/4 cycles per pixel).
     """
     y, x, radius = _offsets(size)
-    found = []
+    channels = []
     for octave in range(octaves):
         low = 0.125 / 2**octave  # lower edge of the passband; its width is as large, its centre 1.5 times that
         envelope = np.exp(-4 * np.log(2) * radius**2 / (4 * np.log(2) / (np.pi * low)) ** 2)
         for angle in np.arange(orientations) * np.pi / orientations:
             wave = 2 * np.pi * 1.5 * low * (x * np.cos(angle) + y * np.sin(angle))
-            found += [(envelope * np.cos(wave + phase)).ravel() for phase in phases]
-    return np.stack(found)
+            channels += [(envelope * np.cos(wave + phase)).ravel() for phase in phases]
+    return np.stack(channels)
 
 
 def respond(images, channels=None) -> np.ndarray:

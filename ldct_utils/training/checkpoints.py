@@ -70,11 +70,11 @@ def load_network(folder, checkpoint="last"):
     Args: folder: run folder; checkpoint: a step, or ``last``.
     Raises: FileNotFoundError: if the run has no such checkpoint; ValueError: if its file is not whole.
     """
-    found = checkpoints(folder)
-    step = max(found, default=None) if checkpoint == "last" else int(checkpoint)
-    if step not in found:
+    steps = checkpoints(folder)
+    step = max(steps, default=None) if checkpoint == "last" else int(checkpoint)
+    if step not in steps:
         raise FileNotFoundError(
-            f"{paths.short(folder)} has no checkpoint {checkpoint!r}; it has {', '.join(map(str, found)) or 'none'}"
+            f"{paths.short(folder)} has no checkpoint {checkpoint!r}; it has {', '.join(map(str, steps)) or 'none'}"
         )
     remedy = "delete the run and repeat it"
-    return store.load(found[step], "network", lambda settings: networks.build(**settings), remedy)[0]
+    return store.load(steps[step], "network", lambda settings: networks.build(**settings), remedy)[0]

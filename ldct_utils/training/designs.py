@@ -31,19 +31,19 @@ def design(run) -> dict:
         loss = "published"
     if loss == "vgg" and lam is None:
         loss = {0.0: "mse", 1.0: "vgg_only"}.get(target, loss)
-    found = {"loss": loss, "layer": None, "context": None, "psi": {"mse": 0.0, "vgg_only": 1.0}.get(loss), "lam": None}
-    found["held"] = loss == "vgg" and given.get("psi_on") == "hold"
+    row = {"loss": loss, "layer": None, "context": None, "psi": {"mse": 0.0, "vgg_only": 1.0}.get(loss), "lam": None}
+    row["held"] = loss == "vgg" and given.get("psi_on") == "hold"
     if "vgg" not in loss:
-        return found
-    found |= {"layer": given["layer"], "context": str(PurePath(str(given["context"])))}
+        return row
+    row |= {"layer": given["layer"], "context": str(PurePath(str(given["context"])))}
     if given.get("arch", "vgg19") != "vgg19":
-        found["layer"] = f"{given['arch']} {given['layer']}"
+        row["layer"] = f"{given['arch']} {given['layer']}"
     if loss == "vgg" and lam is None:
-        found["psi"] = target
+        row["psi"] = target
     elif loss == "vgg":
         measured = run.table("history")["psi_ratio_of_sums"].dropna().iloc[0]
-        found |= {"psi": round(float(measured), 3), "lam": lam}
-    return found
+        row |= {"psi": round(float(measured), 3), "lam": lam}
+    return row
 
 
 def brief(names, most: int = 20) -> dict[str, str]:
@@ -86,13 +86,13 @@ def name_of(row, called=None) -> str:
 def spread(settings: dict) -> dict[str, str]:
     """Settings as text; of a mapping, such as 03_train's ``settings``, each entry under its own name, or under both
     where that means something else already."""
-    found = {}
+    texts = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            found |= {f"{name} {k}" if k in settings or k in ASIDE else k: str(v) for k, v in value.items()}
+            texts |= {f"{name} {k}" if k in settings or k in ASIDE else k: str(v) for k, v in value.items()}
         else:
-            found[name] = str(value)
-    return found
+            texts[name] = str(value)
+    return texts
 
 
 def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
