@@ -14,6 +14,7 @@ from torch import nn
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders, networks
 from ldct_utils.models.networks.critics import dugan, wgan
+from ldct_utils.models.networks.critics.penalty import gradient_penalty
 from ldct_utils.training import checkpoints, losses, methods, setup
 from ldct_utils.training.history import History
 from ldct_utils.training.methods.base import PRECISIONS
@@ -75,6 +76,20 @@ def test_critics_are_not_denoisers():
     assert set(methods.METHODS) == {"supervised", "wgan", "dugan"}
 
 
+LOADED = """
+import sys
+from ldct_utils.training import methods
+for method in ("supervised", "dugan", "wgan"):
+    methods.settings(method)
+    print(*sorted(name.rpartition(".")[2] for name in sys.modules if ".critics." in name))
+"""
+
+
+def test_a_method_loads_its_own_critic_and_no_other():
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["", "dugan", "dugan penalty wgan"]
+
+
 @pytest.mark.parametrize("shape", [(3, 1, 32, 32), (1, 1, 37, 45)])
 def test_the_dugan_critic_judges_the_image_and_every_pixel_of_it(shape):
     whole, pixels = dugan.Critic(4, 2)(torch.rand(shape))
@@ -99,14 +114,14 @@ def test_the_gradient_penalty_of_a_linear_critic_is_known_at_every_point():
     def critic(image):
         return image.flatten(1)[:, :2] @ weight + 7
 
-    penalty = wgan.gradient_penalty(critic, torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4))
+    penalty = gradient_penalty(critic, torch.rand(5, 1, 4, 4), torch.rand(5, 1, 4, 4))
     assert penalty.tolist() == pytest.approx([(5 - 1) ** 2] * 5)  # ||w|| = 5
 
 
 def test_the_gradient_penalty_draws_a_point_of_its_own_for_every_image_and_trains_the_critic():
     scale = torch.tensor(2.0, requires_grad=True)
     real, fake = torch.ones(6, 1, 1, 1), torch.zeros(6, 1, 1, 1)
-    penalty = wgan.gradient_penalty(lambda image: scale * image.square().sum((1, 2, 3)) / 2, real, fake)
+    penalty = gradient_penalty(lambda image: scale * image.square().sum((1, 2, 3)) / 2, real, fake)
     share = penalty.sqrt().detach()  # |scale * x - 1| with x = share
     assert share.unique().numel() == 6
     penalty.sum().backward()

@@ -13,7 +13,7 @@ from torch import nn
 from ldct_utils.ct import intensity
 from ldct_utils.invariance.vae_blocks import Critic, Decoder, PlainEncoder, ResNetEncoder
 from ldct_utils.models import weights as weight_files
-from ldct_utils.models.networks.critics.wgan import gradient_penalty
+from ldct_utils.models.networks.critics.penalty import gradient_penalty
 from ldct_utils.training.methods.base import Step, frozen
 
 PATCHES = (32, 64, 128)

@@ -1,13 +1,11 @@
 """What one update of a training is. A step owns networks and optimisers and offers ``update``, ``state_dict`` and
 ``load_state_dict``; the loop around it stands in the notebook."""
 
+import importlib
 import inspect
 
-from ldct_utils.training.methods.dugan import DUGAN
-from ldct_utils.training.methods.supervised import Supervised
-from ldct_utils.training.methods.wgan import WGAN
-
-METHODS = {"supervised": Supervised, "wgan": WGAN, "dugan": DUGAN}
+# method: its module here, imported when it is asked for; the module's STEP is the step
+METHODS = {"supervised": "supervised", "wgan": "wgan", "dugan": "dugan"}
 # what 03_train has a parameter for, or finds out; every other argument of a step is a setting of its own
 SHARED = (
     *("network", "loss", "encoder", "patch_size", "mean_hu", "std_hu"),
@@ -15,10 +13,14 @@ SHARED = (
 )
 
 
-def _arguments(method) -> dict:
+def _step(method):
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    declared = inspect.signature(METHODS[method].__init__).parameters
+    return importlib.import_module(f"{__package__}.{METHODS[method]}").STEP
+
+
+def _arguments(method) -> dict:
+    declared = inspect.signature(_step(method).__init__).parameters
     return {name: parameter.default for name, parameter in declared.items() if name != "self"}
 
 
@@ -46,4 +48,4 @@ def build(method, given, **shared):
     """
     settings(method, given)
     wanted = _arguments(method)
-    return METHODS[method](**{name: value for name, value in shared.items() if name in wanted}, **given)
+    return _step(method)(**{name: value for name, value in shared.items() if name in wanted}, **given)

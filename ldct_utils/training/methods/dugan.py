@@ -127,3 +127,6 @@ class DUGAN(Adversarial):
     def load_state_dict(self, state):
         super().load_state_dict(state)
         self.done = int(state["done"])
+
+
+STEP = DUGAN

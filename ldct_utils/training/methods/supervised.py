@@ -52,3 +52,6 @@ class Supervised(Step):
         Returns: {term: (N,) float32}, unweighted, before the update, detached and still on the device.
         """
         return self.descend(self.optimiser, self.terms, self.weights, ldct, ndct, *labels)
+
+
+STEP = Supervised

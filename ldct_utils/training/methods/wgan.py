@@ -9,7 +9,8 @@ updates, so that the later ones add up over all before; here every one starts fr
 
 import torch
 
-from ldct_utils.models.networks.critics.wgan import Critic, gradient_penalty
+from ldct_utils.models.networks.critics.penalty import gradient_penalty
+from ldct_utils.models.networks.critics.wgan import Critic
 from ldct_utils.training.methods.base import Adversarial, check_count, check_share, frozen
 
 PENALTY = 10.0  # lambda of the gradient penalty, Yang et al. section III-B
@@ -85,3 +86,6 @@ class WGAN(Adversarial):
             )
         with frozen(self.critic):
             return self.descend(self.optimiser, self.terms, self.weights, ldct, ndct) | judged
+
+
+STEP = WGAN

@@ -1,6 +1,5 @@
 """The critic of WGAN-VGG (Yang et al. 2018, IEEE Trans Med Imaging 37(6), 1348, section II-C)."""
 
-import torch
 from torch import nn
 
 STRIDES = (1, 2, 1, 2, 1, 2)  # of the six convolutions, 3x3 without padding
@@ -39,16 +38,3 @@ class Critic(nn.Module):
             raise ValueError(f"this critic takes patches of {self.patch_size} pixels, not {tuple(image.shape)}")
         # contiguous: the linear layer's weights must mean the same whatever the memory format of the features
         return self.judge(self.features(image).contiguous().flatten(1)).squeeze(1)
-
-
-def gradient_penalty(critic, real, fake):
-    """(||gradient of the critic|| - 1)^2 an image, (N,), at a point drawn between each real image and its fake.
-
-    Differentiable with respect to the critic. Draws N numbers from torch's global generator on the CPU.
-    Source: Gulrajani et al. 2017, arXiv 1704.00028, Eq. 3; without the factor lambda.
-    """
-    share = torch.rand(len(real), 1, 1, 1).to(real)
-    with torch.enable_grad():
-        between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-        return (gradient.flatten(1).norm(dim=1) - 1).square()
