@@ -12,7 +12,7 @@ from ldct_utils.training import designs
 def run(number, history=None, **params):
     """Stands for a finished 03_train run in memory."""
     return SimpleNamespace(
-        id=str(number), folder=Path("03_train") / f"run-{number}", params={"seed": 0} | params,
+        id=str(number), name=f"run-{number}", folder=Path("03_train") / f"run-{number}", params={"seed": 0} | params,
         table=lambda name: {"history": history}[name],
     )  # fmt: skip
 

@@ -4,8 +4,8 @@
 import importlib
 import inspect
 
-# method: its module here, imported when it is asked for; the module's STEP is the step
-METHODS = {"supervised": "supervised", "wgan": "wgan", "dugan": "dugan"}
+# each is a module here, imported when it is asked for; its STEP is what one update is
+METHODS = ("supervised", "wgan", "dugan")
 # what 03_train has a parameter for, or finds out; every other argument of a step is a setting of its own
 SHARED = (
     *("network", "loss", "encoder", "patch_size", "mean_hu", "std_hu"),
@@ -16,7 +16,7 @@ SHARED = (
 def _step(method):
     if method not in METHODS:
         raise ValueError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    return importlib.import_module(f"{__package__}.{METHODS[method]}").STEP
+    return importlib.import_module(f"{__package__}.{method}").STEP
 
 
 def _arguments(method) -> dict:
