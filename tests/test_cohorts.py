@@ -946,7 +946,8 @@ def test_cohort_of_runs_is_the_one_they_were_trained_on(data, outputs, monkeypat
 
 
 def test_notebooks_declare_the_parameters_of_a_cohort_with_its_defaults():
-    expected, seen = vars(sources.CohortParameters()), []
+    expected, seen = vars(lookup.CohortParameters()), []
+    assert tuple(expected) == sources.COHORT_PARAMETERS
     for path in sorted((paths.root() / "notebooks").glob("[0-9]*.py")):
         declared = parameters.read(path).parameters
         if "cohort_seed" in declared:

@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -354,10 +353,14 @@ RUN = TINY | {
 }  # fmt: skip
 
 
-def start(folder, values):
-    """Start 03_train as a script with ``values`` after its parameters cell, results below ``folder``."""
+def start(folder, values, before=""):
+    """Start 03_train as a script with ``values`` after its parameters cell, results below ``folder``.
+
+    Args: before: code that runs before it.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / "run.py").write_text("\n\n".join(code_cells(ROOT / "notebooks" / "03_train.py", values)))
+    cells = [before, *code_cells(ROOT / "notebooks" / "03_train.py", values)]
+    (folder / "run.py").write_text("\n\n".join(cells))
     environment = os.environ | {"LDCT_OUTPUTS": str(folder / "outputs"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     environment.pop(TRACED, None)
     log = open(folder / "log.txt", "a")  # noqa: SIM115
@@ -409,24 +412,35 @@ def same_training(a, b, stored=(0, 50, 100, 150)):
     assert all(same_state(states[0][key], states[1][key]) for key in ("id", "done", "step", "sampler", "rng"))
 
 
-def kill(folder, values, name):
-    """Start 03_train, kill it at some moment of its training, and return the number of the last saved update."""
-    process = start(folder, values)
+# A training that kills itself some moment after it has saved an update: whatever the machine does meanwhile, it has far
+# to go then.
+KILLER = """
+import os, random, signal, threading
+from ldct_utils.training import checkpoints
+
+def save(folder, run_id, done, real=checkpoints.save, **parts):
+    real(folder, run_id, done, **parts)
+    if done == {update}:
+        threading.Timer(random.uniform(0, 0.05), os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+checkpoints.save = save
+"""
+
+
+def kill(folder, values, name, update):
+    """Start 03_train, let it be killed soon after an update, and return the number of the last saved one."""
+    process = start(folder, values, KILLER.format(update=update))
+    assert process.wait(600) == -signal.SIGKILL, (folder / "log.txt").read_text()[-3000:]
     state = folder / "outputs" / "kills" / "03_train" / name / checkpoints.STATE_FILE
-    before = state.stat().st_mtime_ns if state.exists() else 0
-    while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
-        time.sleep(0.005)  # until it trains
-    time.sleep(random.Random().uniform(0, 0.25))
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, (folder / "log.txt").read_text()[-3000:]
     assert not (state.parent / "result.json").exists(), "the kill came after the end"
     return torch.load(state, weights_only=True)["done"]
 
 
 def test_a_training_killed_at_random_moments_ends_in_the_same_bits(tiny_outputs, uninterrupted):
-    folder = tiny_outputs("killed")
-    killed_at = [kill(folder, RUN, uninterrupted.name) for _ in range(3)]
-    assert 0 < killed_at[0] <= killed_at[1] <= killed_at[2] < 150, killed_at
+    folder, draw = tiny_outputs("killed"), random.Random()
+    updates = [draw.randint(low, low + 15) for low in (5, 35, 65)]
+    killed_at = [kill(folder, RUN, uninterrupted.name, update) for update in updates]
+    assert all(update <= done < 150 for update, done in zip(updates, killed_at)), (updates, killed_at)
     run = finish(folder, RUN)
     same_training(uninterrupted, run)
     kinds = (".pt", ".safetensors", ".parquet", ".npy")

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -9,7 +10,37 @@ from ldct_utils.cohorts import cohort, reading, splits, writing
 from ldct_utils.ct import dicom
 from ldct_utils.study import files, paths
 from ldct_utils.study import identity as _identity
-from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES, CohortParameters
+from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES
+
+
+@dataclass(frozen=True)
+class CohortParameters:
+    """The parameters that make a cohort, with the defaults that every notebook declares for them.
+
+    Attributes:
+        source: ``simulated``; ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
+        data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
+        patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
+        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; with mixed,
+            patient ids and headers say it.
+        dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
+        kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``. For
+            ``dicom`` also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
+        split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
+            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, and ``draw`` for the others.
+        cohort_seed: seeds simulated patients, noise and the drawn split.
+    """
+
+    source: str = "simulated"
+    data_root: str | None = None
+    patients: int = 30
+    slices: int = 4
+    anatomy: str = "mixed"
+    dose: float = 0.25
+    kernel: str = "B30"
+    size: int = 256
+    split: str | None = None
+    cohort_seed: int = 0
 
 
 def roots(data_root) -> list:
@@ -87,7 +118,7 @@ def get(*values, progress: bool = True, **named) -> cohort.Cohort:
     """The cohort of these parameters: loaded if it is on disk, else built, once, under a lock.
 
     Args:
-        values, named: the fields of ``study.sources.CohortParameters``, in their order or by name: source, data_root,
+        values, named: the fields of ``CohortParameters``, in their order or by name: source, data_root,
             patients, slices, anatomy, dose, kernel, size, split, cohort_seed. What is not given has its default.
         progress: show progress bars.
     Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do. TypeError:
