@@ -927,7 +927,7 @@ def test_texture_is_measured_on_real_training_pairs_only(tiny_cohort, outputs, t
 
 
 def a_run(id8, **params) -> SimpleNamespace:
-    given = vars(sources.CohortParameters())
+    given = vars(lookup.CohortParameters())
     return SimpleNamespace(id="03_train/mse-00000000", numbers={"cohort": id8}, params=given | params)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ldct_utils import cohorts
-from ldct_utils.study import identity, parameters
+from ldct_utils.study import identity, parameters, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADERS = {"import_module", "iter_modules", "__import__"}
@@ -129,6 +129,16 @@ def test_the_phantom_belongs_to_simulated_cohorts(edit, outputs, tmp_path):
     before = ids()
     edit("phantom/head.py")
     assert [a == b for a, b in zip(before, ids())] == [False, True, False, True, True]
+
+
+def test_what_the_table_of_sources_says_of_one_belongs_to_its_runs(monkeypatch, outputs):
+    def ids():
+        return network("unet"), network("unet", source="mayo2016"), id_of("04b_dose")
+
+    before = ids()
+    changed = sources.SOURCES | {"mayo2016": sources.Source("paired", "draw", ())}
+    monkeypatch.setattr(identity, "SOURCES", changed | {"another": sources.Source("arrays", "draw", ())})
+    assert [a == b for a, b in zip(before, ids())] == [True, False, True]
 
 
 def test_a_constant_that_is_used_through_three_imports_counts(edit, outputs):

@@ -146,7 +146,11 @@ def code_hash(names, given=()) -> str:
     for name in names:
         if not _homes(name):
             raise ValueError(f"ldct_utils has no module {name!r}: write it as after an import, e.g. ct.nps")
-    return hash8({module: _read(_module_file(module))[0] for module in modules_of(names, given)})
+    modules = modules_of(names, given)
+    code = {module: _read(_module_file(module))[0] for module in modules}
+    asked = {values.get(name) for values in given for name in ("source", "test_source")} & set(SOURCES)
+    # What the table says of a source decides its slices, as code does.
+    return hash8([code, {name: vars(SOURCES[name]) for name in asked} if "cohorts.lookup" in modules else {}])
 
 
 # ---- code of a notebook ----

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 # What makes two cohorts the same, by name; ``cohorts.lookup.CohortParameters`` has their meaning and defaults.
 COHORT_PARAMETERS = (
     *("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed"),
