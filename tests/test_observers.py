@@ -160,3 +160,18 @@ def test_channels_by_name_are_for_a_disc_and_an_unknown_name_is_refused():
         assert observers.channels(kind, 33, 2.0).shape[1] == 33**2
     with pytest.raises(ValueError, match="laguerre_gauss, dense_dog, gabor, not 'square'"):
         observers.channels("square", 33, 2.0)
+
+
+def test_the_two_observers_are_templates_on_their_own_channels():
+    """The CHO beats the NPW where the noise is correlated, and both find what is plainly there."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:15, :15] - 7
+    signal = (np.hypot(x, y) < 3).astype(np.float32) * 8
+    noise = ndimage.gaussian_filter(rng.normal(0, 60, (2, 400, 15, 15)), (0, 0, 2, 2))
+    absent, present = noise[0], noise[1] + signal
+    cho, npw = observers.cho(absent, present, 3), observers.npw(absent, present, signal)
+    own = observers.channels("laguerre_gauss", 15, 3)
+    assert cho == observers.detect(*(observers.respond(images, own) for images in (absent, present)))
+    expected = [images.reshape(len(images), -1) @ signal.ravel()[:, None] for images in (absent, present)]
+    assert npw.d_prime == pytest.approx(observers.detect(*expected).d_prime)
+    assert cho.d_prime > npw.d_prime + 0.2 > 0.5

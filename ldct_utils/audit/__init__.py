@@ -1,4 +1,4 @@
-"""Metrics put to the test: how they react to known damage, and whether they move as losses do.
+"""Metrics put to the test: how they react to known damage, and whether they improve when the loss does.
 
 ``scoring`` chooses slices and metrics, ``agreement`` sets metrics against losses along a training, ``reactions`` sets
 them against known damage and against what an observer detects.

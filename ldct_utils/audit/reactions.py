@@ -108,7 +108,6 @@ def detections(
     for number, (body, crop, places) in enumerate(progress(ensembles.patients(livers, lesions, seed=seed))):
         scene, mm = body.absent_scene[0], body.pixel_mm
         scan = ensembles.ensemble(scene, mm, crop, lesions, places, realisations, [seed, number], kernel)
-        channels = [observers.channels("laguerre_gauss", REGION, one.radius_mm / mm) for one in lesions]
         for dose in doses:
             plain = [scan.images(present, dose) for present in (False, True)]
             for kind, strength in ((kind, s) for kind, strengths in harms.items() for s in strengths):
@@ -119,8 +118,8 @@ def detections(
                     for present, image in enumerate(plain)
                 ]  # fmt: skip
                 for index, lesion in enumerate(lesions):
-                    answers = [observers.respond(scan.region(c, index, REGION), channels[index]) for c in classes]
-                    seen = observers.detect(*answers)
+                    regions = (scan.region(images, index, REGION) for images in classes)
+                    seen = observers.cho(*regions, lesion.radius_mm / mm)
                     found.append(
                         {"liver": number, "dose": dose, "harm": kind, "strength": strength, "lesion": lesion.text,
                          "d_prime": seen.d_prime, "low": seen.d_low, "high": seen.d_high, "auc": seen.auc}

@@ -2,7 +2,7 @@
 
 ``intensity`` converts HU and holds windows and domains, ``dicom`` reads series (and applies rescale slope and
 intercept), ``fbp`` projects and reconstructs, ``nps`` measures noise, ``dose`` makes and inserts it, ``noise_checks``
-holds it against a scanner's, ``degradations`` damages slices on purpose.
+compares it with a scanner's, ``degradations`` damages slices on purpose.
 
 May import: nothing. Start reading in ``intensity``, then ``dose``.
 """

@@ -150,26 +150,22 @@ class Examination:
         return pd.concat(rows) if rows else pd.DataFrame()
 
     def _detection(self, f, case, drawn):
-        views, size, about = {}, self.region, case.lesions.to_dict("records")
+        windows, size, about = {}, self.region, case.lesions.to_dict("records")
         signals = evidence.apart(drawn.signal, case.inside)
-        for n, (mask, lesion) in enumerate(zip(case.inside, about)):
+        for n, mask in enumerate(case.inside):
             row, column = (round(at) - size // 2 for at in np.argwhere(mask).mean(0))
             if min(row, column) >= 0 and row + size <= mask.shape[0] and column + size <= mask.shape[1]:
-                window = np.s_[..., row : row + size, column : column + size]
-                channels = observers.channels("laguerre_gauss", size, lesion["radius_mm"] / case.pixel_mm)
-                views[n] = window, channels, signals[n][window].reshape(1, -1)
-
-        def detected(classes, window, channels):
-            return observers.detect(*(observers.respond(images[window], channels) for images in classes))
-
+                windows[n] = np.s_[..., row : row + size, column : column + size]
         free, rows = f(drawn.absent), []
-        for n, (window, channels, expected) in views.items():
+        for n, window in windows.items():
+            radius_px = about[n]["radius_mm"] / case.pixel_mm
             alone = drawn.null - (drawn.signal - signals[n]).astype(np.float32)  # no other lesion helps an observer
-            full = detected((drawn.absent, alone), window, channels).d_prime
+            full = observers.cho(drawn.absent[window], alone[window], radius_px).d_prime
             gain = min(1.0, self.faint / max(full, 1e-9))
             present = alone - ((1 - gain) * signals[n]).astype(np.float32)
             for image, pair in {"x": (drawn.absent, present), "f(x)": (free, f(present))}.items():
-                cho, npw = detected(pair, window, channels), detected(pair, window, expected)
+                seen = [images[window] for images in pair]
+                cho, npw = observers.cho(*seen, radius_px), observers.npw(*seen, signals[n][window])
                 rows.append(about[n] | {"d_full": full, "gain": gain, "image": image, "d_prime": cho.d_prime,
                                         "low": cho.d_low, "high": cho.d_high, "d_npw": npw.d_prime})  # fmt: skip
         return pd.DataFrame(rows)

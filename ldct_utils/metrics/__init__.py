@@ -1,11 +1,12 @@
 """Metrics: one family a file, a register of all of them, and scoring slices and denoisers.
 
-A score means something only beside its domain, its reference and its direction, so tables carry the first two in every
-row and the register answers for the third: ``metrics.info("ssim").direction``.
+A score needs three things beside it: its domain (the grey range it was computed in), its reference (NDCT or noise-free
+truth) and its direction (is higher better?). Tables carry the first two in every row;
+``metrics.info("ssim").direction`` is the third.
 
-May import: study, ct, stats, cohorts, models, segments. Start reading in ``registry`` (what is known of a metric), then
-``scores`` (metrics of given images), ``evaluation`` (a denoiser scored on a cohort) and ``testing`` (a finished
-training scored once and for all).
+May import: study, ct, stats, cohorts, models, segments. Start reading in ``registry`` (what is known of a metric),
+then ``scores`` (metrics of given images), ``evaluation`` (a denoiser scored on a cohort) and ``testing`` (the test of
+a trained network: computed once, stored with its run).
 """
 
 from ldct_utils.metrics.evaluation import evaluate

@@ -1,4 +1,4 @@
-"""What a metric is: its direction, range, unit, what it takes and what it needs; the register of all metrics."""
+"""What must be known of a metric: direction, range, unit, what it takes. Each family's file fills the register."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Procedural anatomy of the simulated patients: shapes in mm, drawn slice by slice at any z.
-
-Axes: x to the image's right (the patient's left), y down (posterior), z up (cranial), origin in the middle of the body.
-"""
+"""Labels of the simulated patients' organs, as ``organ_masks`` hold them."""
 
 # label in organ_masks: name
 ORGANS = dict(enumerate((

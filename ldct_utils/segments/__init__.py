@@ -1,7 +1,9 @@
-"""Structures of an image, and errors over structures instead of pixels, so that small ones count as large ones do.
+"""Structures of an image, and errors over structures (SRMSE) instead of pixels: a small lesion counts as the liver
+does.
 
-Segment Anything is what SRMSE was defined with (Kachelriess, "Problems in Assessing AI Image Quality", DKFZ); where its
-weights are not at hand, deterministic over-segmentations stand in, and every ``Segments`` says which method made it.
+Segment Anything is what SRMSE was defined with (Kachelriess, "Problems in Assessing AI Image Quality", DKFZ); where
+its weights are not at hand, deterministic over-segmentations stand in, and every ``Segments`` says which method made
+it.
 
 May import: study, ct, models. Start reading in ``finding``, then ``errors``.
 """

@@ -1,8 +1,8 @@
 """Structures of volumes: removed on purpose, or removed and invented by a denoiser.
 
 ``volumes`` holds volumes with known structures, ``decathlon`` reads some, ``removal`` asks which metrics notice that
-structures are gone, ``hallucinations`` tests every segment for a change, ``null`` gives its p values from other
-patients, ``froc`` says how many planted changes are found.
+structures are gone, ``hallucinations`` tests every segment for a change, ``null`` gives its p values by comparison
+with other patients, ``froc`` says how many planted changes are found.
 
 May import: ct, stats, cohorts, segments, metrics, task_based. Start reading in ``removal`` or ``hallucinations``.
 """

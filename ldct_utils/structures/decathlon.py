@@ -1,4 +1,4 @@
-"""Source ``decathlon``: volumes with annotated structures, of the Medical Segmentation Decathlon.
+"""Volumes with annotated structures, of the Medical Segmentation Decathlon.
 
 For the removal experiment: single volumes with truth labels, no pairs of doses. A task is an unpacked folder with
 ``dataset.json``, ``imagesTr`` and ``labelsTr``. Task06 (lung) and Task08 (hepatic vessels) are CT in HU; Task01 (brain)

@@ -4,7 +4,7 @@ The change that a network makes, prediction - LDCT, is mostly the noise it is me
 structure with it, or added one, the change has contrast: the mean inside a segment differs from that of a ring around
 it. How much contrast noise alone gives depends on how the noise is correlated, hence on its power spectrum. That still
 underrates it where segments come from an image that shares noise with the LDCT, as the NDCT does: they follow it. So
-p-values are taken from a null (``suspicion``): the same numbers from lesion-free slices through the whole pipeline.
+p-values are taken from a null (``null``): the same numbers from lesion-free slices through the whole pipeline.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """What makes two runs the same: the code and parameters that decide a result, and the data and runs it starts from.
 
-An id changes when code that its run uses changes, and only then. What a run uses is read from import statements, as far
-as names that it imports lead. What is loaded by name stands in no import statement: it stands in ``LOADED``.
+Code that a run does not use is no part of its id. What it uses is read from import statements, as far as names that it
+imports lead. What is loaded by name stands in no import statement: it stands in ``LOADED``. ``folder`` names the folder
+of a run; a run is computed again unless a folder with its id holds a ``result.json``.
 """
 
 import ast

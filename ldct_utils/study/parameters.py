@@ -1,4 +1,4 @@
-"""The parameters of a notebook: read from its parameters cell, checked by name and type, resolved for this machine.
+"""The parameters of a notebook: read from its parameters cell, checked by name and type.
 
 papermill only warns about a name that a notebook does not declare and passes ``1e-4`` from YAML as text; here the
 first is an error that names the nearest declared parameter and the second is read as the number it is.

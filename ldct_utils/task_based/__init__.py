@@ -1,8 +1,8 @@
-"""Image quality as success at a task: model observers, resolution, and the dose that two curves are worth.
+"""Image quality as success at a task: does a model observer (a formula in a reader's place) detect the lesion?
 
 ``ensembles`` makes lesions at known places with many noise realisations, ``observers`` holds the channelised Hotelling
-(CHO) and the non-prewhitening observer, ``resolution`` transfer functions, ``equivalence`` equivalent doses,
-``fabrication`` fine structure that repeats and is not the truth's.
+(CHO) and the non-prewhitening observer (NPW), ``resolution`` transfer functions, ``equivalence`` the dose at which a
+plain reconstruction (FBP) does as well, ``fabrication`` detail that a network invents alike in every scan.
 
 May import: ct, phantom, stats. Start reading in ``ensembles``, then ``observers``.
 """

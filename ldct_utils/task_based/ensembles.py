@@ -211,10 +211,12 @@ def detections(made: Ensemble, classes, size: int, kind: str = "laguerre_gauss")
     """
     for number, lesion in enumerate(made.lesions):
         seen = [made.region(images, number, size) for images in classes]
-        expected = made.region(made.signals[number], number, size).reshape(1, -1)
-        used = {"CHO": observers.channels(kind, size, lesion.radius_mm / made.pixel_mm), "NPW": expected}
-        for observer, channels in used.items():
-            detected = observers.detect(*(observers.respond(images, channels) for images in seen))
+        signal = made.region(made.signals[number], number, size)
+        found = {
+            "CHO": observers.cho(*seen, lesion.radius_mm / made.pixel_mm, kind),
+            "NPW": observers.npw(*seen, signal),
+        }
+        for observer, detected in found.items():
             head = {"observer": observer, "lesion": number}
             yield head | {"quantity": "d'", "value": detected.d_prime, "low": detected.d_low, "high": detected.d_high}
             yield head | {"quantity": "AUC", "value": detected.auc, "low": detected.auc_low, "high": detected.auc_high}
@@ -253,15 +255,12 @@ def lesion_scores(denoisers, lesions, count: int = 6, dose: float = 0.25, realis
                 inside = np.abs(signal) > np.abs(signal).max() / 2
                 true, found = (float(image[inside].mean(dtype=np.float64)) for image in (signal, added))
                 seen = [made.region(images, number, region) for images in classes]
-                channels = {
-                    "d_cho": observers.channels("laguerre_gauss", region, lesion.radius_mm / made.pixel_mm),
-                    "d_npw": made.region(signal, number, region).reshape(1, -1),
-                }
-                d = {o: observers.detect(*(observers.respond(s, used) for s in seen)) for o, used in channels.items()}
+                d_cho = observers.cho(*seen, lesion.radius_mm / made.pixel_mm).d_prime
+                d_npw = observers.npw(*seen, made.region(signal, number, region)).d_prime
                 rows.append(
                     {"patient": person, "name": name, "lesion": number, "radius_mm": lesion.radius_mm,
-                     "contrast_hu": lesion.contrast_hu, "true_hu": true, "found_hu": found, "kept": found / true}
-                    | {observer: result.d_prime for observer, result in d.items()}
+                     "contrast_hu": lesion.contrast_hu, "true_hu": true, "found_hu": found, "kept": found / true,
+                     "d_cho": d_cho, "d_npw": d_npw}
                 )  # fmt: skip
     return pd.DataFrame(rows)
 

@@ -6,6 +6,7 @@ the realisations and tested on another: tested on its own training data it would
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import special
@@ -82,6 +83,7 @@ def auc(absent_scores, present_scores) -> float:
 KINDS = ("laguerre_gauss", "dense_dog", "gabor")
 
 
+@cache
 def channels(kind: str, size: int, radius_px: float) -> np.ndarray:
     """Channels (C, size * size) for a disc in the middle; the Gaussian of Laguerre-Gauss ones is 6 pixels wider.
 
@@ -105,6 +107,25 @@ class Detection:
     auc_low: float
     auc_high: float
     realisations: int
+
+
+def cho(absent, present, radius_px: float, kind: str = "laguerre_gauss") -> Detection:
+    """Channelised Hotelling observer (CHO): it knows the lesion and the noise as far as its channels see them.
+
+    Args: absent, present: (N, n, n), regions around the lesion's place, n odd. radius_px: of the lesion, in pixels.
+        kind: of the channels, see ``channels``.
+    """
+    own = channels(kind, np.shape(absent)[-1], radius_px)
+    return detect(respond(absent, own), respond(present, own))
+
+
+def npw(absent, present, signal) -> Detection:
+    """Non-prewhitening observer (NPW): it knows the lesion alone and weighs every pixel by what the lesion adds there.
+
+    Args: absent, present: as for ``cho``. signal: (n, n), what the lesion adds to the noise-free image.
+    """
+    own = np.reshape(signal, (1, -1))
+    return detect(respond(absent, own), respond(present, own))
 
 
 def detect(absent, present, folds: int = 2, groups: int = GROUPS, level: float = 0.95) -> Detection:

@@ -1,9 +1,9 @@
-"""How a denoiser is trained: the terms of the loss, their balance psi, what an update is, what is logged and kept.
+"""How a denoiser is trained: the terms of the loss, what an update is, what is logged and kept.
 
-The loop itself stands in the notebook 03_train. ``losses`` holds the terms, ``psi`` perceptual influence and its
-lambda, ``methods`` what one update is (supervised, wgan, dugan), ``history`` the log, ``checkpoints`` what is saved,
-``setup`` seed, learning rate and memory, ``prediction`` a network on whole slices, ``designs`` the choices of a run in
-words.
+The loop itself stands in the notebook 03_train. ``losses`` holds the terms, ``psi`` the share of the perceptual term
+in the loss (psi) and its weight (lambda), ``methods`` what one update is (supervised, wgan, dugan), ``history`` the
+log, ``checkpoints`` what is saved, ``setup`` seed, learning rate and memory, ``prediction`` a network on whole slices,
+``designs`` the choices of a run in words.
 
 May import: study, ct, stats, models, segments. Start reading in ``losses``, then ``psi``.
 """

@@ -1,4 +1,4 @@
-"""Methods: what was chosen about a trained run except its seed, and what to call it in tables and figures."""
+"""Designs: what was chosen about a training except its seed, and what to call it in tables and figures (a method)."""
 
 import itertools
 from pathlib import PurePath

@@ -1,4 +1,4 @@
-"""Save, resume, log and predict. The training loop itself stands in 03_train and can be read there."""
+"""Before the first update: seed and threads, the learning rate's schedule, and whether an update fits into memory."""
 
 import math
 from pathlib import Path
