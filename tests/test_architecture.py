@@ -55,6 +55,19 @@ def test_nothing_lies_flat_and_the_map_lists_every_package_once():
     assert sorted(MAP) == ROOMS
 
 
+def test_what_the_readme_sends_a_newcomer_to_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\(ldct_utils/([a-z_0-9/]+\.py)\)[^|]*\| ([^|]+) \|", text)
+    assert len(rows) > 9
+    for file, names in rows:
+        tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+        bound = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        bound |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert set(re.findall(r"`(\w+)`", names)) <= bound, file
+    for start in re.findall(r"^\| `([a-z_0-9]+)` \|.*\| `([a-z_0-9]+)` \|$", text, re.MULTILINE):
+        assert f"ldct_utils.{'.'.join(start)}" in MODULES, start
+
+
 @pytest.mark.parametrize("name", ROOMS)
 def test_a_package_imports_those_that_its_docstring_names_and_no_other(name):
     arrows = {room(module) for path in (PACKAGE / name).rglob("*.py") for module in imported(path)} - {name}
