@@ -67,7 +67,8 @@ import torch
 
 from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
-from ldct_utils.models import encoders, networks
+from ldct_utils.models import encoders
+from ldct_utils.models.networks import unet
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.study import machine
@@ -156,7 +157,7 @@ def cut(images, places):
 
 
 ldct, ndct = cut(cohort.ldct, where), cut(cohort.ndct, where)
-untrained = networks.build("unet", channels=channels).to(device).eval()
+untrained = unet.build(channels=channels).to(device).eval()
 
 
 # %% [markdown]
@@ -168,7 +169,7 @@ untrained = networks.build("unet", channels=channels).to(device).eval()
 def short_fit():
     """Predictions (N, 1, p, p) of a residual network after ``fit_steps`` steps of MSE on other training patches."""
     torch.manual_seed(seed)
-    model, draw = networks.build("unet", channels=channels, residual=True).to(device), np.random.default_rng(seed + 1)
+    model, draw = unet.build(channels=channels, residual=True).to(device), np.random.default_rng(seed + 1)
     adam, limits = torch.optim.Adam(model.parameters(), lr=1e-3), (height - patch_size + 1, width - patch_size + 1)
     for _ in range(fit_steps):
         places = pd.DataFrame({"row": draw.choice(train, 8), "y": draw.integers(0, limits[0], 8)})

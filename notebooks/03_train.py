@@ -98,14 +98,14 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, metrics, report, segments
+from ldct_utils import cohorts, report, segments
 from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
-from ldct_utils.metrics import full_reference, testing
+from ldct_utils.metrics import full_reference
 from ldct_utils.models import encoders, networks, published
 from ldct_utils.report import plots
 from ldct_utils.study import files
-from ldct_utils.training import checkpoints, losses, methods, prediction, psi, setup
+from ldct_utils.training import checkpoints, losses, methods, prediction, psi, setup, testing
 from ldct_utils.training.history import History
 
 setup.seed_everything(seed, threads)
@@ -341,12 +341,33 @@ if not run.finished:
     files.write_parquet(run.folder / "history.parquet", curves)
 
 # %% [markdown]
+# ## Checks
+# Here the training ends. What follows draws and tests it and cannot change it, so it is no part of its identity.
+
+# %%
+first, last = curves.iloc[0], curves.iloc[-1]
+speed = float(curves.patches_per_s.median()) if total else None
+drift = None
+if chosen == "vgg" and total:  # how far psi moved from the first updates to the second half
+    trained = curves.dropna(subset="mse")
+    tail = trained[trained.step > total / 2]
+    drift = float(tail.psi_ratio_of_sums.mean() - trained.psi_ratio_of_sums.iloc[0])
+assert done == total == curves.step.iloc[-1], "the history does not end where training did"
+assert not total or np.isfinite(curves.total.dropna()).all()
+assert max(checkpoints.checkpoints(run.folder)) == total, "the last weights were not stored"
+
+run.finish(
+    cohort=cohort.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
+    lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=speed,
+    val_rmse_hu=float(last.val_rmse_hu), val_ssim=float(last.val_ssim), best_val_ssim=float(curves.val_ssim.max()),
+    best_val_ssim_step=int(curves.step[curves.val_ssim.idxmax()]),
+)  # fmt: skip
+
+# %% [markdown]
 # ## How training went
 
 # %%
-first, last, speed = curves.iloc[0], curves.iloc[-1], None
 if total:
-    speed = float(curves.patches_per_s.median())
     report.figure(
         run, "curves", plots.training_curves(curves),
         f"{report.plural(total, 'update')} of {report.plural(batch, 'patch')} ({sampler.epoch:.1f} epochs), "
@@ -360,11 +381,8 @@ else:
 # λ is set once, but MSE and VGG loss do not fall at the same pace: ψ moves. With `psi_on=hold` λ moves instead.
 
 # %%
-drift = None
-if chosen == "vgg" and total:
-    trained, scored = curves.dropna(subset="mse"), curves.dropna(subset="val_gradient_influence")
-    tail = trained[trained.step > total / 2]
-    drift = float(tail.psi_ratio_of_sums.mean() - trained.psi_ratio_of_sums.iloc[0])
+if drift is not None:
+    scored = curves.dropna(subset="val_gradient_influence")
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
     for colour, name in zip(plots.COLOURS, psi.DEFINITIONS):
         left.plot(trained.step, trained[f"psi_{name}"], color=colour, lw=1, label=f"{name}, training")
@@ -387,45 +405,20 @@ if chosen == "vgg" and total:
     )  # fmt: skip
 
 # %% [markdown]
-# ## Checks
-# Here the training ends: what follows tests it and cannot change it.
-
-# %%
-assert done == total == curves.step.iloc[-1], "the history does not end where training did"
-assert not total or np.isfinite(curves.total.dropna()).all()
-assert max(checkpoints.checkpoints(run.folder)) == total, "the last weights were not stored"
-
-run.finish(
-    cohort=cohort.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
-    lam=lam_start, lam_end=objective.weights.get("vgg"), psi_drift=drift, steps=total, patches_per_s=speed,
-    val_rmse_hu=float(last.val_rmse_hu), val_ssim=float(last.val_ssim), best_val_ssim=float(curves.val_ssim.max()),
-    best_val_ssim_step=int(curves.step[curves.val_ssim.idxmax()]),
-)  # fmt: skip
-
-# %% [markdown]
 # ## Whole test slices
 # The network was trained on patches and takes whole slices of any size. LDCT and prediction are scored in every
 # evaluation domain against NDCT, and against the noise-free truth where the patients are simulated. A test has an
 # identity of its own and lies in the run's folder `tests/`: with another `test_source` the network is tested there as
 # well, and not trained again.
 
-
 # %%
-def denoise(hu):
-    return prediction.predict(model, hu, at_once, precision, device)
-
-
 test = cohorts.tested_on(cohort, test_source, test_root)
-test_rows = test.rows("test")
-tested = testing.scores(run, lambda: denoise, test, lambda chunks: tqdm(chunks, desc="test slices"))
-scores, ldct_scores = tested.table("scores"), tested.table("ldct_scores")
-both = pd.concat([ldct_scores.assign(image="LDCT"), scores.assign(image="prediction")])
-means = both.groupby(["domain", "reference", "metric", "image"], sort=False).value.mean().unstack().reset_index()
-means["better"] = [f"{metrics.info(name).label} {metrics.info(name).arrow}" for name in means.metric]
-gain, patients_tested = tested.numbers["psnr_gain_db"], scores.patient.nunique()
+tested = testing.scores(run, test, lambda chunks: tqdm(chunks, desc="test slices"))
+scores, ldct_scores, means = (tested.table(name) for name in ("scores", "ldct_scores", "test"))
+gain, slices_tested, patients_tested = tested.numbers["psnr_gain_db"], scores.row.nunique(), scores.patient.nunique()
 report.table(
     tested, "test", means,
-    f"Means over {report.plural(len(test_rows), 'test slice')} of {report.plural(patients_tested, 'patient')}. In HU "
+    f"Means over {report.plural(slices_tested, 'test slice')} of {report.plural(patients_tested, 'patient')}. In HU "
     f"the prediction is {gain:+.2f} dB PSNR from its input, with a bias of {tested.numbers['bias_hu']:+.1f} HU.",
 )  # fmt: skip
 

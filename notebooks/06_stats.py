@@ -55,12 +55,12 @@ from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
 from ldct_utils.invariance import evidence
 from ldct_utils.invariance.comparison import compared, kept, lesion_counts, named
-from ldct_utils.metrics import comparison, info, testing
+from ldct_utils.metrics import comparison, info
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals, paired
 from ldct_utils.study.runs import select
-from ldct_utils.training import designs, prediction
+from ldct_utils.training import designs, testing
 
 primary, *_ = metrics
 over_patients = partial(intervals.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
@@ -84,7 +84,7 @@ report.table(
 
 # %%
 test = cohorts.tested_on(cohorts.of(*chosen), test_source, test_root) if test_source else None
-scored = [testing.scores(one, partial(prediction.as_trained, one), test) for one in chosen]
+scored = [testing.scores(one, test) for one in chosen]
 scores = run.table("all_scores", lambda: comparison.read(chosen, scored, listed, metrics, domain))
 references = [name for name in REFERENCE if name in set(scores["reference"])]
 tables = comparison.cells(scores)  # {(domain, reference, metric): {method: its scores}}

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils import metrics
-from ldct_utils.metrics import testing
 from ldct_utils.study import runs
+from ldct_utils.training import testing
 
 ANATOMIES = ("abdomen", "chest", "head")
 

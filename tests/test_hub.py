@@ -17,12 +17,11 @@ from torch import nn
 
 from ldct_utils import cohorts
 from ldct_utils.cohorts import lookup
-from ldct_utils.metrics import testing
 from ldct_utils.models import networks
 from ldct_utils.models import published as hub
 from ldct_utils.report import plots
 from ldct_utils.study import files, runs
-from ldct_utils.training import checkpoints, designs, prediction
+from ldct_utils.training import checkpoints, designs, prediction, testing
 
 
 @pytest.fixture

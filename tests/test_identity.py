@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ldct_utils import cohorts
-from ldct_utils.study import identity, parameters, sources
+from ldct_utils.study import identity, machine, parameters, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADERS = {"import_module", "iter_modules", "__import__"}
@@ -148,7 +148,7 @@ def test_a_constant_that_is_used_through_three_imports_counts(edit, outputs):
     assert id_of("04b_dose") != before
 
 
-@pytest.mark.parametrize("file", ["metrics/evaluation.py", "metrics/testing.py", "metrics/segmentwise.py"])
+@pytest.mark.parametrize("file", ["metrics/evaluation.py", "training/testing.py", "metrics/segmentwise.py"])
 def test_a_training_does_not_follow_how_it_is_tested(edit, outputs, file):
     before = network("unet"), id_of("06_stats")
     edit(file)
@@ -161,7 +161,81 @@ def test_a_training_does_not_follow_what_it_is_tested_on(outputs, tmp_path):
     assert id_of("06_stats") != id_of("06_stats", test_source="npy", test_root=str(tmp_path / "pairs"))
 
 
+def test_the_calibration_follows_the_network_that_it_trains(edit, outputs):
+    before = id_of("02_psi_calibration")
+    edit("models/networks/unet.py")
+    assert id_of("02_psi_calibration") != before
+
+
+def test_a_notebook_that_builds_a_network_by_a_written_name_imports_it():
+    """Else ``LOADED`` would look for a parameter that is not there."""
+    for path in sorted((ROOT / "notebooks").glob("[0-9]*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("networks.build", "methods.build"):
+                assert not isinstance(node.args[0], ast.Constant), f"{path.name}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("split", ["mine.yaml", "mine"])
+def test_a_split_file_of_one_s_own_counts_wherever_it_is_found(outputs, tmp_path, monkeypatch, split):
+    (tmp_path / "params" / "splits").mkdir(parents=True)
+    place = tmp_path / "params" / "splits" / "mine.yaml" if split == "mine" else tmp_path / split
+    place.write_text("train: [P001]")
+    monkeypatch.setattr(identity.paths, "root", lambda: tmp_path)
+    monkeypatch.setattr(identity.paths, "notebooks", lambda: ROOT / "notebooks")
+    before = network("unet", split=split)
+    place.write_text("test: [P001]")
+    assert network("unet", split=split) != before
+
+
+def test_data_that_are_called_like_a_run_are_data(outputs, tmp_path):
+    one, other = tmp_path / "lung-20240131", tmp_path / "vessels-20240131"
+    for folder in (one, other):
+        folder.mkdir()
+        (folder / "dataset.json").write_text(folder.name)
+    assert id_of("09_subtle_details", decathlon=str(one)) != id_of("09_subtle_details", decathlon=str(other))
+    before = id_of("09_subtle_details", decathlon=str(one))
+    (one / ".DS_Store").write_text("seen by a file browser")
+    assert id_of("09_subtle_details", decathlon=str(one)) == before
+    (one / "more.json").write_text("{}")
+    assert id_of("09_subtle_details", decathlon=str(one)) != before
+
+
+def test_what_makes_projections_here_belongs_to_the_runs_that_project(outputs, monkeypatch):
+    def ids():
+        return network("unet"), network("unet", source="mayo2016"), id_of("06_stats")
+
+    before = ids()
+    find = identity.importlib.util.find_spec
+    monkeypatch.setattr(identity.importlib.util, "find_spec", lambda n, *r: None if n == "astra" else find(n, *r))
+    assert [a == b for a, b in zip(before, ids())] == [False, True, True]
+
+
+def test_code_that_was_edited_since_the_process_began_gives_no_id(monkeypatch):
+    """The process would store what its older code computes as results of the code on disk."""
+    path = identity._module_file("training.losses")
+    monkeypatch.setitem(identity._BEGAN, path.resolve(), 1)
+    with pytest.raises(ValueError, match=r"losses\.py was edited since this process began.*restart the kernel"):
+        network("unet")
+
+
 # ---- what changes nothing ----
+def test_weights_that_arrive_train_no_network_again_that_reads_none(outputs, monkeypatch):
+    def resolved(loss):
+        return machine.resolve(values("03_train", loss=loss))["context"]
+
+    monkeypatch.setattr(machine, "imagenet_file", lambda arch: None)
+    assert [resolved(loss) for loss in ("mse", "vgg", "mse + 0.1*vgg")] == ["auto", "random", "random"]
+    monkeypatch.setattr(machine, "imagenet_file", lambda arch: "vgg19.pth")
+    assert [resolved(loss) for loss in ("l1", "vgg", "vgg_only")] == ["auto", "imagenet", "imagenet"]
+
+
+def test_parameters_that_change_no_result_change_no_id(outputs, tmp_path):
+    real = {"source": "mayo2016", "data_root": str(tmp_path)}
+    assert network("unet", save_every_s=1.0) == network("unet")
+    assert network("unet", patients=9, size=512, **real) == network("unet", **real)
+    assert network("unet", patients=9) != network("unet")
+
+
 def test_docstrings_and_comments_of_the_package_change_nothing(edit, outputs):
     before = network("unet")
     edit("training/losses.py", '"""Training losses', '"""Once more: training losses')
@@ -217,7 +291,8 @@ def toy(tmp_path, *change) -> str:
     "change",
     [('"""A remark."""', '"""Another."""'), ("# a comment", "# another comment"), ("A caption.", "Another caption."),
      ('f"{shown} values, {tested}"', '"nothing"'), ('report.text("What we saw.")', 'report.text("Nothing.")'),
-     ("run.finish(", "report.text('more')\nrun.finish("), ("psi.curve(1, 2)", "psi.curve(2, 2)"),
+     ("run.finish(", "report.text('more')\nrun.finish("), ("run.finish(", "print('more')\nrun.finish("),
+     ("psi.curve(1, 2)", "psi.curve(2, 2)"),
      ("if shown:\n    report.figure", "if not shown:\n    report.figure"), ("shown: int = 3", "shown: int = 4"),
      ('tested: str = "own"', 'tested: str = "other"'),
      ("from ldct_utils import report\n", "from ldct_utils import report\nfrom ldct_utils.report import plots\n")],
@@ -231,7 +306,8 @@ def test_what_only_shows_something_or_comes_after_the_result_changes_nothing(tmp
     [("np.arange(lr)", "np.arange(lr + 1)"), ("lr: float = 1e-3", "lr: float = 1e-4"), ("mean=1.0", "mean=2.0"),
      ("report.text(f", "seen = report.text(f"), ("report.text(f", "report.text(n := f"),
      ('"t", values', '"t", -values'), ("import numpy as np", "import cupy as np"),
-     ("intensity.to_net(", "intensity.from_net("), ("run.finish(mean=1.0)", "del values\nrun.finish(mean=1.0)")],
+     ("intensity.to_net(", "intensity.from_net("), ("run.finish(mean=1.0)", "del values\nrun.finish(mean=1.0)"),
+     ("from ldct_utils import report\n", "report = []\n"), ("values = ", "bar.finish()\nvalues = ")],
 )  # fmt: skip
 def test_what_decides_the_result_or_is_stored_changes_the_id(tmp_path, change):
     assert toy(tmp_path) != toy(tmp_path, *change)

@@ -25,7 +25,7 @@ def run(id, method="mse", kept=0.9, patients=6, lesions=True, **params):
     numbers = {"network": "unet", "method": method, "denoiser": id, "cohort": "c"} | (
         {"d_prime_kept": 0.9} if lesions else {}
     )
-    return SimpleNamespace(id=id, params=given, numbers=numbers, table=tables.get)
+    return SimpleNamespace(id=id, name=id, params=given, numbers=numbers, table=tables.get)
 
 
 def test_runs_that_looked_otherwise_or_at_no_lesions_are_refused():

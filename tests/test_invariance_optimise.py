@@ -385,7 +385,7 @@ def test_a_resumed_search_equals_one_that_was_never_stopped(tmp_path):
         ({"precision": "fp16"}, "no precision 'fp16'"),
         ({"low_hu": 100.0, "high_hu": 0.0}, "low_hu must be below"),
         ({"batch": 0}, "batch must be positive"),
-        ({"seed": [1, 2, 3]}, "got 3 for 2 slices"),
+        ({"seed": [1, 2, 3]}, "one a slice: got 3; slices: 2"),
         ({"x": torch.zeros(2, 3, SIZE, SIZE)}, "slices \\(N, 1, H, W\\)"),
         ({"x": torch.full((2, 1, SIZE, SIZE), float("nan"))}, "not finite"),
         ({"f": nn.AvgPool2d(2)}, "it must keep the shape"),

@@ -41,7 +41,7 @@ def test_settings_name_a_method_only_where_names_would_collide():
     chosen = [run(0, loss="mse", lr=0.1), run(1, loss="mse", lr=0.2), run(2, loss="l1", lr=0.2)]
     assert names(*chosen) == ["mse · lr 0.1", "mse · lr 0.2", "l1"]
     kept, table, varying = designs.listed([*chosen, run(3, loss="l1", lr=0.2)])
-    assert varying == ["lr"] and [one.id for one in kept] == ["0", "1", "2"] and list(table.run) == ["0", "1", "2"]
+    assert varying == ["lr"] and [one.name for one in kept] == list(table.run) == ["run-0", "run-1", "run-2"]
 
 
 def test_of_settings_in_a_mapping_only_what_differs_is_part_of_a_name():

@@ -17,12 +17,11 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 from states import same_state
 
-from ldct_utils import cohorts, metrics
+from ldct_utils import cohorts, metrics, report
 from ldct_utils.ct import dose, intensity
 from ldct_utils.ct.dose import at_dose
 from ldct_utils.metrics import full_reference
 from ldct_utils.noise2quality import doses, evidence, highpass, maps, metric, networks, targets, training
-from ldct_utils.report import captions as report
 from ldct_utils.study import files
 from ldct_utils.training import checkpoints, setup
 

@@ -16,9 +16,8 @@ import pytest
 from conftest import ROOT, TRACED
 
 from ldct_utils import cohorts, metrics
-from ldct_utils.metrics import testing
 from ldct_utils.study import runs
-from ldct_utils.training import checkpoints, prediction
+from ldct_utils.training import checkpoints, prediction, testing
 
 MIN_GAIN_DB = 1.0
 

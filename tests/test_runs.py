@@ -32,7 +32,7 @@ this = start("01_data", globals())
 
 # %%
 numbers = this.table("cohort", lambda: __import__("pandas").DataFrame({"n": [patients]}))
-print(source, data_root)
+used = source, data_root
 this.finish(n=int(numbers.n[0]))
 """
 TRAIN = '''# %% tags=["parameters"]
@@ -59,7 +59,7 @@ this = start("03_train", globals())
 # %%
 """A remark."""
 total = patients + lr + len(layers) + (lam or 0) + residual + intensity.HU_MIN  # a comment
-print(device, precision, threads, context)
+used = device, precision, threads, context
 this.finish(total=total)
 '''
 STATS = """# %% tags=["parameters"]
@@ -443,7 +443,7 @@ def test_a_plan_looks_through_the_data_once_and_each_plan_anew(study, monkeypatc
     (study / "ct" / "a.dcm").write_text("1")
     (study / "notebooks" / "03_train.py").write_text(
         TRAIN.replace("patients: int = 4", "patients: int = 4\ndata_root: Optional[str] = None").replace(
-            "print(device", "print(data_root, device"
+            "used = device", "used = data_root, device"
         )
     )
     path = study / "params" / "toy.yaml"
@@ -560,3 +560,24 @@ def test_a_run_made_by_hand_is_called_by_what_differs_and_no_word_is_cut(study):
 def test_runs_of_one_name_are_told_apart_by_their_ids(tmp_path):
     chosen = [runs.Run(tmp_path / name) for name in ("mse-0--00000001", "mse-0--00000002", "l1-0--00000003")]
     assert runs.named(chosen) == ["mse-0--00000001", "mse-0--00000002", "l1-0"]
+
+
+def test_a_run_listed_under_two_names_is_planned_once_and_found_by_both(study):
+    (study / "params" / "twice.yaml").write_text(
+        "notebooks: {03_train: {runs: [{name: first, lr: 0.5}, {name: second, lr: 0.5}]}, "
+        "06_stats: {runs: [{name: all, runs: ['@03_train/second']}]}}"
+    )
+    planned = planning.plan("twice")
+    assert [(p.notebook, p.name) for p in planned] == [("03_train", "first"), ("06_stats", "all")]
+    assert planned[1].upstream == (planned[0].folder,)
+
+
+def test_a_study_or_a_name_stores_nothing_outside_of_outputs_and_no_name_is_too_long(study):
+    notebook = script("03_train")
+    values = parameters.check(notebook, {})
+    for wrong in ("../../escape", "/tmp/elsewhere"):
+        with pytest.raises(ValueError, match="would store the run outside of outputs"):
+            identity.folder(notebook, values | {"study": wrong})
+    name = identity.folder(notebook, values | {"run_name": "../a word of " * 40}).name
+    assert len(name) < 115 and "/" not in name and name.startswith("a-word-of")
+    assert not name.removesuffix(name[-10:]).endswith("-wo")  # no word is cut

@@ -175,7 +175,7 @@ def test_a_mix_shows_ndct_outside_the_box_and_the_prediction_inside(monkeypatch)
 def test_the_gradient_of_dugans_critic_is_found_on_a_cpu_without_avx512():
     """Strided 1x1 convolutions made oneDNN end the process there; so in a process of its own, kept from AVX-512."""
     code = (
-        "import torch; from ldct_utils.networks.critics.dugan import Critic; critic = Critic(5, 2)\n"
+        "import torch; from ldct_utils.models.networks.critics.dugan import Critic; critic = Critic(5, 2)\n"
         "critic.to(memory_format=torch.channels_last)\n"
         "for _ in range(5):\n"
         "    image = torch.rand(4, 1, 16, 16).contiguous(memory_format=torch.channels_last)\n"

@@ -4,15 +4,28 @@ import numpy as np
 import pytest
 from conftest import write_tiny_cohort
 
-from ldct_utils import cohorts
+from ldct_utils import cohorts, metrics
 from ldct_utils.cohorts import unseen
-from ldct_utils.metrics import testing
 from ldct_utils.study import files, identity, runs
+from ldct_utils.training import testing
 
 
 @pytest.fixture
-def trained(outputs):
-    """A finished training of the tiny cohort, without a network: the denoiser is handed over."""
+def calls(monkeypatch):
+    """Takes the place of the network: half of the way to 0 HU. Holds the runs whose network was asked for."""
+    asked = []
+
+    def as_trained(run, device):
+        asked.append(run.name)
+        return lambda hu: hu / 2
+
+    monkeypatch.setattr(testing.prediction, "as_trained", as_trained)
+    return asked
+
+
+@pytest.fixture
+def trained(outputs, calls):
+    """A finished training of the tiny cohort, and the cohort."""
     cohort = cohorts.load(write_tiny_cohort(outputs / "cohorts" / "simulated-00000000"))
     folder = outputs / "toy" / "03_train" / "mse-0--0123abcd"
     run = runs.Run(folder, "03_train", {"source": "simulated", "network": "unet"})
@@ -20,22 +33,11 @@ def trained(outputs):
     return runs.Run(folder), cohort
 
 
-def halved(calls):
-    """A denoiser that takes half of the way to 0 HU, and notes that it was asked for."""
-
-    def predictor():
-        calls.append(1)
-        return lambda hu: hu / 2
-
-    return predictor
-
-
-def test_a_test_is_done_once_and_holds_scores_examples_and_means(trained):
+def test_a_test_is_done_once_and_holds_scores_examples_and_means(trained, calls):
     run, cohort = trained
-    calls = []
-    test = testing.scores(run, halved(calls), cohort)
-    again = testing.scores(run, halved(calls))  # its own cohort, which is not even read
-    assert calls == [1] and test.folder == again.folder and test.folder.parent == run.folder / "tests"
+    test = testing.scores(run, cohort)
+    again = testing.scores(run)  # its own cohort, which is not even read
+    assert calls == ["mse-0"] and test.folder == again.folder and test.folder.parent == run.folder / "tests"
     scores, ldct = test.table("scores"), test.table("ldct_scores")
     assert set(scores.row) == set(cohort.rows("test")) == set(ldct.row)
     hu = scores.query("domain == 'hu' and reference == 'ndct' and metric == 'rmse_hu'").set_index("row")["value"]
@@ -43,50 +45,56 @@ def test_a_test_is_done_once_and_holds_scores_examples_and_means(trained):
         error = cohort.ldct[row].astype(float) / 2 - cohort.ndct[row]
         assert hu[row] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
     assert test.numbers["rmse_hu"] == pytest.approx(hu.mean()) and test.numbers["test_cohort"] == cohort.id
+    means = test.table("test").query("domain == 'hu' and reference == 'ndct'").set_index("metric")
+    assert means.prediction["rmse_hu"] == test.numbers["rmse_hu"] and means.better["rmse_hu"].endswith("↓")
     shown, images = test.table("examples_rows"), test.array("examples")
     assert list(shown.anatomy) == ["abdomen", "chest"] and images.shape == (2, 4, 64, 64)
-    assert np.array_equal(images[:, 3], images[:, 0] / 2) and np.array_equal(
-        images[0, 1], cohort.ndct[shown.row.iloc[0]]
-    )
+    assert np.array_equal(images[:, 3], images[:, 0] / 2)
+    assert np.array_equal(images[0, 1], cohort.ndct[shown.row.iloc[0]])
 
 
 def test_another_cohort_is_one_more_test_and_the_training_stays_as_it_was(trained, outputs):
     run, cohort = trained
     before = {path: path.read_bytes() for path in run.folder.rglob("*") if path.is_file()}
-    first = testing.scores(run, halved([]), cohort)
+    first = testing.scores(run, cohort)
     other = cohorts.load(write_tiny_cohort(outputs / "cohorts" / "npy-11111111", patients=4, seed=1))
-    second = testing.scores(run, halved([]), other)
+    second = testing.scores(run, other)
     assert {one.folder for one in testing.stored(run)} == {first.folder, second.folder}
     assert first.folder.name.startswith("simulated-00000000--") and second.folder.name.startswith("npy-11111111--")
     assert all(path.read_bytes() == content for path, content in before.items())
     assert run.result["files"] == {} and runs.select("toy/03_train/*")[0].folder == run.folder
 
 
-def test_other_code_is_another_test(trained, monkeypatch):
+def test_other_code_is_another_test(trained, calls, monkeypatch):
     run, cohort = trained
-    first, calls = testing.scores(run, halved([]), cohort), []
+    first = testing.scores(run, cohort)
     monkeypatch.setattr(identity, "code_hash", lambda names, given: "of tomorrow")
-    second = testing.scores(run, halved(calls), cohort)
-    assert calls == [1] and second.folder != first.folder and first.finished
+    second = testing.scores(run, cohort)
+    assert calls == ["mse-0"] * 2 and second.folder != first.folder and first.finished
+
+
+def test_a_test_does_not_depend_on_what_the_training_was_first_tested_on(trained):
+    run, _ = trained
+    other = runs.Run(run.folder, "03_train", run.params | {"test_source": "npy", "test_root": "pairs"})
+    assert testing.place(other).folder == testing.place(run).folder
 
 
 def test_what_a_kill_left_of_a_test_is_completed(trained):
     run, cohort = trained
-    place = testing.place(run, cohort)
-    files.write_parquet(
-        place.folder / "ldct_scores.parquet", testing.evaluate(lambda hu: hu, cohort, cohort.rows("test"))
-    )
+    place, rows = testing.place(run, cohort), cohort.rows("test")
+    files.write_parquet(place.folder / "ldct_scores.parquet", metrics.evaluate(lambda hu: hu, cohort, rows))
     assert not place.finished and testing.stored(run) == []
-    assert testing.scores(run, halved([]), cohort).finished
+    assert testing.scores(run, cohort).finished
 
 
-def test_a_cohort_without_test_patients_is_refused_with_what_to_give(trained, monkeypatch):
+def test_a_cohort_without_test_patients_is_refused_with_what_to_give(trained, calls, monkeypatch):
     run, cohort = trained
     cohort.slices["split"] = "train"
     with pytest.raises(ValueError, match=r"no test patients: its split is draw\. Give test_source and test_root"):
         testing.check(cohort)
     with pytest.raises(ValueError, match="no test patients"):
-        testing.scores(run, lambda: pytest.fail("the network came first"), cohort)
+        testing.scores(run, cohort)
+    assert not calls  # the network was not even read
     monkeypatch.setattr(unseen, "shared", lambda own, other: {"L506"})
     monkeypatch.setattr(unseen.lookup, "get", lambda *_, **__: cohort)
     with pytest.raises(ValueError, match=r"L506 of npy .* was in the training"):

@@ -21,10 +21,9 @@ from torch import nn
 from ldct_utils import cohorts
 from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
-from ldct_utils.metrics import testing
 from ldct_utils.models import encoders, networks
 from ldct_utils.study import paths, runs
-from ldct_utils.training import checkpoints, losses, prediction, psi, setup
+from ldct_utils.training import checkpoints, losses, prediction, psi, setup, testing
 from ldct_utils.training.history import History
 from ldct_utils.training.methods.supervised import Supervised
 

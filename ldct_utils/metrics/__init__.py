@@ -4,9 +4,8 @@ A score needs three things beside it: its domain (the grey range it was computed
 truth) and its direction (is higher better?). Tables carry the first two in every row;
 ``metrics.info("ssim").direction`` is the third.
 
-May import: study, ct, stats, cohorts, models, segments. Start reading in ``registry`` (what is known of a metric),
-then ``scores`` (metrics of given images), ``evaluation`` (a denoiser scored on a cohort) and ``testing`` (the test of
-a trained network: computed once, stored with its run).
+May import: study, ct, stats, models, segments. Start reading in ``registry`` (what is known of a metric), then
+``scores`` (metrics of given images) and ``evaluation`` (a denoiser scored on a cohort).
 """
 
 from ldct_utils.metrics.evaluation import evaluate

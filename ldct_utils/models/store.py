@@ -29,7 +29,9 @@ def _sort_header(path):
         held["__metadata__"] = dict(sorted(held["__metadata__"].items()))
         text = json.dumps(held, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
         if len(text) != size:
-            raise ValueError(f"the header of {path.name} takes {len(text)} bytes instead of {size}")
+            raise ValueError(
+                f"the header of {path.name}, sorted, has {len(text)} in place of {size} bytes: report this fault"
+            )
         file.seek(8)
         file.write(text)
 

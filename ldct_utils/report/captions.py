@@ -64,9 +64,13 @@ def shown(run, name: str, of, caption: str | None = None):
     Raises: FileNotFoundError: if ``of`` has no such figure.
     """
     items = of.folder / "captions.json"
-    item = files.read_json(items).get(name) if items.is_file() else None
+    stored = files.read_json(items) if items.is_file() else {}
+    item = stored.get(name)
     if item is None or item["kind"] != "figure":
-        raise FileNotFoundError(f"{paths.short(of.folder)} holds no figure {name!r}")
+        there = sorted(figure for figure, one in stored.items() if one["kind"] == "figure")
+        raise FileNotFoundError(
+            f"{paths.short(of.folder)} holds no figure {name!r}; it has {', '.join(there) or 'none'}: run it again"
+        )
     for suffix in ("png", "pdf"):
         with files.write_atomic(run.folder / f"{name}.{suffix}") as temporary:
             shutil.copyfile(of.folder / f"{name}.{suffix}", temporary)

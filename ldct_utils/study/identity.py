@@ -8,6 +8,7 @@ of a run; a run is computed again unless a folder with its id holds a ``result.j
 import ast
 import copy
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ldct_utils.study import files, parameters, paths
 from ldct_utils.study.paths import locate
-from ldct_utils.study.sources import SOURCES
+from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES
 
 # Packages that decide how a result looks or where it is stored, never what it is: editing them makes no new run.
 BOOKKEEPING = {"study", "report"}
@@ -30,9 +31,13 @@ LOADED = {
     ],
 }
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
-# Calls of these in a notebook that bind no name show something, or refuse a test before the training.
-DECIDE_NOTHING = {"report", "testing"}
-LONGEST = 60  # characters of the name that a run made by hand has on disk
+PARENT = re.compile(r"\d\d[a-z]?_\w+|cohorts")  # the folder that a run's or a cohort's folder lies in
+# What a statement of a notebook that binds no name may call without deciding anything: it shows something, or refuses a
+# test before the training.
+DECIDES_NOTHING = re.compile(r"report\.\w+|training\.testing\.check")
+DATA = {"data_root", "test_root", "decathlon"}  # parameters that name folders of data, however they are written
+ASIDE = {"save_every_s"}  # parameters that are read and change no result
+LONGEST, LONGEST_GIVEN = 60, 100  # characters of a run's name on disk: made by hand, given by a study file
 UNNAMED = {*parameters.FILING, "device", "precision", "threads"}  # parameters that such a name leaves out
 
 
@@ -58,13 +63,24 @@ def _bare(tree: ast.AST) -> str:
 
 
 def _imports(tree: ast.AST) -> dict[str, tuple[str, str]]:
-    """{local name: (module, name)} of all that a syntax tree imports, wherever in it; ``import x`` has no name."""
+    """{local name: (module, name)} of all that a syntax tree imports, wherever in it; ``import x`` has no name.
+
+    Raises: ValueError: where two imports of ``ldct_utils`` have one local name, since a use could then be of either.
+    """
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {(a.asname or a.name.split(".")[0]): (a.name, "") for a in node.names}
+            named = {(a.asname or a.name.split(".")[0]): (a.name, "") for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {(a.asname or a.name): (node.module, a.name) for a in node.names}
+            named = {(a.asname or a.name): (node.module, a.name) for a in node.names}
+        else:
+            continue
+        for local, source in named.items():
+            if found.get(local, source) != source and _own(*source):
+                raise ValueError(
+                    f"{local} is imported from {source[0]} and from {found[local][0]}: give one another name"
+                )
+        found |= named
     return found
 
 
@@ -94,15 +110,29 @@ def _parsed(path: Path, modified: int) -> tuple[str, frozenset[str], dict[str, t
     package's ``__init__`` that only imports names from its modules."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports = _imports(tree)
-    listed = (ast.Import, ast.ImportFrom, ast.Assign)
-    face = path.name == "__init__.py" and all(isinstance(n, listed) for n in tree.body if not isinstance(n, ast.Expr))
+    rest = [node for node in tree.body if not isinstance(node, ast.Expr | ast.Import | ast.ImportFrom)]
+    face = path.name == "__init__.py" and all(ast.unparse(node).startswith("__all__ = ") for node in rest)
     # Imports without a use count too: a module may be imported for what it registers.
     named = {own for own in (_own(*one) for one in imports.values()) if own and _module_file(own)}
     return _bare(tree), frozenset(named | _uses(tree, imports)), imports if face else None
 
 
+def _times() -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in Path(__file__).resolve().parents[1].rglob("*.py")}
+
+
+_BEGAN = _times()  # of the files that this process runs
+
+
 def _read(path: Path):
-    return _parsed(path, path.stat().st_mtime_ns)
+    """``_parsed``. Raises: ValueError: if the file was edited since this process began, which runs it as it was."""
+    modified = path.stat().st_mtime_ns
+    if _BEGAN.get(path.resolve(), modified) != modified:
+        raise ValueError(
+            f"{path.name} was edited since this process began, so its results would be stored as those of other code: "
+            "restart the kernel (or the command)"
+        )
+    return _parsed(path, modified)
 
 
 def _homes(name: str) -> set[str]:
@@ -150,27 +180,40 @@ def code_hash(names, given=()) -> str:
     modules = modules_of(names, given)
     code = {module: _read(_module_file(module))[0] for module in modules}
     asked = {values.get(name) for values in given for name in ("source", "test_source")} & set(SOURCES)
-    # What the table says of a source decides its slices, as code does.
-    return hash8([code, {name: vars(SOURCES[name]) for name in asked} if "cohorts.lookup" in modules else {}])
+    # What the table says of a source decides its slices, as code does; and so does what makes projections here.
+    tables = {name: vars(SOURCES[name]) for name in asked} if "cohorts.lookup" in modules else {}
+    return hash8([code, tables, "ct.fbp" in modules and importlib.util.find_spec("astra") is not None])
 
 
 # ---- code of a notebook ----
 class _Deciding(ast.NodeTransformer):
-    """Takes statements out of a notebook that decide nothing: calls of ``report`` and ``testing`` that bind no name.
+    """Takes out of a notebook what decides nothing: calls of ``DECIDES_NOTHING`` and ``print`` that bind no name, and
+    the words of errors and checks. The frame of ``report.table`` stays, since it is stored."""
 
-    The frame of ``report.table`` stays, since it is stored.
-    """
+    def __init__(self, imports: Mapping):
+        self.imports = imports
 
     def visit_Expr(self, node):
         call = node.value
-        shows = isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
-        shows = shows and isinstance(call.func.value, ast.Name) and call.func.value.id in DECIDE_NOTHING
-        if not shows or any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(call)):
+        if not isinstance(call, ast.Call) or any(isinstance(inner, ast.NamedExpr) for inner in ast.walk(call)):
             return node
-        if call.func.attr != "table":
+        name, _, attribute = ast.unparse(call.func).partition(".")
+        called = f"{_own(*self.imports[name])}.{attribute}" if name in self.imports else name
+        if called != "print" and not DECIDES_NOTHING.fullmatch(called):
+            return node
+        if called != "report.table":
             return None
         frames = call.args[2:3] + [word.value for word in call.keywords if word.arg == "frame"]
         return [ast.Expr(frame) for frame in frames]
+
+    def visit_Assert(self, node):
+        node.msg = None
+        return node
+
+    def visit_Raise(self, node):
+        if isinstance(node.exc, ast.Call):
+            node.exc = node.exc.func
+        return node
 
     def visit_If(self, node):
         self.generic_visit(node)
@@ -178,9 +221,16 @@ class _Deciding(ast.NodeTransformer):
         return node if node.body or node.orelse or binds else None
 
 
-def _finishes(statement: ast.stmt) -> bool:
+def _opened(body: list) -> set[str]:
+    """The names that a notebook gives to the run it opens by ``runs.start``."""
+    called = (node for node in body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call))
+    starts = (node for node in called if ast.unparse(node.value.func).split(".")[-1] == "start")
+    return {ast.unparse(target) for node in starts for target in node.targets}
+
+
+def _finishes(statement: ast.stmt, opened: set) -> bool:
     calls = (node.func for node in ast.walk(statement) if isinstance(node, ast.Call))
-    return any(isinstance(f, ast.Attribute) and f.attr == "finish" and isinstance(f.value, ast.Name) for f in calls)
+    return any(isinstance(f, ast.Attribute) and f.attr == "finish" and ast.unparse(f.value) in opened for f in calls)
 
 
 @cache
@@ -188,15 +238,17 @@ def _deciding(notebook: parameters.Notebook) -> tuple[str, frozenset[str], froze
     """What decides a notebook's result: its code as text, the names inside ``ldct_utils`` that it uses, and the
     parameters that it reads. What comes after ``run.finish`` cannot change a result that is already written."""
     body = copy.deepcopy(notebook.body.body)
-    last = next((place for place, statement in enumerate(body) if _finishes(statement)), len(body))
-    tree = _Deciding().visit(ast.Module(body[: last + 1], []))
+    opened = _opened(body)
+    last = next((place for place, statement in enumerate(body) if _finishes(statement, opened)), len(body))
+    tree = ast.Module(body[: last + 1], [])
     imports = _imports(tree)
+    tree = _Deciding(imports).visit(tree)
     tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
     read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     sources = {local: ".".join(source) for local, source in sorted(imports.items()) if local in read}
     shown = {local for local in sources if (_own(*imports[local]) or "").split(".")[0] in BOOKKEEPING}
     text = repr({local: source for local, source in sources.items() if local not in shown}) + _bare(tree)
-    return text, _uses(tree, imports), frozenset(read & set(notebook.parameters))
+    return text, _uses(tree, imports), frozenset((read & set(notebook.parameters)) - ASIDE)
 
 
 # ---- data and upstream runs ----
@@ -204,29 +256,37 @@ def manifest(path) -> str:
     """Cheap hash of external data: relative names, sizes and times of all files below ``path`` (or of one file)."""
     path = Path(path)
     found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    found = [p for p in found if p == path or not any(part.startswith(".") for part in p.relative_to(path).parts)]
     stats = [(str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in found]
     return hash8(stats)
+
+
+def _run_id(value) -> str | None:
+    """The id of the run or cohort whose folder a value names; None for everything else."""
+    if not isinstance(value, str) or not PARENT.fullmatch(Path(value).parent.name):
+        return None
+    inside = RUN_FOLDER.fullmatch(Path(value).name)
+    return inside[1] if inside else None
 
 
 def _data(path: Path, scanned: dict) -> dict:
     """External data as it enters the identity; ``scanned`` keeps the manifests."""
     if path not in scanned:
         scanned[path] = manifest(path)
-    return {"path": path.name, "manifest": scanned[path]}
+    return {"manifest": scanned[path]}
 
 
 def _hashable(name: str, value, scanned: dict):
     """A parameter's value as it enters the identity: run folders by their id, external data by its manifest."""
     if isinstance(value, list):
         return [_hashable(name, v, scanned) for v in value]
-    if name in ("data_root", "test_root") and isinstance(value, str):  # several folders may be joined as in PATH
+    if name in DATA and isinstance(value, str):  # several folders may be joined as in PATH
         found = [locate(part) for part in value.split(os.pathsep)]
         return [_data(p, scanned) for p in found if p is not None] or value
     named = name == "weights" or (name == "context" and Path(str(value)).suffix)  # a file's bare name is found too
     if isinstance(value, str) and ("/" in value or named):
-        inside = RUN_FOLDER.fullmatch(Path(value).name)
-        if inside:
-            return {"run": inside[1]}
+        if run := _run_id(value):
+            return {"run": run}
         located = locate(value)
         if located is not None:
             return _data(located, scanned)
@@ -240,14 +300,14 @@ def _upstream(values: Mapping, planned: Mapping, seen: set) -> Iterator[dict]:
     """
     for value in values.values():
         for folder in value if isinstance(value, list) else [value]:
-            if not isinstance(folder, str) or folder in seen or not RUN_FOLDER.fullmatch(Path(folder).name):
+            if not _run_id(folder) or folder in seen:
                 continue
             seen.add(folder)
-            result = (locate(folder) or Path()) / "result.json"
+            there = locate(folder)
             if folder in planned:
                 notebook, given = planned[folder]
-            elif result.is_file():
-                stored = files.read_json(result)
+            elif there and (there / "result.json").is_file():
+                stored = files.read_json(there / "result.json")
                 notebook, given = stored["notebook"], stored["parameters"]
             else:
                 continue
@@ -259,11 +319,18 @@ def _upstream(values: Mapping, planned: Mapping, seen: set) -> Iterator[dict]:
 
 
 def _split_file(values: Mapping) -> list:
-    """Contents of the split file that decides which real patients train and test."""
+    """Contents of the split file that decides which patients train and test, found as ``cohorts.splits`` finds it."""
     source = values.get("source", "simulated")
     name = values.get("split") or (SOURCES[source].split if source in SOURCES else "")
-    path = paths.root() / "params" / "splits" / f"{name}.yaml"
-    return [path.read_text(encoding="utf-8")] if source != "simulated" and path.is_file() else []
+    places = (Path(name), paths.root() / name, paths.root() / "params" / "splits" / f"{name}.yaml")
+    return [path.read_text(encoding="utf-8") for path in places if name and path.is_file()][:1]
+
+
+def _idle(values: Mapping) -> set[str]:
+    """Parameters of a cohort that its source does not read."""
+    source = SOURCES.get(values.get("source"))
+    always = {"source", "data_root", "split", "cohort_seed"}
+    return set(COHORT_PARAMETERS) - always - set(source.reads) if source else set()
 
 
 # ---- a run ----
@@ -280,7 +347,7 @@ def identity(
     """
     scanned = {} if scanned is None else scanned
     text, names, read = _deciding(notebook)
-    counted = {name: value for name, value in values.items() if name in read}
+    counted = {name: value for name, value in values.items() if name in read - _idle(values)}
     kept = {name: _hashable(name, value, scanned) for name, value in counted.items()}
     code = code_hash([name for name in names if _homes(name)], [counted, *_upstream(counted, planned or {}, set())])
     return hash8([notebook.name, text, code, kept, *_split_file(counted)])
@@ -288,10 +355,10 @@ def identity(
 
 def short_name(notebook: parameters.Notebook, values: dict) -> str:
     """What a run made by hand is called: the parameters that differ from the notebook's defaults, as many as fit."""
-    parts = []
+    parts, counted = [], _deciding(notebook)[2] - UNNAMED
     for name, declared in notebook.parameters.items():
         value = values[name]
-        if name in UNNAMED or value == declared.default:
+        if name not in counted or value == declared.default:
             continue
         for key, one in value.items() if isinstance(value, dict) else [(name, value)]:
             if isinstance(one, bool | int | float) or (isinstance(one, str) and "/" not in one):
@@ -304,8 +371,11 @@ def short_name(notebook: parameters.Notebook, values: dict) -> str:
 
 
 def _on_disk(name: str) -> str:
-    """A name as a folder may have it; ``--`` is kept for what stands before the id."""
-    return re.sub(r"--+", "-", re.sub(r"[^A-Za-z0-9_.+-]+", "-", name)).strip("-.")
+    """A name as a folder may have it, cut between words where it is too long; ``--`` is kept for before the id."""
+    name = re.sub(r"--+", "-", re.sub(r"[^A-Za-z0-9_.+-]+", "-", name)).strip("-.")
+    while len(name) > LONGEST_GIVEN:
+        name = re.sub(r"[-_][^-_]*$", "", name) if re.search(r"[-_]", name) else name[:LONGEST_GIVEN]
+    return name
 
 
 def folder(
@@ -315,8 +385,10 @@ def folder(
 
     A folder that has this id already is the run's, whatever it is called.
     """
-    id8 = identity(script, values, scanned, planned)
-    parent = paths.outputs() / values.get("study", "adhoc") / script.name
+    id8, study = identity(script, values, scanned, planned), Path(values.get("study", "adhoc"))
+    if study.is_absolute() or ".." in study.parts:
+        raise ValueError(f"study={study} would store the run outside of outputs/: give a plain name")
+    parent = paths.outputs() / study / script.name
     there = [path for path in sorted(parent.glob(f"*-{id8}")) if path.is_dir()]
     finished = [path for path in there if (path / "result.json").is_file()]
     name = _on_disk(str(values.get("run_name") or "")) or short_name(script, values)

@@ -67,12 +67,18 @@ def check_device(device: str):
         )
 
 
+def _reads_encoder(values: dict) -> bool:
+    """Whether a run of these parameters reads an encoder: all do but trainings by a loss of pixels alone."""
+    return "loss" not in values or "vgg" in values["loss"] or values.get("method") == "wgan"
+
+
 def resolve(values: dict) -> dict:
     """``values`` with ``auto`` replaced by what this machine has: before hashing, so that the identity is honest.
 
     device: ``cuda`` where there is one, else ``cpu``. precision: ``bf16`` on a GPU or a CPU that multiplies bfloat16
     itself, else ``float32``. threads: 0 becomes all cores the process may use. context: ``auto``
     becomes ``imagenet`` if the weights are on this machine, else ``random``; nothing is ever downloaded for ``auto``.
+    In a training without an encoder it stays ``auto``, or weights that arrive later would train it again.
     """
     values = dict(values)
     if values.get("device") == "auto":
@@ -81,6 +87,6 @@ def resolve(values: dict) -> dict:
         values["precision"] = "bf16" if values.get("device", "cpu") != "cpu" or has_fast_bf16() else "float32"
     if values.get("threads") == 0:
         values["threads"] = cpu_threads()
-    if values.get("context") == "auto":
+    if values.get("context") == "auto" and _reads_encoder(values):
         values["context"] = "imagenet" if imagenet_file(values.get("arch") or "vgg19") else "random"
     return values

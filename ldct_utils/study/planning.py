@@ -114,10 +114,10 @@ def plan(study: str, overrides: dict | None = None) -> list[Planned]:
         )
         if (notebook, name) in done:
             raise ValueError(f"{study}: two runs of {notebook} are called {name!r}")
-        if folder not in {p.folder for p in done.values()}:  # the same run listed twice is run once
-            done[notebook, name] = planned
+        same = (p for p in done.values() if (p.notebook, p.id) == (notebook, planned.id))
+        done[notebook, name] = next(same, planned)  # the same run listed twice is run once, by its first name
         waiting.remove(item)
-    return list(done.values())
+    return list({id(run): run for run in done.values()}.values())
 
 
 def _patterns(value) -> list[tuple[str, str]]:

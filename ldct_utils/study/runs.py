@@ -1,7 +1,7 @@
 """Runs: a folder with an identity, results that are written last, and reading them again.
 
 ``outputs/<study>/<notebook>/<name>--<id8>/`` holds one run. Its id is known before it runs, the same id is never
-computed twice, and a folder without ``result.json`` is an unfinished run, whatever else it holds.
+computed twice within a study, and a folder without ``result.json`` is an unfinished run, whatever else it holds.
 """
 
 import subprocess
@@ -27,7 +27,7 @@ PACKAGES = (
     "astra-toolbox",
     "statsmodels",
 )
-TESTS = "tests"  # folder of a run's tests, see metrics.testing
+TESTS = "tests"  # folder of a run's tests, see training.testing
 LISTED, SINGLE = {"runs", "invariances", "losses"}, "denoiser"  # parameters that name runs by folders or patterns
 
 

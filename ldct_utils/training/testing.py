@@ -1,0 +1,110 @@
+"""Tests of a trained network: its scores on test patients, computed once and stored with the training.
+
+A test has an identity of its own: the training, the cohort it is tested on, the kind of device, and the code that
+predicts and scores. Another test cohort, or another way of scoring, trains nothing again.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from ldct_utils import cohorts
+from ldct_utils.cohorts import Cohort
+from ldct_utils.metrics import evaluate, info
+from ldct_utils.study import files, identity, machine
+from ldct_utils.study.runs import TESTS, Run
+from ldct_utils.training import prediction
+
+
+def place(trained: Run, test: Cohort | None = None) -> Run:
+    """Where a test is stored, whether it has been done or not: ``<run>/tests/<cohort>--<id8>``.
+
+    Args: trained: a finished run of 03_train. test: the cohort; None for the training's own.
+    """
+    cohort = f"{trained.params['source']}-{trained.numbers['cohort']}" if test is None else test.folder.name
+    code = identity.code_hash(["training.testing"], [{"network": trained.params["network"]}])
+    id8 = identity.hash8([trained.id, cohort, _device(trained), code])
+    return Run(trained.folder / TESTS / f"{cohort}--{id8}", "test", {"run": trained.id, "cohort": cohort})
+
+
+def _device(trained: Run) -> str:
+    """The kind of device that the training had, where this machine has it too."""
+    return "cuda" if str(trained.params.get("device")).startswith("cuda") and machine.has_cuda() else "cpu"
+
+
+def stored(trained: Run) -> list[Run]:
+    """The tests of a run that have been done, by any code, in the order of their folders."""
+    return [Run(path.parent) for path in sorted((trained.folder / TESTS).glob("*/result.json"))]
+
+
+def check(own: Cohort, source: str | None = None, root: str | None = None):
+    """Raises: ValueError: if there will be no patient to test on, said before the training and not after it.
+
+    Args: as of ``cohorts.tested_on``.
+    """
+    test = cohorts.tested_on(own, source, root)
+    if not len(test.rows("test")):
+        raise ValueError(
+            f"cohort {test.id} has no test patients: its split is {test.meta['split']}. Give test_source and "
+            "test_root, the patients of another cohort, or more patients and a split that keeps some for testing"
+        )
+
+
+def scores(trained: Run, test: Cohort | None = None, progress: Callable | None = None) -> Run:
+    """The test of a network: done if it has not been, else read.
+
+    Args:
+        trained: a finished run of 03_train.
+        test: the cohort whose test patients are scored; None takes the training's own, which is read only if needed.
+        progress: wraps the sequence of batches, e.g. ``tqdm``.
+    Returns: the stored test. Tables: ``scores``, ``ldct_scores`` (see ``metrics.evaluate``), ``test`` (means over
+        slices of both) and ``examples_rows``; array ``examples``; numbers: means in the domain ``hu`` against NDCT.
+    Raises: ValueError: if the cohort has no test patients, or is the training's own and gone.
+    """
+    done = place(trained, test)
+    if done.finished:
+        return done
+    with files.locked(done.folder):
+        if done.finished:  # by another process meanwhile
+            return done
+        done.folder.mkdir(parents=True, exist_ok=True)
+        cohort = cohorts.of(trained) if test is None else test
+        check(cohort)
+        rows, denoise = cohort.rows("test"), prediction.as_trained(trained, _device(trained))
+        tables = {
+            "LDCT": done.table("ldct_scores", lambda: evaluate(lambda hu: hu, cohort, rows)),
+            "prediction": done.table("scores", lambda: evaluate(denoise, cohort, rows, progress=progress)),
+        }
+        means = done.table("test", lambda: _means(tables))
+        shown = done.table("examples_rows", lambda: one_of_each_anatomy(cohort, rows))
+        done.array("examples", lambda: examples(cohort, shown.row.to_numpy(), denoise))
+        hu = means[(means.domain == "hu") & (means.reference == "ndct")].set_index("metric")
+        done.finish(
+            test_cohort=cohort.id, psnr_gain_db=hu.prediction["psnr"] - hu.LDCT["psnr"],
+            bias_hu=hu.prediction["bias_hu"], rmse_hu=hu.prediction["rmse_hu"], ldct_rmse_hu=hu.LDCT["rmse_hu"],
+            ssim=hu.prediction["ssim"], ldct_ssim=hu.LDCT["ssim"],
+        )  # fmt: skip
+    return done
+
+
+def _means(tables: dict) -> pd.DataFrame:
+    """Means over slices, a row a domain, reference and metric, a column an image."""
+    both = pd.concat([table.assign(image=image) for image, table in tables.items()])
+    keys = ["domain", "reference", "metric", "image"]
+    means = both.groupby(keys, sort=False).value.mean().unstack().reset_index()
+    return means.assign(better=[f"{info(name).label} {info(name).arrow}" for name in means.metric])
+
+
+def one_of_each_anatomy(cohort: Cohort, rows) -> pd.DataFrame:
+    """What is known of the middle slice of each anatomy among ``rows``, a row an anatomy."""
+    about = cohort.slices.set_index("row").loc[rows].reset_index()
+    middle = about.groupby("anatomy", sort=True).row.apply(lambda rows: rows.iloc[len(rows) // 2])
+    return about[about.row.isin(middle)].sort_values("anatomy")
+
+
+def examples(cohort: Cohort, rows, denoise: Callable) -> np.ndarray:
+    """LDCT, NDCT, truth (NaN where there is none) and prediction of slices: (rows, 4, H, W), float32 HU."""
+    ldct, ndct = (np.stack([images[row] for row in rows]) for images in (cohort.ldct, cohort.ndct))
+    truth = np.full(ldct.shape, np.nan) if cohort.truth is None else np.stack([cohort.truth[row] for row in rows])
+    return np.stack([ldct, ndct, truth, denoise(ldct)], axis=1).astype(np.float32)
