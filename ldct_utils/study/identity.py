@@ -356,9 +356,10 @@ def identity(
 def short_name(notebook: parameters.Notebook, values: dict) -> str:
     """What a run made by hand is called: the parameters that differ from the notebook's defaults, as many as fit."""
     parts, counted = [], _deciding(notebook)[2] - UNNAMED
-    for name, declared in notebook.parameters.items():
+    telling = sorted(notebook.parameters, key=lambda name: name in COHORT_PARAMETERS)  # what the cohort is comes last
+    for name in telling:
         value = values[name]
-        if name not in counted or value == declared.default:
+        if name not in counted or value == notebook.parameters[name].default:
             continue
         for key, one in value.items() if isinstance(value, dict) else [(name, value)]:
             if isinstance(one, bool | int | float) or (isinstance(one, str) and "/" not in one):
