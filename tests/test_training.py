@@ -594,6 +594,7 @@ def test_what_a_run_leaves_can_be_read_and_scored(uninterrupted):
     assert examples.shape == (len(its_test(uninterrupted).table("examples_rows")), 4, 64, 64)
     network = checkpoints.load_network(uninterrupted)
     assert np.allclose(prediction.predict(network, examples[:, 0]), examples[:, 3], atol=0.01)
+    assert np.array_equal(prediction.as_trained(runs.Run(uninterrupted))(examples[:, 0]), examples[:, 3])
 
 
 def test_the_benchmark_of_the_loop_runs_the_loop_of_the_notebook(monkeypatch):

@@ -45,7 +45,9 @@ def as_trained(run, device: str = "cpu"):
 
     Args: run: of 03_train, whose precision and number of slices at once are taken.
     """
-    network, about = checkpoints.load_network(run.folder).to(device), run.params
+    # In the layout that it was trained in: another one gives other last bits.
+    network = checkpoints.load_network(run.folder).to(device, memory_format=torch.channels_last)
+    about = run.params
 
     def denoise(hu):
         at_once = slices_at_once(about["batch"], about["patch_size"], int(np.prod(np.shape(hu)[-2:])))
