@@ -43,7 +43,7 @@ def slices_at_once(patches: int, patch_size: int, pixels: int) -> int:
 def as_trained(run, device: str = "cpu"):
     """The network of a finished run as a function of slices in HU, computing as the end of its own training did.
 
-    Args: run: of 03_train, whose precision and number of slices at once are taken.
+    Args: run: of 03_train, whose precision, threads and number of slices at once are taken.
     """
     # In the layout that it was trained in: another one gives other last bits.
     network = checkpoints.load_network(run.folder).to(device, memory_format=torch.channels_last)
@@ -51,7 +51,12 @@ def as_trained(run, device: str = "cpu"):
 
     def denoise(hu):
         at_once = slices_at_once(about["batch"], about["patch_size"], int(np.prod(np.shape(hu)[-2:])))
-        return predict(network, hu, at_once, about["precision"], device)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(about["threads"])  # the last bits of a convolution depend on it
+        try:
+            return predict(network, hu, at_once, about["precision"], device)
+        finally:
+            torch.set_num_threads(threads)
 
     return denoise
 
