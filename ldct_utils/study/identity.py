@@ -47,10 +47,18 @@ def hash8(value) -> str:
 
 
 # ---- code of ldct_utils ----
+_FOUND: dict[tuple[str, str], Path] = {}
+
+
 def _module_file(name: str) -> Path | None:
     """The file of a module of ``ldct_utils``, or None where the name is not a module (a function, the package)."""
-    base = Path(__file__).parents[1] / name.replace(".", "/")
-    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if name and p.is_file()), None)
+    if (__file__, name) not in _FOUND:
+        base = Path(__file__).parents[1] / name.replace(".", "/")
+        path = next((p for p in (base.with_suffix(".py"), base / "__init__.py") if name and p.is_file()), None)
+        if path is None:  # not kept, since a file may be added later
+            return None
+        _FOUND[__file__, name] = path
+    return _FOUND[__file__, name]
 
 
 def _bare(tree: ast.AST) -> str:

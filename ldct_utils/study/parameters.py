@@ -65,6 +65,14 @@ def _read(path: Path, modified: float) -> Notebook:
     return Notebook(path.stem, declared, body)
 
 
+@cache
+def _are_a_pair(notebook: Notebook, pair: Path, modified: float) -> bool:
+    """Whether an ``.ipynb`` holds the code of a script, its parameters aside."""
+    cells = [c for c in json.loads(pair.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    sources = ["".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
+    return ast.dump(ast.parse("\n".join(sources))) == ast.dump(notebook.body)
+
+
 def read(path) -> Notebook:
     """Read the parameters and the code of a notebook's percent script.
 
@@ -76,15 +84,9 @@ def read(path) -> Notebook:
     if not path.is_file():
         known = sorted(p.stem for p in path.parent.glob("[0-9]*.py"))
         raise FileNotFoundError(f"no notebook {path}; known: {', '.join(known) or 'none'}")
-    notebook = _read(path, path.stat().st_mtime_ns)
-    pair = path.with_suffix(".ipynb")
-    if pair.is_file():
-        cells = [c for c in json.loads(pair.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
-        sources = ["".join(c["source"]) for c in cells if "parameters" not in c["metadata"].get("tags", [])]
-        if ast.dump(ast.parse("\n".join(sources))) != ast.dump(notebook.body):
-            raise ValueError(
-                f"{path.name} and {pair.name} hold different code; `make notebooks` writes the .ipynb anew"
-            )
+    notebook, pair = _read(path, path.stat().st_mtime_ns), path.with_suffix(".ipynb")
+    if pair.is_file() and not _are_a_pair(notebook, pair, pair.stat().st_mtime_ns):
+        raise ValueError(f"{path.name} and {pair.name} hold different code; `make notebooks` writes the .ipynb anew")
     return notebook
 
 
