@@ -22,6 +22,7 @@ from ldct_utils.ct import dose, intensity
 from ldct_utils.ct.dose import at_dose
 from ldct_utils.metrics import full_reference
 from ldct_utils.noise2quality import doses, evidence, highpass, maps, metric, networks, targets, training
+from ldct_utils.report import captions
 from ldct_utils.study import files
 from ldct_utils.training import checkpoints, setup
 
@@ -391,7 +392,7 @@ def drawn(run, name, figure, caption):
     figure.set_layout_engine("none")
     figure.savefig(io.BytesIO(), dpi=20)
     plt.close(figure)
-    report._record(run, "figure", name, caption)
+    captions._record(run, "figure", name, caption)
 
 
 def write_pairs(folder, patients, slices=2, size=64, seed=0, empty=()):

@@ -119,7 +119,7 @@ def call(*words) -> subprocess.CompletedProcess:
 
 def computed(outputs: Path) -> dict[str, list[str]]:
     """Steps that were really computed, by run folder."""
-    return {p.parent.name.rpartition("-")[0]: p.read_text().split() for p in outputs.rglob("computed.txt")}
+    return {runs.Run(p.parent).name: p.read_text().split() for p in outputs.rglob("computed.txt")}
 
 
 def load_study():
@@ -219,7 +219,7 @@ def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_
     alive = (slow.folder / "alive.txt").read_text()
 
     interrupted = computed(outputs)
-    begun = interrupted[slow.folder.name.rpartition("-")[0]]
+    begun = interrupted[runs.Run(slow.folder).name]
     kept = [n for n in begun if (slow.folder / f"step_{n}.parquet").is_file()]
     assert len(kept) >= 2 and len(begun) - len(kept) <= 1  # the kill falls into a step, or between two
     done = call()
@@ -229,7 +229,7 @@ def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_
     steps = computed(outputs)
     assert steps["default"] == ["0"] == interrupted["default"]
     # what was in the table stays; only a step that was cut off is computed twice
-    assert sorted(steps[slow.folder.name.rpartition("-")[0]]) == sorted([*map(str, range(9)), *begun[len(kept) :]])
+    assert sorted(steps[runs.Run(slow.folder).name]) == sorted([*map(str, range(9)), *begun[len(kept) :]])
 
 
 def test_two_calls_at_once_share_the_work_and_a_third_has_none(toy):
@@ -484,8 +484,9 @@ def test_the_id_of_a_cohort_is_noted_and_nothing_beside_it_is_excused(tmp_path):
 
     def run(name, **numbers):
         about = {"notebook": "03_train", "id": "00000001", "commit": "", "dirty": False, "versions": {}, "files": {}}
-        files.write_json(tmp_path / name / "result.json", about | {"numbers": numbers})
-        return runs.Run(tmp_path / name)
+        folder = tmp_path / f"{name}--00000001"
+        files.write_json(folder / "result.json", about | {"numbers": numbers})
+        return runs.Run(folder)
 
     def told(then, now):
         old, new = run("old", **then), run("new", **now)
