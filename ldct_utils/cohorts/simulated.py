@@ -8,6 +8,7 @@ from ldct_utils.cohorts import writing
 from ldct_utils.cohorts.writing import Part, Plan
 from ldct_utils.ct import dicom, fbp
 from ldct_utils.ct.dose import simulate
+from ldct_utils.phantom.organs import ORGANS
 from ldct_utils.phantom.patient import ANATOMIES, Patient, patient
 
 PIXEL_MM = (0.70, 0.80)  # texture and anatomy keep their real scale in pixels: crop rather than shrink
@@ -46,6 +47,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         anatomy_of=of,
         tasks=tasks,
         parallel=True,
+        organs=ORGANS,
     )
 
 

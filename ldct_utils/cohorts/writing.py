@@ -49,6 +49,7 @@ class Plan:
     parallel: bool = False
     skipped: list = field(default_factory=list)  # dicts of patient, series, reason, files
     notes: list = field(default_factory=list)
+    organs: dict = field(default_factory=dict)  # label in organ_masks -> organ
 
     @property
     def bytes(self) -> int:
@@ -219,6 +220,7 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
                 "train_ldct_hu": train.summary(),
                 "skipped": left_out,
                 "notes": plan.notes,
+                "organs": plan.organs,
                 "files": stored,
                 "fingerprint": identity.hash8(digests),
                 "versions": runs.versions(),

