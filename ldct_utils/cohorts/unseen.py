@@ -37,12 +37,15 @@ def shared(own, other) -> set:
 def tested_on(own: Cohort, source: str | None = None, root: str | None = None) -> Cohort:
     """The cohort that networks are tested on: their own, or all patients of another that they were not trained on.
 
+    Noise is inserted into a normal-dose series at the dose of the training cohort.
+
     Args: own: of the training. source, root: of the other one, as ``lookup.get`` takes them; None for their own.
     Raises: ValueError: naming patients that are in both, see ``shared``.
     """
     if not source:
         return own
-    other = lookup.get(source, root, split="test")
+    dose = own.meta["parameters"].get("dose", lookup.CohortParameters.dose)
+    other = lookup.get(source, root, split="test", dose=dose)
     if seen := shared(own, other):
         raise ValueError(
             f"{', '.join(sorted(seen))} of {source} {other.id} was in the training: give a test_root without, or leave "

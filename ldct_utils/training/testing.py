@@ -16,15 +16,19 @@ from ldct_utils.study import files, identity, machine
 from ldct_utils.study.runs import TESTS, Run
 from ldct_utils.training import prediction
 
+REAL_SLICES = 24  # of a real CT that is scored beside the test cohort, spread over the scan: some 8 s a network
+# Organs whose errors are told one by one, by how their names in the cohort's labels begin.
+ORGANS = ("liver", "spleen", "kidney", "lung", "vertebrae", "aorta")
 
-def place(trained: Run, test: Cohort | None = None) -> Run:
+
+def place(trained: Run, test: Cohort | None = None, most: int | None = None) -> Run:
     """Where a test is stored, whether it has been done or not: ``<run>/tests/<cohort>--<id8>``.
 
-    Args: trained: a finished run of 03_train. test: the cohort; None for the training's own.
+    Args: trained: a finished run of 03_train. test: the cohort; None for the training's own. most: as in ``scores``.
     """
     cohort = f"{trained.params['source']}-{trained.numbers['cohort']}" if test is None else test.folder.name
     code = identity.code_hash(["training.testing"], [{"network": trained.params["network"]}])
-    id8 = identity.hash8([trained.id, cohort, _device(trained), code])
+    id8 = identity.hash8([trained.id, cohort, _device(trained), code, *([] if most is None else [most])])
     return Run(trained.folder / TESTS / f"{cohort}--{id8}", "test", {"run": trained.id, "cohort": cohort})
 
 
@@ -51,18 +55,20 @@ def check(own: Cohort, source: str | None = None, root: str | None = None):
         )
 
 
-def scores(trained: Run, test: Cohort | None = None, progress: Callable | None = None) -> Run:
+def scores(trained: Run, test: Cohort | None = None, progress: Callable | None = None, most: int | None = None) -> Run:
     """The test of a network: done if it has not been, else read.
 
     Args:
         trained: a finished run of 03_train.
         test: the cohort whose test patients are scored; None takes the training's own, which is read only if needed.
         progress: wraps the sequence of batches, e.g. ``tqdm``.
+        most: slices that are scored at the most, spread over patients and scans; None for all.
     Returns: the stored test. Tables: ``scores``, ``ldct_scores`` (see ``metrics.evaluate``), ``test`` (means over
-        slices of both) and ``examples_rows``; array ``examples``; numbers: means in the domain ``hu`` against NDCT.
+        slices of both), ``organs`` (see ``organ_errors``; empty where no organs are known) and ``examples_rows``; array
+        ``examples``; numbers: means in the domain ``hu`` against NDCT, and the RMSE inside the body.
     Raises: ValueError: if the cohort has no test patients, or is the training's own and gone.
     """
-    done = place(trained, test)
+    done = place(trained, test, most)
     if done.finished:
         return done
     with files.locked(done.folder):
@@ -72,17 +78,31 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         cohort = cohorts.of(trained) if test is None else test
         check(cohort)
         rows, denoise = cohort.rows("test"), prediction.as_trained(trained, _device(trained))
+        rows = rows if most is None else cohort.spread(rows, most)
+        made = []  # predictions, where organs are looked at too
+
+        def predict(hu):
+            predicted = denoise(hu)
+            made.extend(predicted if cohort.organs else ())
+            return predicted
+
         tables = {
             "LDCT": done.table("ldct_scores", lambda: evaluate(lambda hu: hu, cohort, rows)),
-            "prediction": done.table("scores", lambda: evaluate(denoise, cohort, rows, progress=progress)),
+            "prediction": done.table("scores", lambda: evaluate(predict, cohort, rows, progress=progress)),
         }
+        # Scores that were stored before a kill left no predictions: then they are made once more.
+        done.table(
+            "organs", lambda: organ_errors(cohort, rows, made or map(lambda r: denoise(cohort.ldct[[r]])[0], rows))
+        )
         means = done.table("test", lambda: _means(tables))
         shown = done.table("examples_rows", lambda: one_of_each_anatomy(cohort, rows))
         done.array("examples", lambda: examples(cohort, shown.row.to_numpy(), denoise))
         hu = means[(means.domain == "hu") & (means.reference == "ndct")].set_index("metric")
+        body = means[(means.domain == "body") & (means.reference == "ndct")].set_index("metric")
         done.finish(
             test_cohort=cohort.id, psnr_gain_db=hu.prediction["psnr"] - hu.LDCT["psnr"],
             bias_hu=hu.prediction["bias_hu"], rmse_hu=hu.prediction["rmse_hu"], ldct_rmse_hu=hu.LDCT["rmse_hu"],
+            body_rmse_hu=body.prediction["rmse_hu"], ldct_body_rmse_hu=body.LDCT["rmse_hu"],
             ssim=hu.prediction["ssim"], ldct_ssim=hu.LDCT["ssim"],
         )  # fmt: skip
     return done
@@ -94,6 +114,28 @@ def _means(tables: dict) -> pd.DataFrame:
     keys = ["domain", "reference", "metric", "image"]
     means = both.groupby(keys, sort=False).value.mean().unstack().reset_index()
     return means.assign(better=[f"{info(name).label} {info(name).arrow}" for name in means.metric])
+
+
+def organ_errors(cohort: Cohort, rows, predicted) -> pd.DataFrame:
+    """Errors inside organs against the NDCT, over all voxels of an organ in these slices, by the cohort's own labels.
+
+    Args: predicted: the denoised slices (H, W), HU, in the order of ``rows``.
+    Returns: a row an organ of ``ORGANS`` that is there and an image (LDCT, prediction): organ, image, voxels, slices,
+        rmse_hu, bias_hu. Without rows where the cohort knows no organs.
+    """
+    labels = {o: [label for label, name in cohort.organs.items() if name.startswith(o)] for o in ORGANS}
+    found = []
+    for row, prediction_hu in zip(rows, predicted) if cohort.organs else ():
+        ndct = cohort.ndct[row].astype(np.float64)
+        errors = {"LDCT": cohort.ldct[row] - ndct, "prediction": prediction_hu - ndct}
+        for organ, its in labels.items():
+            inside = np.isin(cohort.organ_masks[row], its)
+            for image, error in errors.items() if inside.any() else ():
+                found.append((organ, image, inside.sum(), 1, (error[inside] ** 2).sum(), error[inside].sum()))
+    table = pd.DataFrame(found, columns=["organ", "image", "voxels", "slices", "squares", "sum"])
+    table = table.groupby(["organ", "image"], sort=False).sum().reset_index()
+    table["rmse_hu"], table["bias_hu"] = np.sqrt(table.squares / table.voxels), table["sum"] / table.voxels
+    return table.drop(columns=["squares", "sum"])
 
 
 def one_of_each_anatomy(cohort: Cohort, rows) -> pd.DataFrame:
