@@ -38,7 +38,7 @@ def scan() -> tuple[np.ndarray, np.ndarray, dict, tuple]:
     ct, organs = _upright(where["ct"]), _upright(where["organs"])
     spacing = nibabel.load(where["ct"]).header.get_zooms()
     hu = np.maximum(ct, dicom.AIR_HU).astype(np.int16)  # -2048 outside the circle that was reconstructed
-    return hu, organs.astype(np.uint8), names, (float(spacing[2]), float(spacing[0]))
+    return hu, organs.astype(np.uint8), names, (round(float(spacing[2]), 6), round(float(spacing[0]), 6))
 
 
 def _upright(path: Path) -> np.ndarray:
@@ -47,7 +47,7 @@ def _upright(path: Path) -> np.ndarray:
     turned = image.as_reoriented(nibabel.orientations.ornt_transform(
         nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt("LPS")
     ))  # fmt: skip
-    return np.asarray(turned.dataobj.get_unscaled() if hasattr(turned.dataobj, "get_unscaled") else turned.dataobj).T
+    return np.asanyarray(turned.dataobj).T
 
 
 def anatomy_of(labels, names: dict) -> np.ndarray:
