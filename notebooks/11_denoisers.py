@@ -26,7 +26,7 @@ runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative 
 order: list = ["cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral"]  # networks, oldest first
 classical: list = ["tv", "nlm"]  # methods without training, tuned on the validation slices; they count as the oldest
 reference: str = "ndct"  # what is scored against: ndct, or truth where it is known
-rfs_by: str = "auto"  # organs by thresholds, totalsegmentator, or auto: the latter on real scans if it is here
+rfs_by: str = "auto"  # organs by thresholds, totalsegmentator, or auto: the latter on real scans if it can be
 rfs_organs: list = []  # organs that RFS is taken in; [] is lungs, bone and soft tissue by thresholds, else all
 draws: int = 2000  # bootstrap draws over patients
 seed: int = 0  # seeds the bootstrap
@@ -127,14 +127,14 @@ def predictors():
 # **RFS**: 42 radiomic features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training*
 # patients, and the cosine between a method's vector and the NDCT's. The normalisation is stored and does not depend on
 # the methods, so that one method more changes no other's score. Organs are found on the NDCT: by TotalSegmentator on
-# real scans where it is installed with its weights, else as ranges of HU, which no anatomist drew.
+# real scans that bring its labels with them or where it is installed, else as ranges of HU, which no anatomist drew.
 # Slices of 512x512 are rated by LDCT-IQA too where its weights are here; it has seen abdomens and no denoised image.
 
 
 # %%
 if rfs_by not in ("auto", "thresholds", "totalsegmentator"):
     raise ValueError(f"rfs_by is auto, thresholds or totalsegmentator, not {rfs_by!r}")
-why = "the patients are simulated" if chosen[0].params["source"] == "simulated" else total.missing()
+why = "" if total.labelled(cohort) else "the patients are simulated" if cohort.truth is not None else total.missing()
 by = rfs_by if rfs_by != "auto" else "thresholds" if why else "totalsegmentator"
 organs = list(total.ORGANS) if by == "totalsegmentator" else list(segments.TISSUES)
 if unknown := set(rfs_organs) - set(organs):

