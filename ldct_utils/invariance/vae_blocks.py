@@ -53,8 +53,8 @@ class SpectralNorm(nn.Module):
     Two vectors as long as the weight has rows follow its leading left singular vectors, one step of a block power
     iteration a training batch; they are stored, not trained. With one vector, as in torch's own parametrisation, new
     weights end up with a largest singular value of 1.007 to 1.03 instead of 1, since their two largest lie close
-    together; with two, 1.000 to 1.006 (five 64 x 64 x 3 x 3 convolutions). (The released code has as many such numbers but never
-    stores a step, so that what it divides by is an estimate after a single step from a random start.)
+    together; with two, 1.000 to 1.006 (five 64 x 64 x 3 x 3 convolutions). (The released code has as many such numbers
+    but never stores a step, so that what it divides by is an estimate after a single step from a random start.)
     """
 
     def __init__(self, weight, steps=20):
