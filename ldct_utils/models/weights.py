@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from tqdm.auto import tqdm
 
+from ldct_utils.models import keras_files
 from ldct_utils.study import files, paths, wheels
 from ldct_utils.study.machine import IMAGENET_FILES
 
@@ -171,8 +172,11 @@ def _manifest():
     return files.read_json(file) if file.is_file() else {}
 
 
-def read(path, wanted):
-    """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and the convention it states."""
+def read(path, wanted, renamed=str):
+    """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and the convention it states.
+
+    ``renamed``: from a key of a file of torch to the one in ``wanted``.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {paths.short(path)}")
     if path.suffix == ".safetensors":
@@ -182,9 +186,10 @@ def read(path, wanted):
                 return {key: handle.get_tensor(key).float() if key in wanted else None for key in handle.keys()}, stated  # noqa: SIM118
         except Exception as error:
             raise ValueError(f"{path.name} cannot be read as weights ({error}): is it cut short?") from error
-    held = load(path)
+    held = keras_files.read_vgg(path) if path.suffix == ".h5" else load(path)
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise ValueError(f"{path.name} is not a state_dict, a dict of tensors, but a {type(held).__name__}")
+    held = {renamed(key): value for key, value in held.items()}
     return {key: value.float() if key in wanted else None for key, value in held.items()}, None
 
 
