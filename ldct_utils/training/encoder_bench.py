@@ -105,7 +105,10 @@ def candidates(convention="x255", seeds=(0, 1), imagenet=None, own=None) -> tupl
         vgg19 = {"arch": "vgg19", "context": "imagenet", "weights": imagenet, "convention": convention}
         found["ImageNet"] = Candidate(vgg19, tuple(encoders.served("vgg19", file)))
     else:
-        absent.append("ImageNet's VGG-19 is not here: `make weights WEIGHTS=vgg19` downloads it.")
+        absent.append(
+            "ImageNet's VGG-19 is not here, so whether the context of an encoder matters stays open: "
+            "`make weights WEIGHTS=vgg19` downloads it."
+        )
     for seed in seeds:
         drawn = {"arch": "vgg19", "context": "random", "convention": convention, "seed": seed}
         found[f"random, seed {seed}"] = Candidate(drawn, tuple(encoders.layer_names("vgg19")))
