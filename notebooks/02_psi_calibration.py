@@ -411,8 +411,8 @@ report.table(run, "table_1", table_1, caption, 4)
 # simulated patients allow. The ratio of lesions to noise says how much a lesion counts beside texture.
 #
 # ImageNet's VGG-19 is compared with what the package registry has: an edge detector's VGG-16 (`edges`) and
-# EfficientNet-Lite0, which was trained on ImageNet too; and with random filters. Each is read at the depth of the VGG-19
-# level.
+# EfficientNet-Lite0, which was trained on ImageNet too; and with random filters. Each is read at the depth of the
+# VGG-19 level.
 #
 # **The rule.** An encoder may stand in for ImageNet in `context=auto` only if its answers to noise and to lesions and
 # their ratio lie within a factor of 1.5 of ImageNet's at both levels of the study, block3_conv2 and block5_conv4.
@@ -432,9 +432,8 @@ def bench():
 
 
 answers = run.table("answers", bench) if len(bench_rows) else None
-report.text(
-    " ".join(absent) if len(bench_rows) else "The comparison is left out: no slices were asked for, or none fit."
-)
+left_out = "The comparison is left out: no slices were asked for, or no slice has more noise in its LDCT."
+report.text(" ".join(absent) if len(bench_rows) else left_out)
 
 # %%
 changes = {
@@ -449,18 +448,11 @@ if answers is not None:
     verdicts = {name: encoder_bench.verdict(answers, name) for name in candidates if name != "ImageNet"}
     at = [level for level in bench_levels if level in encoder_bench.LEVELS] or bench_levels[-1:]
     shown = answers[answers.level.isin(at)].sort_values("level", kind="stable")
-    told = {
-        word: [name for name, verdict in verdicts.items() if verdict == word]
-        for word in ("admitted", "refused", "open")
-    }
-    told = "; ".join(f"{word}: {', '.join(names)}" for word, names in told.items() if names)
-    bare = (
-        "" if "lesions" in answers else " This cohort has no slices without their lesions: those columns are left out."
-    )
+    bare = "" if "lesions" in answers else " No slice is known without its lesions: those columns are left out."
     report.table(
         run, "encoders", shown.rename(columns={**changes, "layer": "its own layer"}),
         f"Relative change of the features on {report.plural(len(bench_rows), 'NDCT slice')}, input {convention} "
-        f"(EfficientNet-Lite0: half). May they stand in for ImageNet? {told or 'There is none'}.{bare}",
+        f"(EfficientNet-Lite0: half). {encoder_bench.told(verdicts)}{bare}",
     )  # fmt: skip
 
 # %% [markdown]
@@ -478,8 +470,9 @@ if answers is not None:
                 low, high = r[change] / encoder_bench.FACTOR, r[change] * encoder_bench.FACTOR
                 axis.fill_between(at, low, high, color="0.85")
         axis.set_xticks(range(len(bench_levels)), bench_levels, rotation=45, ha="right", fontsize=8)
+        axis.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(plt.NullFormatter())
         axis.set(title=label, xlim=(-0.3, len(bench_levels) - 0.7))
     axes[0][0].set_ylabel("relative change of features")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
@@ -487,18 +480,21 @@ if answers is not None:
 # %%
 if answers is not None:
     level = "block3_conv2" if "block3_conv2" in bench_levels else bench_levels[-1]
-    column, times = ("lesions / noise", " times") if "lesions" in answers else ("noise", "")
+    column = "lesions / noise" if "lesions" in answers else "noise"
     ranked = answers[answers.level == level].sort_values(column)
-    most, least = ranked.iloc[-1], ranked.iloc[0]
-    cause = "the loss of every lesion, relative to that to 20 HU of noise," if times else "20 HU of noise"
-    nearer = "Black: ImageNet's VGG-19, as deep as its file goes."
+    low, high = ranked.iloc[0], ranked.iloc[-1]
+    finding = (
+        f"20 HU of noise change the features of {high.encoder} by {high.noise:.0%}, {low.encoder} by {low.noise:.0%}."
+    )
+    if "lesions" in answers:
+        finding = (
+            f"losing every lesion changes the features of {high.encoder} {high[column]:.3f} times as much as 20 HU "
+        )
+        finding += f"of noise, and those of {low.encoder} {low[column]:.3f} times as much."
+    nearest = "Black: ImageNet's VGG-19, as deep as its file goes."
     if "ImageNet" not in candidates:
-        nearer = "Which of them is nearer to ImageNet's VGG-19 stays open, since its weights are not here."
-    report.figure(
-        run, "encoders", figure,
-        f"At {level}, the answer to {cause} is largest in {most.encoder} ({most[column]:.3f}{times}) and smallest in "
-        f"{least.encoder} ({least[column]:.3f}{times}). {nearer}",
-    )  # fmt: skip
+        nearest = "Which encoder is nearest to ImageNet's VGG-19 stays open, since those weights are not here."
+    report.figure(run, "encoders", figure, f"At {level}, {finding} {nearest}")
 
 # %%
 check = calibration.merge(measured.groupby(["f", "layer"])[["mse", "perceptual"]].sum().reset_index())

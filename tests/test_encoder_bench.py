@@ -149,6 +149,12 @@ def test_a_candidate_is_admitted_only_if_all_answers_at_both_levels_lie_within_t
     assert bench.verdict(table_of(other=imagenet), "other") == "open"  # no ImageNet here
 
 
+def test_verdicts_are_told_in_a_sentence_each():
+    told = bench.told({"a": "open", "b": "refused", "c": "open"})
+    assert told == "b may not stand in for ImageNet. a, c could not be compared with ImageNet at both levels."
+    assert bench.told({}) == "Nothing was compared." and "admitted" not in bench.told({"a": "admitted"})
+
+
 def test_neither_edges_nor_random_filters_stand_in_for_imagenet_and_no_other_is_admitted(test_data, changed):
     path = test_data / "weights" / "vgg19_caffe_block1-block3_conv1.safetensors"
     found, absent = bench.candidates("caffe", (0, 1), str(path))

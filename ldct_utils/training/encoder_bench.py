@@ -111,7 +111,7 @@ def candidates(convention="x255", seeds=(0, 1), imagenet=None, own=None) -> tupl
         )
     for seed in seeds:
         drawn = {"arch": "vgg19", "context": "random", "convention": convention, "seed": seed}
-        found[f"random, seed {seed}"] = Candidate(drawn, tuple(encoders.layer_names("vgg19")))
+        found[f"random (seed {seed})"] = Candidate(drawn, tuple(encoders.layer_names("vgg19")))
     for name, arch, context, input_ in (
         ("edges", "vgg16", "edges", convention),
         ("EfficientNet-Lite0", "efficientnet_lite0", "imagenet", "half"),
@@ -156,3 +156,14 @@ def verdict(table, candidate, reference="ImageNet", levels=LEVELS, factor=FACTOR
     if (far > 1).any():
         return "refused"
     return "open" if np.isnan(far).any() else "admitted"
+
+
+def told(verdicts: dict) -> str:
+    """The verdicts on candidates as a sentence each."""
+    words = {
+        "admitted": "may stand in for ImageNet",
+        "refused": "may not stand in for ImageNet",
+        "open": "could not be compared with ImageNet at both levels",
+    }
+    groups = {word: [name for name, verdict in verdicts.items() if verdict == key] for key, word in words.items()}
+    return " ".join(f"{', '.join(names)} {word}." for word, names in groups.items() if names) or "Nothing was compared."
