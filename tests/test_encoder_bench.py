@@ -32,8 +32,8 @@ def changed(cohort):
 
 
 def made_body(seed=0, size=96):
-    """A cohort of one slice: a body of 40 HU in air, noise of 30 HU more in the LDCT, a lesion of -20 HU."""
-    rng, inside = np.random.default_rng(seed), np.zeros((1, size, size), bool)
+    """A cohort of two slices: a body of 40 HU in air, noise of 30 HU more in the LDCT, a lesion of -20 HU."""
+    rng, inside = np.random.default_rng(seed), np.zeros((2, size, size), bool)
     inside[:, 16:-16, 16:-16] = True
     ndct = np.where(inside, 40.0, -1000.0) + rng.normal(0, 10, inside.shape)
     lesion = np.zeros_like(ndct)
@@ -45,12 +45,12 @@ def made_body(seed=0, size=96):
 # ---- what is changed ----
 def test_the_noise_has_20_hu_in_the_body_the_blur_one_pixel_and_the_lesions_are_gone():
     cohort, inside = made_body()
-    changed = bench.harms(cohort, [0])
+    changed = bench.harms(cohort, [0, 1])
     added = changed["noise"] - changed["ndct"]
     assert added[inside].std() == pytest.approx(20, rel=0.02)
     assert np.corrcoef(added[inside], (cohort.ldct - cohort.ndct)[inside])[0, 1] > 0.999
-    blurred = ndimage.gaussian_filter(cohort.ndct[0], 1.0)
-    np.testing.assert_allclose(changed["blur"][0], blurred, rtol=1e-4, atol=1e-2)
+    for slice_, image in zip(changed["blur"], cohort.ndct):
+        np.testing.assert_allclose(slice_, ndimage.gaussian_filter(image, 1.0), rtol=1e-4, atol=1e-2)
     np.testing.assert_allclose(changed["lesions"], cohort.absent_ndct, rtol=1e-5)
     cohort.absent_ndct = None
     assert "lesions" not in bench.harms(cohort, [0])
