@@ -36,10 +36,10 @@ size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
 # design
-arch: str = "vgg19"  # vgg19, vgg16, resnet50 or autoencoder
+arch: str = "vgg19"  # vgg19, vgg16, resnet50, autoencoder or efficientnet_lite0
 context: str = "auto"  # imagenet, random, medical, edges, a weights file, or auto (imagenet if it is here, else random)
 weights: Optional[str] = None  # weights file or run folder of 07_medical_encoder, for context medical
-convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet or caffe
+convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet, caffe or half (efficientnet_lite0)
 layers: list = ["block1_conv2", "block2_conv2", "block3_conv2", "block4_conv4", "block5_conv4"]  # feature levels
 channels: int = 32  # width of the first level of the denoiser f, a U-Net
 psi_target: float = 0.95  # share of the perceptual term, in (0, 1)
