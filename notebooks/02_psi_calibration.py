@@ -16,8 +16,8 @@
 # on the layer, on the definition of ψ, and on the network whose predictions are measured?
 #
 # **Reads** the training slices of a cohort, and encoder weights where there are any. **Writes** `losses.parquet` (every
-# loss of every patch), the tables and figures below, and λ for each layer in `result.json`. **Cost** about a minute on
-# 2 cores.
+# loss of every patch), the tables and figures below, and λ for each layer in `result.json`. **Cost** about two minutes
+# on 2 cores, half of them for the comparison of encoders.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -36,14 +36,18 @@ size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
 # design
-arch: str = "vgg19"  # vgg19, vgg16, resnet50 or autoencoder
-context: str = "auto"  # imagenet, random, medical, a weights file, or auto (imagenet if it is here, else random)
+arch: str = "vgg19"  # vgg19, vgg16, resnet50, autoencoder or efficientnet_lite0
+context: str = "auto"  # imagenet, random, medical, edges, a weights file, or auto (imagenet if it is here, else random)
 weights: Optional[str] = None  # weights file or run folder of 07_medical_encoder, for context medical
-convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet or caffe
+convention: str = "x255"  # input of the encoder: x255 (the paper's code), imagenet, caffe or half (efficientnet_lite0)
 layers: list = ["block1_conv2", "block2_conv2", "block3_conv2", "block4_conv4", "block5_conv4"]  # feature levels
 channels: int = 32  # width of the first level of the denoiser f, a U-Net
 psi_target: float = 0.95  # share of the perceptual term, in (0, 1)
 psi_definition: str = "ratio_of_sums"  # ratio_of_sums (Algorithm 2) or mean_of_ratios (Eq. 5), for the intervals
+# comparison of encoders
+bench_levels: list = ["block1_conv2", "block2_conv2", "block3_conv2", "block4_conv4", "block5_conv4"]  # of VGG-19
+bench_slices: int = 4  # slices of the comparison; 0 leaves it out
+bench_imagenet: Optional[str] = None  # file of ImageNet's VGG-19, which may stop early; None takes the one that is here
 # measurement
 patch_size: int = 96  # rows and columns of a patch
 patches: int = 64  # training patches that are measured
@@ -72,7 +76,7 @@ from ldct_utils.models.networks import unet
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.study import machine
-from ldct_utils.training import losses, psi
+from ldct_utils.training import encoder_bench, losses, psi
 
 torch.set_num_threads(threads)
 torch.manual_seed(seed)
@@ -399,6 +403,99 @@ caption += (
 )
 report.table(run, "table_1", table_1, caption, 4)
 
+# %% [markdown]
+# ## What does an encoder answer to?
+# A perceptual loss sees what its encoder answers to. The relative change of the features,
+# $|\phi(x')-\phi(x)|\,/\,|\phi(x)|$ (norms over all channels, positions and slices), is measured for three changes of
+# NDCT slices x: 20 HU more of the scanner's own noise, a blur by 1 pixel, and the loss of every lesion, which only
+# simulated patients allow. The ratio of lesions to noise says how much a lesion counts beside texture.
+#
+# ImageNet's VGG-19 is compared with what the package registry has: an edge detector's VGG-16 (`edges`) and
+# EfficientNet-Lite0, which was trained on ImageNet too; and with random filters. Each is read at the depth of the
+# VGG-19 level.
+#
+# **The rule.** An encoder may stand in for ImageNet in `context=auto` only if its answers to noise and to lesions and
+# their ratio lie within a factor of 1.5 of ImageNet's at both levels of the study, block3_conv2 and block5_conv4.
+# Otherwise it stays a context under its own name, and `auto` takes random filters where ImageNet's weights are missing.
+
+# %%
+with_lesion = train if cohort.lesion_masks is None else [row for row in train if cohort.lesion_masks[row].any()]
+bench_rows = [row for row in cohort.spread(with_lesion, bench_slices) if (cohort.ldct[row] != cohort.ndct[row]).any()]
+own = {"arch": arch, "context": context, "weights": weights, "convention": convention}
+own = {"trained on CT": (own, layers)} if context == "medical" else {}
+candidates, absent = encoder_bench.candidates(convention, (seed, seed + 1), bench_imagenet, own)
+
+
+def bench():
+    """What every encoder here answers to, by level of VGG-19."""
+    return encoder_bench.compare(candidates, encoder_bench.harms(cohort, bench_rows), bench_levels, device)
+
+
+answers = run.table("answers", bench) if len(bench_rows) else None
+left_out = "The comparison is left out: no slices were asked for, or no slice has more noise in its LDCT."
+report.text(" ".join(absent) if len(bench_rows) else left_out)
+
+# %%
+changes = {
+    "noise": "20 HU noise",
+    "blur": "1 pixel blur",
+    "lesions": "lesions lost",
+    "lesions / noise": "lesions / noise",
+}
+verdicts = {}
+if answers is not None:
+    changes = {name: label for name, label in changes.items() if name in answers}
+    verdicts = {name: encoder_bench.verdict(answers, name) for name in candidates if name != "ImageNet"}
+    at = [level for level in bench_levels if level in encoder_bench.LEVELS] or bench_levels[-1:]
+    shown = answers[answers.level.isin(at)].sort_values("level", kind="stable")
+    bare = "" if "lesions" in answers else " No slice is known without its lesions: those columns are left out."
+    report.table(
+        run, "encoders", shown.rename(columns={**changes, "layer": "its own layer"}),
+        f"Relative change of the features on {report.plural(len(bench_rows), 'NDCT slice')}, input {convention} "
+        f"(EfficientNet-Lite0: half). {encoder_bench.told(verdicts)}{bare}",
+    )  # fmt: skip
+
+# %% [markdown]
+# The grey band is ImageNet's own answer, a factor of 1.5 to each side: a stand-in lies inside it at both levels of the
+# study in all panels but the blur's. Without ImageNet's weights there is no band and no verdict.
+
+# %%
+if answers is not None:
+    figure, axes = plt.subplots(1, len(changes), figsize=(3.1 * len(changes), 3.6), squeeze=False)
+    for axis, (change, label) in zip(axes[0], changes.items()):
+        for colour, (name, r) in zip(plots.COLOURS, answers.groupby("encoder", sort=False)):
+            at = [bench_levels.index(level) for level in r.level]
+            axis.semilogy(at, r[change], "o-", color="black" if name == "ImageNet" else colour, label=name)
+            if name == "ImageNet":
+                low, high = r[change] / encoder_bench.FACTOR, r[change] * encoder_bench.FACTOR
+                axis.fill_between(at, low, high, color="0.85")
+        axis.set_xticks(range(len(bench_levels)), bench_levels, rotation=45, ha="right", fontsize=8)
+        axis.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(plt.NullFormatter())
+        axis.set(title=label, xlim=(-0.3, len(bench_levels) - 0.7))
+    axes[0][0].set_ylabel("relative change of features")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
+
+# %%
+if answers is not None:
+    level = "block3_conv2" if "block3_conv2" in bench_levels else bench_levels[-1]
+    column = "lesions / noise" if "lesions" in answers else "noise"
+    ranked = answers[answers.level == level].sort_values(column)
+    low, high = ranked.iloc[0], ranked.iloc[-1]
+    finding = (
+        f"20 HU of noise change the features of {high.encoder} by {high.noise:.0%}, {low.encoder} by {low.noise:.0%}."
+    )
+    if "lesions" in answers:
+        finding = (
+            f"losing every lesion changes the features of {high.encoder} {high[column]:.3f} times as much as 20 HU "
+        )
+        finding += f"of noise, and those of {low.encoder} {low[column]:.3f} times as much."
+    nearest = "Black: ImageNet's VGG-19, as deep as its file goes."
+    if "ImageNet" not in candidates:
+        nearest = "Which encoder is nearest to ImageNet's VGG-19 stays open, since those weights are not here."
+    report.figure(run, "encoders", figure, f"At {level}, {finding} {nearest}")
+
 # %%
 check = calibration.merge(measured.groupby(["f", "layer"])[["mse", "perceptual"]].sum().reset_index())
 closed = check.ratio_of_sums * check.perceptual / (check.mse + check.ratio_of_sums * check.perceptual)
@@ -409,6 +506,7 @@ numbers = {f"lam_{r.layer}_{r.f}": getattr(r, psi_definition) for r in calibrati
 run.finish(
     **numbers, cohort=cohort.id, encoder=encoder.provenance, rmse_hu=rmse, lambda_spread=spread,
     published_psi_epoch_10=dict(zip(last.experiment, last.psi)),
+    stand_ins=verdicts,
 )  # fmt: skip
 
 # %%

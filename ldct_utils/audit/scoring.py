@@ -41,7 +41,8 @@ class Scorer:
 
     Attributes:
         info: the metrics by name, full-reference ones first.
-        missing: columns name and missing: what cannot be computed here, and the files or the package it needs.
+        missing: columns name, missing and remedy: what cannot be computed here, the files or the package it needs, and
+            the command that fetches them.
         tiny: names of metrics that the slices are too small for.
         domains: evaluation domains. device: where tensors are computed.
     """
@@ -67,7 +68,8 @@ class Scorer:
     @property
     def said(self) -> str:
         """How many metrics there are, and which are left out for what, in words."""
-        absent = ", ".join(f"{row.name} ({row.missing})" for row in self.missing.itertuples(index=False))
+        rows = [row for row in self.missing.itertuples(index=False) if row.name not in self.info]
+        absent = ", ".join(f"{row.name} ({row.missing}: `{row.remedy}`)" for row in rows)
         tiny = f" Slices are too small for: {', '.join(self.tiny)}." if self.tiny else ""
         return f"{len(self.info)} metrics. Not here: {absent or 'none'}.{tiny}"
 
@@ -93,13 +95,14 @@ def choose(run, names, fitted: dict, cohort, domains, level: float, width: float
 
     Args:
         run: the open run. What was here when it began stays its list, also where weights arrive before it is finished.
-        names: of metrics, which then never fall away (``metrics.compute`` says what one of them needs); empty takes
-            all whose weights are here and that slices of this size allow.
+        names: of metrics; one whose weights are not here falls away and is named. Empty takes all whose weights are
+            here and that slices of this size allow.
         fitted: {name in ``FITTED``: the run folder that holds the model, or None}.
         cohort: of the runs, on which the models must have been fitted; its slices are scored.
         shown: another cohort whose slices are scored instead.
         domains: names of evaluation domains. level, width: of the domain ``window``, HU.
-    Raises: ValueError: for an unknown name, or a model that was fitted on another cohort.
+    Raises: ValueError: for an unknown name, names of which none can be computed here, or a model that was fitted on
+        another cohort.
     """
     models = {name: FITTED[name](folder) for name, folder in fitted.items() if folder}
     for name, folder in fitted.items():
@@ -112,7 +115,9 @@ def choose(run, names, fitted: dict, cohort, domains, level: float, width: float
     side = min((shown or cohort).ldct.shape[1:])
     usable = [name for name in here.name[here.available] if metrics.info(name).smallest <= side]
     if names:
-        usable = list(names)
+        usable = list(here.name[here.available])
+    if names and not usable:
+        raise ValueError(f"none of these metrics can be computed here: {', '.join(names)}. `{here.remedy.iloc[0]}`")
     usable = list(run.table("metric_names", lambda: pd.DataFrame({"name": usable})).name)
     info = {name: metrics.info(name) for name in usable} | models
     info = dict(sorted(info.items(), key=lambda item: item[1].family != "full-reference"))  # stable

@@ -17,7 +17,7 @@ from ldct_utils.metrics import (  # noqa: F401  each registers its family as it 
     segmentwise,
 )
 from ldct_utils.metrics.registry import FAMILIES, REGISTER, Metric
-from ldct_utils.models import weights
+from ldct_utils.models import from_registry, weights
 
 CACHED = 512 * 512  # pixels at once on a CPU: more do not stay in its cache, and every step then waits for memory
 
@@ -37,10 +37,13 @@ def names(family: str | None = None) -> list[str]:
 
 
 def available(names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Which metrics can be computed here: columns name, available, missing (weight files, or the package pyiqa)."""
+    """Which metrics can be computed here: columns name, available, missing (weight files, or the package pyiqa), and
+    remedy, the command that fetches these files."""
     chosen = sorted(REGISTER) if names is None else list(names)
     missing = [", ".join(_missing(info(name))) for name in chosen]
-    return pd.DataFrame({"name": chosen, "available": [not files for files in missing], "missing": missing})
+    remedy = [files and from_registry.command(info(name).needs) for name, files in zip(chosen, missing)]
+    available = [not files for files in missing]
+    return pd.DataFrame({"name": chosen, "available": available, "missing": missing, "remedy": remedy})
 
 
 def _missing(metric: Metric) -> list[str]:

