@@ -295,8 +295,8 @@ report.figure(
 # TPF = Φ(k e² / (2 √(N σ⁴ + k e² σ²))), k of N voxels changed by e HU (RMS).
 #
 # The talk's q = .1 changed .007 to .03 % of the voxels of volumes with many structures. Where a patient has a few
-# lesions in a few slices, one is more than a tenth of them and of more voxels: what was removed is said next. Volumes are
-# noise-free simulated patients, or NDCT into which lesions were inserted: how they look without is known of both.
+# lesions in a few slices, one is more than a tenth of them and of more voxels: what was removed is said next. Volumes
+# are noise-free simulated patients, or NDCT into which lesions were inserted: how they look without is known of both.
 
 
 # %%
@@ -555,10 +555,10 @@ if on_real:
         real.assign(interval=report.brackets(real))[
             ["radius_mm", "contrast_hu", "method", "observer", "d_prime", "interval", "places"]
         ],
-        "Detection of lesions in front of real liver. In the LDCT the Hotelling observer detects the faint ones with d' "
+        "Lesions in front of real liver. In the LDCT the Hotelling observer detects the faint ones with d' "
         + " and ".join(f"{r.d_prime:.1f} [{r.low:.1f}, {r.high:.1f}]" for r in in_ldct.itertuples())
-        + f". Without contrast d' is {nothing.d_prime.min():.2f} to {nothing.d_prime.max():.2f}. Intervals are over places "
-        "of one patient and say nothing of other patients.",
+        + f". Without contrast d' is {nothing.d_prime.min():.2f} to {nothing.d_prime.max():.2f}. Intervals are over "
+        "places of one patient and say nothing of other patients.",
     )  # fmt: skip
 else:
     report.text("No lesions were inserted into a real scan here: detection in front of real anatomy is left out.")

@@ -274,8 +274,8 @@ if calibrated:
         run, "calibration_shown", calibration,
         f"Shares of lesion-free segments with small p; right are .05 and .005. Segments of the {top.upper()} by "
         f"{'a perfect denoiser' if control == PERFECT else control} are changed naively in "
-        f"{ideal['p < .05'][top, 'naive']:.0%}, by the spectrum in {ideal['p < .05'][top, 'spectrum']:.0%}, by the null "
-        f"in {ideal['p < .05'][top, 'null']:.1%}{' (nothing tolerated)' * (control == PERFECT)}. {method[main]}: "
+        f"{ideal['p < .05'][top, 'naive']:.0%}, by the spectrum in {ideal['p < .05'][top, 'spectrum']:.0%}, by the "
+        f"null in {ideal['p < .05'][top, 'null']:.1%}{' (nothing tolerated)' * (control == PERFECT)}. {method[main]}: "
         + "; ".join(
             f"{r['segments of']} {r['p < .05']:.1%} {r['interval, .05']} and {r['p < .005']:.2%} {r['interval, .005']}"
             for r in of_null.to_dict("records")
