@@ -536,10 +536,11 @@ def real_rows():
     """One row a lesion, contrast, denoiser and observer; see ``real_backgrounds.detected``."""
     out = []
     for radius, contrast in real_lesions:
-        made = real_backgrounds.backgrounds(test, test.rows("test"), radius, lesion_crop // 2 * 2 + 1, seed=seed)
+        side = lesion_crop // 2 * 2 + 1
+        made = real_backgrounds.backgrounds(test, test.rows("test"), radius, real_region, side, seed=seed)
         for key, f in {"LDCT": lambda hu: hu, **denoise}.items():
             for kind, times in ON_REAL.items():
-                found = real_backgrounds.detected(made, times * contrast, f, real_region)
+                found = real_backgrounds.detected(made, times * contrast, f)
                 out.append(found.assign(radius_mm=radius, contrast_hu=times * contrast, kind=kind, run=key))
     return pd.concat(out, ignore_index=True)
 

@@ -20,25 +20,28 @@ TOLERANCE_HU = 12.0  # of ``lesions.quiet_depth``, as for the lesions of the coh
 
 @dataclass(frozen=True)
 class Backgrounds:
-    """Crops (N, n, n), HU, of the images without lesion (``absent``) and, of other places, with it (``present``).
+    """Crops (N, n, n), HU, of the images without lesion (``absent``) and, of other places, before it is added.
 
-    signal: (n, n), what a lesion of 1 HU adds, the same in all; the places lie in the middle. radius_px: of the lesion.
+    signal: (n, n), what a lesion of 1 HU adds, the same in all; the places lie in the middle. radius_px: of the
+    lesion. region: side of what an observer sees, pixels.
     """
 
     absent: np.ndarray
-    without: np.ndarray  # the present class, before the lesion is added
+    without: np.ndarray
     signal: np.ndarray
     radius_px: float
+    region: int
 
     def present(self, contrast_hu: float) -> np.ndarray:
         """The present class, a lesion of this contrast added."""
         return self.without + np.float32(contrast_hu) * self.signal
 
 
-def places(cohort, rows, radius_mm: float, size: int, organ: str = "liver", seed: int = 0) -> np.ndarray:
+def places(cohort, rows, radius_mm: float, region: int, size: int, organ: str = "liver", seed: int = 0) -> np.ndarray:
     """Places for a lesion in quiet tissue, in random order: row of the cohort, row and column of the image, (N, 3).
 
-    Crops of ``size`` pixels around them do not overlap within a slice or with slices under ``APART_MM`` away.
+    Regions of ``region`` pixels around them do not overlap within a slice or with slices under ``APART_MM`` away, and
+    crops of ``size`` pixels lie in the image.
 
     Args: cohort: with ``absent_ndct``, ``organ_masks`` and ``organs``, of one patient. rows: of it.
     """
@@ -60,7 +63,7 @@ def places(cohort, rows, radius_mm: float, size: int, organ: str = "liver", seed
     while len(free):
         one = free[0]
         found.append(one)
-        near = (np.abs(free[:, 0] - one[0]) * spacing < APART_MM) & (np.abs(free[:, 1:] - one[1:]).max(1) < size)
+        near = (np.abs(free[:, 0] - one[0]) * spacing < APART_MM) & (np.abs(free[:, 1:] - one[1:]).max(1) < region)
         free = free[~near]
     row_of = dict(zip(at, about.index))
     return np.array([(row_of[z], y, x) for z, y, x in found], int).reshape(-1, 3)
@@ -72,12 +75,13 @@ def cut(images, where, size: int) -> np.ndarray:
     return np.stack([np.float32(images[r][y - half : y + half + 1, x - half : x + half + 1]) for r, y, x in where])
 
 
-def backgrounds(cohort, rows, radius_mm: float, size: int, organ: str = "liver", seed: int = 0) -> Backgrounds:
+def backgrounds(cohort, rows, radius_mm: float, region: int, size: int, organ="liver", seed: int = 0) -> Backgrounds:
     """Both classes of the low-dose images of a cohort of real scans with inserted lesions.
 
-    Args: as ``places``; size: odd. Raises: ValueError: where the organ has room for fewer than 40 places.
+    Args: as ``places``; region: what an observer sees, and size: what a denoiser is given, both odd.
+    Raises: ValueError: where the organ has room for fewer than 40 places.
     """
-    where = places(cohort, rows, radius_mm, size, organ, seed)
+    where = places(cohort, rows, radius_mm, region, size, organ, seed)
     if len(where) < 40:
         raise ValueError(f"the {organ} has room for {len(where)} places only: too few to detect anything")
     about, pixel = cohort.lesions.iloc[0], float(cohort.slices.pixel_mm.iloc[0])
@@ -86,18 +90,18 @@ def backgrounds(cohort, rows, radius_mm: float, size: int, organ: str = "liver",
     lesions.add(signal, lesion, 0.0, pixel, edges.Resolution(about.blur_mm, about.blur_across_mm))
     half = len(where) // 2
     absent, without = (cut(cohort.absent_ldct, part, size) for part in (where[:half], where[half : 2 * half]))
-    return Backgrounds(absent, without, signal, radius_mm / pixel)
+    return Backgrounds(absent, without, signal, radius_mm / pixel, region)
 
 
-def detected(made: Backgrounds, contrast_hu: float, denoise, region: int) -> pd.DataFrame:
+def detected(made: Backgrounds, contrast_hu: float, denoise) -> pd.DataFrame:
     """How well the lesion is detected after a denoiser: a row an observer (CHO, NPW).
 
-    Args: denoise: function of images (N, H, W), HU. region: side of what an observer sees, pixels, odd.
+    Args: denoise: function of images (N, H, W), HU.
     Returns: observer, d_prime with its jackknife interval low, high over places, which says nothing of other patients,
         and places (a class).
     """
-    start = (made.signal.shape[-1] - region) // 2
-    window = np.s_[..., start : start + region, start : start + region]
+    start = (made.signal.shape[-1] - made.region) // 2
+    window = np.s_[..., start : start + made.region, start : start + made.region]
     seen = [np.asarray(denoise(images))[window] for images in (made.absent, made.present(contrast_hu))]
     found = {"CHO": observers.cho(*seen, made.radius_px), "NPW": observers.npw(*seen, made.signal[window])}
     return pd.DataFrame([
