@@ -477,7 +477,8 @@ if planted:
     }  # fmt: skip
     report.table(
         run, "detector_table", lines,
-        "Area under the ROC and lesions found at one false mark a slice, with 95 % over patients. By whose segments, "
+        "Area under the ROC and lesions found at one false mark a slice"
+        + ("; one patient, no interval" if alone else ", with 95 % over patients") + ". By whose segments, "
         f"removals: {say['removal']}; insertions: {say['insertion']}. By change alone, SRMSE(x, f(x)), "
         + " and ".join(f"{by.loc[(kind, 'all', 'SRMSE(x, f(x))'), 'found at 1 false mark']:.2f} of {kind}s are found, "
                        f"{by.loc[(kind, 'all', 'this test'), 'found at 1 false mark']:.2f} by the test" for kind in say)
@@ -513,7 +514,8 @@ if nulled:
         run, "all_denoisers_shown", everyone,
         "Suspicious segments a slice"
         + (", of lesion-free scans too: what the procedure names where nothing can have been lost" * calibrated)
-        + (", and how well planted removals and insertions are found" * planted) + "; intervals over patients.",
+        + (", and how well planted removals and insertions are found" * planted)
+        + ("; one patient, no interval." if alone else "; intervals over patients."),
     )  # fmt: skip
 
 # %% [markdown]
@@ -542,6 +544,7 @@ if planted:
     best = by.xs(("all", "this test"), level=["segments of", "score"])
     told.append("At one false mark a slice, " + " and ".join(
         f"{r['found at 1 false mark']:.0%} of planted {kind}s are found, where segments show {r['shown']}"
+        if np.isfinite(r["found at 1 false mark"]) else f"no planted {kind} is found, since no segment shows any"
         for kind, r in best.iterrows()) + ".")  # fmt: skip
 if nulled:
     told.append(f"The list of {method[main]} names {rate:.2g} suspicious segments a slice"

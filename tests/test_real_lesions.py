@@ -1,16 +1,18 @@
 """Lesions inserted into real anatomy: a small made scan with labels, and the real CT of the wheel where it is here."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from ldct_utils import cohorts
-from ldct_utils.cohorts import diffdrr, diffdrr_lesions, splits, writing
+from ldct_utils.cohorts import diffdrr, diffdrr_lesions, inserted, splits, unseen, writing
 from ldct_utils.ct import dose, edges, lesions, nps
 from ldct_utils.invariance import cases, examine
-from ldct_utils.structures import volumes
+from ldct_utils.structures import hallucinations, volumes
 from ldct_utils.study import identity, wheels
-from ldct_utils.task_based import observers, resolution
+from ldct_utils.task_based import observers, real_backgrounds, resolution
 
 PIXEL, SPACING = 0.8, 2.5
 BLUR = edges.Resolution(0.6, 1.2)
@@ -347,3 +349,59 @@ def test_quiet_liver_is_found_in_the_real_ct():
         smooth = ndimage.gaussian_filter(part.astype(np.float32), (0.6, 2, 2))
         assert smooth[ball].max() < liver + 30  # no vessel with contrast medium
     assert nps.tissue_noise(part[0], part[0]) > 3
+
+
+# ---- detection in front of real anatomy ----
+def test_places_are_quiet_and_regions_around_them_share_no_noise(made):
+    region = 15
+    found = real_backgrounds.places(made, made.rows("test"), 2.0, region, 31)
+    assert len(found) > 60
+    for n, one in enumerate(found):
+        gaps = np.abs(found[:n] - one)
+        assert ((gaps[:, 1:].max(1) >= region) | (gaps[:, 0] * SPACING >= real_backgrounds.APART_MM)).all()
+        row, y, x = one
+        assert (made.organ_masks[row][y - 3 : y + 4, x - 3 : x + 4] == 1).all()
+        assert np.median(made.absent_ndct[row][y - 3 : y + 4, x - 3 : x + 4]) == pytest.approx(70, abs=25)
+
+
+def test_nothing_is_not_detected_in_front_of_real_anatomy_and_a_strong_lesion_is(made):
+    seen = real_backgrounds.backgrounds(made, made.rows("test"), 2.0, 15, 31)
+    assert seen.absent.shape == seen.without.shape == (len(seen.absent), 31, 31)
+    assert seen.signal.argmax() == seen.signal.size // 2 and 0.5 < seen.signal.max() < 1
+    nothing, strong = (real_backgrounds.detected(seen, contrast, lambda hu: hu) for contrast in (0.0, -400.0))
+    assert ((nothing.low < 0) & (nothing.high > 0)).all() and (strong.low > 3).all()
+    blind = real_backgrounds.detected(seen, -400.0, lambda hu: hu * 0 + np.float32(40))
+    assert (blind.d_prime == 0).all()
+
+
+def test_an_organ_without_room_for_places_is_refused(made):
+    with pytest.raises(ValueError, match="room for"):
+        real_backgrounds.backgrounds(made, made.rows("test"), 12.0, 15, 31)
+    with pytest.raises(ValueError, match="no organ 'spleen'"):
+        real_backgrounds.places(made, made.rows("test"), 2.0, 15, 31, organ="spleen")
+
+
+# ---- a slice scanned again, and leakage ----
+def test_a_real_slice_without_its_lesions_is_scanned_again_with_new_inserted_noise(made):
+    row = int(made.lesions.first_slice.iloc[0])
+    found = hallucinations.lesion_free(made, row, 4, [0, 1])
+    assert found.keys() == {"ldct", "ndct"} and (found["ndct"] == made.absent_ndct[row]).all()
+    noise = found["ldct"].astype(float) - found["ndct"]
+    own = np.asarray(made.absent_ldct[row], float) - made.absent_ndct[row]
+    assert noise.std() == pytest.approx(own.std(), rel=0.05)
+    for other in (noise[1], own):
+        assert abs(np.corrcoef(noise[0].ravel(), other.ravel())[0, 1]) < 0.05
+    again = hallucinations.lesion_free(made, row, 4, [0, 1])
+    assert (again["ldct"] == found["ldct"]).all()
+
+
+def test_the_scan_that_networks_were_trained_on_is_known_again_with_lesions_in_it(made):
+    trained = SimpleNamespace(
+        meta={"source": "diffdrr"}, slices=made.slices.assign(split="train"), ndct=made.absent_ndct
+    )
+    assert unseen.shared(trained, made) == {diffdrr.PATIENT}
+
+
+def test_no_noise_kernel_is_measured_on_noise_that_was_inserted(made):
+    with pytest.raises(ValueError, match="cohort of real pairs"):
+        inserted.texture(str(made.folder))
