@@ -440,8 +440,8 @@ missed = evidence.verdicts(measured["segments"], level)
 missed = missed[missed.method.isin(x_inv) & missed.hidden]
 report.table(
     run, "segment_shares", in_words(of_segments),
-    f"Segments ({segmentation}, of the {'NDCT' if test.truth is None else 'truth'}) whose mean changed by more than the "
-    f"null explains (p ≤ {level:g}), and those of them whose change f hides. "
+    f"Segments ({segmentation}, of the {'NDCT' if test.truth is None else 'truth'}) whose mean changed by more than "
+    f"the null explains (p ≤ {level:g}), and those of them whose change f hides. "
     + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, NULL["search"]))
     + (f". Hidden in what was searched: {missed.area.min()} to {missed.area.max()} pixels, changed by "
        f"{missed.change_in.abs().min():.2g} to {missed.change_in.abs().max():.2g} HU." if len(missed) else ".")
