@@ -157,5 +157,5 @@ def noise_across(hu, tissue, spacing_mm: float, lag: int = 1) -> float:
             pair = [nps.high_pass(hu[n])[inside] for n in (number, number + lag)]
             found.append(np.corrcoef(*pair)[0, 1])
     if not found:
-        raise ValueError(f"no two of {len(hu)} slices share 500 pixels of the tissue: take more slices")
+        raise ValueError("the tissue fills 500 pixels in no two neighbouring slices; give more of them")
     return float(np.mean(found))

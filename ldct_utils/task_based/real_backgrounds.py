@@ -55,7 +55,9 @@ def places(cohort, rows, radius_mm: float, region: int, size: int, organ: str = 
     for z, row in zip(at, about.index):
         hu[z], inside[z] = cohort.absent_ndct[row], np.isin(cohort.organ_masks[row], labels)
     if not inside.any():
-        raise ValueError(f"cohort {cohort.id} has no organ {organ!r} in these slices")
+        raise ValueError(
+            f"these slices of cohort {cohort.id} hold nothing labelled {organ!r}; labels: {', '.join(cohort.organs.values())}"
+        )
     box = np.s_[:, size // 2 : shape[1] - size // 2, size // 2 : shape[2] - size // 2]
     depth = lesions.quiet_depth(hu, inside, np.zeros_like(inside), spacing, pixel, TOLERANCE_HU, 0.0)
     free = np.argwhere(depth[box] > radius_mm + MARGIN_MM) + np.array((0, size // 2, size // 2))
@@ -83,7 +85,7 @@ def backgrounds(cohort, rows, radius_mm: float, region: int, size: int, organ="l
     """
     where = places(cohort, rows, radius_mm, region, size, organ, seed)
     if len(where) < 40:
-        raise ValueError(f"the {organ} has room for {len(where)} places only: too few to detect anything")
+        raise ValueError(f"places for the lesion in the {organ}: {len(where)}, too few to detect anything")
     about, pixel = cohort.lesions.iloc[0], float(cohort.slices.pixel_mm.iloc[0])
     signal = np.zeros((size, size), np.float32)
     lesion = lesions.Lesion(radius_mm, 1.0, 0.0, size // 2, size // 2)
