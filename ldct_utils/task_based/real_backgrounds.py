@@ -55,9 +55,8 @@ def places(cohort, rows, radius_mm: float, region: int, size: int, organ: str = 
     for z, row in zip(at, about.index):
         hu[z], inside[z] = cohort.absent_ndct[row], np.isin(cohort.organ_masks[row], labels)
     if not inside.any():
-        raise ValueError(
-            f"these slices of cohort {cohort.id} hold nothing labelled {organ!r}; labels: {', '.join(cohort.organs.values())}"
-        )
+        labels = ", ".join(cohort.organs.values())
+        raise ValueError(f"these slices of cohort {cohort.id} hold nothing labelled {organ!r}; labels: {labels}")
     box = np.s_[:, size // 2 : shape[1] - size // 2, size // 2 : shape[2] - size // 2]
     depth = lesions.quiet_depth(hu, inside, np.zeros_like(inside), spacing, pixel, TOLERANCE_HU, 0.0)
     free = np.argwhere(depth[box] > radius_mm + MARGIN_MM) + np.array((0, size // 2, size // 2))
