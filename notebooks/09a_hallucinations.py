@@ -78,7 +78,8 @@ chosen, listed, varying = designs.listed(select(runs))
 cohort = cohorts.of(*chosen)
 test = cohorts.tested_on(cohort, test_source, test_root)
 about = test.slices.set_index("row", drop=False).loc[test.rows("test")]
-simulated, nulled = test.meta["source"] == "simulated", about.patient.nunique() >= 2
+free_known = test.absent_ndct is not None  # the slices without their lesions, so that they can be scanned again
+alone = about.patient.nunique() == 1
 if unknown := set(sources) - {"ndct", "ldct", "prediction"}:
     raise ValueError(f"sources are ndct, ldct and prediction, got {', '.join(sorted(unknown))}")
 
@@ -99,10 +100,13 @@ main = name_of.get(load(denoiser).id) if denoiser else listed.run[0]
 if main is None:
     raise ValueError(f"the denoiser {denoiser} is none of the runs; add it to runs")
 tested = [(patient, int(row)) for patient, part in about.groupby("patient") for row in most_affected(part)]
+WHOSE = "row" if alone and free_known else "patient"  # whose others give the null
+nulled = len({row if WHOSE == "row" else patient for patient, row in tested}) >= 2
 report.table(
     run, "methods", listed,
     f"Denoisers. Cohort {test.id}; tested: {report.plural(len(tested), 'slice')} of "
-    f"{report.plural(about.patient.nunique(), 'patient')}. Segments are listed for {method[main]}, run {main}.",
+    f"{report.plural(about.patient.nunique(), 'patient')}. Segments are listed for {method[main]}, run {main}."
+    + " One patient: nothing below has an interval over patients." * alone,
 )  # fmt: skip
 
 # %% [markdown]
@@ -116,16 +120,19 @@ report.table(
 #
 # For simulated patients these are the tested slices, their lesions gone and all noise new. Of real patients it is not
 # known what they hide: there the null is the other patients' slices as they are, with whatever f does to them, and a p
-# says only that a segment is unusual among patients.
+# says only that a segment is unusual among patients. Where lesions were inserted into a real scan, the scan without
+# them gives the null, only the noise that lowers the dose being new. If that is one patient, its *other slices* take
+# the place of the other patients: a p then holds for this patient alone.
 
 
 # %%
 def free_scans():
-    """(slices, realisations, 3, H, W) int16: LDCT, NDCT and truth without lesions."""
+    """(slices, realisations, 2 or 3, H, W) int16: LDCT, NDCT and, where it is known, truth without lesions."""
     found = []
     for number, (_, row) in enumerate(tqdm(tested, desc="scans without lesions", unit="slice")):
         images = hallucinations.lesion_free(test, row, realisations, [seed, number])
-        found.append([np.stack([images["ldct"][k], images["ndct"][k], images["truth"]]) for k in range(realisations)])
+        truth = [images["truth"]] if "truth" in images else []
+        found.append([np.stack([images["ldct"][k], images["ndct"][k], *truth]) for k in range(realisations)])
     return np.array(found)
 
 
@@ -136,18 +143,18 @@ def inputs():
         for name, prefix in (("scan", ""), ("twin", "absent_")):
             if getattr(test, f"{prefix}ldct") is not None:
                 found[name, row, 0] = {n: np.float32(getattr(test, prefix + n)[row]) for n in ("ldct", "ndct")}
-        for k in range(realisations if simulated else 0):
+        for k in range(realisations if free_known else 0):
             found["null", row, k] = dict(zip(("ldct", "ndct", "truth"), np.float32(free[number, k])))
     return found
 
 
-free = run.array("free", free_scans) if simulated else None
-NULL = "null" if simulated else "as it is"
+free = run.array("free", free_scans) if free_known else None
+NULL = "null" if free_known else "as it is"
 
 # %% [markdown]
 # Changes are planted by exchanging the two scans. *Removal*: f never saw the lesions of the LDCT. *Insertion*: the LDCT
 # never had those that f saw. All else is equal. And one more denoiser, the *perfect* one, gives the truth of the scans
-# without lesions: whatever a test calls changed there is a false alarm.
+# without lesions, where it is known: whatever a test calls changed there is a false alarm.
 
 # %%
 PERFECT = "perfect"
@@ -157,7 +164,7 @@ def comparisons(row):
     """(kind, LDCT that is compared, LDCT that f sees, lesions) of one slice; scans by their keys in ``inputs``."""
     labels = None if test.lesion_masks is None else np.asarray(test.lesion_masks[row], int)
     scan, twin = ("scan", row, 0), ("twin", row, 0)
-    found = [("null", ("null", row, k), ("null", row, k), None) for k in range(realisations if simulated else 0)]
+    found = [("null", ("null", row, k), ("null", row, k), None) for k in range(realisations if free_known else 0)]
     found.append(("as it is", scan, scan, labels))
     if test.absent_ldct is not None:
         found += [("removal", scan, twin, labels), ("insertion", twin, scan, labels)]
@@ -170,7 +177,7 @@ def outputs_of(images):
         key: {at: f(one["ldct"]) for at, one in images.items()}
         for key, f in tqdm(denoise.items(), desc="outputs", unit="run")
     }
-    perfect = {at: one["truth"] for at, one in images.items() if at[0] == "null" and at[2] < 2}
+    perfect = {at: one["truth"] for at, one in images.items() if at[0] == "null" and at[2] < 2 and "truth" in one}
     return found | ({PERFECT: perfect} if perfect else {})
 
 
@@ -203,17 +210,18 @@ def slice_rows(patient, row, images, outputs, spectrum):
 
 
 def segment_rows():
-    """One row a run, kind, slice, source and segment, with p from the null of the other patients."""
+    """One row a run, kind, slice, source and segment, with p from the null of the other patients (or slices)."""
     images, spectrum, out = inputs(), {}, []
     outputs = outputs_of(images)
     for key, made in outputs.items():
-        known = [at for at in made if at[0] == ("null" if simulated else "scan")]
+        known = [at for at in made if at[0] == ("null" if free_known else "scan")]
         ldct, ndct = ([images[at][name] for at in known] for name in ("ldct", "ndct"))
         spectrum[key] = hallucinations.removed_spectrum(ldct, [made[at] for at in known], ndct)
     for patient, row in tqdm(tested, desc="segments", unit="slice"):
         out += slice_rows(patient, row, images, outputs, spectrum)
     found = pd.concat(out, ignore_index=True).assign(p=np.nan)
     for _, part in found.groupby(["run", "source"]) if nulled else ():
+        part = part.assign(patient=part[WHOSE])
         found.loc[part.index, "p"] = null.against_others(part, part[part.kind == NULL], classes)
     return found
 
@@ -222,6 +230,8 @@ examined = run.table("segments", segment_rows)
 own = examined[examined.run == main]
 if not nulled:
     report.text("**One patient has no others to give a null**: segments are listed by |z|, without p-values.")
+elif alone:
+    report.text("**One patient**: p-values come from its other slices and hold for it alone.")
 
 # %% [markdown]
 # ## Are the p-values right where nothing was lost?
@@ -244,27 +254,28 @@ def calibration_row(part, p):
         span = intervals.patient_bootstrap(each.to_numpy(), draws=draws, seed=seed)
         shown = bracket(span.low, span.high, ".2g") if np.ptp(each) else "–"
         line |= {f"p < {level:g}".replace("0.", "."): span.mean, f"interval, {level:g}".replace("0.", "."): shown}
-    ks = [kstest(part.groupby("patient").sample(1, random_state=seed + k).p, "uniform").pvalue for k in range(200)]
+    ks = [kstest(part.groupby(WHOSE).sample(1, random_state=seed + k).p, "uniform").pvalue for k in range(200)]
     return line | {"KS rejects": float(np.mean(np.array(ks) < 0.05))}
 
 
-calibrated = simulated and nulled
+calibrated = free_known and nulled
 if calibrated:
     free_rows = examined[(examined.kind == "null") & examined.run.isin([PERFECT, main])]
     calibration = run.table("calibration", lambda: pd.DataFrame([
         {"denoiser": method.get(key, key), "segments of": source, "test": name} | calibration_row(part, made(part))
         for (key, source), part in free_rows.groupby(["run", "source"])
-        for name, made in TESTS.items() if key == PERFECT or name == "null"
+        for name, made in TESTS.items() if key == PERFECT or name == "null" or test.truth is None
     ]))  # fmt: skip
-    ideal = calibration[calibration.denoiser == PERFECT].set_index(["segments of", "test"])
+    control = PERFECT if test.truth is not None else method[main]
+    ideal = calibration[calibration.denoiser == control].set_index(["segments of", "test"])
     of_null = calibration[(calibration.denoiser == method[main]) & (calibration.test == "null")]
     top = ideal["p < .05"].xs("naive", level="test").idxmax()
     report.table(
         run, "calibration_shown", calibration,
-        f"Shares of lesion-free segments with small p; right are .05 and .005. A perfect denoiser's segments of the "
-        f"{top.upper()} are changed naively in {ideal['p < .05'][top, 'naive']:.0%}, by the spectrum in "
-        f"{ideal['p < .05'][top, 'spectrum']:.0%}, by the null in {ideal['p < .05'][top, 'null']:.1%} (nothing "
-        f"tolerated). {method[main]}: "
+        f"Shares of lesion-free segments with small p; right are .05 and .005. Segments of the {top.upper()} by "
+        f"{'a perfect denoiser' if control == PERFECT else control} are changed naively in "
+        f"{ideal['p < .05'][top, 'naive']:.0%}, by the spectrum in {ideal['p < .05'][top, 'spectrum']:.0%}, by the "
+        f"null in {ideal['p < .05'][top, 'null']:.1%}{' (nothing tolerated)' * (control == PERFECT)}. {method[main]}: "
         + "; ".join(
             f"{r['segments of']} {r['p < .05']:.1%} {r['interval, .05']} and {r['p < .005']:.2%} {r['interval, .005']}"
             for r in of_null.to_dict("records")
@@ -289,8 +300,8 @@ if calibrated:
     axes[0].legend(fontsize=8)
     report.figure(
         run, "uniform", figure,
-        f"p-values of lesion-free scans, {method[main]}, from the null of the other patients; dotted: what is right. "
-        "The null holds over patients, not for each of them.",
+        f"p-values of lesion-free scans, {method[main]}, from the null of the other "
+        f"{'slices' if alone else 'patients'}; dotted: what is right. The null holds over these, not for each of them.",
     )  # fmt: skip
 
 # %% [markdown]
@@ -443,8 +454,10 @@ if planted:
     axes[1].legend(fontsize=7)
     report.figure(
         run, "detector_shown", figure,
-        f"Planted removals and insertions, {method[main]}, segments of all sources; bands: 95 % over "
-        f"{report.plural(of_main.patients.max(), 'patient')}, of the test and of the naive z. The ROC is of segments "
+        f"Planted removals and insertions, {method[main]}, segments of all sources; "
+        + ("no bands, since one patient has no interval" if alone else
+           f"bands: 95 % over {report.plural(of_main.patients.max(), 'patient')}, of the test and of the naive z")
+        + ". The ROC is of segments "
         "that show a lesion; the FROC counts lesions that no segment shows as missed.",
     )  # fmt: skip
 else:
@@ -464,7 +477,8 @@ if planted:
     }  # fmt: skip
     report.table(
         run, "detector_table", lines,
-        "Area under the ROC and lesions found at one false mark a slice, with 95 % over patients. By whose segments, "
+        "Area under the ROC and lesions found at one false mark a slice"
+        + ("; one patient, no interval" if alone else ", with 95 % over patients") + ". By whose segments, "
         f"removals: {say['removal']}; insertions: {say['insertion']}. By change alone, SRMSE(x, f(x)), "
         + " and ".join(f"{by.loc[(kind, 'all', 'SRMSE(x, f(x))'), 'found at 1 false mark']:.2f} of {kind}s are found, "
                        f"{by.loc[(kind, 'all', 'this test'), 'found at 1 false mark']:.2f} by the test" for kind in say)
@@ -500,7 +514,8 @@ if nulled:
         run, "all_denoisers_shown", everyone,
         "Suspicious segments a slice"
         + (", of lesion-free scans too: what the procedure names where nothing can have been lost" * calibrated)
-        + (", and how well planted removals and insertions are found" * planted) + "; intervals over patients.",
+        + (", and how well planted removals and insertions are found" * planted)
+        + ("; one patient, no interval." if alone else "; intervals over patients."),
     )  # fmt: skip
 
 # %% [markdown]
@@ -529,6 +544,7 @@ if planted:
     best = by.xs(("all", "this test"), level=["segments of", "score"])
     told.append("At one false mark a slice, " + " and ".join(
         f"{r['found at 1 false mark']:.0%} of planted {kind}s are found, where segments show {r['shown']}"
+        if np.isfinite(r["found at 1 false mark"]) else f"no planted {kind} is found, since no segment shows any"
         for kind, r in best.iterrows()) + ".")  # fmt: skip
 if nulled:
     told.append(f"The list of {method[main]} names {rate:.2g} suspicious segments a slice"

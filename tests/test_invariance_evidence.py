@@ -267,7 +267,7 @@ def test_inserted_noise_of_a_crop_is_that_of_the_slice_and_none_lies_in_the_padd
     tissue = np.kron(tissue, np.ones((2, 2), np.float32))  # large enough to measure noise on
     low = np.where(tissue > -1024, tissue + rng.normal(0, 20, tissue.shape), -1024.0).astype(np.float32)
     about = pd.DataFrame({"row": [0], "patient": "L506", "anatomy": "abdomen", "pixel_mm": 0.75})
-    pair = SimpleNamespace(slices=about, ldct=low[None], ndct=tissue[None], meta={"source": "npy"})
+    pair = SimpleNamespace(slices=about, ldct=low[None], ndct=tissue[None], meta={"source": "npy"}, lesion_masks=None)
     (one,) = cases.find(pair, [0], 192, 3)
     null = one.draw().null
     assert (null[:, tissue == -1024] == -1024).all()

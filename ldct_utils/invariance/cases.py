@@ -31,12 +31,15 @@ class Drawn:
         null: (R, H, W), more of the case's ``ldct``.
         absent: (R, H, W), realisations without the lesions, or None. truth: (H, W), free of noise, or None.
         signal: (H, W), what the lesions add to an image without noise, or None.
+        dose: None where all noise is new; the LDCT's dose where only what lowers it was drawn, so that d' over the
+            realisations is too high (``observers.unfrozen``).
     """
 
     null: np.ndarray
     absent: np.ndarray | None = None
     truth: np.ndarray | None = None
     signal: np.ndarray | None = None
+    dose: float | None = None
 
 
 @dataclass
@@ -65,20 +68,20 @@ class Case:
 
 
 def find(cohort, rows, size: int, realisations: int, seed: int = 0, crops: int | None = 1):
-    """Crops of every patient: of a simulated one those with the most lesions, of a real one the middles of slices.
+    """Crops of every patient: those with the most lesions, or the middles of slices where no lesion is known.
 
     Args:
         cohort: ``cohorts.Cohort``; rows: which of its slices are asked for, (N,). size: side of the crops, pixels.
         realisations: of the null, and of the lesion-absent class. seed: fixes their noise.
         crops: most of a patient, each of another slice; None takes all slices. A lesion counts once, where its crop
-            comes first; of a real patient the slices are evenly spaced (one: the middle).
-    Yields: Case. Slices without a new lesion (simulated) or without soft tissue to measure noise on (real) are left
-        out.
+            comes first; without lesions the slices are evenly spaced (one: the middle).
+    Yields: Case. Slices without a new lesion, or, of a real scan, without soft tissue to measure noise on are left out.
     Raises: ValueError: if the crop is larger than the slices, there are under two realisations, or ``crops`` is
         below 1.
 
     For simulated patients the whole scan is drawn anew. A real slice was scanned once, so its NDCT is kept and the
-    noise that lowers the dose is drawn anew, of the strength and the power spectrum of LDCT - NDCT.
+    noise that lowers the dose is drawn anew, of the strength and the power spectrum of LDCT - NDCT. Lesions that were
+    inserted into it come without them as well: the twin of the NDCT, with noise of its own.
     """
     if size > min(cohort.ldct.shape[1:]):
         raise ValueError(f"a crop of {size} pixels does not fit slices of shape {cohort.ldct.shape[1:]}")
@@ -90,6 +93,8 @@ def find(cohort, rows, size: int, realisations: int, seed: int = 0, crops: int |
     for number, (patient, part) in enumerate(about.groupby("patient", sort=True)):
         if cohort.meta["source"] == "simulated":
             yield from _simulated(cohort, patient, part.row.to_numpy(), size, realisations, [seed, number], crops)
+        elif cohort.lesion_masks is not None and cohort.absent_ndct is not None:
+            yield from _inserted(cohort, part, size, realisations, [seed, number], crops)
         else:
             yield from _real(cohort, part, size, realisations, [seed, number], crops)
 
@@ -97,20 +102,12 @@ def find(cohort, rows, size: int, realisations: int, seed: int = 0, crops: int |
 def _simulated(cohort, patient, rows, size, realisations, seed, crops):
     body, _ = simulated.patient_again(cohort, patient)
     first = int(cohort.slices.row[cohort.slices.patient == patient].min())
-    about = cohort.lesions[cohort.lesions.patient == patient].set_index("lesion")
     dose_of, kernel = (cohort.meta["parameters"][name] for name in ("dose", "kernel"))
-    n0, pixel_mm, taken, left = dose.N0 * dose.TUBE[body.anatomy], body.pixel_mm, set(), list(rows)
-    for number in range(len(rows) if crops is None else min(crops, len(rows))):
-        row, (top, side) = _most_lesions(cohort.lesion_masks, left, size, taken)
-        left.remove(row)
-        window = np.s_[top : top + size, side : side + size]
-        labels, organs = (np.array(masks[row][window]) for masks in (cohort.lesion_masks, cohort.organ_masks))
-        new = [n for n in np.unique(labels) if n and n not in taken and _whole(cohort.lesion_masks[row], window, n)]
-        if not new:
-            return
-        taken |= set(new)
+    n0, pixel_mm = dose.N0 * dose.TUBE[body.anatomy], body.pixel_mm
+    for number, (row, corner, known) in enumerate(_with_lesions(cohort, patient, rows, size, crops)):
+        window = _window(corner, size)
         scenes = [np.array(scene[row - first]) for scene in (body.absent_scene, body.scene)]  # not the whole body
-        crop = (body.crop[0] + top, body.crop[1] + side, size, size)
+        crop = (*(side + more for side, more in zip(body.crop, corner)), size, size)
 
         def draw(scenes=scenes, crop=crop, seed=(*seed, number)):
             made = ensembles.ensemble(
@@ -119,13 +116,43 @@ def _simulated(cohort, patient, rows, size, realisations, seed, crops):
             without, truth = made.truth(False), made.truth(True)
             return Drawn(made.images(True, float(dose_of)), made.images(False, float(dose_of)), truth, truth - without)
 
-        masks = [_masks(labels, organs, n) for n in new]
         yield Case(
             patient, body.anatomy, int(row), pixel_mm,
             *(np.array(images[row][window], np.float32) for images in (cohort.ldct, cohort.ndct)),
-            "another scan", draw, about.loc[new].reset_index()[["lesion", "radius_mm", "contrast_hu", "organ"]],
-            *(np.stack(part) for part in zip(*masks)),
+            "another scan", draw, *known,
         )  # fmt: skip
+
+
+def _window(corner, size):
+    return tuple(np.s_[start : start + size] for start in corner)
+
+
+def _with_lesions(cohort, patient, rows, size, crops):
+    """Crops of a patient with new lesions: (row, corner (top, left), what ``Case`` says of these lesions)."""
+    about = cohort.lesions[cohort.lesions.patient == patient].set_index("lesion")
+    taken, left = set(), list(rows)
+    for _ in range(len(rows) if crops is None else min(crops, len(rows))):
+        row, corner = _most_lesions(cohort.lesion_masks, left, size, taken)
+        left.remove(row)
+        window = _window(corner, size)
+        labels, organs = (np.array(masks[row][window]) for masks in (cohort.lesion_masks, cohort.organ_masks))
+        new = [n for n in np.unique(labels) if n and n not in taken and _whole(cohort.lesion_masks[row], window, n)]
+        if not new:
+            return
+        taken |= set(new)
+        masks = [_masks(labels, organs, n) for n in new]
+        table = about.loc[new].reset_index()[["lesion", "radius_mm", "contrast_hu", "organ"]]
+        yield row, corner, (table, *(np.stack(part) for part in zip(*masks)))
+
+
+def _inserted(cohort, part, size, realisations, seed, crops):
+    """Crops of a real scan into which lesions were inserted."""
+    about, patient = part.set_index("row", drop=False), part.patient.iloc[0]
+    found = _with_lesions(cohort, patient, part.row.to_numpy(), size, crops)
+    for number, (row, corner, known) in enumerate(found):
+        case = _real_slice(cohort, about.loc[row], size, realisations, [*seed, number], corner, known)
+        if case is not None:
+            yield case
 
 
 def _whole(labels, window, number):
@@ -168,21 +195,22 @@ def _real(cohort, part, size, realisations, seed, crops):
             yield case
 
 
-def _real_slice(cohort, about, size, realisations, seed):
-    def whole():  # read anew, not kept: a case is small
-        return [np.array(images[about.row], np.float32) for images in (cohort.ldct, cohort.ndct)]
+def _real_slice(cohort, about, size, realisations, seed, corner=None, known=()):
+    """The case of a crop of a real slice, its middle or from ``corner``; ``known``: lesions that were inserted."""
 
-    ldct, ndct = whole()
+    def whole(*names):  # read anew, not kept: a case is small
+        return [np.array(getattr(cohort, name)[about.row], np.float32) for name in names]
+
+    ldct, ndct = whole("ldct", "ndct")
     pixel_mm = float(about.pixel_mm) if np.isfinite(about.pixel_mm) else 0.75  # of no effect but on the noise's shape
-    corner = [(side - size) // 2 for side in ndct.shape]
-    window = tuple(np.s_[start : start + size] for start in corner)
+    corner = [(side - size) // 2 for side in ndct.shape] if corner is None else corner
+    window = _window(corner, size)
 
     # Of the slice's own attenuation; strength and texture are the pair's own. The few realisations that tell how to get
     # there are of the whole slice, where there is tissue to measure on; all others only of the crop.
-    seeds = [[*seed, number] for number in range(realisations)]
     noise = _noise_of(ndct, pixel_mm)
     try:  # what is left to fail is a slice without enough soft tissue
-        first = np.stack([noise(one, (0, 0, *ndct.shape)) for one in seeds[:CALIBRATED_ON]])
+        first = np.stack([noise([*seed, number], (0, 0, *ndct.shape)) for number in range(CALIBRATED_ON)])
         taps = _taps(first, ldct - ndct, ndct, pixel_mm)
         drawn = [nps.tissue_noise(fftconvolve(one, taps, "same"), ndct) for one in first]
         wanted = nps.tissue_noise(ldct - ndct, ndct) / np.mean(drawn)
@@ -191,14 +219,23 @@ def _real_slice(cohort, about, size, realisations, seed):
     crops = [image[window].copy() for image in (ldct, ndct)]
 
     def draw():
-        noise, margin = _noise_of(whole()[1], pixel_mm), TAPS // 2
+        noise, margin = _noise_of(*whole("ndct"), pixel_mm), TAPS // 2
         larger = (*(start - margin for start in corner), size + 2 * margin, size + 2 * margin)
-        scanned = crops[1] > intensity.AIR_HU  # nothing lies outside the reconstructed circle, nor does noise
-        made = (fftconvolve(noise(one, larger), taps, "valid") * scanned for one in seeds)
-        return Drawn(np.stack([crops[1] + wanted * one for one in made]).astype(np.float32))
+
+        def added_to(image, start):
+            """Realisations of the LDCT of an image, by seeds from ``start``."""
+            scanned = image > intensity.AIR_HU  # nothing lies outside the reconstructed circle, nor does noise
+            seeds = ([*seed, start + number] for number in range(realisations))
+            made = (fftconvolve(noise(one, larger), taps, "valid") * scanned for one in seeds)
+            return np.stack([image + wanted * one for one in made]).astype(np.float32)
+
+        if not known:
+            return Drawn(added_to(crops[1], 0))
+        absent = whole("absent_ndct")[0][window]
+        return Drawn(added_to(crops[1], 0), added_to(absent, realisations), None, crops[1] - absent, float(about.dose))
 
     return Case(
-        about.patient, about.anatomy, int(about.row), pixel_mm, *crops, "inserted noise", draw
+        about.patient, about.anatomy, int(about.row), pixel_mm, *crops, "inserted noise", draw, *known
     )  # fmt: skip
 
 

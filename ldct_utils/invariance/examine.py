@@ -104,7 +104,7 @@ class Examination:
         ``detection``: a row a lesion and image ("x", "f(x)"), for lesions whose region lies in the crop: ``d_prime``
             with its jackknife interval ``low``, ``high`` of a channelised Hotelling observer, ``d_npw`` of one that
             knows the lesion and takes the noise as white, both of the lesion alone, times ``gain``; before, d' in x
-            was ``d_full``.
+            was ``d_full``. Where the NDCT's noise is the same in all realisations, d' is corrected for it.
         """
         drawn = case.draw()
         images = made | {null_of(those): middle(drawn.null, those.shape[-1]) for those in made.values()}
@@ -157,17 +157,22 @@ class Examination:
             if min(row, column) >= 0 and row + size <= mask.shape[0] and column + size <= mask.shape[1]:
                 windows[n] = np.s_[..., row : row + size, column : column + size]
         free, rows = f(drawn.absent), []
+
+        def corrected(d_prime):
+            return d_prime if drawn.dose is None else observers.unfrozen(d_prime, drawn.dose)
+
         for n, window in windows.items():
             radius_px = about[n]["radius_mm"] / case.pixel_mm
             alone = drawn.null - (drawn.signal - signals[n]).astype(np.float32)  # no other lesion helps an observer
-            full = observers.cho(drawn.absent[window], alone[window], radius_px).d_prime
+            full = corrected(observers.cho(drawn.absent[window], alone[window], radius_px).d_prime)
             gain = min(1.0, self.faint / max(full, 1e-9))
             present = alone - ((1 - gain) * signals[n]).astype(np.float32)
             for image, pair in {"x": (drawn.absent, present), "f(x)": (free, f(present))}.items():
                 seen = [images[window] for images in pair]
                 cho, npw = observers.cho(*seen, radius_px), observers.npw(*seen, signals[n][window])
-                rows.append(about[n] | {"d_full": full, "gain": gain, "image": image, "d_prime": cho.d_prime,
-                                        "low": cho.d_low, "high": cho.d_high, "d_npw": npw.d_prime})  # fmt: skip
+                rows.append(about[n] | {"d_full": full, "gain": gain, "image": image, "d_prime": corrected(cho.d_prime),
+                                        "low": corrected(cho.d_low), "high": corrected(cho.d_high),
+                                        "d_npw": corrected(npw.d_prime)})  # fmt: skip
         return pd.DataFrame(rows)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import fft, ndimage
 
-from ldct_utils.cohorts import simulated
+from ldct_utils.cohorts import inserted, simulated
 from ldct_utils.ct import dose, intensity
 from ldct_utils.ct import nps as spectra
 from ldct_utils.segments.labels import members
@@ -209,23 +209,31 @@ def examine(ldct, pred, regions, outlines, nps, body=None, structures=None, tole
 
 
 def lesion_free(cohort, row: int, realisations: int, seed) -> dict[str, np.ndarray]:
-    """A slice of a simulated patient without its lesions, scanned again: all noise is new.
+    """A slice without its lesions, scanned again. Of a simulated patient all noise is new; of a real one, into whose
+    scan lesions were inserted, only the noise that lowers the dose.
 
     Args: row: of the cohort. realisations: an even number. seed: fixes the noise.
-    Returns: ``ldct`` and ``ndct``, (R, H, W), and ``truth``, (H, W), free of noise: HU, int16 as cohorts store them.
-    Raises: ValueError: for a cohort that is not simulated, or an odd number of realisations.
+    Returns: ``ldct`` and ``ndct``, (R, H, W), and of simulated patients ``truth``, (H, W), free of noise: HU, int16 as
+        cohorts store them.
+    Raises: ValueError: for a cohort that does not know its slices without lesions, or an odd number of realisations.
     """
     if realisations < 2 or realisations % 2:
         raise ValueError(f"lesion-free realisations come in pairs: an even number, not {realisations}")
     about, read = cohort.slices.set_index("row").loc[row], cohort.meta["parameters"]
+    if cohort.meta["source"] != "simulated" and cohort.absent_ndct is not None:
+        ndct, shape = np.array(cohort.absent_ndct[row]), inserted.texture(read["kernel"])
+        about = {"patient": about.patient, "series": about.series, "pixel_mm": about.pixel_mm, "dose": about.dose}
+        seeds = ([*np.atleast_1d(seed), number] for number in range(realisations))
+        made = [inserted.with_noise(about, ndct, shape, one).arrays for one in seeds]
+        return {name: np.concatenate([one[name] for one in made]) for name in ("ldct", "ndct")}
     body, _ = simulated.patient_again(cohort, about.patient)
     which = row - int(cohort.slices.row[cohort.slices.patient == about.patient].min())
     made = ensembles.ensemble(
         body.absent_scene[which], body.pixel_mm, body.crop, realisations=realisations // 2, seed=seed,
         kernel=read["kernel"], n0=dose.N0 * dose.TUBE[body.anatomy],
     )  # fmt: skip
-    normal, inserted = (noise.reshape(realisations, *made.clean.shape) for noise in (made.normal, made.inserted))
+    normal, further = (noise.reshape(realisations, *made.clean.shape) for noise in (made.normal, made.inserted))
     a = read["dose"]
     images = {"ndct": made.clean + normal, "truth": made.clean}
-    images["ldct"] = images["ndct"] + np.float32(np.sqrt((1 - a) / a)) * inserted
+    images["ldct"] = images["ndct"] + np.float32(np.sqrt((1 - a) / a)) * further
     return {name: np.rint(image).clip(intensity.AIR_HU, 32767).astype(np.int16) for name, image in images.items()}

@@ -84,19 +84,25 @@ def components(labels, trees=(), large: int = LARGE, least: int = LEAST) -> tupl
     return numbers, pd.DataFrame(rows, columns=columns)
 
 
-def from_cohort(cohort, split: str = "test", image: str = "truth") -> list[Volume]:
-    """Volumes of the simulated patients of a split, with their lesions; patients without one are left out.
+def from_cohort(cohort, split: str = "test", image: str | None = None, most: int = 16) -> list[Volume]:
+    """Volumes of the patients of a split whose lesions are known; patients without one are left out.
 
-    Args: image: ``truth`` (noise-free) or ``ndct``; either is known without its lesions as well.
+    Args: image: ``truth`` (noise-free) or ``ndct``; either is known without its lesions as well. None takes the truth,
+        or the NDCT of a real scan, which has none. most: slices of a patient, those next to each other with the most
+        pixels of lesions.
     Raises: ValueError: if the cohort has no lesions, or none in this split.
     """
+    image = image or ("truth" if cohort.truth is not None else "ndct")
     if image not in ("truth", "ndct"):
         raise ValueError(f"image is truth or ndct, got {image!r}")
     if cohort.lesion_masks is None:
-        raise ValueError(f"cohort {cohort.id} has no lesion masks: take a simulated one")
+        raise ValueError(f"cohort {cohort.id} has no lesion masks: take one whose lesions are known")
     volumes, chosen = [], cohort.slices[cohort.slices["split"] == split]
     for patient, part in chosen.groupby("patient", sort=False):
         rows = part.sort_values("z_mm")["row"].to_numpy()
+        held = np.cumsum([0, *(np.count_nonzero(cohort.lesion_masks[row]) for row in rows)])
+        first = int(np.argmax(held[most:] - held[:-most])) if len(rows) > most else 0
+        rows = rows[first : first + most]
         numbers, table = components(cohort.lesion_masks[rows].astype(np.int32))
         if len(table):
             present, absent = (getattr(cohort, name)[rows].astype(np.float32) for name in (image, f"absent_{image}"))

