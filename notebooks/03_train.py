@@ -477,7 +477,7 @@ if real:
     report.table(
         real, "organs_shown", organs.sort_values("RMSE of prediction, HU"),
         f"Inside the body the error against NDCT falls from {fell[0]:.1f} to {fell[1]:.1f} HU. Organs of one real "
-        f"patient, {real.table('scores').row.nunique()} slices: no interval, no test.",
+        f"patient, {report.plural(real.table('scores').row.nunique(), 'slice')}: no interval, no test.",
     )  # fmt: skip
 
 # %%
