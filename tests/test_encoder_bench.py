@@ -107,6 +107,17 @@ def test_the_edge_detectors_answers_are_those_of_a_few_independent_lines(changed
         assert table[name][0] == pytest.approx(number, rel=1e-3)
 
 
+def test_a_cohort_without_lesions_has_no_column_of_them_and_no_verdict():
+    cohort, _ = made_body()
+    cohort.absent_ndct = None
+    found, absent = bench.candidates("x255", (0, 1))
+    found = {name: candidate for name, candidate in found.items() if name.startswith("random")}
+    table = bench.compare(found, bench.harms(cohort, [0]), ["block1_conv2", "block3_conv2"])
+    assert list(table) == ["encoder", "level", "layer", "noise", "blur"] and len(table) == 4
+    assert (table.noise > 0).all() and bench.verdict(table, "random (seed 0)", "random (seed 1)") == "open"
+    assert all("`make weights" in sentence for sentence in absent)
+
+
 # ---- depth ----
 def test_levels_are_compared_at_the_same_sampling():
     assert bench.comparable("vgg19", "block3_conv2") == "block3_conv2" == bench.comparable("vgg16", "block3_conv2")

