@@ -122,7 +122,8 @@ report.table(
 # known what they hide: there the null is the other patients' slices as they are, with whatever f does to them, and a p
 # says only that a segment is unusual among patients. Where lesions were inserted into a real scan, the scan without
 # them gives the null, only the noise that lowers the dose being new. If that is one patient, its *other slices* take
-# the place of the other patients: a p then holds for this patient alone.
+# the place of the other patients: a p then holds for this patient alone, and slices of one patient are more alike than
+# patients are.
 
 
 # %%

