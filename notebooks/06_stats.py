@@ -447,7 +447,8 @@ if on_real:
     organs = [name for name in ("liver", "lung") if f"{name}_rmse_hu" in real]
     shown = pd.DataFrame({
         "method": real.method, "PSNR gain on the real CT, dB": spans, "on the own test patients, dB": real.own_gain_db,
-        "RMSE in the body, HU": real.body_rmse_hu, "MeanSRMSE of six organs, HU": real.mean_srmse_hu, **{f"{name}, HU": real[f"{name}_rmse_hu"] for name in organs},
+        "RMSE in the body, HU": real.body_rmse_hu, "MeanSRMSE of six organs, HU": real.mean_srmse_hu,
+        **{f"{name}, HU": real[f"{name}_rmse_hu"] for name in organs},
     })  # fmt: skip
     tau = kendalltau(real.gain_db, real.own_gain_db).statistic if len(real) > 2 else np.nan
     report.table(
