@@ -2,7 +2,8 @@
 
 ``intensity`` converts HU and holds windows and domains, ``dicom`` reads series (and applies rescale slope and
 intercept), ``fbp`` projects and reconstructs, ``nps`` measures noise, ``dose`` makes and inserts it, ``noise_checks``
-compares it with a scanner's, ``degradations`` damages slices on purpose.
+compares it with a scanner's, ``texture`` measures it where nobody knows the pixel size, ``degradations`` damages
+slices on purpose, ``planted`` puts faint discs into them.
 
 May import: nothing. Start reading in ``intensity``, then ``dose``.
 """
