@@ -46,15 +46,24 @@ def trained(test_data, tmp_path_factory):
     real = {"source": "dicom", "kernel": "hann", "data_root": series, "layer": "block3_conv1", "psi_target": 0.5,
             "context": str(test_data / "weights" / "vgg19_caffe_block1-block3_conv1.safetensors"),
             "convention": "caffe"}  # fmt: skip
+    given = {
+        "mse": real | {"loss": "mse", "max_steps": 600},
+        "vgg": real | {"loss": "vgg", "max_steps": 1500},
+        # nine people whom nobody has scanned, three of each anatomy, with the kernel of the pairs
+        "simulated": {"patients": 9, "slices": 3, "loss": "mse", "max_steps": 600},
+    }
+
+    class Trained(dict):
+        """Runs by name, trained when they are first asked for."""
+
+        def __missing__(self, name):
+            self[name] = train(outputs, test_data, name, **given[name])
+            return self[name]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LDCT_OUTPUTS", str(outputs))
         patch.delenv(TRACED, raising=False)
-        yield {
-            "mse": train(outputs, test_data, "mse", loss="mse", max_steps=600, **real),
-            "vgg": train(outputs, test_data, "vgg", loss="vgg", max_steps=1500, **real),
-            # nine people whom nobody has scanned, three of each anatomy, with the kernel of the pairs
-            "simulated": train(outputs, test_data, "simulated", patients=9, slices=3, loss="mse", max_steps=600),
-        }
+        yield Trained()
 
 
 def gains(run):
