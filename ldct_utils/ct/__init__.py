@@ -2,8 +2,9 @@
 
 ``intensity`` converts HU and holds windows and domains, ``dicom`` reads series (and applies rescale slope and
 intercept), ``fbp`` projects and reconstructs, ``nps`` measures noise, ``dose`` makes and inserts it, ``noise_checks``
-compares it with a scanner's, ``edges`` measures a scan's resolution, ``lesions`` inserts known lesions into slices,
-``degradations`` damages slices on purpose.
+compares it with a scanner's, ``texture`` measures it where nobody knows the pixel size, ``edges`` measures a scan's
+resolution, ``lesions`` inserts known lesions into slices, ``planted`` faint discs, ``degradations`` damages slices on
+purpose.
 
 May import: nothing. Start reading in ``intensity``, then ``dose``.
 """

@@ -27,15 +27,21 @@ LOADED = {
     "models.networks": lambda given: [f"models.networks.{given.get('network')}"],
     "training.methods": lambda given: [f"training.methods.{given.get('method')}"],
     "cohorts.lookup": lambda given: [
-        f"cohorts.{SOURCES[name].module}" for name in (given.get("source"), given.get("test_source")) if name in SOURCES
+        f"cohorts.{SOURCES[name].module}" for name in map(given.get, COHORTS) if name in SOURCES
     ],
 }
+COHORTS = ("source", "test_source", "sharp_source")  # parameters that name the source of a cohort
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
 PARENT = re.compile(r"\d\d[a-z]?_\w+|cohorts")  # the folder that a run's or a cohort's folder lies in
 # What a statement of a notebook that binds no name may call without deciding anything: it shows something, or refuses a
 # test before the training.
 DECIDES_NOTHING = re.compile(r"report\.\w+|training\.testing\.check")
-DATA = {"data_root", "test_root", "decathlon"}  # parameters that name folders of data, however they are written
+DATA = {
+    "data_root",
+    "test_root",
+    "sharp_root",
+    "decathlon",
+}  # parameters that name folders of data, however they are written
 ASIDE = {"save_every_s"}  # parameters that are read and change no result
 LONGEST, LONGEST_GIVEN = 60, 100  # characters of a run's name on disk: made by hand, given by a study file
 UNNAMED = {*parameters.FILING, "device", "precision", "threads"}  # parameters that such a name leaves out
@@ -187,7 +193,7 @@ def code_hash(names, given=()) -> str:
             raise ValueError(f"ldct_utils has no module {name!r}: write it as after an import, e.g. ct.nps")
     modules = modules_of(names, given)
     code = {module: _read(_module_file(module))[0] for module in modules}
-    asked = {values.get(name) for values in given for name in ("source", "test_source")} & set(SOURCES)
+    asked = {values.get(name) for values in given for name in COHORTS} & set(SOURCES)
     # What the table says of a source decides its slices, as code does; and so does what makes projections here.
     tables = {name: vars(SOURCES[name]) for name in asked} if "cohorts.lookup" in modules else {}
     return hash8([code, tables, "ct.fbp" in modules and importlib.util.find_spec("astra") is not None])

