@@ -27,7 +27,7 @@ def curve(images, corners) -> np.ndarray:
     """
     regions = [image[y : y + SIDE, x : x + SIDE] for image, found in zip(images, corners) for y, x in found]
     if not regions:
-        raise ValueError(f"no flat soft tissue of {SIDE} x {SIDE} pixels in any of {len(images)} slices")
+        raise ValueError(f"no flat soft tissue of {SIDE} x {SIDE} pixels in any slice")
     return nps.radial(nps.power_spectrum(np.stack(regions), 1.0, taper=True), 1.0, CYCLES)
 
 
