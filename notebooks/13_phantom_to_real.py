@@ -329,6 +329,6 @@ error = (
 )  # fmt: skip
 on_it = f" On the wheel's CT simulated patients gain {on_wheel[FIRST]:.2f} dB." if FIRST in on_wheel else ""
 report.text(
-    f"**What we saw.** {headline}{error}{lost}{on_it} One limit: intervals are over trainings, so they do not speak for "
+    f"**What we saw.** {headline}{error}{lost}{on_it} One limit: intervals are over trainings, so they do not tell of "
     "other patients or scanners. `06_stats` compares losses, `04b_dose` asks what a denoiser saves in dose."
 )
