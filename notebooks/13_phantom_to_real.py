@@ -179,7 +179,7 @@ measured = run.table("measured", measure).merge(trained, on="run", how="left")
 measured["arm"] = measured["arm"].fillna("LDCT")
 MEASURES = {
     "error": ("gain in RMSE inside the body, dB", lambda part: part["gain_db"]),
-    "noise texture": ("distance of the noise spectrum, dB, negative", lambda part: -part["texture_db"]),
+    "noise texture": ("closeness of the noise spectrum, −dB", lambda part: -part["texture_db"]),
     "contrast": ("contrast kept of faint discs, dB", lambda part: 20 * np.log10(part["kept"].clip(1e-3))),
 }
 
@@ -262,10 +262,9 @@ if verdict in ARE:
         f"margin {margin_db:g})."
     )
 else:
-    headline = (
-        "Not decided is whether simulated patients teach a network as well as one real CT: " + "; ".join(reasons) + "."
-    )
-report.text(f"**{headline}**")
+    headline = f"Not decided: whether simulated patients teach a network as well as one real CT, because {reasons[0]}."
+also = f" Also: {'; '.join(reasons[1:])}." if reasons[1:] else ""
+report.text(f"**{headline}**{also}")
 
 # %% [markdown]
 # ## The picture behind it
@@ -312,6 +311,8 @@ on_wheel = measured[measured["test"] == WHEEL].groupby("arm")["gain_db"].mean()
 run.finish(
     headline=headline, verdict=verdict, reasons=reasons, margin_db=margin_db, networks=len(trained), alike=bool(alike),
     gain_db={arm: float(value) for arm, value in decisive.groupby("arm")["gain_db"].mean().items()},
+    texture_db={arm: float(value) for arm, value in decisive.groupby("arm")["texture_db"].mean().items()},
+    kept={arm: float(value) for arm, value in decisive.groupby("arm")["kept"].mean().items()},
     gain_on_wheel_db={arm: float(value) for arm, value in on_wheel.drop("LDCT", errors="ignore").items()},
     difference_db=float(claim.table["difference"].iloc[0]) if len(claim.table) else None,
 )  # fmt: skip
@@ -321,8 +322,13 @@ lost = claim.table[(claim.table["role"] == "control") & (claim.table["measure"] 
 lost = (
     f" {sum(one is True for one in lost['holds'])} of {report.plural(len(lost), 'control')} lost." if len(lost) else ""
 )
+means = decisive.groupby("arm")["gain_db"].mean()
+error = (
+    f" Simulated patients lower the error by {means[FIRST]:.2f} dB and one real CT by {means[SECOND]:.2f} dB."
+    if {FIRST, SECOND} <= set(means.index) else ""
+)  # fmt: skip
 on_it = f" On the wheel's CT simulated patients gain {on_wheel[FIRST]:.2f} dB." if FIRST in on_wheel else ""
 report.text(
-    f"**What we saw.** {headline}{lost}{on_it} One limit: the interval is over trainings, so it does not speak for "
+    f"**What we saw.** {headline}{error}{lost}{on_it} One limit: intervals are over trainings, so they do not tell of "
     "other patients or scanners. `06_stats` compares losses, `04b_dose` asks what a denoiser saves in dose."
 )

@@ -101,7 +101,7 @@ def test_a_control_that_does_not_lose_is_named_and_nothing_is_decided(study, mon
     monkeypatch.setitem(SHARES, "simulated_flat", (0.55, 0.3))
     found = study()
     assert found.numbers["verdict"] == "not decided"
-    assert "the control no organ texture was not shown to lose by more than the margin" in found.numbers["headline"]
+    assert "the control “no organ texture” was not shown to lose by more than the margin" in found.numbers["headline"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_control_that_does_not_lose_is_named_and_nothing_is_decided(study, mon
 def test_what_is_missing_leaves_the_claim_open_in_a_real_sentence(study, given, reason):
     found = study(**given)
     assert found.numbers["verdict"] == "not decided" and found.numbers["reasons"] == [reason]
-    assert found.numbers["headline"].endswith(f"as one real CT: {reason}.")
+    assert found.numbers["headline"].endswith(f"as one real CT, because {reason}.")
     assert "nan" not in found.text and "None" not in found.text
     if given.get("wheel_slices") == 0:
         assert "nothing is tested" in found.text and "Without a test there is no figure." in found.text

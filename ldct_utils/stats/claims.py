@@ -59,17 +59,26 @@ def decide(values: pd.DataFrame, first: str, second: str, controls: list, margin
         reasons.append("there is no control that had to lose")
     lost = tests[tests["measure"] == main["measure"]]
     for row in lost[lost["holds"].map(lambda one: one is not True)].itertuples():
-        reasons.append(f"the control {row.second} was not shown to lose by more than the margin")
+        reasons.append(f"the control “{row.second}” was not shown to lose by more than the margin")
     for row in claims.iloc[1:].itertuples():
         seen = tests[tests["measure"] == row.measure]["holds"].map(lambda one: one is True)
         if len(seen) and not seen.any():
             reasons.append(f"no control differs by more than the margin in {row.measure}")
-    reasons += [f"equivalence was not shown in {row.measure}" for row in claims.itertuples() if not row.holds]
-    sides = {"worse": main["high"] < -margin, "better": main["low"] > margin}
-    side = next((word for word, so in sides.items() if so), None)
-    if side:
+    for row in claims[~claims["holds"].astype(bool)].itertuples():
+        side = _side(row, margin)
+        reasons.append(
+            f"{first} are {side} by more than the margin in {row.measure}"
+            if side
+            else f"{row.measure} was not shown to be equal"
+        )
+    if side := _side(main, margin):
         return Claim(side, [], table)
     return Claim("not decided" if reasons else "equivalent", reasons, table)
+
+
+def _side(row, margin) -> str | None:
+    """On which side of the margin the whole interval lies, ``better`` or ``worse``; None where it reaches inside."""
+    return "better" if row.low > margin else "worse" if row.high < -margin else None
 
 
 def _compared(values, first, second, controls, margin):
