@@ -114,13 +114,16 @@ def test_the_answers_table_and_figures_stand_first_and_only_there(study):
     folder = study("answers", of=page.FRONT, saw="Losses agree by **.80**.")
     fig, ax = plt.subplots()
     ax.plot([1, 2])
-    report.figure(SimpleNamespace(folder=folder), "agreement", fig, "They agree.")
+    for name in ("slices", "agreement"):
+        report.figure(SimpleNamespace(folder=folder), name, fig, "They agree.")
     report.table(SimpleNamespace(folder=folder), "answers", pd.DataFrame({"answer": ["toy answer"]}), "All of them.")
     text = page.write().read_text(encoding="utf-8")
     assert "Losses agree by <strong>.80</strong>" in text
     assert text.count("toy answer") == 1 and text.count("agreement.png") == 2  # shown, and linked to
     front = text[: text.index('<div class="answers">')]
-    assert front.index("toy answer") < front.index("agreement.png")  # the table before the figures
+    # a picture first, then the answer, its table, and the other figures
+    places = [front.index(words) for words in ("slices.png", "Losses agree by", "toy answer", "agreement.png")]
+    assert places == sorted(places)
     found = Links(text)
     assert len(found.ids) == len(set(found.ids))
     assert {t[1:] for t in found.targets if t.startswith("#")} <= {*found.ids, "top"}
