@@ -465,7 +465,11 @@ def test_when_verify_is_stopped_no_kernel_goes_on(toy, ending):
     for result in outputs.glob("toy/*/*/result.json"):
         recorded(result, "parameters", seconds=300.0)
     command = [sys.executable, str(ROOT / "workflow" / "verify.py"), "toy/*/*", "--cores", "2"]
-    going = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    going = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a shell that starts the tests in the background has it ignored, and what they start would ignore it too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
     def processes():
         told = outputs.glob(".verify/*/01_toy/*/processes.txt")
