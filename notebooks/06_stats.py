@@ -453,10 +453,11 @@ if on_real:
     tau = kendalltau(real.gain_db, real.own_gain_db).statistic if len(real) > 2 else np.nan
     report.table(
         run, "real_ct_shown", shown,
-        f"On a real CT {real.method[0]} gains most, {real.gain_db[0]:+.2f} dB over its input. "
+        f"The largest gain on the real CT is that of {real.method[0]}: {real.gain_db[0]:+.2f} dB over its input, "
+        f"{report.plural(int(real.seeds[0]), 'training')}. Differences within the ranges over seeds decide nothing. "
         + ("" if np.isnan(tau) else f"Its order of {len(real)} methods agrees with that of the own test patients by "
            f"Kendall's τ = {tau:.2f} (1: the same order, 0: none). ")
-        + "In brackets: the range over seeds. One patient: no interval, no test.",
+        + "In brackets: the range over seeds. One patient: no interval, no test, also not of τ.",
     )  # fmt: skip
 
 # %%
@@ -475,7 +476,7 @@ if on_real:
     report.figure(
         run, "real_ct_slices", plots.rows(lines, 3.2),
         f"The network {real.method[0]} cleans a real CT at {scan.slices.dose.iloc[0]:.0%} of its dose. In brackets: "
-        "RMSE against the normal dose, which has noise of its own.",
+        "RMSE of the whole slice against the normal dose, which has noise of its own.",
     )  # fmt: skip
 
 # %% [markdown]
