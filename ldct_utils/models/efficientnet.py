@@ -10,13 +10,8 @@ Source: Tan & Le 2019, ICML; the Lite variant has neither squeeze-and-excitation
 from torch import nn
 
 DEPTHS = (1, 2, 2, 3, 3, 4, 1)  # blocks a stage of the network
-TAPS = (
-    0,
-    1,
-    2,
-    4,
-    6,
-)  # the last stage before the image is halved, and the last of all: feature levels stage1 to stage5
+# Feature levels stage1 to stage5: the last stage before each halving of the image, and the last of all.
+TAPS = (0, 1, 2, 4, 6)
 CONVENTION = "half"
 # layers of a block: in the file, and in timm without and with an expansion
 PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
