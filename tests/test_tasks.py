@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from ldct_utils.ct import dose, fbp, nps
+from ldct_utils.ct import crop_noise, dose, fbp, nps
 from ldct_utils.task_based import ensembles, observers, resolution
 
 PIXEL = 0.75
@@ -24,13 +24,36 @@ def white(shape, sd=1.0, seed=0):
 
 
 # ---- ensembles ----
-@pytest.mark.parametrize(("kernel", "centre"), [("B30", (0.0, 0.0)), ("D45", (-60.0, 75.0))])
-def test_a_window_reconstructs_what_the_whole_reconstruction_does(kernel, centre):
-    sinogram = white((180, 400)).astype(np.float32)
-    window = fbp.CropProjector(sinogram.shape, PIXEL, (48, 40), kernel, centre)
-    found = window.reconstruct(np.repeat(window.take(sinogram)[:, :, None], 2, axis=2).astype(np.float32))
-    known = fbp.reconstruct(sinogram, PIXEL, (48, 40), kernel, centre)
-    assert np.std(found - known) < 0.025 * known.std()
+@pytest.fixture(scope="module", params=[("B30", (0.0, 0.0)), ("D45", (-60.0, 75.0))])
+def both_noises(request):
+    """Noise of one crop, whose variance differs by direction and place: drawn in the image, and reconstructed."""
+    kernel, centre = request.param
+    angle, cell = fbp.angles(360)[:, None], np.linspace(-1, 1, 500)
+    variance = 1e-4 * (1.5 + np.cos(2 * angle - 1)) * (1 + 0.5 * cell**2)
+    drawn = crop_noise.CropNoise(variance, PIXEL, (48, 40), kernel, centre)
+    sinograms = np.sqrt(variance) * np.random.default_rng(0).standard_normal((96, *variance.shape))
+    known = [fbp.reconstruct(one, PIXEL, (48, 40), kernel, centre) for one in sinograms]
+    return drawn, drawn.draw(400, np.random.default_rng(1)), np.stack(known)
+
+
+def test_noise_drawn_in_a_crop_has_the_moments_of_reconstructed_noise(both_noises):
+    drawn, found, known = both_noises
+    assert np.allclose(found.std(0), drawn.sd, rtol=0.2) and found.std() == pytest.approx(known.std(), rel=0.02)
+    smooth = [ndimage.gaussian_filter(images.var(0), 8) for images in (found, known)]
+    assert np.allclose(smooth[0], smooth[1], rtol=0.08)
+    assert abs(found.mean()) < 0.02 * found.std() and abs(np.mean((found / found.std()) ** 4) - 3) < 0.05
+
+
+def test_noise_drawn_in_a_crop_has_the_spectrum_of_reconstructed_noise_in_every_direction(both_noises):
+    found, known = (nps.power_spectrum(images[:, 4:44, :40], PIXEL, taper=True) for images in both_noises[1:])
+    rows, columns = np.fft.fftfreq(40, PIXEL)[:, None], np.fft.fftfreq(40, PIXEL)[None]
+    inside = np.abs(np.hypot(rows, columns) - 0.3) < 0.15
+    direction = np.arctan2(rows, columns) % np.pi
+    parts = [inside & (np.abs(direction - middle) < np.pi / 8) for middle in (np.pi / 4, np.pi / 2, 3 * np.pi / 4)]
+    shares = np.array([[spectrum[part].mean() for part in parts] for spectrum in (found, known)])
+    assert np.allclose(shares[0], shares[1], rtol=0.1)
+    assert shares[1].max() > 1.5 * shares[1].min(), "the test needs noise with a direction"
+    assert np.allclose(nps.radial(found, PIXEL)[:8], nps.radial(known, PIXEL)[:8], rtol=0.12)
 
 
 def test_noise_free_crop_and_lesions_are_those_of_a_scan_of_the_whole(water):

@@ -9,8 +9,6 @@ import importlib.util
 
 import numpy as np
 
-MARGIN = 128  # detector cells beside the crop's shadow that the ramp filter still reads; its tail is 1e-5 there
-
 # Linear attenuation of water in 1/mm at about 70 keV: NIST tabulates 0.02059 at 60 and 0.01837 at 80 keV; interpolated
 # in logarithms, that is 0.0194 at 70 and the value here at 72 keV.
 MU_WATER = 0.0192
@@ -162,62 +160,3 @@ def reconstruct(sinogram, pixel_mm: float, shape, kernel: str = "B30", centre_mm
         index = (x * np.float32(np.cos(angle)) + (np.float32(middle) - y * np.float32(np.sin(angle)))).astype(np.int32)
         image += view.take(index, mode="clip")
     return image * np.float32(np.pi / views)
-
-
-class CropProjector:
-    """Filtered back-projection of many sinograms onto one crop, from the detector cells near the crop's shadow.
-
-    ``fbp.reconstruct`` filters whole views; here one matrix filters and interpolates what the crop needs of them.
-
-    Args: sinogram_shape: (views, cells). The others as in ``fbp.reconstruct``.
-    """
-
-    def __init__(self, sinogram_shape, pixel_mm, shape, kernel, centre_mm):
-        self.shape, (views, cells) = tuple(shape), sinogram_shape
-        x = (np.arange(shape[1]) - (shape[1] - 1) / 2) * pixel_mm + centre_mm[1]
-        y = (np.arange(shape[0]) - (shape[0] - 1) / 2) * pixel_mm + centre_mm[0]
-        theta = angles(views)
-        cosine, sine = np.cos(theta), np.sin(theta)
-        middle = (cells - 1) / 2 + (centre_mm[1] * cosine - centre_mm[0] * sine) / DETECTOR_MM
-        self.start = np.rint(middle).astype(int)  # of the shadow, in each view
-        half = int(np.ceil(np.hypot(*shape) * pixel_mm / 2 / DETECTOR_MM)) + 2
-        self.read = self.start[:, None] + np.arange(-half - MARGIN, half + MARGIN + 1)  # cells, (views, read)
-        self.inside = (self.read >= 0) & (self.read < cells)
-        self.read = self.read.clip(0, cells - 1)
-        self.index = np.empty((views, shape[0] * shape[1]), np.int32)  # of the filtered sample that a pixel reads
-        for view in range(views):
-            at = (x * cosine[view] - y[:, None] * sine[view]) / DETECTOR_MM + (cells - 1) / 2 - self.start[view]
-            self.index[view] = np.rint((at + half) * UPSAMPLING).ravel()
-        response = _impulse_response(kernel, 2 * half + MARGIN + 1)
-        written, read = np.arange(2 * half * UPSAMPLING + 1), np.arange(2 * (half + MARGIN) + 1)
-        self.filter = response[written[:, None] - (read - MARGIN) * UPSAMPLING]  # (written, read)
-
-    def take(self, sinogram) -> np.ndarray:
-        """The cells that are read, (views, read), zero beyond the detector."""
-        return np.take_along_axis(sinogram, self.read, axis=1) * self.inside
-
-    def reconstruct(self, cells) -> np.ndarray:
-        """Images (B, H, W), 1/mm, of cells (views, read, B), float32."""
-        views, _, batch = cells.shape
-        image = np.zeros((self.index.shape[1], batch), np.float32)
-        seen = np.empty_like(image)
-        for view in range(views):
-            np.take(self.filter @ cells[view], self.index[view], axis=0, out=seen, mode="clip")
-            image += seen
-        return np.moveaxis(image, 1, 0).reshape(batch, *self.shape) * np.float32(np.pi / views)
-
-    def noise(self, spread, count: int, rng, batch: int = 16) -> np.ndarray:
-        """Images (count, H, W), 1/mm, of independent Gaussian noise of SD ``spread`` (views, read)."""
-        images = [
-            self.reconstruct(
-                rng.standard_normal((*spread.shape, min(batch, count - start)), np.float32) * spread[:, :, None]
-            )
-            for start in range(0, count, batch)
-        ]
-        return np.concatenate(images)
-
-
-def _impulse_response(kernel, reach):
-    """Response of the filter to one cell at multiples of 1/UPSAMPLING cells; negative lags from the end, float32."""
-    length = max(1 << (2 * reach - 1).bit_length(), 2048)  # finely enough sampled in frequency for any crop
-    return (np.fft.irfft(ramp(kernel, length), length * UPSAMPLING) * UPSAMPLING).astype(np.float32)

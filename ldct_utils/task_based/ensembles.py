@@ -1,7 +1,7 @@
 """Detection tasks whose truth is known: lesions at known places, with many noise realisations of one scan.
 
-The noise-free slice and each lesion are reconstructed once; noise is drawn in the projections and reconstructed alone,
-in a crop, many realisations at a time, since all is linear after the logarithm. As in ``dose.scan``, an image of a
+The noise-free slice and each lesion are reconstructed once. Noise is drawn alone, in a crop, from the covariance that
+the projections give it (``crop_noise``), since all is linear after the logarithm. As in ``dose.scan``, an image of a
 lower dose is the normal-dose image plus inserted noise, so that the two are a pair.
 """
 
@@ -12,12 +12,12 @@ import pandas as pd
 from scipy import ndimage
 
 from ldct_utils.ct import fbp
+from ldct_utils.ct.crop_noise import CropNoise
 from ldct_utils.ct.dose import N0, TUBE, centre_of, check_dose, lesion_image, photons
 from ldct_utils.phantom.organs import LABELS
 from ldct_utils.phantom.patient import patient
 from ldct_utils.task_based import observers
 
-VIEWS = fbp.VIEWS // 2  # for noise: pairs of views are merged; enough for a crop up to 160 mm across
 BORDER_MM = 15.0  # between a lesion and the crop's edge, so that a network and an observer see its surroundings
 GAP_MM = 18.0  # between the centres of two lesions of a crop
 PAIRED = 20  # noise realisations for a contrast: the same noise with and without the lesion, so that few are enough
@@ -178,11 +178,9 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
     if present is not None:
         signals.append(lesion_image(present, scene, pixel_mm, lines.shape, centre, shape, kernel))
     expected = photons(lines, N0 * TUBE["abdomen"] if n0 is None else n0)
-    merged = (1 / expected).reshape(VIEWS, -1, expected.shape[1]).mean(1) / (len(lines) // VIEWS)
-    window = fbp.CropProjector(merged.shape, pixel_mm, shape, kernel, centre)
-    spread = window.take(np.sqrt(merged)).astype(np.float32)
+    scanned = CropNoise(1 / expected, pixel_mm, shape, kernel, centre)
     noise = [
-        [window.noise(spread, realisations, np.random.default_rng([*np.atleast_1d(seed), which, present])) * to_hu
+        [scanned.draw(realisations, np.random.default_rng([*np.atleast_1d(seed), which, present])) * to_hu
          for present in (0, 1)]
         for which in (0, 1)
     ]  # fmt: skip
