@@ -50,22 +50,31 @@ def read_study(study: str) -> dict:
 
 
 def _listed(entry: dict | None):
-    """(name, parameters) of the runs that one notebook's entry of a study file lists."""
+    """(name, parameters) of the runs that one notebook's entry of a study file lists, in the file's own order."""
     entry = entry or {}
     unknown = set(entry) - {"defaults", "runs", "matrix"}
     if unknown:
         raise ValueError(f"a notebook's entry has defaults, runs and matrix; got {', '.join(sorted(unknown))}")
     defaults, out = entry.get("defaults") or {}, []
-    for run in entry.get("runs") or ([{}] if not entry.get("matrix") else []):
-        given = {k: v for k, v in (run or {}).items() if k != "name"}
-        out.append(((run or {}).get("name") or "-".join(map(str, given.values())) or "default", defaults | given))
-    matrices = entry.get("matrix") or []
-    for matrix in [matrices] if isinstance(matrices, dict) else matrices:
-        axes = {k: v if isinstance(v, list) else [v] for k, v in matrix.items()}
-        for values in itertools.product(*axes.values()):
-            varied = [str(v) for k, v in zip(axes, values) if isinstance(matrix[k], list)]
-            out.append(("-".join(varied) or "default", defaults | dict(zip(axes, values))))
+    given = {kind: entry[kind] for kind in entry if kind != "defaults" and entry[kind]} or {"runs": [{}]}
+    for kind, listed in given.items():
+        for one in [listed] if isinstance(listed, dict) else listed:
+            out += [(name, defaults | values) for name, values in (_crossed if kind == "matrix" else _named)(one or {})]
     return out
+
+
+def _named(run: dict):
+    """(name, parameters) of one run."""
+    given = {k: v for k, v in run.items() if k != "name"}
+    return [(run.get("name") or "-".join(map(str, given.values())) or "default", given)]
+
+
+def _crossed(matrix: dict):
+    """(name, parameters) of the cross product of a matrix, named by what is a list in it."""
+    axes = {k: v if isinstance(v, list) else [v] for k, v in matrix.items()}
+    crossed = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+    varied = [k for k in matrix if isinstance(matrix[k], list)]
+    return [("-".join(str(one[k]) for k in varied) or "default", one) for one in crossed]
 
 
 def plan(study: str, overrides: dict | None = None) -> list[Planned]:
