@@ -32,7 +32,7 @@ realisations: int = 200  # noise realisations a class, patient and dose
 crop: int = 96  # rows and columns that are reconstructed and denoised around the lesions, pixels
 region: int = 33  # rows and columns that an observer sees around a lesion, pixels, odd
 observer_channels: str = "laguerre_gauss"  # of the Hotelling observer: laguerre_gauss, dense_dog or gabor
-metrics: list = ["rmse_hu", "ssim"]  # image metrics over dose, one or more; values that are positive
+metrics: list = ["rmse_hu", "ssim", "mean_srmse", "max_srmse"]  # image metrics over dose; values that are positive
 scored: int = 20  # realisations of the present class that the metrics score
 kernel: str = "B30"  # reconstruction kernel, that of the runs
 # fabricated resolution and transfer functions
