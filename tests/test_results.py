@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 
 import pandas as pd
@@ -199,6 +200,22 @@ def test_changes_that_were_not_committed_and_an_unknown_cpu_are_said(finished):
     results.collect("made")
     said = results.rendered("made cohort", "README.md")
     assert "commit 0123456 with uncommitted changes" in said and "CPU of unknown kind" in said
+
+
+def test_what_the_command_writes_itself_does_not_count_as_a_change(tmp_path, monkeypatch):
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    written = [tmp_path / name for name in (*results.PAGES, "docs/results/made.json")]
+    for path in (*written, tmp_path / "code.py"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("one")
+    for words_of_git in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run(git + words_of_git, check=True)
+    for path in written:
+        path.write_text("two")
+    assert not results.tree_changed()
+    (tmp_path / "code.py").write_text("two")
+    assert results.tree_changed()
 
 
 def test_a_number_that_is_not_finite_is_not_collected_and_one_that_is_absent_becomes_null(finished):

@@ -301,7 +301,12 @@ def test_identity_sees_what_a_weights_file_holds_however_its_name_is_written(stu
 
 @pytest.mark.parametrize(
     ("flags", "kind"),
-    [("avx512_bf16 amx_bf16", "AMX"), ("avx2 avx512_bf16", "AVX-512 BF16"), ("avx2", "plain"), (None, "unknown")],
+    [
+        ("avx512_bf16 amx_bf16", "AMX"),
+        ("avx2 avx512_bf16", "AVX-512 BF16"),
+        ("avx2 amx_tile", "plain"),
+        (None, "unknown"),
+    ],
 )
 def test_the_kind_of_cpu_is_what_multiplies_bfloat16(flags, kind, monkeypatch):
     def read(path):

@@ -76,7 +76,10 @@ def lambdas(blocks) -> str:
     n = blocks["lambdas"]
     each = [f"{v:,.0f}-fold with {'an' if CONTEXTS.get(k, k)[0] in 'aeiouI' else 'a'} {CONTEXTS.get(k, k)}"
             for k, v in n["spread"].items()]  # fmt: skip
-    said = [f"For ψ = {percent(n['psi'])} the weight λ varies {listed(each)}, over levels and measured networks."]
+    said = [
+        f"For ψ = {percent(n['psi'])} the weight λ varies {listed(each)}, over feature levels and the networks that "
+        "it is measured on."
+    ]
     if max(n["spread"].values()) > 2:
         said.append("So choose the perceptual share ψ and compute λ from it: elsewhere the same λ gives another ψ.")
     return bullets(said)
