@@ -359,13 +359,28 @@ def test_detection_is_said_with_its_direction():
 
 
 def test_questions_that_a_study_does_not_answer_are_named():
-    said = answers.answers({"tradeoff": {"headlines": [{"text": "It takes contrast."}]}})
+    said = answers.answers({"tradeoff": {"answer": "It takes contrast."}})
     assert "| It takes contrast. |" in said and "Not answered by this study: “Does a U-Net trained with MSE" in said
     assert answers.short({}) == "The study answers none of the questions of the front page."
 
 
-@pytest.mark.parametrize("stored", ["It takes contrast.", {"text": "It takes contrast.", "points": 3}])
+@pytest.mark.parametrize("stored", ["It takes contrast.", {"answer": "It takes contrast."}])
 def test_a_headline_is_a_sentence_or_holds_one(stored, finished):
     finished({"14_tradeoff": ({"headline": stored}, {})})
     results.collect("made")
-    assert results.rendered("made tradeoff", "README.md").startswith("It takes contrast.")
+    assert "It takes contrast." in results.rendered("made tradeoff", "README.md").splitlines()[0]
+    assert "stored no such figure" in results.rendered("made tradeoff_picture", "README.md")
+
+
+def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):
+    columns = {"gain_db": [2.5, 2.0, 3.0], "kept": [0.77, 0.7, 0.8], "more_kept": [0.05, 0.01, 0.09]}
+    headline = {"answer": "MSE + VGG buys contrast.", "answers": {"MSE + VGG": "buys"}, "patients": 10}
+    headline |= {name: {"MSE + VGG": span} for name, span in columns.items()} | {"null_pairs": [2, 3]}
+    headline |= {"less_error_db": {"MSE + VGG": [0.1, None, None]}, "half_width_kept": 0.04, "half_width_db": 0.3}
+    headline |= {"wanted_kept": 0.04, "wanted_db": 0.35}
+    finished({"14_tradeoff": ({"headline": headline}, {})})
+    results.collect("made")
+    said = results.rendered("made tradeoff", "docs/results.md")
+    assert "| MSE + VGG | 2.50 [2.00, 3.00] | 0.770 [0.700, 0.800] | 0.050 [0.010, 0.090] | 0.10 | buys |" in said
+    assert "±0.040 of the contrast (wanted: 0.04) and ±0.30 dB (wanted: 0.35)" in said and "2 of 3 pairs of MSE" in said
+    assert answers.short(results.load("made")["blocks"]) == "MSE + VGG buys contrast."

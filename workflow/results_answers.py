@@ -97,8 +97,7 @@ def trainings(blocks) -> str:
 
 
 def tradeoff(blocks) -> str:
-    found = [one["text"] for one in blocks["tradeoff"]["headlines"] if one.get("text")]
-    return " ".join(found) or "The notebook stored no headline."
+    return blocks["tradeoff"]["answer"] or "Not decided: the notebook stored no headline."
 
 
 # ---- metrics ----

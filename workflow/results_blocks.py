@@ -154,7 +154,24 @@ def dose_picture(blocks) -> str:
 
 
 def tradeoff(blocks) -> str:
-    return answer.tradeoff(blocks)
+    n, lines = blocks["tradeoff"], []
+    for row in n["rows"]:
+        spans = [cell(row.get(name), digits) for name, digits in TRADED.items()]
+        lines.append([row["loss"], *spans, row["answer"]])
+    head = ["loss", "PSNR over the input, dB", "lesions' contrast kept", "kept beyond the blend of equal error"]
+    head += ["dB beyond the blend that keeps as much", "answer"]
+    said = [answer.asked(answer.tradeoff, blocks)]
+    if "half_width_kept" in n and "half_width_db" in n:
+        said.append(
+            f"The widest intervals are ±{n['half_width_kept']:.3f} of the contrast (wanted: {n['wanted_kept']:g}) and "
+            f"±{n['half_width_db']:.2f} dB (wanted: {n['wanted_db']:g})."
+        )
+    if (n.get("null_pairs") or [0, 0])[1]:
+        different, pairs = n["null_pairs"]
+        said.append(f"By patients alone, {different} of {counted(pairs, 'pair')} of MSE trainings would differ.")
+    note = "Beyond a blend of the MSE network's output with its input, positive is better; 95 % intervals over "
+    note += f"{counted(n['patients'], 'patient')} and trainings." if "patients" in n else "patients and trainings."
+    return paragraphs(*([table(head, lines), f"*{note}*"] if lines else []), bullets(said))
 
 
 def tradeoff_picture(blocks) -> str:
@@ -185,6 +202,7 @@ def quality(blocks) -> str:
     return paragraphs(table(head, lines), note, bullets(said + n.get("notes", [])))
 
 
+TRADED = {"gain_db": 2, "kept": 3, "more_kept": 3, "less_error_db": 2}  # and with how many decimals
 LABELS = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU", "rfs": "RFS"}
 DIGITS = {"ssim": 3, "psnr": 1, "vifp_eulig": 3, "rmse_hu": 1, "rfs": 2}
 ARROWS = {"better": " ↑", "worse": " ↓"}
@@ -383,6 +401,8 @@ def write(block: str, stored: dict) -> str:
             raise ValueError(f"{file} holds no block {needed!r}")
         return paragraphs(f"The study `{stored['study']}` did not run `{notebook}`.", source(stored))
     try:
+        if block.endswith("_picture") and block.removesuffix("_picture") not in stored["pictures"]:
+            return paragraphs(f"`{notebook}` of this study stored no such figure.", source(stored))
         text = say(stored["blocks"])
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{file}: block {needed or block} lacks a number: {error!r}") from error

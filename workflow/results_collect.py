@@ -126,11 +126,15 @@ def lambdas(of) -> dict:
     """02: how far λ for one ψ lies apart, by encoder."""
     return {
         "psi": of[0].params["psi_target"],
-        "spread": {run.numbers["encoder"]["context"]: _over_all(run.numbers["lambda_spread"]) for run in of},
+        "spread": {run.numbers["encoder"]["context"]: _over_all(run.numbers) for run in of},
     }
 
 
-def _over_all(spread) -> float:
+def _over_all(numbers: dict) -> float:
+    """The spread of λ over layers and networks, wherever a version of the notebook keeps it."""
+    spread = numbers.get("lambda_spread_over_all", numbers.get("lambda_spread"))
+    if spread is None:
+        raise ValueError("the run stored no lambda_spread")
     return spread["over_all"] if isinstance(spread, dict) else spread
 
 
@@ -303,10 +307,19 @@ def transfer(of) -> dict:
     return kept | {"arms": arms, "claims": claims}
 
 
-def headline(of) -> dict:
-    """What a notebook stored as its ``headline``: a sentence, or a mapping that holds it as ``text``."""
-    found = [run.numbers["headline"] for run in of if "headline" in run.numbers]
-    return {"headlines": [{"text": one} if isinstance(one, str) else one for one in found]}
+def tradeoff(of) -> dict:
+    """14: its headline, a sentence or a mapping with the sentence as ``answer``, and the losses in it, a row each."""
+    stored = of[0].numbers.get("headline") or {}
+    if isinstance(stored, str):
+        return {"answer": stored, "rows": []}
+    columns = {name: stored.get(name, {}) for name in ("gain_db", "kept", "more_kept", "less_error_db")}
+    rows = []
+    for loss in columns["gain_db"]:
+        spans = {name: span(*values[loss]) for name, values in columns.items() if loss in values}
+        rows.append({"loss": loss, "answer": stored.get("answers", {}).get(loss, "")} | spans)
+    kept = ("patients", "lesions", "half_width_kept", "half_width_db", "wanted_kept", "wanted_db", "null_pairs")
+    about = {name: stored[name] for name in kept if stored.get(name) is not None}
+    return {"answer": stored.get("answer", ""), "rows": rows} | about
 
 
 def values(of) -> dict:
@@ -326,7 +339,7 @@ BLOCKS = {
     "cohort": ("01_data", cohort),
     "lambdas": ("02_psi_calibration", lambdas),
     "influence": ("06_stats", influence),
-    "tradeoff": ("14_tradeoff", headline),
+    "tradeoff": ("14_tradeoff", tradeoff),
     "agreement": ("04_metrics_during_training", agreement),
     "audit": ("04c_metric_audit", audit),
     "dose": ("04b_dose", dose),
@@ -338,15 +351,12 @@ BLOCKS = {
     "transfer": ("13_phantom_to_real", transfer),
     "values": ("12_answers", values),
 }
-# {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored; None for its first)}
-PICTURES = {"dose": ("04b_dose", "equivalent_doses"), "tradeoff": ("14_tradeoff", None)}
+# {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored)}
+PICTURES = {"dose": ("04b_dose", "equivalent_doses"), "tradeoff": ("14_tradeoff", "plane")}
 
 
-def picture(run, figure: str | None):
+def picture(run, figure: str):
     """The file of a figure that a run stored, or None."""
     items = run.folder / "captions.json"
-    stored = (
-        [name for name, item in files.read_json(items).items() if item["kind"] == "figure"] if items.is_file() else []
-    )
-    wanted = figure or (stored[0] if stored else None)
-    return run.folder / f"{wanted}.png" if wanted in stored else None
+    stored = files.read_json(items) if items.is_file() else {}
+    return run.folder / f"{figure}.png" if figure in stored else None
