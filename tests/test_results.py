@@ -317,6 +317,11 @@ def arm(method, value=None, half=0.1, trainings=3):
         ([arm("vgg", 0.05), arm("vgg_only", -1.0)], "Not shown for any of 2 perceptual losses."),
         ([arm("vgg", 0.5), arm("vgg_only", -1.0)], "Yes, 1 of 2 perceptual losses."),
         ([arm("vgg", 0.5), arm("vgg_only", 0.4)], "Yes, all."),
+        ([arm("vgg", 2.0, trainings=1)], "Not decided by one training. The one perceptual loss, MSE + VGG, is 2.00 dB"),
+        (
+            [arm("vgg", 2.0, trainings=1), arm("vgg_only", 1.0, trainings=1)],
+            "Not decided by one training each. The best,",
+        ),
         ([arm("vgg", 0.05), arm("vgg_only", 2.0, trainings=1)], "Not shown. The one perceptual loss, MSE + VGG,"),
     ],
 )
@@ -361,6 +366,8 @@ def test_detection_is_said_with_its_direction():
 def test_questions_that_a_study_does_not_answer_are_named():
     said = answers.answers({"tradeoff": {"answer": "It takes contrast."}})
     assert "| It takes contrast. |" in said and "Not answered by this study: “Does a U-Net trained with MSE" in said
+    once = {"influence": {"rows": [arm("vgg", 2.0, trainings=1)]}}
+    assert answers.short(once) == "The perceptual loss was not shown to give a higher PSNR than MSE."
     assert answers.short({}) == "The study answers none of the questions of the front page."
 
 

@@ -54,11 +54,14 @@ def perceptual(blocks) -> str:
     if not arms:
         return "The study compared no perceptual loss with MSE."
     (name, best), (last, worst) = arms[0], arms[-1]
+    once = max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1
     if len(arms) == 1:
-        sure = {1: "Yes", 0: "Not shown", -1: "No"}[decided(best)]
+        sure = "Not decided by one training" if once else {1: "Yes", 0: "Not shown", -1: "No"}[decided(best)]
         return f"{sure}. The one perceptual loss, {called(name)}, is {compared(best, 'dB', 'MSE')} in PSNR."
     signs = [decided(span) for _, span in arms]
-    if 1 in signs:
+    if once:
+        sure = "Not decided by one training each"
+    elif 1 in signs:
         sure = f"Yes, {signs.count(1)} of {len(arms)} perceptual losses" if 0 in signs or -1 in signs else "Yes, all"
     elif set(signs) == {-1}:
         sure = f"No. All {len(arms)} perceptual losses are worse in PSNR"
@@ -190,7 +193,7 @@ def newest(blocks) -> str:
         return f"Not decided. None of {few} had the patients and trainings for a verdict."
     rest, all_of_them = enough - n["better"] - n["worse"], counted(enough, "comparison")
     return (
-        f"In {n['better'] or 'none'} of {all_of_them} that had enough patients for a verdict. The newer method was "
+        f"In {n['better'] or 'none'} of {all_of_them} with a verdict. The newer method was "
         f"worse in {n['worse'] or 'none'} and not shown to differ in {rest or 'none'}."
     )
 
@@ -288,7 +291,10 @@ def short(blocks) -> str:
         blind, of = blocks["audit"]["blind_to_lesions"], blocks["audit"]["of"]
         said.append(f"Removing every lesion hardly moves {blind} of {of} scores.")
     arms = ranked(blocks) if "influence" in blocks else []
-    better = sum(decided(span) == 1 for _, span in arms)
+    most = (
+        max((row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]), default=0) if arms else 0
+    )
+    better = sum(decided(span) == 1 for _, span in arms) if most > 1 else 0  # one training decides nothing of a loss
     if len(arms) == 1:
         said.append(f"The perceptual loss {'gave' if better else 'was not shown to give'} a higher PSNR than MSE.")
     elif arms:
