@@ -220,7 +220,8 @@ def newer(blocks) -> str:
     least, most = n["trainings"]
     note = f"{counted(n['patients'], 'patient')}; {trained(1) if most == 1 else f'{least} to {most} trainings each'}."
     if n.get("comparisons"):
-        note = f"By age, oldest first. {note} ↑ better, ↓ worse than the best older one; no arrow: not shown, or no verdict."
+        arrows = "↑ better, ↓ worse than the best older one; no arrow: not shown, or no verdict."
+        note = f"By age, oldest first. {note} {arrows}"
     said = [answer.asked(answer.newest, blocks)] if n.get("comparisons") else []
     head = ["method", *LABELS.values(), "weights"]
     return paragraphs(table(head, lines), f"*{note}*", bullets(said + n.get("notes", [])))
