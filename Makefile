@@ -13,7 +13,7 @@ STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
 CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
 
-.PHONY: help study plan search verify test lab report data weights lock format notebooks check clean
+.PHONY: help study plan results search verify test lab report data weights lock format notebooks check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,9 @@ study: $(STAMP)  ## run params/<STUDY>.yaml (STUDY=default) on PROFILE=local or 
 
 plan: $(STAMP)  ## list the runs of STUDY, finished or not, without running anything
 	@$(PY) workflow/study.py $(STUDY) --plan $(if $(SET),--set $(SET))
+
+results: $(STAMP)  ## write the numbers of README.md and docs/results.md from the finished STUDY; `STUDY=` from docs/results/ alone
+	@$(PY) workflow/results.py $(STUDY)
 
 search: $(STAMP)  ## search hyper-parameters: STUDY=hpo_small; several machines share one with STORAGE=<database URL>
 	@$(PY) workflow/search.py $(STUDY) $(if $(STORAGE),--storage $(STORAGE)) $(if $(SET),--set $(SET))

@@ -18,7 +18,7 @@
 # **Reads** finished runs of the other notebooks; what is not given leaves its question open, and the table says so.
 # No image is looked at anew: every number is taken, or averaged over patients, from the tables of the run that the last
 # column names, and all figures but one are those that these runs stored.
-# **Writes** `answers.parquet`. **Cost** seconds.
+# **Writes** `answers.parquet`, and `values.parquet` for `make results`. **Cost** seconds.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -61,12 +61,18 @@ for name, one in asked.items():
     if one.result["notebook"] != name:
         raise ValueError(f"{one.folder.name} is a run of {one.result['notebook']} where one of {name} is needed")
 answers, short = [], {}  # lines of the table; {question: its answer in a sentence}
+values = []  # the same as numbers, those that README.md and docs/results.md take from here
 QUESTIONS = ("How should λ be set?", "Which losses agree with which metrics?", "Are newer denoisers better?",
              "What do denoisers hide?")  # fmt: skip
 
 
-def say(question, quantity, value, source, low=np.nan, high=np.nan, unit="", interval=""):
-    """Add a line to the table; a number without an interval says so by a dash."""
+def say(question, quantity, value, source, low=np.nan, high=np.nan, unit="", interval="", key="", number=None):
+    """Add a line to the table; a number without an interval says so by a dash.
+
+    A key, such as ``kept.mse``, makes it a number for `make results` too; ``number`` where the value is a text.
+    """
+    if key:
+        values.append({"key": key, "value": value if number is None else number, "low": low, "high": high})
     shown = value if isinstance(value, str) else f"{value:.3g}{unit}"
     interval = interval or ("–" if np.isnan(low) else f"[{low:.3g}, {high:.3g}]")
     answers.append(
@@ -214,7 +220,8 @@ elif asked["04c_metric_audit"].numbers["d_prime_within"] is not None:
         always = follow.groupby("metric")[["above", "below"]].all()  # at one dose of several it may well be chance
         for word, side in (("follow", "above"), ("run against", "below")):
             say(1, f"metrics that {word} d': interval {side} 0 at every dose (and single intervals {side} 0)",
-                f"{always[side].sum()} of {len(always)} ({follow[side].sum()} of {len(follow)})", one)  # fmt: skip
+                f"{always[side].sum()} of {len(always)} ({follow[side].sum()} of {len(follow)})", one,
+                key=f"d_prime.{side}", number=float(always[side].sum()))  # fmt: skip
         observed = (
             f"{always.above.sum()} of {len(always)} metrics follow what an observer detects at every dose, "
             f"{always.below.sum()} run against it."
@@ -317,12 +324,14 @@ if "09_subtle_details" in asked:
             say(3, f"noise up to which {metrics.info(name).label} notices that {taken.removed} of {taken.structures} "
                 f"lesions ({taken.share:.2%} of the voxels) are gone"
                 + ("" if top is None else f" (TPF {top.tpf:.2f})"), most, one,
-                interval="–" if top is None else f"[{top.low:.2f}, {top.high:.2f}]")  # fmt: skip
+                interval="–" if top is None else f"[{top.low:.2f}, {top.high:.2f}]",
+                key=f"noticed_hu.{metrics.info(name).label}", number=0.0 if top is None else top.sigma)  # fmt: skip
     if "losses.parquet" in one.result["files"]:
         for name, part in one.table("losses").groupby("method"):
             span = intervals.patient_bootstrap(intervals.by_patient(part.assign(value=part.kept)).to_numpy())
             kept[name] = span.mean
-            say(3, f"contrast of three faint lesions kept by {name}", span.mean, one, span.low, span.high)
+            say(3, f"contrast of three faint lesions kept by {name}", span.mean, one, span.low, span.high,
+                key=f"kept.{name}")  # fmt: skip
 else:
     open_question(3, "09_subtle_details")
 
@@ -371,6 +380,7 @@ table = run.table(
     lambda: pd.DataFrame(answers).sort_values("question", key=lambda column: column.map(order), kind="stable"),
 )
 open_ones = [q for q in QUESTIONS if set(table[table.question == q].answer) == {"open"}]
+run.table("values", lambda: pd.DataFrame(values, columns=["key", "value", "low", "high"]))
 report.table(
     run, "answers_shown", table.assign(question=table.question.where(~table.question.duplicated(), "")),
     f"From {report.plural(len(asked) + len(hidden), 'run')}, with 95 % intervals over patients where there are enough. "

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ldct_utils"
-MAP = re.findall(r"^\| `([a-z_0-9]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+MAP = re.findall(r"^\| `([a-z_0-9]+)` \|", (ROOT / "docs" / "map.md").read_text(encoding="utf-8"), re.MULTILINE)
 ROOMS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py"))
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE)
 
@@ -55,9 +55,9 @@ def test_nothing_lies_flat_and_the_map_lists_every_package_once():
     assert sorted(MAP) == ROOMS
 
 
-def test_what_the_readme_sends_a_newcomer_to_is_there():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"\(ldct_utils/([a-z_0-9/]+\.py)\)[^|]*\| ([^|]+) \|", text)
+def test_what_the_map_sends_a_newcomer_to_is_there():
+    text = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\(\.\./ldct_utils/([a-z_0-9/]+\.py)\)[^|]*\| ([^|]+) \|", text)
     assert len(rows) > 9
     for file, names in rows:
         tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))

@@ -299,6 +299,27 @@ def test_identity_sees_what_a_weights_file_holds_however_its_name_is_written(stu
     assert identity._hashable("weights", "absent.pth", {}) == "absent.pth"
 
 
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("avx512_bf16 amx_bf16", "AMX"),
+        ("avx2 avx512_bf16", "AVX-512 BF16"),
+        ("avx2 amx_tile", "plain"),
+        (None, "unknown"),
+    ],
+)
+def test_the_kind_of_cpu_is_what_multiplies_bfloat16(flags, kind, monkeypatch):
+    def read(path):
+        if flags is None:
+            raise FileNotFoundError(path)
+        return flags
+
+    monkeypatch.setattr(machine.Path, "read_text", read)
+    machine.cpu_kind.cache_clear()
+    assert machine.cpu_kind() == kind and machine.has_fast_bf16() == ("BF16" in kind or "AMX" in kind)
+    machine.cpu_kind.cache_clear()
+
+
 # ---- runs ----
 def test_run_stores_its_results_last_and_is_not_computed_twice(study, capsys):
     space = execute("01_data", patients=5)
@@ -309,7 +330,7 @@ def test_run_stores_its_results_last_and_is_not_computed_twice(study, capsys):
     again = execute("01_data", patients=5)["this"]
     assert "finished" in capsys.readouterr().out and (again.folder / "result.json").stat().st_mtime_ns == written
     assert again.table("cohort", lambda: pytest.fail("computed twice")).n[0] == 5
-    assert set(this.result) >= {"parameters", "commit", "dirty", "versions", "seconds", "files", "id"}
+    assert set(this.result) >= {"parameters", "commit", "dirty", "cpu", "versions", "seconds", "files", "id"}
 
 
 def test_what_a_kill_left_half_written_is_taken_away_by_the_next_try(study):

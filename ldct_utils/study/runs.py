@@ -143,6 +143,7 @@ class Run:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": _git("rev-parse", "HEAD"),
             "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+            "cpu": {"kind": machine.cpu_kind(), "cores": machine.cpu_threads()},
             "versions": versions(),
             "files": {str(p.relative_to(self.folder)): files.sha256(p) for p in sorted(data)},
         }

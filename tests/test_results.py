@@ -1,0 +1,393 @@
+"""The numbers of README.md and docs/results.md: written from stored results, and what refuses to be."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "workflow"))
+
+import results
+import results_answers as answers
+import results_blocks
+import results_collect
+import results_words as words
+
+from ldct_utils.study import files
+
+STORED = sorted(p.stem for p in (ROOT / "docs" / "results").glob("*.json"))
+GAIN = {"truth": {"value": 2.5, "low": 2.0, "high": 3.0}}
+
+
+@pytest.fixture
+def pages(tmp_path, monkeypatch):
+    """A copy of the pages and the stored files in a root of its own."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """A function that writes a study of made runs, {notebook: (numbers, tables)}, and returns its outputs folder."""
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    monkeypatch.setenv("LDCT_OUTPUTS", str(tmp_path / "outputs"))
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "made.yaml").write_text("notebooks: {01_data: }")
+
+    def write(of: dict, params=None, **result):
+        plan = []
+        for number, (notebook, (numbers, tables)) in enumerate(of.items()):
+            folder = tmp_path / "outputs" / "made" / notebook / f"run-{number:08x}"
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, table in tables.items():
+                table.to_parquet(folder / f"{name}.parquet")
+            about = {"notebook": notebook, "numbers": numbers, "parameters": {"precision": "bf16"} | (params or {})}
+            about |= {"commit": "0123456789", "dirty": False, "seconds": 60.0, "finished": "2026-01-02T03:04:05+00:00"}
+            about |= {"files": {p.name: files.sha256(p) for p in folder.glob("*.parquet")}} | result
+            (folder / "result.json").write_text(json.dumps(about))
+            plan.append({"notebook": notebook, "name": f"run{number}", "folder": f"made/{notebook}/{folder.name}"})
+        (tmp_path / "outputs" / "made" / "plan.json").write_text(json.dumps(plan))
+        return tmp_path / "outputs" / "made"
+
+    return write
+
+
+COHORT = {
+    "patients": 30,
+    "test_patients": 10,
+    "slices": 120,
+    "checks_off": 0,
+    "ndct_noise_hu": 9.65774,
+    "added_noise_hu": 1,
+}
+
+
+# ---- the pages ----
+@pytest.mark.parametrize("page", results.PAGES)
+def test_every_block_is_what_the_command_writes_from_the_stored_files(page):
+    assert results.filled(page) == (ROOT / page).read_text(encoding="utf-8"), "run `make results STUDY=`"
+
+
+def test_the_first_page_stays_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160
+
+
+@pytest.mark.parametrize("page", results.PAGES)
+def test_one_changed_digit_is_found_and_written_over(page, pages, monkeypatch):
+    text = (pages / page).read_text(encoding="utf-8")
+    inside = next(m for m in re.finditer(r"<!-- results: .*?<!-- end -->", text, re.DOTALL) if re.search(r"\d", m[0]))
+    digit = inside.start() + re.search(r"(?<=\s)\d", inside[0]).start()
+    (pages / page).write_text(text[:digit] + str((int(text[digit]) + 1) % 10) + text[digit + 1 :], encoding="utf-8")
+    assert results.filled(page) == text != (pages / page).read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["results.py"])
+    assert results.main() == 0
+    assert (pages / page).read_text(encoding="utf-8") == text
+
+
+def test_a_changed_number_in_a_stored_file_changes_the_block(pages):
+    path = pages / "docs" / "results" / "real_ct_test.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"2.68"', '"9.99"'), encoding="utf-8")
+    assert "9.99" in results.filled("docs/results.md") and "2.68" not in results.filled("docs/results.md")
+
+
+@pytest.mark.parametrize(
+    ("comment", "error", "message"),
+    [
+        ("default nonsense", ValueError, "no block 'nonsense'; known: .*dose"),
+        ("nowhere dose", FileNotFoundError, "no docs/results/nowhere.json .*make results STUDY=nowhere"),
+        ("default noise2quality quality", ValueError, r"2 studies \(default, noise2quality\); a block is of one study"),
+        ("default,noise2quality quality", ValueError, "2 studies"),
+        ("default noise2quality", ValueError, "2 studies"),
+        ("default", ValueError, "has 1 names; a block is of one study: STUDY BLOCK"),
+        ("noise2quality plain", ValueError, "noise2quality.json holds no block 'plain'"),
+    ],
+)
+def test_a_block_that_names_something_else_is_refused(comment, error, message, pages):
+    (pages / "README.md").write_text(f"<!-- results: {comment} -->\n<!-- end -->\n")
+    with pytest.raises(error, match=message):
+        results.filled("README.md")
+
+
+def test_a_comment_that_is_not_closed_is_refused(pages):
+    (pages / "README.md").write_text("<!-- results: default dose -->\nno end\n")
+    with pytest.raises(ValueError, match=r"without its `<!-- end -->`"):
+        results.filled("README.md")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_stored_number_that_is_not_finite_is_refused(number, pages):
+    path = pages / "docs" / "results" / "noise2quality.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("0.485", number, 1), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"noise2quality.json: .*not a finite number"):
+        results.load("noise2quality")
+
+
+def test_a_file_of_another_study_is_refused(pages):
+    shutil.copy(pages / "docs" / "results" / "default.json", pages / "docs" / "results" / "other.json")
+    with pytest.raises(ValueError, match=r"other.json is of study 'default'"):
+        results.load("other")
+
+
+def test_a_block_that_lacks_a_number_says_which(pages):
+    stored = results.load("noise2quality")
+    del stored["blocks"]["quality"]["pairs"]
+    with pytest.raises(ValueError, match=r"noise2quality.json: block quality lacks a number: .*pairs"):
+        results_blocks.write("quality", stored)
+
+
+@pytest.mark.parametrize("study", STORED)
+def test_every_stored_file_says_where_it_comes_from_and_names_no_machine(study):
+    text = (ROOT / "docs" / "results" / f"{study}.json").read_text(encoding="utf-8")
+    stored = json.loads(text)
+    assert stored["collected"] in (results.COMMAND, results.HAND)
+    assert len(text) < 60_000 and not re.search(r"(?<!\w)/(home|tmp|work|root|usr)/", text)
+    said = results_blocks.source(stored)
+    assert f"`{study}`" in said and "commit" in said and "CPU" in said
+    assert ("by hand" in said) == (stored["collected"] == results.HAND)
+    for name, digest in stored["pictures"].items():
+        assert files.sha256(ROOT / "docs" / "results" / f"{study}-{name}.png") == digest
+
+
+@pytest.mark.parametrize(
+    "page", [*results.PAGES, "CONTRIBUTING.md", *(f"docs/{n}.md" for n in ("running", "studies", "map"))]
+)
+def test_links_of_a_page_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r'(?:\]\(|src=")(?!https?:)([^)"\s]+)[)"]', text):
+        path, _, heading = target.partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}, target
+
+
+# ---- collecting ----
+def test_a_study_that_was_not_run_or_not_finished_is_refused(finished):
+    with pytest.raises(FileNotFoundError, match=r"no study file params/absent.yaml; known: made"):
+        results_collect.Study("absent")
+    with pytest.raises(FileNotFoundError, match=r"study made has not been run.*make study STUDY=made"):
+        results_collect.Study("made")
+    folder = finished({"01_data": (COHORT, {}), "06_stats": ({}, {})})
+    next(folder.glob("06_stats/*/result.json")).unlink()
+    with pytest.raises(ValueError, match="study made: 1 of 2 runs are not finished: 06_stats/run1; run `make study"):
+        results.collect("made")
+
+
+def test_what_is_collected_says_where_it_comes_from(finished, tmp_path):
+    finished({"01_data": (COHORT, {})}, {"threads": 1, "device": "cpu"}, cpu={"kind": "AMX", "cores": 2})
+    stored = json.loads(results.collect("made").read_text())
+    expected = {"commits": ["0123456"], "dirty": False, "cpu": ["AMX"], "cores": 2, "precision": ["bf16"], "runs": 1}
+    assert stored["provenance"].items() >= expected.items() and stored["collected"] == results.COMMAND
+    assert stored["blocks"] == {"cohort": COHORT | {"ndct_noise_hu": 9.658}}
+    assert results.load("made") == stored
+    said = results.rendered("made cohort", "README.md")
+    assert said.startswith("30 simulated patients with 120 slices, 10 of them for testing; all checks are within")
+    assert "commit 0123456, 2 January 2026, 1 run in 1 min on 2 cores, CPU with AMX, computed in bf16" in said
+    assert "Another kind of CPU or precision gives other networks." in said
+    assert results.rendered("made dose", "README.md").startswith("The study `made` did not run `04b_dose`.")
+
+
+def test_changes_that_were_not_committed_and_an_unknown_cpu_are_said(finished):
+    finished({"01_data": (COHORT, {})}, dirty=True)
+    results.collect("made")
+    said = results.rendered("made cohort", "README.md")
+    assert "commit 0123456 with uncommitted changes" in said and "CPU of unknown kind" in said
+
+
+def test_what_the_command_writes_itself_does_not_count_as_a_change(tmp_path, monkeypatch):
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    written = [tmp_path / name for name in (*results.PAGES, "docs/results/made.json")]
+    for path in (*written, tmp_path / "code.py"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("one")
+    for words_of_git in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run(git + words_of_git, check=True)
+    for path in written:
+        path.write_text("two")
+    assert not results.tree_changed()
+    (tmp_path / "code.py").write_text("two")
+    assert results.tree_changed()
+
+
+def test_a_number_that_is_not_finite_is_not_collected_and_one_that_is_absent_becomes_null(finished):
+    assert results.rounded({"a": [1.23456, float("nan"), 7]}) == {"a": [1.235, None, 7]}
+    finished({"01_data": (COHORT | {"ndct_noise_hu": float("inf")}, {})})
+    with pytest.raises(ValueError, match="made: block cohort of 01_data: inf is not a finite number"):
+        results.collect("made")
+
+
+def test_minutes_count_once_what_went_at_the_same_time_and_no_idle_time():
+    ends = [("03:10", 600), ("03:08", 300), ("09:00", 60)]  # the second inside the first, the third hours later
+    runs = [{"finished": f"2026-01-01T{end}:00+00:00", "seconds": float(s)} for end, s in ends]
+    assert results.minutes_busy(runs) == pytest.approx(11)
+
+
+def influence_tables(methods):
+    gains = [
+        {"method": m, "domain": "hu", "reference": r, "metric": "psnr", "gain": 2.0, "low": 1.0, "high": 3.0,
+         "patients": 10, "seeds": 3}
+        for m in methods for r in ("ndct", "truth")
+    ]  # fmt: skip
+    effects = [
+        {"reference": "truth", "metric": "psnr", "method": m, "base": "mse", "difference": d, "low": d - 0.1,
+         "high": d + 0.1}
+        for m, d in methods.items() if d is not None
+    ]  # fmt: skip
+    shares = pd.DataFrame(
+        {"test": ["Wilcoxon over slices", "Wilcoxon over patients"], "share significant": [0.3, 0.05]}
+    )
+    return {"gains": pd.DataFrame(gains), "psi_effects": pd.DataFrame(effects), "swaps_share": shares}
+
+
+ARMS = [{"mse": None, "vgg · a · random · ψ 0.95": -1.0}, {"mse": None, "new": 0.4, "l1 · x": -0.5}, {"mse": None}]
+
+
+@pytest.mark.parametrize("arms", ARMS)
+def test_losses_may_come_and_go(arms, finished):
+    finished({"06_stats": ({"methods": len(arms)}, influence_tables(arms))}, {"domain": "hu"})
+    results.collect("made")
+    said = results.rendered("made influence", "docs/results.md")
+    assert all(f"| {words.called(name)} | 3 | 2.00 [1.00, 3.00] | 2.00 [1.00, 3.00] |" in said for name in arms)
+    assert "PSNR in HU" in said and "in 30 % of trials, where 5 % would be right" in results.rendered(
+        "made swaps", "README.md"
+    )
+
+
+def test_both_forms_of_the_nulls_are_read(finished):
+    tests = {"slices": 60.0, "patients": 10.0, "interval": float("nan"), "mixed": 12.0}
+    nulls = pd.DataFrame([
+        {"null": "labels swapped", "metric": "psnr", "cases": 200} | tests,
+        {"null": "other training", "metric": "psnr", "cases": 27} | tests
+        | {"patients": 20.0, "sd": 0.13, "low": 0.1, "high": 0.2, "methods": 9},
+    ])  # fmt: skip
+    tables = influence_tables({"mse": None}) | {"nulls": nulls}
+    del tables["swaps_share"]
+    finished({"06_stats": ({"methods": 1}, tables)}, {"domain": "hu"})
+    results.collect("made")
+    found = results.load("made")["blocks"]["influence"]
+    assert found["swapped"] == {"Wilcoxon over slices": 0.3, "Wilcoxon over patients": 0.05, "mixed model": 0.06}
+    said = results.rendered("made influence", "README.md")
+    assert "an SD of 0.13 dB (95 % interval 0.10 to 0.20)" in said and "calls 20 of 27 such pairs different" in said
+
+
+# ---- words ----
+def test_names_and_numbers_in_words():
+    assert (
+        words.called("vgg · block3_conv2 · random · ψ 0.95 held")
+        == "MSE + VGG (block3_conv2, random encoder, ψ 95 % held)"
+    )
+    assert (
+        words.called("vgg · block3_conv2 · edges · ψ 95 % at start")
+        == "MSE + VGG (block3_conv2, edges, ψ 95 % at start)"
+    )
+    assert words.called("mse · residual False") == "MSE (no skip connection)" and words.called("new") == "new"
+    assert words.fixed(-0.004) == "0.00" and words.fixed(-1.5, 1) == "−1.5" and words.percent(0.256) == "26 %"
+    span = {"value": -0.33, "low": -1.0, "high": 0.34}
+    assert words.compared(span, "dB", "MSE") == "0.33 dB worse than MSE (95 % interval 1.00 worse to 0.34 better)"
+    span = {"value": -2.1, "low": -3.4, "high": -1.1}
+    assert words.compared(span, "dB", "MSE") == "2.10 dB worse than MSE (95 % interval 1.10 to 3.40)"
+    assert words.compared({"value": 0.2}, "dB", "MSE").endswith("(no interval: too few patients or trainings)")
+    assert words.cell({"value": 0.99, "low": 0.98, "high": None}) == "0.99 [0.98, beyond]"
+    assert words.table(["a", "b"], [["", 1], ["", 2]]) == "| b |\n| --- |\n| 1 |\n| 2 |"
+
+
+def arm(method, value=None, half=0.1, trainings=3):
+    over = {} if value is None else {"truth": {"value": value, "low": value - half, "high": value + half}}
+    return {"method": method, "trainings": trainings, "gain_db": GAIN, "over_mse_db": over}
+
+
+@pytest.mark.parametrize(
+    ("rows", "start"),
+    [
+        ([arm("mse")], "The study compared no perceptual loss with MSE."),
+        ([arm("mse"), arm("vgg", -0.5)], "No. The one perceptual loss, MSE + VGG, is 0.50 dB worse than MSE"),
+        (
+            [arm("vgg", -0.5), arm("vgg_only", -1.0)],
+            "No. All 2 perceptual losses are worse in PSNR. The best, MSE + VGG, is",
+        ),
+        ([arm("vgg", 0.05), arm("vgg_only", -1.0)], "Not shown for any of 2 perceptual losses."),
+        ([arm("vgg", 0.5), arm("vgg_only", -1.0)], "Yes, 1 of 2 perceptual losses."),
+        ([arm("vgg", 0.5), arm("vgg_only", 0.4)], "Yes, all."),
+        ([arm("vgg", 2.0, trainings=1)], "Not decided by one training. The one perceptual loss, MSE + VGG, is 2.00 dB"),
+        (
+            [arm("vgg", 2.0, trainings=1), arm("vgg_only", 1.0, trainings=1)],
+            "Not decided by one training each. The best,",
+        ),
+        ([arm("vgg", 0.05), arm("vgg_only", 2.0, trainings=1)], "Not shown. The one perceptual loss, MSE + VGG,"),
+    ],
+)
+def test_what_a_perceptual_term_does_has_a_sentence_for_every_case(rows, start):
+    assert answers.perceptual({"influence": {"rows": rows}}).startswith(start)
+
+
+def searched(tested, changed, hidden):
+    return {"search": {"tested": tested, "changed": changed, "hidden": hidden}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "start"),
+    [
+        ([{}], "Not asked"),
+        ([searched(10, 0, 0)], "Not tested."),
+        (
+            [searched(10, 2, 0), searched(10, 0, 0)],
+            "No, of 10 known lesions; the search changed at most 2 (2 networks).",
+        ),
+        ([searched(16, None, 3), searched(16, None, 0)], "Yes, by 1 of 2 networks: at most 3 of 16 known lesions."),
+        ([searched(16, 1, 1)], "Yes, by the network: at most 1 of 16 known lesions."),
+    ],
+)
+def test_what_is_hidden_has_a_sentence_for_every_case(rows, start):
+    assert answers.hidden({"invariances": {"rows": rows}}).startswith(start)
+
+
+def test_detection_is_said_with_its_direction():
+    def of(*spans):
+        named = {f"m{i}": {"worth": {"d' (CHO)": dict(zip(("value", "low", "high"), s))}} for i, s in enumerate(spans)}
+        return answers.detection({"dose": {"low_dose": 0.25, "methods": named}})
+
+    same, more, less = (0.25, 0.24, 0.26), (0.3, 0.28, 0.32), (0.2, 0.18, 0.22)
+    assert of(same).endswith("the network is not shown to save dose.") and of(more).endswith("the network saves dose.")
+    assert of(less).endswith("the network costs dose.") and of(same, same).endswith(
+        "none of 2 networks is shown to save any."
+    )
+    assert of(same, more, less).endswith("1 of 3 networks save dose and 1 cost dose.")
+
+
+def test_questions_that_a_study_does_not_answer_are_named():
+    said = answers.answers({"tradeoff": {"answer": "It takes contrast."}})
+    assert "| It takes contrast. |" in said and "Not answered by this study: “Does a U-Net trained with MSE" in said
+    once = {"influence": {"rows": [arm("vgg", 2.0, trainings=1)]}}
+    assert answers.short(once) == "The perceptual loss was not shown to give a higher PSNR than MSE."
+    assert answers.short({}) == "The study answers none of the questions of the front page."
+
+
+@pytest.mark.parametrize("stored", ["It takes contrast.", {"answer": "It takes contrast."}])
+def test_a_headline_is_a_sentence_or_holds_one(stored, finished):
+    finished({"14_tradeoff": ({"headline": stored}, {})})
+    results.collect("made")
+    assert "It takes contrast." in results.rendered("made tradeoff", "README.md").splitlines()[0]
+    assert "stored no such figure" in results.rendered("made tradeoff_picture", "README.md")
+
+
+def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):
+    columns = {"gain_db": [2.5, 2.0, 3.0], "kept": [0.77, 0.7, 0.8], "more_kept": [0.05, 0.01, 0.09]}
+    headline = {"answer": "MSE + VGG buys contrast.", "answers": {"MSE + VGG": "buys"}, "patients": 10}
+    headline |= {name: {"MSE + VGG": span} for name, span in columns.items()} | {"null_pairs": [2, 3]}
+    headline |= {"less_error_db": {"MSE + VGG": [0.1, None, None]}, "half_width_kept": 0.04, "half_width_db": 0.3}
+    headline |= {"wanted_kept": 0.04, "wanted_db": 0.35}
+    finished({"14_tradeoff": ({"headline": headline}, {})})
+    results.collect("made")
+    said = results.rendered("made tradeoff", "docs/results.md")
+    assert "| MSE + VGG | 2.50 [2.00, 3.00] | 0.770 [0.700, 0.800] | 0.050 [0.010, 0.090] | 0.10 | buys |" in said
+    assert "±0.040 of the contrast (wanted: 0.04) and ±0.30 dB (wanted: 0.35)" in said and "2 of 3 pairs of MSE" in said
+    assert answers.short(results.load("made")["blocks"]) == "MSE + VGG buys contrast."

@@ -1,0 +1,208 @@
+"""Write the numbers of README.md and docs/results.md from stored results: what `make results` calls.
+
+    python workflow/results.py default     # outputs/default to docs/results/default.json, then the blocks
+    python workflow/results.py             # the blocks alone, from the JSON files that are committed
+
+A block stands between two comments, ``<!-- results: default dose -->`` and ``<!-- end -->``: one study and one block.
+What is between them is written by `results_blocks`, from that study's file alone; nobody types there.
+"""
+
+import argparse
+import json
+import math
+import re
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import results_blocks
+import results_collect
+from PIL import Image
+
+from ldct_utils.study import files, paths
+
+PAGES = ("README.md", "docs/results.md")
+COMMAND, HAND = "make results", "by hand"  # how a file came to be
+_BLOCK = re.compile(r"<!-- results: *(.*?) *-->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def folder() -> Path:
+    return paths.root() / "docs" / "results"
+
+
+# ---- outputs/<study> to docs/results/<study>.json ----
+def rounded(value):
+    """``value`` in JSON's types, floats at four significant digits, NaN as null: what was not measured.
+
+    Raises: ValueError: for an infinite number.
+    """
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    if isinstance(value, float):  # NumPy's too
+        if math.isinf(value):
+            raise ValueError(f"{value} is not a finite number")
+        return None if math.isnan(value) else float(f"{value:.4g}")
+    return value
+
+
+def minutes_busy(results: list[dict]) -> float:
+    """Minutes in which at least one of the runs was going, whatever went beside it and however long it lay idle."""
+    ends = [datetime.fromisoformat(r["finished"]) for r in results]
+    going = sorted((end - timedelta(seconds=r["seconds"]), end) for end, r in zip(ends, results))
+    total, until = timedelta(0), going[0][0]
+    for begin, end in going:
+        total, until = total + max(end - max(begin, until), timedelta(0)), max(until, end)
+    return total.total_seconds() / 60
+
+
+def tree_changed() -> bool:
+    """Whether a tracked file differs from the last commit, but for those that this command writes."""
+    command = ["git", "-C", str(paths.root()), "status", "--porcelain", "--untracked-files=no"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    changed = [line[3:].strip('"') for line in done.stdout.splitlines()]
+    return any(path not in PAGES and not path.startswith("docs/results/") for path in changed)
+
+
+def provenance(study) -> dict:
+    """Where the numbers come from: what a reader must know before comparing them with numbers of another machine."""
+    found = [run.result for run in study.all]
+    cpus = [r.get("cpu", {"kind": "unknown", "cores": None}) for r in found]
+
+    def distinct(name):
+        return sorted({r["parameters"][name] for r in found if name in r["parameters"]})
+
+    return {
+        "commits": list(dict.fromkeys(r["commit"][:7] for r in sorted(found, key=lambda r: r["finished"]))),
+        "dirty": any(r["dirty"] for r in found) or tree_changed(),
+        "cpu": sorted({c["kind"] for c in cpus}),
+        "cores": max((c["cores"] for c in cpus if c["cores"]), default=None),
+        "device": distinct("device"),
+        "precision": distinct("precision"),
+        "threads": distinct("threads"),
+        "finished": max(r["finished"] for r in found)[:10],
+        "runs": len(found),
+        "minutes": minutes_busy(found),
+        "notebooks": sorted(study.runs),
+    }
+
+
+def reduce(source: Path, target: Path):
+    """Write a figure for the repository: at most 1,000 pixels wide, 64 colours."""
+    with Image.open(source) as image:
+        small = image.convert("RGB")
+        small.thumbnail((1000, 1000))
+        with files.write_atomic(target) as temporary:
+            small.quantize(64).save(temporary, optimize=True)
+
+
+def collect(name: str) -> Path:
+    """Write ``docs/results/<name>.json`` and its pictures from the finished study. Returns: the file.
+
+    Raises: as ``results_collect.Study``; ValueError: naming the block, for a number that is not finite.
+    """
+    study = results_collect.Study(name)
+    found = {
+        "study": name,
+        "collected": COMMAND,
+        "provenance": rounded(provenance(study)),
+        "blocks": {},
+        "pictures": {},
+    }
+    for block, (notebook, take) in results_collect.BLOCKS.items():
+        if notebook in study.runs:
+            try:
+                found["blocks"][block] = rounded(take(study.runs[notebook]))
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"{name}: block {block} of {notebook}: {error}") from error
+    folder().mkdir(parents=True, exist_ok=True)
+    for picture, (notebook, figure) in results_collect.PICTURES.items():
+        target = folder() / f"{name}-{picture}.png"
+        drawn = [p for run in study.runs.get(notebook, []) if (p := results_collect.picture(run, figure))]
+        if drawn:
+            reduce(drawn[0], target)
+            found["pictures"][picture] = files.sha256(target)
+        else:
+            target.unlink(missing_ok=True)
+    files.write_json(folder() / f"{name}.json", found)
+    return folder() / f"{name}.json"
+
+
+# ---- docs/results/<study>.json to the blocks of the pages ----
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def load(study: str) -> dict:
+    """A study's file. Raises: FileNotFoundError: if there is none. ValueError: if it is not whole, names another study,
+    or holds a number that is not finite."""
+    path = folder() / f"{study}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder().glob("*.json"))) or "none"
+        raise FileNotFoundError(f"no {paths.short(path)} (there are: {known}); `make results STUDY={study}` writes it")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_float=_finite, parse_constant=_finite)
+    except ValueError as error:
+        raise ValueError(f"{paths.short(path)}: {error}; write it again with `make results STUDY={study}`") from error
+    if found.get("study") != study:
+        raise ValueError(f"{paths.short(path)} is of study {found.get('study')!r}; a file is called as its study")
+    return found
+
+
+def rendered(name: str, page: str) -> str:
+    """The lines of a block. Args: name: what its comment names, a study and a block. page: the page that it stands on.
+
+    Raises: ValueError: if it names several studies, or no known block.
+    """
+    words = name.replace(",", " ").split()
+    studies = [w for w in words if (folder() / f"{w}.json").is_file()]
+    if len(words) != 2 or len(studies) > 1:
+        told = f" and {len(studies)} studies ({', '.join(studies)})" if len(studies) > 1 else ""
+        raise ValueError(
+            f"{page}: `results: {name}` has {len(words)} names{told}; a block is of one study: STUDY BLOCK"
+        )
+    study, block = words
+    if block not in results_blocks.BLOCKS:
+        known = ", ".join(sorted(results_blocks.BLOCKS))
+        raise ValueError(f"{page}: `results: {name}`: no block {block!r}; known: {known}")
+    stored = load(study)
+    text = results_blocks.write(block, stored)
+    return text.replace(results_blocks.FOLDER, "docs/results/" if page == "README.md" else "results/")
+
+
+def filled(page: str) -> str:
+    """A page with its blocks as the stored files say them.
+
+    Raises: as ``rendered``; ValueError: for a comment that opens no block.
+    """
+    text = (paths.root() / page).read_text(encoding="utf-8")
+    if text.count("<!-- results:") != len(_BLOCK.findall(text)):
+        raise ValueError(f"{page}: a `<!-- results: ... -->` without its `<!-- end -->`, each on a line of its own")
+    return _BLOCK.sub(lambda m: f"<!-- results: {m[1]} -->\n{rendered(m[1], page)}\n<!-- end -->", text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("study", nargs="?", help="name of a file in params/; without it, only the pages are written")
+    given = parser.parse_args()
+    try:
+        if given.study:
+            print(f"collected: {paths.short(collect(given.study))}")
+        for page in PAGES:
+            text = filled(page)
+            changed = text != (paths.root() / page).read_text(encoding="utf-8")
+            files.write_text(paths.root() / page, text)
+            print(f"{page}: {'written' if changed else 'no change'}")
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""One sentence or two to each question of the front page, from the blocks of one study's file.
+
+Every function has a sentence for nothing found, for one, for all and for too few; a number that it needs and does not
+find is a KeyError, which `results_blocks.write` names.
+"""
+
+from results_words import (
+    OBSERVERS,
+    REFERENCES,
+    called,
+    compared,
+    counted,
+    decided,
+    fixed,
+    known,
+    listed,
+    map_of,
+    percent,
+    reference_of,
+    share,
+    table,
+    within,
+)
+
+FAINT = "faint lesions"
+
+
+# ---- losses ----
+def mse_gain(blocks) -> str:
+    row = next((row for row in blocks["influence"]["rows"] if row["method"] == "mse"), None)
+    if row is None:
+        return "The study trained no network with MSE."
+    reference = reference_of(row["gain_db"])
+    gain = row["gain_db"][reference]
+    sure = {1: "Yes", 0: "Not shown", -1: "No"}[decided(gain)]
+    way = "higher" if gain["value"] >= 0 else "lower"
+    return (
+        f"{sure}. PSNR against the {REFERENCES[reference]} is {fixed(abs(gain['value']))} dB {way} than that of the "
+        f"input{within(gain, level='95 % interval')}; {counted(blocks['influence']['patients'], 'patient')}, "
+        f"{counted(row['trainings'], 'training')}."
+    )
+
+
+def ranked(blocks) -> list:
+    """(method, what it is better by than MSE) of the perceptual losses with most trainings, best first."""
+    rows = [row for row in blocks["influence"]["rows"] if row["over_mse_db"]]
+    most = max((row["trainings"] for row in rows), default=0)
+    found = [(row["method"], row["over_mse_db"]) for row in rows if row["trainings"] == most]
+    return sorted(((name, of[reference_of(of)]) for name, of in found), key=lambda pair: -pair[1]["value"])
+
+
+def perceptual(blocks) -> str:
+    arms = ranked(blocks)
+    if not arms:
+        return "The study compared no perceptual loss with MSE."
+    (name, best), (last, worst) = arms[0], arms[-1]
+    once = max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1
+    if len(arms) == 1:
+        sure = "Not decided by one training" if once else {1: "Yes", 0: "Not shown", -1: "No"}[decided(best)]
+        return f"{sure}. The one perceptual loss, {called(name)}, is {compared(best, 'dB', 'MSE')} in PSNR."
+    signs = [decided(span) for _, span in arms]
+    if once:
+        sure = "Not decided by one training each"
+    elif 1 in signs:
+        sure = f"Yes, {signs.count(1)} of {len(arms)} perceptual losses" if 0 in signs or -1 in signs else "Yes, all"
+    elif set(signs) == {-1}:
+        sure = f"No. All {len(arms)} perceptual losses are worse in PSNR"
+    else:
+        sure = f"Not shown for any of {len(arms)} perceptual losses"
+    return (
+        f"{sure}. The best, {called(name)}, is {compared(best, 'dB', 'MSE')}. The worst, {called(last)}, is "
+        f"{compared(worst, 'dB', 'MSE')}."
+    )
+
+
+def swaps(blocks) -> str:
+    shares = blocks["influence"]["swapped"]
+    slices = next((v for k, v in shares.items() if "slices" in k), None)
+    if slices is None:
+        return "Not tested: no labels were swapped."
+    text = (
+        f"{'No' if slices > 0.1 else 'Near enough here'}. With labels swapped within patients it finds a difference in "
+        f"{percent(slices)} of trials, where 5 % would be right"
+    )
+    patients = [v for k, v in shares.items() if "slices" not in k]
+    if not patients:
+        return f"{text}."
+    low, high = fixed(100 * min(patients), 0), percent(max(patients))
+    return f"{text}; with the patient as the unit, in {high if f'{low} %' == high else f'{low} to {high}'}."
+
+
+def trainings(blocks) -> str:
+    """The other null: two trainings of one loss, between which there is nothing that belongs to a loss."""
+    twice, sd = blocks["influence"]["twice"], blocks["influence"]["seed_sd_db"]
+    pairs, spread = counted(twice["pairs"], "such pair"), within(sd, level="95 % interval")
+    return (
+        f"Trainings of one loss differ in PSNR with an SD of {fixed(sd['value'])} dB{spread}. A Wilcoxon test over "
+        f"patients calls {twice['significant']} of {pairs} different, where 5 % would be right for a test of losses."
+    )
+
+
+def tradeoff(blocks) -> str:
+    return blocks["tradeoff"]["answer"] or "Not decided: the notebook stored no headline."
+
+
+# ---- metrics ----
+def together(blocks) -> str:
+    n = blocks["agreement"]
+    own, other = n["agreement_of_changes"], n["agreement_of_changes_with_other_seed"]
+    text = f"Their changes correlate by {fixed(own)} in the median"
+    if other is None:
+        return f"Not decided. {text}; with one training a loss there is nothing to compare with."
+    text += f", with the metrics of another training by {fixed(other)}."
+    pairs, beyond = n["pairs"], n["beyond"]
+    if not pairs:
+        return f"Not decided. {text}"
+    if not beyond:
+        return f"Not shown. {text} No pair of {pairs} agrees more within a training than between two."
+    sure, agree = "Few do" if 2 * beyond < pairs else "Yes", "1 agrees" if beyond == 1 else f"{beyond} agree"
+    return f"{sure}. {text} Of {counted(pairs, 'pair')}, {agree} more within a training than between two."
+
+
+def removal(blocks) -> str:
+    n = blocks["audit"]
+    if not n["of"]:
+        return "Not asked: the audited slices hold no lesion."
+    blind, unit = n["blind_to_lesions"], "a twentieth of what a quarter of the dose moves"
+    if not blind:
+        return f"Not refuted for any of {n['of']} metrics. None is shown to move by less than {unit} it."
+    moves = "1 moves" if blind == 1 else f"{blind} move"
+    return f"{'No' if blind == n['of'] else 'Not all'}. Of {n['of']} metrics, {moves} by less than {unit} them."
+
+
+def noticed(blocks) -> str:
+    found = {
+        k.partition(".")[2]: s["value"] for k, s in blocks.get("values", {}).items() if k.startswith("noticed_hu.")
+    }
+    removed = (blocks.get("details") or {}).get("removed")
+    if not found or not removed:
+        return ""
+    one, by = removed[0], {}
+    what = (
+        f"{one['removed']} of {counted(one['structures'], 'lesion')} ({fixed(100 * one['share'], 1)} % of the voxels)"
+    )
+    for metric, hu in found.items():
+        by.setdefault(hu, []).append(metric)
+    words = [f"by {listed(by[hu])} up to {hu:g} HU" for hu in sorted(by) if hu]
+    if not words:
+        return f"No. We removed {what}; no metric of {len(found)} noticed it under added noise."
+    never = f", and by {listed(by[0])} under none" if 0 in by else ""
+    return f"Up to some noise. We removed {what} and added noise. The loss is noticed {listed(words)}{never}."
+
+
+# ---- dose, newer networks, maps of quality ----
+def doses(blocks) -> str:
+    n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
+    method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
+    worth, said = n["methods"][method].get("worth", {}), []
+    scores = [f"{percent(worth[m]['value'])} by {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
+              if not m.startswith("d'")]  # fmt: skip
+    seen = [f"{percent(worth[m]['value'])} to a {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
+            if m.startswith("d'")]  # fmt: skip
+    if scores:
+        said.append(
+            f"An image at {low} of the dose, cleaned by the {called(method)} network, is as good as {listed(scores)}."
+        )
+    if seen:
+        said.append(f"For {FAINT} it is as good as {listed(seen)}.")
+    return " ".join(said) or "No dose could be compared."
+
+
+def detection(blocks) -> str:
+    """Whether the Hotelling observer gains, over all networks."""
+    low, methods = blocks["dose"]["low_dose"], blocks["dose"]["methods"]
+    spans = [of["worth"]["d' (CHO)"] for of in methods.values() if "d' (CHO)" in of.get("worth", {})]
+    if not spans:
+        return ""
+    gains = sum(known(s) and s["low"] > low for s in spans)
+    losses = sum(known(s) and s["high"] < low for s in spans)
+    who = f"For a model observer that allows for the noise texture and looks for {FAINT},"
+    if len(spans) == 1:
+        return f"{who} the network {'saves' if gains else 'costs' if losses else 'is not shown to save'} dose."
+    if gains or losses:
+        return f"{who} {gains} of {len(spans)} networks save dose and {losses} cost dose."
+    return f"{who} none of {len(spans)} networks is shown to save any."
+
+
+def newest(blocks) -> str:
+    n = blocks["newer"]
+    enough = n["comparisons"] - n["too_few"]
+    if enough <= 0:
+        few = counted(n["comparisons"], "comparison")
+        return f"Not decided. None of {few} had the patients and trainings for a verdict."
+    rest, all_of_them = enough - n["better"] - n["worse"], counted(enough, "comparison")
+    return (
+        f"In {n['better'] or 'none'} of {all_of_them} with a verdict. The newer method was "
+        f"worse in {n['worse'] or 'none'} and not shown to differ in {rest or 'none'}."
+    )
+
+
+def maps(blocks) -> str:
+    n, found = blocks["quality"], {}
+    for pair in n["pairs"]:
+        first, _, second = pair["pair"].partition(" − ")
+        if first.lower() == n["assessed"]:
+            sign = decided(pair["difference"]) * (1 if pair["metric"] == "ssim" else -1)
+            found.setdefault(second, {}).setdefault(sign, []).append(pair["metric"].upper())
+    words, said = [], {1: "better", -1: "worse", 0: "not shown to be better"}
+    for second, of in found.items():
+        how = listed(f"{word} in {listed(of[sign])}" for sign, word in said.items() if sign in of)
+        words.append(f"Against {map_of(second)} the map of {map_of(n['assessed'])} is {how}.")
+    return " ".join(words) or "The study compared its maps with no baseline."
+
+
+# ---- what denoisers hide, remove and invent ----
+def hidden(blocks) -> str:
+    rows = blocks["invariances"]["rows"]
+    ways = [[row[w] for w in ("search", "aimed") if row.get(w, {}).get("tested")] for row in rows]
+    found = [max(of, key=lambda c: (c["hidden"], c.get("changed") or 0)) for of in ways if of]
+    if not found:
+        return "Not asked: the searched images hold no known lesion."
+    lesions, hiding = max(c["tested"] for c in found), [c["hidden"] for c in found if c["hidden"]]
+    networks = counted(len(found), "network")
+    if hiding:
+        who = "the network" if len(found) == 1 else f"{len(hiding)} of {networks}"
+        return f"Yes, by {who}: at most {max(hiding)} of {counted(lesions, 'known lesion')}."
+    changed = max(c.get("changed") or 0 for c in found)
+    if changed:
+        return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
+    return (
+        f"Not tested. We searched for changes of the input that the network ignores; none of {lesions} known lesions "
+        f"changed by more than another scan explains ({networks})."
+    )
+
+
+def planted(blocks) -> str:
+    rows = [r for r in blocks["changes"]["found"] if r["of"] == "all"]
+    if not rows:
+        return "No change was planted."
+    words = [f"{share(r['found'])} of planted {r['kind']}s (segments outline {r['shown']})" for r in rows]
+    return f"In part. At one false alarm a slice the test finds {listed(words)}."
+
+
+# {question: (the block that answers it, its notebook, what is said)}
+QUESTIONS = {
+    "Does a U-Net trained with MSE improve on its input?": ("influence", "06_stats", mse_gain),
+    "Does a perceptual term in the loss raise PSNR?": ("influence", "06_stats", perceptual),
+    "What does a perceptual term give and take?": ("tradeoff", "14_tradeoff", tradeoff),
+    "Is the published test over slices sound?": ("influence", "06_stats", swaps),
+    "Do losses and metrics of one training agree?": ("agreement", "04_metrics_during_training", together),
+    "Do metrics notice that every lesion is gone?": ("audit", "04c_metric_audit", removal),
+    "Are a few removed lesions noticed?": ("details", "09_subtle_details", noticed),
+    "How much dose does a network save?": ("dose", "04b_dose", doses),
+    "Are newer denoisers better?": ("newer", "11_denoisers", newest),
+    "Does quality show without a reference?": ("quality", "08_noise2quality", maps),
+    "Is a lesion hidden?": ("invariances", "05_invariances", hidden),
+    "Is a removed or invented structure found?": ("changes", "09a_hallucinations", planted),
+}
+
+
+def asked(say, blocks) -> str:
+    """What is said, after the question that it answers."""
+    return next(f"*{question}* {say(blocks)}" for question, entry in QUESTIONS.items() if entry[2] is say)
+
+
+def answers(blocks) -> str:
+    """The table of the front page; questions that the study did not ask are named below it."""
+    rows, open_ones = [], []
+    for question, (block, notebook, say) in QUESTIONS.items():
+        if said := say(blocks) if block in blocks else "":
+            rows.append([question, said, f"[`{notebook}`](notebooks/{notebook}.py)"])
+        else:
+            open_ones.append(f"“{question}”")
+    left = f"\n\nNot answered by this study: {listed(open_ones)}" if open_ones else ""
+    return table(["question", "answer", "notebook"], rows) + left
+
+
+def short(blocks) -> str:
+    """The answer in a few sentences."""
+    said = []
+    if "dose" in blocks:
+        methods = blocks["dose"]["methods"].values()
+        saved = [1 - s["value"] for of in methods for m, s in of.get("full dose", {}).items() if not m.startswith("d'")]
+        who = "the network seems" if len(methods) == 1 else f"each of {len(methods)} networks seems"
+        if saved:
+            low, high = fixed(100 * min(saved), 0), percent(max(saved))
+            dose = high if f"{low} %" == high else f"{low} to {high}"
+            said.append(f"By RMSE and SSIM, {who} to save {dose} of the dose.")
+        said.append(detection(blocks))
+    if "audit" in blocks and blocks["audit"]["blind_to_lesions"]:
+        blind, of = blocks["audit"]["blind_to_lesions"], blocks["audit"]["of"]
+        said.append(f"Removing every lesion hardly moves {blind} of {of} scores.")
+    arms = ranked(blocks) if "influence" in blocks else []
+    most = (
+        max((row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]), default=0) if arms else 0
+    )
+    better = sum(decided(span) == 1 for _, span in arms) if most > 1 else 0  # one training decides nothing of a loss
+    if len(arms) == 1:
+        said.append(f"The perceptual loss {'gave' if better else 'was not shown to give'} a higher PSNR than MSE.")
+    elif arms:
+        who = (
+            f"{better} of {len(arms)} perceptual losses gave"
+            if better
+            else f"None of {len(arms)} perceptual losses was shown to give"
+        )
+        said.append(f"{who} a higher PSNR than MSE.")
+    if "tradeoff" in blocks:
+        said.append(tradeoff(blocks))
+    return " ".join(filter(None, said)) or "The study answers none of the questions of the front page."

@@ -1,0 +1,410 @@
+"""Numbers of a study to the lines between two comments of README.md and docs/results.md: one function a block.
+
+A function takes the blocks of one study's file and returns Markdown: a table, how to read it, what was found.
+"""
+
+from datetime import date
+
+import results_answers as answer
+from results_answers import FAINT
+from results_words import (
+    CONTEXTS,
+    DOMAINS,
+    LOSSES,
+    OBSERVERS,
+    REFERENCES,
+    bullets,
+    called,
+    cell,
+    compared,
+    counted,
+    decided,
+    fixed,
+    known,
+    listed,
+    map_of,
+    paragraphs,
+    percent,
+    reference_of,
+    share,
+    table,
+    trained,
+    within,
+)
+
+FOLDER = "{results}/"  # where pictures lie, seen from the page that a block stands on
+STUDY = "{study}"
+
+
+def influence(blocks) -> str:
+    n = blocks["influence"]
+    rows = sorted(n["rows"], key=lambda row: -row["gain_db"][reference_of(row["gain_db"])]["value"])
+    references = [r for r in REFERENCES if any(r in row["gain_db"] for row in rows)]
+    head = ["loss", "trainings", *(f"PSNR over the input, against the {REFERENCES[r]}, dB" for r in references)]
+    head += ["better than MSE, dB", "ψ at start, half and end, %", "its share of the gradient, %"]
+    head += ["PSNR over the input on one real CT, dB (least to most of the trainings)"]
+    lines = []
+    for row in rows:
+        line = [called(row["method"]), row["trainings"], *(cell(row["gain_db"].get(r)) for r in references)]
+        line.append(cell(row["over_mse_db"].get(reference_of(row["over_mse_db"]))))
+        for name in ("psi_reached", "gradient_share"):
+            line.append(" → ".join(fixed(100 * v, 0) for v in row.get(name, []) if v is not None))
+        real = row.get("real_ct_db")
+        several = real and real.get("low") != real.get("high")
+        lines.append([*line, (real and fixed(real["value"]) + (within(real) if several else "")) or ""])
+    note = [f"{counted(n['patients'], 'patient')}."] if n.get("patients") else []
+    note += [f"PSNR in {DOMAINS.get(n['domain'], n['domain'])}."] if n.get("domain") else []
+    sure = any(known(span) for row in rows for span in row["gain_db"].values())
+    over = "; intervals are 95 % over patients and, of several trainings, over those" if sure else ""
+    note.append(f"Positive is better{over}.")
+    said = [answer.asked(answer.mse_gain, blocks)] if "truth" in references else []
+    said += [answer.asked(answer.perceptual, blocks)] if answer.ranked(blocks) else []
+    said += [answer.trainings(blocks)] if "twice" in n else []
+    for one in n.get("interaction", []):
+        sure = "differs" if decided(one["db"]) else "was not shown to differ"
+        said.append(
+            f"What a level costs {sure} between encoders at {one['at']}: {cell(one['db'])} dB ({one['contrast']})."
+        )
+    return paragraphs(table(head, lines), f"*{' '.join(note)}*", bullets(said + n.get("notes", [])))
+
+
+def swaps(blocks) -> str:
+    return answer.asked(answer.swaps, blocks)
+
+
+def lambdas(blocks) -> str:
+    n = blocks["lambdas"]
+    each = [f"{v:,.0f}-fold with {'an' if CONTEXTS.get(k, k)[0] in 'aeiouI' else 'a'} {CONTEXTS.get(k, k)}"
+            for k, v in n["spread"].items()]  # fmt: skip
+    said = [
+        f"For ψ = {percent(n['psi'])} the weight λ varies {listed(each)}, over feature levels and the networks that "
+        "it is measured on."
+    ]
+    if max(n["spread"].values()) > 2:
+        said.append("So choose the perceptual share ψ and compute λ from it: elsewhere the same λ gives another ψ.")
+    return bullets(said)
+
+
+def agreement(blocks) -> str:
+    n = blocks["agreement"]
+    other = n["agreement_with_other_seed"]
+    level = f"Over checkpoints losses and metrics correlate by {fixed(n['agreement'])} in the median"
+    if other is not None:
+        level += (
+            f", and by {fixed(other)} with the metrics of another training, since every training improves most of them"
+        )
+    said = [answer.asked(answer.together, blocks), f"{level}."]
+    for w in n["concordance"]:
+        who = f"{counted(n['metrics'], 'metric')} rank {counted(n['methods'], 'final network')}"
+        sure = within(w, level="95 % interval")
+        said.append(f"{who} with a Kendall's W of {fixed(w['value'])}{sure}; 1 is full agreement, 0 is none.")
+    note = (
+        counted(n["runs"], "training"),
+        counted(n["patients"], "validation patient"),
+        counted(n["metrics"], "metric"),
+    )
+    return paragraphs(f"*{', '.join(note)}.*", bullets(said))
+
+
+def audit(blocks) -> str:
+    n = blocks["audit"]
+    said = [answer.asked(answer.removal, blocks)]
+    if moved := [f"{m} by {share(n['moved'][m])}" for m in ("PSNR", "SSIM", "MaxSRMSE") if m in n["moved"]]:
+        said.append(f"Removing every lesion moves {listed(moved)} of what a quarter of the dose moves them.")
+    if n["d_prime_within"] is not None:
+        said.append(
+            "Within one dose, over kinds of damage that we chose, metrics correlate with a Hotelling observer's "
+            f"detection by {fixed(n['d_prime_within'])} in the median; with doses pooled, by "
+            f"{fixed(n['d_prime_pooled'])}."
+        )
+    counts = [blocks.get("values", {}).get(f"d_prime.{side}") for side in ("above", "below")]
+    if all(counts):
+        up, down = (int(one["value"]) for one in counts)
+        follow = f"{counted(up, 'metric')} {'was' if up == 1 else 'were'}" if up else "No metric was"
+        against = f"{counted(down, 'metric')} run{'s' * (down == 1)}" if down else "none runs"
+        said.append(f"{follow} shown to follow detection at every dose; {against} against it at every dose.")
+    return paragraphs(f"*{counted(n['patients'], 'patient')}.*", bullets(said))
+
+
+def dose(blocks) -> str:
+    n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
+    measures = list(dict.fromkeys(m for of in n["methods"].values() for m in of.get("worth", {})))
+    head = [f"dose that the image at {low} is worth, %, by", *(called(m) for m in n["methods"])]
+    lines = [[OBSERVERS.get(m, m), *(cell(of.get("worth", {}).get(m), 0, 100) for of in n["methods"].values())]
+             for m in measures]  # fmt: skip
+    note = (
+        f"*Worth: the dose at which a plain reconstruction is as good; at {low} a network saves nothing. 95 % "
+        f"intervals over {counted(n['patients'], 'patient')}, {n['realisations']} scans a class; "
+        f"{trained(n.get('trainings', 1))}.*"
+    )
+    said = [answer.asked(answer.doses, blocks), answer.detection(blocks)]
+    return paragraphs(table(head, lines), note, bullets(said))
+
+
+def dose_picture(blocks) -> str:
+    low = percent(blocks["dose"]["low_dose"])
+    return paragraphs(
+        f'<img src="{FOLDER}{STUDY}-dose.png" width="640" alt="Two dot plots with intervals: the dose that each '
+        'network seems to save, by RMSE, by SSIM and by two model observers.">',
+        "*Left: the dose at which the denoised image equals a plain reconstruction (FBP) at full dose. Right: the dose "
+        f"at which a plain reconstruction is as good as the image denoised at {low}. On the dotted lines a network "
+        f"saves nothing. 95 % intervals over {counted(blocks['dose']['patients'], 'patient')}; "
+        f"{trained(blocks['dose'].get('trainings', 1))}.*",
+    )
+
+
+def tradeoff(blocks) -> str:
+    n, lines = blocks["tradeoff"], []
+    for row in n["rows"]:
+        spans = [cell(row.get(name), digits) for name, digits in TRADED.items()]
+        lines.append([row["loss"], *spans, row["answer"]])
+    head = ["loss", "PSNR over the input, dB", "lesions' contrast kept", "kept beyond the blend of equal error"]
+    head += ["dB beyond the blend that keeps as much", "answer"]
+    said = [answer.asked(answer.tradeoff, blocks)]
+    if "half_width_kept" in n and "half_width_db" in n:
+        said.append(
+            f"The widest intervals are ±{n['half_width_kept']:.3f} of the contrast (wanted: {n['wanted_kept']:g}) and "
+            f"±{n['half_width_db']:.2f} dB (wanted: {n['wanted_db']:g})."
+        )
+    if (n.get("null_pairs") or [0, 0])[1]:
+        different, pairs = n["null_pairs"]
+        said.append(f"By patients alone, {different} of {counted(pairs, 'pair')} of MSE trainings would differ.")
+    note = "Beyond a blend of the MSE network's output with its input, positive is better; 95 % intervals over "
+    note += f"{counted(n['patients'], 'patient')} and trainings." if "patients" in n else "patients and trainings."
+    return paragraphs(*([table(head, lines), f"*{note}*"] if lines else []), bullets(said))
+
+
+def tradeoff_picture(blocks) -> str:
+    return (
+        f'<img src="{FOLDER}{STUDY}-tradeoff.png" width="640" alt="PSNR against the contrast that is kept: a point a '
+        'network with its intervals, beside the curves of filters and of blends with the input.">'
+    )
+
+
+def quality(blocks) -> str:
+    n, lines = blocks["quality"], []
+    for model, row in n["models"].items():
+        shown = ", ".join(f"{row[k]:.4f}" for k in ("ssim_published", "mse_published") if k in row)
+        lines.append([map_of(model), row["trainings"] or "", cell(row.get("ssim"), 3), cell(row.get("mse"), 3), shown])
+    said = [answer.asked(answer.maps, blocks)]
+    for pair in n["pairs"]:
+        first, _, second = pair["pair"].partition(" − ")
+        if first.lower() == n["assessed"]:
+            than = compared(pair["difference"], "", f"that of {map_of(second)}", 3, ("higher", "lower"))
+            said.append(f"The {pair['metric'].upper()} of the map of {map_of(first)} is {than}.")
+    if n.get("dose_accuracy") is not None:
+        guess = f", where guessing is right in {percent(1 / n['doses'])}" if n.get("doses") else ""
+        said.append(f"The dose classifier is right in {percent(n['dose_accuracy'])} of the images{guess}.")
+    if rated := [f"{kind} {fixed(v['predicted'])} (right: {fixed(v['true'])})" for kind, v in n["kinds"].items()]:
+        said.append(f"Mean rating by the map: {', '.join(rated)}.")
+    note = f"*{counted(n['patients'], 'test patient')}; maps on [0, 1]; published numbers are of another protocol.*"
+    head = ["model", "trainings", "SSIM of the map", "MSE of the map", "SSIM, MSE as published"]
+    return paragraphs(table(head, lines), note, bullets(said + n.get("notes", [])))
+
+
+TRADED = {"gain_db": 2, "kept": 3, "more_kept": 3, "less_error_db": 2}  # and with how many decimals
+LABELS = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU", "rfs": "RFS"}
+DIGITS = {"ssim": 3, "psnr": 1, "vifp_eulig": 3, "rmse_hu": 1, "rfs": 2}
+ARROWS = {"better": " ↑", "worse": " ↓"}
+
+
+def newer(blocks) -> str:
+    n, lines = blocks["newer"], []
+    for row in n["rows"]:
+        scores = [row["scores"].get(m) for m in LABELS]
+        line = [
+            fixed(s["value"], DIGITS[m]) + ARROWS.get(s.get("verdict"), "") if s else "" for m, s in zip(LABELS, scores)
+        ]
+        weights = row.get("weights")
+        lines.append([called(row["method"]), *line, "" if weights is None else f"{weights:,}"])
+    least, most = n["trainings"]
+    note = f"{counted(n['patients'], 'patient')}; {trained(1) if most == 1 else f'{least} to {most} trainings each'}."
+    if n.get("comparisons"):
+        arrows = "↑ better, ↓ worse than the best older one; no arrow: not shown, or no verdict."
+        note = f"By age, oldest first. {note} {arrows}"
+    said = [answer.asked(answer.newest, blocks)] if n.get("comparisons") else []
+    head = ["method", *LABELS.values(), "weights"]
+    return paragraphs(table(head, lines), f"*{note}*", bullets(said + n.get("notes", [])))
+
+
+def details(blocks) -> str:
+    n, parts = blocks["details"], []
+    if n["notices"]:
+        sigmas = [k for k in n["notices"][0] if k != "metric"]
+        lines = [[row["metric"], *(row[s] for s in sigmas)] for row in n["notices"]]
+        parts.append(table(["metric", *(f"noise added: {s} HU" for s in sigmas)], lines))
+        parts.append(
+            "*How often a metric calls the image without the lesions the worse one; 0.5 is chance. 95 % intervals.*"
+        )
+    if n["against"]:
+        lines = []
+        for one in n["against"]:
+            sure = "not shown to differ" if not one["differs"] else "more" if one["difference"] > 0 else "less"
+            span = f"{fixed(one['difference'], 3)} {one['interval'].replace('-', '−')}"
+            lines.append(
+                [called(one["first"]), called(one["second"]), one["quantity"].replace(" kept", ""), span, sure]
+            )
+        parts.append(table(["loss", "compared with", "kept of a faint lesion", "difference", "verdict"], lines))
+    kept = {k.partition(".")[2]: s for k, s in blocks.get("values", {}).items() if k.startswith("kept.")} or n["kept"]
+    said = [answer.asked(answer.noticed, blocks)] if answer.noticed(blocks) else []
+    if kept:
+        each = [f"{called(k)} {share(s if isinstance(s, dict) else {'value': s})}" for k, s in kept.items()]
+        said.append(f"Contrast of three {FAINT} that the networks keep: {listed(each)}; 100 % is the input's.")
+    return paragraphs(*parts, bullets(said))
+
+
+def changes(blocks) -> str:
+    n = blocks["changes"]
+    names = {
+        "naive": "without noise correlation",
+        "spectrum": "with the noise spectrum",
+        "null": "against repeated scans",
+    }
+    each, said = (
+        [f"{percent(v)} {names.get(k, k)}" for k, v in n["alarms"].items()],
+        [answer.asked(answer.planted, blocks)],
+    )
+    if without := [f"{share(r['found'])} of {r['kind']}s" for r in n["found"] if r["of"] == "without the NDCT"]:
+        said.append(f"Without the normal-dose slice, as in a hospital, the test finds {listed(without)}.")
+    if each:
+        said.append(
+            f"Control: of a perfect denoiser's segments a test calls changed {listed(each)}, where 5 % would be right."
+        )
+    for row in n["suspicious"]:
+        many = f"{fixed(row['a_slice'])} segments a slice" if row["a_slice"] else "no segment"
+        free = f"{fixed(row['lesion_free'], 3)} a slice" if row["lesion_free"] else "none"
+        who = f"of the {called(row['method'])} network"
+        said.append(
+            f"The test names {many} {who} as suspicious; on scans without lesions {free}, where none would be right."
+        )
+    return bullets(said)
+
+
+def invariances(blocks) -> str:
+    rows, lines = blocks["invariances"]["rows"], []
+    for row in rows:
+        found = [row.get(way) for way in ("search", "aimed")]
+        shown = [f"{c['hidden']} of {c['tested']}" if c else "" for c in found]
+        changed = [str(c["changed"]) if c and c.get("changed") is not None else "" for c in found]
+        ratio = [fixed(row[k]) if k in row else "" for k in ("search_in_over_null", "search_out_over_null")]
+        network = "U-Net" if row["network"] == "unet" else LOSSES.get(row["network"], row["network"])
+        loss = called(row["method"].split(" · network")[0])
+        kept = share(row["kept"]) if "kept" in row else ""
+        lines.append([network, loss, changed[0], shown[0], shown[1], *ratio, kept])
+    head = ["network", "loss", "lesions changed by the fine search", "lesions hidden", "hidden by a coarse search"]
+    head += ["input change ÷ another scan's", "output change ÷ another scan's", "lesions' contrast kept"]
+    names = [(row["network"], row["method"]) for row in rows]
+    note = f"{counted(rows[0]['patients'], 'patient')}; {trained(max(map(names.count, names)))}."
+    if alpha := rows[0].get("alpha"):
+        note += (
+            f" The search finds only lesions of which a network passes on less than {percent(alpha**0.5)} of a change."
+        )
+    return paragraphs(
+        table(head, lines),
+        f"*{note}*",
+        bullets([answer.asked(answer.hidden, blocks), *blocks["invariances"].get("notes", [])]),
+    )
+
+
+def transfer(blocks) -> str:
+    n = blocks["transfer"]
+    columns = [c for c in n["arms"][0] if c not in ("slices", "texture_db", "kept")]
+    lines = []
+    for row in n["arms"]:
+        texture = fixed(row["texture_db"], 1) if "texture_db" in row else ""
+        lines.append([row.get(c, "") for c in columns] + [texture, percent(row["kept"]) if "kept" in row else ""])
+    said = [n["headline"]]
+    for one in n["claims"]:
+        role = "control" if one["role"] == "control" else "arm"
+        than = compared(one | {"value": one["difference"]}, "dB", f"those of the {role} “{one['second']}”", level=90)
+        said.append(f"In {one['measure']}, networks of “{one['first']}” are {than}.")
+    said.append(f"Two arms count as equal within {n['margin_db']:g} dB.")
+    note = f"*{counted(n['networks'], 'network')}. Gain: lower RMSE inside the body, 95 % intervals over trainings.*"
+    head = [*columns, "distance of noise spectrum, dB", "contrast kept"]
+    return paragraphs(table(head, lines), note, bullets(said + n.get("notes", [])))
+
+
+def plain(blocks) -> str:
+    """A table that no notebook stored: its cells and sentences as they were copied."""
+    n = blocks["plain"]
+    return paragraphs(table(n["columns"], n["rows"]), bullets(n["sentences"]))
+
+
+def cohort(blocks) -> str:
+    n = blocks["cohort"]
+    off = n["checks_off"]
+    checks = "all checks are within their limits" if not off else f"{counted(off, 'check')} beyond the limit"
+    return (
+        f"{n['patients']} simulated patients with {n['slices']} slices, {n['test_patients']} of them for testing; "
+        f"{checks}. Noise in the normal-dose slices is {fixed(n['ndct_noise_hu'], 1)} HU."
+    )
+
+
+# {block of a page: (the block of the study's file that it needs, its notebook, what writes it)}
+BLOCKS = {
+    "short": ("", "", answer.short),
+    "answers": ("", "", answer.answers),
+    "cohort": ("cohort", "01_data", cohort),
+    "lambdas": ("lambdas", "02_psi_calibration", lambdas),
+    "influence": ("influence", "06_stats", influence),
+    "swaps": ("influence", "06_stats", swaps),
+    "tradeoff": ("tradeoff", "14_tradeoff", tradeoff),
+    "tradeoff_picture": ("tradeoff", "14_tradeoff", tradeoff_picture),
+    "agreement": ("agreement", "04_metrics_during_training", agreement),
+    "audit": ("audit", "04c_metric_audit", audit),
+    "dose": ("dose", "04b_dose", dose),
+    "dose_picture": ("dose", "04b_dose", dose_picture),
+    "quality": ("quality", "08_noise2quality", quality),
+    "newer": ("newer", "11_denoisers", newer),
+    "details": ("details", "09_subtle_details", details),
+    "changes": ("changes", "09a_hallucinations", changes),
+    "invariances": ("invariances", "05_invariances", invariances),
+    "transfer": ("transfer", "13_phantom_to_real", transfer),
+    "plain": ("plain", "", plain),
+}
+CPUS = {"AMX": "with AMX", "AVX-512 BF16": "with AVX-512 BF16", "plain": "without fast bfloat16"}
+
+
+def source(stored: dict) -> str:
+    """The last line of a block: study, commit, date, CPU and precision, and how the numbers came into the file."""
+    p = stored["provenance"]
+    commits = p.get("commits") or ["not recorded"]
+    said = [f"{'Test' if stored.get('test') else 'Study'} `{stored['study']}`"]
+    changed = " with uncommitted changes" if p.get("dirty") else ""
+    said.append(f"commit{'s' * (len(commits) > 1)} {listed(commits)}{changed}")
+    said += [f"{date.fromisoformat(p['finished']):%-d %B %Y}"] if p.get("finished") else []
+    cores = f" on {counted(p['cores'], 'core')}" if p.get("cores") else ""
+    took = [p.get("runs") and counted(p["runs"], "run"), p.get("minutes") and f"{p['minutes']:.0f} min{cores}"]
+    said += [" in ".join(filter(None, took))] if any(took) else []
+    cpu = (
+        f"CPU {listed(CPUS.get(c, 'of unknown kind') for c in p['cpu'])}"
+        if p.get("cpu")
+        else "kind of CPU not recorded"
+    )
+    said.append("GPU, " + cpu if any(str(d).startswith("cuda") for d in p.get("device") or []) else cpu)
+    said.append(f"computed in {listed(p['precision'])}" if p.get("precision") else "precision not recorded")
+    other = " Another kind of CPU or precision gives other networks." if p.get("cpu") and p.get("precision") else ""
+    hand = " Copied by hand from an earlier text; the study replaces it when it runs again." * (
+        stored["collected"] == "by hand"
+    )
+    return f"<sub>{', '.join(said)}.{other}{hand}</sub>"
+
+
+def write(block: str, stored: dict) -> str:
+    """The lines of a block from a study's file, with where they come from.
+
+    Raises: ValueError: if the file lacks a value that the block needs.
+    """
+    needed, notebook, say = BLOCKS[block]
+    file = f"docs/results/{stored['study']}.json"
+    if needed and needed not in stored["blocks"]:
+        if not notebook:
+            raise ValueError(f"{file} holds no block {needed!r}")
+        return paragraphs(f"The study `{stored['study']}` did not run `{notebook}`.", source(stored))
+    try:
+        if block.endswith("_picture") and block.removesuffix("_picture") not in stored["pictures"]:
+            return paragraphs(f"`{notebook}` of this study stored no such figure.", source(stored))
+        text = say(stored["blocks"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise ValueError(f"{file}: block {needed or block} lacks a number: {error!r}") from error
+    return paragraphs(text.replace(STUDY, stored["study"]), source(stored))

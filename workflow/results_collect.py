@@ -1,0 +1,362 @@
+"""Stored results of a study to the numbers that README.md and docs/results.md hold: one function a block.
+
+Nothing is computed here but counts: every number, interval and verdict was stored by the notebook that a function is
+given the runs of. Spans are {"value", "low", "high"}; low and high are absent where a notebook stored no interval.
+"""
+
+import math
+import re
+
+import pandas as pd
+
+from ldct_utils.study import files, paths, planning, runs
+
+REACHED = {
+    "psi_reached": ("psi_start", "psi_half", "psi_end"),
+    "gradient_share": ("gradient_share_start", "gradient_share_half", "gradient_share_end"),
+}
+
+
+class Study:
+    """The finished runs of a study's last plan.
+
+    Attributes: runs: {notebook: its runs, in the order of the plan}.
+    Raises: FileNotFoundError: if the study has not been run. ValueError: naming the runs that are not finished.
+    """
+
+    def __init__(self, name: str):
+        planning.read_study(name)  # an unknown name is told with the known ones
+        plan = paths.outputs() / name / "plan.json"
+        again = f"run `make study STUDY={name}`"
+        if not plan.is_file():
+            raise FileNotFoundError(f"study {name} has not been run: there is no {paths.short(plan)}; {again}")
+        self.name, self.runs, missing = name, {}, []
+        for listed in files.read_json(plan):
+            run = runs.Run(paths.outputs() / listed["folder"])
+            self.runs.setdefault(listed["notebook"], []).append(run)
+            missing += [f"{listed['notebook']}/{listed['name']}"] * (not run.finished)
+        if missing:
+            total = sum(map(len, self.runs.values()))
+            shown = ", ".join(missing[:12]) + (", ..." if len(missing) > 12 else "")
+            raise ValueError(f"study {name}: {len(missing)} of {total} runs are not finished: {shown}; {again}")
+
+    @property
+    def all(self) -> list:
+        return [run for of in self.runs.values() for run in of]
+
+
+def span(value, low=None, high=None) -> dict:
+    """A number and its interval; ends that are not there are left out, infinite ones are None: beyond what was seen."""
+    found = {"value": float(value)}
+    ends = {"low": low, "high": high}
+    return found | {k: (float(v) if math.isfinite(v) else None) for k, v in ends.items() if v is not None and v == v}
+
+
+def ends(text) -> tuple:
+    """The two numbers of an interval that a notebook stored as text, ``[0.31, 0.75]``; (None, None) for a dash."""
+    found = re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", str(text).replace("−", "-"))
+    return tuple(map(float, found)) if len(found) == 2 else (None, None)
+
+
+def has(run, name: str) -> bool:
+    return f"{name}.parquet" in run.result["files"]
+
+
+def where(table, **equal):
+    """The rows of a table whose columns have these values; a table without rows may lack the columns."""
+    for column, value in equal.items() if len(table) else ():
+        table = table[table[column] == value]
+    return table
+
+
+# ---- one function a block: the runs of its notebook, in the order of the plan -> its numbers ----
+def influence(of) -> dict:
+    """06: what each loss gains over the input and over MSE; of several runs the one with most methods."""
+    run = max(of, key=lambda one: one.numbers["methods"])
+    gains = where(run.table("gains"), domain=run.params["domain"], metric="psnr")
+    effects = where(run.table("psi_effects"), metric="psnr") if has(run, "psi_effects") else pd.DataFrame()
+    real = run.table("real_ct").set_index("method") if has(run, "real_ct") else pd.DataFrame()
+    rows = []
+    for method, part in gains.groupby("method", sort=False):
+        row = {"method": method, "trainings": int(part["seeds"].max())}
+        row["gain_db"] = {r.reference: span(r.gain, r.low, r.high) for r in part.itertuples()}
+        own = where(effects, method=method) if len(effects) else effects
+        own = own[own["base"].str.split(" · ").str[0] == "mse"] if len(own) else own
+        row["over_mse_db"] = {r.reference: span(r.difference, r.low, r.high) for r in own.itertuples()}
+        for name, moments in REACHED.items():  # what a training with a fixed λ made of its ψ
+            if len(own) and set(moments) <= set(own):
+                row[name] = own[list(moments)].iloc[0].astype(float).tolist()
+        if method in real.index:  # one patient: the ends are the least and the most of the trainings
+            row["real_ct_db"] = span(*real.loc[method, ["gain_db", "low_db", "high_db"]])
+        rows.append(row)
+    found = {"domain": run.params["domain"], "patients": int(gains["patients"].max()), "rows": rows, **_nulls(run)}
+    if has(run, "interactions"):
+        table = where(run.table("interactions"), metric="psnr").sort_values("reference").tail(1)
+        found["interaction"] = [
+            {"contrast": r.contrast, "at": r.at, "reference": r.reference, "db": span(r.interaction, r.low, r.high)}
+            for r in table.itertuples()
+        ]
+    return found | ({"headline": run.numbers["headline"]} if "headline" in run.numbers else {})
+
+
+def _nulls(run) -> dict:
+    """How often tests fire where there is nothing to find: labels swapped, and two trainings of one method."""
+    if has(run, "swaps_share"):
+        table = run.table("swaps_share")
+        return {"swapped": dict(zip(table["test"], table["share significant"].astype(float)))}
+    if not has(run, "nulls"):
+        return {"swapped": {}}
+    table = run.table("nulls")
+    swapped = where(table, null="labels swapped").to_dict("records")
+    twice = where(table, null="other training", metric="psnr").to_dict("records")
+    tests = {"slices": "Wilcoxon over slices", "patients": "Wilcoxon over patients"}
+    tests |= {"interval": "interval over patients", "mixed": "mixed model"}
+    shares = {
+        name: one[test] / one["cases"] for one in swapped for test, name in tests.items() if one[test] == one[test]
+    }
+    found = {"swapped": shares}
+    for one in twice:
+        if one["cases"]:
+            found["twice"] = {"pairs": int(one["cases"]), "significant": int(one["patients"])}
+            found["seed_sd_db"] = span(one["sd"], one["low"], one["high"]) | {"methods": int(one["methods"])}
+    return found
+
+
+def lambdas(of) -> dict:
+    """02: how far λ for one ψ lies apart, by encoder."""
+    return {
+        "psi": of[0].params["psi_target"],
+        "spread": {run.numbers["encoder"]["context"]: _over_all(run.numbers) for run in of},
+    }
+
+
+def _over_all(numbers: dict) -> float:
+    """The spread of λ over layers and networks, wherever a version of the notebook keeps it."""
+    spread = numbers.get("lambda_spread_over_all", numbers.get("lambda_spread"))
+    if spread is None:
+        raise ValueError("the run stored no lambda_spread")
+    return spread["over_all"] if isinstance(spread, dict) else spread
+
+
+def agreement(of) -> dict:
+    """04: do losses and metrics of one training agree more than those of two?"""
+    n, table = of[0].numbers, of[0].table("agreement")
+    first = table["domain"].iloc[0]
+    pairs = where(table, domain=first, reference="ndct", detrended=True, kind="spearman").dropna(subset="gain_low")
+    kept = ("agreement", "agreement_of_changes", "runs", "patients", "metrics", "methods")
+    kept += ("agreement_with_other_seed", "agreement_of_changes_with_other_seed")
+    found = {name: n[name] for name in kept} | {"pairs": len(pairs), "beyond": int((pairs["gain_low"] > 0).sum())}
+    w = where(of[0].table("concordance"), domain=first, reference="ndct", raters="all metrics")
+    return found | {"concordance": [span(r.w, r.low, r.high) for r in w.itertuples()]}
+
+
+def audit(of) -> dict:
+    """04c: what removing every lesion moves, in units of what a quarter of the dose moves."""
+    run, n = of[0], of[0].numbers
+    table, names = (
+        run.table("reactions"),
+        dict(zip(run.table("reactions")["metric"].unique(), run.table("metrics")["metric"])),
+    )
+    part = where(table, domain=table["domain"].iloc[0], dose=table["dose"].max(), harm="lesion_removed")
+    part = part.dropna(subset="low").sort_values("sensitivity", ascending=False)
+    moved = {names[r.metric]: span(r.sensitivity, r.low, r.high) for r in part.itertuples()}
+    kept = {name: n[name] for name in ("patients", "blind_to_lesions", "d_prime_within", "d_prime_pooled")}
+    return kept | {"of": len(part), "moved": moved}
+
+
+def dose(of) -> dict:
+    """04b: the dose at which a plain reconstruction is as good as the denoised low-dose image, by who is asked."""
+    run = of[0]
+    table = where(run.table("doses"), lesion=-1)
+    found = {"low_dose": run.params["low_dose"], "patients": run.numbers["patients"], "methods": {}}
+    found["realisations"] = run.numbers["realisations"]
+    found["trainings"] = int(run.table("networks")["method"].value_counts().max()) if has(run, "networks") else 1
+    for (method, reading, measure), part in table.groupby(["method", "reading", "measure"], sort=False):
+        (row,) = part.itertuples()
+        found["methods"].setdefault(method, {}).setdefault(reading, {})[measure] = span(row.dose, row.low, row.high)
+    return found
+
+
+def quality(of) -> dict:
+    """08: maps of quality against their controls."""
+    run, n = of[0], of[0].numbers
+    table = where(run.table("table_1"), region="whole")
+    models = {}
+    for r in table.itertuples():
+        row = models.setdefault(r.model, {"trainings": int(r.seeds)})
+        row[r.metric] = span(r.mean, r.low, r.high)
+        if r.published == r.published:
+            row[f"{r.metric}_published"] = float(r.published)
+    contrasts = where(run.table("contrasts"), region="whole")
+    contrasts = contrasts[contrasts["metric"].isin(["ssim", "mse"])]
+    pairs = [
+        {"pair": r.pair, "metric": r.metric, "difference": span(r.mean, r.low, r.high)} for r in contrasts.itertuples()
+    ]
+    kinds = {r.kind: {"true": r.true, "predicted": r.predicted} for r in run.table("by_kind").itertuples()}
+    kept = {"assessed": n["assessed"], "patients": n["test_patients"], "models": models, "pairs": pairs, "kinds": kinds}
+    doses = run.table("confusion")["dose"].nunique() if has(run, "confusion") else None
+    return kept | {"dose_accuracy": n["dose_accuracy"].get(n["assessed"]), "doses": doses}
+
+
+def newer(of) -> dict:
+    """11: each method against the best older one, over all anatomies."""
+    run, n = of[0], of[0].numbers
+    table, cost = run.table("newer"), run.table("cost").set_index("method")
+    shown = where(table, anatomy="all")
+    rows = []
+    for method, part in shown.groupby("method", sort=False):
+        row = {"method": method, "scores": {}}
+        for r in part.rename(columns={"best before": "rival", "better by": "better"}).itertuples():
+            score = span(r.mean) | (
+                {"rival": r.rival, "better": span(r.better, r.low, r.high)} if r.rival == r.rival else {}
+            )
+            if "rival" in score:
+                sure = (
+                    r.verdict
+                    if "verdict" in table
+                    else None
+                    if r.p_holm >= 0.05
+                    else "better"
+                    if r.better > 0
+                    else "worse"
+                )
+                score["verdict"] = sure
+            row["scores"][r.metric] = score
+        if method in cost.index:
+            row |= {"weights": int(cost["weights"][method]), "seconds": float(cost["s a slice"][method])}
+        rows.append(row)
+    compared = table[table["best before"].notna()]
+    total = len(compared)
+    if "verdict" in compared:
+        counts = compared["verdict"].value_counts()
+        kept = {name: int(counts.get(name, 0)) for name in ("better", "worse")} | {"patients": n["patients"]}
+        kept["too_few"] = total - sum(int(counts.get(name, 0)) for name in ("better", "worse", "not shown", "differs"))
+    else:
+        kept = {name: n[name] for name in ("better", "worse", "too_few", "patients")}
+    seeds = where(table, anatomy="all")["seeds"].dropna()
+    return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
+
+
+def details(of) -> dict:
+    """09: which metric notices removed lesions under noise, and what a loss over structures keeps."""
+    run, n = of[0], of[0].numbers
+    found = {"removed": n.get("removed") or [], "notices": [], "kept": n.get("contrast_kept") or {}, "against": []}
+    if has(run, "removal_table"):
+        table = run.table("removal_table")
+        part = table[
+            (table["cohort"] == table["cohort"].iloc[0]) & (table["q"] == table["q"].min()) & (table["sigma"] > 0)
+        ]
+        names = [c for c in table if c not in ("cohort", "q", "sigma")]
+        found["notices"] = [{"metric": m} | {f"{s:g}": v for s, v in zip(part["sigma"], part[m])} for m in names]
+    if has(run, "losses_compared"):
+        table = run.table("losses_compared")
+        table = table.assign(differs=table["told apart"] == "yes")
+        found["against"] = table[["first", "second", "quantity", "difference", "interval", "differs"]].to_dict(
+            "records"
+        )
+    return found
+
+
+def changes(of) -> dict:
+    """09a: false alarms of three tests on a perfect denoiser, and how many planted changes are found."""
+    run, n = of[0], of[0].numbers
+    calibration, found = run.table("calibration"), run.table("detector_table")
+    perfect = where(calibration, denoiser="perfect")
+    perfect = perfect[perfect["segments of"] == perfect["segments of"].iloc[0]]
+    alarms = dict(zip(perfect["test"], perfect["p < .05"].astype(float)))
+    part = found[found["segments of"].isin(["all", "without the NDCT"]) & (found["score"] == "this test")]
+    rows = [
+        {"kind": r["kind"], "of": r["segments of"], "shown": r["shown"],
+         "found": span(r["found at 1 false mark"], *ends(r["interval"]))}
+        for _, r in part.iterrows()
+    ]  # fmt: skip
+    suspicious = [
+        {"method": r["method"], "a_slice": float(r["suspicious a slice"]), "lesion_free": float(r["lesion-free scans"])}
+        for _, r in run.table("all_denoisers").iterrows()
+    ]
+    return {"denoiser": n["denoiser"], "alarms": alarms, "found": rows, "suspicious": suspicious}
+
+
+def invariances(of) -> dict:
+    """05: did a search change and hide a lesion, and what do the networks keep of contrast?"""
+    rows = []
+    for run in of:
+        n, row = run.numbers, {"method": run.numbers["method"], "network": run.numbers["network"]}
+        counts = run.table("lesion_counts").set_index("method") if has(run, "lesion_counts") else pd.DataFrame()
+        for way in ("search", "aimed"):
+            if way in counts.index:
+                row[way] = {name: int(counts[name][way]) for name in ("tested", "changed", "hidden")}
+        if has(run, "contrast_kept"):
+            (whole,) = where(run.table("contrast_kept"), lesions="all").to_dict("records")
+            row["kept"] = span(whole["contrast kept"], *ends(whole["interval"]))
+        row |= {name: float(n[name]) for name in ("search_in_over_null", "search_out_over_null") if n.get(name)}
+        row |= {"patients": n["patients"], "alpha": run.params["alpha"]}
+        rows.append(row)
+    return {"rows": rows}
+
+
+def transfer(of) -> dict:
+    """13: do simulated patients teach as well as a real CT?"""
+    run, n = of[0], of[0].numbers
+    arms = [dict(row) for _, row in run.table("arms").iterrows()]
+    for row in arms:
+        of_arm = {name: n[name].get(row["trained on"]) for name in ("texture_db", "kept")}
+        row |= {name: value for name, value in of_arm.items() if value is not None}
+    kept = {name: n[name] for name in ("headline", "verdict", "margin_db", "networks")}
+    claims = run.table("comparisons").drop(columns="holds").to_dict("records") if has(run, "comparisons") else []
+    return kept | {"arms": arms, "claims": claims}
+
+
+def tradeoff(of) -> dict:
+    """14: its headline, a sentence or a mapping with the sentence as ``answer``, and the losses in it, a row each."""
+    stored = of[0].numbers.get("headline") or {}
+    if isinstance(stored, str):
+        return {"answer": stored, "rows": []}
+    columns = {name: stored.get(name, {}) for name in ("gain_db", "kept", "more_kept", "less_error_db")}
+    rows = []
+    for loss in columns["gain_db"]:
+        spans = {name: span(*values[loss]) for name, values in columns.items() if loss in values}
+        rows.append({"loss": loss, "answer": stored.get("answers", {}).get(loss, "")} | spans)
+    kept = ("patients", "lesions", "half_width_kept", "half_width_db", "wanted_kept", "wanted_db", "null_pairs")
+    about = {name: stored[name] for name in kept if stored.get(name) is not None}
+    return {"answer": stored.get("answer", ""), "rows": rows} | about
+
+
+def values(of) -> dict:
+    """12: the answers that it keeps as numbers, by key."""
+    table = of[0].table("values") if has(of[0], "values") else pd.DataFrame(columns=["key", "value", "low", "high"])
+    return {r.key: span(r.value, r.low, r.high) for r in table.itertuples()}
+
+
+def cohort(of) -> dict:
+    """01: how many patients and slices, and whether the noise is right."""
+    kept = ("patients", "test_patients", "slices", "checks_off", "ndct_noise_hu", "added_noise_hu")
+    return {name: of[0].numbers[name] for name in kept}
+
+
+# {block: (the notebook whose runs it is taken from, how)}
+BLOCKS = {
+    "cohort": ("01_data", cohort),
+    "lambdas": ("02_psi_calibration", lambdas),
+    "influence": ("06_stats", influence),
+    "tradeoff": ("14_tradeoff", tradeoff),
+    "agreement": ("04_metrics_during_training", agreement),
+    "audit": ("04c_metric_audit", audit),
+    "dose": ("04b_dose", dose),
+    "quality": ("08_noise2quality", quality),
+    "newer": ("11_denoisers", newer),
+    "details": ("09_subtle_details", details),
+    "changes": ("09a_hallucinations", changes),
+    "invariances": ("05_invariances", invariances),
+    "transfer": ("13_phantom_to_real", transfer),
+    "values": ("12_answers", values),
+}
+# {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored)}
+PICTURES = {"dose": ("04b_dose", "equivalent_doses"), "tradeoff": ("14_tradeoff", "plane")}
+
+
+def picture(run, figure: str):
+    """The file of a figure that a run stored, or None."""
+    items = run.folder / "captions.json"
+    stored = files.read_json(items) if items.is_file() else {}
+    return run.folder / f"{figure}.png" if figure in stored else None

@@ -1,0 +1,137 @@
+"""Numbers in words, as every block says them: names, intervals, directions, tables.
+
+A span is {"value", "low", "high"}; an absent end was not stored, one that is None lies beyond what was measured.
+"""
+
+LOSSES = {
+    **{"LDCT": "low-dose input", "mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG"},
+    **{"vgg_only": "VGG alone", "mean_srmse": "MeanSRMSE", "tv": "total variation", "bilateral": "bilateral filter"},
+    **{"cnn10": "CNN-10", "redcnn": "RED-CNN", "wganvgg": "WGAN-VGG", "resnet": "ResNet", "qae": "QAE"},
+    **{"dugan": "DU-GAN", "transct": "TransCT", "unet": "U-Net of this study"},
+}
+MAPS = {"constant": "a constant", "unet": "U-Net", "redcnn": "RED-CNN"}  # models of maps of quality
+MAPS |= {"ae": "AE", "uhpf": "U-HPF", "ucon": "U-Con", "ussl": "U-SSL", "n2q": "N2Q"}
+CONTEXTS = {"random": "random encoder", "imagenet": "ImageNet encoder", "medical": "encoder trained on CT"}
+REFERENCES = {"truth": "noise-free truth", "ndct": "normal-dose slice"}
+OBSERVERS = {"d' (CHO)": "Hotelling observer", "d' (NPW)": "non-prewhitening observer"}
+OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM"}
+DOMAINS = {
+    **{"viana2025": "grey values of 8 bits for −1024 to 3072 HU", "hu": "HU", "body": "HU inside the body"},
+    **{"window": "a window of HU", "eulig2024": "the window of each anatomy"},
+}
+
+
+def called(method: str) -> str:
+    """A method's name for readers, e.g. ``MSE + VGG (block3_conv2, random encoder, ψ 95 %)``."""
+    first, *rest = method.split(" · ")
+    words = []
+    for part in rest:
+        key, _, value = part.partition(" ")
+        share, _, more = value.partition(" ")
+        if key == "ψ" and not more.startswith("%"):
+            words.append(f"ψ {percent(float(share))} {more}".strip())
+        else:
+            words.append("no skip connection" if part == "residual False" else CONTEXTS.get(part, part))
+    return LOSSES.get(first, first) + (f" ({', '.join(words)})" if words else "")
+
+
+def map_of(model: str) -> str:
+    """A model of maps of quality, whose U-Net is not the denoiser."""
+    return MAPS.get(model.lower().replace("-", ""), model)
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """A number with a true minus; −0.00 is 0.00."""
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.replace("-", "")
+
+
+def percent(share: float) -> str:
+    return f"{fixed(100 * share, 0)} %"
+
+
+def counted(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+def listed(words) -> str:
+    words = list(words)
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def known(span) -> bool:
+    """Whether a span has an interval with both ends."""
+    return span.get("low") is not None and span.get("high") is not None
+
+
+def decided(span) -> int:
+    """1 or -1 where the interval lies above or below 0, else 0."""
+    return 0 if not known(span) or span["low"] <= 0 <= span["high"] else 1 if span["low"] > 0 else -1
+
+
+def ends(span, digits: int = 2, scale: float = 1) -> str:
+    return f"{fixed(scale * span['low'], digits)} to {fixed(scale * span['high'], digits)}"
+
+
+def within(span, digits: int = 2, scale: float = 1, level: str = "") -> str:
+    """`` (65 to 74)`` or, with a level, `` (95 % interval 65 to 74)``; nothing where there is no interval."""
+    return f" ({level}{' ' * bool(level)}{ends(span, digits, scale)})" if known(span) else ""
+
+
+def share(span) -> str:
+    """``55 % (31 to 75)``."""
+    return percent(span["value"]) + within(span, 0, 100)
+
+
+def cell(span, digits: int = 2, scale: float = 1) -> str:
+    """A value and its interval for a table, ``0.69 [0.65, 0.74]``."""
+    if span is None:
+        return ""
+    text = fixed(scale * span["value"], digits)
+    if "low" not in span:
+        return text
+    low, high = ("beyond" if span[k] is None else fixed(scale * span[k], digits) for k in ("low", "high"))
+    return f"{text} [{low}, {high}]"
+
+
+def directed(value: float, unit: str, digits: int = 2, words=("better", "worse")) -> str:
+    """``0.33 dB worse``; the first word is that of a positive value."""
+    return " ".join(filter(None, [fixed(abs(value), digits), unit, words[value < 0]]))
+
+
+def compared(span, unit: str, than: str, digits: int = 2, words=("better", "worse"), level: int = 95) -> str:
+    """``0.33 dB worse than MSE (95 % interval 1.00 worse to 0.34 better)``."""
+    text = f"{directed(span['value'], unit, digits, words)} than {than}"
+    if not known(span):
+        return f"{text} (no interval: too few patients or trainings)"
+    low, high = span["low"], span["high"]
+    if decided(span):
+        near, far = sorted([abs(low), abs(high)])
+        return f"{text} ({level} % interval {fixed(near, digits)} to {fixed(far, digits)})"
+    return f"{text} ({level} % interval {directed(low, '', digits, words)} to {directed(high, '', digits, words)})"
+
+
+def trained(most: int) -> str:
+    """How many trainings stand behind each network of a table."""
+    return "one training each, whose spread no interval holds" if most == 1 else f"up to {most} trainings each"
+
+
+def table(head: list, rows: list) -> str:
+    """A Markdown table without the columns that are empty."""
+    used = [i for i in range(len(head)) if any(str(row[i]) for row in rows)]
+    lines = [[str(line[i]) for i in used] for line in [head, *rows]]
+    lines.insert(1, ["---"] * len(used))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def bullets(sentences) -> str:
+    return "\n".join(f"- {one}" for one in sentences if one)
+
+
+def paragraphs(*parts) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def reference_of(spans: dict) -> str:
+    """The noise-free truth where it is known, else the normal dose."""
+    return "truth" if "truth" in spans else "ndct"
