@@ -50,7 +50,7 @@ lr: Optional[float] = None  # peak rate of the encoder; None takes 1e-3 from a r
 lr_heads: float = 3e-3  # peak rate of decoders and classifiers
 checkpoint_every: int = 80  # steps between saved states, from which a stopped run goes on
 # test, at every level (encoder_worth.py says why that much)
-least_reconstruction: float = 0.0  # PSNR of rebuilt patches over that of block means, dB: under 0 details are lost
+least_reconstruction: float = 1.0  # PSNR of rebuilt patches over that of block means, dB; block means alone give 0
 least_dose: float = 0.85  # share of patches whose dose is told, in [0, 1]; guessing .5, random filters up to .8
 least_anatomy: float = 0.9  # share of patches whose anatomy is told, in [0, 1]; some patches show air alone
 least_lesions: float = 1.0  # answer to lost lesions / to noise, over the image's own: under 1 the MSE sees more of them
