@@ -389,9 +389,9 @@ else:
 if chosen == "vgg" and total:
     trained, scored = curves.dropna(subset="mse"), curves.dropna(subset="val_gradient_influence")
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-    for colour, name in zip(plots.COLOURS, psi.DEFINITIONS):
-        left.plot(trained.step, trained[f"psi_{name}"], color=colour, lw=1, label=f"{name}, training")
-        left.plot(scored.step, scored[f"val_psi_{name}"], "o--", color=colour, label=f"{name}, validation")
+    for colour, name, label in zip(plots.COLOURS, psi.DEFINITIONS, ("ψ by Algorithm 2", "ψ by Eq. 5")):
+        left.plot(trained.step, trained[f"psi_{name}"], color=colour, lw=1, label=f"{label}, training")
+        left.plot(scored.step, scored[f"val_psi_{name}"], "o--", color=colour, label=f"{label}, validation")
     left.plot(
         scored.step, scored.val_gradient_influence, "s:", color=plots.COLOURS[2], label="gradient share, validation"
     )
@@ -402,12 +402,12 @@ if chosen == "vgg" and total:
     right.set(xlabel="updates", ylabel="relative to the first updates")
     for axis in (left, right):
         axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    what = f"λ was held at ψ = {psi_target:.4g}" if psi_on == "hold" else f"λ = {lam_start:.2e} stayed fixed"
+    what = f"λ fixed at {lam_start:.2e}" if psi_on == "fixed" else f"λ set anew to hold ψ at {100 * psi_target:.4g} %"
     report.figure(
         run, "psi", figure,
-        f"{what[0].upper()}{what[1:]}; ψ went {psi.path(pd.Series(went))} % from the start over half to the end of "
-        f"training. The share of the gradient went {psi.path(pd.Series(went), 'gradient_share')} %. Lines are training "
-        "batches, circles and squares the same validation patches each time; dotted is ψ at the start as it was set.",
+        f"With {what}, ψ went {psi.path(pd.Series(went))} % from the start over half to the end of training. The "
+        f"share of the gradient went {psi.path(pd.Series(went), 'gradient_share')} %. Lines are training batches, "
+        "circles and squares the same validation patches each time; dotted is ψ at the start as it was set.",
     )  # fmt: skip
 
 # %% [markdown]

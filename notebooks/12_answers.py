@@ -83,7 +83,7 @@ def open_question(question, notebook):
 
 def told_psi(arm):
     """The ψ that an arm was set to and what it reached, in words."""
-    return f"{arm.at} (start → half → end: {psi.path(arm)} %)"
+    return f"{arm['at']} (start → half → end: {psi.path(arm)} %)"
 
 
 # %% [markdown]

@@ -451,8 +451,8 @@ def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_br
     assert set(effects.context) == {weights} and weights in set(done.table("runs").context)
     said = json.loads((done.folder / "captions.json").read_text())["psi"]["caption"]
     assert "the MSE arm of the same network (mse · network cnn10 for cnn10, mse · network unet for unet)" in said
-    assert "(cnn10, encoder_of…domen_v12, block3_conv2): -" in said and "Not shown" not in said
-    assert "(unet, encoder_of…domen_v12, block3_conv2): +" in said
+    assert "(cnn10, encoder_of…domen_v12, block3_conv2; ψ 90 → 85 → 80 %): -" in said and "Not shown" not in said
+    assert "(unet, encoder_of…domen_v12, block3_conv2; ψ 90 → 85 → 80 %): +" in said
     assert "these runs have cnn10, encoder_of…domen_v12/block3_conv2; unet, encoder_of…domen_v12/block3_conv2" in shown
 
 
