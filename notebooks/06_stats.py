@@ -492,7 +492,8 @@ if on_real:
 # Each line is a layer and a context, and a network where there are several, from MSE alone (ψ = 0) to the perceptual
 # term alone (ψ = 100 %). A point stands at the ψ that training **ended** with; the thin line runs back to the ψ that it
 # was started with. Shown is the difference from the MSE arm of the same network where there is one, else from the LDCT,
-# so that what patients share cancels. λ that stays is the comparison; runs that hold ψ have a line of their own.
+# so that what patients share cancels. λ that stays is the comparison; runs that hold ψ have a star of their
+# own. Points of one ψ stand up to a point of ψ aside of each other.
 
 # %%
 arms, aside = designs.arms(listed, varying)
