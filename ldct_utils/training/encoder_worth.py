@@ -10,8 +10,8 @@ decoder. The answers are fitted on training patients and scored on validation pa
 | ``anatomy`` | share of patches whose anatomy is told | .9 | guessing gives .36; some patches show air alone |
 | ``lesions`` | lesions / noise of ``encoder_bench``, over that of the image itself | 1 | below 1 the features answer less to a lost lesion than pixels do: the MSE sees more of it |
 
-A block is what one position of a level stands for. Random filters of the same shape are the control: where they pass,
-the test tells nothing, and nobody is admitted.
+A block is what one position of a level stands for; a level at full size has none to beat and cannot pass. Random
+filters of the same shape are the control: where they pass, the test tells nothing, and nobody is admitted.
 
 Of the encoders that two cores trained in minutes none passed (block3_conv2 of VGG-19, cohort of the default study):
 
