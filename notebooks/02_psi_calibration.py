@@ -317,12 +317,12 @@ right.set(ylabel="gradient influence at that λ", ylim=(calibration["gradient in
 left.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.25))
 right.legend(fontsize=8)
 wide = calibration.pivot(index="layer", columns="f", values=psi_definition)
-spread = (wide.max(axis=1) / wide.min(axis=1)).max()
+spread = psi.spreads(calibration, psi_definition)
 report.figure(
     run, "lambda", figure,
-    f"The same ψ = {psi_target:g} needs a λ that differs up to {spread:,.0f}-fold with the network that is measured. "
-    f"Right: the "
-    f"share of the gradient at that λ is {calibration['gradient influence'].min():.2f} to "
+    f"For the same ψ = {psi_target:g} λ differs up to {spread['within_layer']:,.0f}-fold within a layer, by the "
+    f"network that is measured, and {spread['over_all']:,.0f}-fold over layers and networks. Right: the share of the "
+    f"gradient at that λ is {calibration['gradient influence'].min():.2f} to "
     f"{calibration['gradient influence'].max():.2f}, dotted the share of the loss.",
 )  # fmt: skip
 
@@ -361,7 +361,8 @@ def table_encoder(name, wanted, trained_on):
             return encoders.load(name, "imagenet", wanted).to(device), "imagenet"
         return None, f"needs {machine.IMAGENET_FILES[name]}: make weights"
     if context == "medical" and arch == name:
-        return encoders.load(name, "medical", wanted, weights).to(device), "medical"
+        loaded = encoders.load(name, "medical", wanted, weights).to(device)
+        return loaded, encoders.context_name("medical", loaded.provenance)
     return None, f"needs a run of 07_medical_encoder with arch={name}, as weights with context=medical"
 
 
@@ -392,7 +393,7 @@ def perceptual_losses(loaded):
 
 
 table_1 = run.table("table_1", literature)
-ran = table_1["measured with"].str.match("random|imagenet|medical")
+ran = table_1["measured with"].str.match(f"random|imagenet|medical|{encoders.SMALL_CT}")
 at_own = table_1.loc[ran, [c for c in table_1 if c.startswith("psi, ")]].to_numpy(float) if ran.any() else np.array([])
 caption = f"The paper's Table 1: {ran.sum()} of {len(table_1)} configurations could be measured here"
 if np.isfinite(at_own).any():
@@ -422,7 +423,7 @@ report.table(run, "table_1", table_1, caption, 4)
 with_lesion = train if cohort.lesion_masks is None else [row for row in train if cohort.lesion_masks[row].any()]
 bench_rows = [row for row in cohort.spread(with_lesion, bench_slices) if (cohort.ldct[row] != cohort.ndct[row]).any()]
 own = {"arch": arch, "context": context, "weights": weights, "convention": convention}
-own = {"trained on CT": (own, layers)} if context == "medical" else {}
+own = {encoders.context_name(context, encoder.provenance): (own, layers)} if context == "medical" else {}
 candidates, absent = encoder_bench.candidates(convention, (seed, seed + 1), bench_imagenet, own)
 
 
@@ -504,24 +505,25 @@ assert np.allclose(last.psi, [0.977548, 0.976349, 0.910346, 0.881929], atol=5e-7
 assert calibration["gradient influence"].between(0, 1).all() and measured.perceptual.ge(0).all()
 numbers = {f"lam_{r.layer}_{r.f}": getattr(r, psi_definition) for r in calibration.itertuples()}
 run.finish(
-    **numbers, cohort=cohort.id, encoder=encoder.provenance, rmse_hu=rmse, lambda_spread=spread,
+    **numbers, cohort=cohort.id, encoder=encoder.provenance, rmse_hu=rmse,
+    lambda_spread_within_layer=spread["within_layer"], lambda_spread_over_all=spread["over_all"],
     published_psi_epoch_10=dict(zip(last.experiment, last.psi)),
     stand_ins=verdicts,
 )  # fmt: skip
 
 # %%
 ratio = (calibration.mean_of_ratios / calibration.ratio_of_sums).agg(["min", "max"])
+called = encoders.context_name(encoder.provenance["context"], encoder.provenance)
 wide_gradient = calibration.pivot(index="layer", columns="f", values="gradient influence")
 report.text(
     f"**What we saw.** On {patches} training patches of cohort {cohort.id}, ψ = {psi_target:g} needs λ = "
     f"{wide.loc[middle, 'untrained']:.2g} at {middle} if the untrained network is measured, "
     f"{wide.loc[middle, 'identity']:.2g} "
-    f"for the LDCT error and {wide.loc[middle, 'trained']:.2g} for a trained network: over all layers up to "
-    f"{spread:,.0f}-fold "
-    f"apart. Eq. 5 asks for {ratio['min']:.2f} to {ratio['max']:.2f} times the λ of Algorithm 2. At these λ the "
-    f"perceptual term "
-    f"holds between {wide_gradient.min().min():.0%} and {wide_gradient.max().max():.0%} of the gradient. The "
-    f"published settings "
-    f"reach ψ of {last.psi.min():.3f} to {last.psi.max():.3f} and not 0.95, on networks that were already trained. "
-    f"One limit: ψ was measured on {encoder.provenance['context']} features of {arch} only. Next: `03_train`."
+    f"for the LDCT error and {wide.loc[middle, 'trained']:.2g} for a trained network. Within a layer λ lies up to "
+    f"{spread['within_layer']:,.0f}-fold apart, by the network that is measured, and over layers and networks "
+    f"{spread['over_all']:,.0f}-fold. Eq. 5 asks for {ratio['min']:.2f} to {ratio['max']:.2f} times the λ of "
+    f"Algorithm 2. At these λ the perceptual term holds between {wide_gradient.min().min():.0%} and "
+    f"{wide_gradient.max().max():.0%} of the gradient. The published settings reach ψ of {last.psi.min():.3f} to "
+    f"{last.psi.max():.3f} and not 0.95, on networks that were already trained. One limit: ψ was measured on features "
+    f"of one {arch} only ({called}). Next: `03_train`."
 )

@@ -35,6 +35,7 @@ domain: str = "viana2025"  # evaluation domain of the main tables: hu, viana2025
 metrics: list = ["ssim", "psnr", "nrmse"]  # metrics of the tables; the first one picks the best method
 draws: int = 10000  # bootstrap draws over patients
 swaps: int = 200  # label swaps that check the tests' false-positive rates
+psi_tolerance: float = 0.05  # most that ψ of two networks may differ, in [0, 1], to be compared as of one ψ
 seed: int = 0  # seeds bootstrap and swaps
 
 # %%
@@ -61,7 +62,7 @@ from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals, paired
 from ldct_utils.study.runs import select
-from ldct_utils.training import designs, testing
+from ldct_utils.training import designs, psi, testing
 
 primary, *_ = metrics
 over_patients = partial(intervals.patient_bootstrap, draws=draws, seed=seed)  # a mean with its 95 % interval
@@ -69,15 +70,22 @@ REFERENCE = {"ndct": "NDCT", "truth": "truth"}
 
 # %% [markdown]
 # ## The runs
-# A *method* is everything that was chosen about a run except its seed. ψ is the target that λ was set for; for a λ that
-# was given by hand it is the ψ measured over the first updates. ψ = 0 is MSE alone, ψ = 1 the perceptual term alone.
+# A *method* is everything that was chosen about a run except its seed. ψ = 0 is MSE alone, ψ = 100 % the perceptual
+# term alone. In between λ is set so that ψ has a target **at the start** of training, and then stays, as in the paper.
+# ψ moves from there, and where it arrives is set by the noise of the NDCT and not by choice (`03_train`). So the table
+# gives ψ and the share of the gradient at start, half and end. "ψ held" names runs whose λ was set again and again.
 
 # %%
 found = select(runs)
 chosen, listed, varying = designs.listed(found)
 names = list(dict.fromkeys(listed["method"]))
+run.table("runs", lambda: listed)
+went = {f"{words}: start → half → end, %": [psi.path(one, quantity) for one in listed.itertuples()]
+        for quantity, words in (("psi", "ψ"), ("gradient_share", "gradient share"))}  # fmt: skip
+table = listed[["run", "method"]].assign(**went if listed["psi_end"].notna().any() else {})
+table = table.join(listed[varying].replace({"None": "", "–": ""}))
 report.table(
-    run, "runs", listed,
+    run, "runs_shown", table,
     f"Runs: {len(listed)}, methods: {len(names)}. Beside the design, these settings differ between them: "
     f"{', '.join(varying) or 'none'}. Runs that repeat a method and a seed and were left out: "
     f"{len(found) - len(chosen)}.",
@@ -482,12 +490,13 @@ if on_real:
 # %% [markdown]
 # ## RQ3: ψ, layer and context
 # Each line is a layer and a context, and a network where there are several, from MSE alone (ψ = 0) to the perceptual
-# term alone (ψ = 1). Shown is the difference from the MSE arm of the same network where there is one, else from the
-# LDCT, so that what patients share cancels.
+# term alone (ψ = 100 %). A point stands at the ψ that training **ended** with; the thin line runs back to the ψ that it
+# was started with. Shown is the difference from the MSE arm of the same network where there is one, else from the LDCT,
+# so that what patients share cancels. λ that stays is the comparison; runs that hold ψ have a star of their
+# own. Points of one ψ stand up to a point of ψ aside of each other.
 
 # %%
 arms, aside = designs.arms(listed, varying)
-levels = sorted({*arms["psi"], *([0.0] if (arms["base"] != LDCT).any() else [])})  # MSE alone: where lines begin
 of_domain = {(domain, r, m): tables[domain, r, m] for r, m in itertools.product(references, metrics)}
 if len(arms):
     effects = run.table("psi_effects", lambda: comparison.over_psi(of_domain, arms, draws, seed))
@@ -500,20 +509,23 @@ else:
 
 # %%
 def psi_lines(axis, panel):
-    """Effect against ψ in equal steps, as .95, .99 and 1 lie close together: a line a network, context and layer."""
-    lines = list(panel.groupby(["who", "layer"]))
-    for i, ((who, layer), part) in enumerate(lines):
+    """Effect against the ψ reached, %: a line a network, context and layer, thin back to the ψ at the start."""
+    lines = list(panel.groupby(["who", "layer", "held"]))
+    for i, ((who, layer, held), part) in enumerate(lines):
+        part = part.sort_values("psi_end")
         colour, kind = plots.COLOURS[whose.index(who) % 8], layers.index(layer)
-        how = {"color": colour, "marker": "osD^v"[kind % 5], "ms": 5}
-        x = part["psi"].map(levels.index).to_numpy() + 0.08 * (i - (len(lines) - 1) / 2)
-        start = [] if part["base"].iloc[0] == LDCT else [0.0]
-        axis.plot([*start, *x], [*start, *part["difference"]], ls=("-", "--", ":", "-.")[kind % 4],
-                  label=f"{who}, {layer}", **how)  # fmt: skip
+        how = {"color": colour, "marker": "*" if held else "osD^v"[kind % 5], "ms": 9 if held else 5}
+        x = 100 * part["psi_end"].to_numpy() + 0.6 * (i - (len(lines) - 1) / 2)  # bars of one ψ stand side by side
+        start = [] if held or part["base"].iloc[0] == LDCT else [0.0]
+        axis.plot([*start, *x], [*start, *part["difference"]], ls="" if held else ("-", "--", ":", "-.")[kind % 4],
+                  label=f"{who}, {layer}" + ", ψ held" * held, **how)  # fmt: skip
         axis.vlines(x, part["low"], part["high"], color=colour, lw=1)
+        axis.hlines(part["difference"], x, 100 * part["psi_start"], color=colour, lw=0.8, alpha=0.6)
+        axis.plot(100 * part["psi_start"], part["difference"], "|", color=colour, ms=7)
         alone = (part["seeds"] == 1).to_numpy()
         axis.plot(x[alone], part["difference"][alone], ls="", mfc="white", **how)
     axis.axhline(0, color="black", lw=0.8, ls=":")
-    axis.set_xticks(range(len(levels)), [f"{value:g}" for value in levels])
+    axis.set(xlim=(-4, 106), xticks=range(0, 101, 25))
 
 
 def psi_limits(axis, panel):
@@ -524,7 +536,7 @@ def psi_limits(axis, panel):
     room = 0.2 * (high - low) or 1e-6
     axis.set_ylim(low - room, high + room)
     for upper, far in ((False, panel["difference"] < low - room), (True, panel["difference"] > high + room)):
-        notes = [(f"{arm.layer}, ψ {arm.psi:g}: {arm.difference:+.2g}", plots.COLOURS[whose.index(arm.who) % 8])
+        notes = [(f"{arm.layer}, {arm.at}: {arm.difference:+.2g}", plots.COLOURS[whose.index(arm.who) % 8])
                  for arm in panel[far].itertuples()]  # fmt: skip
         plots.edge_notes(axis, notes, upper)
 
@@ -538,47 +550,65 @@ if len(arms):
         psi_lines(axis, panel)
         psi_limits(axis, panel)
         axis.set(ylabel=f"{plots.axis_label(info(name), 'Δ')}, {REFERENCE[reference]}")
-    figure.supxlabel("perceptual influence ψ (not to scale)", fontsize=10)
+    figure.supxlabel("perceptual influence ψ at the end of training, % (thin line: from its start)", fontsize=10)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    part = effects.query("reference == @references[0] and metric == @primary")
+
+# %%
+if len(arms):
+    part = effects.query("reference == @references[0] and metric == @primary and (not held or @effects.held.all())")
     goodness = part["difference"] * (info(primary).direction or 1)
     tops = part.loc[goodness.groupby(part["base"], sort=False).idxmax()]  # arms with other bases do not compare
     tops = "; ".join(
-        f"ψ {top.psi:g} ({top.who}, {top.layer}): {top.difference:+.3g}"
+        f"{top.at} ({top.who}, {top.layer}; ψ {psi.path(top)} %): {top.difference:+.3g}"
         + ("" if few else f" {report.bracket(top.low, top.high)}") for top in tops.itertuples()
     )  # fmt: skip
     origin = effects["base"].iloc[0]
     if effects["base"].nunique() > 1:
         bases = ", ".join(f"{one.base} for {one.network}" for one in effects.drop_duplicates("network").itertuples())
         origin = f"the MSE arm of the same network ({bases})"
-    absent = sorted({0.0, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0} - set(levels))
+    moved = (effects["psi_start"] - effects["psi_end"]).abs().max()
+    absent = sorted({0.25, 0.5, 0.75, 0.95, 0.99, 1.0} - set(arms["psi"]))
     bars = "too few for intervals" if few else (
         "bars: 95 % interval over patients and seeds, cut where they leave the panel")  # fmt: skip
     report.figure(
         run, "psi", figure,
         f"Difference from {origin}, domain {domain}, {people}; {bars}. "
         f"The best {info(primary).label} of the arms with a perceptual term against {REFERENCE[references[0]]} is at "
-        f"{tops}. Seeds an arm: {effects.seeds.min()} to {effects.seeds.max()}"
+        f"{tops}. ψ moved by up to {100 * moved:.0f} points while training. Seeds an arm: {effects.seeds.min()} to "
+        f"{effects.seeds.max()}"
         + ("; hollow: one, and no luck of the training in the interval." if effects.seeds.min() == 1 else ".")
         + (f" Not shown: {'; '.join(aside)}." if aside else "")
-        + (f" Not among these runs: ψ = {', '.join(f'{v:g}' for v in absent)}." if absent else ""),
+        + (f" Not among these runs: ψ = {', '.join(f'{100 * v:g}' for v in absent)} % at start." if absent else ""),
     )  # fmt: skip
 
 # %% [markdown]
 # ### The context-by-layer interaction
 # The paper's guideline (ImageNet encoder: lower layer; medical encoder: deeper layer) is a statement about an
-# *interaction*: (deep − shallow) in one context minus (deep − shallow) in the other. It needs all four cells at one ψ;
-# of several λ given by hand for one cell, the one nearest to the paper's ψ of .95 is taken.
+# *interaction*: (deep − shallow) in one context minus (deep − shallow) in the other. It needs all four cells at one ψ.
+# Cells that were set to one ψ need not keep it: where the ψ of two cells differs by more than `psi_tolerance` at
+# start, half or end, the row is a comparison at fixed λ, in which context and ψ differ together. Of several λ given by
+# hand for one cell, the one nearest to the paper's ψ of 95 % is taken.
 
 # %%
-crossed = run.table("interactions", lambda: comparison.interactions(of_domain, arms, draws, seed))
+crossed = run.table("interactions", lambda: comparison.interactions(of_domain, arms, psi_tolerance, draws, seed))
+at_one_psi = sum(kind.startswith("interaction") for kind in crossed["kind"])
 excluding = int((crossed["excludes 0"] == "yes").sum())
 if len(crossed):
+    said = "".join(
+        f" {one.contrast}: " + (
+            f"{one.kind}, kept by the four networks within {100 * psi_tolerance:g} points." if "interaction" in one.kind
+            else f"{one.kind}, and no interaction at one ψ, since ψ lies up to {100 * one.apart:.0f} points apart.")
+        for one in crossed.drop_duplicates([c for c in ("network", "at", "contrast") if c in crossed]).itertuples()
+    )  # fmt: skip
+    spans = [f"{r.interaction:.3g}" + ("" if few else f" {report.bracket(r.low, r.high, '.3g')}")
+             for r in crossed.itertuples()]  # fmt: skip
+    shown = crossed[[c for c in ("network", "contrast", "kind", "psi of the cells, %", "reference") if c in crossed]]
+    shown = shown.rename(columns={"kind": "what it is", "psi of the cells, %": "ψ: start → half → end, %"})
     report.table(
-        run, "interaction", crossed,
+        run, "interaction", shown.assign(metric=[info(m).label for m in crossed["metric"]], difference=spans),
         f"(deep − shallow) in the first context minus (deep − shallow) in the second, {people}, domain "
-        f"{domain}; 95 % intervals over patients and seeds. Excluding zero: {excluding} of {len(crossed)}; intervals "
-        "are not corrected for their number.",
+        f"{domain}; 95 % intervals over patients and seeds ({crossed['seeds'].min()} a cell).{said} "
+        f"Excluding zero: {excluding} of {len(crossed)}; intervals are not corrected for their number.",
     )  # fmt: skip
 else:
     there = [f"{who}/{layer}" for who, layer in effects.groupby(["who", "layer"]).groups] if len(arms) else ["none"]
@@ -652,7 +682,7 @@ by_slices, by_patients = int(ours.slices.sum()), int((ours.patients & ours.inter
 run.finish(
     patients=patients, slices=slices, methods=len(names), seeds=int(seeds.min()), smallest_p=floor, best=best,
     gain_over_ldct=gain, comparisons=len(headline), significant_slices=by_slices, significant_patients=by_patients,
-    interactions=len(crossed), interactions_excluding_zero=excluding,
+    interactions=len(crossed), interactions_excluding_zero=excluding, interactions_at_one_psi=at_one_psi,
     real_ct_gains_db=dict(zip(real.method, real.gain_db)) if on_real else None,
 )  # fmt: skip
 

@@ -49,7 +49,7 @@ from ldct_utils.invariance import evidence
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal
-from ldct_utils.training import designs, testing
+from ldct_utils.training import designs, psi, testing
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
          "04c_metric_audit": audit, "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
@@ -87,6 +87,11 @@ def open_question(question, notebook):
                     "95 % interval": "–", "from": "–"})  # fmt: skip
 
 
+def told_psi(arm):
+    """The ψ that an arm was set to and what it reached, in words."""
+    return f"{arm['at']} (start → half → end: {psi.path(arm)} %)"
+
+
 # %% [markdown]
 # ## What it looks like
 # A quarter of the dose, what a network makes of it, and the normal dose: on a real CT where one was fetched, else the
@@ -102,7 +107,8 @@ if "06_stats" in asked:
 # %% [markdown]
 # ## How should λ be set?
 # λ has no meaning of its own: what it stands for is ψ, the share of the loss that is perceptual, and ψ depends on whose
-# predictions it is measured (`02`). What ψ does to the result is `06`'s comparison with the MSE arm.
+# predictions it is measured (`02`). What ψ does to the result is `06`'s comparison with the MSE arm. λ stays fixed
+# there, as in the paper, so that the ψ it was set for holds at the start only; what ψ reached stands beside it.
 
 # %%
 if "02_psi_calibration" in asked:
@@ -112,7 +118,13 @@ if "02_psi_calibration" in asked:
     for row in lam[lam.layer == layer].itertuples():
         say(0, f"λ for ψ = {target:g} at {layer}, measured on f = {row.f}", row.ratio_of_sums, one, row.lambda_low,
             row.lambda_high)  # fmt: skip
-    say(0, "largest over smallest such λ, over f and layers", one.numbers["lambda_spread"], one)
+    say(
+        0,
+        "largest over smallest such λ within a layer, by the network f that is measured",
+        one.numbers["lambda_spread_within_layer"],
+        one,
+    )
+    say(0, "largest over smallest such λ over layers and networks f", one.numbers["lambda_spread_over_all"], one)
 else:
     open_question(0, "02_psi_calibration")
 effects = pd.DataFrame()
@@ -121,6 +133,7 @@ if "06_stats" in asked:
     effects = one.table("psi_effects")
     reference = "truth" if "truth" in set(effects.reference) else "ndct"
     effects = effects[(effects.reference == reference) & (effects.metric == "psnr")]
+    effects = effects[~effects.held] if not effects.held.all() else effects  # λ fixed is the comparison
     # differences from MSE and, of a network without such an arm, from the LDCT do not compare
     effects = effects[effects.base != "LDCT"] if (effects.base != "LDCT").any() else effects
     base = {"mse": "MSE alone"}.get(effects.base.iloc[0].split(" · ")[0], effects.base.iloc[0])
@@ -130,12 +143,20 @@ if "06_stats" in asked:
     trained_most = effects[effects.seeds == effects.seeds.max()]  # one training may be better by luck
     luck = "" if effects.seeds.max() > 1 else ", one seed"
     best = trained_most.loc[trained_most.difference.idxmax()]
-    say(0, f"best perceptual arm, PSNR against the {reference} minus that of {base}: ψ {best.psi:g}, {best.who}"
+    say(0, f"best perceptual arm, PSNR against the {reference} minus that of {base}: {told_psi(best)}, {best.who}"
         f"{luck}", best.difference, one, best.low, best.high, " dB")  # fmt: skip
     paper = trained_most[trained_most.psi == 0.95]
     if len(paper):
         worst = paper.loc[paper.difference.idxmin()]
-        say(0, f"worst arm at ψ .95: {worst.who}{luck}", worst.difference, one, worst.low, worst.high, " dB")
+        say(
+            0,
+            f"worst arm of those at ψ 95 % at the start: {told_psi(worst)}, {worst.who}{luck}",
+            worst.difference,
+            one,
+            worst.low,
+            worst.high,
+            " dB",
+        )
     if "real_ct.parquet" in one.result["files"]:  # one patient: no interval
         on_real = one.table("real_ct").set_index("method").gain_db
         for method in dict.fromkeys([best.base, best.method]):
@@ -147,19 +168,22 @@ else:
 # %%
 words = []
 if "02_psi_calibration" in asked:
-    spread = asked["02_psi_calibration"].numbers["lambda_spread"]
+    one = asked["02_psi_calibration"]
+    in_layer, overall = (one.numbers[f"lambda_spread_{over}"] for over in ("within_layer", "over_all"))
     words.append(
-        f"Through ψ, never as a number taken over: for one ψ the λ of different layers, measured on different "
-        f"networks, lie {spread:,.0f}-fold apart."
+        f"Choose the perceptual share ψ of the loss and compute its weight λ from it; do not copy λ. For ψ = "
+        f"{100 * one.params['psi_target']:.4g} % λ varies up to {in_layer:,.0f}-fold within a layer, by the network it "
+        f"is measured on, and {overall:,.0f}-fold over layers and networks."
     )
 if len(effects):
     within = "" if np.isnan(best.low) else f" [{best.low:.2f}, {best.high:.2f}]"
-    gained = f"{best.difference:+.2f} dB{within} at ψ {best.psi:g}"
+    gained = f"{best.difference:+.2f} dB{within} at {told_psi(best)}"
     words.append(
         f"Against the {reference} the best perceptual arm{f' ({best.who})' if 'network' in effects else ''} "
         f"differs from {base} by {gained}"
-        + (f"; at ψ .95 all lie between {paper.difference.min():+.2f} and {paper.difference.max():+.2f} dB."
-           if len(paper) else ".")
+        + (f"; of those set to ψ 95 % at the start, at a fixed λ, all lie between {paper.difference.min():+.2f} and "
+           f"{paper.difference.max():+.2f} dB, with ψ at the end from {100 * paper.psi_end.min():.0f} to "
+           f"{100 * paper.psi_end.max():.0f} %." if len(paper) else ".")
     )  # fmt: skip
 if words:
     short[QUESTIONS[0]] = " ".join(words)

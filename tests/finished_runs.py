@@ -37,12 +37,13 @@ def cohort(patients=7, slices=2, size=48, truth=True, seed=0):
     return SimpleNamespace(slices=about, ldct=ldct, ndct=ndct, truth=clean if truth else None)
 
 
-def write(outputs, data, number, gain, seed=0, examples=True, study="test", **params):
+def write(outputs, data, number, gain, seed=0, examples=True, study="test", psi_end=0.8, **params):
     """Write one finished run below ``outputs`` and return its folder.
 
     Args:
         data: from ``cohort``. number: makes the run's id.
         gain: share of the LDCT's added noise that the "network" takes away, in [0, 1]; patients differ by some .05.
+        psi_end: where psi arrives; it starts at .9 and is .85 at half of the training.
         params: parameters of the run, e.g. loss, layer, context, lam, psi_target.
     """
     folder = outputs / study / "03_train" / f"run-{number:08x}"
@@ -57,7 +58,8 @@ def write(outputs, data, number, gain, seed=0, examples=True, study="test", **pa
         start = next(position)
         return predicted[start : start + len(hu)]
 
-    pd.DataFrame({"step": [0, 10, 20], "psi_ratio_of_sums": [np.nan, 0.9, 0.8]}).to_parquet(folder / "history.parquet")
+    history = {"step": [0, 10, 50, 100], "psi_ratio_of_sums": [np.nan, 0.9, 0.85, psi_end]}
+    pd.DataFrame(history).to_parquet(folder / "history.parquet")
     given = {"study": study, "source": "simulated", "network": "unet", "loss": "mse", "layer": "block3_conv2",
              "context": "random", "lam": None, "seed": seed, "psi_target": 0.95, "psi_on": "fixed", "residual": True,
              "max_steps": 600}  # fmt: skip

@@ -88,7 +88,8 @@ ARMS = pd.DataFrame(
     [("medical", "deep", 0.95, "good"), ("medical", "shallow", 0.95, "fair"), ("random", "deep", 0.95, "poor"),
      ("random", "shallow", 0.95, "fair"), ("random", "shallow", 1.0, "poor")],
     columns=["context", "layer", "psi", "method"],
-).assign(lam=np.nan, base="fair")  # fmt: skip
+).assign(lam=np.nan, base="fair", held=False, psi_start=0.95, psi_half=0.94, psi_end=0.93)  # fmt: skip
+ARMS["at"] = [f"ψ {100 * psi:g} % at start" for psi in ARMS.psi]
 
 
 def test_effects_of_psi_are_differences_from_the_base_in_the_order_of_the_arms():
@@ -99,17 +100,46 @@ def test_effects_of_psi_are_differences_from_the_base_in_the_order_of_the_arms()
 
 def test_the_interaction_needs_four_cells_at_one_psi():
     tables = comparison.cells(scores())
-    found = comparison.interactions(tables, ARMS, draws=300)
-    assert found["at"].to_list() == ["ψ 0.95"] and found.contrast.to_list() == ["medical − random, shallow − deep"]
+    found = comparison.interactions(tables, ARMS, 0.05, draws=300)
+    assert found["at"].to_list() == ["ψ 95 % at start"] and found.contrast.to_list() == [
+        "medical − random, shallow − deep"
+    ]
     # (fair - good) - (fair - poor): less from deep to shallow in the first context, more in the second
     assert found.interaction.item() == pytest.approx(-3, abs=0.2) and found["excludes 0"].item() == "yes"
-    none = comparison.interactions(tables, ARMS[1:], draws=300)
+    none = comparison.interactions(tables, ARMS[1:], 0.05, draws=300)
     assert none.empty and list(none) == list(found)
+
+
+def test_four_cells_are_an_interaction_at_one_psi_only_where_they_kept_it():
+    tables = comparison.cells(scores())
+
+    def kind(tolerance=0.05, **reached):
+        arms = ARMS.copy()
+        for moment, value in reached.items():
+            arms.loc[1, f"psi_{moment}"] = value  # of one cell of four
+        (row,) = comparison.interactions(tables, arms, tolerance, draws=10).itertuples()
+        return row.kind, round(row.apart, 6)
+
+    assert kind() == ("interaction at ψ 95 % at start", 0.0)
+    assert kind(end=0.89) == ("interaction at ψ 95 % at start", 0.04)
+    assert (
+        kind(end=0.87) == ("comparison at fixed λ, ψ 95 % at start", 0.06) and "interaction" in kind(0.07, end=0.87)[0]
+    )
+    assert kind(start=0.5)[0] == kind(half=0.5)[0] == "comparison at fixed λ, ψ 95 % at start"  # not the end alone
+    assert kind(end=np.nan)[0].startswith("comparison")  # what is not known was not kept
+    (row,) = comparison.interactions(tables, ARMS, 0.05, draws=10).to_dict("records")
+    assert "medical, shallow: 95 → 94 → 93" in row["psi of the cells, %"]
+
+
+def test_a_psi_that_is_held_makes_no_interaction_with_one_that_is_not():
+    mixed = ARMS.assign(held=[True, False, False, False, False])
+    mixed.loc[0, "at"] = "ψ 95 % held"
+    assert comparison.interactions(comparison.cells(scores()), mixed, 0.05, draws=10).empty
 
 
 def test_effects_of_two_networks_are_each_over_the_base_of_its_own():
     arms = pd.DataFrame({"network": ["unet", "cnn10"], "context": "random", "layer": "deep", "psi": 0.95,
-                         "method": ["good", "poor"], "base": ["fair", "LDCT"]})  # fmt: skip
+                         "method": ["good", "poor"], "base": ["fair", "LDCT"], "at": "ψ 95 % at start"})  # fmt: skip
     found = comparison.over_psi(comparison.cells(scores()), arms, draws=300).set_index("network")
     assert list(found.index) == ["cnn10", "unet"] and list(found.base) == ["LDCT", "fair"]
     assert found.difference["unet"] == pytest.approx(2 - 1, abs=0.2)
@@ -119,16 +149,16 @@ def test_effects_of_two_networks_are_each_over_the_base_of_its_own():
 def test_an_interaction_is_of_one_network():
     tables = comparison.cells(scores())
     split = ARMS.assign(network=["unet", "unet", "cnn10", "cnn10", "cnn10"])  # four cells, of two networks
-    assert comparison.interactions(tables, split, draws=300).empty
+    assert comparison.interactions(tables, split, 0.05, draws=300).empty
     both = pd.concat([ARMS.assign(network="unet"), ARMS.assign(network="cnn10", method="fair")], ignore_index=True)
-    found = comparison.interactions(tables, both, draws=300)
+    found = comparison.interactions(tables, both, 0.05, draws=300)
     assert list(found.network) == ["cnn10", "unet"] and list(found)[:2] == ["network", "at"]
     assert found.interaction.to_list() == pytest.approx([0, -3], abs=0.2)
 
 
 def test_lambdas_given_by_hand_are_one_place_and_the_nearest_to_the_published_psi_stands_for_it():
     arms = ARMS.assign(lam=[0.1, 0.1, 0.1, 0.1, 0.5], psi=[0.9, 0.9, 0.9, 0.5, 0.9])
-    found = comparison.interactions(comparison.cells(scores()), arms, draws=300)
+    found = comparison.interactions(comparison.cells(scores()), arms, 0.05, draws=300)
     assert found["at"].to_list() == ["given λ"]
     assert found.interaction.item() == pytest.approx((1 - 2) - (-1 - -1), abs=0.2)  # the shallow random one is "poor"
 

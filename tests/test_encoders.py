@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import json
 import pickle
 import socketserver
 import threading
@@ -460,6 +461,24 @@ def test_torchvision_still_offers_the_files_that_are_named():
 
 
 # ---- medical context ----
+@pytest.mark.parametrize(
+    ("stated", "layers", "admitted"),
+    [({"block1_conv2": True, "block2_conv1": True}, ("block1_conv2", "block2_conv1"), True),
+     ({"block1_conv2": True, "block2_conv1": False}, ("block1_conv2",), True),
+     ({"block1_conv2": True, "block2_conv1": False}, ("block1_conv2", "block2_conv1"), False),
+     ({"block1_conv2": True}, ("block2_conv1",), False),  # a level that was not tested
+     ({"block2_conv1": "yes"}, ("block2_conv1",), False)],
+)  # fmt: skip
+def test_an_encoder_is_medical_at_the_levels_at_which_it_passed(tmp_path, stated, layers, admitted):
+    about = json.dumps({"convention": "x255", "worth": {"admitted": stated}})
+    save_file(states("vgg19", "block2_conv1"), tmp_path / "encoder.safetensors", metadata={"encoder": about})
+    encoder = encoders.load(context="medical", layers=layers, weights=tmp_path / "encoder.safetensors")
+    assert encoder.provenance["admitted"] is admitted
+    called = "medical" if admitted else "small CT encoder"
+    assert f"context **{called}**" in encoders.describe(encoder)
+    assert encoders.context_name("medical", encoder.provenance) == called
+
+
 def test_medical_encoder_is_read_from_a_finished_run_only(tmp_path):
     run = tmp_path / "07_medical_encoder" / "default-01234567"
     run.mkdir(parents=True)
@@ -473,7 +492,8 @@ def test_medical_encoder_is_read_from_a_finished_run_only(tmp_path):
     (run / "result.json").write_text("{}")
     for weights in (run, run / encoders.MEDICAL_FILE, str(run)):
         encoder = encoders.load(context="medical", layers=("block2_conv1",), weights=weights)
-        assert encoder.provenance["context"] == "medical"
+        assert encoder.provenance["context"] == "medical" and not encoder.provenance["admitted"]  # it was never tested
+        assert "context **small CT encoder**" in encoders.describe(encoder)
     with pytest.raises(ValueError, match="trained with input convention 'x255'; load it with that, not 'caffe'"):
         encoders.load(context="medical", layers=("block2_conv1",), weights=run, convention="caffe")
 

@@ -5,14 +5,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from ldct_utils.training import designs
+from ldct_utils.training import designs, psi
+
+WENT = pd.DataFrame({"step": [0, 10, 20, 40], "psi_ratio_of_sums": [np.nan, 0.95, 0.6, 0.4],
+                     "val_gradient_influence": [0.9, np.nan, 0.7, 0.5]})  # fmt: skip
 
 
-def run(number, history=None, **params):
+def run(number, history=None, encoder=None, **params):
     """Stands for a finished 03_train run in memory."""
+    history = WENT if history is None else history
     return SimpleNamespace(
         id=str(number), name=f"run-{number}", folder=Path("03_train") / f"run-{number}", params={"seed": 0} | params,
+        numbers={"encoder": encoder},
         table=lambda name: {"history": history}[name],
     )  # fmt: skip
 
@@ -24,17 +30,36 @@ def names(*runs):
 def test_a_method_is_named_by_what_makes_its_loss():
     vgg = {"loss": "vgg", "layer": "block3_conv2", "context": "imagenet", "lam": None, "psi_on": "fixed"}
     assert names(run(0, loss="mse", layer="block3_conv2", context="random")) == ["mse"]
-    assert names(run(0, **vgg, psi_target=0.95)) == ["vgg · block3_conv2 · imagenet · ψ 0.95"]
+    assert names(run(0, **vgg, psi_target=0.95)) == ["vgg · block3_conv2 · imagenet · ψ 95 % at start"]
     assert names(run(0, **vgg, psi_target=1.0)) == ["vgg_only · block3_conv2 · imagenet"]
     assert names(run(0, **vgg, psi_target=0.0)) == ["mse"]
-    assert names(run(0, **vgg | {"psi_on": "hold"}, psi_target=0.5)) == ["vgg · block3_conv2 · imagenet · ψ 0.5 held"]
+    assert names(run(0, **vgg | {"psi_on": "hold"}, psi_target=0.5)) == ["vgg · block3_conv2 · imagenet · ψ 50 % held"]
     assert names(run(0, **vgg | {"arch": "vgg16"}, psi_target=0.5))[0].startswith("vgg · vgg16 block3_conv2")
 
 
 def test_a_lambda_given_by_hand_is_named_with_the_psi_that_was_measured():
-    history = pd.DataFrame({"psi_ratio_of_sums": [float("nan"), 0.8123, 0.5]})
+    history = pd.DataFrame({"step": [0, 10, 100], "psi_ratio_of_sums": [float("nan"), 0.8123, 0.5]})
     _, table, _ = designs.listed([run(0, history, loss="vgg", layer="block1_conv2", context="random", lam=0.1)])
     assert table.method[0] == "vgg · block1_conv2 · random · λ 0.1" and table.psi[0] == 0.812
+
+
+def test_what_psi_became_stands_beside_what_it_was_set_to():
+    vgg = {"loss": "vgg", "layer": "block3_conv2", "context": "random", "lam": None, "psi_target": 0.95}
+    _, table, varying = designs.listed([run(0, loss="mse"), run(1, **vgg), run(2, WENT * 0.5, **vgg, seed=1)])
+    assert table[list(psi.REACHED)].isna().all(axis=1).to_list() == [True, False, False] and varying == []
+    assert psi.path(table.loc[1]) == "95 → 60 → 40" and psi.path(table.loc[1], "gradient_share") == "90 → 70 → 50"
+    assert psi.path(table.loc[0]) == ""
+    (arm,) = designs.arms(table, varying)[0].itertuples()
+    assert (arm.psi, arm.at) == (0.95, "ψ 95 % at start")
+    assert arm.psi_end == pytest.approx(0.3) and arm.gradient_share_half == pytest.approx(0.525)  # mean over the seeds
+
+
+def test_an_encoder_is_called_medical_only_if_it_was_admitted():
+    vgg = {"loss": "vgg", "layer": "block3_conv2", "context": "medical", "lam": None, "psi_target": 0.95}
+    kinds = [None, {"admitted": False}, {"admitted": True}]
+    found = [designs.design(run(0, encoder=encoder, **vgg))["context"] for encoder in kinds]
+    assert found == ["small CT encoder", "small CT encoder", "medical"]
+    assert designs.design(run(0, **vgg | {"context": "random"}))["context"] == "random"
 
 
 def test_settings_name_a_method_only_where_names_would_collide():
@@ -84,9 +109,10 @@ def test_arms_are_one_a_place_and_the_commonest_settings_speak_for_it():
         ("vgg_only", "b3", "random", 1.0, False, "usual", "only"),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["loss", "layer", "context", "psi", "held", "setting", "method"])
-    table = table.assign(lam=np.nan)
+    table = table.assign(lam=np.nan, **dict.fromkeys(psi.REACHED))
     arms, aside = designs.arms(table, ["setting"])
-    assert list(arms.method) == ["vgg", "only"] and set(arms.base) == {"mse"} and aside == ["held", "vgg · odd"]
+    assert list(arms.method) == ["held", "vgg", "only"] and set(arms.base) == {"mse"} and aside == ["vgg · odd"]
+    assert list(arms["at"]) == ["ψ 95 % held", "ψ 95 % at start", "ψ 100 %"]  # a psi that is held is another arm
     arms, aside = designs.arms(table[table.loss == "l1"], ["setting"])
     assert arms.empty and aside == []
 
@@ -114,7 +140,7 @@ def test_the_commonest_settings_are_those_of_the_arms_own_network():
     rows = [("unet", "mse", "1"), ("unet", "vgg", "1"), ("unet", "l1", "1")]
     rows += [("cnn10", loss, setting) for loss in ("mse", "vgg") for setting in ("2", "1")] + [("cnn10", "l1", "2")]
     table = pd.DataFrame(rows, columns=["network", "loss", "setting"])
-    table = table.assign(layer="b3", context="random", psi=0.95, lam=np.nan, held=False)
+    table = table.assign(layer="b3", context="random", psi=0.95, lam=np.nan, held=False, **dict.fromkeys(psi.REACHED))
     table["method"] = [" ".join(row) for row in rows]
     arms, aside = designs.arms(table, ["network", "setting"])
     assert dict(zip(arms.method, arms.base)) == {"unet vgg 1": "unet mse 1", "cnn10 vgg 2": "cnn10 mse 2"}
@@ -143,9 +169,9 @@ def test_weights_have_short_names_in_methods_and_whole_ones_in_the_table():
     files = ["first/encoder.safetensors", "second/encoder.safetensors"]
     kept, table, _ = designs.listed([run(i, **vgg, context=file) for i, file in enumerate(files)])
     assert len(kept) == 2 and list(table.context) == files  # the same file name twice is not the same method twice
-    assert list(table.method) == [f"vgg · block3_conv2 · {n}/encoder · ψ 0.95" for n in ("first", "second")]
+    assert list(table.method) == [f"vgg · block3_conv2 · {n}/encoder · ψ 95 % at start" for n in ("first", "second")]
     alone = next(pd.DataFrame([designs.design(run(0, **vgg, context=files[0]))]).itertuples())
-    assert designs.name_of(alone) == "vgg · block3_conv2 · encoder · ψ 0.95"
+    assert designs.name_of(alone) == "vgg · block3_conv2 · encoder · ψ 95 % at start"
     weights = [f"study/07_medical_encoder/context-random_with-everything-{i}0000000" for i in (1, 2)]
     kept, table, varying = designs.listed([run(i, **vgg, context="medical", weights=w) for i, w in enumerate(weights)])
     assert varying == ["weights"] and list(table.weights) == weights

@@ -1,6 +1,7 @@
 """Perceptual influence: the published numbers, both definitions, their inverses, and what happens at the edges."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -266,3 +267,51 @@ def test_bootstrap_refuses_unclear_requests(images):
         psi.bootstrap(mse, perceptual, patients, lam=1, target=0.5)
     with pytest.raises(ValueError, match="one patient for each of the 60 images"):
         psi.bootstrap(mse, perceptual, patients[:3], lam=1)
+
+
+# ---- what a training reached ----
+def history(steps, values, shares=None, column="psi_ratio_of_sums"):
+    return pd.DataFrame({"step": steps, column: values, "val_gradient_influence": shares or [np.nan] * len(steps)})
+
+
+def test_psi_reached_is_that_of_the_rows_around_start_half_and_end():
+    steps = [0, *range(10, 401, 10)]
+    values = [np.nan, *(1 - step / 1000 for step in steps[1:])]
+    shares = [0.9 if step == 0 else 0.5 if step == 210 else 0.1 if step == 400 else np.nan for step in steps]
+    found = psi.reached(history(steps, values, shares))
+    assert found["psi_start"] == pytest.approx(1 - 0.015)  # rows 10 and 20, a twentieth of the training
+    assert found["psi_half"] == pytest.approx(1 - 0.2) and found["psi_end"] == pytest.approx(1 - 0.39)
+    assert [found[f"gradient_share_{moment}"] for moment in psi.MOMENTS] == [0.9, 0.5, 0.1]
+    assert tuple(found) == psi.REACHED
+
+
+def test_a_short_training_takes_the_nearest_row():
+    found = psi.reached(history([0, 8, 64, 128], [np.nan, 0.95, 0.8, 0.1]))
+    assert [found[f"psi_{moment}"] for moment in psi.MOMENTS] == pytest.approx([0.95, 0.8, 0.1])
+    assert found["gradient_share_end"] is None  # nothing was validated
+    one = psi.reached(history([0, 5], [np.nan, 0.7]))
+    assert one["psi_start"] == one["psi_half"] == one["psi_end"] == pytest.approx(0.7)
+
+
+def test_a_training_without_a_perceptual_term_has_no_psi():
+    assert set(psi.reached(pd.DataFrame({"step": [0, 10], "mse": [np.nan, 1.0]})).values()) == {None}
+    assert set(psi.reached(pd.DataFrame({"step": [0], "val_rmse_hu": [1.0]})).values()) == {None}
+
+
+def test_psi_is_read_by_the_definition_that_it_was_set_by():
+    other = history([0, 10], [np.nan, 0.6], column="psi_mean_of_ratios").assign(psi_ratio_of_sums=0.9)
+    assert psi.reached(other, "mean_of_ratios")["psi_end"] == pytest.approx(0.6)
+    with pytest.raises(ValueError, match="no definition 'eq5' of psi"):
+        psi.reached(other, "eq5")
+
+
+# ---- how far lambdas lie apart ----
+def test_a_spread_within_a_layer_is_not_the_spread_over_all():
+    lams = [("untrained", "b3", 4.0), ("identity", "b3", 2.0), ("untrained", "b5", 30.0), ("identity", "b5", 10.0)]
+    table = pd.DataFrame(lams, columns=["f", "layer", "lam"])
+    assert psi.spreads(table, "lam") == {"within_layer": pytest.approx(3), "over_all": pytest.approx(15)}
+    assert psi.spreads(table[:1], "lam") == {"within_layer": 1.0, "over_all": 1.0}
+    with pytest.raises(ValueError, match="lambdas above 0"):
+        psi.spreads(table.assign(lam=[1.0, 0.0, 1.0, 1.0]), "lam")
+    with pytest.raises(ValueError, match="lambdas above 0"):
+        psi.spreads(table[:0], "lam")

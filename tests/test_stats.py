@@ -406,7 +406,8 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     cells = [(c, y) for c in ("random", "medical") for y in ("block3_conv2", "block5_conv4")]
     for number, (context, layer) in enumerate(cells):
         design = {"loss": "vgg", "context": context, "layer": layer}
-        finished_runs.write(outputs, data, 10 + number, 0.3 + 0.2 * number, **design)
+        drifts = {"psi_end": 0.3} if context == "medical" else {}
+        finished_runs.write(outputs, data, 10 + number, 0.3 + 0.2 * number, **design, **drifts)
         finished_runs.write(outputs, data, 20 + number, 0.4, **design, psi_target=0.0)  # MSE again: left out
     finished_runs.write(outputs, data, 30, 0.6, loss="vgg", psi_on="hold")
     finished_runs.write(outputs, data, 31, 0.6, loss="vgg", layer="block5_conv4", lam=0.01)
@@ -415,14 +416,16 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     listed = done.table("runs")
     assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"])
     assert "Runs that repeat a method and a seed and were left out: 4" in shown
-    assert {"vgg · block3_conv2 · random · ψ 0.95 held", "vgg · block5_conv4 · random · λ 0.01"} < set(listed["method"])
+    assert {"vgg · block3_conv2 · random · ψ 95 % held", "vgg · block5_conv4 · random · λ 0.01"} < set(listed["method"])
     assert listed.set_index("method")["psi"]["vgg · block5_conv4 · random · λ 0.01"] == 0.9  # measured, first updates
-    assert done.numbers["best"]["ndct"]["ssim"] == "vgg · block5_conv4 · medical · ψ 0.95"  # gain .9 by construction
+    assert (
+        done.numbers["best"]["ndct"]["ssim"] == "vgg · block5_conv4 · small CT encoder · ψ 95 % at start"
+    )  # gain .9 by construction
     table4 = done.table("comparisons").query("domain == 'viana2025' and reference == 'truth' and metric == 'psnr'")
     assert set(table4["other"]) == set(listed["method"]) - set(table4["first"]) | {"LDCT"}
     ldct = table4.set_index("other").loc["LDCT"]
     assert ldct["low"] > 0 and ldct["p_patients"] == paired.smallest_p(7) and ldct["patients"] == 7
-    crossed = done.table("interactions").query("at == 'ψ 0.95' and metric == 'psnr' and reference == 'ndct'")
+    crossed = done.table("interactions").query("at == 'ψ 95 % at start' and metric == 'psnr' and reference == 'ndct'")
     assert len(crossed) == 1 and crossed["low"].item() < crossed["interaction"].item() < crossed["high"].item()
     assert set(done.table("summary")["domain"]) == {"hu", "viana2025", "body", "window"}
     for name in ("boxes", "psi", "errors_truth", "patients_ndct"):
@@ -430,6 +433,10 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     for name in ("table3_ndct", "table4_truth", "table4_paper", "interaction"):
         assert all((done.folder / f"{name}.{kind}").is_file() for kind in ("parquet", "md", "tex"))
     assert "**7 patients**" in shown and "One seed" in shown
+    assert set(done.table("interactions")["kind"]) == {"comparison at fixed λ, ψ 95 % at start"}
+    assert done.numbers["interactions"] > 0 == done.numbers["interactions_at_one_psi"]
+    assert "no interaction at one ψ, since ψ lies up to 50 points apart" in shown
+    assert "90 → 85 → 30" in (done.folder / "runs_shown.md").read_text() and "ψ moved by up to 60 points" in shown
 
 
 def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_briefly(outputs):
@@ -444,8 +451,8 @@ def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_br
     assert set(effects.context) == {weights} and weights in set(done.table("runs").context)
     said = json.loads((done.folder / "captions.json").read_text())["psi"]["caption"]
     assert "the MSE arm of the same network (mse · network cnn10 for cnn10, mse · network unet for unet)" in said
-    assert "(cnn10, encoder_of…domen_v12, block3_conv2): -" in said and "Not shown" not in said
-    assert "(unet, encoder_of…domen_v12, block3_conv2): +" in said
+    assert "(cnn10, encoder_of…domen_v12, block3_conv2; ψ 90 → 85 → 80 %): -" in said and "Not shown" not in said
+    assert "(unet, encoder_of…domen_v12, block3_conv2; ψ 90 → 85 → 80 %): +" in said
     assert "these runs have cnn10, encoder_of…domen_v12/block3_conv2; unet, encoder_of…domen_v12/block3_conv2" in shown
 
 
@@ -512,6 +519,7 @@ def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs)
             ("cnn10", "mse · network cnn10", 1.0, 0.1), ("qae", "LDCT", 0.95, 3.0)]  # fmt: skip
     effects = pd.DataFrame(arms, columns=["network", "base", "psi", "difference"])
     effects = effects.assign(reference="truth", metric="psnr", context="w/" + 30 * "e" + ".pth", layer="block3_conv2")
+    effects = effects.assign(held=False, at="ψ 95 % at start", psi_start=0.95, psi_half=0.9, psi_end=0.4)
     effects = effects.assign(low=effects.difference - 0.05, high=effects.difference + 0.05, seeds=1)
     effects.to_parquet(compared / "psi_effects.parquet")
     about = {"notebook": "06_stats", "id": "00000004", "parameters": {}, "numbers": {}, "files": {}}
@@ -538,8 +546,12 @@ def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs)
     assert "PSNR over psi. From `06_stats`." in captions and (done.folder / "psi.pdf").is_file()
     assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in captions
     (gain,) = [w for w in said.index if w.startswith("best perceptual arm, PSNR against the truth minus that of MSE")]
-    assert gain.endswith("MSE alone of the same network: ψ 0.95, cnn10, eeeeeeeeee…eeeeeeeee, block3_conv2, one seed")
-    assert said.answer[gain] == "0.6 dB" and "at ψ .95 all lie between -0.40 and +0.60 dB" in notebook  # not over LDCT
+    assert gain.endswith(
+        "MSE alone of the same network: ψ 95 % at start (start → half → end: 95 → 90 → 40 %), cnn10, "
+        "eeeeeeeeee…eeeeeeeee, block3_conv2, one seed"
+    )
+    assert said.answer[gain] == "0.6 dB" and "all lie between -0.40 and +0.60 dB" in notebook  # not over LDCT
+    assert "with ψ at the end from 40 to 40 %" in notebook
     (none,), (some,) = ([w for w in said.index if f"(mse, {which})" in w] for which in ("search", "aimed"))
     assert said.answer[none] == "0 of 16 changed" and said["95 % interval"][none] == "–"
     assert said.answer[some] == "4 of 16 changed, 0 of these hidden (0%)" and said["95 % interval"][some] == "[0, 0.53]"

@@ -599,6 +599,9 @@ def test_holding_keeps_psi_at_the_target_and_logs_what_the_contract_names(uninte
     trained = history.dropna(subset="mse")
     assert abs(trained.psi_ratio_of_sums[trained.step > 50].mean() - RUN["psi_target"]) < 0.02
     assert trained.lam.nunique() > 10
+    stored = runs.Run(uninterrupted).numbers
+    assert {name: stored[name] for name in psi.REACHED} == psi.reached(history)
+    assert stored["psi_end"] == pytest.approx(RUN["psi_target"], abs=0.05) and 0 < stored["gradient_share_end"] < 1
     wanted = ["step", "mse", "vgg", "total", "psi_ratio_of_sums", "psi_mean_of_ratios", "lam", "lr", "seconds"]
     scored = ["patches_per_s", "val_mse", "val_vgg", "val_rmse_hu", "val_psi_ratio_of_sums", "val_gradient_influence"]
     assert set(wanted + scored) <= set(history)

@@ -160,45 +160,58 @@ def swapped(one, other, swaps: int, seed: int = 0) -> pd.DataFrame:
 
 
 def over_psi(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Every arm minus its base, by network (where there are several), context, layer and psi: mean over patients with
-    its interval.
+    """Every arm minus its base, by network (where there are several), context, layer, psi and whether psi was held:
+    mean over patients with its interval, and what psi was at start, half and end.
 
     Args: tables: cells of one domain. arms: from ``designs.arms``.
     """
-    place, rows = [name for name in ("network", "context", "layer", "psi") if name in arms], []
+    place, rows = [name for name in ("network", "context", "layer", "psi", "held") if name in arms], []
+    told = [*place, "at", "method", "base", *(c for c in arms if c.startswith(("psi_", "gradient_share_")))]
     for (_, reference, name), found in tables.items():
         for arm in arms.sort_values(place, kind="stable").to_dict("records"):
             gap = paired.gaps(found[arm["method"]], found[arm["base"]])
             span = intervals.patient_bootstrap(gap, draws=draws, seed=seed)
             rows.append(
-                {"reference": reference, "metric": name} | {key: arm[key] for key in [*place, "method", "base"]}
+                {"reference": reference, "metric": name} | {key: arm[key] for key in told}
                 | {"difference": span.mean, "low": span.low, "high": span.high, "seeds": span.seeds}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def interactions(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """Differences of differences of two contexts and two layers, at each psi that has all four
+def interactions(tables, arms, tolerance: float, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Differences of differences of two contexts and two layers, at each setting of psi that has all four
     (``paired.interaction``), all of one network.
 
-    Args: as for ``over_psi``. Of several lambdas that were given by hand for one cell, the one nearest to psi .95 is
-        taken, and the row is named "given λ".
+    Four cells that were set to one psi need not keep it. A row is called an interaction at that psi only if, at start,
+    half and end of training, the psi of the four lie within ``tolerance`` of each other; else it is a comparison at
+    fixed lambda, in which context and psi differ together.
+
+    Args: as for ``over_psi``. tolerance: largest difference between the psi of two cells, in [0, 1]. Of several lambdas
+        that were given by hand for one cell, the one nearest to psi .95 is taken, and the row is at "given λ".
     """
     by = [name for name in ("network", "at") if name == "at" or name in arms]
-    names = [*by, "contrast", "reference", "metric", "interaction", "low", "high", "patients", "seeds", "excludes 0"]
-    arms = arms.assign(at=["given λ" if pd.notna(r.lam) else f"ψ {r.psi:g}" for r in arms.itertuples()])
-    rows = []
+    names = [*by, "contrast", "kind", "psi of the cells, %", "apart", "reference", "metric", "interaction", "low",
+             "high", "patients", "seeds", "excludes 0"]  # fmt: skip
+    arms, rows = arms.assign(at=arms["at"].where(arms["lam"].isna(), "given λ")), []
     for where, some in arms.assign(off=(arms["psi"] - 0.95).abs()).sort_values("off").groupby(by):
-        named = some.drop_duplicates(["context", "layer"]).set_index(["context", "layer"])["method"]
+        cells = some.drop_duplicates(["context", "layer"]).set_index(["context", "layer"])
         pairs = (itertools.combinations(sorted(some[column].unique()), 2) for column in ("context", "layer"))
         for (c1, c2), (shallow, deep) in itertools.product(*pairs):
             wanted = {"a1": (c1, deep), "a2": (c1, shallow), "b1": (c2, deep), "b2": (c2, shallow)}
-            if not all(key in named.index for key in wanted.values()):
+            if not all(key in cells.index for key in wanted.values()):
                 continue
+            went = cells.loc[list(wanted.values()), ["psi_start", "psi_half", "psi_end"]].astype(float)
+            apart = np.ptp(went.to_numpy(), axis=0).max()  # NaN where a psi is not known: nothing to call one psi
+            at = where[-1]
+            other = "a λ that moves" if some["held"].any() else "fixed λ"
+            other = f"comparison at {at}" if at == "given λ" else f"comparison at {other}, {at}"
+            kind = f"interaction at {at}" if apart <= tolerance else other
+            told = "; ".join(f"{c}, {y}: " + " → ".join(f"{100 * v:.0f}" for v in row)
+                             for (c, y), row in zip(went.index, went.to_numpy()))  # fmt: skip
             for (_, reference, name), found in tables.items():
-                four = {k: intervals.by_patient(found[named[key]]) for k, key in wanted.items()}
+                four = {k: intervals.by_patient(found[cells["method"][key]]) for k, key in wanted.items()}
                 span = paired.interaction(four, draws=draws, seed=seed)
                 excludes = {None: "–", True: "yes", False: "no"}[span.excludes_zero]
-                rows.append((*where, f"{c1} − {c2}, {deep} − {shallow}", reference, name, span.mean, span.low,
-                             span.high, span.patients, span.seeds, excludes))  # fmt: skip
+                rows.append((*where, f"{c1} − {c2}, {deep} − {shallow}", kind, told, apart, reference, name, span.mean,
+                             span.low, span.high, span.patients, span.seeds, excludes))  # fmt: skip
     return pd.DataFrame(rows, columns=names)

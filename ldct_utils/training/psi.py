@@ -6,6 +6,7 @@ for all images. ``mse`` and ``perceptual`` are arrays with a value an image, eac
 """
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import brentq
 
 from ldct_utils.stats import intervals
@@ -167,3 +168,63 @@ def influences(pixel, perceptual, lam: float) -> dict:
     """Psi by both definitions, of a value an image (any shape) of the weighted pixel terms and the perceptual term."""
     pixel = np.broadcast_to(np.asarray(pixel, dtype=np.float64), np.shape(perceptual)).ravel()
     return {f"psi_{name}": influence(pixel, np.ravel(perceptual), lam, name) for name in DEFINITIONS}
+
+
+def spreads(calibration, column) -> dict:
+    """How far the lambdas for one psi lie apart, as the largest over the smallest.
+
+    Args: calibration: a row a network f and layer, with columns f, layer and ``column``, the lambdas, > 0.
+    Returns: ``within_layer``: over the networks, in the layer where that is most; ``over_all``: over layers and
+        networks; at least 1, and ``over_all`` is at least ``within_layer``.
+    Raises: ValueError: if a lambda is not positive, or there is none.
+    """
+    lams = calibration[column]
+    if not len(lams) or not (lams > 0).all():
+        raise ValueError(f"a spread needs lambdas above 0, not {lams.to_list()}")
+    of_layer = calibration.groupby("layer")[column]
+    return {
+        "within_layer": float((of_layer.max() / of_layer.min()).max()),
+        "over_all": float(lams.max() / lams.min()),
+    }
+
+
+# ---- what a training reached ----
+MOMENTS = ("start", "half", "end")
+AROUND = 0.05  # of a training: rows this near to a moment are averaged, since a row is of a few batches
+
+
+def reached(history, definition="ratio_of_sums") -> dict:
+    """Psi and the gradient share of a training at its start, at half of it and at its end.
+
+    Lambda is set for a psi **at the start**. Where lambda stays, as in the paper, psi then goes where both losses
+    take it: the MSE cannot fall under the noise of the NDCT itself, so psi at the end says as much about that floor
+    and the encoder's as about the choice.
+
+    Args:
+        history: table of ``history.History``. definition: of psi, see ``DEFINITIONS``.
+    Returns: {psi_start, psi_half, psi_end, gradient_share_start, gradient_share_half, gradient_share_end}, in [0, 1];
+        all None for a training without a perceptual term. psi is of the training batches, the mean over the rows
+        within ``AROUND`` of the moment, at least the nearest one. The gradient share is that of the validation patches
+        at the validation nearest to the moment; None if none was made.
+    Raises: ValueError: for an unknown definition.
+    """
+    if definition not in DEFINITIONS:
+        raise ValueError(f"no definition {definition!r} of psi; there are {', '.join(DEFINITIONS)}")
+    total, found = history["step"].iloc[-1], {}
+    columns = {"psi": f"psi_{definition}", "gradient_share": "val_gradient_influence"}
+    for quantity, column in columns.items():
+        known = history.dropna(subset=column) if column in history else history[:0]
+        for moment, at in zip(MOMENTS, (0, total / 2, total)):
+            far = (known["step"] - at).abs()
+            near = far <= max(far.min(), AROUND * total if quantity == "psi" else 0)
+            found[f"{quantity}_{moment}"] = float(known[column][near].mean()) if len(known) else None
+    return found
+
+
+REACHED = tuple(f"{quantity}_{moment}" for quantity in ("psi", "gradient_share") for moment in MOMENTS)
+
+
+def path(row, quantity="psi") -> str:
+    """``95 → 93 → 93``: percent at start, half and end, of a row with the columns of ``reached``; empty without."""
+    values = [getattr(row, f"{quantity}_{moment}") for moment in MOMENTS]
+    return "" if pd.isna(values).any() else " → ".join(f"{100 * value:.0f}" for value in values)
