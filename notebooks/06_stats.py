@@ -223,7 +223,6 @@ report.figure(
 # %%
 tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
 verdict = comparison.verdicts(tests, tests.metric.map(lambda name: info(name).direction))
-decided = verdict.isin(["better", "worse", "differs", "not shown"])
 
 
 def shown_tests(part):
@@ -242,13 +241,10 @@ def shown_tests(part):
 # %%
 for reference in references:
     part = tests[(tests.domain == domain) & (tests.reference == reference)]
-    sure, ours = verdict[part.index].isin(["better", "differs"]).sum(), decided[part.index].sum()
     report.table(
         run, f"table4_{reference}", shown_tests(part),
-        f"The best method by each metric minus the others, {REFERENCE[reference]} as reference, {people}, domain "
-        f"{domain}. " + (f"Of {report.plural(int(ours), 'comparison')} with a verdict, {sure} show the best to be "
-                         "better. " if ours else "No comparison has a verdict. ")
-        + f"Of these networks, {(part.p_patients_holm < intervals.ALPHA).sum()} of "
+        f"{comparison.verdicts_said(verdict[part.index], 'the best method')} {REFERENCE[reference]} as reference, "
+        f"{people}, domain {domain}. Of these networks, {(part.p_patients_holm < intervals.ALPHA).sum()} of "
         f"{report.plural(len(part), 'comparison')} are significant by Wilcoxon over patients, and "
         f"{(part.p_slices < intervals.ALPHA).sum()} over slices, as published.",
     )  # fmt: skip
@@ -659,14 +655,13 @@ assert np.allclose(paper["d derived"], paper["d published"], atol=0.006), "the p
 of_headline = over_ldct.query("domain == @domain and reference == @references[0] and metric == @primary")
 gain = float(of_headline.set_index("method")["gain"][winner])
 by_slices, ours = int((headline.p_slices < intervals.ALPHA).sum()), verdict[headline.index]
-of_decided, shown_better = int(decided[headline.index].sum()), int(ours.isin(["better", "differs"]).sum())
 twice = empty[(empty["null"] == "other training") & (empty.metric == primary)].iloc[0]
 run.finish(
     patients=patients, slices=slices, methods=len(names), seeds=int(seeds.min()), smallest_p=floor, best=best,
-    gain_over_ldct=gain, comparisons=len(headline), significant_slices=by_slices, decided=of_decided,
-    shown=shown_better, at_working_point=sum(one.reached for one in points.values()),
-    trainings_compared=int(twice.cases), trainings_significant=int(np.nan_to_num(twice.patients)),
-    trainings_sd={n: float(v) for n, v in empty[empty["null"] == "other training"].set_index("metric").sd.items()},
+    gain_over_ldct=gain, comparisons=len(headline), decided=int(ours.isin(comparison.DECIDED).sum()),
+    better=int((ours == "better").sum()), significant_slices=by_slices,
+    at_working_point=sum(one.reached for one in points.values()), trainings_compared=int(twice.cases),
+    trainings_significant=int(np.nan_to_num(twice.patients)), trainings_sd=nulls.spreads(empty),
     interactions=len(crossed), interactions_excluding_zero=excluding,
     real_ct_gains_db=dict(zip(real.method, real.gain_db)) if on_real else None,
 )  # fmt: skip
@@ -677,8 +672,8 @@ truth = "" if len(references) < 2 or best["truth"][primary] == winner else (
 a_method = f"{people} and {report.plural(seeds.min(), 'training')} a method"
 report.text(
     f"**What we saw.** By {info(primary).label} against {REFERENCE[references[0]]} ({domain}), {winner} scores best "
-    f"(methods: {len(names)}), {gain:+.3g} from the LDCT.{truth} Comparisons with a verdict: {of_decided} of "
-    f"{len(headline)}; in {shown_better} the best is shown to be better. {of_trainings} One limit: {a_method}"
+    f"(methods: {len(names)}), {gain:+.3g} from the LDCT.{truth} "
+    f"{comparison.verdicts_said(ours, 'the best method')} {of_trainings} One limit: {a_method}"
     + (", all simulated" if "truth" in references else "")
     + ". `04_metrics_during_training` follows the metrics along the training of these runs."
 )

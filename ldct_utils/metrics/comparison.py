@@ -127,13 +127,13 @@ def against_best(scores, table, draws: int = 10_000, seed: int = 0) -> pd.DataFr
     return pd.DataFrame(rows).infer_objects()
 
 
-def against_older(scores, order, direction, passed_over=(), draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+def against_older(scores, order, direction, unfinished=(), draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
     """Every method against the best of those before it, by anatomy (and all of them) and metric: ``pair``.
 
     Args:
         scores: columns row, patient, anatomy, metric, method, seed, value.
         order: methods, oldest first. direction: {metric: 1 where more is better, -1 where less is}, in the order told.
-        passed_over: methods that are compared but count as nobody's best older one.
+        unfinished: methods not at their working point: they get no verdict and are nobody's best older one.
     Returns: a row an anatomy, metric and method with its mean; where there is an older one ``best before``, what the
         method is ``better by`` (in the metric's unit, positive = better) with low and high, p values and ``verdict``.
     """
@@ -145,7 +145,7 @@ def against_older(scores, order, direction, passed_over=(), draws: int = 10_000,
         for metric in (name for name in direction if name in tables):
             means = part[part["metric"] == metric].groupby("method")["value"].mean()
             for place, method in enumerate(order):
-                older = [name for name in order[:place] if name in means and name not in passed_over]
+                older = [name for name in order[:place] if name in means and name not in unfinished]
                 if method not in means:
                     continue
                 rows.append({"anatomy": anatomy, "metric": metric, "method": method, "mean": means[method]})
@@ -156,7 +156,9 @@ def against_older(scores, order, direction, passed_over=(), draws: int = 10_000,
                     tests = done[method, top]
                     rows[-1] |= {"best before": top, "better by": direction[metric] * tests.difference[metric]}
                     rows[-1] |= tests.loc[metric].drop("difference").to_dict()
-                    rows[-1] |= {"verdict": verdicts(tests, pd.Series(direction)[tests.index])[metric]}
+                    rows[-1]["verdict"] = verdicts(tests, pd.Series(direction)[tests.index])[metric]
+                    if method in unfinished:
+                        rows[-1]["verdict"] = "not at a working point"
                     if direction[metric] < 0:
                         rows[-1] |= {"low": -tests.high[metric], "high": -tests.low[metric]}
     return pd.DataFrame(rows)
@@ -179,6 +181,28 @@ def verdicts(tests, direction) -> pd.Series:
         ["too few patients", "no seed in common", "one training", "not shown", "differs", "better"], "worse",
     )  # fmt: skip
     return pd.Series(found, tests.index)
+
+
+DECIDED = ("better", "worse", "differs", "not shown")  # verdicts; the others say why there is none
+
+
+def verdicts_said(found, who: str) -> str:
+    """How the comparisons with a verdict went, in a sentence.
+
+    Args: found: from ``verdicts``. who: what is better or worse, e.g. ``the best method``.
+    """
+    words = {"better": "better", "worse": "worse", "differs": "different", "not shown": "undecided"}
+    counts = {words[verdict]: int((found == verdict).sum()) for verdict in DECIDED}
+    told = {word: n for word, n in counts.items() if n or word in ("better", "worse", "undecided")}
+    if not (number := sum(counts.values())):
+        return "No comparison has a verdict."
+    only = [word for word, n in told.items() if n == number]
+    if number == 1:
+        return f"One comparison has a verdict: {who} is {only[0]}."
+    if only:
+        return f"{number} comparisons have a verdict: {who} is {only[0]} in all of them."
+    *others, last = (f"{word} in {n}" for word, n in told.items())
+    return f"{number} comparisons have a verdict: {who} is {', '.join(others)} and {last}."
 
 
 def gains(scores, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:

@@ -64,7 +64,8 @@ def other_seeds(tables, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
             found = paired.compare(trainings[one], trainings[other], draws=draws, seed=seed)
             fired = _significant(*(found[name] for name in ("p_slices", "p_patients", "p_mixed", "low", "high")))
             rows.append({"method": method, "seed": one, "other_seed": other, "difference": found["difference"]} | fired)
-    return pd.DataFrame(rows, columns=["method", "seed", "other_seed", "difference", *TESTS])
+    columns = ["method", "seed", "other_seed", "difference", *TESTS]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(TESTS, float))
 
 
 def both(tables, swap, swaps: int, seed: int = 0) -> pd.DataFrame:
@@ -128,7 +129,8 @@ def trainings_said(found, metric: str, label: str, patients: int) -> str:
         return f"All trainings of a method have the same {label}, so another seed changed nothing here."
     if paired.smallest_p(patients) >= intervals.ALPHA:
         return (
-            f"With {patients} patients {test} cannot be significant, so it says nothing of two trainings of one method."
+            f"With {patients} patient{'s' * (patients != 1)} {test} cannot be significant, so it says nothing of two "
+            "trainings of one method."
         )
     if pairs == 1:
         return (
@@ -144,6 +146,12 @@ def trainings_said(found, metric: str, label: str, patients: int) -> str:
     return said + "More than 5 % was not shown."
 
 
+def spreads(found) -> dict[str, float]:
+    """{metric: pooled SD between trainings of one method} of ``both``; NaN where none was trained twice."""
+    other = found[found["null"] == "other training"]
+    return dict(zip(other["metric"], other["sd"].astype(float)))
+
+
 def spread_said(found, units) -> str:
     """The SDs between trainings of one method, in a sentence; empty where no method was trained twice.
 
@@ -155,7 +163,8 @@ def spread_said(found, units) -> str:
     spans = [f"{r.sd:.2g} {units[r.metric][1]} in {units[r.metric][0]} (95 % interval {r.low:.2g} to {r.high:.2g})"
              for r in told.itertuples()]  # fmt: skip
     methods, df = int(told["methods"].iloc[0]), int(told["df"].iloc[0])
+    whose = f"pooled over {methods} methods" if methods > 1 else "of the one method that was trained more than once,"
     return (
-        f"Trainings of one method differ with an SD of {' and '.join(spans)}, pooled over {methods} "
-        f"method{'s' * (methods != 1)} with {df} degree{'s' * (df != 1)} of freedom."
+        f"Trainings of one method differ with an SD of {' and '.join(spans)}, {whose} with {df} "
+        f"degree{'s' * (df != 1)} of freedom."
     )

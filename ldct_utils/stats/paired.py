@@ -64,7 +64,7 @@ def holm(p_values) -> np.ndarray:
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values)[: int((~np.isnan(p_values)).sum())]  # NaN comes last
     adjusted = np.full(p_values.shape, np.nan)
-    # statsmodels' multipletests gives the same and collects garbage at every call, a quarter of a second with torch here
+    # as statsmodels' multipletests, which collects garbage at every call: a quarter of a second where torch is loaded
     steps = p_values[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
