@@ -243,7 +243,7 @@ for reference in references:
     part = tests[(tests.domain == domain) & (tests.reference == reference)]
     report.table(
         run, f"table4_{reference}", shown_tests(part),
-        f"{comparison.verdicts_said(verdict[part.index], 'the best method')} {REFERENCE[reference]} as reference, "
+        f"{comparison.verdicts_said(verdict[part.index], 'the best method')} Reference: {REFERENCE[reference]}; "
         f"{people}, domain {domain}. Of these networks, {(part.p_patients_holm < intervals.ALPHA).sum()} of "
         f"{report.plural(len(part), 'comparison')} are significant by Wilcoxon over patients, and "
         f"{(part.p_slices < intervals.ALPHA).sum()} over slices, as published.",

@@ -55,6 +55,9 @@ def test_the_spread_is_the_root_of_the_mean_variance_between_trainings():
     _, row = other(scores([[0, 2], [10, 14]], noise=1e-9))
     assert row.sd == pytest.approx(5**0.5) and row.df == 2 and row.methods == 2
     assert [row.low, row.high] == pytest.approx(np.sqrt(2 * 5 / chi2.ppf([0.975, 0.025], 2)))
+    table = scores([[0, 2]], noise=1e-9)
+    table["m0"].loc[(table["m0"].seed == 1) & (table["m0"].patient < "P05"), "value"] -= 2  # half of the patients
+    assert other(table)[1].sd == pytest.approx(0.5**0.5)  # of the means over patients, 0 and 1
 
 
 def test_a_pooled_sd_weighs_by_degrees_of_freedom_and_passes_over_single_values():

@@ -159,11 +159,11 @@ def pooled_sd(groups, level: float = 1 - ALPHA) -> Spread:
     """SD within groups, e.g. between the trainings of a method: the root of the mean variance, weighted by its degrees
     of freedom, with the exact interval for normal values.
 
-    Args: groups: arrays of values; those with fewer than two values say nothing and are passed over.
+    Args: groups: arrays of values; one of a single value says nothing.
     Returns: the SD. Its interval holds if all groups spread alike; it is too narrow where one rules the others.
     Raises: ValueError: for values that are not finite.
     """
-    groups = [group for group in (finite(values)[0].ravel() for values in groups) if group.size > 1]
+    groups = [finite(values)[0].ravel() for values in groups]
     df = sum(group.size - 1 for group in groups)
     if not df:
         return Spread(float("nan"), float("nan"), float("nan"), 0)

@@ -96,6 +96,11 @@ def both(tables, swap, swaps: int, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _digits(value: float) -> str:
+    """Two significant digits, a last zero among them."""
+    return f"{value:#.2g}".rstrip(".")
+
+
 def in_words(found, labels) -> pd.DataFrame:
     """The table of ``both`` for a reader. Args: labels: {metric: what it is called, with its unit}."""
 
@@ -103,7 +108,7 @@ def in_words(found, labels) -> pd.DataFrame:
         return "–" if pd.isna(count) or not cases else f"{count:.0f} of {cases:.0f}"
 
     other = found["null"] == "other training"
-    spread = [f"{r.sd:.2g} [{r.low:.2g}, {r.high:.2g}]" if o and r.methods else "–"
+    spread = [f"{_digits(r.sd)} [{_digits(r.low)}, {_digits(r.high)}]" if o and r.methods else "–"
               for o, r in zip(other, found.itertuples())]  # fmt: skip
     kind = found["null"].map({"labels swapped": "two methods, labels swapped within patients",
                               "other training": "two trainings of one method"})  # fmt: skip
@@ -160,8 +165,11 @@ def spread_said(found, units) -> str:
     told = found[(found["null"] == "other training") & found["metric"].isin(units)]
     if told.empty or not told["methods"].iloc[0]:
         return ""
-    spans = [f"{r.sd:.2g} {units[r.metric][1]} in {units[r.metric][0]} (95 % interval {r.low:.2g} to {r.high:.2g})"
-             for r in told.itertuples()]  # fmt: skip
+    spans = []
+    for row in told.itertuples():
+        label, unit = units[row.metric]
+        inside = f"{_digits(row.low)} to {_digits(row.high)}"
+        spans.append(f"{_digits(row.sd)} {unit} in {label} (95 % interval {inside})")
     methods, df = int(told["methods"].iloc[0]), int(told["df"].iloc[0])
     whose = f"pooled over {methods} methods" if methods > 1 else "of the one method that was trained more than once,"
     return (
