@@ -245,8 +245,8 @@ for reference in references:
         run, f"table4_{reference}", shown_tests(part),
         f"{comparison.verdicts_said(verdict[part.index], 'the best method')} Reference: {REFERENCE[reference]}; "
         f"{people}, domain {domain}. Of these networks, {(part.p_patients_holm < intervals.ALPHA).sum()} of "
-        f"{report.plural(len(part), 'comparison')} are significant by Wilcoxon over patients, and "
-        f"{(part.p_slices < intervals.ALPHA).sum()} over slices, as published.",
+        f"{report.plural(len(part), 'comparison')} are significant by Wilcoxon over patients; "
+        f"as published, over slices, {(part.p_slices < intervals.ALPHA).sum()}.",
     )  # fmt: skip
 
 # %% [markdown]

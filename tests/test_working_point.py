@@ -12,13 +12,20 @@ from ldct_utils.training import working_point as points
 MSE = {"loss": "mse", "method": "supervised", "network": "unet"}
 
 
-def history(objective, total=800, every=100, **columns):
-    """A log with validations of ``val_mse`` by a function of the share of the updates, and noisy training rows."""
-    step = np.arange(0, total + 1, every)
-    table = pd.DataFrame({"step": step, "val_mse": objective(step / total)})
-    rng = np.random.default_rng(0)
-    table["mse"] = table.val_mse * rng.normal(1, 0.3, len(step))  # what patches were drawn: not the network's
-    return table.assign(**columns)
+def history(objective, total=800, every=100, weights=None, lam=None, **terms):
+    """A log with validations of ``mse``, and of other terms, by functions of the share of the updates; its training
+    rows are noisy, and ``weights`` those of its total."""
+    step, rng = np.arange(0, total + 1, every), np.random.default_rng(0)
+    table = pd.DataFrame({"step": step, "total": 0.0})
+    for name, value in {"mse": objective, **terms}.items():
+        table[f"val_{name}"] = value(step / total)
+        table[name] = table[f"val_{name}"] * rng.normal(1, 0.3, len(step))  # what patches were drawn: not the network's
+        weight = (weights or {}).get(name, 1.0) if name != "vgg" or lam is None else lam
+        table["total"] += weight * table[name]
+    if lam is not None:
+        table["lam"] = lam
+    table.loc[0, ["total", *(name for name in table if f"val_{name}" in table)]] = np.nan  # before the first update
+    return table
 
 
 def test_the_change_is_that_of_a_line_over_the_last_quarter():
@@ -46,23 +53,27 @@ def test_an_objective_that_jitters_around_one_level_is_steady():
     assert abs(points.change(jitter, MSE)) < points.STEADY
 
 
+def level(t):
+    return 0 * t + 1
+
+
+def falling_by_8(t):
+    return 10 - 8 * t
+
+
 def test_the_objective_is_the_methods_own():
-    one = history(lambda t: 0 * t + 1, val_vgg=lambda t: 10 - 8 * t.step / 800, lam=3.0, val_charbonnier=1.0)
-    for loss in ("mse", "charbonnier"):
-        assert points.change(one, MSE | {"loss": loss}) == pytest.approx(0, abs=1e-12)
-    only = points.change(one, MSE | {"loss": "vgg_only"})
-    assert only == pytest.approx(-2 / 4)
+    assert points.change(history(level), MSE) == pytest.approx(0, abs=1e-12)
+    only = history(falling_by_8).rename(columns=lambda name: name.replace("mse", "vgg"))
+    assert points.change(only, MSE | {"loss": "vgg_only"}) == pytest.approx(-2 / 4)
     # the perceptual term has the weight of the log, 3, which the loop may have moved
-    assert points.change(one, MSE | {"loss": "vgg"}) == pytest.approx(-3 * 2 / (1 + 3 * 4))
-    assert points.change(one, MSE | {"loss": "2*mse + 0.5*vgg"}) == pytest.approx(-3 * 2 / (2 + 3 * 4))
-    assert points.change(one.drop(columns="val_vgg"), MSE | {"loss": "vgg", "psi_target": 0.0}) == pytest.approx(
-        0, abs=1e-12
-    )
+    both = history(level, vgg=falling_by_8, lam=3.0)
+    assert points.change(both, MSE | {"loss": "vgg"}) == pytest.approx(-3 * 2 / (1 + 3 * 4))
+    sums = history(level, vgg=falling_by_8, l1=falling_by_8, lam=3.0, weights={"mse": 2, "l1": 0.5})
+    assert points.change(sums, MSE | {"loss": "2*mse + 0.5*l1 + 3*vgg"}) == pytest.approx(-3.5 * 2 / (2 + 3.5 * 4))
 
 
 def test_a_lambda_that_moves_to_hold_psi_is_no_change_of_the_objective():
-    lam = np.linspace(1, 9, 9)
-    held = history(lambda t: 0 * t + 1, val_vgg=1.0, lam=np.where(lam > 1, lam, np.nan))
+    held = history(level, vgg=level, lam=np.linspace(1, 9, 9))
     assert points.change(held, MSE | {"loss": "vgg", "psi_on": "hold"}) == pytest.approx(0, abs=1e-12)
 
 
@@ -73,11 +84,12 @@ def test_adversarial_methods_are_judged_by_the_terms_that_they_lower(method):
 
 
 def test_the_term_that_changed_most_speaks_for_an_adversarial_method_and_no_critic_does():
-    adv = pd.Series(np.linspace(-5, 5, 9))
-    one = history(lambda t: 1 - 0.04 * t, val_grad=lambda t: 1 + 0.4 * t.step / 800, val_adv_image=adv)
+    one = history(lambda t: 1 - 0.04 * t, grad=lambda t: 1 + 0.4 * t, adv_image=lambda t: 10 * t - 5)
     assert points.change(one, {"loss": "mse", "method": "dugan"}) == pytest.approx(0.1 / 1.3)
-    with pytest.raises(ValueError, match=r"no validation of the loss 'mse' .method wgan.*val_mse"):
+    with pytest.raises(ValueError, match="no validation of perceptual; it has mse, grad, adv_image"):
         points.change(one, {"loss": "mse", "method": "wgan"})
+    with pytest.raises(ValueError, match="no validation of any term; it has none"):
+        points.change(pd.DataFrame({"step": [0, 5]}), MSE)
 
 
 def test_a_network_that_was_not_trained_here_has_no_change():
@@ -148,7 +160,7 @@ def test_methods_are_judged_by_the_means_of_their_trainings(trained):
 def test_the_texture_is_compared_with_the_nearest_mse_network_at_its_working_point(trained):
     critic = {"method": "dugan", "network": "redcnn"}
     (run, test), blurred, early = trained(1, 0.0, **critic), trained(2, 0.8), trained(3, 0.8)
-    log = pd.read_parquet(run.folder / "history.parquet").assign(val_grad=1.0)
+    log = pd.read_parquet(run.folder / "history.parquet").assign(val_grad=1.0, grad=1.0)
     log.to_parquet(run.folder / "history.parquet")
     log.assign(val_mse=[9, 6, 4, 2]).to_parquet(early[0].folder / "history.parquet")  # stopped while it still improved
 

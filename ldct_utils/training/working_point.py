@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.ct import texture
-from ldct_utils.training import losses
 
 STEADY = 0.02
 LEAST_GAIN_DB, MOST_LOSS_DB = 1.0, 1.5  # published WGAN-VGG: -1.04 dB, TransCT -1.75 dB (Eulig et al. 2024, heads)
@@ -55,29 +54,38 @@ def objective(history: pd.DataFrame, params: dict) -> pd.DataFrame:
     """What a training lowers, on its validation patches: a row a validation, a column ``objective`` (a column a term
     of an adversarial method), by update.
 
-    lambda is the last one throughout, since with ``psi_on=hold`` the sum would change with lambda alone.
+    The terms are weighed as the log's ``total`` weighs them; lambda is the last one throughout, since with
+    ``psi_on=hold`` the sum would change with lambda alone.
 
     Args: history, params: of a finished run of 03_train.
     Raises: ValueError: if the history holds no validation of these terms.
     """
-    loss, method = params["loss"], params.get("method", "supervised")
-    if method in ADVERSARIAL:
-        weights = dict.fromkeys(ADVERSARIAL[method], 1.0)
-    else:
-        weights = losses.parse({"vgg": "mse + vgg", "vgg_only": "vgg"}.get(loss, loss))
-    weights = {term: weight for term, weight in weights.items() if f"val_{term}" in history}  # psi 0 and 1 have one
-    if not weights:
-        columns = ", ".join(name for name in history if name.startswith("val_")) or "none"
+    terms = [name for name in history if f"val_{name}" in history and not name.startswith("psi_")]
+    lowered = ADVERSARIAL.get(params.get("method"), terms)
+    if not set(lowered) <= set(terms) or not terms:
         raise ValueError(
-            f"history.parquet holds no validation of the loss {loss!r} (method {method}): its validation columns are "
-            f"{columns}. Train the run again with 03_train"
+            f"history.parquet holds no validation of {', '.join(lowered) or 'any term'}; it has "
+            f"{', '.join(terms) or 'none'} (loss {params['loss']!r}, method {params.get('method')}): train the run again"
         )
-    if losses.FEATURE_TERM in weights and "lam" in history:
-        weights[losses.FEATURE_TERM] = history["lam"].dropna().iloc[-1]
-    terms = history.set_index("step")[[f"val_{term}" for term in weights]].dropna()
-    if method in ADVERSARIAL:
-        return terms
-    return pd.DataFrame({"objective": terms.to_numpy() @ np.array(list(weights.values()))}, index=terms.index)
+    validated = history.set_index("step")[[f"val_{name}" for name in lowered]].dropna()
+    if params.get("method") in ADVERSARIAL:
+        return validated
+    return pd.DataFrame({"objective": validated.to_numpy() @ _weights(history, terms)}, index=validated.index)
+
+
+def _weights(history, terms) -> np.ndarray:
+    """The weights that the log's ``total`` was summed with: its ``lam`` of the perceptual term, and those of the
+    pixel terms that make up the rest (exactly, so least squares finds them)."""
+    logged = history.dropna(subset="total")
+    pixel = [name for name in terms if name != "vgg" or "lam" not in logged]
+    found = dict.fromkeys(terms, 0.0)
+    rest = logged["total"]
+    if len(pixel) < len(terms):
+        rest = rest - logged["lam"] * logged["vgg"]
+        found["vgg"] = logged["lam"].iloc[-1]
+    scale = logged[pixel].abs().mean()
+    solved = np.linalg.lstsq(logged[pixel] / scale, rest, rcond=None)[0] / scale if pixel else []
+    return np.array(list((found | dict(zip(pixel, solved))).values()))
 
 
 def change(history: pd.DataFrame, params: dict) -> float:
