@@ -65,7 +65,7 @@ def objective(history: pd.DataFrame, params: dict) -> pd.DataFrame:
     if not set(lowered) <= set(terms) or not terms:
         raise ValueError(
             f"history.parquet holds no validation of {', '.join(lowered) or 'any term'}; it has "
-            f"{', '.join(terms) or 'none'} (loss {params['loss']!r}, method {params.get('method')}): train the run again"
+            f"{', '.join(terms) or 'none'} (loss {params['loss']!r}, method {params.get('method')}); train it again"
         )
     validated = history.set_index("step")[[f"val_{name}" for name in lowered]].dropna()
     if params.get("method") in ADVERSARIAL:
