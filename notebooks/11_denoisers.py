@@ -17,7 +17,8 @@
 #
 # **Reads** checkpoints of finished `03_train` runs of one cohort. **Writes** `scores.parquet` (domain `eulig2024`,
 # HU, and radiomic feature similarity, by slice and method), `newer.parquet` (each against the best before it),
-# `cost.parquet`, `rfs.json` (what features are normalised with). **Cost** seconds a network and slice of 512x512.
+# `nulls.parquet`, `cost.parquet`, `rfs.json` (what features are normalised with). **Cost** seconds a network and slice
+# of 512x512.
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/11_denoisers/
@@ -29,6 +30,7 @@ reference: str = "ndct"  # what is scored against: ndct, or truth where it is kn
 rfs_by: str = "auto"  # organs by thresholds, totalsegmentator, or auto: the latter on real scans if it can be
 rfs_organs: list = []  # organs that RFS is taken in; [] is lungs, bone and soft tissue by thresholds, else all
 draws: int = 2000  # bootstrap draws over patients
+swaps: int = 200  # label swaps within patients, of two methods: how often the tests fire there
 seed: int = 0  # seeds the bootstrap
 device: str = "auto"  # auto, cpu or cuda
 precision: str = "auto"  # auto, float32 or bf16
@@ -49,19 +51,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import friedmanchisquare
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, metrics, report, segments
 from ldct_utils.ct import intensity
-from ldct_utils.metrics import feature_similarity, ldct_iqa
+from ldct_utils.metrics import comparison, feature_similarity, ldct_iqa
 from ldct_utils.models.classical import build, tune
 from ldct_utils.report import plots
 from ldct_utils.segments import total
-from ldct_utils.stats import intervals, paired, ranking
+from ldct_utils.stats import nulls
 from ldct_utils.study.runs import select
-from ldct_utils.training import checkpoints, designs, prediction, setup
+from ldct_utils.training import checkpoints, designs, prediction, setup, testing, working_point
 
 setup.seed_everything(seed, threads)
 
@@ -95,6 +96,22 @@ if any(one.params.get("init") == "hub" for one in chosen):
         "Published weights were trained on patients of the LDCT and Projection data. Where test patients are among "
         "them, as those of the 2016 challenge may be, their scores are too good."
     )
+
+# %% [markdown]
+# ### Which of them are at their working point
+# A network that was stopped too early says nothing about its method. It must have stopped improving (the last quarter
+# of the updates changed its own objective, of the validation patches, by less than 2 %) and gain at least 1 dB PSNR
+# over its input in the windows of the anatomies. One with a critic may be 1.5 dB worse than its input, with a noise
+# texture nearer to the NDCT's than MSE gives. Others get no verdict, and nobody is compared with them.
+
+# %%
+points = working_point.of_methods(chosen, [testing.scores(one) for one in chosen], labels)
+unfinished = [name for name, one in points.items() if not one.reached]
+report.table(
+    run, "working_points", working_point.table(points),
+    f"{working_point.said(points)} Means over trainings. The distance of the noise texture is that of the noise power "
+    "spectra in flat soft tissue, in level and shape.",
+)  # fmt: skip
 
 
 # %%
@@ -229,57 +246,35 @@ BETTER = {"rmse_hu": -1}  # of all others more is better
 # %% [markdown]
 # ## Each against the best before it
 # By anatomy and metric, in the order of age: is a method better or worse than the best of all older ones (by its mean)?
-# The unit is the patient; p of the Wilcoxon test over patients is Holm-corrected over the methods of a column, and the
-# bootstrap interval over patients and seeds must agree.
-
+# The verdict is the 95 % interval over patients *and* trainings of this pair alone. It excludes 0 or it does not; one
+# training gives none, and other methods change nothing. `newer.parquet` has p of a Wilcoxon test over patients and of a
+# mixed model beside it, Holm-corrected over the metrics of a pair: both speak of *these networks*.
 
 # %%
-def in_turn():
-    """One row a method, anatomy (or all) and metric: mean, and the difference to the best older method."""
-    out = []
-    for anatomy in [*sorted(about.anatomy.unique()), "all"]:
-        for name in LABEL:
-            part = scores[(scores.metric == name) & ((scores.anatomy == anatomy) | (anatomy == "all"))]
-            sign, means = BETTER.get(name, 1), part.groupby("method").value.mean()
-            for place, method in enumerate(["LDCT", *names]):
-                if method not in means:
-                    continue
-                row = {"anatomy": anatomy, "metric": name, "method": method, "mean": means[method]}
-                older = [m for m in ["LDCT", *names][:place] if m in means]
-                if older:
-                    best = max(older, key=lambda m: sign * means[m])
-                    tables = [part[part.method == m][["row", "patient", "seed", "value"]] for m in (method, best)]
-                    gap = sign * paired.gaps(*tables)
-                    span = intervals.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
-                    p = paired.wilcoxon(gap.mean(axis=1).to_numpy(), np.zeros(len(gap)))
-                    row |= {"best before": best, "better by": span.mean, "low": span.low, "high": span.high, "p": p,
-                            "patients": span.patients, "seeds": span.seeds}  # fmt: skip
-                out.append(row)
-    table = pd.DataFrame(out)
-    table["p_holm"] = table.groupby(["anatomy", "metric"])["p"].transform(paired.holm)
-    return table
-
-
-newer = run.table("newer", in_turn)
-sure = newer.p_holm < intervals.ALPHA
-newer["verdict"] = np.select(
-    [sure & (newer.low > 0), sure & (newer.high < 0), newer.low.isna() & newer.p.notna()],
-    ["better", "worse", "too few"], "",
-)  # fmt: skip
+direction = {name: BETTER.get(name, 1) for name in LABEL}
+newer = run.table(
+    "newer", lambda: comparison.against_older(scores, ["LDCT", *names], direction, unfinished, draws, seed)
+)
+counts = newer.verdict.value_counts()
+summed = comparison.verdicts_said(newer.verdict, "the newer method")
+without = ", ".join(f"{n} ({word})" for word, n in counts.items() if word not in comparison.DECIDED)
+once = [name for name, n in listed.groupby("label").seed.nunique().items() if n == 1]
+notes = dict.fromkeys(once, "\none training") | dict.fromkeys(unfinished, "\nnot at a working point")
 
 # %%
 wide = newer.assign(column=newer.anatomy + ", " + newer.metric.map(LABEL))
 columns = list(dict.fromkeys(wide["column"]))
 digits = {"ssim": 3, "psnr": 2, "vifp_eulig": 3, "rmse_hu": 1, "rfs": 2, "ldct_iqa": 2}
-text = wide.assign(shown=[f"{m:.{digits[n]}f}" for m, n in zip(wide["mean"], wide["metric"])])
+ARROW, SHADE = {"better": " ↑", "worse": " ↓"}, {"better": "#a6d3f0", "worse": "#f5c29b"}
+text = wide.assign(shown=[f"{r.mean:.{digits[r.metric]}f}{ARROW.get(r.verdict, '')}" for r in wide.itertuples()])
 text = text.pivot(index="method", columns="column", values="shown").reindex(["LDCT", *names])[columns]
 verdict = wide.pivot(index="method", columns="column", values="verdict").reindex(["LDCT", *names])[columns]
-SHADE = {"better": "#a6d3f0", "worse": "#f5c29b"}
-figure, axis = plt.subplots(figsize=(0.78 * len(columns) + 1.6, 0.34 * len(text) + 1.2))
+figure, axis = plt.subplots(figsize=(0.78 * len(columns) + 2.4, 0.34 * (len(text) + 0.7 * len(notes)) + 1))
 axis.set_axis_off()
 drawn = axis.table(
-    text.fillna("–").to_numpy(), rowLabels=text.index, colLabels=[c.replace(", ", "\n", 1) for c in columns],
-    loc="center", cellLoc="center",
+    text.fillna("–").to_numpy(), loc="center", cellLoc="center",
+    rowLabels=[name + notes.get(name, "") for name in text.index],
+    colLabels=[c.replace(", ", "\n", 1) for c in columns],
     cellColours=[[SHADE.get(one, "white") for one in line] for line in verdict.to_numpy()],
 )  # fmt: skip
 drawn.auto_set_font_size(False)
@@ -287,50 +282,34 @@ drawn.set_fontsize(8)
 drawn.scale(1, 1.35)
 for (line, _), cell in drawn.get_celld().items():
     cell.set_linewidth(0.3)
-    if line == 0:
+    if line == 0 or text.index[line - 1] in notes:
         cell.set_height(cell.get_height() * 1.7)
-counts = newer[newer.method.isin(names)].verdict.value_counts()
-once = [name for name, n in listed.groupby("label").seed.nunique().items() if n == 1]
-only = f" Trained once, so that a verdict is about that training: {', '.join(once)}." * bool(once)
+    if line and text.index[line - 1] in unfinished:
+        cell.get_text().set_color("#777777")
 report.figure(
     run, "newer_shown", figure,
-    f"Means over test slices against {reference.upper()}. Blue: better than the best older method, orange: worse "
-    f"(patients as the unit, p corrected and interval beside 0); white: neither, or fewer than "
-    f"{intervals.MIN_PATIENTS} patients. Of {int(newer['best before'].notna().sum())} comparisons "
-    f"{counts.get('better', 0)} are better and {counts.get('worse', 0)} worse; {counts.get('too few', 0)} have too few "
-    f"patients for a verdict.{only}",
+    f"{summed} Means over test slices against {reference.upper()}; ↑ blue: better than the best older method at its "
+    "working point, ↓ orange: worse (the 95 % interval over patients and trainings excludes 0). "
+    + (f"Comparisons without a verdict: {without}." if without else ""),
 )  # fmt: skip
 
 # %% [markdown]
-# ## Ranks
-# Mean rank over patients. Two methods differ by more than luck explains where their ranks differ by more than the
-# critical difference (Friedman and Nemenyi tests; Demšar 2006, JMLR 7:1).
-
+# ## Do the tests keep their promise?
+# Two comparisons in which there is nothing to find: labels of two methods swapped within patients, and two trainings of
+# one method compared as two methods are. A test that takes the networks as given passes the first and fails the second.
 
 # %%
-def ranks_by(name):
-    """(patients, methods) ranks, 1 the best, of each patient's mean."""
-    part = scores[scores.metric == name].groupby(["patient", "method"]).value.mean().unstack()[names]
-    return (part.dropna() * -BETTER.get(name, 1)).rank(axis=1)
-
-
-figure, axes = plt.subplots(-(-len(LABEL) // 2), 2, figsize=(11, (1.2 + 0.2 * len(names)) * -(-len(LABEL) // 2)))
-friedman = {}
-for axis, name in zip(axes.flat, LABEL):
-    ranks = ranks_by(name)
-    friedman[name] = friedmanchisquare(*ranks.to_numpy().T).pvalue if len(names) > 2 and len(ranks) > 1 else np.nan
-    mean, gap = ranks.mean().sort_values(), ranking.critical_difference(len(names), len(ranks))
-    plots.critical_differences(axis, mean, gap, ranking.told_together(mean, gap))
-    axis.set_title(LABEL[name].split(",")[0])
-for axis in axes.flat[len(LABEL) :]:
-    axis.set_axis_off()
-firsts = {LABEL[name].split(",")[0]: ranks_by(name).mean().idxmin() for name in LABEL}
-report.figure(
-    run, "ranks", figure,
-    f"Mean ranks over {report.plural(len(ranks_by('ssim')), 'patient')}; a bar joins methods within the critical "
-    "difference (CD). "
-    "First by " + ", ".join(f"{LABEL[name].split(',')[0]}: {firsts[LABEL[name].split(',')[0]]} (Friedman p {p:.2g})"
-                for name, p in friedman.items()) + ".",
+patients = about.patient.nunique()
+of_metrics = {name: dict(list(scores[scores.metric == name].groupby("method"))) for name in LABEL}
+last = newer[(newer.anatomy == "all") & (newer.metric == "psnr")].dropna(subset="best before").iloc[-1]
+pair = ("psnr", last.method, last["best before"]) if patients > 1 else None
+empty = run.table("nulls", lambda: nulls.both(of_metrics, pair, swaps, seed))
+of_trainings = nulls.trainings_said(empty, "psnr", "PSNR", patients)
+spread = nulls.spread_said(empty, {"psnr": ("PSNR", "dB"), "rmse_hu": ("RMSE", "HU")})
+report.table(
+    run, "nulls_shown", nulls.in_words(empty, LABEL),
+    f"{of_trainings} {spread} {report.plural(patients, 'patient')}, all anatomies together."
+    + (f" Labels were swapped between {last.method} and {last['best before']}." if pair and swaps else ""),
 )  # fmt: skip
 
 # %% [markdown]
@@ -424,6 +403,10 @@ def costs():
 
 
 cost = run.table("cost", costs)
+means = newer[(newer.anatomy == "all") & newer.method.isin(names)].pivot(
+    index="metric", columns="method", values="mean"
+)
+firsts = {name: (direction[name] * means.loc[name]).idxmax() for name in LABEL}
 ssim = newer[(newer.anatomy == "all") & (newer.metric == "ssim")].set_index("method")["mean"]
 height, width = cohort.ldct.shape[1:]
 report.table(
@@ -444,18 +427,16 @@ train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
 assert train_patients.isdisjoint(about.patient), "a patient is in two splits"
 assert (scores[scores.metric == "rfs"].value.abs() <= 1 + 1e-9).all()
 run.finish(
-    cohort=cohort.id, methods=len(names), patients=about.patient.nunique(), slices=len(rows),
-    better=int(counts.get("better", 0)), worse=int(counts.get("worse", 0)), too_few=int(counts.get("too few", 0)),
-    best={name: firsts[LABEL[name].split(",")[0]] for name in LABEL},
-    ssim={name: float(ssim[name]) for name in ssim.index},
+    cohort=cohort.id, methods=len(names), patients=patients, slices=len(rows),
+    decided=int(newer.verdict.isin(comparison.DECIDED).sum()), better=int(counts.get("better", 0)),
+    worse=int(counts.get("worse", 0)), too_few=int(counts.get("too few patients", 0)),
+    one_training=int(counts.get("one training", 0)), unfinished=unfinished, best=firsts,
+    ssim={name: float(ssim[name]) for name in ssim.index}, trainings_sd=nulls.spreads(empty),
 )  # fmt: skip
 
 # %%
 report.text(
-    f"**What we saw.** {report.plural(len(names), 'method')} in order of age, "
-    f"{report.plural(int(newer['best before'].notna().sum()), 'comparison')} with the best older one: "
-    f"{counts.get('better', 0)} better, {counts.get('worse', 0)} worse. First by SSIM is "
-    f"{firsts['SSIM']}, by VIF {firsts['VIF']}, by RFS {firsts.get('RFS', 'none')}. One limit: a network "
-    "is as good as its training, which here was that of the runs listed above. "
-    "`04b_dose` and `05_invariances` ask what such scores do not see."
+    f"**What we saw.** {summed} {working_point.said(points)} {of_trainings} First by SSIM is {firsts['ssim']}, by VIF "
+    f"{firsts['vifp_eulig']}, by RFS {firsts.get('rfs', 'none')}. One limit: a network is as good as its training, "
+    "which here was that of the runs listed above. `04b_dose` and `05_invariances` ask what such scores do not see."
 )

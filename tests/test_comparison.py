@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ldct_utils.metrics import comparison
-from ldct_utils.stats import paired
+from ldct_utils.stats import nulls, paired
 
 GAIN = {"good": 2.0, "fair": 1.0, "poor": -1.0}  # over the LDCT, of every patient alike but for a little
 
@@ -46,26 +46,91 @@ def test_the_best_is_compared_with_all_others_within_its_cell_only():
     tests = comparison.against_best(both, comparison.summary(comparison.by_slice(both)), draws=300)
     assert list(tests.metric) == ["psnr"] * 3 + ["rmse_hu"] * 3 and set(tests["first"]) == {"good"}
     assert tests.set_index(["metric", "other"]).difference["psnr", "poor"] == pytest.approx(3, abs=0.2)
-    assert np.allclose(tests.p_patients_holm[:3], 3 * paired.smallest_p(7))  # three comparisons of a metric, not six
+    assert np.allclose(tests.p_patients_holm, 2 * paired.smallest_p(7))  # two metrics of a pair, not three methods
 
 
-def test_verdicts_are_missing_where_too_few_patients_allow_none():
-    for patients, known in ((7, True), (5, False)):
-        table = scores(patients)
-        verdict = comparison.verdicts(
-            comparison.against_best(table, comparison.summary(comparison.by_slice(table)), draws=300)
-        )
-        assert verdict.slices.all()  # slices are many, as published
-        assert verdict[["patients", "interval", "mixed"]].notna().all(axis=None) == known
-        assert verdict.interval.fillna(False).all() == known
+def test_a_third_network_changes_no_verdict_and_no_p_on_the_first_two():
+    both = pd.concat([scores(), scores(metric="rmse_hu", sign=-1)], ignore_index=True)
+    third = both[both.method == "fair"].assign(method="third", value=lambda t: t.value + 5 * (t.metric == "psnr"))
+    two, three = both[both.method != "poor"], pd.concat([both[both.method != "poor"], third], ignore_index=True)
+    found = []
+    for table in (two, three):  # the third is the best by PSNR, which leaves the first two one metric in Table 4
+        tests = comparison.against_best(table, comparison.summary(comparison.by_slice(table)), draws=300)
+        tests = tests[(tests["first"] == "good") & (tests.other == "fair")].set_index("metric")
+        tests["verdict"] = comparison.verdicts(tests, pd.Series({"psnr": 1, "rmse_hu": -1})[tests.index])
+        found.append(tests)
+    assert set(found[0].index) == {"psnr", "rmse_hu"} and list(found[1].index) == ["rmse_hu"]
+    pd.testing.assert_frame_equal(found[0].loc[["rmse_hu"]], found[1])
+    assert found[1].verdict.item() == "better"
 
 
-def test_an_interval_that_holds_zero_is_no_difference():
-    tests = pd.DataFrame({"low": [-1.0, 0.1, -2.0], "high": [1.0, 2.0, -0.1], "patients": 9, "p_slices": 0.01,
-                          "p_patients_holm": [0.04, 0.06, 0.01], "p_mixed_holm": 0.5})  # fmt: skip
-    found = comparison.verdicts(tests)
-    assert found.interval.to_list() == [False, True, True] and found.patients.to_list() == [True, False, True]
-    assert not found.mixed.any() and found.slices.all()
+def test_a_younger_network_changes_no_row_of_the_older_ones():
+    table, direction = scores(), {"psnr": 1}
+    order = ["LDCT", "poor", "fair", "good"]
+    two = comparison.against_older(table[table.method != "good"], order[:3], direction, draws=300)
+    three = comparison.against_older(table, order, direction, draws=300)
+    pd.testing.assert_frame_equal(two, three[three.method != "good"].reset_index(drop=True))
+    verdict = three[three.anatomy == "all"].set_index("method").verdict
+    assert verdict[["poor", "fair", "good"]].to_list() == ["worse", "better", "better"] and pd.isna(verdict["LDCT"])
+
+
+def test_a_method_that_is_not_at_its_working_point_gets_no_verdict_and_is_nobodys_rival():
+    order = ["LDCT", "poor", "good", "fair"]
+    found = comparison.against_older(scores(), order, {"psnr": 1}, draws=300).set_index(["anatomy", "method"])
+    assert found.verdict["all", "fair"] == "worse" and found["best before"]["all", "fair"] == "good"
+    found = comparison.against_older(scores(), order, {"psnr": 1}, ["good", "poor"], 300)
+    found = found.set_index(["anatomy", "method"])
+    assert found.verdict["all", "fair"] == "better" and found["best before"]["all", "fair"] == "LDCT"
+    assert found.verdict["all", "good"] == found.verdict["all", "poor"] == "not at a working point"
+
+
+def test_better_by_points_the_same_way_for_every_metric():
+    both = pd.concat([scores(), scores(metric="rmse_hu", sign=-1)], ignore_index=True)
+    found = comparison.against_older(both, ["fair", "good"], {"psnr": 1, "rmse_hu": -1}, draws=300)
+    found = found[found.anatomy == "all"].dropna(subset="best before").set_index("metric")
+    assert np.allclose(found["better by"], 1, atol=0.2) and (found.verdict == "better").all()
+    assert (found.low <= found["better by"]).all() and (found["better by"] <= found.high).all()
+
+
+def test_a_verdict_needs_patients_trainings_and_an_interval_beside_zero():
+    def verdict(seeds=(0, 1), patients=7, metric="psnr", sign=1):
+        table = scores(patients, metric=metric, sign=sign, seeds=seeds)
+        tests = comparison.against_best(table, comparison.summary(comparison.by_slice(table)), draws=300)
+        return set(comparison.verdicts(tests, sign))
+
+    assert verdict() == {"better"} and verdict(metric="rmse_hu", sign=-1) == {"better"}
+    assert verdict(patients=5) == {"too few patients"} and verdict(seeds=(0,)) == {"one training"}
+    given = {"low": [-1.0, 0.1, -2.0, 0.1, 0.1], "high": [1.0, 2.0, -0.1, 2.0, 2.0], "patients": 9, "trained": True,
+             "seeds": [3, 3, 3, 1, 1], "seed_pairing": [*["paired"] * 4, "averaged"]}  # fmt: skip
+    tests = pd.DataFrame(given)
+    assert comparison.verdicts(tests, 1).to_list() == [
+        "not shown",
+        "better",
+        "worse",
+        "one training",
+        "no seed in common",
+    ]
+    assert comparison.verdicts(tests, -1).to_list()[1:3] == ["worse", "better"]
+    assert comparison.verdicts(tests, 0).to_list()[:3] == ["not shown", "differs", "differs"]
+    assert comparison.verdicts(tests.assign(trained=False), 1).to_list()[3] == "better"  # a filter has no trainings
+
+
+def test_only_the_interval_decides():
+    tests = pd.DataFrame({"low": [-1.0, 0.1], "high": [1.0, 2.0], "patients": 9, "seeds": 3, "seed_pairing": "paired",
+                          "trained": True, "p_slices": [1e-9, 0.9], "p_patients_holm": [1e-3, 0.9]})  # fmt: skip
+    assert comparison.verdicts(tests, 1).to_list() == ["not shown", "better"]
+
+
+def test_verdicts_are_told_in_a_sentence_in_every_case():
+    def said(*verdicts):
+        return comparison.verdicts_said(pd.Series(verdicts, dtype=object), "the best method")
+
+    assert said() == said("one training") == "No comparison has a verdict."
+    assert said("better", "too few patients") == "One comparison has a verdict: the best method is better."
+    assert said("not shown") == "One comparison has a verdict: the best method is undecided."
+    assert said("better", "better") == "2 comparisons have a verdict: the best method is better in all of them."
+    told = "3 comparisons have a verdict: the best method is better in 2, worse in 0 and undecided in 1."
+    assert said("better", "not shown", "better") == told
 
 
 def test_gains_are_over_the_ldct_and_count_the_patients_that_gain():
@@ -78,10 +143,10 @@ def test_gains_are_over_the_ldct_and_count_the_patients_that_gain():
 
 def test_labels_that_are_swapped_leave_what_patients_share_and_nothing_else():
     table = comparison.cells(scores(10, 4))["hu", "ndct", "psnr"]
-    found = comparison.swapped(table["good"], table["poor"], swaps=40).set_index("test")["share significant"]
-    assert found["Wilcoxon over slices"] > 0.1 > found["Wilcoxon over patients"]  # slices of a patient swap together
+    found = nulls.swapped(table["good"], table["poor"], swaps=40)
+    assert found["slices"] > 4 > found["patients"]  # slices of a patient swap together
     few = comparison.cells(scores(3))["hu", "ndct", "psnr"]
-    assert np.isnan(comparison.swapped(few["good"], few["poor"], 2)["share significant"][2])
+    assert np.isnan(nulls.swapped(few["good"], few["poor"], 2)["interval"])
 
 
 ARMS = pd.DataFrame(

@@ -432,7 +432,13 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
         assert (done.folder / f"{name}.png").stat().st_size > 10_000
     for name in ("table3_ndct", "table4_truth", "table4_paper", "interaction"):
         assert all((done.folder / f"{name}.{kind}").is_file() for kind in ("parquet", "md", "tex"))
-    assert "**7 patients**" in shown and "One seed" in shown
+    assert "**7 patients**" in shown and "One training gives no verdict" in shown
+    verdict = done.table("table4_truth").set_index("minus").verdict
+    assert set(verdict) == {"one training"}  # the best one was trained once; only MSE was trained twice
+    empty = done.table("nulls").set_index(["null", "metric"])
+    assert empty.cases["other training", "rmse_hu"] == 1 and empty.cases["labels swapped", "ssim"] == 20
+    assert "The one pair of trainings of one method" in shown
+    assert "All of the 7 trained methods are at their working point" in shown
     assert set(done.table("interactions")["kind"]) == {"comparison at fixed λ, ψ 95 % at start"}
     assert done.numbers["interactions"] > 0 == done.numbers["interactions_at_one_psi"]
     assert "no interaction at one ψ, since ψ lies up to 50 points apart" in shown
@@ -463,11 +469,11 @@ def test_06_stats_takes_one_run_of_one_patient_without_truth(outputs):
     table = done.table("comparisons")
     assert set(table["other"]) == {"LDCT"} and table[["low", "high"]].isna().all(axis=None)
     assert "**1 patient**" in shown and not re.search(r"\b1 (patient|slice|method|comparison)s", shown)
-    assert "speak for these slices and trainings" in shown
-    assert "swapped for all slices or for none" in shown and not (done.folder / "swaps.parquet").exists()
+    assert "its results speak of these slices and this network" in shown
+    assert list(done.table("nulls").null.unique()) == ["other training"] and "No method was trained twice" in shown
     assert done.numbers["smallest_p"] == 1 and "Under 6 patients no interval is given" in shown
-    verdict = done.table("table4_ndct")
-    assert set(verdict["interval excludes 0"]) == set(verdict["patients: significant"]) == {"–"}
+    assert set(done.table("table4_ndct").verdict) == {"too few patients"} and "No comparison has a verdict" in shown
+    assert "The one trained method is at its working point" in shown
     assert not (done.folder / "table3_truth.parquet").exists() and "no error maps" in shown and "no ψ" in shown
 
 
@@ -578,23 +584,6 @@ def test_a_pair_is_reversed_only_where_both_orders_are_sure():
     assert ranking.reversed_pairs(other[:4], base, 200) == (0, 3)  # too few patients are never sure
 
 
-# ---- ranks ----
-def test_the_critical_difference_is_the_published_example():
-    assert ranking.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)  # Demšar 2006, section 3.2.3
-    # q of table 5a of the same paper, for 2, 5 and 10 methods
-    for methods, q in ((2, 1.960), (5, 2.728), (10, 3.164)):
-        assert ranking.critical_difference(methods, 6) == pytest.approx(
-            q * (methods * (methods + 1) / 36) ** 0.5, rel=1e-3
-        )
-
-
-def test_groups_hold_all_within_the_gap_and_no_group_is_part_of_another():
-    assert ranking.told_together([1.2, 2.5, 2.6, 4.2, 4.5], 1.93) == [(0, 2), (1, 3), (2, 4)]
-    assert ranking.told_together([1.2, 2.4, 2.4, 4.4, 4.6], 1.93) == [(0, 2), (3, 4)]
-    assert ranking.told_together([1.0, 2.0, 3.0], 0.5) == []
-    assert ranking.told_together([1.0, 2.0, 3.0], 2.0) == [(0, 2)]
-
-
 def test_limits_leave_out_what_lies_far_off_and_show_all_else():
     near = [np.array([0.97, 0.99]), np.array([0.98, 0.995]), np.array([0.96, 0.98])]
     low, high, off = plots.limits_without_far([*near, np.array([0.4, 0.8])])
@@ -641,17 +630,3 @@ def test_bars_reach_from_the_mean_to_both_ends_and_axes_name_direction_and_unit(
     shown = [t.get_text() for t in axis.get_xticklabels()]
     plt.close(figure)
     assert shown == ["0.1", "0.25", "1"] and axis.get_xscale() == "log" and not len(axis.get_xticks(minor=True))
-
-
-def test_a_critical_difference_diagram_names_every_method_once_beside_the_line():
-    ranks = pd.Series({"qae": 1.2, "unet": 2.5, "tv": 2.5, "cnn10": 4.2, "redcnn": 4.6})
-    figure, axis = plt.subplots(figsize=(5.5, 2.2))
-    plots.critical_differences(axis, ranks, 1.93, ranking.told_together(ranks, 1.93))
-    figure.canvas.draw()
-    names = [t for t in axis.texts if not t.get_text().strip().startswith("CD")]
-    boxes = [t.get_window_extent() for t in names]
-    inside = axis.get_window_extent()
-    plt.close(figure)
-    assert sorted(t.get_text().split()[0 if t.get_ha() == "right" else 1] for t in names) == sorted(ranks.index)
-    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
-    assert all(b.x1 <= inside.x0 + 1 or b.x0 >= inside.x1 - 1 for b in boxes)  # clear of all lines

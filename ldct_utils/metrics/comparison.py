@@ -85,37 +85,124 @@ def cells(scores) -> dict[tuple, dict[str, pd.DataFrame]]:
     }
 
 
-def against_best(scores, table, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """The best method of every cell against every other one: ``paired.compare``, and p values after Holm's correction.
+def pair(tables, first: str, second: str, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Two methods by every metric that both were scored by: ``paired.compare``, a row a metric.
 
-    Args: table: from ``summary``. draws, seed: of the bootstrap.
+    The p values are Holm-corrected over these metrics, which is the whole family: no other method changes one of them.
+
+    Args: tables: {metric: {method: its scores}}, of one domain and reference. draws, seed: of the bootstrap.
+    Returns: what ``paired.compare`` gives, ``p_slices_holm``, ``p_patients_holm``, ``p_mixed_holm``, and ``trained``:
+        whether one of the two was trained and another training could thus give another difference.
     """
-    rows, ranked = [], dict(list(table.groupby(CELL, sort=False)))
-    for key, tables in cells(scores).items():
-        best = first(ranked[key])
-        for other in tables if best else ():
-            if other != best:
-                found = paired.compare(tables[best], tables[other], draws=draws, seed=seed)
-                rows.append(dict(zip(CELL, key)) | {"first": best, "other": other} | found)
-    tests = pd.DataFrame(rows)
+    rows = {}
+    for metric, found in tables.items():
+        if first in found and second in found:
+            rows[metric] = paired.compare(found[first], found[second], draws=draws, seed=seed)
+            rows[metric]["trained"] = any(
+                (found[method]["seed"] != paired.UNTRAINED).any() for method in (first, second)
+            )
+    tests = pd.DataFrame.from_dict(rows, orient="index").rename_axis("metric")
     for test in ("p_slices", "p_patients", "p_mixed"):
-        tests[f"{test}_holm"] = tests.groupby(CELL)[test].transform(paired.holm)
+        tests[f"{test}_holm"] = paired.holm(tests[test])
     return tests
 
 
-def verdicts(tests) -> pd.DataFrame:
-    """Whether each comparison of ``against_best`` is a difference, by four tests; NA where too few patients allow none.
+def against_best(scores, table, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """The best method of every cell against every other one, a row a comparison: ``pair``.
 
-    ``slices`` is the published test, whose p is not corrected; those of ``patients`` and ``mixed`` are; ``interval``
-    says whether it excludes 0.
+    Args: table: from ``summary``. draws, seed: of the bootstrap.
     """
-    tested = {
-        "slices": tests.p_slices < intervals.ALPHA, "patients": tests.p_patients_holm < intervals.ALPHA,
-        "interval": (tests.low > 0) | (tests.high < 0), "mixed": tests.p_mixed_holm < intervals.ALPHA,
-    }  # fmt: skip
-    differs = pd.DataFrame(tested).astype("boolean")
-    differs.loc[tests.patients < intervals.MIN_PATIENTS, ["patients", "interval", "mixed"]] = pd.NA
-    return differs
+    rows, found = [], cells(scores)
+    best = {key: first(part) for key, part in table.groupby(CELL, sort=False)}
+    for domain, reference in dict.fromkeys(key[:2] for key in found):
+        of_metrics = {key[2]: tables for key, tables in found.items() if key[:2] == (domain, reference)}
+        done = {}  # a pair is tested by all metrics at once, whichever of them put it here
+        for metric, tables in of_metrics.items():
+            top = best[domain, reference, metric]
+            for other in (name for name in tables if top and name != top):
+                if (top, other) not in done:
+                    done[top, other] = pair(of_metrics, top, other, draws, seed)
+                row = dict(zip(CELL, (domain, reference, metric))) | {"first": top, "other": other}
+                rows.append(row | done[top, other].loc[metric].to_dict())
+    return pd.DataFrame(rows).infer_objects()
+
+
+def against_older(scores, order, direction, unfinished=(), draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """Every method against the best of those before it, by anatomy (and all of them) and metric: ``pair``.
+
+    Args:
+        scores: columns row, patient, anatomy, metric, method, seed, value.
+        order: methods, oldest first. direction: {metric: 1 where more is better, -1 where less is}, in the order told.
+        unfinished: methods not at their working point: they get no verdict and are nobody's best older one.
+    Returns: a row an anatomy, metric and method with its mean; where there is an older one ``best before``, what the
+        method is ``better by`` (in the metric's unit, positive = better) with low and high, p values and ``verdict``.
+    """
+    rows = []
+    for anatomy in [*sorted(scores["anatomy"].unique()), "all"]:
+        part = scores if anatomy == "all" else scores[scores["anatomy"] == anatomy]
+        tables = {name: dict(list(some.groupby("method"))) for name, some in part.groupby("metric")}
+        done = {}
+        for metric in (name for name in direction if name in tables):
+            means = part[part["metric"] == metric].groupby("method")["value"].mean()
+            for place, method in enumerate(order):
+                older = [name for name in order[:place] if name in means and name not in unfinished]
+                if method not in means:
+                    continue
+                rows.append({"anatomy": anatomy, "metric": metric, "method": method, "mean": means[method]})
+                if older:
+                    top = max(older, key=lambda name: direction[metric] * means[name])
+                    if (method, top) not in done:
+                        done[method, top] = pair(tables, method, top, draws, seed)
+                    tests = done[method, top]
+                    rows[-1] |= {"best before": top, "better by": direction[metric] * tests.difference[metric]}
+                    rows[-1] |= tests.loc[metric].drop("difference").to_dict()
+                    rows[-1]["verdict"] = verdicts(tests, pd.Series(direction)[tests.index])[metric]
+                    if method in unfinished:
+                        rows[-1]["verdict"] = "not at a working point"
+                    if direction[metric] < 0:
+                        rows[-1] |= {"low": -tests.high[metric], "high": -tests.low[metric]}
+    return pd.DataFrame(rows)
+
+
+def verdicts(tests, direction) -> pd.Series:
+    """What each comparison says of two *methods*: the interval over patients and trainings, and nothing else.
+
+    ``better`` or ``worse`` (of the first) and ``differs`` (by a metric without a direction) where it excludes 0, else
+    ``not shown``. There is none with ``too few patients``, nor with ``one training``, whose interval speaks of these
+    networks and not of their methods, nor where the two have ``no seed in common``.
+
+    Args: tests: from ``pair`` or ``against_best``. direction: of their metrics, 1, -1 or 0.
+    """
+    sign = np.sign(tests["low"].where(tests["low"] > 0, tests["high"].where(tests["high"] < 0, 0)))
+    alone = tests["trained"].astype(bool) & (tests["seeds"] < 2)
+    found = np.select(
+        [tests["patients"] < intervals.MIN_PATIENTS, alone & (tests["seed_pairing"] == "averaged"), alone, sign == 0,
+         direction == 0, sign == direction],
+        ["too few patients", "no seed in common", "one training", "not shown", "differs", "better"], "worse",
+    )  # fmt: skip
+    return pd.Series(found, tests.index)
+
+
+DECIDED = ("better", "worse", "differs", "not shown")  # verdicts; the others say why there is none
+
+
+def verdicts_said(found, who: str) -> str:
+    """How the comparisons with a verdict went, in a sentence.
+
+    Args: found: from ``verdicts``. who: what is better or worse, e.g. ``the best method``.
+    """
+    words = {"better": "better", "worse": "worse", "differs": "different", "not shown": "undecided"}
+    counts = {words[verdict]: int((found == verdict).sum()) for verdict in DECIDED}
+    told = {word: n for word, n in counts.items() if n or word in ("better", "worse", "undecided")}
+    if not (number := sum(counts.values())):
+        return "No comparison has a verdict."
+    only = [word for word, n in told.items() if n == number]
+    if number == 1:
+        return f"One comparison has a verdict: {who} is {only[0]}."
+    if only:
+        return f"{number} comparisons have a verdict: {who} is {only[0]} in all of them."
+    *others, last = (f"{word} in {n}" for word, n in told.items())
+    return f"{number} comparisons have a verdict: {who} is {', '.join(others)} and {last}."
 
 
 def gains(scores, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
@@ -135,28 +222,6 @@ def gains(scores, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
                    "patients": span.patients, "seeds": span.seeds}
             )  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def swapped(one, other, swaps: int, seed: int = 0) -> pd.DataFrame:
-    """Share of swaps that each test calls significant, where the labels of two methods are swapped within patients.
-
-    Args: one, other: scores in one cell, as in ``cells``. swaps: each swaps every patient's labels or does not.
-    Returns: columns test and "share significant"; NaN for the bootstrap under ``intervals.MIN_PATIENTS`` patients.
-    """
-    both, _ = paired.paired(one, other)
-    gap = both.assign(gap=both["first"] - both["second"]).groupby(["row", "patient"])["gap"].mean().reset_index()
-    names, rng, found = gap["patient"].unique(), np.random.default_rng(seed), []
-    for _ in range(swaps):
-        values = gap["gap"] * gap["patient"].map(dict(zip(names, rng.choice([-1, 1], len(names)))))
-        means = values.groupby(gap["patient"]).mean()
-        inside = intervals.patient_bootstrap(means, draws=2000, seed=seed).excludes_zero
-        found.append(
-            {"Wilcoxon over slices": paired.wilcoxon(values, 0 * values) < intervals.ALPHA,
-             "Wilcoxon over patients": paired.wilcoxon(means, 0 * means) < intervals.ALPHA,
-             "patient bootstrap": np.nan if inside is None else inside,
-             "mixed model": paired.mixed_model(values, 0 * values, gap["patient"])["p"] < intervals.ALPHA}
-        )  # fmt: skip
-    return pd.DataFrame(found).astype(float).mean().rename_axis("test").reset_index(name="share significant")
 
 
 def over_psi(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:

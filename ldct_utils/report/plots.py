@@ -195,34 +195,6 @@ def limits_without_far(groups, far: float = 3.0) -> tuple[float, float, list[int
     return float(shown.min() - margin), float(shown.max() + margin), off
 
 
-def critical_differences(axis, ranks, gap: float, groups: list[tuple[int, int]]):
-    """Critical-difference diagram: mean ranks on a line, a bar under every group that is not told apart.
-
-    Args: ranks: method -> mean rank (1 the best), rising, a pandas Series. gap: the critical difference.
-        groups: (first, last) method of every group.
-    Source: Demšar 2006, JMLR 7:1, figure 1.
-    """
-    k, text = len(ranks), {"va": "center", "fontsize": 8}
-    for level, (first, last) in enumerate(groups):
-        ends = ranks.iloc[[first, last]] + np.array([-0.04, 0.04])
-        axis.plot(ends, [-0.45 * (level + 1)] * 2, color=COLOURS[1], lw=3.5, solid_capstyle="butt")
-    top, half = -0.45 * len(groups) - 0.8, (k + 1) // 2
-    for i, (method, rank) in enumerate(ranks.items()):
-        left = i < half  # the better half is named at the left, the best one nearest to the line
-        level, edge = top - 0.8 * (i if left else k - 1 - i), 0.85 if left else k + 0.15
-        axis.plot([rank, rank, edge], [0, level, level], color="black", lw=0.8)
-        name = f"{method} {rank:.1f} " if left else f" {rank:.1f} {method}"
-        axis.text(edge, level, name, ha="right" if left else "left", **text)
-    axis.plot([1, 1 + gap], [1.9, 1.9], color="black", lw=1.5, marker="|", ms=6)
-    axis.text(1 + gap, 1.9, f"  CD {gap:.2f}", ha="left", **text)
-    axis.set(xlim=(0.85, k + 0.15), ylim=(top - 0.8 * (half - 1) - 0.5, 2.4), yticks=[], xticks=range(1, k + 1))
-    axis.spines["bottom"].set(position=("data", 0), bounds=(1, k))
-    axis.xaxis.set_ticks_position("bottom")
-    axis.tick_params(axis="x", direction="in", pad=-16)
-    axis.spines["left"].set_visible(False)
-    axis.grid(visible=False)
-
-
 def window_at(hu: float, anatomy: str) -> tuple[float, float]:
     """(level, width) of the narrowest window that shows this HU well inside its range: that of the anatomy, of the
     abdomen, of the chest or of bone; the widest of them where none does."""

@@ -143,3 +143,30 @@ def share_interval(successes, n: int, level: float = 1 - ALPHA) -> tuple[float, 
         raise ValueError(f"a share needs successes among 1 or more trials, got {successes} of {n}")
     low, high = proportion_confint(successes, n, alpha=1 - level, method="beta")
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A standard deviation with its interval and degrees of freedom; NaN and 0 where nothing was repeated."""
+
+    sd: float
+    low: float
+    high: float
+    df: int
+
+
+def pooled_sd(groups, level: float = 1 - ALPHA) -> Spread:
+    """SD within groups, e.g. between the trainings of a method: the root of the mean variance, weighted by its degrees
+    of freedom, with the exact interval for normal values.
+
+    Args: groups: arrays of values; one of a single value says nothing.
+    Returns: the SD. Its interval holds if all groups spread alike; it is too narrow where one rules the others.
+    Raises: ValueError: for values that are not finite.
+    """
+    groups = [finite(values)[0].ravel() for values in groups]
+    df = sum(group.size - 1 for group in groups)
+    if not df:
+        return Spread(float("nan"), float("nan"), float("nan"), 0)
+    squares = sum(((group - group.mean()) ** 2).sum() for group in groups)
+    low, high = np.sqrt(squares / distributions.chi2.ppf([(1 + level) / 2, (1 - level) / 2], df))
+    return Spread(float(np.sqrt(squares / df)), float(low), float(high), df)

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 from scipy.optimize import minimize_scalar
-from statsmodels.stats.multitest import multipletests
 
 from ldct_utils.stats import intervals
+
+UNTRAINED = -1  # the seed of what was not trained, such as the LDCT or a filter
 
 
 def smallest_p(n: int) -> float:
@@ -61,9 +62,11 @@ def cohen_dz(first, second) -> float:
 def holm(p_values) -> np.ndarray:
     """p values adjusted by Holm's step-down method for the number of tests among them (NaN: not tested)."""
     p_values = np.asarray(p_values, dtype=np.float64)
-    adjusted, tested = np.full(p_values.shape, np.nan), ~np.isnan(p_values)
-    if tested.any():
-        adjusted[tested] = multipletests(p_values[tested], alpha=intervals.ALPHA, method="holm")[1]
+    order = np.argsort(p_values)[: int((~np.isnan(p_values)).sum())]  # NaN comes last
+    adjusted = np.full(p_values.shape, np.nan)
+    # as statsmodels' multipletests, which collects garbage at every call: a quarter of a second where torch is loaded
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
 
 
@@ -110,8 +113,8 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, str
     """Scores of two methods on the same slices, paired by seed where they share seeds.
 
     Args:
-        first, second: columns row, patient, seed, value, one row a slice and seed; the seed of what was not trained
-            (the LDCT) is -1 and pairs with every seed.
+        first, second: columns row, patient, seed, value, one row a slice and seed; ``UNTRAINED`` (of
+            the LDCT) pairs with every seed.
     Returns: columns row, patient, seed, first, second (finite values only), and how seeds were paired: ``paired``, or
         ``averaged`` where the methods share none and each is averaged over its own, which then counts as one seed.
     Raises: ValueError: if the two were not scored on the same slices.
@@ -122,7 +125,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, str
         )
     keys, how = ["row", "patient", "seed"], "paired"
     for one, other in ((first, second), (second, first)):
-        if set(one["seed"]) == {-1}:
+        if set(one["seed"]) == {UNTRAINED}:
             spread = one.drop(columns="seed").merge(other[["row", "seed"]], on="row")
             first, second = (spread, other) if one is first else (other, spread)
             break

@@ -4,7 +4,8 @@ The loop itself stands in the notebook 03_train. ``losses`` holds the terms, ``p
 in the loss (psi) and its weight (lambda), ``methods`` what one update is (supervised, wgan, dugan), ``history`` the
 log, ``checkpoints`` what is saved, ``setup`` seed, learning rate and memory, ``prediction`` a network on whole slices,
 ``encoder_bench`` what an encoder answers to, ``encoder_worth`` whether one may be called medical, ``testing`` the test
-of a trained network, computed once and stored with its run, ``designs`` the choices of a run in words.
+of a trained network, computed once and stored with its run, ``working_point`` whether it was trained enough to be
+compared, ``designs`` the choices of a run in words.
 
 May import: study, ct, stats, cohorts, models, segments, metrics. Start reading in ``losses``, then ``psi``.
 """
