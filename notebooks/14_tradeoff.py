@@ -51,6 +51,7 @@ from ldct_utils.study.runs import start
 run = start("14_tradeoff", globals())
 
 # %%
+import itertools
 import re
 from functools import partial
 
@@ -233,8 +234,9 @@ linear = run.table("linear", linear_rows).set_index("method")["kept"]
 # beside the blend of equal error and beside the blend that keeps as much.
 #
 # Intervals are 95 % over patients and over trainings of both methods. They are not corrected for the number of losses.
-# A control must fail: the last trainings of the MSE network are compared with the first ones. With three trainings its
-# interval is wide, so it finds gross faults only.
+# As another control the last trainings of the MSE network are set beside the first ones. With three trainings that
+# interval is wide, so it finds gross faults only. How many *pairs* of trainings would differ if only patients were in
+# the interval is told too.
 
 
 # %%
@@ -268,6 +270,15 @@ def row_of(name, target, found):
     return row
 
 
+def luck():
+    """Ordered pairs of trainings of the reference, and how many differ by an interval over patients alone."""
+    pairs = list(itertools.permutations(trained_base.seeds, 2))
+    mixed = method_of(SAME)
+    found = [blending.compare(mixed.of([a]), trained_base.of([b]), draws, seed).less_error for a, b in pairs]
+    return sum(bool(one.excludes_zero) for one in found), len(pairs)
+
+
+different, pairs = luck()
 compared = run.table("comparisons", lambda: pd.DataFrame([row_of(*key, one) for key, one in verdicts.items()]))
 main = compared[compared["target"] == leading].set_index("method")
 controls = {name: main["answer"][name] for name in (SAME, OTHER, ORACLE) if name in main.index}
@@ -291,8 +302,9 @@ def spoken(method):
 LINES = {"Gaussian": ("#999999", "s", gaussian_px), "median": ("#999999", "^", median_px),
          "total variation": ("#000000", "v", tv_hu)}  # fmt: skip
 order = main.drop(list(controls)).sort_values("more_kept", ascending=False)
-style = {name: (plots.COLOURS[1 + i % 5], "oDPX*"[i % 5]) for i, name in enumerate(arms)}
+style = {name: (plots.COLOURS[1 + i % 5], "oDPX*hs<"[i % 8]) for i, name in enumerate(arms)}
 to = blending.curve(trained_base)
+OPEN = (blending.OPEN, blending.FEW_PATIENTS, blending.FEW_TRAININGS)  # answers that decide nothing: grey
 
 
 def draw_curves(axis):
@@ -305,7 +317,7 @@ def draw_curves(axis):
     spans = [over(to.base.gain(b) - to.slope(b) * (to.base.left(b) - to.left(b))) for b in path]
     kept = [to.left(b) for b in path]
     axis.fill_betweenx(kept, [s.low for s in spans], [s.high for s in spans], color=plots.COLOURS[0], alpha=0.2, lw=0)
-    axis.plot([s.mean for s in spans], kept, color=plots.COLOURS[0], lw=2, label="MSE with some of its input")
+    axis.plot([s.mean for s in spans], kept, color=plots.COLOURS[0], lw=2, label="blends of MSE and its input")
     dots = [b for b in shares if b >= to.best]
     axis.plot([to.gain(b) for b in dots], [to.left(b) for b in dots], "o", ms=3.5, color=plots.COLOURS[0])
 
@@ -314,7 +326,8 @@ def draw_curves(axis):
 def draw_plane(axis):
     """Gain against contrast kept: curves, and the losses with 95 % intervals in both directions."""
     draw_curves(axis)
-    low = min([-0.5, *(main["gain_low"].fillna(main["gain"])[arms] - 0.2)])
+    low, lowest = min([0, *main["gain_low"].fillna(main["gain"])[arms]]), to.left(to.best)
+    lowest = min([lowest, *main["kept_low"].fillna(main["kept"])[arms]])
     for name in arms:
         row, (colour, marker) = main.loc[name], style[name]
         axis.errorbar(row["gain"], row["kept"], [[row["kept"] - row["kept_low"]], [row["kept_high"] - row["kept"]]],
@@ -322,22 +335,21 @@ def draw_plane(axis):
                       ms=8, mec="black", mew=0.5, lw=1.2, ls="", label=spoken(name))  # fmt: skip
     axis.axvline(0, color="black", lw=0.8)
     axis.axhline(1, color="black", lw=0.8)
-    axis.annotate("better", (0.97, 0.96), (0.84, 0.84), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
+    axis.annotate("better", (0.97, 0.17), (0.83, 0.04), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
     axis.set(xlabel=f"gain in PSNR against the {TARGETS[leading]}, dB (0: LDCT)", ylabel="contrast of lesions kept",
-             xlim=(low, None))  # fmt: skip
+             xlim=(low - 0.3, None), ylim=(lowest - 0.3 * (1 - lowest) - 1e-3, None))  # fmt: skip
 
 
 def draw_distance(axis, quantity, label):
     """Distance of each loss from the blends, with its interval; grey where that holds 0."""
     for line, (name, row) in enumerate(order.iterrows()):
         low, high = row[f"{quantity}_low"], row[f"{quantity}_high"]
-        colour, marker = style[name] if low > 0 or high < 0 else (plots.COLOURS[7], style[name][1])
+        colour, marker = (plots.COLOURS[7] if row["answer"] in OPEN else style[name][0]), style[name][1]
         axis.plot(row[quantity], line, marker, color=colour, ms=8, mec="black", mew=0.5)
         axis.hlines(line, low, high, color=colour)
     axis.axvline(0, color=plots.COLOURS[0], lw=2)
     axis.set_yticks(range(len(order)), [spoken(name) for name in order.index], fontsize=8)
-    axis.invert_yaxis()
-    axis.margins(y=0.3)
+    axis.margins(y=0.1)
     axis.set(xlabel=f"{label} →")
 
 
@@ -345,38 +357,46 @@ def draw_distance(axis, quantity, label):
 reasons = [f"“{name}” came out as “{controls[name]}”" for name in faults if decidable]
 reasons += ["there is no loss to compare"] * (not arms)
 reasons += [f"under {intervals.MIN_PATIENTS} patients give no interval"] * (len(piles) < intervals.MIN_PATIENTS)
-reasons += ["one training of the MSE network shows no spread"] * (len(trained_base.seeds) < 2)
-buys = [name for name in order.index if order["answer"][name] == blending.BUYS]
+judged = order[order["seeds"] > 1]
+reasons += ["no loss was trained twice as the MSE network was"] * (bool(arms) and judged.empty)
+named = {said: [n for n in judged.index if judged["answer"][n] == said] for said in judged["answer"].unique()}
+buys, beyond = (named.get(said, []) for said in (blending.BUYS, blending.BEYOND))
+lost = len(named.get(blending.LESS, [])) + len(named.get(blending.WORSE, []))
 
 
 def sentence():
     """The answer, computed."""
     if reasons:
         return f"Not decided: whether a loss buys something, because {reasons[0]}."
+    also = f" {', '.join(map(spoken, beyond))} has less error than any blend, but keeps less." * bool(beyond)
+    also += f" A blend is better than {lost} of them." * bool(lost)
     if not buys:
-        return f"No loss of {len(arms)} was shown to be better than mixing some input into the MSE network's output."
-    row, named = order.loc[buys[0]], ", ".join(map(spoken, buys))
+        count = "The one loss was not shown" if len(judged) == 1 else f"None of {len(judged)} losses was shown"
+        return f"{count} to be better than a blend of the MSE network with its input.{also}"
+    row, count = order.loc[buys[0]], f" {len(buys)} of {len(judged)} losses lie above the blends." * (len(judged) > 1)
     return (
-        f"Better than mixing some input into the MSE network's output: {named} ({len(buys)} of {len(arms)}). "
-        f"{spoken(buys[0])} keeps {row['more_kept']:.3f} more of a lesion's contrast than the blend of equal error "
-        f"(95 % interval {row['more_kept_low']:.3f} to {row['more_kept_high']:.3f})."
+        f"{spoken(buys[0])} keeps {row['more_kept']:.3f} more of a lesion's contrast than the blend of the MSE network "
+        f"with its input that has the same error (95 % interval {row['more_kept_low']:.3f} to "
+        f"{row['more_kept_high']:.3f}).{count}{also}"
     )
 
 
 said = sentence()
 
 # %%
-figure, axes = plt.subplot_mosaic([["plane", "kept"], ["plane", "less"]], figsize=(13, 6), width_ratios=[1.5, 1])
-draw_plane(axes["plane"])
-if arms:
-    draw_distance(axes["kept"], "more_kept", "contrast kept beyond the blend of equal error")
-    draw_distance(axes["less"], "less_error", "dB beyond the blend that keeps as much")
-figure.legend(*axes["plane"].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+figure, axes = plt.subplots(1, 3, figsize=(14, 5.4), width_ratios=[1.9, 1, 1])
+draw_plane(axes[0])
+axes[2].sharey(axes[1])
+draw_distance(axes[1], "more_kept", "contrast kept beyond\nthe blend of equal error")
+draw_distance(axes[2], "less_error", "dB beyond the blend\nthat keeps as much")
+axes[1].invert_yaxis()
+axes[2].tick_params(labelleft=False)
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
 report.figure(
     run, "plane", figure,
-    f"**{said}** Left: further right is less error, further up more of the lesions; filters that leave at the left "
-    "have more error than the LDCT. Right: the distance from the blends, compared within patients, so that it is known "
-    "better than the points; the blue line is a blend, grey is undecided. "
+    f"**{said}** Left: further right is less error, further up more of the lesions; filters go on beyond the frame. "
+    "Right: the distance from the blends, compared within patients, so that it is known better than the points; the "
+    "blue line is a blend, grey is undecided. "
     + ("No intervals: too few patients." if len(piles) < intervals.MIN_PATIENTS else
        f"Band and bars: 95 % over {len(piles)} patients and the trainings ({seeds.min()} to {seeds.max()} a loss)."),
 )  # fmt: skip
@@ -418,8 +438,8 @@ def cut_out(name):
 
 def draw_example(cut, name, around):
     """Two rows of panels, the lesion circled; ``around``: centre (row, column) and radius in pixels of the circle."""
-    share = f"MSE with {100 * float(main['share'][name]):.0f} % input"
-    titles = [TARGETS[leading], "LDCT", "MSE", share, spoken(name)]
+    blend = f"{100 * (1 - float(main['share'][name])):.0f} % of MSE's change"
+    titles = [TARGETS[leading], "LDCT", "MSE", blend, spoken(name)]
     patient, lesion = chosen_lesion(name)
     anatomy = cohort.slices.set_index("patient")["anatomy"].loc[[patient]].iloc[0]
     level, width = plots.anatomy_window(anatomy)
@@ -448,7 +468,8 @@ if len(order):
     report.figure(
         run, "lesion", figure,
         f"One lesion ({where}): {spoken(shown_arm)} beside the MSE network and its blend of equal error in all. "
-        "Errors and shares below the titles are of this cut-out and of one training alone.",
+        "The blend changes the input by the percentage given of what the network does. Errors and shares are of this "
+        "cut-out and one training.",
     )  # fmt: skip
 else:
     report.text("Without a loss to compare there is no cut-out.")
@@ -482,7 +503,8 @@ own = {
     "gain in PSNR, dB": f"{gain.mean:+.2f} {bracket(gain.low, gain.high, '.2f')}",
     "contrast kept": f"{kept.mean:.3f} {bracket(kept.low, kept.high, '.3f')}",
     "kept beyond the blend of equal error": "", "dB beyond the blend that keeps as much": "",
-    "kept by the linear filter of equal TTF": f"{linear[base]:.3f}", "answer": "the curve starts here",
+    "kept by the linear filter of equal TTF": f"{linear[base]:.3f}",
+    "answer": f"least error at {100 * (1 - to.best):.0f} % of its change",
 }  # fmt: skip
 shown = pd.DataFrame([*(line(*one) for one in order.iterrows()), own, *(line(n, main.loc[n]) for n in controls)])
 changed = [spoken(n) for n in arms if len({found.answer for (m, _), found in verdicts.items() if m == n}) > 1]
@@ -490,6 +512,7 @@ report.table(
     run, "losses", shown,
     f"**{said}** Against the {TARGETS[leading]}; positive is better than a blend. 95 % intervals over {len(piles)} "
     "patients and trainings, not corrected for the number of losses. "
+    + f"By patients alone {different} of {pairs} pairs of MSE trainings would differ. " * (pairs > 0 and decidable)
     + (f"Against the NDCT the answer is another one for {', '.join(changed)}." if changed else
        "Against the NDCT all answers are the same." if len(TARGETS) > 1 else ""),
 )  # fmt: skip
@@ -504,7 +527,7 @@ nothing = blending.kept_by_lesion(
 assert all(share == 1 for share in nothing.values()), "a filter that does nothing does not keep all of a lesion"
 assert np.isfinite(squares[["before", "both", "after"]]).all(axis=None) and np.isfinite(lesions["kept"]).all()
 assert abs(main["more_kept"][SAME]) < 1e-6 or main["share"][SAME] in (to.best, 1), "a blend is off its own curve"
-widths = {q: ((order[f"{q}_high"] - order[f"{q}_low"]) / 2).max() for q in ("more_kept", "less_error")}
+widths = {q: ((judged[f"{q}_high"] - judged[f"{q}_low"]) / 2).max() for q in ("more_kept", "less_error")}
 known = {name: None if np.isnan(width) else float(width) for name, width in widths.items()}
 reached = None not in known.values() and known["more_kept"] <= wanted_kept and known["less_error"] <= wanted_db
 
@@ -523,7 +546,8 @@ headline = {
     "half_width_kept": known["more_kept"], "half_width_db": known["less_error"],
     "wanted_kept": wanted_kept, "wanted_db": wanted_db, "reached": bool(reached), "against": TARGETS[leading],
     "patients": len(piles), "lesions": lesion_count, "seeds": {spoken(n): int(count) for n, count in seeds.items()},
-    "controls": controls, "kept_by_linear_filter": {spoken(n): float(share) for n, share in linear.items()},
+    "controls": controls, "null_pairs": [different, pairs], "best_share": to.best,
+    "kept_by_linear_filter": {spoken(n): float(share) for n, share in linear.items()},
 }  # fmt: skip
 run.finish(headline=headline)
 
