@@ -59,6 +59,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.ticker import MaxNLocator
 from scipy import ndimage
 from tqdm.auto import tqdm
 
@@ -350,6 +351,7 @@ def draw_distance(axis, quantity, label):
     axis.axvline(0, color=plots.COLOURS[0], lw=2)
     axis.set_yticks(range(len(order)), [spoken(name) for name in order.index], fontsize=8)
     axis.margins(y=0.1)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.set(xlabel=f"{label} →")
 
 
@@ -384,7 +386,7 @@ def sentence():
 said = sentence()
 
 # %%
-figure, axes = plt.subplots(1, 3, figsize=(14, 5.4), width_ratios=[1.9, 1, 1])
+figure, axes = plt.subplots(1, 3, figsize=(14, 5.4), width_ratios=[2.2, 1, 1])
 draw_plane(axes[0])
 axes[2].sharey(axes[1])
 draw_distance(axes[1], "more_kept", "contrast kept beyond\nthe blend of equal error")
@@ -452,7 +454,7 @@ def draw_example(cut, name, around):
                                  f"kept {(cut[1, i] * cut[1, 0]).sum() / energy:.2f}")  # fmt: skip
         for axis in axes[:, i]:
             axis.add_patch(plt.Circle(around[1::-1], around[2], fill=False, color=plots.COLOURS[4], lw=1.2))
-    figure.colorbar(drawn, ax=axes[1], label="passed on of the lesion, HU", shrink=0.8)
+    figure.colorbar(drawn, ax=axes, label="passed on of the lesion, HU", shrink=0.5)
     millimetre = cohort.slices.set_index("patient")["pixel_mm"].loc[[patient]].iloc[0]
     axes[0, 0].plot([3, 3 + 10 / millimetre], [SIDE - 4] * 2, color="white", lw=3)
     axes[0, 0].text(3, SIDE - 6, "10 mm", color="white", fontsize=8)

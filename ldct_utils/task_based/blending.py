@@ -116,13 +116,13 @@ def measured(squares: pd.DataFrame, kept: pd.DataFrame) -> Measured:
     if without := sorted(set(squares["patient"]) - set(kept["patient"])):
         raise ValueError(f"no lesion in the slices of {', '.join(map(str, without))}: leave these patients out")
     wide = squares.pivot(index=["patient", "row"], columns="seed", values=["before", "both", "after"])
-    per_lesion = kept.pivot(index=["patient", "lesion"], columns="seed", values="kept")
+    per_lesion = kept.pivot(index=["patient", "lesion"], columns="seed", values="kept").reindex(columns=list(seeds))
     if wide.isna().any(axis=None) or per_lesion.isna().any(axis=None):
         raise ValueError("a training was not measured on the slices and lesions of the others")
     per_patient = per_lesion.groupby(level="patient").mean()
     patient = per_patient.index.get_indexer(wide.index.get_level_values("patient"))
     cube = np.stack([wide[name][list(seeds)].to_numpy() for name in ("before", "both", "after")])
-    return Measured(cube, patient, per_patient[list(seeds)].to_numpy(), seeds)
+    return Measured(cube, patient, per_patient.to_numpy(), seeds)
 
 
 # ---- the curve ----
