@@ -141,8 +141,8 @@ def variants(method, present, absent, pile):
     """(name, outputs with and without lesions): the method itself, of the reference also its two controls."""
     yield method, present, absent
     if method == base:
-        mixed = [control_share * pile[name] + (1 - control_share) * out
-                 for name, out in (("ldct", present), ("absent_ldct", absent))]  # fmt: skip
+        given = [pile[name].astype(np.float64) for name in ("ldct", "absent_ldct")]  # or rounding would be a difference
+        mixed = [control_share * x + (1 - control_share) * out for x, out in zip(given, (present, absent))]
         yield SAME, *mixed
         yield ORACLE, present + oracle_share * (pile["signal"] - (present - absent)), absent
 
@@ -360,8 +360,9 @@ reasons = [f"“{name}” came out as “{controls[name]}”" for name in faults
 reasons += ["there is no loss to compare"] * (not arms)
 reasons += [f"under {intervals.MIN_PATIENTS} patients give no interval"] * (len(piles) < intervals.MIN_PATIENTS)
 judged = order[order["seeds"] > 1]
-reasons += ["no loss was trained twice as the MSE network was"] * (bool(arms) and judged.empty)
-named = {said: [n for n in judged.index if judged["answer"][n] == said] for said in judged["answer"].unique()}
+reasons += ["one training of the MSE network shows no spread"] * (len(trained_base.seeds) < 2)
+reasons += ["no loss was trained more than once"] * (bool(arms) and judged.empty)
+named = {} if reasons else {said: list(part.index) for said, part in judged.groupby("answer", sort=False)}
 buys, beyond = (named.get(said, []) for said in (blending.BUYS, blending.BEYOND))
 lost = len(named.get(blending.LESS, [])) + len(named.get(blending.WORSE, []))
 
