@@ -231,11 +231,14 @@ def more_kept(arm: Measured, to: Curve, draws: int = 10_000, seed: int = 0) -> I
 
 @dataclass(frozen=True)
 class Verdict:
-    """An arm beside the blends: gain (dB) and kept with intervals, and both distances from the curve, positive = better
-    than a blend. ``share``: of the input in the blend of equal error. ``answer``: one of the module's sentences."""
+    """An arm beside the blends: gain (dB) and kept with intervals, the same minus the reference network's, and both
+    distances from the curve; positive = better. ``share``: of the input in the blend of equal error. ``answer``: one of
+    the module's sentences."""
 
     gain: Interval
     kept: Interval
+    gain_difference: Interval
+    kept_difference: Interval
     less_error: Interval
     more_kept: Interval
     share: float
@@ -251,12 +254,10 @@ def compare(arm: Measured, base: Measured, draws: int = 10_000, seed: int = 0) -
     if arm.kept.shape != base.kept.shape:
         raise ValueError(f"arm and reference need equal patients and seeds, got {arm.kept.shape}, {base.kept.shape}")
     to = curve(base)
-    gain, kept, less = (
-        intervals.patient_bootstrap(values, draws=draws, seed=seed)
-        for values in (arm.gain(), arm.kept, less_error(arm, to))
-    )
+    points = arm.gain(), arm.kept, arm.gain() - base.gain(), arm.kept - base.kept, less_error(arm, to)
+    gain, *others, less = (intervals.patient_bootstrap(values, draws=draws, seed=seed) for values in points)
     more = more_kept(arm, to, draws, seed)
-    return Verdict(gain, kept, less, more, to.share_of_gain(gain.mean), answer(gain, less, more))
+    return Verdict(gain, *others, less, more, to.share_of_gain(gain.mean), answer(gain, less, more))
 
 
 def answer(gain: Interval, less: Interval, more: Interval) -> str:
