@@ -108,13 +108,13 @@ def test_a_blend_that_is_made_lies_on_the_computed_curve():
 
 # ---- the curve and an arm beside it ----
 def nets(seed=0, patients=10, seeds=3, spread=0.02, luck=0.05, kept=0.66, error=0.5):
-    """Trainings that leave this share of the squared error; luck: SD over trainings, dB and a tenth of it in kept."""
+    """Trainings that leave this share of the squared error; luck: SD over trainings in dB, a tenth in kept."""
     rng = np.random.default_rng(seed)
     who, training = rng.normal(0, spread, (patients, 1)), rng.normal(0, luck, (1, seeds))
     before = np.broadcast_to(rng.uniform(50, 500, (patients, 1)), (patients, seeds))
     after = before * error * 10 ** (-(10 * who + training) / 10)
     both = before * error * 10**-who
-    k = kept + who - training / 10 + rng.normal(0, spread / 4, (patients, seeds))
+    k = kept + who + rng.normal(0, luck / 10, (1, seeds)) + rng.normal(0, spread / 4, (patients, seeds))
     return blending.Measured(np.stack([before, both, after]), np.arange(patients), k, tuple(range(seeds)))
 
 
