@@ -17,7 +17,7 @@
 #
 # **Reads** finished `03_train` runs of one cohort whose lesions are known. **Writes** `squares.parquet` and
 # `lesions.parquet` (a row a network and slice, and a network and lesion), `comparisons.parquet`, two figures and a
-# table. **Cost** on one core 2 s a network with fast bfloat16, 5 s without, and 25 s besides.
+# table. **Cost** on one core 2 s a network with fast bfloat16, 5 s without, and 20 s besides.
 #
 # Words: LDCT and NDCT are the low-dose and the normal-dose slice. PSNR measures error in decibel over the full range of
 # HU, higher is better. TTF is the task transfer function, what is left of fine detail at the edge of a test object.
