@@ -33,9 +33,13 @@ def _nlm(image, sigma_hu, strength=0.8, patch_size=5, patch_distance=6):
     return restoration.denoise_nl_means(image, fast_mode=True, preserve_range=True, **given)
 
 
-def _tv(image, weight_hu, iterations=200):
-    """At most ``iterations`` of Chambolle's, fewer where the image no longer changes."""
-    return restoration.denoise_tv_chambolle(image, weight=weight_hu, max_num_iter=iterations)
+def _tv(image, weight_hu, iterations=200, eps=2e-4):
+    """At most ``iterations`` of Chambolle's, fewer where the cost changes by less than ``eps`` of its first value.
+
+    With the usual ``eps`` large weights stop long before they have done their work, and do less than smaller ones.
+    """
+    single = image.astype(np.float32)  # halves the time
+    return restoration.denoise_tv_chambolle(single, weight=weight_hu, max_num_iter=iterations, eps=eps)
 
 
 def _bm3d(image, sigma_hu):

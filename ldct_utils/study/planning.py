@@ -161,7 +161,7 @@ def _substitute(value, done, upstream, declared):
             raise ValueError(f"@{notebook}/{pattern} refers to no run of the study")
         hits += found
     upstream += hits
-    folders = [identity.inside_outputs(p.folder) for p in hits]
+    folders = list(dict.fromkeys(identity.inside_outputs(p.folder) for p in hits))  # one may have two names
     if declared is not None and declared.type == "list":
         return [v for v in value if not _patterns(v)] + folders if isinstance(value, list) else folders
     if len(folders) != 1:

@@ -70,6 +70,38 @@ def frequency_at(curve, level: float, frequencies=TTF_FREQUENCIES) -> float:
     return float(frequencies[i - 1] + share * (frequencies[i] - frequencies[i - 1]))
 
 
+def insert(contrast_hu: float, realisations: int, seed=0, kernel: str = "B30", radius_mm: float = 12.0,
+           pixel_mm: float = 0.75) -> ensembles.Ensemble:  # fmt: skip
+    """Noise realisations of a disc in the middle of a cylinder of water, 96 x 96 pixels. Args: as of ``inserts``."""
+    scene, lesion = ensembles.cylinder(300.0, 0.0, pixel_mm), ensembles.Lesion(radius_mm, contrast_hu)
+    crop = (*((full - 96) // 2 for full in scene.shape), 96, 96)
+    return ensembles.ensemble(scene, pixel_mm, crop, (lesion,), [(48, 48)], realisations, seed, kernel)
+
+
+def transferred(made: ensembles.Ensemble, denoise, dose: float, least: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """What a denoiser does to the edge of an insert, as the transfer function of a linear filter.
+
+    Its TTF over that of the noise-free image, up to where the latter falls below ``least``; beyond, the last value.
+
+    Args: made: of ``insert``. denoise: function of images (N, H, W), HU. dose: fraction of the normal one.
+    Returns: frequencies in cycles a pixel, and the filter's transfer at them, 1 at 0.
+    """
+    at = made.places[0], made.lesions[0].radius_mm, made.pixel_mm
+    scan, after = (ttf(image, *at) for image in (made.truth(True), denoise(made.images(True, dose)).mean(0)))
+    seen = np.flatnonzero(scan < least)[0] if (scan < least).any() else len(scan)
+    return TTF_FREQUENCIES[:seen] * made.pixel_mm, after[:seen] / scan[:seen]
+
+
+def filtered(images, frequencies, transfer) -> np.ndarray:
+    """Images (..., H, W) after a linear filter that is alike in all directions.
+
+    Args: frequencies: rising, cycles a pixel. transfer: at these; linear between them, its ends hold beyond.
+    """
+    axes = [np.fft.fftfreq(n) for n in np.shape(images)[-2:]]
+    response = np.interp(np.hypot(axes[0][:, None], axes[1]), frequencies, transfer)
+    return np.fft.ifft2(np.fft.fft2(images) * response).real
+
+
 def inserts(denoisers, contrasts, dose: float, realisations: int, seed=0, kernel: str = "B30", progress=iter,
             radius_mm: float = 12.0, pixel_mm: float = 0.75) -> pd.DataFrame:  # fmt: skip
     """What denoisers make of the edge of discs of several contrasts, in a cylinder of water.
@@ -81,13 +113,11 @@ def inserts(denoisers, contrasts, dose: float, realisations: int, seed=0, kernel
     Returns: a row a contrast (``contrast_hu``), method and seed, of the mean over realisations: f50 and f10 of the
         transfer function, lp/mm; recovered, the contrast in the middle over the disc's; and CNR, that of single images.
     """
-    rows, scene, at = [], ensembles.cylinder(300.0, 0.0, pixel_mm), (48, 48)
-    place = (*((full - 96) // 2 for full in scene.shape), 96, 96)
+    rows, at = [], (48, 48)
     inside, inner, outer = (ensembles.disc((96, 96), at, (radius_mm + beyond) / pixel_mm) for beyond in (-4, 4, 16))
     inside, around = inside == 1, (inner == 0) & (outer == 1)
     for contrast in progress(contrasts):
-        lesion = ensembles.Lesion(radius_mm, contrast)
-        made = ensembles.ensemble(scene, pixel_mm, place, (lesion,), [at], realisations, seed, kernel)
+        made = insert(contrast, realisations, seed, kernel, radius_mm, pixel_mm)
         low = made.images(True, dose)
         for method, its_seed, denoise in [("noise-free", -1, None), *denoisers]:
             images = denoise(low) if denoise else made.truth(True)[None]

@@ -1,0 +1,148 @@
+"""What a loss buys beside blends: the notebook's answers for made-up networks whose places on the plane are known."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from notebook_cells import execute
+from scipy import ndimage
+
+from ldct_utils import cohorts
+from ldct_utils.study import runs
+from ldct_utils.task_based import blending, resolution
+from ldct_utils.training import checkpoints, prediction
+
+NOTEBOOK = ROOT / "notebooks" / "14_tradeoff.py"
+SIZE = 64
+
+
+def patients(count, seed=0):
+    """Discs with noise, each with a lesion, and the same without: a cohort in memory, all of it for testing."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    clean = np.where(np.hypot(y - 32, x - 32) < 28, 40.0, -1000.0) * np.ones((count, 1, 1))
+    masks = np.stack([np.hypot(y - 26 - i, x - 30) < 5 for i in range(count)]).astype(np.uint8)
+    masks[:, 44:48, 40:44] = 2  # three times as strong
+    signal = np.rint((masks + (masks == 2)) * rng.uniform(-30, -10, (count, 1, 1)))
+    noise = rng.normal(0, 10, (2, *clean.shape))
+    absent = {"absent_truth": clean, "absent_ndct": clean + noise[0], "absent_ldct": clean + noise.sum(0) + noise[0]}
+    absent = {name: np.rint(image).astype(np.int16) for name, image in absent.items()}
+    present = {name.removeprefix("absent_"): image + signal.astype(np.int16) for name, image in absent.items()}
+    about = {"row": range(count), "patient": [f"P{i:03d}" for i in range(count)], "anatomy": "abdomen", "split": "test"}
+    meta = {"parameters": {"dose": 0.25, "kernel": "B30"}}
+    return SimpleNamespace(id="00000000", meta=meta, slices=pd.DataFrame(about | {"pixel_mm": 0.75}),
+                           lesion_masks=masks, **present, **absent)  # fmt: skip
+
+
+@pytest.fixture
+def study(outputs, monkeypatch):
+    """A function that writes a study of made-up networks, runs the notebook on it, and returns numbers and text."""
+
+    def go(places, count=7, seeds=3, **values):
+        """places: {loss: (share of the noise that is left, share of the lesion that is kept)}."""
+        cohort = patients(count)
+        monkeypatch.setattr(cohorts, "of", lambda *_: cohort)
+        known = np.concatenate([cohort.ldct, cohort.absent_ldct]).astype(np.float32)
+        clean = np.concatenate([cohort.absent_truth] * 2).astype(np.float32)
+        signal = np.concatenate([cohort.ldct - cohort.absent_ldct, 0 * cohort.ldct]).astype(np.float32)
+
+        def predict(network, hu, **_):
+            if np.shape(hu)[1:] != known.shape[1:]:  # the insert
+                return ndimage.gaussian_filter(np.asarray(hu, np.float32), (0, 0.5, 0.5))
+            left, kept = network
+            rows = [int(np.abs(known - one).mean((1, 2)).argmin()) for one in hu]
+            lesion, noise = signal[rows], known[rows] - clean[rows] - signal[rows]
+            return clean[rows] + left * noise + kept * lesion
+
+        class Network(tuple):
+            to = lambda self, *_, **__: self  # noqa: E731
+
+        def network(folder):
+            one = runs.Run(folder).params
+            rng = np.random.default_rng([one["seed"], sorted(places).index(one["loss"])])
+            return Network(np.array(places[one["loss"]]) + rng.normal(0, 0.002, 2))
+
+        monkeypatch.setattr(prediction, "predict", predict)
+        monkeypatch.setattr(checkpoints, "load_network", network)
+        made = resolution.insert(300.0, 2)
+        monkeypatch.setattr(resolution, "insert", lambda *_: made)
+        for number, (loss, seed) in enumerate((a, b) for a in places for b in range(seeds)):
+            run = runs.Run(outputs / "toy" / "03_train" / f"{loss}-{seed}--{number:08x}", "03_train",
+                           {"loss": loss, "seed": seed, "network": "unet", "source": "simulated"})  # fmt: skip
+            run.folder.mkdir(parents=True)
+            run.finish(cohort="00000000")
+        said = []
+        from ldct_utils.report import captions
+
+        monkeypatch.setattr(captions, "text", said.append)
+        monkeypatch.setattr(captions, "display", lambda *_: None)
+        monkeypatch.setattr("ldct_utils.report.text", said.append)
+        small = {
+            "study": "toy",
+            "runs": ["toy/03_train/*"],
+            "draws": 200,
+            "threads": 1,
+            "device": "cpu",
+            "tv_hu": [10.0],
+        }
+        space = execute(NOTEBOOK, small | values)
+        result = json.loads((space["run"].folder / "result.json").read_text())
+        return SimpleNamespace(**result["numbers"]["headline"], text="\n".join(said), space=space)
+
+    return go
+
+
+MSE = {"mse": (0.5, 0.6)}
+
+
+def test_a_loss_above_the_curve_and_one_on_it_are_told_apart_and_the_controls_hold(study):
+    on_it = 0.3 + 0.7 * 0.5, 0.3 + 0.7 * 0.6  # 30 % of the input
+    found = study(MSE | {"l1": (on_it[0], on_it[1] + 0.1), "charbonnier": on_it})
+    assert found.decided and found.buys == ["L1"], found.answers
+    assert found.answers == {"L1": blending.BUYS, "Charbonnier": blending.OPEN}
+    assert found.more_kept["L1"][0] == pytest.approx(0.1, abs=0.01)
+    assert found.kept["L1"][0] == pytest.approx(on_it[1] + 0.1, abs=0.01)
+    assert found.gain_db["L1"][0] == pytest.approx(-20 * np.log10(on_it[0]), abs=0.4)
+    assert re.match(r"L1 keeps 0\.(09|10)\d more", found.answer) and "1 of 2 losses lie" in found.answer
+    assert [*found.controls.values()] == [blending.OPEN, blending.OPEN, blending.BUYS]
+    assert found.reached and found.patients == 7 and found.seeds == {"L1": 3, "Charbonnier": 3, "MSE": 3}
+    assert "3 of 3 controls came out" in found.text and "(wanted: 0.35)" in found.text
+    assert found.gain_difference_db["L1"][0] == pytest.approx(20 * np.log10(0.5 / on_it[0]), abs=0.4)
+    assert list(found.space["shown"]["loss"])[:3] == ["L1", "Charbonnier", "MSE (reference)"]
+    assert len(found.space["shown"].columns) == 7
+    folder = found.space["run"].folder
+    assert all((folder / f"{name}.png").is_file() for name in ("plane", "lesion"))
+
+
+def test_a_loss_that_a_blend_beats_is_no_gain_whatever_it_keeps(study):
+    found = study(MSE | {"l1": (0.9, 0.7)})
+    assert found.decided and not found.buys and found.answers == {"L1": blending.LESS}
+    assert found.answer.startswith("The one loss was not shown to be better") and "A blend is better" in found.answer
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"places": MSE}, "there is no loss to compare"),
+        ({"places": MSE | {"l1": (0.6, 0.9)}, "count": 4}, "under 6 patients give no interval"),
+        ({"places": MSE | {"l1": (0.6, 0.9)}, "seeds": 1}, "one training of the MSE network shows no spread"),
+        ({"places": {"mse": (0.5, 1.05), "l1": (0.4, 1.2)}},
+         "“control: MSE, told 50 % of what it removed” came out as"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_decided_is_said_in_a_real_sentence(study, given, reason):
+    found = study(**given)
+    assert not found.decided and found.reasons[0].startswith(reason), found.reasons
+    assert found.answer.startswith(f"Not decided: whether a loss buys something, because {reason}")
+    assert not re.search(r"\bnan\b|None", found.text) and not found.buys
+
+
+def test_the_reference_must_be_clear(study):
+    with pytest.raises(ValueError, match="runs hold 0 methods with MSE alone"):
+        study({"l1": (0.6, 0.9)}, seeds=1)
+    with pytest.raises(ValueError, match="no run of the method 'unet'; there are"):
+        study(MSE, seeds=1, reference="unet")
