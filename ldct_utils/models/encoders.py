@@ -83,13 +83,18 @@ class Vgg(nn.Module):
         return found
 
     def frozen(self, z, first):
-        """What ``forward`` gives when no weight gets a gradient, in fewer steps; ``first`` stands for the first layer."""
-        found, convolve = {}, fused.frozen_first
+        """What ``forward`` gives where no weight gets a gradient, in fewer steps; ``first`` is the folded first layer.
+
+        Its features stay in float32 where they are read.
+        """
+        found = {}
         for index, layer in enumerate(self.features):
             if isinstance(layer, nn.Conv2d):
                 linear = index in self.taps  # then the ReLU is a step of its own
-                z = convolve(z, first if index == 0 else layer, relu=not linear)
-                convolve = fused.frozen
+                if index == 0:
+                    z = fused.frozen_first(z, first, not linear, float32=bool({0, 1} & set(self.taps)))
+                else:
+                    z = fused.frozen(z, layer, not linear)
             elif isinstance(layer, nn.MaxPool2d) or linear:
                 z = layer(z)
             if index in self.taps:

@@ -14,7 +14,9 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-FEW_PIXELS = 128  # of a batch, up to which a weight's gradient is faster as a matrix product (oneDNN with AMX, 256 channels)
+FEW_PIXELS = (
+    128  # of a batch, up to which a weight's gradient is faster as a matrix product (oneDNN with AMX, 256 channels)
+)
 ONES = [1, 1]
 _masked = torch.ops.aten.threshold_backward.default  # gradient of a ReLU, from its output
 _gradients = torch.ops.aten.convolution_backward.default
@@ -145,7 +147,7 @@ class _FrozenFirst(torch.autograd.Function):
         if ctx.relu:
             grad = _masked(grad.contiguous(memory_format=torch.channels_last), out, 0)
         n, c, h, w = grad.shape
-        flat = grad.permute(0, 2, 3, 1).reshape(-1, c).float()
+        flat = grad.permute(0, 2, 3, 1).reshape(-1, c).to(weight.dtype)
         taps = (weight[:, 0].reshape(c, 9).t() @ flat.t()).view(3, 3, n, h, w)
         made = taps.new_zeros(n, ctx.channels, h + 2, w + 2)
         for row in range(3):
@@ -193,9 +195,12 @@ def frozen(z, layer, relu):
     return _Frozen.apply(z.to(dtype), *_kept(layer, dtype, both), layer.bias.to(dtype), relu)
 
 
-def frozen_first(z, layer, relu):
-    """As ``frozen``, from float32 with its accuracy, of one channel, or two of which the second gets no gradient."""
-    dtype = computed_in(z)
+def frozen_first(z, layer, relu, float32=False):
+    """As ``frozen``, from float32 with its accuracy, of one channel, or two of which the second gets no gradient.
+
+    With ``float32`` its output is of that type too, within autocast as elsewhere.
+    """
+    dtype = z.dtype if float32 else computed_in(z)
     with torch.autocast(z.device.type, enabled=False):
         if z.device.type != "cpu":
             z = layer(z)

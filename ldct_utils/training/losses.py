@@ -74,7 +74,8 @@ class _MeanSquare(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, found, wanted):
-        difference = found.float() - wanted.float()
+        dtype = torch.promote_types(found.dtype, torch.float32)
+        difference = found.to(dtype) - wanted.to(dtype)
         ctx.save_for_backward(difference)
         ctx.dtype = found.dtype
         return _mean(difference.permute(0, 2, 3, 1).square())
