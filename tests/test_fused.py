@@ -48,9 +48,13 @@ def test_a_convolution_with_its_relu_is_the_two_layers(inside, outside, n, size,
     assert CASES[0][2] * CASES[0][3] ** 2 <= fused.FEW_PIXELS < CASES[1][2] * CASES[1][3] ** 2  # both ways are tried
     layer = nn.Conv2d(inside, outside, 3, padding=1).to(memory_format=LAST)
     images = [random(n, inside, size, size)]
-    plain, ours = lambda z: torch.relu(layer(z)), lambda z: fused.convolution_relu(z, layer)
-    for a, b in both(plain, ours, images, layer, autocast):
-        near(b, a, 0.01 if autocast else 1e-6)
+    plain = lambda z: torch.relu(layer(z))
+    for ours in (
+        lambda z: fused.convolution_relu(z, layer),
+        lambda z: fused._ConvolutionRelu.apply(z, layer.weight, layer.bias, fused.computed_in(z)),
+    ):
+        for a, b in both(plain, ours, images, layer, autocast):
+            near(b, a, 0.01 if autocast else 1e-6)
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -89,7 +93,8 @@ def test_gradients_agree_with_finite_differences(few, monkeypatch):
 
 def test_a_second_gradient_is_refused():
     z = random(1, 2, 4, 4).requires_grad_()
-    out = fused.convolution_relu(z, nn.Conv2d(2, 3, 3, padding=1))
+    layer = nn.Conv2d(2, 3, 3, padding=1)
+    out = fused._ConvolutionRelu.apply(z, layer.weight, layer.bias, torch.float32)
     (gradient,) = torch.autograd.grad(out.square().sum(), z, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
