@@ -48,7 +48,10 @@ def test_a_convolution_with_its_relu_is_the_two_layers(inside, outside, n, size,
     assert CASES[0][2] * CASES[0][3] ** 2 <= fused.FEW_PIXELS < CASES[1][2] * CASES[1][3] ** 2  # both ways are tried
     layer = nn.Conv2d(inside, outside, 3, padding=1).to(memory_format=LAST)
     images = [random(n, inside, size, size)]
-    plain = lambda z: torch.relu(layer(z))
+
+    def plain(z):
+        return torch.relu(layer(z))
+
     for ours in (
         lambda z: fused.convolution_relu(z, layer),
         lambda z: fused._ConvolutionRelu.apply(z, layer.weight, layer.bias, fused.computed_in(z)),
