@@ -1,16 +1,23 @@
-"""Patches per second of one training update: a plain float32 loop against ours, on the same batch, in one process.
+"""Patches per second of one training update: a plain float32 loop, an earlier commit and ours, on the same batch and in
+one process.
 
 The plain loop is what a tutorial would write: the grey channel is repeated three times, VGG-19 is applied to prediction
 and target alike with gradients on, everything in float32 and the default memory layout. Ours folds the repeated channel
-into the first convolution, encodes the target without gradients, freezes the encoder, works in channels_last and, where
-the machine multiplies bfloat16 itself, in bf16. The second table is what the loop of 03_train costs over bare updates:
-its cell is taken from the notebook and run as it stands.
+into the first convolution, encodes the target without gradients, freezes the encoder, works in channels_last, takes
+ReLUs along with the convolutions and, where the machine multiplies bfloat16 itself, works in bf16. The earlier commit
+is taken from git, under another name. It runs twice: before this process is told to keep freed memory, as it did then,
+and after that in turn with ours. The last table is what the loop of 03_train costs over bare updates: its cell is taken
+from the notebook and run as it stands.
 
-Run: python benchmarks/bench_training.py [--threads N] [--updates N] [--compile]
+Run: python benchmarks/bench_training.py [--threads N] [--updates N] [--against COMMIT] [--compile]
 """
 
 import argparse
+import importlib
 import io
+import subprocess
+import sys
+import tarfile
 import tempfile
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -30,34 +37,57 @@ from ldct_utils.training import checkpoints, history, losses, setup
 from ldct_utils.training.methods.supervised import Supervised
 
 LAYERS = ("block3_conv2", "block5_conv4")
-CHANNELS, BATCH, PATCH = 32, 16, 96  # the paper's
+SIZES = {  # (channels, patches an update, rows and columns of a patch, levels of the VGG term; None: MSE alone)
+    "the paper's": (32, 16, 96, LAYERS),
+    "the default study's": (16, 8, 64, (None, *LAYERS)),
+}
+EARLIER = "39c063c"  # before convolutions took their ReLUs along
 
 
 class Plain:
     """The loop to compare with: nothing is wrong with it, it only does work that is not needed."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, channels):
         torch.manual_seed(0)
-        self.network, self.vgg = (
-            networks.build("unet", channels=CHANNELS, residual=True),
-            encoders.network("vgg19", layer),
-        )
+        self.network = networks.build("unet", channels=channels, residual=True)
+        self.vgg = layer and encoders.network("vgg19", layer)
         self.optimiser = torch.optim.Adam(self.network.parameters(), 1e-4)
 
     def update(self, ldct, ndct):
         pred = self.network(ldct)
-        features = [next(iter(self.vgg(255 * image.repeat(1, 3, 1, 1)).values())) for image in (pred, ndct)]
-        loss = nn.functional.mse_loss(pred, ndct) + 1e-5 * nn.functional.mse_loss(*features)
+        loss = nn.functional.mse_loss(pred, ndct)
+        if self.vgg:
+            features = [next(iter(self.vgg(255 * image.repeat(1, 3, 1, 1)).values())) for image in (pred, ndct)]
+            loss = loss + 1e-5 * nn.functional.mse_loss(*features)
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
 
 
-def ours(layer, precision):
+def fetch(commit):
+    """Make the package of an earlier commit importable; returns its name."""
+    name, folder = f"ldct_utils_{commit}", tempfile.mkdtemp()
+    root = Path(__file__).resolve().parents[1]
+    archive = subprocess.run(["git", "archive", commit, "ldct_utils"], cwd=root, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+    package = (Path(folder) / "ldct_utils").rename(Path(folder) / name)
+    for path in package.rglob("*.py"):
+        path.write_text(path.read_text(encoding="utf-8").replace("ldct_utils", name), encoding="utf-8")
+    sys.path.insert(0, folder)
+    return name
+
+
+def ours(layer, precision, channels, package="ldct_utils"):
+    """A supervised step of this package, or of the one that ``fetch`` named."""
+    needed = ("models.encoders", "models.networks", "training.losses", "training.methods.supervised")
+    encoders_, networks_, losses_, supervised = (importlib.import_module(f"{package}.{name}") for name in needed)
     torch.manual_seed(0)
-    encoder = encoders.load(context="random", layers=(layer,))
-    network = networks.build("unet", channels=CHANNELS, residual=True)
-    return Supervised(network, losses.build("vgg", encoder, layer, 1e-5), 1e-4, precision=precision)
+    loss = losses_.build("mse")
+    if layer:
+        loss = losses_.build("vgg", encoders_.load(context="random", layers=(layer,)), layer, 1e-5)
+    network = networks_.build("unet", channels=channels, residual=True)
+    return supervised.Supervised(network, loss, 1e-4, precision=precision)
 
 
 def seconds_each(updates, methods, batch):
@@ -70,6 +100,41 @@ def seconds_each(updates, methods, batch):
             if turn:  # the first one warms up
                 taken[name].append(time.perf_counter() - started)
     return {name: float(np.median(values)) for name, values in taken.items()}
+
+
+def table(title, asked, earlier, before):
+    """One size's table. ``before``: {(title, layer, precision): seconds}, of the earlier commit as it was."""
+    channels, patches_, size, layers = SIZES[title]
+    batch = batch_of(title)
+    print(f"\nU-Net {channels} channels, {patches_} patches of {size}x{size} ({title})")
+    print(f"{'layer':13} {'method':22} {'s/update':>9} {'patches/s':>10} {'of plain':>9} {'of earlier':>11}")
+    for layer in layers:
+        methods = {"plain float32": Plain(layer, channels)}
+        for precision in precisions():
+            methods[f"{asked.against} {precision}, kept"] = ours(layer, precision, channels, earlier)
+            methods[f"ours {precision}"] = ours(layer, precision, channels)
+            if asked.compile:
+                compiled = ours(layer, precision, channels)
+                compiled.network = torch.compile(compiled.network)
+                methods[f"ours {precision} compiled"] = compiled
+        taken = seconds_each(asked.updates, methods, batch)
+        taken |= {f"{asked.against} {p}": before[title, layer, p] for p in precisions()}
+        for name, seconds in taken.items():
+            precision = "bf16" if "bf16" in name else "float32"
+            then = taken[f"{asked.against} {precision}"] / seconds
+            print(
+                f"{layer or 'MSE alone':13} {name:22} {seconds:9.4f} {patches_ / seconds:10.1f} "
+                f"{taken['plain float32'] / seconds:9.2f} {then:11.2f}"
+            )
+
+
+def batch_of(title):
+    _, patches_, size, _ = SIZES[title]
+    return [torch.rand(patches_, 1, size, size) * 0.1 + 0.2 for _ in range(2)]
+
+
+def precisions():
+    return ("float32", "bf16") if machine.has_fast_bf16() else ("float32",)
 
 
 def loop_cost(updates):
@@ -118,26 +183,22 @@ def main():
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--threads", type=int, default=machine.cpu_threads())
     asked.add_argument("--updates", type=int, default=5)
-    asked.add_argument("--compile", action="store_true", help="also torch.compile of network and encoder")
+    asked.add_argument("--against", default=EARLIER, metavar="COMMIT", help=f"earlier commit, {EARLIER} by default")
+    asked.add_argument("--compile", action="store_true", help="also torch.compile of the network")
     asked = asked.parse_args()
     torch.set_num_threads(asked.threads)
     fast = "yes" if machine.has_fast_bf16() else "no"
-    print(f"U-Net {CHANNELS} channels, {BATCH} patches of {PATCH}x{PATCH}, {asked.threads} threads, own bf16: {fast}")
-    print(f"{'layer':13} {'method':22} {'s/update':>9} {'patches/s':>10} {'ratio':>6}")
-    batch = [torch.rand(BATCH, 1, PATCH, PATCH) * 0.1 + 0.2 for _ in range(2)]
-    for layer in LAYERS:
-        methods = {"plain float32": Plain(layer)} | {f"ours {p}": ours(layer, p) for p in ("float32", "bf16")}
-        if asked.compile:
-            for precision in ("float32", "bf16"):
-                compiled = ours(layer, precision)
-                compiled.network = torch.compile(compiled.network)
-                compiled.loss.encoder.body = torch.compile(compiled.loss.encoder.body)
-                methods[f"ours {precision} compiled"] = compiled
-        taken = seconds_each(asked.updates, methods, batch)
-        for name, seconds in taken.items():
-            print(
-                f"{layer:13} {name:22} {seconds:9.2f} {BATCH / seconds:10.1f} {taken['plain float32'] / seconds:6.2f}"
-            )
+    print(f"{asked.threads} threads, own bf16: {fast}; '{asked.against}' is that commit, 'kept' with freed memory kept")
+    earlier = fetch(asked.against)
+    before = {}
+    for title, (channels, _, _, layers) in SIZES.items():
+        for layer in layers:
+            for precision in precisions():
+                alone = {"it": ours(layer, precision, channels, earlier)}
+                before[title, layer, precision] = seconds_each(asked.updates, alone, batch_of(title))["it"]
+    machine.keep_memory()
+    for title in SIZES:
+        table(title, asked, earlier, before)
     bare, looped = loop_cost(200)
     print("\n200 updates of the cheapest case: MSE, 16 channels, 8 patches of 64x64")
     print(f"bare updates {bare:.2f} s; in the loop of 03_train {looped:.2f} s ({looped / bare - 1:+.1%}), with log,")

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ldct_utils.models import efficientnet
+from ldct_utils.models import efficientnet, fused
 from ldct_utils.models.from_registry import ENCODERS
 from ldct_utils.models.weights import bundle, compare, fetch, read
 from ldct_utils.study import files, paths, wheels
@@ -83,6 +83,25 @@ class Vgg(nn.Module):
                 found[self.taps[index]] = z
         return found
 
+    def frozen(self, z, first):
+        """What ``forward`` gives where no weight gets a gradient, in fewer steps; ``first`` is the folded first layer.
+
+        Its features stay in float32 where they are read.
+        """
+        found = {}
+        for index, layer in enumerate(self.features):
+            if isinstance(layer, nn.Conv2d):
+                linear = index in self.taps  # then the ReLU is a step of its own
+                if index == 0:
+                    z = fused.frozen_first(z, first, not linear, float32=bool({0, 1} & set(self.taps)))
+                else:
+                    z = fused.frozen(z, layer, not linear)
+            elif isinstance(layer, nn.MaxPool2d) or linear:
+                z = layer(z)
+            if index in self.taps:
+                found[self.taps[index]] = z
+        return found
+
 
 class ResNet(nn.Module):
     """ResNet-50 up to the deepest of ``layers``; ``stage1`` to ``stage4`` are the outputs of its four main stages."""
@@ -136,10 +155,12 @@ class Encoder(nn.Module):
 
         Under autocast the first convolution stays in float32: bfloat16 has 8 bits, which at soft tissue is 8 HU.
         """
+        z = image.float()
+        if self.first.in_channels == 2:
+            z = torch.cat([z, torch.ones_like(z)], dim=1)
+        if isinstance(self.body, Vgg):
+            return self.body.frozen(z.contiguous(memory_format=torch.channels_last), self.first)
         with torch.autocast(image.device.type, enabled=False):
-            z = image.float()
-            if self.first.in_channels == 2:
-                z = torch.cat([z, torch.ones_like(z)], dim=1)
             z = self.first(z)
         return self.body(z.contiguous(memory_format=torch.channels_last), start=1)
 

@@ -9,6 +9,7 @@ import re
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from ldct_utils import segments
 
@@ -62,7 +63,29 @@ def feature_errors(encoder, pred, target):
     """
     with torch.no_grad():
         wanted = encoder(target)
-    return {layer: _mean((found.float() - wanted[layer].float()).square()) for layer, found in encoder(pred).items()}
+    return {layer: _MeanSquare.apply(found, wanted[layer]) for layer, found in encoder(pred).items()}
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Mean squared difference an image in float32, (N,), of features of any type; the first get the gradient.
+
+    The sum runs over the numbers as they lie in memory, and its gradient is one product.
+    """
+
+    @staticmethod
+    def forward(ctx, found, wanted):
+        dtype = torch.promote_types(found.dtype, torch.float32)
+        difference = found.to(dtype) - wanted.to(dtype)
+        ctx.save_for_backward(difference)
+        ctx.dtype = found.dtype
+        return _mean(difference.permute(0, 2, 3, 1).square())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (difference,) = ctx.saved_tensors
+        share = grad * (2 / difference[0].numel())
+        return (difference * share[:, None, None, None]).to(ctx.dtype), None
 
 
 def gradient_norms(terms, pred):

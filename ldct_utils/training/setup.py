@@ -6,11 +6,14 @@ from pathlib import Path
 import psutil
 import torch
 
+from ldct_utils.study import machine
+
 SCHEDULES = ("constant", "cosine")
 
 
 def seed_everything(seed: int, threads: int):
-    """Seed torch and fix its thread count, on which the last bits of every convolution depend."""
+    """Seed torch, fix its thread count, on which the last bits of every convolution depend, and keep freed memory."""
+    machine.keep_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
 

@@ -3,19 +3,21 @@
 import torch
 from torch import nn
 
+from ldct_utils.models import fused
 from ldct_utils.models.networks._normalised import in_float32
 
 LEVELS = 4  # 2x2 poolings, so height and width must be divisible by 2**4
 
 
-def _double(inside, outside):
+class _Double(nn.Sequential):
     """Two 3x3 'same' convolutions with bias, ReLU after each; no normalisation."""
-    return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(outside, outside, 3, padding=1),
-        nn.ReLU(inplace=True),
-    )
+
+    def __init__(self, inside, outside):
+        first, second = (nn.Conv2d(channels, outside, 3, padding=1) for channels in (inside, outside))
+        super().__init__(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+
+    def forward(self, z):
+        return fused.convolution_relu(fused.convolution_relu(z, self[0]), self[2])
 
 
 class UNet(nn.Module):
@@ -36,9 +38,9 @@ class UNet(nn.Module):
             )
         self.residual = residual
         widths = [channels * 2**level for level in range(LEVELS + 1)]
-        self.down = nn.ModuleList(_double(a, b) for a, b in zip([1, *widths[:-1]], widths))
+        self.down = nn.ModuleList(_Double(a, b) for a, b in zip([1, *widths[:-1]], widths))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
-        self.merge = nn.ModuleList(_double(2 * w, w) for w in reversed(widths[:-1]))
+        self.merge = nn.ModuleList(_Double(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(channels, 1, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
@@ -59,7 +61,7 @@ class UNet(nn.Module):
             z = double(z if level == 0 else nn.functional.max_pool2d(z, 2))
             skips.append(z)
         for up, double, skip in zip(self.up, self.merge, reversed(skips[:-1])):
-            z = double(torch.cat([up(z), skip], dim=1))
+            z = double(fused.up_join(z, up, skip))
         return image + self.head(z) if self.residual else torch.sigmoid(in_float32(self.head, z))
 
 

@@ -10,6 +10,20 @@ from ldct_utils.ct import intensity
 PRECISIONS = ("float32", "bf16")
 
 
+class Adam(torch.optim.Adam):
+    """Adam, whose fused step takes kernels in channels_last as rows: it copies gradients that are not contiguous, which
+    costs as much as the update itself."""
+
+    def _init_group(self, group, params, *listed):
+        found = super()._init_group(group, params, *listed)
+        turned = [p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last) for p in params]
+        for tensors in (params, *listed):
+            for index, tensor in enumerate(tensors):
+                if turned[index] and tensor.dim() == 4:
+                    tensors[index] = tensor.permute(0, 2, 3, 1)
+        return found
+
+
 class Step(ABC):
     """A network and its optimiser; a method's step adds its terms, its critics and its ``update``.
 
@@ -57,7 +71,7 @@ class Step(ABC):
         self.modules[name] = module.to(self.device, memory_format=torch.channels_last)
         groups = [{"params": list(module.parameters())}] if groups is None else groups
         groups = [{"factor": 1.0} | group | {"lr": lr * group.get("factor", 1.0)} for group in groups]
-        self.optimisers[optimiser] = torch.optim.Adam(groups, lr, **self._adam)
+        self.optimisers[optimiser] = Adam(groups, lr, **self._adam)
         return module
 
     @property
