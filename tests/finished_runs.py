@@ -58,14 +58,11 @@ def write(outputs, data, number, gain, seed=0, examples=True, study="test", psi_
         start = next(position)
         return predicted[start : start + len(hu)]
 
-    history = {
-        "step": [0, 10, 15, 20],
-        "psi_ratio_of_sums": [np.nan, 0.9, 0.85, psi_end],
-        "lam": [np.nan, 0.1, 0.1, 0.1],
-    }
+    history = {"step": [0, 5, 10, 15, 20], "psi_ratio_of_sums": [np.nan, 0.9, 0.85, psi_end, psi_end]}
+    history["lam"] = [np.nan, 0.1, 0.1, 0.1, 0.1]
     own = {"vgg": ["mse", "vgg"]}.get(params.get("loss", "mse"), [params.get("loss", "mse")])
     for term in own:
-        values = np.array([2, 1.01, 1, 0.99]) * 1e-6
+        values = np.array([2, 1.02, 1.01, 1, 0.99]) * 1e-6
         history |= {f"val_{term}": values, term: np.where(values > 1.5e-6, np.nan, values)}
     history["total"] = history[own[0]] + (0.1 * history["vgg"] if "vgg" in own else 0)
     pd.DataFrame(history).to_parquet(folder / "history.parquet")

@@ -61,6 +61,20 @@ def test_a_convolution_with_its_relu_is_the_two_layers(inside, outside, n, size,
 
 
 @pytest.mark.parametrize("autocast", [False, True])
+def test_without_onednns_operators_the_plain_layers_run(autocast, monkeypatch):
+    layer = nn.Conv2d(4, 6, 3, padding=1).to(memory_format=LAST)
+    images, found = [random(2, 4, 8, 8)], []
+    for missing in (False, True):
+        if missing:
+            monkeypatch.setattr(fused, "_takes", lambda dtype: False)
+            fused._held.clear()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found.append([fused.convolution_relu(images[0], layer), fused.frozen(images[0], layer, relu=True)])
+    for a, b in zip(*found, strict=True):
+        near(b.detach(), a.detach(), 0.01 if autocast else 1e-6)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
 def test_an_upsampling_with_its_join_is_the_two_steps(autocast):
     layer = nn.ConvTranspose2d(8, 4, 2, stride=2).to(memory_format=LAST)
     dtype = torch.bfloat16 if autocast else torch.float32

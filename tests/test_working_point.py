@@ -162,7 +162,9 @@ def test_the_texture_is_compared_with_the_nearest_mse_network_at_its_working_poi
     (run, test), blurred, early = trained(1, 0.0, **critic), trained(2, 0.8), trained(3, 0.8)
     log = pd.read_parquet(run.folder / "history.parquet").assign(val_grad=1.0, grad=1.0)
     log.to_parquet(run.folder / "history.parquet")
-    log.assign(val_mse=[9, 6, 4, 2]).to_parquet(early[0].folder / "history.parquet")  # stopped while it still improved
+    log.assign(val_mse=[9, 8, 6, 4, 2]).to_parquet(
+        early[0].folder / "history.parquet"
+    )  # stopped while it still improved
 
     def judged(*others):
         all_runs, tests = zip((run, test), *others)

@@ -14,9 +14,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-FEW_PIXELS = (
-    128  # of a batch, up to which a weight's gradient is faster as a matrix product (oneDNN with AMX, 256 channels)
-)
+FEW_PIXELS = 128  # of a batch, up to which a weight's gradient is faster as a matrix product (AMX, 256 channels)
 ONES = [1, 1]
 _masked = torch.ops.aten.threshold_backward.default  # gradient of a ReLU, from its output
 _gradients = torch.ops.aten.convolution_backward.default
@@ -25,10 +23,15 @@ _held = weakref.WeakKeyDictionary()  # {frozen layer: (what its weights were, ke
 
 @cache
 def _takes(dtype) -> bool:
-    """Whether oneDNN convolves numbers of this type here (bfloat16 needs AVX-512)."""
-    return torch.backends.mkldnn.is_available() and (
-        dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
+    """Whether oneDNN convolves numbers of this type here (bfloat16 needs AVX-512), and by a ReLU's side.
+
+    That these operators exist is not promised: where another version of torch lacks one, the plain layers run.
+    """
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight"):
+        return False
+    if not all(hasattr(torch.ops.mkldnn, name) for name in ("_convolution_pointwise", "_is_mkldnn_bf16_supported")):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def computed_in(z):
