@@ -86,7 +86,7 @@ for name in ("target", "doses", "level", "width", "test_slices"):
 cohort = cohorts.of(*chosen.values())
 
 # %%
-order = [comparison.arm(m, n) for m in networks.MODELS for n in (None, "batch", "none")]
+order = dict.fromkeys(comparison.arm(m, n) for m in networks.MODELS for n in (None, *networks.NORMALISATIONS))
 models = [m for m in order if m in {arm for arm, _ in chosen}]
 of_maps = [*models, LOOKUP, CONSTANT]
 settings = next(iter(chosen.values())).params
@@ -199,7 +199,7 @@ def elsewhere(name):
     check(other, about.row.to_numpy())  # else its doses could not be made
     found, raters = [], fitted.raters()
     for (arm, s), one in chosen.items():
-        if arm in (assessed, "unet"):
+        if arm in (assessed, comparison.plain(assessed)):
             raters |= {arm: scoring.rater(maps.load(one.folder), precision=precision, device=device)}
             tables = scoring.score(other, about, doses, target, level, width, raters)
             found.append([one_table.assign(seed=s, test=name) for one_table in tables])
@@ -254,7 +254,7 @@ slopes = claims[claims.question.str.startswith("slope")]
 report.figure(
     run, "slopes", figure,
     "**"
-    + " ".join(f"On the {r.test} the {label(assessed)} shows {share(r['mean'])} of a difference in quality."
+    + " ".join(f"On the {r.test} {label(assessed)} shows {share(r['mean'])} of a difference in quality."
                for _, r in slopes.iterrows())
     + f"** A point a dose, from {share(doses[0])} to {share(doses[-1])}, means over patients and trainings; the dashed "
     "line is a perfect answer.",
@@ -315,7 +315,7 @@ figure.supxlabel(f"slices: {plots.window_text(level, width)}", fontsize=9)
 of_lines = [f"{low[i, 2].mean():.2f} where {low[i, 1].mean():.2f} is right" for i in lines]
 report.figure(
     run, "maps", figure,
-    f"**From the lowest to the highest dose the {label(assessed)} says {', '.join(of_lines)}.** True and predicted "
+    f"**From the lowest to the highest dose {label(assessed)} says {', '.join(of_lines)}.** True and predicted "
     f"{wanted.label} maps of one slice, with their means. "
     f"{'Brighter is better.' if wanted.direction > 0 else 'Darker is better.'}",
 )  # fmt: skip
@@ -365,7 +365,7 @@ new = by_kind.drop("LDCT")
 report.table(
     run, "by_kind", by_kind.rename(columns={"absolute_error": "absolute error"}).reset_index(),
     f"Images unlike the training's are rated {new.predicted.min():.2f} to {new.predicted.max():.2f} where "
-    f"{new.true.min():.2f} to {new.true.max():.2f} is right. Mean {wanted.label} inside the body by the "
+    f"{new.true.min():.2f} to {new.true.max():.2f} is right. Mean {wanted.label} inside the body by "
     f"{label(assessed)}, means over patients; correlation of true and predicted over slices.",
 )  # fmt: skip
 

@@ -208,6 +208,7 @@ summary = summary[[f"{metric} {region}" for region in comparison.REGIONS for met
 summary.columns = [f"{name.split()[0].upper()}, {name.split()[1]}" for name in summary]
 report.table(
     run, "summary", summary.rename(index=comparison.label).rename_axis("map by").reset_index(),
+    f"**The map's MSE is {means['whole', own, 'mse']:.4f}, the lookup's {means['whole', 'lookup', 'mse']:.4f}.** "
     f"Maps of {report.plural(len(about), 'slice')} of {report.plural(about.patient.nunique(), 'test patient')} at "
     f"{report.plural(len(doses), 'dose')}, on [0, 1] ({wanted.label}; {shown_window}); means over patients, of whole "
     "slices and inside the body. One training.",
@@ -241,7 +242,7 @@ figure.colorbar(drawn, ax=axes[1:], shrink=0.7, label=f"{wanted.label} {wanted.u
 report.figure(
     run, "examples", figure,
     f"A slice of patient {first.patient} ({first.anatomy}) at {len(doses)} doses, its true {wanted.label} maps, and "
-    f"those of the {chosen.label}.",
+    f"those of {comparison.label(own)}.",
 )  # fmt: skip
 
 # %%
@@ -260,7 +261,7 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** After {report.plural(max_steps, 'update')} the {comparison.label(own)} predicts maps of unseen "
+    f"**What we saw.** After {report.plural(max_steps, 'update')} {comparison.label(own)} predicts maps of unseen "
     f"patients with an MSE of {best['mse']:.4f}; the lookup of three local statistics has {rivals['lookup']:.4f}, a "
     f"constant {rivals['constant']:.4f}. Of a difference in quality between doses the predicted means show {slope:.0%}."
     + (f" It names the right dose of {len(doses)} in {named[own]:.0%} of the images, one noise number in "

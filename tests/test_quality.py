@@ -405,13 +405,13 @@ def test_the_headline_says_what_fails_and_what_too_few_trainings_leave_open():
         {"test": ["a", "a", "b"], "question": ["dose", "map", "slope"], "seeds": 3, "verdict": "holds"}
     )
     assert evidence.headline(asked, "N2Q") == (
-        "holds", "The N2Q does all that it claims. 3 of 3 questions came out for it."
+        "holds", "N2Q does all that it claims. 3 of 3 questions came out for it."
     )  # fmt: skip
     verdict, words = evidence.headline(asked.assign(verdict=["holds", "fails", "not shown"]), "N2Q")
     assert verdict == "fails" and "1 of 3" in words and "Against it: map (a)." in words and "slope" not in words
     verdict, words = evidence.headline(asked.assign(verdict="not shown", seeds=1), "N2Q")
     assert verdict == "not shown" and "was not shown to do" in words and "less than 3 times" in words
-    assert evidence.headline(asked.iloc[:0], "N2Q") == ("not shown", "Nothing could be asked of the N2Q.")
+    assert evidence.headline(asked.iloc[:0], "N2Q") == ("not shown", "Nothing could be asked of N2Q.")
 
 
 # ---- the notebooks on real pairs ----
@@ -457,7 +457,7 @@ def test_08_runs_to_its_end_on_pairs_of_two_patients_and_refuses_those_of_its_tr
     space = execute("08_noise2quality", **common, test_source="npy", test_root=str(second))
     pairs = set(zip(space["contrasts"]["first"], space["contrasts"].second))
     assert pairs == {("n2q", "lookup"), ("n2q", "unet"), ("n2q", "constant")}
-    assert said[-1].startswith("**What we saw.** The N2Q was not shown to do what it claims. 0 of 8 questions")
+    assert said[-1].startswith("**What we saw.** N2Q was not shown to do what it claims. 0 of 8 questions")
     numbers = json.loads((space["run"].folder / "result.json").read_text())["numbers"]
     assert numbers["verdict"] == "not shown" and numbers["headline"] in said[-1]
     claims = pd.DataFrame(numbers["claims"])

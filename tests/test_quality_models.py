@@ -111,7 +111,12 @@ def test_few_patients_have_an_interval_over_trainings_and_none_have_no_numbers()
 def test_designs_are_named_by_what_differs_from_the_published():
     assert comparison.arm("n2q") == comparison.arm("n2q", "instance") == "n2q"
     assert comparison.arm("u_ssl", "batch") == "u_ssl_batch" and comparison.arm("redcnn", "none") == "redcnn"
+    assert [comparison.plain(name) for name in ("n2q", "n2q_batch", "u_ssl_none")] == [
+        "unet",
+        "unet_batch",
+        "unet_none",
+    ]
     names = ["n2q", "u_ssl_batch", "n2q_none", "lookup", "noise number"]
     assert [comparison.label(name) for name in names] == [
-        "N2Q", "U-SSL, batch norm.", "N2Q, no norm.", "lookup", "one noise number"
+        "N2Q", "U-SSL (batch norm)", "N2Q (no norm)", "lookup", "one noise number"
     ]  # fmt: skip

@@ -40,12 +40,23 @@ def arm(model: str, normalisation: str | None = None) -> str:
     return model if normalisation in (None, networks.published(model)) else f"{model}_{normalisation}"
 
 
+def _parts(name: str) -> tuple[str, str]:
+    """Model and normalisation of an arm; "" for the published one."""
+    model, _, normalisation = name.rpartition("_")
+    return (model, normalisation) if normalisation in networks.NORMALISATIONS else (name, "")
+
+
+def plain(name: str) -> str:
+    """The plain U-Net with the normalisation of this arm."""
+    return arm("unet", _parts(name)[1] or None)
+
+
 def label(name: str) -> str:
     """An arm or a baseline in words."""
-    model, _, normalisation = name.rpartition("_") if name not in networks.MODELS else (name, "", "")
+    model, normalisation = _parts(name)
     if model not in networks.MODELS:
         return {NUMBER: "one noise number"}.get(name, name)
-    return networks.get(model).label + {"batch": ", batch norm.", "none": ", no norm."}.get(normalisation, "")
+    return networks.get(model).label + {"batch": " (batch norm)", "none": " (no norm)"}.get(normalisation, "")
 
 
 def read(runs: dict, name: str = "scores") -> pd.DataFrame:
@@ -162,7 +173,7 @@ def claims(scores, classes, model: str, margin: float, draws: int = 2000, seed: 
     """What Noise2Quality must do, on the tests of ``scores``: a row a test and question.
 
     Dose: its share of rightly named doses lies at most ``margin`` under that of one noise number. Map: its MSE on whole
-    slices is below that of the lookup, and below the plain U-Net's. Slope: predicted over true quality inside the body,
+    slices is below that of the lookup, and below that of ``plain``. Slope: predicted over true quality inside the body,
     within ``SLOPES``. All must hold, so none is corrected for the others. Under ``SEEDS`` trainings nothing is shown.
 
     Args: scores, classes: of ``scoring.score`` with the columns test and seed. model: the arm that claims.
@@ -186,7 +197,7 @@ def claims(scores, classes, model: str, margin: float, draws: int = 2000, seed: 
             asked(test, "dose, against one noise number", own.stack().mean(), number.stack().mean(), gap,
                   lambda low, high: better(low, high, margin))  # fmt: skip
         own = cell(part, model, "whole", "mse")
-        for rival, name in ((LOOKUP, "map, against the lookup"), ("unet", "map, against the plain U-Net")):
+        for rival, name in ((LOOKUP, "map, against the lookup"), (plain(model), "map, against the plain U-Net")):
             other = cell(part, rival, "whole", "mse")
             gap = gains(own, fixed(other, own) if rival == LOOKUP else other, -1)
             asked(test, name, own.stack().mean(), other.stack().mean(), gap, better)

@@ -33,14 +33,14 @@ def headline(claims: pd.DataFrame, name: str) -> tuple[str, str]:
     Returns: holds, fails (one question does) or not shown; at most three sentences.
     """
     if claims.empty:
-        return comparison.OPEN, f"Nothing could be asked of the {name}."
+        return comparison.OPEN, f"Nothing could be asked of {name}."
     failed, open_ = (claims[claims.verdict == v] for v in (comparison.FAILS, comparison.OPEN))
     kept = len(claims) - len(failed) - len(open_)
     verdict = comparison.FAILS if len(failed) else comparison.OPEN if len(open_) else comparison.HOLDS
     first = {
-        comparison.HOLDS: f"The {name} does all that it claims.",
-        comparison.FAILS: f"The {name} does not do what it claims.",
-        comparison.OPEN: f"The {name} was not shown to do what it claims.",
+        comparison.HOLDS: f"{name} does all that it claims.",
+        comparison.FAILS: f"{name} does not do what it claims.",
+        comparison.OPEN: f"{name} was not shown to do what it claims.",
     }[verdict]
     said = [first, f"{kept} of {len(claims)} questions came out for it."]
     if len(failed):
