@@ -78,6 +78,8 @@ def test_the_lookup_sees_quality_and_the_constant_does_not(cohort, fitted):
     means = scores[(scores.region == "body") & (scores.metric == "mse")].groupby("model").value.mean()
     assert means["lookup"] < 0.5 * means["constant"]
     assert (classes.model == "noise number").all() and (classes.predicted == classes.dose).all()
+    flat = scores[(scores.model == "constant") & (scores.metric == "mean")]
+    assert np.allclose(flat.value, fitted.constant)
     bias = scores[(scores.model == "constant") & (scores.metric == "bias") & (scores.region == "whole")].value
     assert bias.mean() == pytest.approx(0, abs=0.01) and bias.abs().max() > 0.1
 

@@ -18,11 +18,8 @@ def at_doses(cohort, one, doses) -> tuple[np.ndarray, np.ndarray]:
 
 def spread(about: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most so many slices of every patient, evenly. Args: about: rows of a cohort's ``slices``."""
-
-    def chosen(part):
-        return part.iloc[np.unique(np.linspace(0, len(part) - 1, min(most, len(part))).round().astype(int))]
-
-    return pd.concat([chosen(part) for _, part in about.groupby("patient", sort=True)])
+    parts = (part for _, part in about.groupby("patient", sort=True))
+    return pd.concat([part.iloc[np.unique(np.linspace(0, len(part) - 1, most).round().astype(int))] for part in parts])
 
 
 def rater(assessor: maps.Assessor, **options):
