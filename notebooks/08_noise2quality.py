@@ -114,11 +114,7 @@ of_ssim, test_patients = target.startswith("ssim"), scores.patient.nunique()
 table = run.table("table_1", lambda: comparison.table(scores, of_maps, of_ssim, draws, seed))
 seeds = table[table.model.isin(models)].seeds.min()
 OVER = f"95 % intervals over {report.plural(test_patients, 'test patient')}"
-OVER += (
-    f" and {report.plural(seeds, 'training')} a network; the baselines are fitted once"
-    if seeds > 1
-    else (" of one training a network")
-)
+OVER += f" and {seeds} trainings a network" if seeds > 1 else "; one training a network"
 
 
 def told(row, form=".3f", within=(-np.inf, np.inf)):
@@ -176,10 +172,12 @@ report.table(
 # N2Q must name the dose at most a margin less often than one noise number does, its map must have a lower MSE than the
 # lookup's and the plain U-Net's, and of a difference in quality between doses its map must show all, give or take a
 # quarter: the slope of predicted over true mean quality inside the body lies within 0.75 and 1.25. All must hold on the
-# test patients, on real pairs where there are some, and on the wheel's real CT, each at every dose.
+# test patients, on real pairs where there are some, and on the wheel's real CT, each at every dose. Of larger slices
+# the middle is rated, of the size of the training's: a network that normalises over a slice knows one field of view.
 
 # %%
 OWN, REAL, WHEEL = "test patients", "real pairs", "wheel's CT"
+FILES = {REAL: "real", WHEEL: "wheel"}
 others = {REAL: cohorts.tested_on(cohort, test_source, test_root)} if test_source else {}
 if wheel_slices:
     try:
@@ -197,11 +195,11 @@ def elsewhere(name):
         raise ValueError(f"{name}: no slice shows {' or '.join(sorted(anatomies))}, which is all that was trained on")
     about = scoring.spread(about, wheel_slices if name == WHEEL else most)
     check(other, about.row.to_numpy())  # else its doses could not be made
-    found, raters = [], fitted.raters()
+    found, raters, side = [], fitted.raters(), min(cohort.ldct.shape[1:])
     for (arm, s), one in chosen.items():
         if arm in (assessed, comparison.plain(assessed)):
             raters |= {arm: scoring.rater(maps.load(one.folder), precision=precision, device=device)}
-            tables = scoring.score(other, about, doses, target, level, width, raters)
+            tables = scoring.score(other, about, doses, target, level, width, raters, side)
             found.append([one_table.assign(seed=s, test=name) for one_table in tables])
             raters = {}  # the baselines are fitted once
     return [pd.concat(tables, ignore_index=True) for tables in zip(*found)]
@@ -210,9 +208,10 @@ def elsewhere(name):
 # %%
 all_scores, all_classes = [scores.assign(test=OWN)], [classes.assign(test=OWN)]
 for name in others:
-    rated = None if (run.folder / f"{name}_scores.parquet").is_file() else elsewhere(name)
-    all_scores.append(run.table(f"{name}_scores", lambda rated=rated: rated[0]))
-    all_classes.append(run.table(f"{name}_classes", lambda rated=rated: rated[1]))
+    stored = [run.folder / f"{FILES[name]}_{kind}.parquet" for kind in ("scores", "classes")]
+    rated = (None, None) if all(path.is_file() for path in stored) else elsewhere(name)
+    for path, tables, found in zip(stored, (all_scores, all_classes), rated):
+        tables.append(run.table(path.stem, lambda found=found: found))
 all_scores, all_classes = (pd.concat(tables, ignore_index=True) for tables in (all_scores, all_classes))
 claims = run.table("claims", lambda: comparison.claims(all_scores, all_classes, assessed, dose_margin, draws, seed))
 
@@ -227,8 +226,8 @@ report.table(
         "yardstick": [f(v) for f, v in zip(form, claims.yardstick)],
         "better by, or slope": [told(r) for _, r in claims.iterrows()], "verdict": claims.verdict,
     }),
-    f"{words} Dose: share of {report.plural(len(doses), 'dose')} named rightly, margin {share(dose_margin)}. Map: MSE "
-    f"on whole slices. {OVER}; with fewer than 6 patients over trainings only.",
+    f"**{words}** Dose: share of {report.plural(len(doses), 'dose')} named rightly, margin {share(dose_margin)}. Map: "
+    f"MSE on whole slices. {OVER}; with fewer than 6 patients over trainings only.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -240,11 +239,12 @@ report.table(
 names = list(dict.fromkeys(all_scores.test))
 figure, axes = plt.subplots(1, len(names), figsize=(3.6 * len(names) + 1.4, 3.6), squeeze=False, sharey=True)
 inside = all_scores[(all_scores.region == "body") & all_scores.metric.isin(("mean", "bias"))]
+drawn_as = {m: {"color": c, "marker": k} for m, c, k in zip(of_maps, plots.COLOURS * 2, "osD^vPX*hd<>p")}
 for axis, name in zip(axes[0], names):
     part = inside[inside.test == name].pivot_table(index=["model", "dose"], columns="metric", values="value")
-    for m, colour, marker in zip([m for m in of_maps if m in part.index], plots.COLOURS * 2, "osD^vPX*hd<>p"):
+    for m in (m for m in of_maps if m in part.index):
         line = part.loc[m]
-        axis.plot(line["mean"] - line["bias"], line["mean"], color=colour, marker=marker, ms=4, label=label(m))
+        axis.plot(line["mean"] - line["bias"], line["mean"], ms=4, label=label(m), **drawn_as[m])
     ends = part["mean"] - part["bias"]
     axis.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color="black", lw=0.8, ls="--")
     axis.set(xlabel=f"true mean {wanted.label}, body", title=name)
@@ -253,11 +253,10 @@ figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper"
 slopes = claims[claims.question.str.startswith("slope")]
 report.figure(
     run, "slopes", figure,
-    "**"
-    + " ".join(f"On the {r.test} {label(assessed)} shows {share(r['mean'])} of a difference in quality."
-               for _, r in slopes.iterrows())
-    + f"** A point a dose, from {share(doses[0])} to {share(doses[-1])}, means over patients and trainings; the dashed "
-    "line is a perfect answer.",
+    f"**Of a difference in quality {label(assessed)} shows "
+    + ", ".join(f"{share(r['mean'])} on the {r.test}" for _, r in slopes.iterrows())
+    + f".** A point a dose, from {share(doses[0])} to {share(doses[-1])}, means over patients and trainings; the "
+    "dashed line is a perfect answer.",
 )  # fmt: skip
 
 # %% [markdown]

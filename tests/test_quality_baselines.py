@@ -107,3 +107,12 @@ def test_slices_are_spread_evenly_over_every_patient():
     about = pd.DataFrame({"row": range(9), "patient": ["a"] * 7 + ["b"] * 2})
     assert list(scoring.spread(about, 3).row) == [0, 3, 6, 7, 8]
     assert list(scoring.spread(about, 1).row) == [0, 7]
+
+
+def test_of_a_larger_slice_the_middle_is_rated():
+    wide = discs(3, size=20)
+    one = next(wide.slices.itertuples())
+    low, ndct = scoring.at_doses(wide, one, DOSES, 16)
+    assert low.shape == (5, 16, 16) and np.array_equal(ndct, wide.ndct[0, 2:18, 2:18].astype(np.float32))
+    assert np.allclose(low[2], wide.ldct[0, 2:18, 2:18], atol=1e-3)
+    assert scoring.at_doses(wide, one, DOSES, 64)[1].shape == scoring.at_doses(wide, one, DOSES)[1].shape == (20, 20)

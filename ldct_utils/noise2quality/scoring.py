@@ -10,10 +10,16 @@ from ldct_utils.ct.dose import at_dose
 from ldct_utils.noise2quality import maps, networks, targets, training
 
 
-def at_doses(cohort, one, doses) -> tuple[np.ndarray, np.ndarray]:
-    """A slice at every dose, (doses, H, W), and its NDCT (H, W), float32 HU. Args: one: its row of ``slices``."""
+def at_doses(cohort, one, doses, side: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A slice at every dose, (doses, H, W), and its NDCT (H, W), float32 HU.
+
+    Args: one: its row of ``slices``. side: pixels of the central square that is taken where the slice is larger; None
+        takes it whole.
+    """
     ndct, ldct = (np.asarray(images[one.row], np.float32) for images in (cohort.ndct, cohort.ldct))
-    return np.stack([at_dose(ndct, ldct, one.dose, dose) for dose in doses]), ndct
+    starts = [0 if side is None else max(n - side, 0) // 2 for n in ndct.shape]
+    part = tuple(slice(start, n if side is None else start + side) for start, n in zip(starts, ndct.shape))
+    return np.stack([at_dose(ndct[part], ldct[part], one.dose, dose) for dose in doses]), ndct[part]
 
 
 def spread(about: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -33,7 +39,7 @@ def rater(assessor: maps.Assessor, **options):
     return rate
 
 
-def score(cohort, about, doses, target: str, level: float, width: float, raters: dict):
+def score(cohort, about, doses, target: str, level: float, width: float, raters: dict, side: int | None = None):
     """How well each rater maps the quality of slices at every dose, over the whole slice and inside the body.
 
     Args:
@@ -41,13 +47,14 @@ def score(cohort, about, doses, target: str, level: float, width: float, raters:
             ``training.true_map``.
         raters: {name: function of slices (N, H, W) in HU that returns maps of the same shape in the target's units, and
             the doses that it names (N,), either None}.
+        side: as in ``at_doses``: a network that normalises over the slice saw slices of one field of view.
     Returns: scores, columns row, patient, anatomy, dose, model, region (whole, body), metric (as of
         ``targets.map_scores``, of maps on [0, 1]), value; and classes, columns row, patient, anatomy, dose, model,
         predicted: the dose that is named, NaN where none is.
     """
     wanted, scores, classes = targets.get(target), [], []
     for one in tqdm(about.itertuples(), total=len(about), unit="slice"):
-        low, ndct = at_doses(cohort, one, doses)
+        low, ndct = at_doses(cohort, one, doses, side)
         inside = torch.from_numpy(intensity.body_mask(ndct))[None]
         true = np.stack([wanted.encode(training.true_map(image, ndct, wanted, level, width)) for image in low])
         for name, rate in raters.items():
