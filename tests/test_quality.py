@@ -266,6 +266,21 @@ def test_a_patchs_map_is_that_of_the_slice(tiny_cohort):
     assert 0 < np.sqrt((away**2).mean()) < 0.1 * high.std()  # nearly: SciPy's grid depends on the image's size
 
 
+def test_whole_slices_are_what_the_network_is_applied_to(tiny_cohort):
+    cohort = cohorts.load(tiny_cohort)
+    side = min(cohort.ldct.shape[1:])
+    batches = training.Batches(
+        cohort, cohort.rows("train"), side, 2, 0, networks.INPUTS, targets.get("ssim"), DOSES, 40.0, 300.0, "published"
+    )  # fmt: skip
+    row = batches.pairs.places(0)[0][0]
+    images, found, labels = batches.next()
+    ndct, ldct = (np.asarray(one[row], np.float32) for one in (cohort.ndct, cohort.ldct))
+    low = at_dose(ndct, ldct, 0.25, DOSES[labels[0]])
+    assert batches.margin == 0
+    assert np.allclose(images[0], training.inputs_of(training.windowed(low), networks.INPUTS), atol=1e-4)
+    assert np.allclose((found[0, 0] + 1) / 2, training.true_map(low, ndct, targets.get("ssim")), atol=1e-4)
+
+
 def test_noise_is_scaled_before_the_window_clips(tiny_cohort):
     cohort = cohorts.load(tiny_cohort)
     ndct, ldct = (np.asarray(one[0], np.float32) for one in (cohort.ndct, cohort.ldct))
