@@ -363,8 +363,8 @@ by_kind = evidence.by_kind(kinds)
 new = by_kind.drop("LDCT")
 report.table(
     run, "by_kind", by_kind.rename(columns={"absolute_error": "absolute error"}).reset_index(),
-    f"Images unlike the training's are rated {new.predicted.min():.2f} to {new.predicted.max():.2f} where "
-    f"{new.true.min():.2f} to {new.true.max():.2f} is right. Mean {wanted.label} inside the body by "
+    f"**Images unlike the training's are rated {new.predicted.min():.2f} to {new.predicted.max():.2f} where "
+    f"{new.true.min():.2f} to {new.true.max():.2f} is right.** Mean {wanted.label} inside the body by "
     f"{label(assessed)}, means over patients; correlation of true and predicted over slices.",
 )  # fmt: skip
 
@@ -377,21 +377,24 @@ assert np.isfinite(kinds[["true", "predicted"]]).all().all()
 train = set(cohort.slices[cohort.slices.split == "train"].patient)
 assert train.isdisjoint(scores.patient) and train.isdisjoint(about.patient), "a patient is in two splits"
 whole = table[table.region == "whole"].set_index(["model", "metric"])["mean"]
+slope_of = {m: comparison.over(comparison.slopes(scores, m), draws, seed) for m in of_maps}
 run.finish(
     cohort=cohort.id, models=models, assessed=assessed, test_patients=test_patients, seeds=int(seeds),
     headline=words, verdict=verdict, claims=claims.to_dict("records"),
     maps={m: {metric: float(whole[m, metric]) for metric in METRICS} for m in of_maps},
-    slopes={m: comparison.over(comparison.slopes(scores, m), draws, seed) for m in of_maps},
-    dose_accuracy=accuracy,
+    slopes=slope_of, dose_accuracy=accuracy,
     out_of_distribution={kind: {k: float(r[k]) for k in ("error", "absolute_error", "correlation") if np.isfinite(r[k])}
                          for kind, r in by_kind.iterrows()},
 )  # fmt: skip
 
 # %%
 of_arms = [m for m in ("n2q", "n2q_batch", "n2q_none") if m in models]
+seen = [
+    f"{label(m)} has an MSE of {whole[m, 'mse']:.4f} and shows {share(slope_of[m]['mean'])} of a difference in quality"
+    for m in (*of_arms, LOOKUP)
+]
 report.text(
-    f"**What we saw.** {words} "
-    + "; ".join(f"{label(m)} has an MSE of {whole[m, 'mse']:.4f}" for m in (*of_arms, LOOKUP, CONSTANT))
-    + f". It rates the NDCT {by_kind.predicted['NDCT']:.2f} where {by_kind.true['NDCT']:.3g} is right. One limit: "
-    "every dose of a slice shares one noise pattern, and its reference is noisy itself. Next: `09_subtle_details`."
+    f"**What we saw.** {words} {'; '.join(seen)}. {label(assessed)} rates the NDCT {by_kind.predicted['NDCT']:.2f} "
+    f"where {by_kind.true['NDCT']:.3g} is right. One limit: every dose of a slice shares one noise pattern, and its "
+    "reference is noisy itself. Next: `09_subtle_details`."
 )  # fmt: skip
