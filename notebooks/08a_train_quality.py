@@ -17,7 +17,7 @@
 # trained and tested here; `08_noise2quality` compares them.
 #
 # **Reads** a cohort whose LDCT contains the NDCT's noise. **Writes** `quality.safetensors`, `history.parquet`,
-# `scores.parquet`, `dose_classes.parquet`, `examples.npy`. **Cost** of the defaults: 3 minutes on one core.
+# `scores.parquet`, `dose_classes.parquet`, `examples.npy`. **Cost** of the defaults: 8 minutes on one core.
 # Killed at any moment, the same command goes on where it was.
 
 # %% tags=["parameters"]
@@ -39,6 +39,7 @@ cohort_seed: int = 0  # seeds the simulated patients
 # design
 model: str = "n2q"  # n2q, u_ssl, u_con, u_hpf, unet, redcnn or ae
 channels: Optional[int] = None  # width of its first level; None takes the published 16 (RED-CNN: 96 in every layer)
+normalisation: Optional[str] = None  # instance, batch or none; None takes the published: instance (RED-CNN: none)
 target: str = "ssim"  # map to predict: ssim, ssim_resized (as the notebook makes it), gmsd or rmse (local, HU)
 map_loss: str = "mse"  # mse, as the paper says, or l1, as its notebook does
 alpha: float = 0.01  # weight of the cross entropy of the dose; the notebook's
@@ -47,8 +48,8 @@ level: float = 40.0  # centre of the window, HU
 width: float = 300.0  # width of the window, HU
 sigma: str = "published"  # blur of the high-pass: published (SD 4 in 5 taps) or auto (SD 1)
 # training
-patch_size: int = 128  # rows and columns of a patch, divisible by 16; the publication has whole slices of 256
-batch: int = 4  # patches an update; published: 16
+patch_size: Optional[int] = None  # rows and columns of a patch, divisible by 16; None takes slices whole, as published
+batch: int = 4  # patches or slices an update; published: 16
 max_steps: int = 400  # updates
 lr: float = 1e-3  # learning rate of Adam; published: 2e-4
 schedule: str = "cosine"  # of the learning rate: constant, as published, or cosine (half a wave, to 0 after the last)
@@ -62,7 +63,7 @@ threads: int = 0  # CPU threads; 0 takes all
 # records
 log_every: int = 20  # updates a row of the history
 save_every_s: float = 30.0  # seconds between states to resume from
-test_slices: int = 1  # test slices a patient, spread evenly, each at every dose
+test_slices: int = 2  # test slices a patient, spread evenly, each at every dose
 
 # %%
 from ldct_utils.study import runs
@@ -74,14 +75,10 @@ import time
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.ct import intensity
-from ldct_utils.ct.dose import at_dose
-from ldct_utils.noise2quality import maps, networks, targets, training
+from ldct_utils.noise2quality import baselines, comparison, maps, networks, scoring, targets, training
 from ldct_utils.noise2quality.doses import check
 from ldct_utils.report import plots
 from ldct_utils.study import files
@@ -107,6 +104,8 @@ for part, rows in (("train", train_rows), ("test", test_rows)):
     if not len(rows):
         raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")
 law = check(cohort, train_rows)
+# before the training, since they may refuse the cohort
+fitted = None if run.finished else baselines.fit(cohort, train_rows, doses, target, level, width)
 report.table(
     run, "dose_law", law,
     "What scaled noise is like on training slices. " + (
@@ -119,19 +118,19 @@ report.table(
 # ## The network
 # A U-Net without learned normalisation maps the slice (windowed, scaled to [-1, 1]) to the map (scaled alike, hence its
 # tanh). N2Q sees a high-pass of the slice beside it, and its bottleneck also tells which dose the slice was made at.
-# Instance normalisation takes every channel's mean and scale away, and with them the plainest cue to the dose.
+# Instance normalisation takes every channel's mean and scale away, and with them the plainest cue to the dose; over a
+# patch it is not what it is over the slice, so slices are whole here.
 
 # %%
 setup.seed_everything(seed, threads)
-network = networks.build(model, channels, len(doses))
+network = networks.build(model, channels, len(doses), normalisation)
 count = sum(p.numel() for p in network.parameters())
 step = training.TrainQuality(
     network, map_loss, alpha, lr, tuple(betas), weight_decay=weight_decay, precision=precision, device=device
 )
-batches = training.Batches(
-    cohort, train_rows, patch_size, batch, seed, chosen.inputs, wanted, doses, level, width, sigma
-)
-assessor = maps.Assessor(model, channels, target, tuple(doses), level, width, sigma, network)
+side = patch_size or min(cohort.ldct.shape[1:])
+batches = training.Batches(cohort, train_rows, side, batch, seed, chosen.inputs, wanted, doses, level, width, sigma)
+assessor = maps.Assessor(model, channels, normalisation, target, tuple(doses), level, width, sigma, network)
 shown_window = plots.window_text(level, width)
 print(f"{chosen.label}: {count:,} parameters, inputs {', '.join(chosen.inputs)}, {precision} on {device}")
 
@@ -180,64 +179,39 @@ report.figure(
 # %% [markdown]
 # ## Patients it has not seen
 # Each test slice at every dose: the predicted map against the true one, both on [0, 1], over the whole slice, as
-# published, and inside the body, since flat air is perfect by definition and easy to guess. The control knows nothing
-# of the slice: one number everywhere, the mean over the maps of 64 training patches.
+# published, and inside the body, since flat air is perfect by definition and easy to guess. Baselines are fitted on the
+# training patients: one number everywhere (the mean of their maps); a lookup of the mean quality of pixels with this
+# local mean, SD and high-pass SD; and for the dose, the nearest noise level in soft tissue, one number a slice.
 
 # %%
-about = cohort.slices[cohort.slices.row.isin(test_rows)]
-about = pd.concat([one.iloc[np.unique(np.linspace(0, len(one) - 1, min(test_slices, len(one))).round().astype(int))]
-                   for _, one in about.groupby("patient", sort=True)])  # fmt: skip
-
-
-def constant():
-    """Mean over the encoded maps of training patches, one number: what is guessed without looking."""
-    probe = training.Batches(
-        cohort, train_rows, patch_size, 64, seed + 1, ("image",), wanted, doses, level, width, sigma
-    )
-    return float((probe.next()[1].mean() + 1) / 2)
-
-
-def compared(predicted, true, inside):
-    """Scores of maps on [0, 1], (H, W): a dict a region."""
-    pair = [torch.from_numpy(np.asarray(one, np.float64))[None] for one in (predicted, true)]
-    found = []
-    for region, mask in (("whole", None), ("body", torch.from_numpy(inside)[None])):
-        for metric, value in targets.map_scores(*pair, mask).items():
-            found.append({"region": region, "metric": metric, "value": value})
-    return found
+own = comparison.arm(model, normalisation)
+about = scoring.spread(cohort.slices[cohort.slices.row.isin(test_rows)], test_slices)
 
 
 def tested():
-    """Scores of the test slices at every dose, by model and control, and what the head makes of the dose."""
-    scores, classes, guess = [], [], constant()
-    for one in tqdm(about.itertuples(), total=len(about), unit="slice"):
-        ndct, ldct = (np.asarray(images[one.row], np.float32) for images in (cohort.ndct, cohort.ldct))
-        inside = intensity.body_mask(ndct)
-        low = np.stack([at_dose(ndct, ldct, one.dose, d) for d in doses])
-        predicted, chances = maps.assess(low, assessor, precision=precision, device=device)
-        for d, slice_hu, found, chance in zip(doses, low, predicted, chances):
-            true = wanted.encode(training.true_map(slice_hu, ndct, wanted, level, width))
-            keys = {"row": one.row, "patient": one.patient, "anatomy": one.anatomy, "dose": d}
-            for who, image in ((model, wanted.encode(found)), ("constant", np.full(true.shape, guess))):
-                scores += [keys | {"model": who} | score for score in compared(image, true, inside)]
-            classes.append(keys | {"predicted": doses[int(chance.argmax())] if chosen.head else np.nan})
-    run.table("dose_classes", lambda: pd.DataFrame(classes))
-    return pd.DataFrame(scores)
+    """Scores of the test slices at every dose, of the network and the baselines, and the doses that they name."""
+    raters = {own: scoring.rater(assessor, precision=precision, device=device)} | fitted.raters()
+    scores, classes = scoring.score(cohort, about, doses, target, level, width, raters)
+    run.table("dose_classes", lambda: classes)
+    return scores
 
 
 scores = run.table("scores", tested)
 classes = run.table("dose_classes")
 means = scores.groupby(["region", "model", "metric", "patient"]).value.mean().groupby(level=[0, 1, 2]).mean()
-summary = means.unstack("metric").reset_index()
-ends = scores[(scores.model == model) & (scores.region == "whole") & (scores.metric == "bias")]
-ends = ends.groupby(["dose", "patient"]).value.mean().groupby("dose").mean().loc[[doses[0], doses[-1]]]
+named = (classes.predicted == classes.dose).groupby(classes.model).mean()
+slope = comparison.slopes(scores.assign(seed=seed), own).stack().mean()
+
+# %%
+summary = means["body"].unstack("metric").join(means["whole"].unstack("metric"), lsuffix=" body", rsuffix=" whole")
+summary = summary[[f"{metric} {region}" for region in comparison.REGIONS for metric in ("ssim", "mse")]]
+summary.columns = [f"{name.split()[0].upper()}, {name.split()[1]}" for name in summary]
 report.table(
-    run, "summary", summary,
+    run, "summary", summary.rename(index=comparison.label).rename_axis("map by").reset_index(),
+    f"**The map's MSE is {means['whole', own, 'mse']:.4f}, the lookup's {means['whole', 'lookup', 'mse']:.4f}.** "
     f"Maps of {report.plural(len(about), 'slice')} of {report.plural(about.patient.nunique(), 'test patient')} at "
-    f"{report.plural(len(doses), 'dose')}, on [0, 1] ({wanted.label}; {shown_window}); means over patients. bias: "
-    f"predicted minus true. Whole slices: SSIM of the {chosen.label} {means['whole', model, 'ssim']:.3f}, of a "
-    f"constant {means['whole', 'constant', 'ssim']:.3f}; bias {ends.iloc[0]:+.3f} at {doses[0]:.0%} of the dose and "
-    f"{ends.iloc[-1]:+.3f} at {doses[-1]:.0%}.",
+    f"{report.plural(len(doses), 'dose')}, on [0, 1] ({wanted.label}; {shown_window}); means over patients, of whole "
+    "slices and inside the body. One training.",
 )  # fmt: skip
 
 # %%
@@ -246,8 +220,7 @@ first = about.iloc[0]
 
 def examples():
     """(doses, 3, H, W): slice in HU, true and predicted map in the target's units, of the first test patient."""
-    ndct, ldct = (np.asarray(images[first.row], np.float32) for images in (cohort.ndct, cohort.ldct))
-    low = np.stack([at_dose(ndct, ldct, first.dose, d) for d in doses])
+    low, ndct = scoring.at_doses(cohort, first, doses)
     true = np.stack([training.true_map(one, ndct, wanted, level, width) for one in low])
     return np.stack([low, true, maps.quality_map(low, assessor, precision=precision, device=device)], 1).astype(
         np.float32
@@ -269,28 +242,29 @@ figure.colorbar(drawn, ax=axes[1:], shrink=0.7, label=f"{wanted.label} {wanted.u
 report.figure(
     run, "examples", figure,
     f"A slice of patient {first.patient} ({first.anatomy}) at {len(doses)} doses, its true {wanted.label} maps, and "
-    f"those of the {chosen.label}.",
+    f"those of {comparison.label(own)}.",
 )  # fmt: skip
 
 # %%
-accuracy = float((classes.predicted == classes.dose).mean()) if chosen.head else None
 assert done == max_steps == curves.step.iloc[-1], "the history does not end where training did"
 assert np.isfinite(stored).all() and np.isfinite(scores.value[scores.region == "whole"]).all()
 assert set(cohort.slices[cohort.slices.split == "train"].patient).isdisjoint(about.patient), (
     "a patient is in two splits"
 )
-best = {metric: float(means["whole", model, metric]) for metric in ("ssim", "mse", "nrmse", "bias")}
+best = {metric: float(means["whole", own, metric]) for metric in ("ssim", "mse", "nrmse", "bias")}
+rivals = {name: float(means["whole", name, "mse"]) for name in (baselines.LOOKUP, baselines.CONSTANT)}
 run.finish(
-    cohort=cohort.id, parameters=count, dose_accuracy=accuracy, constant_mse=float(means["whole", "constant", "mse"]),
-    **{f"map_{metric}": value for metric, value in best.items()},
+    cohort=cohort.id, parameters=count, patch_size=side, slope=float(slope),
+    dose_accuracy=float(named[own]) if chosen.head else None, number_accuracy=float(named[baselines.NUMBER]),
+    **{f"{name}_mse": value for name, value in rivals.items()}, **{f"map_{m}": value for m, value in best.items()},
 )  # fmt: skip
 
 # %%
 report.text(
-    f"**What we saw.** After {report.plural(max_steps, 'update')} the {chosen.label} predicts {wanted.label} maps of "
-    f"unseen patients with SSIM {best['ssim']:.3f} and MSE {best['mse']:.4f} (a constant: "
-    f"{means['whole', 'constant', 'ssim']:.3f} and {means['whole', 'constant', 'mse']:.4f}); predicted minus true is "
-    f"{ends.iloc[0]:+.3f} at {doses[0]:.0%} of the dose and {ends.iloc[-1]:+.3f} at {doses[-1]:.0%}."
-    + (f" It names the right dose of {len(doses)} in {accuracy:.0%} of the images." if chosen.head else "")
+    f"**What we saw.** After {report.plural(max_steps, 'update')} {comparison.label(own)} predicts maps of unseen "
+    f"patients with an MSE of {best['mse']:.4f}; the lookup of three local statistics has {rivals['lookup']:.4f}, a "
+    f"constant {rivals['constant']:.4f}. Of a difference in quality between doses the predicted means show {slope:.0%}."
+    + (f" It names the right dose of {len(doses)} in {named[own]:.0%} of the images, one noise number in "
+       f"{named[baselines.NUMBER]:.0%}." if chosen.head else "")
     + " One limit: the map is relative to an NDCT that is noisy itself. Next: `08_noise2quality`."
-)
+)  # fmt: skip

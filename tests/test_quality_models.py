@@ -1,4 +1,4 @@
-"""Models of quality maps compared: seeds that are shared, directions of the metrics, published numbers of SSIM only."""
+"""Models of quality maps compared: shared seeds, baselines without seeds, slopes, and what the claims decide."""
 
 from types import SimpleNamespace
 
@@ -8,50 +8,115 @@ import pytest
 
 from ldct_utils.noise2quality import comparison
 
-LABELS = {"n2q": "N2Q", "unet": "U-Net", "constant": "constant"}
-LEVEL = {"n2q": 0.8, "unet": 0.6, "constant": 0.5}
+LEVEL = {"n2q": 0.8, "unet": 0.6, "lookup": 0.7, "constant": 0.5}
+DOSES = {0.05: 0.3, 0.25: 0.6, 0.75: 0.9}  # and the true mean quality
 
 
-def run(model, seed, patients=7):
-    """A run of 08a in memory: SSIM by model, an MSE of 1 - SSIM, bias 0; a little better with every seed."""
-    rng, rows = np.random.default_rng(seed), []
-    for who in (model, "constant"):
+def run(model, seed, patients=7, slope=1.0):
+    """A run of 08a in memory: SSIM by model, an MSE of 1 - SSIM; a little better with every seed."""
+    rng, rows, classes = np.random.default_rng(seed), [], []
+    for who in (model, "lookup", "constant"):
         for p in range(patients):
-            ssim = LEVEL[who] + 0.01 * seed + rng.normal(0, 0.01)
-            for metric, value in {"ssim": ssim, "mse": 1 - ssim, "nrmse": 1 - ssim, "bias": 0.0}.items():
-                for region in comparison.REGIONS:
-                    rows.append((f"P{p}", 0.25, who, region, metric, value))
-    table = pd.DataFrame(rows, columns=["patient", "dose", "model", "region", "metric", "value"])
-    return SimpleNamespace(table=lambda _: table)
+            for dose, true in DOSES.items():
+                ssim = LEVEL[who] + (0.01 * seed + rng.normal(0, 0.01) if who == model else 0)
+                mean = 0.6 + slope * (true - 0.6)
+                for metric, value in {"ssim": ssim, "mse": 1 - ssim, "nrmse": 1 - ssim, "bias": mean - true,
+                                      "mean": mean}.items():  # fmt: skip
+                    rows += [(f"P{p}", dose, who, region, metric, value) for region in comparison.REGIONS]
+    for who in (model, "noise number"):
+        right = who == "noise number" or seed == 0  # a network is right at seed 0 alone
+        classes += [(f"P{p}", dose, who, dose if right else 0.5) for p in range(patients) for dose in DOSES]
+    tables = {"scores": pd.DataFrame(rows, columns=["patient", "dose", "model", "region", "metric", "value"]),
+              "dose_classes": pd.DataFrame(classes, columns=["patient", "dose", "model", "predicted"])}  # fmt: skip
+    return SimpleNamespace(table=tables.get)
 
 
 @pytest.fixture(scope="module")
 def scores():
     keys = [("n2q", 0), ("n2q", 1), ("unet", 1), ("unet", 2)]
-    return comparison.read({key: run(*key) for key in keys}, "n2q")
+    return comparison.read({key: run(*key) for key in keys})
 
 
-def test_the_constant_is_read_once_a_seed(scores):
+def claimed(keys, slope=1.0, patients=7):
+    runs = {key: run(*key, slope=slope, patients=patients) for key in keys}
+    read = (comparison.read(runs, name).assign(test="own") for name in ("scores", "dose_classes"))
+    return comparison.claims(*read, "n2q", 0.05, 300).set_index("question")
+
+
+def test_baselines_are_read_once_and_stand_against_every_training(scores):
     found = scores[scores.model == "constant"]
-    assert set(found.seed) == {0, 1} and not found.duplicated(["patient", "seed", "region", "metric"]).any()
+    assert set(found.seed) == {0} and not found.duplicated(["patient", "dose", "region", "metric"]).any()
+    own, fixed = comparison.cell(scores, "n2q", "whole", "mse"), comparison.cell(scores, "lookup", "whole", "mse")
+    gap = comparison.gains(own, comparison.fixed(fixed, own), -1)
+    assert gap.shape == (7, 2) and gap.mean().to_numpy() == pytest.approx([0.1, 0.11], abs=0.01)
 
 
 def test_table_1_holds_published_numbers_beside_ssim_maps_only(scores):
-    found = comparison.table(scores, ["unet", "n2q"], True, 300).set_index(["model", "region", "metric"])
-    assert found.published["n2q", "body", "mse"] == 0.0686 and np.isnan(found.published["n2q", "body", "bias"])
-    assert found["mean"]["n2q", "whole", "ssim"] == pytest.approx(0.805, abs=0.01) and set(found.seeds) == {2}
+    found = comparison.table(scores, ["unet", "n2q", "constant"], True, 300).set_index(["model", "region", "metric"])
+    assert found.published["n2q", "whole", "nrmse"] == 0.2437 and np.isnan(found.published["constant", "body", "mse"])
+    assert found["mean"]["n2q", "whole", "ssim"] == pytest.approx(0.805, abs=0.01)
+    assert found.seeds["n2q", "whole", "ssim"] == 2 and found.seeds["constant", "whole", "ssim"] == 1
     assert comparison.table(scores, ["n2q"], False, 300).published.isna().all()
 
 
-def test_contrasts_pair_the_seeds_that_both_have_and_know_what_is_better(scores):
-    found = comparison.contrasts(scores, ["unet", "n2q"], LABELS, 300)
-    assert set(found.pair) == {"N2Q − constant", "U-Net − constant", "N2Q − U-Net"}
-    ours = found[(found.pair == "N2Q − U-Net") & (found.region == "whole")].set_index("metric")
-    assert ours.seeds["ssim"] == 1 and ours["mean"]["ssim"] == pytest.approx(0.2, abs=0.02)
-    assert ours.better["ssim"] == ours.better["mse"] == 1 and np.isnan(ours.better["bias"])  # a lower MSE is better
-    assert ours.low["ssim"] > 0 > ours.high["mse"]
-    assert comparison.contrasts(scores, ["unet"], LABELS, 300).pair.unique().tolist() == ["U-Net − constant"]
+def test_contrasts_pair_the_seeds_that_both_have_and_are_positive_where_the_first_is_better(scores):
+    found = comparison.contrasts(scores, ["unet", "n2q", "lookup", "constant"], 300)
+    assert set(zip(found["first"], found.second)) == {("n2q", "lookup"), ("n2q", "unet"), ("n2q", "constant")}
+    ours = found[(found.second == "unet") & (found.region == "whole")].set_index("metric")
+    assert ours.seeds["ssim"] == 1 and ours["mean"].to_numpy() == pytest.approx([0.2] * 3, abs=0.02)
+    assert (ours.low > 0).all()
+    fewer = comparison.contrasts(scores, ["n2q", "lookup", "constant"], 300)
+    same = found[found.second != "unet"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(fewer, same)  # what else was trained changes no comparison
 
 
-def test_no_patients_give_no_numbers():
-    assert np.isnan(list(comparison.over_patients(pd.DataFrame()).values())).all()
+def test_the_slope_is_what_of_a_difference_in_quality_is_seen():
+    for slope in (1.0, 0.4, 0.0):
+        found = comparison.read({("n2q", 0): run("n2q", 0, slope=slope)})
+        assert comparison.slopes(found, "n2q").to_numpy() == pytest.approx(slope, abs=1e-9)
+
+
+def test_a_claim_needs_its_interval_on_one_side_and_three_trainings():
+    three = [(model, seed) for model in ("n2q", "unet") for seed in range(3)]
+    found = claimed(three)
+    assert found.verdict.to_dict() == {
+        "dose, against one noise number": "not shown",  # right in one training of three
+        "map, against the lookup": "holds", "map, against the plain U-Net": "holds",
+        "slope of predicted over true quality": "holds",
+    }  # fmt: skip
+    assert found.ours.iloc[0] == pytest.approx(1 / 3) and found.yardstick.iloc[0] == 1
+    assert claimed(three, slope=0.5).verdict.iloc[-1] == "fails"
+    assert (claimed(three[:2] + three[3:5]).verdict == "not shown").all()
+    assert list(claimed(three[:3]).index)[1:] == ["map, against the lookup", "slope of predicted over true quality"]
+
+
+def test_verdicts_on_intervals():
+    assert [comparison.better(*ends, 0.05) for ends in ((-0.04, 1), (-1, -0.06), (-0.06, 1), (np.nan, np.nan))] == [
+        "holds", "fails", "not shown", "not shown"
+    ]  # fmt: skip
+    assert [comparison.within(*ends) for ends in ((0.75, 1.25), (0.5, 0.74), (0.7, 1), (1.3, 2), (np.nan, np.nan))] == [
+        "holds", "fails", "not shown", "fails", "not shown"
+    ]  # fmt: skip
+
+
+def test_few_patients_have_an_interval_over_trainings_and_none_have_no_numbers():
+    values = np.array([[0.1, 0.2, 0.3]])
+    held = comparison.over(values)
+    reach = 4.302653 * 0.1 / 3**0.5  # t with 2 degrees of freedom
+    assert (held["low"], held["high"]) == pytest.approx((0.2 - reach, 0.2 + reach))
+    assert np.isnan(comparison.over(values[:, :1])["low"]) and comparison.over(values[:, :1])["mean"] == 0.1
+    assert np.isnan(list(comparison.over(pd.DataFrame()).values())).all()
+
+
+def test_designs_are_named_by_what_differs_from_the_published():
+    assert comparison.arm("n2q") == comparison.arm("n2q", "instance") == "n2q"
+    assert comparison.arm("u_ssl", "batch") == "u_ssl_batch" and comparison.arm("redcnn", "none") == "redcnn"
+    assert [comparison.plain(name) for name in ("n2q", "n2q_batch", "u_ssl_none")] == [
+        "unet",
+        "unet_batch",
+        "unet_none",
+    ]
+    names = ["n2q", "u_ssl_batch", "n2q_none", "lookup", "noise number"]
+    assert [comparison.label(name) for name in names] == [
+        "N2Q", "U-SSL (batch norm)", "N2Q (no norm)", "lookup", "one noise number"
+    ]  # fmt: skip

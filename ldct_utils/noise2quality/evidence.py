@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from ldct_utils.noise2quality import comparison
+
 
 def by_kind(rated: pd.DataFrame) -> pd.DataFrame:
     """How far off the predicted means of slices are, by kind of image.
@@ -24,7 +26,25 @@ def by_kind(rated: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
 
 
-def wrong_order(gap) -> int:
-    """Pairs in which the low dose is not called worse. Args: gap: by how much the full dose is called better; a value
-    that is not finite is no evidence of the right order and counts as wrong."""
-    return int((~(np.asarray(gap, np.float64) > 0)).sum())
+def headline(claims: pd.DataFrame, name: str) -> tuple[str, str]:
+    """The verdict on ``comparison.claims`` and the sentences that say it, causes that the table names included.
+
+    Args: name: of the model that claims, in words.
+    Returns: holds, fails (one question does) or not shown; at most three sentences.
+    """
+    if claims.empty:
+        return comparison.OPEN, f"Nothing could be asked of {name}."
+    failed, open_ = (claims[claims.verdict == v] for v in (comparison.FAILS, comparison.OPEN))
+    kept = len(claims) - len(failed) - len(open_)
+    verdict = comparison.FAILS if len(failed) else comparison.OPEN if len(open_) else comparison.HOLDS
+    first = {
+        comparison.HOLDS: f"{name} does all that it claims.",
+        comparison.FAILS: f"{name} does not do what it claims.",
+        comparison.OPEN: f"{name} was not shown to do what it claims.",
+    }[verdict]
+    said = [first, f"{kept} of {len(claims)} questions came out for it."]
+    if len(failed):
+        said.append("Against it: " + "; ".join(f"{r.question} ({r.test})" for r in failed.itertuples()) + ".")
+    if claims.seeds.min() < comparison.SEEDS:
+        said.append(f"Some networks were trained less than {comparison.SEEDS} times, which decides nothing.")
+    return verdict, " ".join(said)

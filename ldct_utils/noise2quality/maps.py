@@ -19,12 +19,14 @@ MULTIPLE = 2**networks.LEVELS
 class Assessor:
     """A network with all that is needed to apply it.
 
-    Attributes: model, channels: see ``networks.build``. target: name in ``targets.TARGETS``. doses: classes of the
-        head, in their order. level, width: window in HU. sigma: see ``highpass``. network: in evaluation mode.
+    Attributes: model, channels, normalisation: see ``networks.build``. target: name in ``targets.TARGETS``. doses:
+        classes of the head, in their order. level, width: window in HU. sigma: see ``highpass``. network: in evaluation
+        mode.
     """
 
     model: str
     channels: int | None
+    normalisation: str | None
     target: str
     doses: tuple[float, ...]
     level: float
@@ -100,7 +102,8 @@ def load(folder) -> Assessor:
         )
 
     def build(settings):
-        return networks.build(settings["model"], settings["channels"], len(settings["doses"]))
+        names = ("model", "channels", "normalisation")
+        return networks.build(**{name: settings[name] for name in names}, classes=len(settings["doses"]))
 
     network, settings = store.load(folder / FILE, "quality", build, "delete the run and repeat it")
     return Assessor(**settings | {"doses": tuple(settings["doses"])}, network=network)

@@ -3,6 +3,7 @@ against (Haque et al. 2022, s2.3 and s3; layer by layer as in their notebook).""
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,6 +13,12 @@ from ldct_utils.models.networks._normalised import check_whole
 
 LEVELS = 4  # 2x2 poolings: height and width must be divisible by 2**4
 INPUTS = ("image", "highpass")
+# Nothing is learned in any of them, so that they differ in what they normalise over alone.
+NORMALISATIONS = {
+    "instance": nn.InstanceNorm2d,  # every channel of every image by itself: takes the image's noise level away
+    "batch": partial(nn.BatchNorm2d, affine=False),  # a channel over the batch; when applied, over the training
+    "none": lambda channels: nn.Identity(),
+}
 
 
 @dataclass(frozen=True)
@@ -37,11 +44,11 @@ MODELS = {
 }
 
 
-def _double(inside, outside):
-    """Two 3x3 convolutions, instance normalisation (nothing learned) and leaky ReLU after each, then dropout."""
+def _double(inside, outside, normal):
+    """Two 3x3 convolutions, normalisation and leaky ReLU after each, then dropout."""
     return nn.Sequential(
-        nn.Conv2d(inside, outside, 3, padding=1), nn.InstanceNorm2d(outside), nn.LeakyReLU(0.2),
-        nn.Conv2d(outside, outside, 3, padding=1), nn.InstanceNorm2d(outside), nn.LeakyReLU(0.2), nn.Dropout(0.25),
+        nn.Conv2d(inside, outside, 3, padding=1), normal(outside), nn.LeakyReLU(0.2),
+        nn.Conv2d(outside, outside, 3, padding=1), normal(outside), nn.LeakyReLU(0.2), nn.Dropout(0.25),
     )  # fmt: skip
 
 
@@ -51,16 +58,21 @@ class QualityNet(nn.Module):
     Args:
         inputs: channels of the input. channels: width c of the first level (c, 2c, 4c, 8c, 16c).
         classes: doses that the head tells apart; 0: no head. skips: False makes it the autoencoder AE.
+        normalisation: a name in ``NORMALISATIONS``.
+    Raises: ValueError: for an unknown normalisation, or sizes that are no whole numbers.
     """
 
-    def __init__(self, inputs: int, channels: int = 16, classes: int = 5, skips: bool = True):
+    def __init__(self, inputs: int, channels=16, classes=5, skips=True, normalisation="instance"):
         super().__init__()
         check_whole("Noise2Quality", inputs=inputs, channels=channels)
+        if normalisation not in NORMALISATIONS:
+            raise ValueError(f"no normalisation {normalisation!r}; there are {', '.join(NORMALISATIONS)}")
         self.inputs, self.skips = inputs, skips
+        double = partial(_double, normal=NORMALISATIONS[normalisation])
         widths = [channels * 2**level for level in range(LEVELS + 1)]
-        self.down = nn.ModuleList(_double(a, b) for a, b in zip([inputs, *widths[:-1]], widths))
+        self.down = nn.ModuleList(double(a, b) for a, b in zip([inputs, *widths[:-1]], widths))
         above = list(itertools.pairwise(widths))[::-1]  # (own width, width below), from the bottom
-        self.up = nn.ModuleList(_double(low + own * skips, own) for own, low in above)
+        self.up = nn.ModuleList(double(low + own * skips, own) for own, low in above)
         self.last = nn.Conv2d(channels, 1, 1)
         self.head = nn.Linear(widths[-1], classes) if classes else None
 
@@ -109,13 +121,23 @@ def get(model: str) -> Model:
     return MODELS[model]
 
 
-def build(model: str, channels: int | None = None, classes: int = 5):
+def published(model: str) -> str:
+    """The normalisation that a model was published with. Raises: as ``get``."""
+    return "none" if get(model).kind == "redcnn" else "instance"
+
+
+def build(model: str, channels: int | None = None, classes: int = 5, normalisation: str | None = None):
     """An untrained network, initialised from torch's global generator.
 
     Args: model: a name in ``MODELS``. channels: width of the first level (RED-CNN: of every layer); None: published.
+        normalisation: a name in ``NORMALISATIONS``; None: ``published``.
+    Raises: ValueError: for an unknown model or normalisation, or one that RED-CNN has no place for.
     """
     chosen = get(model)
     channels = chosen.channels if channels is None else channels
+    normalisation = normalisation or published(model)
     if chosen.kind == "redcnn":
+        if normalisation != "none":
+            raise ValueError(f"RED-CNN has no normalisation; got {normalisation!r}, leave it out")
         return QualityREDCNN(channels)
-    return QualityNet(len(chosen.inputs), channels, classes if chosen.head else 0, chosen.kind != "ae")
+    return QualityNet(len(chosen.inputs), channels, classes if chosen.head else 0, chosen.kind != "ae", normalisation)

@@ -111,8 +111,8 @@ def map_scores(predicted, true, mask=None) -> dict:
     """How well a map was predicted, on [0, 1]: ssim (11x11 Gaussian window, range 1), mse, nrmse, bias.
 
     Args: predicted, true: float64 tensors (1, H, W). mask: boolean (1, H, W), where scores are taken; None: everywhere.
-    Returns: {name: value}; bias is the mean of predicted - true, nrmse is relative to the norm of the true map. NaN for
-        an empty mask.
+    Returns: {name: value}; bias is the mean of predicted - true, mean that of predicted, nrmse is relative to the norm
+        of the true map. NaN for an empty mask.
     """
     error = predicted - true
     mean = (lambda x: x.mean()) if mask is None else (lambda x: x[mask].mean())
@@ -121,4 +121,5 @@ def map_scores(predicted, true, mask=None) -> dict:
         "mse": float(mean(error.square())),
         "nrmse": float(full_reference.nrmse(predicted, true, mask=mask)),
         "bias": float(mean(error)),
+        "mean": float(mean(predicted)),
     }
