@@ -52,7 +52,6 @@ run = start("14_tradeoff", globals())
 
 # %%
 import itertools
-import re
 from functools import partial
 from textwrap import fill
 
@@ -293,11 +292,10 @@ decidable = len(piles) >= intervals.MIN_PATIENTS and len(trained_base.seeds) > 1
 
 # %%
 def spoken(method):
-    """A method as text names it, e.g. ``MSE + VGG (block3_conv2, random, ψ 95 %)``."""
+    """A method as text names it, e.g. ``MSE + VGG (block3_conv2, random, ψ 95 % at start)``."""
     loss, *parts = method.split(" · ")
     words = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
              "mean_srmse": "MeanSRMSE"}  # fmt: skip
-    parts = [re.sub(r"ψ ([0-9.]+)", lambda found: f"ψ {100 * float(found[1]):g} %", part) for part in parts]
     return words.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
 
 
