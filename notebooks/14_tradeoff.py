@@ -101,12 +101,12 @@ for patient, part in tested.groupby("patient", sort=True):
     images |= {"row": at, "signal": images["ldct"] - images["absent_ldct"]}
     if images["signal"].any():
         piles[patient] = images | {"nearest": blending.territories(np.asarray(cohort.lesion_masks[at]))}
-left_out = tested["patient"].nunique() - len(piles)
+left_out, people = tested["patient"].nunique() - len(piles), report.plural(len(piles), "patient")
 lesion_count = sum(len(np.unique(pile["nearest"][pile["signal"] != 0])) for pile in piles.values())
 report.text(
     f"{report.plural(len(listed), 'network')} of {report.plural(listed['method'].nunique(), 'method')}. Tested on "
     f"{report.plural(lesion_count, 'lesion')} in {report.plural(sum(len(p['row']) for p in piles.values()), 'slice')} "
-    f"of {report.plural(len(piles), 'patient')}."
+    f"of {people}."
     + f" Left out, since they have no lesion: {report.plural(left_out, 'patient')}." * bool(left_out)
 )  # fmt: skip
 
@@ -401,7 +401,7 @@ report.figure(
     "Right: the distance from the blends, compared within patients, so that it is known better than the points; the "
     "blue line is a blend, grey is undecided. "
     + ("No intervals: too few patients." if len(piles) < intervals.MIN_PATIENTS else
-       f"Band and bars: 95 % over {len(piles)} patients and the trainings ({seeds.min()} to {seeds.max()} a loss)."),
+       f"Band and bars: 95 % over {people} and the trainings ({seeds.min()} to {seeds.max()} a loss)."),
 )  # fmt: skip
 
 # %% [markdown]
@@ -518,8 +518,8 @@ shown = pd.DataFrame([*(line(*one) for one in order.iterrows()), own, *(line(n, 
 changed = [spoken(n) for n in arms if len({found.answer for (m, _), found in verdicts.items() if m == n}) > 1]
 report.table(
     run, "losses", shown,
-    f"**{said}** Against the {TARGETS[leading]}; positive is better than a blend. 95 % intervals over {len(piles)} "
-    "patients and trainings, not corrected for the number of losses. "
+    f"**{said}** Against the {TARGETS[leading]}; positive is better than a blend. 95 % intervals over {people} "
+    "and trainings, not corrected for the number of losses. "
     + f"By patients alone {different} of {pairs} pairs of MSE trainings would differ. " * (pairs > 0 and decidable)
     + (f"Against the NDCT the answer is another one for {', '.join(changed)}." if changed else
        "Against the NDCT all answers are the same." if len(TARGETS) > 1 else ""),

@@ -118,7 +118,7 @@ def measured(squares: pd.DataFrame, kept: pd.DataFrame) -> Measured:
     wide = squares.pivot(index=["patient", "row"], columns="seed", values=["before", "both", "after"])
     per_lesion = kept.pivot(index=["patient", "lesion"], columns="seed", values="kept").reindex(columns=list(seeds))
     if wide.isna().any(axis=None) or per_lesion.isna().any(axis=None):
-        raise ValueError("a training was not measured on the slices and lesions of the others")
+        raise ValueError("a training lacks slices or lesions of the others: measure all trainings on the same ones")
     per_patient = per_lesion.groupby(level="patient").mean()
     patient = per_patient.index.get_indexer(wide.index.get_level_values("patient"))
     cube = np.stack([wide[name][list(seeds)].to_numpy() for name in ("before", "both", "after")])

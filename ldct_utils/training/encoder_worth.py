@@ -170,7 +170,7 @@ def judge(measured, control, least: dict) -> pd.DataFrame:
         raise ValueError(f"thresholds are needed for {', '.join(TESTS)}, got {', '.join(least) or 'none'}")
     table = measured.merge(control.rename(columns={"value": "control"}), on=["layer", "test"], validate="1:1")
     if not len(table) == len(measured) == len(control):
-        raise ValueError("encoder and control were measured at different layers")
+        raise ValueError("encoder and control were measured at different layers: measure both at the same ones")
     table["least"] = table["test"].map(least)
     return table.assign(passed=table["value"] >= table["least"], control_passed=table["control"] >= table["least"])
 
