@@ -70,7 +70,7 @@ def test_what_is_missing_is_refused_by_name():
     with pytest.raises(ValueError, match="no lesion in the slices of P2: leave"):
         blending.measured(squares, kept)
     more = pd.concat([squares[:1], squares[:1].assign(seed=1)])
-    with pytest.raises(ValueError, match="not measured on the slices and lesions"):
+    with pytest.raises(ValueError, match="lacks slices or lesions of the others: measure"):
         blending.measured(more, kept)
 
 
