@@ -391,3 +391,11 @@ def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):
     assert "| MSE + VGG | 2.50 [2.00, 3.00] | 0.770 [0.700, 0.800] | 0.050 [0.010, 0.090] | 0.10 | buys |" in said
     assert "±0.040 of the contrast (wanted: 0.04) and ±0.30 dB (wanted: 0.35)" in said and "2 of 3 pairs of MSE" in said
     assert answers.short(results.load("made")["blocks"]) == "MSE + VGG buys contrast."
+
+
+def test_a_dose_beyond_the_normal_one_is_said_so():
+    beyond, known = results_collect.span(*[float("inf")] * 3), results_collect.span(0.25, 0.24, float("inf"))
+    assert words.cell(beyond) == "beyond [beyond, beyond]" and words.cell(known) == "0.25 [0.24, beyond]"
+    dose = {"low_dose": 0.25, "methods": {"mse": {"worth": {"RMSE ↓": beyond, "d' (CHO)": known}}}}
+    said = answers.doses({"dose": dose})
+    assert "is as good as more than the full dose by RMSE." in said and "25 % to a Hotelling observer" in said

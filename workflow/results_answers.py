@@ -156,9 +156,10 @@ def doses(blocks) -> str:
     n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
     method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
     worth, said = n["methods"][method].get("worth", {}), []
-    scores = [f"{percent(worth[m]['value'])} by {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
+    dose_of = {m: "more than the full dose" if s["value"] is None else percent(s["value"]) for m, s in worth.items()}
+    scores = [f"{dose_of[m]} by {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
               if not m.startswith("d'")]  # fmt: skip
-    seen = [f"{percent(worth[m]['value'])} to a {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
+    seen = [f"{dose_of[m]} to a {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
             if m.startswith("d'")]  # fmt: skip
     if scores:
         said.append(
@@ -181,7 +182,8 @@ def detection(blocks) -> str:
     if len(spans) == 1:
         return f"{who} the network {'saves' if gains else 'costs' if losses else 'is not shown to save'} dose."
     if gains or losses:
-        return f"{who} {gains} of {len(spans)} networks save dose and {losses} cost dose."
+        low, high = (fixed(100 * end(s["value"] for s in spans), 1) for end in (min, max))
+        return f"{who} the cleaned images of {len(spans)} networks are as good as {low} to {high} % of the dose."
     return f"{who} none of {len(spans)} networks is shown to save any."
 
 
@@ -280,7 +282,8 @@ def short(blocks) -> str:
     said = []
     if "dose" in blocks:
         methods = blocks["dose"]["methods"].values()
-        saved = [1 - s["value"] for of in methods for m, s in of.get("full dose", {}).items() if not m.startswith("d'")]
+        full = [s for of in methods for m, s in of.get("full dose", {}).items() if m.split()[0] in ("RMSE", "SSIM")]
+        saved = [1 - s["value"] for s in full if s["value"] is not None]
         who = "the network seems" if len(methods) == 1 else f"each of {len(methods)} networks seems"
         if saved:
             low, high = fixed(100 * min(saved), 0), percent(max(saved))
@@ -298,12 +301,15 @@ def short(blocks) -> str:
     if len(arms) == 1:
         said.append(f"The perceptual loss {'gave' if better else 'was not shown to give'} a higher PSNR than MSE.")
     elif arms:
+        worse = all(decided(span) == -1 for _, span in arms) and most > 1
         who = (
-            f"{better} of {len(arms)} perceptual losses gave"
+            f"{better} of {len(arms)} perceptual losses gave a higher"
             if better
-            else f"None of {len(arms)} perceptual losses was shown to give"
+            else f"All {len(arms)} perceptual losses gave a lower"
+            if worse
+            else f"None of {len(arms)} perceptual losses was shown to give a higher"
         )
-        said.append(f"{who} a higher PSNR than MSE.")
+        said.append(f"{who} PSNR than MSE.")
     if "tradeoff" in blocks:
         said.append(tradeoff(blocks))
     return " ".join(filter(None, said)) or "The study answers none of the questions of the front page."

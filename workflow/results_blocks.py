@@ -133,9 +133,9 @@ def dose(blocks) -> str:
     lines = [[OBSERVERS.get(m, m), *(cell(of.get("worth", {}).get(m), 0, 100) for of in n["methods"].values())]
              for m in measures]  # fmt: skip
     note = (
-        f"*Worth: the dose at which a plain reconstruction is as good; at {low} a network saves nothing. 95 % "
-        f"intervals over {counted(n['patients'], 'patient')}, {n['realisations']} scans a class; "
-        f"{trained(n.get('trainings', 1))}.*"
+        f"*Worth: the dose at which a plain reconstruction is as good; at {low} a network saves nothing; beyond: more "
+        f"than the normal dose. 95 % intervals over {counted(n['patients'], 'patient')}, {n['realisations']} scans a "
+        f"class; {trained(n.get('trainings', 1))}.*"
     )
     said = [answer.asked(answer.doses, blocks), answer.detection(blocks)]
     return paragraphs(table(head, lines), note, bullets(said))

@@ -46,8 +46,9 @@ class Study:
 
 
 def span(value, low=None, high=None) -> dict:
-    """A number and its interval; ends that are not there are left out, infinite ones are None: beyond what was seen."""
-    found = {"value": float(value)}
+    """A number and its interval; ends that are not there are left out, what is infinite is None: beyond what was
+    looked at."""
+    found = {"value": None if math.isinf(value) else float(value)}
     ends = {"low": low, "high": high}
     return found | {k: (float(v) if math.isfinite(v) else None) for k, v in ends.items() if v is not None and v == v}
 

@@ -14,7 +14,7 @@ MAPS |= {"ae": "AE", "uhpf": "U-HPF", "ucon": "U-Con", "ussl": "U-SSL", "n2q": "
 CONTEXTS = {"random": "random encoder", "imagenet": "ImageNet encoder", "medical": "encoder trained on CT"}
 REFERENCES = {"truth": "noise-free truth", "ndct": "normal-dose slice"}
 OBSERVERS = {"d' (CHO)": "Hotelling observer", "d' (NPW)": "non-prewhitening observer"}
-OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM"}
+OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM", "MeanSRMSE ↓": "MeanSRMSE", "MaxSRMSE ↓": "MaxSRMSE"}
 DOMAINS = {
     **{"viana2025": "grey values of 8 bits for −1024 to 3072 HU", "hu": "HU", "body": "HU inside the body"},
     **{"window": "a window of HU", "eulig2024": "the window of each anatomy"},
@@ -83,15 +83,15 @@ def share(span) -> str:
     return percent(span["value"]) + within(span, 0, 100)
 
 
+ENDS = {"value", "low", "high"}
+
+
 def cell(span, digits: int = 2, scale: float = 1) -> str:
-    """A value and its interval for a table, ``0.69 [0.65, 0.74]``."""
+    """A value and its interval for a table, ``0.69 [0.65, 0.74]``; None is beyond what was looked at."""
     if span is None:
         return ""
-    text = fixed(scale * span["value"], digits)
-    if "low" not in span:
-        return text
-    low, high = ("beyond" if span[k] is None else fixed(scale * span[k], digits) for k in ("low", "high"))
-    return f"{text} [{low}, {high}]"
+    shown = {k: "beyond" if span[k] is None else fixed(scale * span[k], digits) for k in span.keys() & ENDS}
+    return f"{shown['value']} [{shown['low']}, {shown['high']}]" if {"low", "high"} <= shown.keys() else shown["value"]
 
 
 def directed(value: float, unit: str, digits: int = 2, words=("better", "worse")) -> str:
