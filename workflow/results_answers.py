@@ -183,7 +183,9 @@ def detection(blocks) -> str:
         return f"{who} the network {'saves' if gains else 'costs' if losses else 'is not shown to save'} dose."
     if gains or losses:
         low, high = (fixed(100 * end(s["value"] for s in spans), 1) for end in (min, max))
-        return f"{who} the cleaned images of {len(spans)} networks are as good as {low} to {high} % of the dose."
+        saves, costs = ("saves" if gains == 1 else "save"), ("costs" if losses == 1 else "cost")
+        counts = f"{gains or 'none'} of {len(spans)} networks {saves} and {losses or 'none'} {costs} dose"
+        return f"{who} {counts}: the cleaned images are as good as {low} to {high} % of the dose."
     return f"{who} none of {len(spans)} networks is shown to save any."
 
 
