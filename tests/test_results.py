@@ -9,6 +9,7 @@ import sys
 import pandas as pd
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 sys.path.insert(0, str(ROOT / "workflow"))
 
@@ -402,3 +403,15 @@ def test_a_dose_beyond_the_normal_one_is_said_so():
     dose = {"low_dose": 0.25, "methods": {"mse": {"worth": {"RMSE ↓": beyond, "d' (CHO)": known}}}}
     said = answers.doses({"dose": dose})
     assert "is as good as more than the full dose by RMSE." in said and "25 % to a Hotelling observer" in said
+
+
+def test_a_small_marker_keeps_its_colour_in_the_picture_for_the_repository(tmp_path):
+    colours = [(0, 158, 115), (213, 94, 0), (204, 121, 167), (230, 159, 0), (0, 114, 178)]
+    image = Image.effect_mandelbrot((900, 600), (-2, -1, 1, 1), 90).convert("RGB")  # many greys, as of smooth edges
+    for number, colour in enumerate(colours):
+        image.paste(colour, (100 + 50 * number, 300, 106 + 50 * number, 306))
+    image.save(tmp_path / "figure.png")
+    results.reduce(tmp_path / "figure.png", tmp_path / "small.png")
+    with Image.open(tmp_path / "small.png") as small:
+        shown = [small.convert("RGB").getpixel((103 + 50 * number, 303)) for number in range(len(colours))]
+    assert all(max(abs(a - b) for a, b in zip(*pair)) < 16 for pair in zip(shown, colours)), shown
