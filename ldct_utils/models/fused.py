@@ -34,6 +34,12 @@ def _takes(dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def _recorded() -> bool:
+    """Whether the network is being written down, for ONNX or a compiler: copies into new memory are lost there without
+    a word, so the plain layers stand in."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
 def computed_in(z):
     """The type that a convolution of ``z`` is computed in: autocast's, if it is on."""
     on = torch.is_autocast_enabled(z.device.type) and z.dtype != torch.float64
@@ -97,7 +103,8 @@ class _ConvolutionRelu(torch.autograd.Function):
 def convolution_relu(z, layer):
     """``relu(layer(z))`` of an ``nn.Conv2d`` with a 3x3 kernel, padding 1 and a bias."""
     dtype = computed_in(z)
-    if z.device.type != "cpu" or dtype != torch.bfloat16:  # in float32 the plain layers are as fast
+    # in float32 the plain layers are as fast
+    if z.device.type != "cpu" or dtype != torch.bfloat16 or _recorded():
         return nn.functional.relu(layer(z), inplace=True)
     return _ConvolutionRelu.apply(z, layer.weight, layer.bias, dtype)
 
@@ -246,6 +253,6 @@ class _UpJoin(torch.autograd.Function):
 
 def up_join(z, layer, skip):
     """``cat([layer(z), skip], dim=1)`` of an ``nn.ConvTranspose2d`` with a 2x2 kernel, stride 2 and a bias."""
-    if z.device.type != "cpu":
+    if z.device.type != "cpu" or _recorded():
         return torch.cat([layer(z), skip], dim=1)
     return _UpJoin.apply(z, layer.weight, layer.bias, skip, computed_in(z))

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -24,12 +25,14 @@ from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES
 BOOKKEEPING = {"study", "report"}
 # Modules that load others by name, and what they load for the parameters of a run. Nothing else does.
 LOADED = {
-    "models.networks": lambda given: [f"models.networks.{given.get('network')}"],
+    "models.networks": lambda given: [f"models.networks.{name}" for name in (given.get("network"), *_published(given))],
+    "denoisers.opened": lambda given: ["denoisers.opened"],  # only a user's own module, which ``_hashable`` counts
     "training.methods": lambda given: [f"training.methods.{given.get('method')}"],
     "cohorts.lookup": lambda given: [
         f"cohorts.{SOURCES[name].module}" for name in map(given.get, COHORTS) if name in SOURCES
     ],
 }
+DENOISERS = ("denoiser", "beside")  # parameters that name denoisers of any kind
 COHORTS = ("source", "test_source", "sharp_source")  # parameters that name the source of a cohort
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
 PARENT = re.compile(r"\d\d[a-z]?_\w+|cohorts")  # the folder that a run's or a cohort's folder lies in
@@ -45,6 +48,16 @@ DATA = {
 ASIDE = {"save_every_s"}  # parameters that are read and change no result
 LONGEST, LONGEST_GIVEN = 60, 100  # characters of a run's name on disk: made by hand, given by a study file
 UNNAMED = {*parameters.FILING, "device", "precision", "threads"}  # parameters that such a name leaves out
+
+
+def _each(value) -> list:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _published(given: Mapping) -> list[str]:
+    """The networks that ``hub:<network>`` names among the denoisers of a run's parameters."""
+    named = [name for key in DENOISERS for name in _each(given.get(key))]
+    return [name.removeprefix("hub:") for name in named if str(name).startswith("hub:")]
 
 
 def hash8(value) -> str:
@@ -290,6 +303,16 @@ def _data(path: Path, scanned: dict) -> dict:
     return {"manifest": scanned[path]}
 
 
+def _function_file(value) -> Path | None:
+    """The file of the module that ``package.module:function`` names, looked for as Python does but not imported."""
+    module, found, _ = str(value).partition(":")
+    parts = module.split(".")
+    if not found or not all(part.isidentifier() for part in parts):
+        return None
+    places = [Path(base or ".").joinpath(*parts) for base in ("", *sys.path)]
+    return next((p for at in places for p in (at.with_suffix(".py"), at / "__init__.py") if p.is_file()), None)
+
+
 def _hashable(name: str, value, scanned: dict):
     """A parameter's value as it enters the identity: run folders by their id, external data by its manifest."""
     if isinstance(value, list):
@@ -297,7 +320,10 @@ def _hashable(name: str, value, scanned: dict):
     if name in DATA and isinstance(value, str):  # several folders may be joined as in PATH
         found = [locate(part) for part in value.split(os.pathsep)]
         return [_data(p, scanned) for p in found if p is not None] or value
-    named = name == "weights" or (name == "context" and Path(str(value)).suffix)  # a file's bare name is found too
+    # a file's bare name is found too
+    named = name == "weights" or name in DENOISERS or (name == "context" and Path(str(value)).suffix)
+    if name in DENOISERS and (code := _function_file(value)):
+        return {"function": value, "code": files.sha256(code)}
     if isinstance(value, str) and ("/" in value or named):
         if run := _run_id(value):
             return {"run": run}

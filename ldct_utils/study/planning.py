@@ -176,7 +176,8 @@ def _located(values: dict, upstream: list, where: str, own: list[Path]) -> dict:
         every run that finishes, and so would the run that it belongs to.
     """
     planned = {identity.inside_outputs(p.folder) for p in upstream}
-    for pattern in [values.get(runs.SINGLE), *(one for name in runs.LISTED for one in values.get(name) or [])]:
+    listed = {*runs.LISTED, runs.ANYBODYS}
+    for pattern in [values.get(runs.SINGLE), *(one for name in sorted(listed) for one in values.get(name) or [])]:
         reach = f"*/{Path(str(pattern)).parent}"
         if glob.has_magic(str(pattern)) and any(fnmatch.fnmatch(str(folder), reach) for folder in own):
             raise ValueError(

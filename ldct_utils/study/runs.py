@@ -4,6 +4,7 @@
 computed twice within a study, and a folder without ``result.json`` is an unfinished run, whatever else it holds.
 """
 
+import itertools
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -26,9 +27,11 @@ PACKAGES = (
     "pydicom",
     "astra-toolbox",
     "statsmodels",
+    "onnxruntime",
 )
 TESTS = "tests"  # folder of a run's tests, see training.testing
 LISTED, SINGLE = {"runs", "invariances", "losses"}, "denoiser"  # parameters that name runs by folders or patterns
+ANYBODYS = "beside"  # a list of denoisers of any kind, some of which may be runs
 
 
 def _git(*words) -> str:
@@ -208,9 +211,17 @@ def located(values: dict, planned=()) -> dict:
     for name in LISTED & set(values):
         if isinstance(values[name], list):
             values[name] = list(dict.fromkeys(f for pattern in values[name] for f in folders(pattern, select)))
-    if values.get(SINGLE):
+    if values.get(SINGLE) and (ANYBODYS not in values or names_runs(values[SINGLE])):
         (values[SINGLE],) = folders(values[SINGLE], lambda pattern: [one(pattern)])
+    if isinstance(values.get(ANYBODYS), list):
+        found = [folders(name, select) if names_runs(name) else [name] for name in values[ANYBODYS]]
+        values[ANYBODYS] = list(dict.fromkeys(itertools.chain.from_iterable(found)))
     return values
+
+
+def names_runs(name) -> bool:
+    """Whether the name of a denoiser is that of runs of 03_train, or a pattern of theirs."""
+    return "03_train" in Path(str(name)).parts
 
 
 def load(folder) -> Run:
@@ -243,15 +254,7 @@ def select(patterns) -> list[Run]:
     """
     found = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        hits = []
-        for base in (paths.outputs(), paths.root()):
-            pattern_path = Path(pattern)
-            hits += [pattern_path] if pattern_path.is_absolute() and pattern_path.is_dir() else []
-            hits += (
-                []
-                if pattern_path.is_absolute()
-                else sorted(p for p in base.glob(pattern) if identity.RUN_FOLDER.fullmatch(p.name))
-            )
+        hits = _matching(pattern) or _matching(f"{pattern}--*")  # a name as tables have it, without its id
         if not hits:
             raise FileNotFoundError(f"no run matches {pattern!r} below {paths.short(paths.outputs())}/")
         done = [p.resolve() for p in hits if (p / "result.json").is_file()]
@@ -259,3 +262,11 @@ def select(patterns) -> list[Run]:
             raise ValueError(f"{pattern!r} matches unfinished runs only: {len(hits)}")
         found |= dict.fromkeys(done)
     return [Run(p) for p in found]
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Run folders, finished or not, that a pattern matches."""
+    if Path(pattern).is_absolute():
+        return [path for path in [Path(pattern)] if path.is_dir()]
+    bases = (paths.outputs(), paths.root())
+    return [p for base in bases for p in sorted(base.glob(pattern)) if identity.RUN_FOLDER.fullmatch(p.name)]

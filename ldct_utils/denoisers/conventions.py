@@ -1,0 +1,110 @@
+"""What denoisers take for the numbers of a CT image: HU, a share of some window, or so many SDs from a mean.
+
+Nothing in a file of weights says which. A network that is given the wrong one still returns an image.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ldct_utils.ct import intensity
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How HU become a denoiser's numbers: (HU - ``shift``) / ``scale``, clipped to ``low``..``high`` HU where given.
+
+    ``per_image``: every slice's own minimum and maximum become 0 and 1, and no numbers are needed.
+    """
+
+    name: str
+    shift: float = 0.0
+    scale: float = 1.0
+    low: float | None = None
+    high: float | None = None
+    per_image: bool = False
+
+    def wrap(self, denoise: Callable) -> Callable:
+        """A denoiser of images in this range as one of images (N, H, W) in HU.
+
+        Where the input lies outside a clipped range, the network cannot know it: there the input itself is put out.
+        """
+
+        def in_hu(hu):
+            hu = np.asarray(hu, np.float32)
+            shift, scale = self._of(hu)
+            given = hu if self.low is None else hu.clip(self.low, self.high)
+            made = np.asarray(denoise(((given - shift) / scale).astype(np.float32)))
+            if made.shape != hu.shape or made.dtype.kind not in "fiu":
+                return made  # said by ``probing``, which knows what to do
+            made = (made.astype(np.float64) * scale + shift).astype(np.float32)
+            return made if self.low is None else np.where(given == hu, made, hu)
+
+        return in_hu
+
+    def _of(self, hu):
+        if not self.per_image:
+            return self.shift, self.scale
+        low, high = (end(axis=(-2, -1), keepdims=True) for end in (hu.min, hu.max))
+        return low, np.maximum(high - low, 1e-6)
+
+
+def window(low: float, high: float, start: float = 0.0, stop: float = 1.0) -> Convention:
+    """HU from ``low`` to ``high``, clipped, to ``start``..``stop``. Raises: ValueError: for a range without width."""
+    if not (high > low and stop > start):
+        raise ValueError(
+            f"a range runs from a lower to a higher value, not [{low:g}, {high:g}] to [{start:g}, {stop:g}]"
+        )
+    scale = (high - low) / (stop - start)
+    return Convention(f"[{low:g}, {high:g}] HU to [{start:g}, {stop:g}]", low - start * scale, scale, low, high)
+
+
+def _net() -> Convention:
+    return Convention("[-1024, 3072] HU to [0, 1], not clipped", intensity.HU_MIN, intensity.HU_SPAN)
+
+
+def _meanstd(mean_hu=intensity.EULIG_MEAN_HU, sd_hu=intensity.EULIG_STD_HU) -> Convention:
+    return Convention(f"(HU {-mean_hu:+.0f}) / {sd_hu:.0f}", mean_hu, sd_hu)
+
+
+# What is found in public code, by the word or list that a user gives. Where: docs/your_denoiser.md.
+KNOWN = {
+    "hu": Convention("HU"),
+    "net": _net(),
+    "meanstd": _meanstd(),
+    "stored": Convention("HU + 1024", -1024.0, 1.0),
+    "minmax": Convention("each slice's minimum to maximum, to [0, 1]", per_image=True),
+    "[-1024, 3072, -1, 1]": window(-1024, 3072, -1, 1),
+    "[-1000, 1000]": window(-1000, 1000),
+    "[-1000, 1000, -1, 1]": window(-1000, 1000, -1, 1),
+    "[-1000, 400]": window(-1000, 400),
+    "[-300, 300]": window(-300, 300),
+    "[-160, 240]": window(-160, 240),
+    "[-160, 240, -1, 1]": window(-160, 240, -1, 1),
+}
+WORDS = ", ".join(name for name in KNOWN if name[0] != "[")
+HOW = (
+    f"one of {WORDS}; [low, high] in HU to [0, 1]; [low, high, start, stop]; or {{mean: HU, sd: HU}}. "
+    "docs/your_denoiser.md lists which public code takes what"
+)
+
+
+def read(given) -> Convention:
+    """The convention that a user named: a word of ``KNOWN``, two or four numbers, or a mapping of mean and sd in HU.
+
+    Raises: ValueError: for anything else.
+    """
+    if isinstance(given, str) and given.strip() in KNOWN:
+        return KNOWN[given.strip()]
+    if isinstance(given, str):
+        numbers = given.strip().strip("[]()").split(",")
+        try:
+            given = [float(number) for number in numbers]
+        except ValueError:
+            raise ValueError(f"no range {given!r}: use {HOW}") from None
+    if isinstance(given, Mapping) and set(given) == {"mean", "sd"} and given["sd"] > 0:
+        return _meanstd(float(given["mean"]), float(given["sd"]))
+    if isinstance(given, Sequence) and len(given) in (2, 4):
+        return window(*map(float, given))
+    raise ValueError(f"no range {given!r}: use {HOW}")
