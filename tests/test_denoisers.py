@@ -141,11 +141,8 @@ def test_the_range_of_a_network_that_clips_is_found(name, pairs):
 
 
 def test_where_several_ranges_fit_the_user_is_asked(pairs):
-    def linear(x):  # right in every range
-        return x - 0.1 * (x - ndimage.gaussian_filter(x, (0, 0.5, 0.5)))
-
     with pytest.raises(ValueError, match=r"filter gives a CT image in \d+ ranges: .*Say which as range"):
-        probing.likeliest(probing.plausible(linear, *pairs), "filter")
+        probing.likeliest(probing.plausible(lambda x: x, *pairs), "filter")
     with pytest.raises(ValueError, match="no known range gives a CT image with nothing: give range, one of hu, net"):
         probing.likeliest(probing.plausible(lambda x: 0 * x, *pairs), "nothing")
 

@@ -213,7 +213,8 @@ def _function(name) -> Callable:
     finally:
         sys.path.remove(here)
     if not callable(call := getattr(owner, attribute, None)):
-        raise ImportError(f"{module} has no function {attribute!r}")
+        there = ", ".join(name for name, one in vars(owner).items() if callable(one) and name[0] != "_")
+        raise ImportError(f"{module} has no function {attribute!r}; it has {there or 'none'}")
 
     def denoise(images):
         made = np.asarray(call(np.ascontiguousarray(images[:, None], np.float32)))
