@@ -208,7 +208,7 @@ def _function(name) -> Callable:
         owner = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"{name}: no module {error.name!r} here or installed. Start in the folder that holds it, or install it"
+            f"{name}: the module {error.name!r} is neither here nor installed: start in its folder, or install it"
         ) from error
     finally:
         sys.path.remove(here)
