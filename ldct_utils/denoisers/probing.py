@@ -66,8 +66,8 @@ def look(denoise: Callable, ldct, ndct=None) -> Look:
     values, counts = np.unique(made[inside].round(3), return_counts=True)
     if counts.max() > inside.sum() / 2:  # noise goes through every denoiser: no two pixels are quite the same
         raise ValueError(
-            f"half of the body or more has the value {values[counts.argmax()]:.4g}: the network puts out no image, or it "
-            "takes another range"
+            f"half of the body or more has the value {values[counts.argmax()]:.4g}: the network puts out no image, or "
+            "it takes another range"
         )
     _upright(made, ldct)
     slope = _slope(ldct, made)

@@ -1,0 +1,297 @@
+"""What the report card of a denoiser is made of: one table of values, a row a measure, denoiser and patient.
+
+``MEASURES`` says in plain words what each asks, and which way is better. Denoisers are compared on the same slices, the
+same lesions and the same noise.
+"""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ldct_utils.ct import intensity, texture
+from ldct_utils.metrics import compute
+from ldct_utils.phantom import patient as phantom
+from ldct_utils.segments import segment, tissue_masks
+from ldct_utils.stats import intervals, paired
+from ldct_utils.structures import hallucinations, null
+from ldct_utils.task_based import blending, ensembles, equivalence, fabrication, resolution
+
+TOLERATED = 0.1  # share of its contrast that any structure may lose or gain
+FINE = 0.4  # lp/mm, above which structure is called fine
+LESIONS = (ensembles.Lesion(1.0, -25.0), ensembles.Lesion(2.0, -9.0), ensembles.Lesion(4.0, -3.0))
+DOSES = (0.1, 0.25, 0.5, 1.0)  # of the FBP that a denoised image is set beside
+CROP, REGION = 96, 33  # pixels around lesions: what is denoised, and what an observer sees
+STRUCTURED, REPEATS, ANATOMIES = 160, 12, 4  # side of anatomy full of edges, noise realisations, simulated patients
+PASTED = "control: texture pasted"
+CONTRASTS = (30.0, 300.0)  # HU of the discs at whose edges resolution is measured
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a row of the card is: label with unit, which way is better (1 higher, -1 lower, 0 neither), its question."""
+
+    label: str
+    direction: int
+    digits: int
+    asks: str
+
+
+MEASURES = {
+    "rmse": Measure("error inside the body, HU", -1, 1, "How far is a pixel from the truth?"),
+    "ssim": Measure("SSIM in the anatomy's window", 1, 3, "Does the picture look like the truth?"),
+    "bias": Measure("largest shift of a tissue's HU", -1, 1, "Are the HU of tissues kept?"),
+    "mean_srmse": Measure("MeanSRMSE, HU", -1, 1, "How far is a structure from the truth?"),
+    "max_srmse": Measure("MaxSRMSE, HU", -1, 1, "How far is the worst structure from the truth?"),
+    "kept": Measure("contrast of lesions kept", 1, 2, "How much of a lesion's contrast comes through?"),
+    "noise": Measure("noise in flat tissue, HU", -1, 1, "How much noise is left?"),
+    "texture": Measure("noise texture unlike the NDCT's", -1, 2, "Does the noise still look like noise?"),
+    "detected": Measure("d' of faint lesions", 1, 2, "Is a lesion at a known place told from none?"),
+    "sharp": Measure("resolution at 30 HU, lp/mm", 1, 2, "How fine a detail of low contrast is passed on?"),
+    "sharp_strong": Measure("resolution at 300 HU, lp/mm", 1, 2, "How fine a detail of high contrast is passed on?"),
+    "surplus": Measure("fine structure over the truth's", 0, 2, "Is there more fine structure than the truth has?"),
+    "suspicious": Measure("suspicious structures a slice", 0, 1, "How many structures changed more than noise does?"),
+    "false_alarms": Measure("the same on slices without lesions", 0, 1, "And how many where nothing can be lost?"),
+}
+
+
+# ---- on slices of a cohort ----
+def outputs(denoise: Callable, cohort, rows, batch: int = 4) -> dict[str, np.ndarray]:
+    """What a denoiser makes of slices: ``with`` and, where the cohort knows them, ``without`` their lesions.
+
+    Returns: (S, H, W) float32 HU each.
+    """
+    found = {}
+    for name, images in (("with", cohort.ldct), ("without", cohort.absent_ldct)):
+        if images is not None:
+            parts = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+            found[name] = np.concatenate([denoise(np.asarray(images[part], np.float32)) for part in parts])
+    return found
+
+
+def conventions() -> dict[str, Callable]:
+    """{convention: NDCT slice and anatomy -> evaluation domain}: how papers take PSNR and SSIM of one image."""
+    return {
+        "range 4096 HU": lambda ndct, anatomy: intensity.domain("hu"),
+        "[-1024, 3072] HU in 8 bits": lambda ndct, anatomy: intensity.domain("viana2025"),
+        "[-160, 240] HU": lambda ndct, anatomy: intensity.Domain("window", 1.0, 40.0, 400.0),
+        "[-1000, 1000] HU": lambda ndct, anatomy: intensity.Domain("window", 1.0, 0.0, 2000.0),
+        "the anatomy's window": lambda ndct, anatomy: intensity.domain("eulig2024", anatomy),
+        "the slice's own range": lambda ndct, anatomy: intensity.Domain("hu", float(np.ptp(ndct))),
+        "range 4096 HU, body only": lambda ndct, anatomy: intensity.domain("body"),
+    }
+
+
+def by_convention(made, target, anatomies, patients) -> pd.DataFrame:
+    """PSNR and SSIM of the same images in every convention: patient, convention, psnr, ssim; a row a slice.
+
+    Args: made, target: (S, H, W) HU. anatomies, patients: of each slice.
+    """
+    rows = []
+    for convention, domain_of in conventions().items():
+        for image, wanted, anatomy, patient in zip(made, target, anatomies, patients):
+            found = compute(
+                pred=image[None], target=np.asarray(wanted, np.float32)[None], names=["psnr", "ssim"],
+                domain=domain_of(wanted, anatomy),
+            ).set_index("metric")["value"]  # fmt: skip
+            rows.append({"patient": patient, "convention": convention, "psnr": found["psnr"], "ssim": found["ssim"]})
+    return pd.DataFrame(rows)
+
+
+def on_slices(made: dict, cohort, rows) -> pd.DataFrame:
+    """Errors, bias, noise and contrast kept: measure, patient, value.
+
+    Args: made: of ``outputs``. The truth is what errors are taken from, or the NDCT where there is no truth.
+    """
+    about = cohort.slices.set_index("row").loc[rows]
+    target = np.asarray((cohort.ndct if cohort.truth is None else cohort.truth)[rows], np.float32)
+    ndct = np.asarray(cohort.ndct[rows], np.float32)
+    found = []
+    for i, (_, one) in enumerate(about.iterrows()):
+        pair = {"pred": made["with"][i : i + 1], "target": target[i : i + 1]}
+        marks = compute(**pair, names=["rmse_hu", "mean_srmse", "max_srmse"], domain=intensity.domain("hu"))
+        marks = marks.set_index("metric")["value"]
+        error, tissues = (made["with"][i] - target[i]).astype(np.float64), tissue_masks(target[i])
+        shifts = [abs(error[mask].mean()) for name, mask in tissues.items() if name != "body" and mask.sum() > 50]
+        window = intensity.domain("eulig2024", one.anatomy)
+        values = {
+            "rmse": np.sqrt((error[tissues["body"]] ** 2).mean()) if tissues["body"].any() else marks["rmse_hu"],
+            "ssim": compute(**pair, names=["ssim"], domain=window)["value"].iloc[0],
+            "bias": max(shifts, default=np.nan),
+            "mean_srmse": marks["mean_srmse"], "max_srmse": marks["max_srmse"],
+        }  # fmt: skip
+        found += [{"measure": name, "patient": one.patient, "value": value} for name, value in values.items()]
+    for patient, part in about.groupby("patient"):
+        at = np.flatnonzero(about.index.isin(part.index))
+        found += [{"patient": patient} | row for row in _of_noise(made["with"][at], target[at], ndct[at])]
+        found += [{"patient": patient} | row for row in _kept(made, cohort, rows, at)]
+    return pd.DataFrame(found).groupby(["measure", "patient"], sort=False, as_index=False)["value"].mean()
+
+
+def _of_noise(made, target, ndct):
+    """Noise left in flat tissue and how unlike the NDCT's its texture is; nothing where no tissue is flat."""
+    corners = texture.places(target)
+    if not any(map(len, corners)):
+        return []
+    left, usual = (texture.curve(images - target, corners) for images in (made, ndct))
+    if not np.any(usual):  # without a truth the NDCT is its own target
+        left, usual = (texture.curve(images, corners) for images in (made, ndct))
+    flat = [(m - t)[y : y + texture.SIDE, x : x + texture.SIDE] for m, t, c in zip(made, target, corners) for y, x in c]
+    return [
+        {"measure": "noise", "value": float(np.sqrt(np.mean([one.var() for one in flat])))},
+        {"measure": "texture", "value": texture.shape_error(left, usual)},
+    ]
+
+
+def _kept(made, cohort, rows, at):
+    """Contrast kept of a patient's lesions, each weighing alike."""
+    if "without" not in made or cohort.lesion_masks is None:
+        return []
+    signal = np.asarray(cohort.ldct[rows[at]], np.float32) - np.asarray(cohort.absent_ldct[rows[at]], np.float32)
+    nearest = blending.territories(np.asarray(cohort.lesion_masks[rows[at]]))
+    kept = blending.kept_by_lesion(made["without"][at], made["with"][at], signal, nearest)
+    return [{"measure": "kept", "value": float(np.mean([*kept.values()]))}] if kept else []
+
+
+def suspicious(denoise: Callable, cohort, rows) -> pd.DataFrame:
+    """Structures that changed more than noise changes any, a slice, on slices as they are and without lesions.
+
+    A hospital has no NDCT: structures of the LDCT and of the output are tested, of the slice with most lesion of each
+    patient, and what is usual is counted on the other patients' slices without lesions (``structures.null``).
+
+    Args: cohort: of simulated patients, or of a real scan with inserted lesions.
+    Returns: measure, patient, value; empty where slices without lesions are not known or only one patient is.
+    """
+    about = cohort.slices.set_index("row").loc[rows]
+    if cohort.absent_ldct is None or about.patient.nunique() < 2:
+        return pd.DataFrame(columns=["measure", "patient", "value"])
+    area = {row: int((cohort.lesion_masks[row] > 0).sum()) for row in rows}
+    chosen = [max(part.index, key=area.get) for _, part in about.groupby("patient")]
+    seen = {("as it is", row): np.asarray(cohort.ldct[row], np.float32) for row in chosen}
+    seen |= {("without", row): np.asarray(cohort.absent_ldct[row], np.float32) for row in rows}
+    made = {key: denoise(image[None])[0] for key, image in seen.items()}
+    free = [key for key in seen if key[0] == "without"]
+    ndct = [np.float32(cohort.absent_ndct[row]) for _, row in free]
+    spectrum = hallucinations.removed_spectrum([seen[k] for k in free], [made[k] for k in free], ndct)
+    tables = []
+    for (kind, row), image in seen.items():
+        body = intensity.body_mask(image)
+        for source, of in (("ldct", image), ("prediction", made[kind, row])):
+            regions = segment(of, "felzenszwalb").regions
+            outlines = hallucinations.outlined(regions, body)
+            table = hallucinations.examine(image, made[kind, row], regions, outlines, spectrum, body, None, TOLERATED)
+            tables.append(table.assign(kind=kind, row=row, source=source, patient=about.patient[row]))
+    table = pd.concat(tables, ignore_index=True).assign(p=np.nan)
+    for _, part in table.groupby("source"):
+        table.loc[part.index, "p"] = null.against_others(part, part[part.kind == "without"], 2)
+    judged = null.ranked(table, within=["kind", "row", "source"])
+    counts = judged.groupby(["kind", "patient", "row"])["suspicious"].sum().groupby(["kind", "patient"]).mean()
+    names = {"as it is": "suspicious", "without": "false_alarms"}
+    return pd.DataFrame([
+        {"measure": names[kind], "patient": patient, "value": float(value)} for (kind, patient), value in counts.items()
+    ])  # fmt: skip
+
+
+# ---- on simulated patients that are scanned anew, many times ----
+def detected(denoisers: dict, count: int, realisations: int, dose: float, seed=0, kernel="B30", progress=iter):
+    """d' of faint lesions at known places in simulated livers, for FBP at ``DOSES`` and every denoiser at one dose.
+
+    Args: denoisers: {name: function of (N, H, W) HU}. count: patients. realisations: of noise, a class.
+    Returns: name, dose, patient, observer (CHO, NPW; ``task_based.observers``), value (mean over lesions).
+    """
+    rows = []
+    for number, (body, crop, places) in enumerate(progress(ensembles.patients(count, LESIONS, CROP, seed))):
+        made = ensembles.ensemble(body.absent_scene[0], body.pixel_mm, crop, LESIONS, places, realisations,
+                                  [seed, number], kernel)  # fmt: skip
+        images = {("FBP", one): [made.images(present, one) for present in (False, True)] for one in DOSES}
+        images |= {(name, dose): [f(one) for one in images["FBP", dose]] for name, f in denoisers.items()}
+        for (name, at), classes in images.items():
+            found = pd.DataFrame(ensembles.detections(made, classes, REGION)).query('quantity == "d\'"')
+            for observer, value in found.groupby("observer")["value"].mean().items():
+                rows.append({"name": name, "dose": at, "patient": number, "observer": observer, "value": value})
+    return pd.DataFrame(rows)
+
+
+def worth(table: pd.DataFrame, name: str, observer: str, dose: float, draws: int = 2000, seed: int = 0):
+    """The dose of the FBP that is worth a denoised image, ``equivalence.Dose``. Args: table: of ``detected``."""
+    part = table[table["observer"] == observer]
+    fbp = part[part["name"] == "FBP"].pivot(index="patient", columns="dose", values="value")[list(DOSES)].to_numpy()
+    own = part[(part["name"] == name) & (part["dose"] == dose)].set_index("patient")["value"].sort_index().to_numpy()
+    pair = fbp, np.repeat(own[:, None], len(DOSES), 1)
+    linear = not all((one > 0).all() for one in pair)
+    curves = [equivalence.rising(one, 1, linear) for one in pair]
+    return equivalence.equivalent(DOSES, *curves, at=0, draws=draws, seed=seed, linear=linear)
+
+
+def resolved(denoisers: dict, dose: float, realisations: int, seed=0, kernel="B30") -> pd.DataFrame:
+    """Resolution at the edge of a disc by contrast: name, measure, value (lp/mm where half is left). One phantom."""
+    asked = [("FBP", -1, lambda hu: hu), *((name, -1, f) for name, f in denoisers.items())]
+    table = resolution.inserts(asked, CONTRASTS, dose, realisations, [seed, 2], kernel)
+    names = dict(zip(CONTRASTS, ("sharp", "sharp_strong")))
+    table = table[table["method"] != "noise-free"]
+    return pd.DataFrame({"name": table["method"], "measure": table["contrast_hu"].map(names), "value": table["f50"]})
+
+
+def invented(denoisers: dict, dose: float, seed=0, kernel="B30", progress=iter) -> pd.DataFrame:
+    """Fine structure that comes back in every realisation over the truth's own power, at the frequency where that is
+    highest: name, patient, value. Texture that is pasted onto the LDCT stands beside denoisers as the control."""
+    rows = []
+    for number in progress(range(ANATOMIES)):
+        body = phantom.patient([seed, 1000 + number], "abdomen", slices=1)
+        scene = body.absent_scene[0]
+        place = (*((full - STRUCTURED) // 2 for full in scene.shape), STRUCTURED, STRUCTURED)
+        made = ensembles.ensemble(
+            scene, body.pixel_mm, place, realisations=REPEATS, seed=[seed, 1, number], kernel=kernel
+        )
+        low, truth = made.images(False, dose), made.truth(False)
+        pasted = fabrication.controls(made, dose, [seed, number])["texture pasted"]
+        for name, images in [("FBP", low), (PASTED, pasted), *((name, f(low)) for name, f in denoisers.items())]:
+            found = resolution.coherence(images, truth, made.pixel_mm)
+            fine = found.frequencies >= FINE - 1e-9
+            rows.append({"name": name, "patient": number, "value": float(found.surplus[fine].max())})
+    return pd.DataFrame(rows)
+
+
+# ---- cost ----
+def cost(denoise: Callable, side: int = 512, times: int = 2) -> tuple[float, float]:
+    """Seconds a slice of ``side`` x ``side`` pixels, and megabytes that the process took beyond what it had.
+
+    The memory is 0 where something before took more: then it is not known.
+    """
+    image = np.full((1, side, side), -1000, np.float32)
+    image[:, side // 8 : -side // 8, side // 8 : -side // 8] = 40
+    image += np.random.default_rng(0).normal(0, 20, image.shape).astype(np.float32)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    denoise(image)
+    start = time.perf_counter()
+    for _ in range(times):
+        denoise(image)
+    took = (time.perf_counter() - start) / times
+    return took, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+# ---- comparison ----
+def beside(values: pd.DataFrame, name: str, other: str, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """One denoiser beside another, measure by measure, over the patients that both were measured on.
+
+    Args: values: name, measure, patient, value.
+    Returns: a row a measure with a direction: measure, first, second, better (mean difference, positive where the
+        first is better), low, high (95 % over patients), p (Wilcoxon, Holm over the measures of this pair), patients.
+    """
+    rows = []
+    for measure, about in MEASURES.items():
+        part = values[(values["measure"] == measure) & values["name"].isin([name, other])]
+        wide = part.pivot_table(index="patient", columns="name", values="value").dropna()
+        if not about.direction or len(wide) < 2 or len(wide.columns) < 2:
+            continue
+        gap = about.direction * (wide[name] - wide[other])
+        span = intervals.patient_bootstrap(gap.to_numpy(), draws=draws, seed=seed)
+        rows.append(
+            {"measure": measure, "first": wide[name].mean(), "second": wide[other].mean(), "better": span.mean,
+             "low": span.low, "high": span.high, "p": paired.wilcoxon(wide[name], wide[other]), "patients": len(wide)}
+        )  # fmt: skip
+    table = pd.DataFrame(rows)
+    return table.assign(p=paired.holm(table["p"])) if len(table) else table

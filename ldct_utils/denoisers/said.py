@@ -1,0 +1,59 @@
+"""The report card in words: one sentence for each question that somebody asks first."""
+
+import pandas as pd
+
+from ldct_utils.denoisers.card import MEASURES
+
+PLAIN = {  # measures as they stand in a sentence
+    "rmse": "error", "ssim": "SSIM", "bias": "the HU of tissues", "mean_srmse": "the error of structures",
+    "max_srmse": "the error of the worst structure", "kept": "the contrast of lesions", "noise": "noise",
+    "texture": "the texture of the noise", "detected": "the detection of faint lesions",
+}  # fmt: skip
+NOT_TESTED = (
+    "Not tested: readers, other scanners and doses, and what it cannot tell apart (`05_invariances`, for networks that "
+    "pass gradients)."
+)
+
+
+def listed(names) -> str:
+    """Names as a sentence lists them: a; a and b; a, b and c."""
+    names = list(names)
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds: dict, people: str) -> dict[str, str]:
+    """{question: sentence}. Only what an interval decides is called better or worse.
+
+    Args:
+        denoiser: ``opened.Denoiser``. beside_ldct: ``card.beside`` with the untouched LDCT. worth: {observer: dose
+            that a denoised image is worth}. dose: of the LDCT. seconds: a slice of 512 x 512 pixels, by denoiser.
+    """
+    better = [PLAIN[m] for m in beside_ldct.loc[beside_ldct["low"] > 0, "measure"]] if len(beside_ldct) else []
+    worse = [PLAIN[m] for m in beside_ldct.loc[beside_ldct["high"] < 0, "measure"]] if len(beside_ldct) else []
+    decided = len(beside_ldct) and beside_ldct["low"].notna().any()
+    found = {}
+    if not decided:
+        found["What is it good at?"] = f"Not decided: {people} give no interval."
+    else:
+        found["What is it good at?"] = (
+            f"{denoiser.name} improves {listed(better)} over the untouched low-dose image."
+            if better else f"Nothing was shown to be better with {denoiser.name} than in the untouched low-dose image."
+        )  # fmt: skip
+        found["What does it cost?"] = (
+            f"It worsens {listed(worse)}." if worse else "Nothing that was measured was shown to be worse."
+        )
+    if worth:
+        told = " and ".join(f"{one.text} of the normal dose by the {observer}" for observer, one in worth.items())
+        found["How much dose does it buy?"] = (
+            f"For finding a faint lesion at a known place the denoised image is worth {told}; the low-dose image has "
+            f"{dose:g}."
+        )
+    if denoiser.name in seconds:
+        found["How long does it take?"] = f"{seconds[denoiser.name]:.2g} s for a slice of 512 x 512 pixels here."
+    missing = [
+        about.label for name, about in MEASURES.items() if name == "kept" and name not in set(beside_ldct["measure"])
+    ]
+    found["What is not known?"] = NOT_TESTED + (
+        f" Not asked: {listed(missing)}, without known lesions." if missing else ""
+    )
+    return found
