@@ -49,6 +49,7 @@ real_slices: int = 12  # slices of it
 # how
 livers: int = 6  # simulated patients in whom lesions are to be detected
 realisations: int = 120  # of their noise, a class
+anatomies: int = 4  # simulated patients in whom invented structure is looked for
 minutes: float = 8.0  # that all of it should take; a slower denoiser is given fewer realisations
 draws: int = 2000  # bootstrap draws over patients
 seed: int = 0  # seeds noise and draws
@@ -114,7 +115,7 @@ def costs():
 cost = run.table("cost", costs).set_index("denoiser")  # empty where all images were made elsewhere
 expected = SHARE * cost["seconds"].sum() / 60
 fewer = float(np.clip(minutes / max(expected, 1e-9), 0.25, 1))
-given = max(60, int(realisations * fewer) // 2 * 2)
+given = max(min(60, realisations), int(realisations * fewer) // 2 * 2)
 report.text(
     f"A slice of 512 x 512 pixels takes {', '.join(f'{s:.2g} s by {n}' for n, s in cost['seconds'].items())}. "
     f"All outputs together take about {expected:.1f} minutes" + (f"; noise realisations: {given} in place of "
@@ -242,7 +243,7 @@ values = run.table("values", measured)
 bar = partial(tqdm, desc="lesions", total=livers, unit="patient")
 detected = run.table("detected", lambda: card.detected(callable_ones, livers, given, dose, seed, kernel, bar))
 resolved = run.table("resolved", lambda: card.resolved(callable_ones, dose, 40, seed, kernel))
-invented = run.table("invented", lambda: card.invented(callable_ones, dose, seed, kernel))
+invented = run.table("invented", lambda: card.invented(callable_ones, anatomies, dose, seed, kernel))
 
 # %%
 found = detected[(detected["observer"] == "CHO") & (detected["dose"] == dose)].assign(measure="detected")

@@ -25,7 +25,8 @@ FINE = 0.4  # lp/mm, above which structure is called fine
 LESIONS = (ensembles.Lesion(1.0, -25.0), ensembles.Lesion(2.0, -9.0), ensembles.Lesion(4.0, -3.0))
 DOSES = (0.1, 0.25, 0.5, 1.0)  # of the FBP that a denoised image is set beside
 CROP, REGION = 96, 33  # pixels around lesions: what is denoised, and what an observer sees
-STRUCTURED, REPEATS, ANATOMIES = 160, 12, 4  # side of anatomy full of edges, noise realisations, simulated patients
+STRUCTURED, REPEATS = 160, 12  # side of anatomy full of edges, pixels; noise realisations
+FEWEST = 40  # structures of slices without lesions, from which it is told what is usual
 PASTED = "control: texture pasted"
 CONTRASTS = (30.0, 300.0)  # HU of the discs at whose edges resolution is measured
 
@@ -163,11 +164,11 @@ def suspicious(denoise: Callable, cohort, rows) -> pd.DataFrame:
     patient, and what is usual is counted on the other patients' slices without lesions (``structures.null``).
 
     Args: cohort: of simulated patients, or of a real scan with inserted lesions.
-    Returns: measure, patient, value; empty where slices without lesions are not known or only one patient is.
+    Returns: measure, patient, value; empty where slices without lesions are not known, or too few to tell the usual.
     """
-    about = cohort.slices.set_index("row").loc[rows]
+    about, empty = cohort.slices.set_index("row").loc[rows], pd.DataFrame(columns=["measure", "patient", "value"])
     if cohort.absent_ldct is None or about.patient.nunique() < 2:
-        return pd.DataFrame(columns=["measure", "patient", "value"])
+        return empty
     area = {row: int((cohort.lesion_masks[row] > 0).sum()) for row in rows}
     chosen = [max(part.index, key=area.get) for _, part in about.groupby("patient")]
     seen = {("as it is", row): np.asarray(cohort.ldct[row], np.float32) for row in chosen}
@@ -185,8 +186,12 @@ def suspicious(denoise: Callable, cohort, rows) -> pd.DataFrame:
             table = hallucinations.examine(image, made[kind, row], regions, outlines, spectrum, body, None, TOLERATED)
             tables.append(table.assign(kind=kind, row=row, source=source, patient=about.patient[row]))
     table = pd.concat(tables, ignore_index=True).assign(p=np.nan)
-    for _, part in table.groupby("source"):
-        table.loc[part.index, "p"] = null.against_others(part, part[part.kind == "without"], 2)
+    usual = table[table.kind == "without"]
+    others = min(sum(usual[usual.source == s].patient != p) for s in ("ldct", "prediction") for p in about.patient)
+    if others < FEWEST:
+        return empty
+    for source, part in table.groupby("source"):
+        table.loc[part.index, "p"] = null.against_others(part, usual[usual.source == source], 1 + (others > 2 * FEWEST))
     judged = null.ranked(table, within=["kind", "row", "source"])
     counts = judged.groupby(["kind", "patient", "row"])["suspicious"].sum().groupby(["kind", "patient"]).mean()
     names = {"as it is": "suspicious", "without": "false_alarms"}
@@ -235,11 +240,11 @@ def resolved(denoisers: dict, dose: float, realisations: int, seed=0, kernel="B3
     return pd.DataFrame({"name": table["method"], "measure": table["contrast_hu"].map(names), "value": table["f50"]})
 
 
-def invented(denoisers: dict, dose: float, seed=0, kernel="B30", progress=iter) -> pd.DataFrame:
+def invented(denoisers: dict, count: int, dose: float, seed=0, kernel="B30", progress=iter) -> pd.DataFrame:
     """Fine structure that comes back in every realisation over the truth's own power, at the frequency where that is
     highest: name, patient, value. Texture that is pasted onto the LDCT stands beside denoisers as the control."""
     rows = []
-    for number in progress(range(ANATOMIES)):
+    for number in progress(range(count)):
         body = phantom.patient([seed, 1000 + number], "abdomen", slices=1)
         scene = body.absent_scene[0]
         place = (*((full - STRUCTURED) // 2 for full in scene.shape), STRUCTURED, STRUCTURED)
