@@ -102,7 +102,7 @@ if kernels - {kernel}:
 def named(one):
     """A network's name among the images; the training's number where a method has several."""
     several = (listed["method"] == one.method).sum() > 1
-    return one.method + f" · seed {one.seed}" * bool(several)
+    return designs.spoken(one.method) + f", seed {one.seed}" * bool(several)
 
 
 def as_control(denoise):
@@ -112,6 +112,11 @@ def as_control(denoise):
 names = [named(one) for one in listed.itertuples()] if runs else []
 networks = {name: as_control(prediction.denoiser(one, batch, precision, device)) for name, one in zip(names, chosen)}
 IMAGES = tasks.controls() | networks
+
+
+def percent(share, form=".0%"):
+    """A share in percent with a space before the sign."""
+    return f"{share:{form}}".replace("%", " %")
 
 
 # %%
@@ -133,18 +138,20 @@ def example():
 
 
 stored, titles = run.array("example", example), ["what is added", *IMAGES]
-figure, axes = plt.subplots(2, -(-len(titles) // 2), figsize=(2.1 * -(-len(titles) // 2), 4.9), squeeze=False)
+columns = -(-len(titles) // 2)
+figure, axes = plt.subplots(2, columns, figsize=(2.1 * columns, 4.9), squeeze=False)
 for axis in axes.ravel():
     axis.set_axis_off()
 for axis, title, image in zip(axes.ravel(), titles, stored):
     window = (0, 60) if title == titles[0] else (60, 150)
     plots.show(axis, image, *window, f"{fill(title, 22)}\n{plots.window_text(*window)}").title.set_fontsize(8)
+    for row, column in (target.place for target in first.targets):
+        axis.add_patch(plt.Circle((column, row), 12, fill=False, lw=0.8, color="#f0e442"))
 sizes = "; ".join(f"{target.name} ({tasks.LESIONS[target.name].text})" for target in first.targets)
 report.figure(
     run, "images", figure,
     "**Four tasks in one image, as every denoiser leaves them.** From the upper left, row by row: " + sizes
-    + f". The last is an ellipse against a disc of the same area. Dose {low_dose:.0%}, one realisation."
-    .replace("%", " %"),
+    + f". The last is an ellipse against a disc of the same area. Dose {percent(low_dose)}, one realisation.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -168,9 +175,7 @@ def judge():
     for scene in scenes():
         internal = internal or panel.internal_noise(scene, internal_share)
         progress = partial(tqdm, desc=scene.targets[0].name, mininterval=1)
-        tables.append(
-            panel.judge(scene, IMAGES, doses, low_dose, internal, progress, at_place=panel.AT_PLACE | SWEEP)
-        )
+        tables.append(panel.judge(scene, IMAGES, doses, low_dose, internal, progress, at_place=panel.AT_PLACE | SWEEP))
     return pd.concat(tables, ignore_index=True).assign(internal=internal)
 
 
@@ -224,16 +229,16 @@ for axis, name in zip(axes, TASKS):
     d_prime, colour = matrices(name)
     plots.matrix(axis, colour.to_numpy(), [fill(i, 24) for i in IMAGES], d_prime.index, -2, 2)
     for text, value in zip(axis.texts, d_prime.to_numpy().ravel()):
-        text.set_text("never wrong" if np.isinf(value) else f"{value:.2f}")
-        text.set_fontsize(8 if np.isfinite(value) else 6)
+        text.set_text("∞" if np.isinf(value) else f"{value:.2f}")
     axis.set_title(name, fontsize=9, loc="left")
-faded = low[low["image"] == tasks.FADE]
-blind = [o for o in PANEL if (faded[faded["observer"] == o]["gap"].abs() < 1e-3).all()]
+faded = low[(low["image"] == tasks.FADE) & (low["task"] != tasks.PATIENTS)]
+blind = [o for o in PANEL if (faded["gap"] > -0.05 * faded["d_prime"])[faded["observer"] == o].all()]
+sighted = [o for o in believed if o not in blind]
 report.figure(
     run, "d_prime", figure,
-    f"**Observers disagree most about the eraser that fades all.** Numbers: d′ at {low_dose:.0%} of the dose; blue is ".replace("%", " %")
-    + "better than the LDCT, red worse, full colour a factor of 4. Without noise an observer that has none of its own is "
-    f"never wrong. Blind to fading contrast: {', '.join(blind) or 'no observer'}.",
+    f"**Only {' and '.join(sighted) or 'no observer'} sees contrast fade.** Numbers: d′ at {percent(low_dose)} of the "
+    "dose; blue is better than the LDCT, red worse, full colour a factor of 4. ∞: without noise an observer that has "
+    "none of its own is never wrong.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -250,48 +255,59 @@ gains = low[low["image"].isin(ASKED) & low["observer"].isin(PANEL)].assign(
 )
 best = gains[gains["sure"]].sort_values("share").groupby("observer").tail(1).set_index("observer")
 could = {
-    name: f"{best['share'][name]:+.0%} ({best['image'][name]}, {best['task'][name]})".replace("%", " %")
-    if name in best.index else "none"
+    name: f"{percent(best['share'][name], '+.0%')} ({best['image'][name]}, {best['task'][name]})"
+    if name in best.index else "none is shown"
     for name in PANEL
 }  # fmt: skip
 report.table(
-    run, "could", pd.DataFrame({"observer": PANEL, "largest gain in d′ that is shown": could.values(),
-                                "passes": ["yes" if name in believed else "no" for name in PANEL]}),
-    "Each is the largest of many, and its interval is not corrected for that: it shows what an observer can say, not "
-    "that this denoiser helps.",
+    run, "could", pd.DataFrame({"observer": PANEL, "largest gain in d′ from a denoiser": could.values(),
+                                "passes the rules": ["yes" if name in believed else "no" for name in PANEL]}),
+    f"**{len([o for o in believed if o in best.index])} of {report.plural(len(believed), 'observer')} that pass could "
+    "say yes.** Each gain is the largest of many and its interval is not corrected for that: it shows what an observer "
+    "can say, not that this denoiser helps.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## How much dose does an image save?
-# The dose at which FBP is as good for the same observer and task. Only observers that passed are asked. Doses beyond
-# those looked at are not known; then the end of the range stands. The ceiling stands apart: there nothing can be saved.
+# The dose at which FBP is as good for the same observer and task. Only observers that passed are asked, and only where
+# more dose is shown to help them. Doses beyond those looked at are not known; then the end of the range stands. The
+# ceiling stands apart: it cannot gain, so for it nothing can be saved.
 
 
 # %%
 def worth_text(one):
     """A dose in percent with its interval; at the ends of the doses as a bound."""
-    ends = ["< " if one.worth <= doses[0] else "> " if one.worth >= doses[-1] else ""]
-    return f"{ends[0]}{one.worth:.0%} [{one.worth_low:.0%}, {one.worth_high:.0%}]".replace("%", " %")
+    end = "< " if one.worth <= doses[0] * 1.001 else "> " if one.worth >= doses[-1] * 0.999 else ""
+    return f"{end}{percent(one.worth)} [{100 * one.worth_low:.0f}, {100 * one.worth_high:.0f}]"
 
 
+rising = real[(real["image"] == tasks.PLAIN) & (real["dose"] == doses[-1])]
+rising = rising[rising["gap"] > reach * rising["gap_se"]].set_index(["task", "observer"]).index
 bought = low[low["worth"].notna() & low["observer"].isin(believed) & ~low["image"].isin((tasks.TRUTH, tasks.FADE))]
-bought = run.table("doses", lambda: bought[["task", "observer", "image", "d_prime", "worth", "worth_low", "worth_high"]])
-listed_doses = bought.assign(text=[worth_text(one) for one in bought.itertuples()])
+bought = bought[bought.set_index(["task", "observer"]).index.isin(rising)]
+bought = run.table(
+    "doses", lambda: bought[["task", "observer", "image", "d_prime", "worth", "worth_low", "worth_high"]]
+)
 of_interest = names or [tasks.BLUR, tasks.MEDIAN, tasks.TV, tasks.UNSHARP]
-wide = listed_doses[listed_doses["image"].isin(of_interest)]
-wide = wide.pivot(index=["task", "observer"], columns="image", values="text")[of_interest].reset_index()
-asked = bought[bought["image"].isin(of_interest) & (bought["observer"] != panel.RETRAINED)]
-saves = asked[asked["worth_low"] > low_dose]
-costs = asked[asked["worth_high"] < low_dose]
+chosen_doses = bought[bought["image"].isin(of_interest)]
+wide = chosen_doses.assign(text=[worth_text(one) for one in chosen_doses.itertuples()])
+wide = wide.pivot(index=["task", "observer"], columns="image", values="text").reindex(columns=of_interest)
+wide = wide.reindex([key for key in low.set_index(["task", "observer"]).index.unique() if key in wide.index])
+asked = chosen_doses[chosen_doses["observer"] != panel.RETRAINED]
+saves, costs = asked[asked["worth_low"] > low_dose], asked[asked["worth_high"] < low_dose]
+where = [f"{task}: {', '.join(part['observer'].unique())}" for task, part in saves.groupby("task", sort=False)]
 report.table(
-    run, "bought", wide,
-    f"Dose of the FBP that is as good as the image at {low_dose:.0%}, 95 % jackknife intervals. Beside the ceiling, ".replace("0%", "0 %").replace("5%", "5 %")
-    + f"{len(saves)} of {len(asked)} comparisons save dose and {len(costs)} cost dose; the others are not shown to do "
-    "either. Not corrected for their number.",
+    run, "bought", wide.reset_index(),
+    f"**{len(saves)} of {len(asked)} comparisons save dose, {len(costs)} cost dose** (without the ceiling; the others "
+    f"are not shown to do either). Dose of the FBP that is as good as the image at {percent(low_dose)}, in % of the "
+    "normal dose, with 95 % jackknife intervals, not corrected for their number."
+    + f" Dose is saved in {'; '.join(where)}." * bool(where),
 )  # fmt: skip
 
 # %%
-figure, axes = plt.subplots(1, len(TASKS), figsize=(2 + 1.7 * len(TASKS), 1.4 + 0.24 * len(of_interest) * 5), sharey=True)
+figure, axes = plt.subplots(
+    1, len(TASKS), figsize=(2 + 1.7 * len(TASKS), 1.4 + 0.24 * len(of_interest) * 5), sharey=True
+)
 mark = dict(zip(believed, "osD^vP*"))
 for axis, name in zip(axes, TASKS):
     part = bought[(bought["task"] == name) & bought["image"].isin(of_interest)]
@@ -305,16 +321,16 @@ for axis, name in zip(axes, TASKS):
     axis.set_title(fill(name, 16), fontsize=9)
 axes[0].set_yticks(range(len(of_interest)), [fill(i, 26) for i in of_interest])
 axes[0].invert_yaxis()
-figure.supxlabel("dose of the FBP that is as good, fraction of the normal one; right is better", fontsize=9)
+axes[len(TASKS) // 2].set_xlabel("dose of the FBP that is as good, fraction of the normal one; right is better")
 handles = [plt.Line2D([], [], marker=mark[o], ls="", label=o + " (the ceiling)" * (o == panel.RETRAINED),
                       color="#999999" if o == panel.RETRAINED else plots.COLOURS[believed.index(o) % 6])
            for o in believed]  # fmt: skip
 figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
 report.figure(
     run, "doses_saved", figure,
-    f"**Whether an image saves dose depends on the task.** Dotted: the image's own dose, {low_dose:.0%}; right of it ".replace("%", " %")
-    + "dose is saved. Bars: 95 % jackknife intervals, cut off at the doses looked at. Grey: the ceiling, for which "
-    "nothing can be saved.",
+    "**Who is asked, and for what, decides whether dose is saved.** Dotted: the image's own dose, "
+    f"{percent(low_dose)}; right of it dose is saved. Bars: 95 % jackknife intervals, cut off at the doses looked at. "
+    "Grey: the ceiling, for which nothing can be saved.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -359,11 +375,14 @@ run.finish(headline=headline)
 
 # %%
 large = low[(low["task"] == tasks.LARGE) & (low["observer"] == panel.NPWE)].set_index("image")["d_prime"]
+ceiling = could[panel.RETRAINED]
 report.text(
-    f"**What we saw.** {len(believed)} of {len(PANEL)} observers pass; {' and '.join(failed) or 'none'} "
-    f"{'fails' if len(failed) == 1 else 'fail'}. Only an observer with internal noise sees that contrast fades. The "
-    f"retrained CHO gains at most {could[panel.RETRAINED]} from any denoiser, so it cannot say that one helps. "
-    f"For the NPWE a 3-pixel blur takes the large faint lesion from {large[tasks.PLAIN]:.2f} to {large[tasks.BLUR]:.2f}. "
-    "One limit: the observers are formulas, the lesions discs, and only one of seven tasks has anatomy. `04b_dose` asks "
-    "the ceiling over more patients."
+    f"**What we saw.** {len(believed)} of {len(PANEL)} observers pass"
+    + (f"; {' and '.join(failed)} {'fails' if len(failed) == 1 else 'fail'}. " if failed else ". ")
+    + ("No denoiser is shown to help the retrained CHO, so it cannot say that one saves dose. "
+       if ceiling == "none is shown" else f"The largest gain of the retrained CHO is {ceiling}. ")
+    + f"Contrast that fades with its noise is seen by {' and '.join(sighted) or 'no observer that passes'} alone. "
+    f"For the NPWE a 3-pixel blur takes the large faint lesion from d′ {large[tasks.PLAIN]:.2f} to "
+    f"{large[tasks.BLUR]:.2f}. One limit: the observers are formulas, the lesions discs, and one of seven tasks has "
+    "anatomy. `04b_dose` asks the ceiling in more patients."
 )  # fmt: skip

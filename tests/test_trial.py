@@ -1,4 +1,4 @@
-"""The trial of the observers: one that always says better must fail, honest ones must pass, and each rule finds its fault."""
+"""The trial of the observers: who always says better must fail, the honest must pass, each rule finds its own fault."""
 
 import numpy as np
 import pandas as pd
@@ -101,6 +101,7 @@ def judged(scene, observer):
 
 def flattery(shown):
     """Always says better: the smoother an image, the better, whatever it shows."""
+
     def measure(used):
         d_prime = 60 / max(shown.absent[used].std(), 1.0)
         return d_prime, norm.cdf(d_prime / 2**0.5)
@@ -134,7 +135,7 @@ def test_known_tasks_differ_by_what_is_added_and_nothing_else(scene):
     clean = scene.background[:, 0]
     assert np.array_equal(clean[0], clean[1])
     shape = scene.targets[3]
-    assert shape.signal.sum() == pytest.approx(0, abs=0.02 * np.abs(shape.signal).sum())  # equal area
+    assert shape.signal.sum() == pytest.approx(0, abs=float(0.02 * np.abs(shape.signal).sum()))  # equal area
     assert scene.targets[0].ideal / 2 == pytest.approx(2.8, abs=0.3)  # at a quarter of the dose
     truth = scene.after(tasks.controls()[tasks.TRUTH], scene.images(0.25))
     assert truth[1][0] - truth[0][0] == pytest.approx(scene.added, abs=1e-4)

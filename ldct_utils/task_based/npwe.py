@@ -1,7 +1,7 @@
 """Non-prewhitening observer with an eye filter and internal noise (NPWE): a reader who cannot use what is too faint.
 
-An observer without internal noise sees a lesion of a thousandth of an HU, if the noise is as faint. A reader's own noise
-is of fixed size, so that an image whose contrast has faded is worse to read, and one with little noise is not
+An observer without internal noise sees a lesion of a thousandth of an HU, if the noise is as faint. A reader's own
+noise is of fixed size, so that an image whose contrast has faded is worse to read, and one with little noise is not
 infinitely good. With S the spectrum of the mean difference between the classes, E the eye filter and N_i the power of
 the internal noise,
 

@@ -189,9 +189,7 @@ def npw(absent, present, signal) -> Detection:
     return detect(respond(absent, own), respond(present, own))
 
 
-def detect(
-    absent, present, folds: int = 2, groups: int = GROUPS, level: float = 0.95, trained_on=None
-) -> Detection:
+def detect(absent, present, folds: int = 2, groups: int = GROUPS, level: float = 0.95, trained_on=None) -> Detection:
     """Train and test a Hotelling template on channel outputs, and say how sure the result is.
 
     Every fold is tested once with the template of the others, and the results are averaged. Intervals: groups of

@@ -24,8 +24,8 @@ class Shown:
     """What an observer is shown: regions of both classes, the same of the plain reconstruction, and what it looks for.
 
     absent, present, plain: (N, n, n) each, plain a pair; of a search whole images. difference: (n, n), of the classes
-    after processing. where: see ``tasks.Scene``. maps: of a search, ``scanning.everywhere``. internal: N_i of the NPWE. ``plain`` has the lesion in its second class
-    in any case; with ``zero`` absent and present are both without.
+    after processing. where: see ``tasks.Scene``. maps: of a search, ``scanning.everywhere``. internal: N_i of the NPWE.
+    ``plain`` has the lesion in its second class in any case; with ``zero`` absent and present are both without.
     """
 
     target: tasks.Target
@@ -103,6 +103,7 @@ def internal_noise(scene: tasks.Scene, share: float = npwe.SHARE) -> float:
 
 def _shown(target, scene, outputs, plain, difference, internal, maps, halves=False):
     """What an observer sees of a target; with ``halves`` two halves of the absent class, between which is nothing."""
+
     def cut(images):
         return images if target.place is None else ensembles.region(images, target.place, tasks.REGION)
 
@@ -147,7 +148,10 @@ def judge(scene: tasks.Scene, controls: dict, doses, low: float, internal: float
                 panel = searching
                 maps = [scanning.everywhere(one, target.radius_px, tasks.REGION) for one in outputs]
             for observer, ask in panel.items():
-                key, head = (target.name, observer), {"task": target.name, "observer": observer, "image": image, "dose": dose}
+                key, head = (
+                    (target.name, observer),
+                    {"task": target.name, "observer": observer, "image": image, "dose": dose},
+                )
                 shown = _shown(target, scene, outputs, given, difference, internal, maps)
                 one = found[*key, image, dose] = asked(ask, shown)
                 other = found[*key, plain, low if image != plain else doses[0]]

@@ -44,8 +44,8 @@ ERASED = 0.8  # share of the lesion that the erasers take away
 class Target:
     """What is to be found: a lesion by which the classes differ.
 
-    place: row and column; None where it differs from image to image. channels: of the Hotelling observer. signal: (H, W)
-    HU, in the middle where there is no place. ideal: d' at the normal dose of an observer that knows everything.
+    place: row and column; None where it differs from image to image. channels: of the Hotelling observer. signal:
+    (H, W), HU, in the middle where there is no place. ideal: d' at the normal dose of who knows everything.
     """
 
     name: str
@@ -130,7 +130,8 @@ def searched(name: str, realisations: int, seed=0, kernel: str = "B30", pixel_mm
 def in_patients(backgrounds: int, seed=0, kernel: str = "B30", pixel_mm: float = 0.75, progress=iter) -> Scene:
     """A lesion in the livers of simulated patients, each of which is used once, in one of the classes.
 
-    What an observer sees lies in the liver, with its vessels and its texture. The noise is that of the cylinder: of the patients only the anatomy varies.
+    What an observer sees lies in the liver, with its vessels and its texture. The noise is that of the cylinder: of the
+    patients only the anatomy varies.
 
     Args: backgrounds: patients, of which each class has half. progress: wraps their numbers, e.g. ``tqdm``.
     Raises: ValueError: for an odd number.
@@ -139,7 +140,9 @@ def in_patients(backgrounds: int, seed=0, kernel: str = "B30", pixel_mm: float =
         raise ValueError(f"both classes take as many backgrounds, so their number is even, not {backgrounds}")
     scene, lesion, middle = ensembles.cylinder(300.0, 60.0, pixel_mm), LESIONS[PATIENTS], (SIDE // 2, SIDE // 2)
     half = backgrounds // 2
-    made = ensembles.ensemble(scene, pixel_mm, _middle(scene), (lesion,), [middle], half, [*np.atleast_1d(seed), 3], kernel)
+    made = ensembles.ensemble(
+        scene, pixel_mm, _middle(scene), (lesion,), [middle], half, [*np.atleast_1d(seed), 3], kernel
+    )
     livers = _livers(seed, REGION / 2 * pixel_mm, pixel_mm, kernel)
     clean = np.stack([next(livers) for _ in progress(range(backgrounds))])
     target = Target(PATIENTS, middle, lesion.radius_mm / pixel_mm, "laguerre_gauss", made.signals[0])

@@ -30,7 +30,9 @@ DETAIL = (tasks.FINE, tasks.SHAPE, tasks.FINE_SEARCH)  # tasks in which a blur m
 
 
 def _asked(rows, rule):
-    """Rows that a rule looks at, with the column ``breaks``: by how much each breaks it, over 0 for a fault."""
+    """Rows that a rule looks at; how far each lies on the wrong side, and the standard error; 1 where the right side
+    must be shown, -1 where the wrong one must be.
+    """
     real, plain = rows[~rows["zero"]], rows["image"] == tasks.PLAIN
     if rule == NOTHING:
         part = rows[rows["zero"]]
@@ -65,7 +67,9 @@ def verdicts(rows: pd.DataFrame, groups: int = observers.GROUPS) -> pd.DataFrame
                 reach = student.ppf(1 - ALPHA / 2 / len(of), groups - 1) * error
                 beyond = value + side * reach  # over 0: the rule is broken
                 worst = beyond.idxmax()
-                row |= {"fails": bool(beyond[worst] > 0), "value": value[worst]}
+                # exactly alike (0, without an error) is no fault, and shows nothing where something must be shown
+                broken = beyond[worst] > 0 or (side > 0 and beyond[worst] == 0)
+                row |= {"fails": bool(broken), "value": value[worst]}
                 row |= {"where": f"{of['task'][worst]}, {of['image'][worst]}"}
             found.append(row)
     return pd.DataFrame(found)
