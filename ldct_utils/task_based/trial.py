@@ -11,7 +11,9 @@ An observer is asked about images of which the answer is known (``tasks``, ``pan
   faint lesion a blur may win;
 - does not notice an eraser: lesions of which most is taken away are not shown to be harder to see.
 
-Each decision is one of many. Its level is 5 % over all that one rule asks of one observer (Bonferroni).
+A fault that must be shown is one of many that are looked for: its level is 5 % over all that one rule asks of one
+observer (Bonferroni). What must be shown everywhere (dose, eraser) needs no correction, since every comparison has to
+hold.
 """
 
 import numpy as np
@@ -64,7 +66,8 @@ def verdicts(rows: pd.DataFrame, groups: int = observers.GROUPS) -> pd.DataFrame
             of, value, error, side = _asked(part, rule)
             row = {"observer": observer, "rule": rule, "asked": len(of), "fails": None, "where": "", "value": np.nan}
             if len(of):
-                reach = student.ppf(1 - ALPHA / 2 / len(of), groups - 1) * error
+                alpha = ALPHA if side > 0 else ALPHA / len(of)
+                reach = student.ppf(1 - alpha / 2, groups - 1) * error
                 beyond = value + side * reach  # over 0: the rule is broken
                 worst = beyond.idxmax()
                 # exactly alike (0, without an error) is no fault, and shows nothing where something must be shown
