@@ -17,7 +17,7 @@
 #
 # **Reads** nothing, or checkpoints of finished `03_train` runs. **Writes** `judged.parquet` (d' of every observer, task
 # and image), `verdicts.parquet` (rules and observers), `doses.parquet` (doses saved), three figures and three tables.
-# **Cost** of the defaults: 2 minutes on one core, and 30 s a network.
+# **Cost** of the defaults: 2 minutes on one core, and 15 s a network.
 #
 # Words: LDCT is the low-dose image, reconstructed by plain filtered back-projection (FBP). d′ says how well an observer
 # tells "lesion" from "no lesion"; 0 is guessing. AUC is the share of pairs that it puts in the right order; 0.5 is
@@ -86,7 +86,7 @@ if realisations < 100 or backgrounds < 44:
 # %% [markdown]
 # ## What they are shown
 # Seven tasks. In the first six everything but the noise is known, in a cylinder of water of 300 mm. In the last each
-# image is the liver of another simulated patient.
+# image is the liver of another simulated patient, used once: there the interval is one over patients.
 #
 # Eight images of each: LDCT; blurred (Gaussian, SD 3 pixels); median filtered; total variation; unsharp masked; two
 # erasers; and the noise-free truth. One eraser takes 80 % of the lesion away and leaves the noise. The other fades
@@ -381,8 +381,9 @@ report.text(
     + (f"; {' and '.join(failed)} {'fails' if len(failed) == 1 else 'fail'}. " if failed else ". ")
     + ("No denoiser is shown to help the retrained CHO, so it cannot say that one saves dose. "
        if ceiling == "none is shown" else f"The largest gain of the retrained CHO is {ceiling}. ")
-    + f"Contrast that fades with its noise is seen by {' and '.join(sighted) or 'no observer that passes'} alone. "
-    f"For the NPWE a 3-pixel blur takes the large faint lesion from d′ {large[tasks.PLAIN]:.2f} to "
-    f"{large[tasks.BLUR]:.2f}. One limit: the observers are formulas, the lesions discs, and one of seven tasks has "
-    "anatomy. `04b_dose` asks the ceiling in more patients."
+    + f"By the others, {len(saves)} of {len(asked)} comparisons save dose and {len(costs)} cost dose. Contrast that "
+    f"fades with its noise is seen by {' and '.join(sighted) or 'no observer that passes'} alone; for the NPWE a "
+    f"3-pixel blur takes the large faint lesion from d′ {large[tasks.PLAIN]:.2f} to {large[tasks.BLUR]:.2f}. "
+    "One limit: the observers are formulas, the lesions discs, and one of seven tasks has anatomy. `04b_dose` asks the "
+    "ceiling in more patients."
 )  # fmt: skip
