@@ -20,6 +20,9 @@
 # model of `08a_train_quality`. **Writes** `run_<id>.parquet` (every loss and metric at every checkpoint of a run) and
 # the tables of agreement. **Cost** three quarters of a minute for a run of 11 checkpoints, on one core.
 #
+# SSIM in the domain `hu` is a mean squared error in disguise: its constant C2 is far larger than the contrasts of soft
+# tissue. Beside it stands SSIM (window), of what a display window shows, inside the body.
+#
 # The question is that of Taifour et al. (arXiv 2511.00698). What they do not report (layer and weight of the VGG loss,
 # Charbonnier's ε, the metrics' input range, the set of no-reference metrics, seeds) is our own choice here.
 

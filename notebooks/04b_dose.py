@@ -181,7 +181,13 @@ report.figure(
 # ## Detection against dose
 # d' of the channelised Hotelling observer (CHO), which knows the noise's correlations and undoes them as far as they
 # can be undone, and of the non-prewhitening observer (NPW), which looks for the lesion's shape and takes the noise as
-# it comes, as a reader does. Templates are trained on one half of the realisations and tested on the other, both ways.
+# it comes.
+#
+# The CHO learns anew on each network's images and knows lesion, place and noise. We call it *the ceiling*: it shows
+# what is still in the image, and processing cannot put anything in. It can say that a network costs dose, not that one
+# saves dose. Observers that can say both, with noise of their own or without knowing the place, are put to the test in
+# `04d_observers`, and the dose that a network saves is asked of those that pass.
+# Templates are trained on one half of the realisations and tested on the other, both ways.
 
 # %%
 per_patient = equivalence.of_patients(measured)
@@ -273,8 +279,8 @@ report.figure(
 # ## Equivalent doses
 # Two readings of the same curves: the dose at which the *denoised* image reaches FBP at full dose (over 1: it never
 # does), and the dose of the *FBP* that is worth the denoised image at the training dose. A network that buys nothing
-# has 1 and the training dose. Curves rise by isotonic regression; their logarithms are interpolated in log dose
-# ("linear": the values themselves, where one is not above 0), never extrapolated.
+# has 1 and the training dose; by the ceiling none can do better. Curves rise by isotonic regression; their logarithms
+# are interpolated in log dose ("linear": the values themselves, where one is not above 0), never extrapolated.
 
 # %%
 MEASURES = {f"d' ({observer})": ("d'", observer, 1) for observer in ("CHO", "NPW")}
@@ -507,9 +513,9 @@ pick = min(names, key=lambda name: first[name] * -info(metrics[0]).direction)
 report.text(
     f"**What we saw.** d' of FBP images grows with the dose to the power {law[0]:.2f} (CHO; theory: .5). Judged by "
     f"{image_metric}, {pick} at dose {low_dose:g} is worth FBP at {everywhere['worth', image_metric, pick]}; judged by "
-    f"lesions that are to be detected, FBP at {everywhere['worth', hotelling, pick]} (CHO) and "
-    f"{everywhere['worth', npw, pick]} (NPW). Repeatable fine structure beyond the truth's power: "
-    f"{', '.join(more) or 'found in no network'} ({seeds}). Limits: the lesions are discs at known places, the "
-    f"observers are models, and a network trained at dose {their_dose} extrapolates at every other. `06_stats` "
-    "compares the same networks by metrics on whole slices."
+    f"lesions that are to be detected, FBP at {everywhere['worth', hotelling, pick]} (CHO, the ceiling, which no "
+    f"network can raise) and {everywhere['worth', npw, pick]} (NPW). Repeatable fine structure beyond the truth's "
+    f"power: {', '.join(more) or 'found in no network'} ({seeds}). Limits: the lesions are discs at known places, the "
+    f"observers are models, and a network trained at dose {their_dose} extrapolates at every other. `04d_observers` "
+    "asks observers that can gain; `06_stats` compares the same networks by metrics on whole slices."
 )

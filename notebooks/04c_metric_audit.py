@@ -83,6 +83,9 @@ setup.seed_everything(seed, threads)
 # The slices come from patients that CT-NIQE and N2Q were not fitted on. Full-reference metrics compare with the
 # noise-free truth where there is one: against the NDCT itself an NDCT is perfect by definition, and nothing could be
 # said of its noise. A metric whose weights are not on this machine is listed with the file it needs.
+#
+# SSIM in the domain `hu` is a mean squared error in disguise: its constant C2 is far larger than the contrasts of soft
+# tissue. Beside it stands SSIM (window), of what a display window shows, inside the body.
 
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)

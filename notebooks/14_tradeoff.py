@@ -70,6 +70,7 @@ from ldct_utils.stats import intervals
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import blending, resolution
 from ldct_utils.training import checkpoints, designs, prediction, setup
+from ldct_utils.training.designs import spoken
 
 setup.seed_everything(seed, threads)
 
@@ -291,14 +292,6 @@ decidable = len(piles) >= intervals.MIN_PATIENTS and len(trained_base.seeds) > 1
 
 
 # %%
-def spoken(method):
-    """A method as text names it, e.g. ``MSE + VGG (block3_conv2, random, ψ 95 % at start)``."""
-    loss, *parts = method.split(" · ")
-    words = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
-             "mean_srmse": "MeanSRMSE"}  # fmt: skip
-    return words.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
-
-
 LINES = {"Gaussian": ("#999999", "s", gaussian_px), "median": ("#999999", "^", median_px),
          "total variation": ("#000000", "v", tv_hu)}  # fmt: skip
 order = main.drop(list(controls)).sort_values("more_kept", ascending=False)

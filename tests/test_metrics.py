@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy import ndimage
 from skimage import metrics as skimage_metrics
 
 from ldct_utils import metrics
@@ -280,6 +281,32 @@ def test_evaluate_leaves_out_a_truth_that_the_cohort_has_not(cohort):
 def test_evaluate_refuses_what_it_cannot_score(cohort, change, message):
     with pytest.raises(ValueError, match=message):
         metrics.evaluate(**{"predict": lambda hu: hu, "cohort": cohort, "rows": [2], **change})
+
+
+def test_windowed_ssim_sees_what_the_range_of_all_hu_hides(rng):
+    """In ``hu`` SSIM is 1 less a mean squared error; with the window's width as range it sees structure."""
+    target, noise = body_slice(128), rng.normal(0, 1, (128, 128))
+    lost = {
+        name: [1 - score(target + sd * noise, target, intensity.domain("hu"), [name])[name] for sd in (10, 30)]
+        for name in ("ssim", "ssim_window")
+    }
+    assert lost["ssim"][1] / lost["ssim"][0] == pytest.approx(9, abs=1)  # as the mean square grows
+    assert lost["ssim_window"][1] / lost["ssim_window"][0] < 4 and lost["ssim_window"][0] > 5 * lost["ssim"][0]
+
+
+def test_windowed_ssim_is_that_of_the_window_inside_the_body_alone(rng):
+    target = body_slice(96)
+    pred = target + rng.normal(0, 20, target.shape)
+    inside = intensity.body_mask(target)
+    own = score(pred, target, intensity.domain("hu"), ["ssim_window"])["ssim_window"]
+    clipped = [np.clip(image, -150, 250) + 150 for image in (pred, target)]
+    assert own == pytest.approx(taken(full_reference.ssim, *clipped, data_range=400, mask=inside), abs=1e-12)
+    outside = np.where(inside, pred, pred + 3000 * (rng.random(pred.shape) < 0.2))
+    far = ndimage.binary_erosion(inside, np.ones((7, 7)))  # windows of 7 pixels that lie in the body
+    values = [taken(full_reference.ssim_window, one, target, mask=far) for one in (outside, pred)]
+    assert values[0] == pytest.approx(values[1], abs=1e-12)
+    nothing = score(np.full((20, 20), -1000.0), np.full((20, 20), -1000.0), intensity.domain("hu"), ["ssim_window"])
+    assert np.isnan(nothing["ssim_window"])
 
 
 def test_slices_of_different_shapes_are_refused():

@@ -175,3 +175,39 @@ def test_the_two_observers_are_templates_on_their_own_channels():
     expected = [images.reshape(len(images), -1) @ signal.ravel()[:, None] for images in (absent, present)]
     assert npw.d_prime == pytest.approx(observers.detect(*expected).d_prime)
     assert cho.d_prime > npw.d_prime + 0.2 > 0.5
+
+
+def test_a_kept_template_is_not_learned_anew():
+    """Inverted images mislead a reader who keeps to a template, and not one who learns again."""
+    absent, present = classes(3.0 * disc(15, 3.0), 200, 10.0)
+    plain = observers.cho(absent, present, 3.0)
+    assert observers.cho(-absent, -present, 3.0).d_prime == pytest.approx(plain.d_prime)
+    kept = observers.cho(-absent, -present, 3.0, trained_on=(absent, present))
+    assert kept.d_prime == pytest.approx(-plain.d_prime) and kept.auc == pytest.approx(1 - plain.auc)
+    with pytest.raises(ValueError, match="one shape"):
+        observers.cho(absent, present, 3.0, trained_on=(absent[:-1], present[:-1]))
+
+
+def test_a_difference_of_the_same_realisations_is_surer_than_of_two():
+    absent, present = classes(3.0 * disc(15, 3.0), 200, 10.0)
+    one, other = (observers.cho(absent, present + extra * disc(15, 3.0), 3.0) for extra in (0, 0.5))
+    gap, error = observers.difference(other, one)
+    assert gap == pytest.approx(other.d_prime - one.d_prime) and 0 < 3 * error < gap
+    assert error < 0.5 * np.hypot(*(observers.spread(each.left_out)[0] for each in (one, other)))
+    assert observers.difference(observers.certain(40), one) == (np.inf, 0.0)
+
+
+def test_the_ideal_observer_in_known_noise_is_contrast_times_root_of_pixels_over_sigma():
+    lesion = 5.0 * disc(9, 3.0)
+    assert observers.ideal(lesion, 400.0 * np.eye(81)) == pytest.approx(5 * np.sqrt((lesion > 0).sum()) / 20)
+    mixing = noise((81, 81), seed=8) + 9 * np.eye(81)
+    moved = (mixing @ lesion.ravel()).reshape(9, 9)
+    assert observers.ideal(moved, 400 * mixing @ mixing.T) == pytest.approx(observers.ideal(lesion, 400 * np.eye(81)))
+
+
+def test_a_difference_without_noise_is_told_apart_from_other_errors():
+    nothing = np.zeros((40, 3))
+    with pytest.raises(observers.NoNoise):
+        observers.detect(nothing, nothing + 1)
+    with pytest.raises(observers.NoNoise):  # a template learned elsewhere sees it too
+        observers.detect(nothing, nothing + 1, trained_on=(noise((40, 3)), noise((40, 3), seed=1) + 1))

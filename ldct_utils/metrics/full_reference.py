@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from ldct_utils.ct import nps
+from ldct_utils.ct import intensity, nps
 from ldct_utils.ct.intensity import EULIG_TOP, HU_MIN
 from ldct_utils.metrics.registry import register
 
@@ -132,6 +132,24 @@ def ssim(pred, target, data_range, mask=None):
     images: 1. An empty mask: NaN.
     """
     return _mean_ssim(pred, target, data_range, mask, UNIFORM_7, sample=True)
+
+
+@register(
+    direction=1, low=-1.0, high=1.0, unit="", takes="hu", label="SSIM (window)", digits=3, masked=True, smallest=7,
+    reference=WANG_2004,
+)  # fmt: skip
+def ssim_window(pred, target, data_range=None, mask=None):
+    """SSIM of what a reader sees: the abdomen's window (C 50 W 400), its width as the range, inside the body.
+
+    With the whole range of HU C2 is (.03 * 4096)^2 = 123^2 HU^2, larger than the variance of soft tissue and its noise:
+    SSIM is then 1 less a mean squared error. Clipped air and bone are alike in all images and score 1, hence only the
+    target's body counts, or ``mask``. NaN without a body. ``data_range`` is not used.
+    """
+    level, width = intensity.WINDOWS["abdomen"]
+    if mask is None:
+        mask = torch.as_tensor(intensity.body_mask(target.cpu().numpy()), device=target.device)
+    shown = [(image - (level - width / 2)).clip(0, width) for image in (pred, target)]
+    return _mean_ssim(*shown, width, mask, UNIFORM_7, sample=True)
 
 
 @register(

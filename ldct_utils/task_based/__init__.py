@@ -1,10 +1,12 @@
 """Image quality as success at a task: does a model observer (a formula in a reader's place) detect the lesion?
 
 ``ensembles`` makes lesions at known places with many noise realisations, ``observers`` holds the channelised Hotelling
-(CHO) and the non-prewhitening observer (NPW), ``resolution`` transfer functions, ``equivalence`` the dose at which a
+(CHO) and the non-prewhitening observer (NPW), ``npwe`` the latter with an eye and internal noise, ``scanning`` a CHO
+that searches. ``tasks`` and ``panel`` put them before known denoisers, ``trial`` says which may be believed.
+``resolution`` holds transfer functions, ``equivalence`` the dose at which a
 plain reconstruction (FBP) does as well, ``fabrication`` detail that a network invents alike in every scan,
 ``real_backgrounds`` detection in front of real anatomy, ``blending`` whether a network trades error for lesions better
 than a blend of another one with its input.
 
-May import: ct, phantom, stats. Start reading in ``ensembles``, then ``observers``.
+May import: ct, models, phantom, stats. Start reading in ``ensembles``, then ``observers``.
 """

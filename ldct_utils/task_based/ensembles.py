@@ -26,10 +26,14 @@ EDGE_MM = 3.0  # between a lesion's rim and the organ's
 
 @dataclass(frozen=True)
 class Lesion:
-    """A disc in the slice: radius in mm and contrast in HU, negative where darker than its surroundings."""
+    """A disc in the slice: radius in mm and contrast in HU, negative where darker than its surroundings.
+
+    ``stretch``: of an ellipse of the disc's area, its width over its height.
+    """
 
     radius_mm: float
     contrast_hu: float
+    stretch: float = 1.0
 
     @property
     def text(self) -> str:
@@ -45,6 +49,7 @@ class Ensemble:
         places: (L, 2), row and column of each lesion in the crop.
         normal: (2, N, H, W), HU, noise of the normal dose; first the realisations of the absent class.
         inserted: (2, N, H, W), HU, further noise, which half the dose would add; 0 and 1 as for ``normal``.
+        scanned: the noise's covariance at the normal dose, in 1/mm.
     """
 
     clean: np.ndarray
@@ -54,6 +59,7 @@ class Ensemble:
     normal: np.ndarray
     inserted: np.ndarray
     pixel_mm: float
+    scanned: CropNoise
 
     def truth(self, present: bool) -> np.ndarray:
         """Noise-free crop (H, W), HU; with all lesions if ``present``."""
@@ -73,17 +79,40 @@ class Ensemble:
 
     def region(self, images, lesion: int, size: int) -> np.ndarray:
         """The square of ``size`` pixels (odd) around a lesion, (..., size, size). Raises: ValueError: if cut off."""
-        row, column = (int(at) - size // 2 for at in self.places[lesion])
-        height, width = self.clean.shape
-        if size % 2 == 0 or min(row, column) < 0 or row + size > height or column + size > width:
-            raise ValueError(f"a region of {size} pixels (odd) around {self.places[lesion]} leaves the crop")
-        return images[..., row : row + size, column : column + size]
+        return region(images, self.places[lesion], size)
+
+    def ideal(self, signal, place, size: int, dose: float) -> float:
+        """d' of the observer that knows everything (``observers.ideal``) at a dose, in ``size`` pixels around a place.
+
+        Args: signal: (H, W), HU, by which the classes differ. place: row and column. size: odd.
+        """
+        to_hu = 1000 / fbp.MU_WATER
+        (row, column), half = place, size // 2
+        here = np.s_[row - half : row + half + 1, column - half : column + half + 1]
+        lag = np.arange(size)[:, None] - np.arange(size)  # negative ones lie at the end of the torus
+        texture = self.scanned.covariance[lag[:, None, :, None], lag[None, :, None, :]]  # row, column, row', column'
+        sd = self.scanned.sd[here].ravel() * to_hu
+        correlation = texture.reshape(size * size, -1) / self.scanned.covariance[0, 0]
+        return observers.ideal(signal[here], correlation * np.outer(sd, sd)) * np.sqrt(check_dose(dose))
 
 
-def disc(shape, place, radius_px: float) -> np.ndarray:
-    """How much of each pixel a disc around ``place`` (row, column) fills, 0-1, (H, W)."""
+def region(images, place, size: int) -> np.ndarray:
+    """The square of ``size`` pixels (odd) around a place (row, column). Raises: ValueError: if cut off.
+
+    Args: images: (..., H, W). Returns: (..., size, size).
+    """
+    row, column = (int(at) - size // 2 for at in place)
+    height, width = images.shape[-2:]
+    if size % 2 == 0 or min(row, column) < 0 or row + size > height or column + size > width:
+        raise ValueError(f"a region of {size} pixels (odd) around {place} leaves the crop")
+    return images[..., row : row + size, column : column + size]
+
+
+def disc(shape, place, radius_px: float, stretch: float = 1.0) -> np.ndarray:
+    """How much of each pixel a disc around ``place`` (row, column) fills, 0-1, (H, W); see ``Lesion`` for stretch."""
     y, x = np.ogrid[: shape[0], : shape[1]]
-    return np.clip(0.5 + radius_px - np.hypot(y - place[0], x - place[1]), 0, 1).astype(np.float32)
+    root = stretch**0.5
+    return np.clip(0.5 + radius_px - np.hypot((y - place[0]) * root, (x - place[1]) / root), 0, 1).astype(np.float32)
 
 
 def cylinder(diameter_mm: float = 300.0, hu: float = 60.0, pixel_mm: float = 0.75) -> np.ndarray:
@@ -172,7 +201,7 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
     to_hu = np.float32(1000 / fbp.MU_WATER)
     clean = fbp.reconstruct(lines, pixel_mm, shape, kernel, centre) * to_hu - 1000
     signals = [
-        lesion.contrast_hu * _disc_image(place, lesion.radius_mm, scene.shape, pixel_mm, crop, lines.shape, kernel)
+        lesion.contrast_hu * _disc_image(place, lesion, scene.shape, pixel_mm, crop, lines.shape, kernel)
         for lesion, place in zip(lesions, places, strict=True)
     ]
     if present is not None:
@@ -186,15 +215,16 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
     ]  # fmt: skip
     signals = np.stack(signals) if signals else np.zeros((0, *shape), np.float32)
     places = np.asarray(places, int).reshape(-1, 2)
-    return Ensemble(clean, signals, places, tuple(lesions), *map(np.stack, noise), pixel_mm)
+    return Ensemble(clean, signals, places, tuple(lesions), *map(np.stack, noise), pixel_mm, scanned)
 
 
-def _disc_image(place, radius_mm, scene_shape, pixel_mm, crop, sinogram_shape, kernel):
-    """Reconstruction (H, W) of a disc of 1 HU; only a box around it is projected."""
-    half = int(np.ceil(radius_mm / pixel_mm)) + 2
+def _disc_image(place, lesion, scene_shape, pixel_mm, crop, sinogram_shape, kernel):
+    """Reconstruction (H, W) of a lesion of 1 HU; only a box around it is projected."""
+    widest = max(lesion.stretch, 1 / lesion.stretch) ** 0.5 * lesion.radius_mm
+    half = int(np.ceil(widest / pixel_mm)) + 2
     row, column = crop[0] + place[0], crop[1] + place[1]
     box = (row - half, column - half, 2 * half + 1, 2 * half + 1)
-    part = disc(box[2:], (half, half), radius_mm / pixel_mm) / np.float32(1000)
+    part = disc(box[2:], (half, half), lesion.radius_mm / pixel_mm, lesion.stretch) / np.float32(1000)
     lines = fbp.project(part, pixel_mm, *sinogram_shape, centre_of(box, scene_shape, pixel_mm))
     centre = centre_of(crop, scene_shape, pixel_mm)
     return fbp.reconstruct(lines, pixel_mm, crop[2:], kernel, centre) * np.float32(1000)

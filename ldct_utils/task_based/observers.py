@@ -5,7 +5,7 @@ to a few numbers, (N, C); the full Hotelling observer takes the pixels themselve
 the realisations and tested on another: tested on its own training data it would detect lesions that are not there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -14,6 +14,10 @@ from scipy.stats import rankdata
 from scipy.stats import t as student
 
 GROUPS = 20  # of realisations, left out in turn by the jackknife
+
+
+class NoNoise(ValueError):
+    """Classes that differ without any noise: whoever sees the difference is never wrong, and no d' is finite."""
 
 
 def laguerre_gauss(size: int, width: float, count: int = 6) -> np.ndarray:
@@ -113,7 +117,11 @@ def channels(kind: str, size: int, radius_px: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well a lesion was detected, with jackknife intervals over the noise realisations."""
+    """How well a lesion was detected, with jackknife intervals over the noise realisations.
+
+    left_out: (groups, 2), d' and AUC without each group in turn. Two results of the same realisations are compared
+    through them (``difference``), since what both share cancels. chance: the AUC of a guess.
+    """
 
     d_prime: float
     d_low: float
@@ -122,16 +130,54 @@ class Detection:
     auc_low: float
     auc_high: float
     realisations: int
+    left_out: np.ndarray = field(repr=False, compare=False)
+    chance: float = 0.5
 
 
-def cho(absent, present, radius_px: float, kind: str = "laguerre_gauss") -> Detection:
+def spread(left_out) -> np.ndarray:
+    """Jackknife standard error of a result from the same without each group in turn, along the first axis."""
+    groups = len(left_out)
+    return np.sqrt((groups - 1) / groups * np.sum((left_out - np.mean(left_out, 0)) ** 2, axis=0))
+
+
+def jackknifed(measure, count: int, groups: int = GROUPS, level: float = 0.95, chance: float = 0.5) -> Detection:
+    """A result with its intervals: groups of realisations are left out in turn, and everything is done anew.
+
+    Args: measure: function of the realisations that are used, boolean (count,), that gives d' and AUC.
+    """
+    group = np.arange(count) * groups // count
+    d, area = measure(np.ones(count, bool))
+    left_out = np.array([measure(group != g) for g in range(groups)])
+    d_reach, area_reach = student.ppf((1 + level) / 2, groups - 1) * spread(left_out)
+    return Detection(
+        float(d), float(d - d_reach), float(d + d_reach),
+        float(area), float(max(area - area_reach, 0)), float(min(area + area_reach, 1)), count, left_out, chance,
+    )  # fmt: skip
+
+
+def certain(count: int, groups: int = GROUPS) -> Detection:
+    """Of images without noise, in which the lesion is never missed: d' is infinite."""
+    nothing = np.broadcast_to([np.inf, 1.0], (groups, 2))
+    return Detection(np.inf, np.inf, np.inf, 1.0, 1.0, 1.0, count, nothing)
+
+
+def difference(one: Detection, other: Detection) -> tuple[float, float]:
+    """d' of one result minus that of another of the same realisations, and its standard error."""
+    if np.isinf(one.d_prime) or np.isinf(other.d_prime):
+        return (0.0 if one.d_prime == other.d_prime else one.d_prime - other.d_prime), 0.0
+    return one.d_prime - other.d_prime, float(spread(one.left_out[:, 0] - other.left_out[:, 0]))
+
+
+def cho(absent, present, radius_px: float, kind: str = "laguerre_gauss", trained_on=None) -> Detection:
     """Channelised Hotelling observer (CHO): it knows the lesion and the noise as far as its channels see them.
 
     Args: absent, present: (N, n, n), regions around the lesion's place, n odd. radius_px: of the lesion, in pixels.
-        kind: of the channels, see ``channels``.
+        kind: of the channels, see ``channels``. trained_on: two classes (N, n, n) that the template is made on, e.g.
+            the plain reconstructions, by a reader who learned on them and keeps to it; None: the images themselves.
     """
     own = channels(kind, np.shape(absent)[-1], radius_px)
-    return detect(respond(absent, own), respond(present, own))
+    learned = None if trained_on is None else [respond(images, own) for images in trained_on]
+    return detect(respond(absent, own), respond(present, own), trained_on=learned)
 
 
 def npw(absent, present, signal) -> Detection:
@@ -143,7 +189,7 @@ def npw(absent, present, signal) -> Detection:
     return detect(respond(absent, own), respond(present, own))
 
 
-def detect(absent, present, folds: int = 2, groups: int = GROUPS, level: float = 0.95) -> Detection:
+def detect(absent, present, folds: int = 2, groups: int = GROUPS, level: float = 0.95, trained_on=None) -> Detection:
     """Train and test a Hotelling template on channel outputs, and say how sure the result is.
 
     Every fold is tested once with the template of the others, and the results are averaged. Intervals: groups of
@@ -152,57 +198,79 @@ def detect(absent, present, folds: int = 2, groups: int = GROUPS, level: float =
     Args:
         absent, present: (N, C), channel outputs of independent realisations without and with the lesion.
         folds: 2 for halves. groups: left out in turn. level: nominal coverage of the intervals.
+        trained_on: two classes (N, C) of the same realisations that the template is made on in their place.
     Returns: Detection. d' = difference of the test scores' means over their pooled SD: it may come out negative. It is
         0 where all images give the same outputs.
-    Raises: ValueError: for too few realisations to invert the channels' covariance, values that are not finite, or
-        classes that differ without any noise.
+    Raises: ValueError: for too few realisations to invert the channels' covariance, values that are not finite;
+        NoNoise: for classes that differ without any.
     """
-    absent, present = (np.asarray(values, np.float64) for values in (absent, present))
-    if absent.ndim != 2 or absent.shape != present.shape:
-        raise ValueError(f"detect takes two classes (N, C) of one shape, got {absent.shape} and {present.shape}")
-    if not (np.isfinite(absent).all() and np.isfinite(present).all()):
+    given = [absent, present, *(trained_on or ())]
+    given = [np.asarray(values, np.float64) for values in given]
+    if given[0].ndim != 2 or len({values.shape for values in given}) > 1:
+        shapes = " and ".join(str(values.shape) for values in given)
+        raise ValueError(f"detect takes two classes (N, C) of one shape, got {shapes}")
+    if not all(np.isfinite(values).all() for values in given):
         raise ValueError("channel outputs must be finite")
-    count, channels = absent.shape
+    count, channels = given[0].shape
     training = (count - -(-count // groups)) * (folds - 1) // folds
     if folds < 2 or groups < 2 or 2 * (training - 1) <= channels:
         raise ValueError(
             f"{count} realisations a class are too few to train {channels} channels on {folds - 1} of {folds} folds"
         )
-    fold, group = np.arange(count) % folds, np.arange(count) * groups // count
-    whole = np.array(_tested(absent, present, fold, folds))
-    left_out = np.array(
-        [_tested(absent[group != g], present[group != g], fold[group != g], folds) for g in range(groups)]
-    )
-    spread = np.sqrt((groups - 1) / groups * np.sum((left_out - left_out.mean(0)) ** 2, axis=0))
-    reach = student.ppf((1 + level) / 2, groups - 1) * spread
-    (d, area), (d_reach, area_reach) = whole, reach
-    return Detection(
-        float(d), float(d - d_reach), float(d + d_reach),
-        float(area), float(max(area - area_reach, 0)), float(min(area + area_reach, 1)), count,
-    )  # fmt: skip
+    fold = np.arange(count) % folds
+
+    def measure(used):
+        kept = [values[used] for values in given]
+        return _tested(*kept[:2], fold[used], folds, kept[-2:])  # the last two: ``trained_on``, else the same again
+
+    return jackknifed(measure, count, groups, level)
 
 
-def _tested(absent, present, fold, folds):
+def hotelling_template(absent, present) -> np.ndarray:
+    """Template (C,) of a Hotelling observer from channel outputs (N, C); zeros where all images give the same.
+
+    Raises: NoNoise: for classes that differ without any noise.
+    """
+    covariance = np.atleast_2d((np.cov(absent.T) + np.cov(present.T)) / 2)
+    difference = present.mean(0) - absent.mean(0)
+    rounding = 1e-9 * max(np.abs(absent).max(), np.abs(present).max())
+    if np.diag(covariance).max() <= rounding**2:  # the same numbers in every image
+        if np.abs(difference).max() > rounding:
+            raise NoNoise("channel outputs have no noise: a difference between classes has no d'")
+        return np.zeros_like(difference)
+    try:
+        return np.linalg.solve(covariance, difference)
+    except np.linalg.LinAlgError:  # channels that say the same, or nothing
+        return np.linalg.pinv(covariance, hermitian=True) @ difference
+
+
+def _tested(absent, present, fold, folds, trained_on):
     """d' and AUC, means over the folds, each tested with the template of the others."""
     found = []
     for test in range(folds):
-        training = [values[fold != test] for values in (absent, present)]
-        covariance = np.atleast_2d(sum(np.cov(values.T) for values in training) / 2)
-        difference = training[1].mean(0) - training[0].mean(0)
-        rounding = 1e-9 * max(np.abs(values).max() for values in training)
-        if np.diag(covariance).max() <= rounding**2:  # the same numbers in every image
-            if np.abs(difference).max() > rounding:
-                raise ValueError("channel outputs have no noise: a difference between classes has no d'")
+        template = hotelling_template(*(values[fold != test] for values in trained_on))
+        if not template.any():
             found.append((0.0, 0.5))
             continue
-        try:
-            template = np.linalg.solve(covariance, difference)
-        except np.linalg.LinAlgError:  # channels that say the same, or nothing
-            template = np.linalg.pinv(covariance, hermitian=True) @ difference
         scores = [values[fold == test] @ template for values in (absent, present)]
-        spread = np.sqrt((scores[0].var(ddof=1) + scores[1].var(ddof=1)) / 2)
-        found.append(((scores[1].mean() - scores[0].mean()) / spread, auc(*scores)))
+        gap, spread = scores[1].mean() - scores[0].mean(), np.sqrt((scores[0].var(ddof=1) + scores[1].var(ddof=1)) / 2)
+        if spread <= 1e-9 * np.abs(scores).max():
+            if abs(gap) > 1e-9 * np.abs(scores).max():
+                raise NoNoise("scores have no noise: a difference between classes has no d'")
+            found.append((0.0, 0.5))
+            continue
+        found.append((gap / spread, auc(*scores)))
     return np.mean(found, axis=0)
+
+
+def ideal(signal, covariance) -> float:
+    """d' of the Hotelling observer of the pixels that knows signal and noise exactly, sqrt(s' K^-1 s): no processing
+    of the images can bring more.
+
+    Args: signal: (n, n), what the lesion adds, HU. covariance: (n * n, n * n) of the noise, HU^2.
+    """
+    signal = np.ravel(signal).astype(np.float64)
+    return float(np.sqrt(signal @ np.linalg.solve(covariance, signal)))
 
 
 def _offsets(size):

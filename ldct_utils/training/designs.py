@@ -133,6 +133,14 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     return [one for one, again in zip(chosen, repeated) if not again], table, varying
 
 
+def spoken(method):
+    """A method as text names it, e.g. ``MSE + VGG (block3_conv2, random, ψ 95 % at start)``."""
+    loss, *parts = method.split(" · ")
+    words = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
+             "mean_srmse": "MeanSRMSE"}  # fmt: skip
+    return words.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
+
+
 def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:
     """Methods with a perceptual term, one for every network, context, layer, psi and lambda, and what to set each
     against: the MSE arm of its own network. A psi that is held is another method than a lambda that stays.
