@@ -3,8 +3,8 @@
 ``ensembles`` makes lesions at known places with many noise realisations, ``observers`` holds the channelised Hotelling
 (CHO) and the non-prewhitening observer (NPW), ``resolution`` transfer functions, ``equivalence`` the dose at which a
 plain reconstruction (FBP) does as well, ``fabrication`` detail that a network invents alike in every scan,
-``real_backgrounds`` detection in front of real anatomy, ``blending`` whether a network trades error for lesions better
-than a blend of another one with its input.
+``real_backgrounds`` detection in front of real anatomy, ``characterise`` detection against telling shapes, ``blending``
+whether a network trades error for lesions better than a blend of another one with its input.
 
 May import: ct, phantom, stats. Start reading in ``ensembles``, then ``observers``.
 """
