@@ -234,31 +234,33 @@ judged = {
     observer: {name: characterise.verdict(*(span_of(name, 1.0, observer, task) for task in TASKS)) for name in names}
     for observer in characterise.OBSERVERS
 }
-groups = {word: [n for n in names if judged[DECIDES][n] == word] for word in dict.fromkeys(judged[DECIDES].values())}
 steady = all(judged[observer] == judged[DECIDES] for observer in characterise.OBSERVERS)
 noisy = {task: span_of(names[-1], 1.0, OTHERS[1], task) for task in TASKS}
 SAID = {
-    characterise.CONFIRMED: "Denoising helps to detect a lesion and harms to see its shape",
-    characterise.REFUTED: "It is not true that denoising helps to detect a lesion and harms to see its shape",
-    characterise.OPEN: "It was not shown that denoising helps to detect a lesion and harms to see its shape",
+    characterise.CONFIRMED: "Denoising makes a lesion easier to detect and its shape harder to see",
+    characterise.HARM_ALONE: "Denoising makes the shape harder to see, and was not shown to help detection",
+    characterise.HELP_ALONE: "Denoising makes a lesion easier to detect, and was not shown to harm shape",
+    characterise.OPEN: "Neither help for detection nor harm to shape was shown",
+    characterise.REFUTED: "That denoising helps to detect a lesion and harms to see its shape is refuted",
 }
+groups = {word: [name for name in names if judged[DECIDES][name] == word] for word in SAID}
 if reasons:
     answer = (
         f"Not decided: whether denoising helps to detect a lesion and harms to see its shape, because {reasons[0]}."
     )
 else:
-    answer = " ".join(f"{SAID[word]}: {', '.join(group)}." for word, group in groups.items())
+    answer = " ".join(f"{SAID[word]} ({', '.join(group)})." for word, group in groups.items() if group)
 report.text(f"**{answer}**")
 
 
 # %%
 def times(spans):
     """Both ratios as a sentence goes on."""
-    return " and ".join(f"{task} by {s.mean:.2f} ({s.low:.2f} to {s.high:.2f})" for task, s in spans.items())
+    return " and ".join(f"{task} by {cell(s)}" for task, s in spans.items())
 
 
 last = names[-1]
-last_words = last[:1].upper() + last[1:]
+last_words = f"The {last}" if chosen else last.capitalize()
 detail = f"{last_words} multiplies d' of {times({task: span_of(last, 1.0, DECIDES, task) for task in TASKS})}; for an "
 detail += f"observer with internal noise {times(noisy)}."
 if not reasons:
@@ -300,7 +302,8 @@ for axis, task in zip(axes, TASKS):
                       color=colour, marker=marker, ms=4, lw=1.2, label=name)  # fmt: skip
     axis.axhline(1, color="black", lw=0.6)
     axis.set(title=task, xlabel="contrast below the liver, HU", xscale="log")
-    plots.ticks_at(axis, sorted({-round(own_contrast[task]), *(-c for c in contrasts)}))
+    own = [-round(own_contrast[task])] if all(abs(c / own_contrast[task] - 1) > 0.2 for c in contrasts) else []
+    plots.ticks_at(axis, sorted({*own, *(-c for c in contrasts)}))
 axes[0].set_ylabel("d' over that of FBP")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
 of_last = at_full[at_full["name"] == last].sort_values("contrast_hu").groupby("task")["ratio"]

@@ -532,7 +532,7 @@ PLANTED = ["removal", "insertion", *(f"removal, {k} times as strong" for k in GR
 def compared_with(row, of, images, reference):
     """(kind, reference image, LDCT that f sees, lesions) of a slice: its ``comparisons``, and stronger removals."""
     for kind, compared, seen, labels in comparisons(row, of):
-        if reference in images[compared]:
+        if reference in images.get(compared, ()):  # validation patients have no lesion-free scans
             image = images[compared][reference]
             yield kind, compared[2], image, seen, labels
             for k in GRADES if kind == "removal" else ():

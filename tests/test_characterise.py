@@ -123,8 +123,9 @@ def test_the_interval_of_a_ratio_holds_the_true_one_at_its_level():
     ("detection", "shape", "said"),
     [
         ((1.02, 1.10), (0.80, 0.95), characterise.CONFIRMED),
-        ((1.02, 1.10), (0.80, 1.01), characterise.OPEN),
-        ((0.99, 1.10), (0.80, 0.95), characterise.OPEN),
+        ((1.02, 1.10), (0.80, 1.01), characterise.HELP_ALONE),
+        ((0.99, 1.10), (0.80, 0.95), characterise.HARM_ALONE),
+        ((0.99, 1.10), (0.80, 1.01), characterise.OPEN),
         ((0.90, 0.98), (0.80, 0.95), characterise.REFUTED),
         ((1.02, 1.10), (1.01, 1.20), characterise.REFUTED),
         ((np.nan, np.nan), (np.nan, np.nan), characterise.OPEN),

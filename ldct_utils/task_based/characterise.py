@@ -214,6 +214,7 @@ def ratio_to(values, reference) -> np.ndarray:
 
 
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not shown"
+HARM_ALONE, HELP_ALONE = "harm shown, help not", "help shown, harm not"
 
 
 def verdict(detection, shape) -> str:
@@ -221,6 +222,7 @@ def verdict(detection, shape) -> str:
 
     Args: detection, shape: ``intervals.Interval`` of the ratio of d'. Without bounds nothing is shown.
     """
-    if detection.low > 1 and shape.high < 1:
-        return CONFIRMED
-    return REFUTED if detection.high < 1 or shape.low > 1 else OPEN
+    if detection.high < 1 or shape.low > 1:
+        return REFUTED
+    helps, harms = detection.low > 1, shape.high < 1
+    return {(True, True): CONFIRMED, (False, True): HARM_ALONE, (True, False): HELP_ALONE}.get((helps, harms), OPEN)
