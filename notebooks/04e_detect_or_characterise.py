@@ -105,8 +105,9 @@ report.text(
 # shown with *internal noise* as well, the same for all images, as a reader has it: contrast that is smoothed away is
 # then lost. Retrained and without internal noise the observer is a ceiling, since it undoes a blur.
 #
-# Its channels are dense differences of Gaussians, by which human readers are modelled. Laguerre–Gauss channels are
-# fitted to the disc and hardly see an outline; set `observer_channels` to see them fail the control of the blur.
+# Its channels are dense differences of Gaussians, by which human readers are modelled. The answer depends on that:
+# Laguerre–Gauss channels, fitted to the disc, see little of an outline, so that even a strong blur costs them little.
+# Set `observer_channels` to compare.
 #
 # At one contrast the tasks are not equally hard, so each has its own, at which FBP at this dose reaches the same d'.
 
