@@ -612,9 +612,9 @@ if planted:
     report.figure(
         run, "patch_detector_shown", figure,
         "**At one false mark a slice sFRC against the NDCT finds "
-        f"{found_at_one['removal', REFERENCES['ndct']]:.0%} of removed lesions, this test "
-        f"{found_at_one['removal', BY_SEGMENT]:.0%}.** Of lesions {GRADES[-1]} times as strong sFRC finds "
-        f"{strongest:.0%}. {method[main]}, patches of {patch} pixels"
+        f"{100 * found_at_one['removal', REFERENCES['ndct']]:.0f} % of removed lesions, this test "
+        f"{100 * found_at_one['removal', BY_SEGMENT]:.0f} %.** Of lesions {GRADES[-1]} times as strong sFRC finds "
+        f"{100 * strongest:.0f} %. {method[main]}, patches of {patch} pixels"
         + ("; one patient, no bands." if alone else "; bands: 95 % over patients."),
     )  # fmt: skip
     report.table(
@@ -734,8 +734,8 @@ if planted:
         if np.isfinite(r["found at 1 false mark"]) else f"no planted {kind} is found, since no segment shows any"
         for kind, r in best.iterrows()) + ".")  # fmt: skip
     told.append("sFRC, which needs the NDCT, finds " + " and ".join(
-        f"{found_at_one[kind, REFERENCES['ndct']]:.0%} of {kind}s" for kind in best.index)
-        + f", and {strongest:.0%} of removals {GRADES[-1]} times as strong.")  # fmt: skip
+        f"{100 * found_at_one[kind, REFERENCES['ndct']]:.0f} % of {kind}s" for kind in best.index)
+        + f", and {100 * strongest:.0f} % of removals {GRADES[-1]} times as strong.")  # fmt: skip
 if nulled:
     told.append(f"The list of {method[main]} names {rate:.2g} suspicious segments a slice"
                 + ("." if free_rate is None else f", and {free_rate[0]:.2g} where no lesion is."))  # fmt: skip
