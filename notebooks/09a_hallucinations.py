@@ -16,9 +16,9 @@
 # the single image, by a test that does not call noise a change, and how many are found?
 #
 # **Reads** finished `03_train` runs of one cohort. **Writes** `segments.parquet` (the test of every segment),
-# `suspicious.parquet` (the ranked list), `detector.parquet` (ROC and FROC of planted changes), `all_denoisers.parquet`.
-# **Cost** on one core: three seconds a lesion-free slice for its scans, then ten seconds a denoiser for slices of ten
-# patients.
+# `suspicious.parquet` (the ranked list), `detector.parquet` (ROC and FROC of planted changes), `patches.parquet` and
+# `patch_detector.parquet` (the same for a second detector, sFRC), `all_denoisers.parquet`. **Cost** on one core: three
+# seconds a lesion-free slice for its scans, then a quarter of a minute a denoiser for slices of ten patients.
 #
 # Kachelriess ("Problems in Assessing AI Image Quality", DKFZ) proposes to compare each segment of the LDCT with the
 # output and to look at those that changed unusually; what is unusual the slides leave open. Every denoiser changes
@@ -40,6 +40,7 @@ slices_each: int = 1  # slices of a patient that are tested: those with most of 
 realisations: int = 6  # scans of each of these without its lesions, for the null; even
 tolerated: float = 0.1  # share of its contrast that any structure may lose or gain; 0 counts every change
 classes: int = 2  # of area, each with a null of its own
+patch: int = 64  # side of the patches of the second detector, sFRC, pixels; even
 alpha: float = 0.05  # at which Benjamini and Hochberg's procedure calls a segment of a slice and source suspicious
 worst: int = 4  # most suspicious segments that are drawn
 draws: int = 1000  # bootstrap draws over patients
@@ -54,6 +55,8 @@ from ldct_utils.study.runs import start
 run = start("09a_hallucinations", globals())
 
 # %%
+from functools import cache
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -64,7 +67,7 @@ from ldct_utils import cohorts, report, segments
 from ldct_utils.ct import intensity
 from ldct_utils.report import bracket, plots
 from ldct_utils.stats import intervals
-from ldct_utils.structures import froc, hallucinations, null
+from ldct_utils.structures import froc, hallucinations, null, sfrc
 from ldct_utils.study.runs import load, select
 from ldct_utils.training import designs, prediction, setup
 
@@ -84,12 +87,12 @@ if unknown := set(sources) - {"ndct", "ldct", "prediction"}:
     raise ValueError(f"sources are ndct, ldct and prediction, got {', '.join(sorted(unknown))}")
 
 
-def most_affected(part):
+def most_affected(part, of=test):
     """Rows of a patient's slices with most of its lesions, or around its middle where none are known."""
-    if test.lesion_masks is None:
+    if of.lesion_masks is None:
         middle = (len(part) - slices_each) // 2
         return part.index[max(0, middle) :][:slices_each]
-    area = {row: int((test.lesion_masks[row] > 0).sum()) for row in part.index}
+    area = {row: int((of.lesion_masks[row] > 0).sum()) for row in part.index}
     return sorted(area, key=area.get, reverse=True)[:slices_each]
 
 
@@ -137,14 +140,21 @@ def free_scans():
     return np.array(found)
 
 
-def inputs():
-    """(name, row, realisation) -> images, HU. A twin is the same scan without lesions, to the last noise."""
+def scans(of, rows):
+    """(name, row, 0) -> images, HU. A twin is the same scan without lesions, to the last noise."""
     found = {}
-    for number, (_, row) in enumerate(tested):
-        for name, prefix in (("scan", ""), ("twin", "absent_")):
-            if getattr(test, f"{prefix}ldct") is not None:
-                found[name, row, 0] = {n: np.float32(getattr(test, prefix + n)[row]) for n in ("ldct", "ndct")}
-        for k in range(realisations if free_known else 0):
+    for name, prefix in (("scan", ""), ("twin", "absent_")):
+        there = {n: getattr(of, prefix + n) for n in ("ldct", "ndct", "truth")}
+        for row in rows if there["ldct"] is not None else ():
+            found[name, row, 0] = {n: np.float32(images[row]) for n, images in there.items() if images is not None}
+    return found
+
+
+def inputs():
+    """(name, row, realisation) -> images, HU, of the slices that are tested, and of the lesion-free scans."""
+    found = scans(test, [row for _, row in tested])
+    for number, (_, row) in enumerate(tested if free_known else ()):
+        for k in range(realisations):
             found["null", row, k] = dict(zip(("ldct", "ndct", "truth"), np.float32(free[number, k])))
     return found
 
@@ -161,13 +171,13 @@ NULL = "null" if free_known else "as it is"
 PERFECT = "perfect"
 
 
-def comparisons(row):
+def comparisons(row, of=test):
     """(kind, LDCT that is compared, LDCT that f sees, lesions) of one slice; scans by their keys in ``inputs``."""
-    labels = None if test.lesion_masks is None else np.asarray(test.lesion_masks[row], int)
-    scan, twin = ("scan", row, 0), ("twin", row, 0)
-    found = [("null", ("null", row, k), ("null", row, k), None) for k in range(realisations if free_known else 0)]
+    labels = None if of.lesion_masks is None else np.asarray(of.lesion_masks[row], int)
+    scan, twin, again = ("scan", row, 0), ("twin", row, 0), realisations if free_known and of is test else 0
+    found = [("null", ("null", row, k), ("null", row, k), None) for k in range(again)]
     found.append(("as it is", scan, scan, labels))
-    if test.absent_ldct is not None:
+    if of.absent_ldct is not None:
         found += [("removal", scan, twin, labels), ("insertion", twin, scan, labels)]
     return found
 
@@ -180,6 +190,13 @@ def outputs_of(images):
     }
     perfect = {at: one["truth"] for at, one in images.items() if at[0] == "null" and at[2] < 2 and "truth" in one}
     return found | ({PERFECT: perfect} if perfect else {})
+
+
+@cache
+def images_and_outputs():
+    """What both detectors look at."""
+    images = inputs()
+    return images, outputs_of(images)
 
 
 def slice_rows(patient, row, images, outputs, spectrum):
@@ -212,8 +229,7 @@ def slice_rows(patient, row, images, outputs, spectrum):
 
 def segment_rows():
     """One row a run, kind, slice, source and segment, with p from the null of the other patients (or slices)."""
-    images, spectrum, out = inputs(), {}, []
-    outputs = outputs_of(images)
+    (images, outputs), spectrum, out = images_and_outputs(), {}, []
     for key, made in outputs.items():
         known = [at for at in made if at[0] == ("null" if free_known else "scan")]
         ldct, ndct = ([images[at][name] for at in known] for name in ("ldct", "ndct"))
@@ -405,15 +421,25 @@ if {"ndct", "ldct", "prediction"} == set(sources):
     GROUPS["without the NDCT"] = ["ldct", "prediction"]
 
 
-def detector_rows():
-    """ROC and FROC of every run and kind; of the one that is listed by every score and every source too."""
+def lesion_slices():
+    """Tested slices of the patients with lesions: patient, image and the number of its structures."""
     lesions_in = {row: len(np.unique(test.lesion_masks[row])) - 1 for _, row in tested}
     slices = pd.DataFrame(tested, columns=["patient", "image"]).assign(structures=lambda t: t.image.map(lesions_in))
-    slices = slices[slices.groupby("patient").structures.transform("sum") > 0]
-    out = []
-    for (key, kind), part in examined[examined.kind.isin(["removal", "insertion"])].groupby(["run", "kind"]):
-        part = part[part.patient.isin(slices.patient)].assign(image=lambda t: t["row"], naive=lambda t: t.naive_z.abs())
-        part["score"] = -np.log10(part.p) + 1e-6 * part.z.abs()  # of equal p the larger z leads
+    return slices[slices.groupby("patient").structures.transform("sum") > 0]
+
+
+def planted_segments(slices):
+    """(run, kind) and the scored segments of these slices."""
+    scored = examined.assign(image=lambda t: t["row"], naive=lambda t: t.naive_z.abs())
+    scored["score"] = -np.log10(scored.p) + 1e-6 * scored.z.abs()  # of equal p the larger z leads
+    here = scored.kind.isin(["removal", "insertion"]) & scored.patient.isin(slices.patient)
+    return scored[here].groupby(["run", "kind"])
+
+
+def detector_rows():
+    """ROC and FROC of every run and kind; of the one that is listed by every score and every source too."""
+    slices, out = lesion_slices(), []
+    for (key, kind), part in planted_segments(slices):
         wanted = [("all", "this test")]
         if key == main:
             wanted = [("all", name) for name in SCORES] + [(group, "this test") for group in GROUPS if group != "all"]
@@ -487,6 +513,163 @@ if planted:
     )  # fmt: skip
 
 # %% [markdown]
+# ## A second detector: Fourier rings in patches
+# Scanning Fourier ring correlation (sFRC; Kc, Zeng, Soni and Badano 2026) compares the output with a **reference** in
+# patches. Both are Fourier transformed, and the frequency (lp/mm) at which they stop to agree is the patch's score: a
+# low one means that something coarse differs. With the NDCT as reference it can be used where pairs exist; with the
+# noise-free truth it shows the most that it could find. A patch is one mark, so the test above is scored by patches
+# too: a patch takes the score of its most suspicious segment.
+#
+# How strong must a lesion be for sFRC to miss it? Removals are planted with the reference's lesions 1, 4 and 16 times
+# as strong, which the network never saw. The last is a control: it must be found.
+
+# %%
+REFERENCES = {"ndct": "sFRC, NDCT as reference", "truth": "sFRC, truth as reference"}
+BY_SEGMENT, BY_PATCH, GRADES = "this test, by segment", "this test, by patch", (4, 16)
+PLANTED = ["removal", "insertion", *(f"removal, {k} times as strong" for k in GRADES)]
+
+
+def compared_with(row, of, images, reference):
+    """(kind, reference image, LDCT that f sees, lesions) of a slice: its ``comparisons``, and stronger removals."""
+    for kind, compared, seen, labels in comparisons(row, of):
+        if reference in images.get(compared, ()):  # validation patients have no lesion-free scans
+            image = images[compared][reference]
+            yield kind, compared[2], image, seen, labels
+            for k in GRADES if kind == "removal" else ():
+                more = (k - 1) * (image - images[seen][reference])
+                yield f"removal, {k} times as strong", 0, image + more, seen, labels
+
+
+def patch_rows(of, rows, images, outputs):
+    """One row a run, kind, slice, reference and patch: its crossing frequency and the lesion that it shows."""
+    known, out = of.slices.set_index("row"), []
+    for row, reference in ((row, one) for row in rows for one in REFERENCES):
+        body = intensity.body_mask(np.float32(of.ndct[row]))
+        for kind, again, image, seen, labels in compared_with(row, of, images, reference):
+            for key in (key for key in denoise if seen in outputs[key]):
+                pair = outputs[key][seen], image, known.pixel_mm[row]
+                found = sfrc.marks(*pair, body if body.any() else None, labels, patch)
+                head = {"run": key, "kind": kind, "reference": reference, "image": row, "realisation": again}
+                out.append(found.assign(patient=known.patient[row], **head))
+    return pd.concat(out, ignore_index=True)
+
+
+def all_patches():
+    """Patches of the tested slices and, for the cutoff, of the validation patients of the runs' cohort."""
+    parts = {"test": patch_rows(test, [row for _, row in tested], *images_and_outputs())}
+    if cohort.absent_ldct is not None and cohort.lesion_masks is not None and len(cohort.rows("val")):
+        validation = cohort.slices[cohort.slices.split == "val"].set_index("row")
+        rows = [int(row) for _, part in validation.groupby("patient") for row in most_affected(part, cohort)]
+        images = scans(cohort, rows)
+        parts["val"] = patch_rows(cohort, rows, images, outputs_of(images))
+    return pd.concat([part.assign(split=split) for split, part in parts.items()], ignore_index=True)
+
+
+def patch_detector_rows():
+    """ROC and FROC of every run and kind by patches: of sFRC and of the test above."""
+    slices, out = lesion_slices(), []
+    segments_of = dict(list(planted_segments(slices)))
+    here = patches[(patches.split == "test") & patches.patient.isin(slices.patient) & patches.kind.isin(PLANTED)]
+    for (key, kind, reference), part in here.groupby(["run", "kind", "reference"]):
+        wanted = {REFERENCES[reference]: part.assign(score=-part.lp_mm)}
+        if reference == "ndct" and (key, kind) in segments_of:
+            own = segments_of[key, kind]
+            by_image = [(one, own[own.image == image]) for image, one in part.groupby("image")]
+            wanted[BY_PATCH] = pd.concat([one.assign(score=sfrc.of_segments(one, those)) for one, those in by_image])
+        for name, table in wanted.items():
+            shown = len(table[table.structure > 0].drop_duplicates(["image", "structure"]))
+            head = {"run": key, "kind": kind, "detector": name, "shown": shown, "lesions": int(slices.structures.sum())}
+            out.append(froc.curves(table, slices, FPR, MARKS, draws, seed=seed).assign(**head))
+    return pd.concat(out, ignore_index=True)
+
+
+if planted:
+    patches = run.table("patches", all_patches)
+    by_patch = run.table("patch_detector", patch_detector_rows)
+    own_segments = of_main[(of_main.segments_of == "all") & (of_main.score == "this test")]
+    detectors = pd.concat([own_segments.assign(detector=BY_SEGMENT), by_patch[by_patch.run == main]])
+    at_one = {key: read_off(part) for key, part in detectors.groupby(["kind", "detector"], sort=False)}
+    found_at_one = {key: one["found at 1 false mark"] for key, one in at_one.items()}
+
+# %%
+if planted:
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.9), sharey=True)
+    parts = detectors[detectors.curve == "froc"].groupby(["kind", "detector"], sort=False)
+    for (kind, name), part in parts:
+        axis, strong = axes[int(kind == "insertion")], kind.removeprefix("removal")
+        if not strong or kind == "insertion" or name == REFERENCES["ndct"]:
+            colour = plots.COLOURS[[BY_SEGMENT, BY_PATCH, *REFERENCES.values()].index(name)]
+            style = "-" if kind in ("removal", "insertion") else {"4": "--", "1": ":"}[strong[2]]
+            axis.plot(part.x, part.y, style, color=colour, label=name + strong * (kind != "insertion"))
+            if style == "-":
+                axis.fill_between(part.x, part.low, part.high, color=colour, alpha=0.1, lw=0)
+    for axis, kind in zip(axes, ("removal", "insertion")):
+        axis.set(title=kind, xlabel="false marks a slice", xscale="log", xlim=(0.1, 50), ylim=(0, 1.01))
+        axis.axvline(1, color="black", lw=0.6, ls=":")
+    axes[0].set_ylabel("lesions found")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    strongest = found_at_one[PLANTED[-1], REFERENCES["ndct"]]
+    report.figure(
+        run, "patch_detector_shown", figure,
+        "**At one false mark a slice sFRC against the NDCT finds "
+        f"{100 * found_at_one['removal', REFERENCES['ndct']]:.0f} % of removed lesions, this test "
+        f"{100 * found_at_one['removal', BY_SEGMENT]:.0f} %.** Of lesions {GRADES[-1]} times as strong sFRC finds "
+        f"{100 * strongest:.0f} %. {method[main]}, patches of {patch} pixels"
+        + ("; one patient, no bands." if alone else "; bands: 95 % over patients."),
+    )  # fmt: skip
+    report.table(
+        run, "patch_detector_table", pd.DataFrame([dict(zip(("kind", "detector"), k)) | v for k, v in at_one.items()]),
+        "The detectors side by side. A patch may be marked for another segment in it, so the test by patch is not the "
+        "test by segment. Column shown: lesions that some mark can show.",
+    )  # fmt: skip
+
+# %% [markdown]
+# The cutoff is tuned on *validation* patients, for one false mark a slice. What does it do on patients that it was not
+# tuned on, and where nothing can be found? Lesion-free scans have new noise and no lesion; every mark there is false. A
+# run of the same method with another seed says what a mere other training does.
+
+
+# %%
+def spread_over(values):
+    """A mean with its interval over patients, as text."""
+    values = values.dropna().to_numpy(float)
+    span = intervals.patient_bootstrap(values, draws=draws, seed=seed)
+    return f"{span.mean:.2g} " + (bracket(span.low, span.high, ".2g") if np.ptp(values) else "–")
+
+
+def cutoff_rows():
+    """One row a reference and run: what the cutoff, tuned with the listed run, finds and marks falsely."""
+    out, slices, pair = [], lesion_slices(), ["removal", "insertion"]
+    again = pd.concat([slices.assign(structures=0)] * (realisations if free_known else 1))
+    of_main_val = patches[(patches.split == "val") & (patches.run == main) & patches.kind.isin(pair)]
+    for reference, tuning in of_main_val.groupby("reference"):
+        cut = sfrc.cutoff(tuning, len(tuning.drop_duplicates(["image", "kind"])))
+        here = (patches.split == "test") & (patches.reference == reference) & patches.patient.isin(slices.patient)
+        for key, own in patches[here].groupby("run", sort=False):
+            each = {kind: sfrc.at_cutoff(own[own.kind == kind], slices, cut) for kind in pair}
+            line = {"reference": reference, "cutoff, lp/mm": cut, "run": key}
+            line |= {f"{kind}s found": spread_over(one.found) for kind, one in each.items()}
+            line["false marks a slice"] = spread_over(sum(one.false_marks for one in each.values()) / 2)
+            if free_known:
+                line["on lesion-free scans"] = spread_over(
+                    sfrc.at_cutoff(own[own.kind == "null"], again, cut).false_marks
+                )
+            out.append(line)
+    return pd.DataFrame(out)
+
+
+tuned = planted and (patches.split == "val").any()
+if tuned:
+    cutoffs = run.table("cutoffs", cutoff_rows)
+    mine = cutoffs[cutoffs.run == main].set_index("reference")
+    report.table(
+        run, "cutoffs_shown", cutoffs,
+        f"Against the NDCT the cutoff is {mine['cutoff, lp/mm']['ndct']:.3f} lp/mm, tuned with {method[main]}. On test "
+        f"patients it gives {mine['false marks a slice']['ndct']} false marks a slice where 1 was wanted"
+        + (f", and {mine['on lesion-free scans']['ndct']} on lesion-free scans." if free_known else "."),
+    )  # fmt: skip
+
+# %% [markdown]
 # ## All denoisers
 # What each leaves for a reader to check, beside what chance leaves, and how well changes planted in its output are
 # found.
@@ -537,6 +720,9 @@ if planted:
     for kind in ("removal", "insertion"):
         numbers[f"auc_{kind}"] = {name: float(by.loc[(kind, "all", name), "AUC"]) for name in SCORES}
         numbers[f"found_{kind}"] = {g: float(by.loc[(kind, g, "this test"), "found at 1 false mark"]) for g in GROUPS}
+    numbers["found_by_detector"] = {f"{kind}: {name}": float(value) for (kind, name), value in found_at_one.items()}
+if tuned:
+    numbers["sfrc_cutoff_lp_mm"] = {name: float(value) for name, value in mine["cutoff, lp/mm"].items()}
 run.finish(cohort=test.id, denoiser=main, methods=len(set(method.values())), segmentation=segmentation, **numbers)
 
 # %%
@@ -547,6 +733,9 @@ if planted:
         f"{r['found at 1 false mark']:.0%} of planted {kind}s are found, where segments show {r['shown']}"
         if np.isfinite(r["found at 1 false mark"]) else f"no planted {kind} is found, since no segment shows any"
         for kind, r in best.iterrows()) + ".")  # fmt: skip
+    told.append("sFRC, which needs the NDCT, finds " + " and ".join(
+        f"{100 * found_at_one[kind, REFERENCES['ndct']]:.0f} % of {kind}s" for kind in best.index)
+        + f", and {100 * strongest:.0f} % of removals {GRADES[-1]} times as strong.")  # fmt: skip
 if nulled:
     told.append(f"The list of {method[main]} names {rate:.2g} suspicious segments a slice"
                 + ("." if free_rate is None else f", and {free_rate[0]:.2g} where no lesion is."))  # fmt: skip

@@ -273,6 +273,8 @@ def test_outlines_made_once_score_as_segments_do():
     pd.testing.assert_frame_equal(hallucinations.score(ldct, pred, outlines, true_nps(), 1.0, body), whole)
     found = hallucinations.examine(ldct, pred, labels, outlines, true_nps(), body, (labels == 3).astype(int))
     assert found["structure"].tolist() == [int(n == 3) for n in found["segment"]]
+    third = found[found["segment"] == 3][["y", "x"]].to_numpy()[0]
+    assert third == pytest.approx(np.argwhere(labels == 3).mean(0))
     assert {"z", "naive_z", "srmse_hu"} <= set(found)
 
 

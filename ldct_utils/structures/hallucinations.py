@@ -94,12 +94,13 @@ def local_level(difference, covariance, body=None, sigma: float = LOCAL) -> np.n
 class Outline:
     """One segment of a slice, ready to be compared in any number of images: its weights do not depend on them.
 
-    Attributes: segment (from 1), area (pixels), box (its place in the slice), weights (of the contrast, in the box),
-        lags (their ``autocorrelation``).
+    Attributes: segment (from 1), area (pixels), middle (row and column of its centre), box (its place in the slice),
+        weights (of the contrast, in the box), lags (their ``autocorrelation``).
     """
 
     segment: int
     area: int
+    middle: tuple[float, float]
     box: tuple
     weights: np.ndarray
     lags: np.ndarray
@@ -117,7 +118,8 @@ def outlined(regions, body=None, reach: int = 15, **shape) -> list[Outline]:
     for number, (mask, box) in enumerate(_boxes(regions, pad), 1):
         weights = contrast_weights(mask, None if body is None else body[box], **shape)
         if weights is not None:
-            found.append(Outline(number, int(mask.sum()), box, weights, autocorrelation(weights, reach)))
+            middle = tuple(at.mean() + side.start for at, side in zip(np.nonzero(mask), box))
+            found.append(Outline(number, int(mask.sum()), middle, box, weights, autocorrelation(weights, reach)))
     return found
 
 
@@ -136,9 +138,9 @@ def score(
         tolerated: share t of its contrast that any structure may lose or gain: z = change / sqrt(sd^2 + (t before)^2).
             Networks blur healthy edges, surely but by little; with 0 these lead every list.
         shape: erode, gap, ring of ``contrast_weights``.
-    Returns: a row a segment that has a ring: segment (from 1), area (pixels), before_hu (its contrast in the LDCT),
-        change_hu (of the contrast; opposite in sign to before_hu where a structure fades), sd_hu, z (0 where nothing
-        was changed).
+    Returns: a row a segment that has a ring: segment (from 1), area, y and x (its middle, pixels), before_hu (its
+        contrast in the LDCT), change_hu (of the contrast; opposite in sign to before_hu where a structure fades),
+        sd_hu, z (0 where nothing was changed).
     """
     ldct, pred = np.asarray(ldct, np.float64), np.asarray(pred, np.float64)
     if ldct.shape != pred.shape or ldct.ndim != 2:
@@ -150,9 +152,9 @@ def score(
         sd = _sd(one.lags, known) * np.average(level[one.box], weights=np.abs(one.weights))
         found, before = (one.weights * change[one.box]).sum(), (one.weights * ldct[one.box]).sum()
         usual = np.hypot(sd, tolerated * before)
-        row = {"segment": one.segment, "area": one.area, "before_hu": before}
+        row = {"segment": one.segment, "area": one.area, "y": one.middle[0], "x": one.middle[1], "before_hu": before}
         rows.append(row | {"change_hu": found, "sd_hu": sd, "z": found / usual if usual > 0 else 0.0})
-    return pd.DataFrame(rows, columns=["segment", "area", "before_hu", "change_hu", "sd_hu", "z"])
+    return pd.DataFrame(rows, columns=["segment", "area", "y", "x", "before_hu", "change_hu", "sd_hu", "z"])
 
 
 def _boxes(regions, pad):
