@@ -129,10 +129,12 @@ report.text(
 
 # %%
 SIDE = 72  # of the cut-out, pixels
+FAR = 100  # %, at which the profile ends
 target = "ndct" if cohort.truth is None else "truth"
-masks = None if cohort.lesion_masks is None else np.asarray(cohort.lesion_masks[rows]) > 0
-number = len(rows) // 2 if masks is None else int(masks.sum((1, 2)).argmax())
+masks = np.zeros((len(rows), 1, 1), int) if cohort.lesion_masks is None else np.asarray(cohort.lesion_masks[rows], int)
+number = int((masks > 0).sum((1, 2)).argmax()) if masks.any() else len(rows) // 2
 row = int(rows[number])
+lesion = masks[number] == np.bincount(masks[number][masks[number] > 0]).argmax() if masks.any() else None
 
 
 def of_row(one):
@@ -153,11 +155,8 @@ titles = ["LDCT", *everybody, "NDCT", *(["truth"] if target == "truth" else [])]
 # %%
 def draw_pictures():
     """Two rows of panels, the lesion circled."""
-    spot = (
-        np.argwhere(masks[number]).mean(0)
-        if masks is not None and masks[number].any()
-        else np.array(shown.shape[1:]) / 2
-    )
+    inside = np.array(shown.shape[1:])[None] // 2 if lesion is None else np.argwhere(lesion)
+    spot, radius = inside.mean(0), np.ptp(inside, axis=0).max() / 2 + 4
     corner = [int(np.clip(m - SIDE // 2, 0, n - SIDE)) for m, n in zip(spot, shown.shape[1:])]
     cut = shown[:, corner[0] : corner[0] + SIDE, corner[1] : corner[1] + SIDE]
     level, width = plots.anatomy_window(about["anatomy"][row])
@@ -166,7 +165,7 @@ def draw_pictures():
         plots.show(axes[0, place], image, level, width, title)
         drawn = plots.difference(axes[1, place], image - cut[-1], 40.0, "")
         for axis in axes[:, place]:
-            axis.add_patch(plt.Circle((spot - corner)[::-1], 9, fill=False, color=plots.COLOURS[4], lw=1.2))
+            axis.add_patch(plt.Circle((spot - corner)[::-1], radius, fill=False, color=plots.COLOURS[4], lw=1.2))
     figure.colorbar(drawn, ax=axes[1], label=f"minus {titles[-1]}, HU", shrink=0.8)
     pixel = about["pixel_mm"][row]
     axes[0, 0].plot([4, 4 + 10 / pixel], [SIDE - 5] * 2, color="white", lw=3)
@@ -246,7 +245,8 @@ resolved = run.table("resolved", lambda: card.resolved(callable_ones, dose, 40, 
 invented = run.table("invented", lambda: card.invented(callable_ones, anatomies, dose, seed, kernel))
 
 # %%
-found = detected[(detected["observer"] == "CHO") & (detected["dose"] == dose)].assign(measure="detected")
+found = detected[detected["dose"] == dose]
+found = found.assign(measure=found["observer"].map({"CHO": "detected", "NPWE": "seen"}))
 everything = pd.concat([
     values, found[["name", "measure", "patient", "value"]], resolved.assign(patient=0),
     invented[invented["name"] != card.PASTED].assign(measure="surplus"),
@@ -279,22 +279,23 @@ decided = (compared["low"] > 0) | (compared["high"] < 0)
 
 
 # %%
+IN_PERCENT = [m for m in card.MEASURES if m not in ("bias", "texture")]  # those of the LDCT are next to 0
+
+
 def draw_profile():
     """How much better or worse yours is, in % of the other's value, a row a measure and a marker a denoiser."""
-    listed = [measure for measure in card.MEASURES if measure in set(compared["measure"])]
+    listed = [measure for measure in IN_PERCENT if measure in set(compared["measure"])]
     against = list(dict.fromkeys(compared["beside"]))
     figure, axis = plt.subplots(figsize=(8, 1.2 + 0.45 * len(listed)))
     for shift, other in enumerate(against):
         part = compared[compared["beside"] == other].set_index("measure").reindex(listed)
-        unit = 100 / part["second"].abs()
+        ends = (100 * part[["better", "low", "high"]].div(part["second"].abs(), axis=0)).clip(-FAR, FAR)
         at = np.arange(len(listed)) + 0.5 * (shift + 0.5) / len(against) - 0.25
-        middle, low, high = (part[column] * unit for column in ("better", "low", "high"))
-        colour = plots.COLOURS[shift % 6]
-        axis.hlines(at, low.clip(-120, 120), high.clip(-120, 120), color=colour)
-        axis.plot(middle.clip(-120, 120), at, "osD^v"[shift % 5], color=colour, label=f"than {other}", ms=6)
+        axis.hlines(at, ends["low"], ends["high"], color=plots.COLOURS[shift % 6])
+        axis.plot(ends["better"], at, "osD^v"[shift % 5], color=plots.COLOURS[shift % 6], label=f"than {other}", ms=6)
     axis.axvline(0, color="black", lw=0.8)
-    axis.set(yticks=np.arange(len(listed)), yticklabels=[card.MEASURES[m].label for m in listed], xlim=(-125, 125),
-             xlabel=f"{yours.name}: % worse (left) or better (right)")  # fmt: skip
+    axis.set(yticks=np.arange(len(listed)), yticklabels=[card.MEASURES[m].label for m in listed],
+             xlim=(-1.03 * FAR, 1.03 * FAR), xlabel=f"{yours.name}: % worse (left) or better (right)")  # fmt: skip
     axis.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=min(4, len(against)), fontsize=8)
     return figure
@@ -304,8 +305,8 @@ report.figure(
     run,
     "profile",
     draw_profile(),
-    f"{yours.name} beside the others, measure by measure. A bar that crosses the line decides nothing. "
-    f"{people} for errors and contrast, {report.plural(livers, 'simulated patient')} for detection.",
+    f"{yours.name} beside the others, measure by measure. A bar that crosses the line decides nothing. {people} for "
+    f"errors and contrast, {report.plural(livers, 'simulated patient')} for detection.",
 )
 
 # %% [markdown]
@@ -345,7 +346,7 @@ from ldct_utils.denoisers import said
 
 first = compared[compared["beside"] == "LDCT"]
 dose_worth = {
-    observer: card.worth(detected, yours.name, observer, dose, draws, seed) for observer in ("CHO", "NPW")
+    observer: card.worth(detected, yours.name, observer, dose, draws, seed) for observer in ("CHO", "NPWE")
 } if yours.images is None else {}  # fmt: skip
 sentences = said.card(yours, first, dose_worth, dose, {n: s for n, s in cost["seconds"].items()}, people)
 report.text("\n\n".join(f"**{head}** {sentence}" for head, sentence in sentences.items()))

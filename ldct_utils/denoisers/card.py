@@ -18,7 +18,7 @@ from ldct_utils.phantom import patient as phantom
 from ldct_utils.segments import segment, tissue_masks
 from ldct_utils.stats import intervals, paired
 from ldct_utils.structures import hallucinations, null
-from ldct_utils.task_based import blending, ensembles, equivalence, fabrication, resolution
+from ldct_utils.task_based import blending, ensembles, equivalence, fabrication, npwe, observers, resolution
 
 TOLERATED = 0.1  # share of its contrast that any structure may lose or gain
 FINE = 0.4  # lp/mm, above which structure is called fine
@@ -33,24 +33,29 @@ CONTRASTS = (30.0, 300.0)  # HU of the discs at whose edges resolution is measur
 
 @dataclass(frozen=True)
 class Measure:
-    """What a row of the card is: label with unit, which way is better (1 higher, -1 lower, 0 neither), its question."""
+    """What a row of the card is: label with unit, which way is better (1 higher, -1 lower, 0 neither), its question.
+
+    ``least``: a difference that is smaller matters to nobody.
+    """
 
     label: str
     direction: int
     digits: int
     asks: str
+    least: float = 0.0
 
 
 MEASURES = {
     "rmse": Measure("error inside the body, HU", -1, 1, "How far is a pixel from the truth?"),
     "ssim": Measure("SSIM in the anatomy's window", 1, 3, "Does the picture look like the truth?"),
-    "bias": Measure("largest shift of a tissue's HU", -1, 1, "Are the HU of tissues kept?"),
+    "bias": Measure("largest shift of a tissue's HU", -1, 1, "Are the HU of tissues kept?", 4.0),
     "mean_srmse": Measure("MeanSRMSE, HU", -1, 1, "How far is a structure from the truth?"),
     "max_srmse": Measure("MaxSRMSE, HU", -1, 1, "How far is the worst structure from the truth?"),
     "kept": Measure("contrast of lesions kept", 1, 2, "How much of a lesion's contrast comes through?"),
     "noise": Measure("noise in flat tissue, HU", -1, 1, "How much noise is left?"),
     "texture": Measure("noise texture unlike the NDCT's", -1, 2, "Does the noise still look like noise?"),
-    "detected": Measure("d' of faint lesions", 1, 2, "Is a lesion at a known place told from none?"),
+    "detected": Measure("d' of faint lesions, all noise known", 1, 2, "Is the lesion still in the data?"),
+    "seen": Measure("d' of faint lesions, to an eye", 1, 2, "Is it seen better, by a reader with noise of his own?"),
     "sharp": Measure("resolution at 30 HU, lp/mm", 1, 2, "How fine a detail of low contrast is passed on?"),
     "sharp_strong": Measure("resolution at 300 HU, lp/mm", 1, 2, "How fine a detail of high contrast is passed on?"),
     "surplus": Measure("fine structure over the truth's", 0, 2, "Is there more fine structure than the truth has?"),
@@ -204,20 +209,42 @@ def suspicious(denoise: Callable, cohort, rows) -> pd.DataFrame:
 def detected(denoisers: dict, count: int, realisations: int, dose: float, seed=0, kernel="B30", progress=iter):
     """d' of faint lesions at known places in simulated livers, for FBP at ``DOSES`` and every denoiser at one dose.
 
+    Observers: CHO, a ceiling that no denoiser can raise (``observers.cho``), and NPWE, which has an eye and internal
+    noise (``npwe``), fixed on the first patient's FBP at full dose.
+
     Args: denoisers: {name: function of (N, H, W) HU}. count: patients. realisations: of noise, a class.
-    Returns: name, dose, patient, observer (CHO, NPW; ``task_based.observers``), value (mean over lesions).
+    Returns: name, dose, patient, observer, value (mean over lesions).
     """
-    rows = []
+    rows, internal = [], None
     for number, (body, crop, places) in enumerate(progress(ensembles.patients(count, LESIONS, CROP, seed))):
         made = ensembles.ensemble(body.absent_scene[0], body.pixel_mm, crop, LESIONS, places, realisations,
                                   [seed, number], kernel)  # fmt: skip
-        images = {("FBP", one): [made.images(present, one) for present in (False, True)] for one in DOSES}
-        images |= {(name, dose): [f(one) for one in images["FBP", dose]] for name, f in denoisers.items()}
-        for (name, at), classes in images.items():
-            found = pd.DataFrame(ensembles.detections(made, classes, REGION)).query('quantity == "d\'"')
-            for observer, value in found.groupby("observer")["value"].mean().items():
-                rows.append({"name": name, "dose": at, "patient": number, "observer": observer, "value": value})
+        fbp = {one: [made.images(present, one) for present in (False, True)] for one in DOSES}
+        internal = internal or npwe.internal_noise(*_regions(made, fbp[1.0], made.signals.sum(0), 0), made.pixel_mm)
+        cases = [("FBP", one, classes, made.signals.sum(0)) for one, classes in fbp.items()]
+        for name, f in denoisers.items():
+            classes, few = [f(one) for one in fbp[dose]], fbp[dose][0][: ensembles.PAIRED]
+            cases.append((name, dose, classes, (f(few + made.signals.sum(0)) - classes[0][: len(few)]).mean(0)))
+        for name, at, classes, passed in cases:
+            head = {"name": name, "dose": at, "patient": number}
+            for observer, value in _observed(made, classes, passed, internal).items():
+                rows.append(head | {"observer": observer, "value": value})
     return pd.DataFrame(rows)
+
+
+def _regions(made, classes, signal, lesion):
+    """Absent and present class and what the lesions add, in the region around one of them."""
+    return [made.region(images, lesion, REGION) for images in (*classes, signal)]
+
+
+def _observed(made, classes, passed, internal) -> dict[str, float]:
+    """d' by observer, mean over lesions. Args: passed: (H, W), what the denoiser passes on of the lesions, HU."""
+    found = {"CHO": [], "NPWE": []}
+    for lesion, about in enumerate(made.lesions):
+        absent, present, signal = _regions(made, classes, passed, lesion)
+        found["CHO"].append(observers.cho(absent, present, about.radius_mm / made.pixel_mm).d_prime)
+        found["NPWE"].append(npwe.npwe(absent, present, signal, made.pixel_mm, internal).d_prime)
+    return {observer: float(np.mean(values)) for observer, values in found.items()}
 
 
 def worth(table: pd.DataFrame, name: str, observer: str, dose: float, draws: int = 2000, seed: int = 0):

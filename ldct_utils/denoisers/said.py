@@ -7,7 +7,8 @@ from ldct_utils.denoisers.card import MEASURES
 PLAIN = {  # measures as they stand in a sentence
     "rmse": "error", "ssim": "SSIM", "bias": "the HU of tissues", "mean_srmse": "the error of structures",
     "max_srmse": "the error of the worst structure", "kept": "the contrast of lesions", "noise": "noise",
-    "texture": "the texture of the noise", "detected": "the detection of faint lesions",
+    "texture": "the texture of the noise", "detected": "what the data tell of faint lesions",
+    "seen": "how faint lesions are seen by a model of the eye",
 }  # fmt: skip
 NOT_TESTED = (
     "Not tested: readers, other scanners and doses, and what it cannot tell apart (`05_invariances`, for networks that "
@@ -28,8 +29,10 @@ def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds:
         denoiser: ``opened.Denoiser``. beside_ldct: ``card.beside`` with the untouched LDCT. worth: {observer: dose
             that a denoised image is worth}. dose: of the LDCT. seconds: a slice of 512 x 512 pixels, by denoiser.
     """
-    better = [PLAIN[m] for m in beside_ldct.loc[beside_ldct["low"] > 0, "measure"]] if len(beside_ldct) else []
-    worse = [PLAIN[m] for m in beside_ldct.loc[beside_ldct["high"] < 0, "measure"]] if len(beside_ldct) else []
+    least = beside_ldct["measure"].map(lambda name: MEASURES[name].least)
+    matters = beside_ldct["better"].abs() >= least
+    better = [PLAIN[m] for m in beside_ldct.loc[matters & (beside_ldct["low"] > 0), "measure"]]
+    worse = [PLAIN[m] for m in beside_ldct.loc[matters & (beside_ldct["high"] < 0), "measure"]]
     decided = len(beside_ldct) and beside_ldct["low"].notna().any()
     found = {}
     if not decided:
@@ -45,8 +48,8 @@ def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds:
     if worth:
         told = " and ".join(f"{one.text} of the normal dose by the {observer}" for observer, one in worth.items())
         found["How much dose does it buy?"] = (
-            f"For finding a faint lesion at a known place the denoised image is worth {told}; the low-dose image has "
-            f"{dose:g}."
+            f"For a faint lesion at a known place the denoised image is worth {told}; the low-dose image has {dose:g}. "
+            "The CHO knows all noise, so that no denoiser can raise it. The NPWE has an eye and noise of its own."
         )
     if denoiser.name in seconds:
         found["How long does it take?"] = f"{seconds[denoiser.name]:.2g} s for a slice of 512 x 512 pixels here."

@@ -1,0 +1,137 @@
+"""The report card: known answers of its measures, one image in every convention, and what is said of it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import write_tiny_cohort
+from scipy import ndimage
+
+from ldct_utils import cohorts
+from ldct_utils.denoisers import card, opened, said
+from ldct_utils.models import networks
+from ldct_utils.training import prediction
+
+pytest.importorskip("onnx", reason="onnx makes a file of this test; it is in the lock file's dev packages")
+
+
+@pytest.fixture
+def cohort(outputs):
+    return cohorts.load(write_tiny_cohort(outputs / "cohorts" / "simulated-00000000", slices=2))
+
+
+def test_one_image_has_many_psnrs_and_each_is_what_its_convention_says():
+    rng = np.random.default_rng(0)
+    target = np.full((1, 64, 64), -1000.0, np.float32)
+    target[:, 8:56, 8:56] = 40
+    target[:, 20:30, 20:30] = 900
+    made = target + rng.normal(0, 10, target.shape).astype(np.float32)
+    found = card.by_convention(made, target, ["abdomen"], ["P001"]).set_index("convention")["psnr"]
+
+    def psnr(a, b, peak):
+        return 10 * np.log10(peak**2 / np.mean((a.astype(np.float64) - b) ** 2))
+
+    assert np.isclose(found["range 4096 HU"], psnr(made, target, 4096))
+    assert np.isclose(found["the slice's own range"], psnr(made, target, 1900))
+    assert np.isclose(found["[-160, 240] HU"], psnr(made.clip(-160, 240), target.clip(-160, 240), 400))
+    assert np.isclose(found["[-1000, 1000] HU"], psnr(made.clip(-1000, 1000), target.clip(-1000, 1000), 2000))
+    assert found.max() - found.min() > 12  # the "26" and the "40" of one image
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_what_the_identity_and_the_truth_score(cohort, share):
+    """Halfway to the truth has half of the error; the truth has none and no noise."""
+    rows = cohort.rows("test")
+    ldct, truth = (np.asarray(images[rows], np.float32) for images in (cohort.ldct, cohort.truth))
+    made = {"with": (1 - share) * ldct + share * truth}
+    found = card.on_slices(made, cohort, rows).groupby("measure")["value"].mean()
+    plain = card.on_slices({"with": ldct}, cohort, rows).groupby("measure")["value"].mean()
+    assert np.isclose(found["rmse"], (1 - share) * plain["rmse"], rtol=1e-3)
+    assert np.isclose(found["mean_srmse"], (1 - share) * plain["mean_srmse"], rtol=0.02)
+    if share == 1:
+        assert np.isclose(found["ssim"], 1) and found["bias"] == 0
+
+
+def test_the_card_of_an_exported_network_is_the_card_of_the_network(tmp_path, cohort):
+    torch.manual_seed(0)
+    network = networks.build(name="unet", channels=4, residual=True).eval()
+    torch.nn.init.normal_(network.head.weight, 0, 0.02)
+    path = tmp_path / "mine.onnx"
+    with torch.no_grad():
+        torch.onnx.export(network, torch.zeros(1, 1, 64, 64), path, dynamo=False, input_names=["image"],
+                          dynamic_axes={"image": {0: "n", 2: "h", 3: "w"}})  # fmt: skip
+    rows, cards = cohort.rows("test"), []
+    for denoise in (opened.opened(str(path), cohort, "net"), lambda hu: prediction.predict(network, hu)):
+        cards.append(card.on_slices(card.outputs(denoise, cohort, rows), cohort, rows)["value"].to_numpy())
+    assert np.allclose(*cards, rtol=1e-4, equal_nan=True) and np.isfinite(cards[0]).any()
+
+
+def test_the_identity_buys_no_dose_half_the_noise_buys_some_and_a_faded_image_is_not_seen():
+    asked = {
+        "identity": lambda hu: hu,
+        "less noise": lambda hu: hu.mean(0) + 0.5 * (hu - hu.mean(0)),
+        "faded": lambda hu: 100 + 0.2 * (hu - 100),
+    }
+    table = card.detected(asked, 1, 60, 0.25)
+    wide = table.pivot(index=["observer", "name"], columns="dose", values="value")
+    for observer in ("CHO", "NPWE"):
+        assert np.isclose(wide.loc[observer, "identity"][0.25], wide.loc[observer, "FBP"][0.25])
+        assert wide.loc[observer, "FBP"].is_monotonic_increasing
+        assert card.worth(table, "identity", observer, 0.25).dose == pytest.approx(0.25)
+    at_dose = wide[0.25]
+    assert np.isclose(at_dose["CHO", "less noise"], 2 * at_dose["CHO", "identity"])
+    assert np.isclose(at_dose["CHO", "faded"], at_dose["CHO", "identity"])  # it knows all, and scales it back
+    assert at_dose["NPWE", "faded"] < 0.6 * at_dose["NPWE", "identity"]  # noise of its own does not fade
+
+
+def test_pasted_texture_is_invention_and_fbp_is_none():
+    found = card.invented({"blur": lambda hu: ndimage.gaussian_filter(hu, (0, 1, 1))}, 1, 0.25).set_index("name")[
+        "value"
+    ]
+    assert found[card.PASTED] > 5 > 2 > found["FBP"] > found["blur"]
+
+
+def values_of(gaps, patients=8):
+    """Values of two denoisers that differ by so much, measure by measure."""
+    rng, rows = np.random.default_rng(0), []
+    for measure, gap in gaps.items():
+        for patient in range(patients):
+            usual = 10 + rng.normal()
+            for name, value in (("LDCT", usual), ("mine", usual + gap + 0.1 * rng.normal())):
+                rows.append({"name": name, "measure": measure, "patient": patient, "value": value})
+    return pd.DataFrame(rows)
+
+
+def test_positive_is_better_whichever_way_a_measure_points():
+    found = card.beside(values_of({"rmse": -2, "kept": -2, "ssim": 2, "noise": 0}), "mine", "LDCT").set_index("measure")
+    assert found.loc["rmse", "low"] > 1.5 and found.loc["ssim", "low"] > 1.5 and found.loc["kept", "high"] < -1.5
+    assert found.loc["noise", "low"] < 0 < found.loc["noise", "high"]
+    assert (found["p"] >= 4 * 2.0**-7 - 1e-9)[["rmse", "kept", "ssim"]].all(), "Holm corrects for the measures"
+    assert card.beside(values_of({"suspicious": 3}), "mine", "LDCT").empty  # no direction, no verdict
+
+
+@pytest.mark.parametrize(
+    ("gaps", "good", "bad"),
+    [({"rmse": -2, "ssim": 2, "kept": -2}, "improves error and SSIM", "worsens the contrast of lesions"),
+     ({"rmse": -2, "ssim": 2, "noise": -2}, "improves error, SSIM and noise", "Nothing that was measured"),
+     ({"rmse": 0, "kept": 0}, "Nothing was shown to be better", "Nothing that was measured"),
+     ({"bias": 2}, "Nothing was shown to be better", "Nothing that was measured"),  # 2 HU matter to nobody
+     ({"bias": 6}, "Nothing was shown to be better", "worsens the HU of tissues")],
+)  # fmt: skip
+def test_only_what_an_interval_decides_and_what_matters_is_said(gaps, good, bad):
+    beside = card.beside(values_of(gaps), "mine", "LDCT")
+    found = said.card(SimpleNamespace(name="mine"), beside, {}, 0.25, {"mine": 0.5}, "8 patients")
+    assert good in found["What is it good at?"] and bad in found["What does it cost?"]
+    assert "0.5 s" in found["How long does it take?"] and "Not tested" in found["What is not known?"]
+
+
+def test_few_patients_decide_nothing():
+    beside = card.beside(values_of({"rmse": -2}, patients=3), "mine", "LDCT")
+    found = said.card(SimpleNamespace(name="mine"), beside, {}, 0.25, {}, "3 patients")
+    assert found["What is it good at?"] == "Not decided: 3 patients give no interval." and len(found) == 2
+
+
+def test_too_few_structures_are_no_null(cohort):
+    assert card.suspicious(lambda hu: hu, cohort, cohort.rows("test")).empty
