@@ -28,7 +28,8 @@ def searched(known, task, alpha: float, sigma_hu: float, lr: float, iterations: 
     """
     if len(task.scans) < 1 / level:
         raise ValueError(
-            f"no p is as small as {level:g} with so few scans ({len(task.scans)}); take {int(np.ceil(1 / level))} or more"
+            f"no p is as small as {level:g} with so few scans ({len(task.scans)}): take "
+            f"{int(np.ceil(1 / level))} or more"
         )
     f, x = known.module(), task.scans[0]
     aimed = distances.build("mse", blur_px=AIM_PX)
