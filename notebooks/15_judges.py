@@ -290,14 +290,14 @@ keys = [Patch(facecolor=plt.cm.Blues(0.95 - 0.65 * s), edgecolor="#777777",
               label=f"caught from {verdicts.percent(s)}") for s in strengths]  # fmt: skip
 keys += [Patch(facecolor="white", edgecolor="#777777", label="not caught"),
          Patch(facecolor=plots.COLOURS[1], edgecolor="#777777", label="calls what has no fault"),
-         Patch(facecolor="#eeeeee", edgecolor="#777777", hatch="////", label="cannot be asked, or too few")]  # fmt: skip
+         Patch(facecolor="#eeeeee", edgecolor="#777777", hatch="////", label="cannot be asked")]  # fmt: skip
 figure.legend(handles=keys, loc="outside upper center", ncols=4, fontsize=8)
 report.figure(
     run, "grid", figure,
     f"**{headline}** A row is a judge, a column a denoiser; between the lines stand those without a fault"
     + (", right of them networks" if networks else "")
     + ". Darker: a weaker fault is caught. Numbers: in how many of 100 patients the strongest fault is called, where "
-    "5 would be right for an honest one; of the search, lesions hidden of changed. Simulated: "
+    "5 would be right for an honest one; hatched too where patients are too few; of the search, lesions hidden of changed. Simulated: "
     f"{report.plural(len(people), 'patient')}.",
 )  # fmt: skip
 
