@@ -297,7 +297,8 @@ report.figure(
     f"**{headline}** A row is a judge, a column a denoiser; between the lines stand those without a fault"
     + (", right of them networks" if networks else "")
     + ". Darker: a weaker fault is caught. Numbers: in how many of 100 patients the strongest fault is called, where "
-    "5 would be right for an honest one; hatched too where patients are too few; of the search, lesions hidden of changed. Simulated: "
+    "5 would be right for an honest one; hatched too where patients are too few; of the search, lesions hidden of "
+    "changed. Simulated: "
     f"{report.plural(len(people), 'patient')}.",
 )  # fmt: skip
 

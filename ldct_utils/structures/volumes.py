@@ -122,7 +122,8 @@ def with_small_lesions(volume: Volume, count: int, seed: int = 0) -> Volume | No
     """The volume with ``count`` small lesions in place of its own, or None where there is no room for them.
 
     Each is a disc of ``SMALL_HU``, dark or bright, in two neighbouring slices of soft tissue, of ``SMALL_VOXELS``
-    (drawn evenly in their logarithm), without blur. One of ten is as small a share of 16 slices as in Kachelriess's talk.
+    (drawn evenly in their logarithm), without blur. One of ten is as small a share of 16 slices as in Kachelriess's
+    talk.
 
     Raises: ValueError: if how the volume looks without its lesions is not known, or it has a single slice.
     """
