@@ -323,7 +323,7 @@ words = {
     f"size, in units of a dose of {ldct_dose:g}": [
         f"{r.size:.2f} [{r.least:.2f}, {r.most:.2f}]" for r in each.itertuples()
     ],
-    "body changed": [f"{100 * r.share:.2g} %" for r in each.itertuples()],
+    "body changed": [f"{100 * r.share:.1f} %" for r in each.itertuples()],
     "size by changed pixel": each.per_voxel,
 }
 if d_prime is not None:
