@@ -29,9 +29,9 @@ patients: int = 60  # simulated for this notebook alone, one slice each; every s
 cohort_seed: int = 15  # of these patients; another one than that of the networks' training
 dose: float = 0.25  # of their LDCT; fraction of the normal one
 kernel: str = "B30"  # of the reconstruction
-faults: list = ["eraser", "blind_eraser", "blur", "median", "tv", "unsharp", "paster", "inserter", "identity", "truth"]
+faults: list = []  # names of judges.faulty; empty takes all
 strengths: list = [0.25, 0.5, 0.75, 1.0]  # of each fault, rising, in (0, 1]
-judges: list = ["psnr", "ssim", "discs", "lesions", "segments", "fabrication", "cho", "npw"]  # of judges.panel
+judges: list = []  # names of judges.panel; empty takes all
 runs: list = []  # run folders or globs of 03_train, relative to outputs/: networks that are judged as well
 realisations: int = 40  # noise scans of a crop and class, 30 or more
 iterations: int = 3000  # of the invariance search; 0 leaves it out
@@ -66,6 +66,7 @@ from ldct_utils.study.runs import named, select
 from ldct_utils.training import prediction, setup
 
 setup.seed_everything(seed, threads)
+faults, judges = faults or faulty.names(), judges or list(panel.JUDGES)
 if unknown := (set(faults) - set(faulty.names())) | (set(judges) - set(panel.JUDGES)):
     raise ValueError(f"no known denoiser or judge is called {', '.join(sorted(unknown))}: see judges.faulty and panel")
 
