@@ -237,6 +237,8 @@ def test_a_cell_says_from_which_strength_and_a_judge_that_catches_nothing_is_sil
     assert verdicts.said(by.reset_index().iloc[0]).startswith("from 50 %: 100 % [")
     assert verdicts.said(by.reset_index().iloc[1]).startswith("no: ")
     assert verdicts.said(None) == verdicts.NOT_ASKED and verdicts.said(by.iloc[1], muted=True) == verdicts.NOTHING
+    few = by.iloc[1].to_dict() | {"caught": pd.NA}
+    assert verdicts.said(few, muted=True) == verdicts.FEW
 
 
 def test_the_eraser_is_asked_where_there_are_lesions_unless_the_judge_brings_its_own():

@@ -66,10 +66,10 @@ def said(row, muted: bool = False) -> str:
     """A cell in words. Args: row: of ``cells``, or None; muted: of a judge that catches no fault, about a network."""
     if row is None:
         return NOT_ASKED
-    if muted:
-        return NOTHING
     if pd.isna(row["caught"]):
         return FEW
+    if muted:
+        return NOTHING
     rates = f"{percent(row['rate'])} [{100 * row['rate_low']:.0f}, {100 * row['rate_high']:.0f}]"
     if row["denoiser"] not in faulty.names() or row["denoiser"] in faulty.HARMLESS:
         return f"{'called' if row['caught'] else 'no'}: {rates}"
