@@ -69,6 +69,7 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.audit import agreement, reactions, scoring
+from ldct_utils.ct import intensity
 from ldct_utils.ct.degradations import DEGRADATIONS
 from ldct_utils.ct.dose import at_dose
 from ldct_utils.report import plots
@@ -191,9 +192,32 @@ if part.low.notna().any():
     told = f"Called an improvement, the interval below 0: {praised or 'no blur, unsharp masking or invented texture'}."
     if lesions:
         told = (
-            f"Removing every lesion moves {len(blind)} of {len(removed)} metrics by less than .05, interval and all. "
-            + told
+            f"Removing every lesion moves {len(blind)} of {len(removed)} metrics by less than .05, which few changed "
+            f"pixels explain. {told}"
         )
+
+# %% [markdown]
+# ### Direction, size, and size by changed pixel
+# A metric that is a mean over pixels moves little where few pixels change, however clearly it falls. So each harm has
+# three numbers: in how many metrics the fall holds in *every* patient; its size, in units of what the LDCT's dose does;
+# and that size over the share of the body that the harm changes, since a dose changes nearly all of it.
+
+
+# %%
+def shares():
+    """Share of the body that each harm changes by more than 1 HU at its greatest strength, at the largest dose."""
+    body, found = np.stack([intensity.body_mask(one) for one in ndct]), []
+    for kind in harms:
+        before = at_dose(ndct, ldct, ldct_dose, audited_dose)
+        if kind == "lesion_added":
+            before = at_dose(absent_ndct, absent_ldct, ldct_dose, audited_dose)
+        lesion = truth - absent_truth if lesions else None
+        after = reactions.harm(kind, before, DEGRADATIONS[kind].strengths[-1], about.pixel_mm, seed, lesion)
+        found.append({"harm": kind, "share": reactions.changed_share(before, after, body)})
+    return pd.DataFrame(found)
+
+
+share = run.table("shares", shares).set_index("harm")["share"]
 
 # %%
 columns = [f"{DEGRADATIONS[h].label}\n{DEGRADATIONS[h].strengths[-1]:g} {DEGRADATIONS[h].unit}" for h in harms]
@@ -292,6 +316,34 @@ if tasks:
         f"changes it by less than a tenth: {', '.join(ignored) or 'none'}.",
     )  # fmt: skip
 
+# %%
+of_dose = None if d_prime is None else d_prime[d_prime.dose == audited_dose]
+each = run.table("by_harm", lambda: reactions.by_harm(part, share, of_dose))
+words = {
+    "harm": [f"{DEGRADATIONS[h].label}, {DEGRADATIONS[h].strengths[-1]:g} {DEGRADATIONS[h].unit}" for h in each.harm],
+    "falls in every patient": [f"{r.falls_in_all} of {r.metrics}" for r in each.itertuples()],
+    "rises in every patient": [f"{r.rises_in_all} of {r.metrics}" for r in each.itertuples()],
+    f"size, in units of a dose of {ldct_dose:g}": [
+        f"{r.size:.2f} [{r.least:.2f}, {r.most:.2f}]" for r in each.itertuples()
+    ],
+    "body changed": [f"{100 * r.share:.1f} %" for r in each.itertuples()],
+    "size by changed pixel": each.per_voxel,
+}
+if d_prime is not None:
+    words["d′ changes by"] = [f"{100 * v:+.0f} %" for v in each.d_change]
+gone = each.set_index("harm").loc["lesion_removed"] if lesions else None
+direction = ""
+if gone is not None:
+    direction = (
+        f"Removing every lesion lowers {gone.falls_in_all:.0f} of {gone.metrics:.0f} metrics in every patient. In the "
+        f"median it is {gone['size']:.2f} of what a dose of {ldct_dose:g} does, by changed pixel {gone.per_voxel:.2g}. "
+    )
+report.table(
+    run, "by_harm_shown", pd.DataFrame(words),
+    f"{direction}Medians over metrics, least and most in brackets; dose {audited_dose:g}, domain {domains[0]}, "
+    f"{people}. Harms are not summed up, since their list is our choice.",
+)  # fmt: skip
+
 # %% [markdown]
 # ## Checks
 
@@ -308,14 +360,13 @@ run.finish(
     cohort=cohort.id, slices=len(about), patients=about.patient.nunique(), metrics=len(NAMES),
     unavailable=list(scorer.missing.name), blind_to_lesions=len(blind) if len(removed) else None,
     d_prime_pooled=d_pooled, d_prime_within=d_within,
+    by_harm={r.pop("harm"): r for r in each.astype(object).where(each.notna(), None).to_dict("records")},
 )  # fmt: skip
 
 # %%
 report.text(
     "**What we saw.** "
-    + (f"Metrics that hardly notice that every lesion was removed: {len(blind)} of {len(removed)}. " if len(removed)
-       else "")
-    + (f"The metrics' correlation with d', over the harms that we chose, is {follows}. " if tasks else "")
+    + direction
     + f"Of {len(NAMES)} metrics this many rate a control above the NDCT: "
     + "; ".join(f"{c} {len(named)}" for c, named in above.items())
     + f". One limit: {people}, and degradations that are ours to choose. Next: "

@@ -42,7 +42,10 @@ overlap: float = 0.5  # segments of neighbouring slices are one at this intersec
 # removal
 fractions: list = [0.1]  # share q of the structures that is removed, at least one of a volume
 sigmas: list = [0.0, 2.5, 5.0, 10.0, 20.0, 40.0]  # SD of the added noise, HU
-volumes: int = 6  # most volumes
+volumes: int = 6  # most volumes; no denoiser takes part, so they come from the patients of all splits
+small_lesions: int = 0  # put so many small ones into each volume in place of its own; 0 keeps its own
+theory_volumes: int = 2  # volumes in which PSNR is held against its theory; 0 leaves that out
+theory_draws: int = 400  # of the noise for that
 noise_draws: int = 4  # of the noise, for each volume, sigma and q
 metrics: Optional[list] = None  # full-reference metrics; None takes all that can be computed here
 decathlon: Optional[str] = None  # unpacked task of the Decathlon, such as Task06_Lung; None leaves it out
@@ -89,7 +92,7 @@ from ldct_utils.stats import intervals
 from ldct_utils.stats.ranking import reversed_pairs
 from ldct_utils.structures import decathlon as msd
 from ldct_utils.structures import removal
-from ldct_utils.structures.volumes import from_cohort, stacks
+from ldct_utils.structures.volumes import from_cohort, stacks, with_small_lesions
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import ensembles, real_backgrounds
 from ldct_utils.training import designs, prediction, setup
@@ -297,16 +300,28 @@ report.figure(
 # The talk's q = .1 changed .007 to .03 % of the voxels of volumes with many structures. Where a patient has a few
 # lesions in a few slices, one is more than a tenth of them and of more voxels: what was removed is said next. Volumes
 # are noise-free simulated patients, or NDCT into which lesions were inserted: how they look without is known of both.
+# With `small_lesions` as many small ones take the place of a patient's own, and 16 slices have the talk's share.
+#
+# More draws of the noise do not narrow the intervals below, more volumes do: TPF differs between volumes, since what
+# is removed does.
 
 
 # %%
+def known_volumes():
+    """Volumes of the cohort's patients, with small lesions in place of their own where asked."""
+    found = from_cohort(test, None, most=most_slices)
+    if small_lesions:
+        found = [one for one in (with_small_lesions(v, small_lesions, seed) for v in found) if one is not None]
+    return found[:volumes]
+
+
 def removal_rows():
     """TPF of every metric, volume, q and sigma; columns of ``removal.tpf`` and cohort."""
     options = {"fractions": fractions, "sigmas": sigmas, "draws": noise_draws, "names": metrics, "seed": seed,
                "device": device}  # fmt: skip
     parts = []
     if test.lesion_masks is not None:
-        found, name = from_cohort(test, most=most_slices)[:volumes], test.meta["source"]
+        found, name = known_volumes(), test.meta["source"]
         made = removal.tpf(found, progress=partial(tqdm, desc=name, unit="volume"), **options)
         parts.append(made.assign(cohort=name, what=made.volume.map({v.name: v.text for v in found})))
     if decathlon:
@@ -413,6 +428,25 @@ if with_removal:
         for r in noticed.itertuples()
     ]  # fmt: skip
     report.table(run, "removal_table", wide.reset_index(), "TPF and its interval. " + ". ".join(lines) + ".")
+
+# %% [markdown]
+# ### Is PSNR's rate what theory says?
+# Single volumes, with many draws of the noise, at the noise where theory says .75. A z test can fail here.
+
+# %%
+theory_known = test.lesion_masks is not None and theory_volumes > 0
+if theory_known:
+    checked = run.table("theory", lambda: pd.DataFrame([
+        removal.against_theory(one, fractions[0], theory_draws, seed, device)
+        for one in tqdm(known_volumes()[:theory_volumes], desc="theory", unit="volume")
+    ]))  # fmt: skip
+    report.table(
+        run, "theory_shown", checked.drop(columns="theory").rename(
+            columns={"sigma": "noise, HU", "rate": "how often PSNR is right"}
+        ),
+        f"PSNR against its theory, which says .75, {report.plural(theory_draws, 'draw')} a volume. The smallest p of "
+        f"{report.plural(len(checked), 'volume')} is {checked.p.min():.2g}; below .001 theory or code is wrong.",
+    )  # fmt: skip
 
 # %% [markdown]
 # ## 3. MeanSRMSE as a loss
@@ -580,6 +614,9 @@ if several:
 if with_removal:
     quiet = removed[(removed.sigma == 0) & (removed.q > 0) & (removed.metric == "psnr")]
     assert (quiet.tpf == 1).all(), "without noise PSNR sees every removal"
+    if theory_known:
+        assert (checked.p >= 0.001).all(), "PSNR's rate is not what theory says: the noise or the score is wrong"
+        numbers["theory_least_p"] = float(checked.p.min())
     numbers["removed"] = [
         {"cohort": r.cohort, "q": r.q, "removed": r.removed, "structures": r.structures, "share": float(r.share)}
         for r in taken.itertuples()

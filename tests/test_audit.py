@@ -148,3 +148,25 @@ def test_a_quotient_is_as_unsure_as_both_of_its_means():
     assert undefined.high == np.inf
     with pytest.raises(ValueError, match="two finite values a patient"):
         reactions.quotient(above, np.ones(7))
+
+
+def test_a_harm_has_direction_size_and_size_by_changed_pixel_and_nothing_is_pooled():
+    reacted = reactions.reactions(made_up_scores(), 0.25)
+    one = reacted[reacted["dose"] == 1.0]
+    every = one.set_index(["metric", "harm"])
+    assert every["falls"]["falls", "blur"] == every["patients"]["falls", "blur"] == len(PATIENTS)
+    assert every["falls"]["dose", "blur"] == every["rises"]["dose", "blur"] == 0
+    d = pd.DataFrame({"harm": ["none", "blur", "blur", "lesion_added", "lesion_added"],
+                      "strength": [0, 0.4, 1.2, 0, 1.0], "d_prime": [2.0, 1.8, 1.0, 3.0, 3.3]})  # fmt: skip
+    found = reactions.by_harm(one, pd.Series({"blur": 1.0, "lesion_added": 0.01}), d).set_index("harm")
+    assert list(found.index) == ["blur", "lesion_added"] and found["falls_in_all"]["blur"] == 2
+    assert found["per_voxel"]["lesion_added"] == pytest.approx(100 * found["size"]["lesion_added"])
+    assert found["d_change"]["blur"] == pytest.approx(-0.5) and found["d_change"]["lesion_added"] == pytest.approx(0.1)
+
+
+def test_the_share_that_changes_is_of_the_body():
+    before = np.zeros((2, 10, 10))
+    after, body = before.copy(), np.zeros((2, 10, 10), bool)
+    body[:, :5] = True
+    after[0, 0, :5], after[1, 9], after[1, 1, 1] = 3, 50, 0.5
+    assert reactions.changed_share(before, after, body) == 0.05

@@ -109,7 +109,7 @@ def test_rates_are_of_what_changed_and_nothing_changed_is_no_result():
     none = evidence.counts(evidence.verdicts(regions([0.5] * 16, [0.5] * 16, range(16)), 0.05))
     assert (none["tested"], none["changed"], none["hidden"]) == (16, 0, 0)
     assert np.isnan([none["share"], none["low"], none["high"]]).all()
-    assert evidence.said(none) == "0 of 16 changed"
+    assert evidence.said(none) == "0 of 16 changed, hiding not tested"
     half = regions([0.01] * 20 + [0.5] * 80, ([0.5, 0.01] * 10) + [0.5] * 80, [*"abcdefghij" * 10])
     half = evidence.counts(evidence.verdicts(half, 0.05))
     assert (half["tested"], half["changed"], half["hidden"], half["patients"]) == (100, 20, 10, 10)

@@ -332,3 +332,43 @@ def test_volumes_of_a_cohort_hold_its_lesions_and_the_image_without_them(outputs
 def test_a_cohort_without_lesion_masks_is_refused(tiny_cohort):
     with pytest.raises(ValueError, match="has no lesion masks"):
         structures.from_cohort(cohorts.load(tiny_cohort))
+
+
+# PSNR against its theory, and volumes with many small lesions
+
+
+def test_psnr_is_right_as_often_as_theory_says_and_a_wrong_theory_is_seen(monkeypatch):
+    one = flat(size=48, changed=40)
+    found = removal.against_theory(one, 1.0, draws=400)
+    assert found["theory"] == pytest.approx(0.75, abs=1e-6) and found["p"] >= 0.001
+    right = removal.psnr_theory
+    monkeypatch.setattr(removal, "psnr_theory", lambda n, k, e, s: right(n, k, e, np.asarray(s) * 0.7))
+    assert removal.against_theory(one, 1.0, draws=400)["p"] < 0.001
+
+
+def test_the_spread_of_an_area_is_that_of_simulated_ones():
+    rng, area, n = np.random.default_rng(0), 0.75, 50
+    d = np.sqrt(2) * 0.6744897501960817  # Phi(.674) = .75
+    found = [removal.judged(rng.normal(0, 1, n), rng.normal(d, 1, n), -1) for _ in range(3000)]
+    assert np.mean(found) == pytest.approx(area, abs=0.005)
+    assert np.std(found) == pytest.approx(removal.area_sd(area, n), rel=0.05)
+
+
+def test_the_talks_share_has_its_theory():
+    theory = removal.psnr_theory(16 * 256**2, 150, 40.0, [10.0, 20.0, 40.0])
+    np.testing.assert_allclose(theory, [0.88, 0.62, 0.53], atol=0.006)
+
+
+def test_small_lesions_take_the_place_of_a_patients_own():
+    clean = np.full((16, 96, 96), 50, np.float32)
+    own = Volume("V", clean.copy(), np.zeros(clean.shape, np.int32), pd.DataFrame({"structure": []}), without=clean)
+    made = structures.with_small_lesions(own, 10)
+    low, high = structures.SMALL_VOXELS
+    assert len(made.table) == 10 and made.table["voxels"].between(0.8 * low, 1.2 * high).all()
+    changed = made.image != clean
+    np.testing.assert_array_equal(changed, made.structures > 0)
+    np.testing.assert_allclose(np.abs(made.image - clean)[changed], structures.SMALL_HU)
+    one = remove(made, 0.1)
+    assert len(one.structures) == 1 and (one.image == clean).sum() > (made.image == clean).sum()
+    tiny = Volume("T", clean[:, :8, :8], own.structures[:, :8, :8], own.table, without=clean[:, :8, :8])
+    assert structures.with_small_lesions(tiny, 10) is None

@@ -415,3 +415,14 @@ def test_a_small_marker_keeps_its_colour_in_the_picture_for_the_repository(tmp_p
     with Image.open(tmp_path / "small.png") as small:
         shown = [small.convert("RGB").getpixel((103 + 50 * number, 303)) for number in range(len(colours))]
     assert all(max(abs(a - b) for a, b in zip(*pair)) < 16 for pair in zip(shown, colours)), shown
+
+
+@pytest.mark.parametrize(
+    ("falls", "size", "words"),
+    [(4, 0.04, ["Yes. 4 of 4 metrics fall in every patient.", "4 % of what", "1.3 % of the body"]),
+     (1, 0.04, ["In part. 1 of 4"]), (0, None, ["No. 0 of 4 metrics fall in every patient."])],
+)  # fmt: skip
+def test_a_removed_lesion_has_a_direction_and_a_size(falls, size, words):
+    known = {"falls_in_all": falls, "metrics": 4, "size": size, "share": 0.013}
+    said = answers.removal({"audit": {"of": 4, "blind_to_lesions": 3, "lesion_removed": known}})
+    assert all(word in said for word in words) and ("In the median" in said) == (size is not None)

@@ -124,6 +124,14 @@ def removal(blocks) -> str:
     n = blocks["audit"]
     if not n["of"]:
         return "Not asked: the audited slices hold no lesion."
+    if known := n.get("lesion_removed"):
+        fall, of = int(known["falls_in_all"]), int(known["metrics"])
+        size = "" if known["size"] is None else (
+            f" In the median they move by {percent(known['size'])} of what a quarter of the dose moves them, since "
+            f"lesions are {100 * known['share']:.1f} % of the body."
+        )  # fmt: skip
+        said = "Yes" if fall == of else "In part" if fall else "No"
+        return f"{said}. {fall} of {of} metrics fall in every patient.{size}"
     blind, unit = n["blind_to_lesions"], "a twentieth of what a quarter of the dose moves"
     if not blind:
         return f"Not refuted for any of {n['of']} metrics. None is shown to move by less than {unit} it."

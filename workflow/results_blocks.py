@@ -111,7 +111,7 @@ def audit(blocks) -> str:
     said = [answer.asked(answer.removal, blocks)]
     if moved := [f"{m} by {share(n['moved'][m])}" for m in ("PSNR", "SSIM", "MaxSRMSE") if m in n["moved"]]:
         said.append(f"Removing every lesion moves {listed(moved)} of what a quarter of the dose moves them.")
-    if n["d_prime_within"] is not None:
+    if n["d_prime_within"] is not None and not n.get("lesion_removed"):  # pooled over a list of harms that was a choice
         said.append(
             "Within one dose, over kinds of damage that we chose, metrics correlate with a Hotelling observer's "
             f"detection by {fixed(n['d_prime_within'])} in the median; with doses pooled, by "

@@ -55,9 +55,11 @@ def reactions(scores: pd.DataFrame, ldct_dose: float, draws: int = 500, seed: in
         scores: columns domain, name, dose, harm, strength, patient, aligned.
         ldct_dose: whose fall below the full dose is the unit of sensitivity; at this dose ``none`` must be scored.
         draws, seed: of the bootstrap over patients.
-    Returns: a row a domain, dose, harm and metric. rho: rank correlation with strength, mean over patients (-1: falls
-        with every step). sensitivity: by how much the metric falls at the greatest strength, in units of what
-        ``ldct_dose`` does to it, with its interval; NaN without dose 1, and where dose does not move the metric.
+    Returns: a row a domain, dose, harm and metric. falls, rises: in how many of the ``patients`` the metric falls or
+        rises at the greatest strength: its direction, which needs no unit. rho: rank correlation with strength, mean
+        over patients (-1: falls with every step). sensitivity: by how much the metric falls at the greatest strength,
+        in units of what ``ldct_dose`` does to it, with its interval; NaN without dose 1, and where dose does not move
+        the metric.
     """
     found, harmed = [], scores[scores.harm != "none"]
     means = scores.groupby(["domain", "name", "dose", "harm", "strength", "patient"]).aligned.mean()
@@ -76,11 +78,44 @@ def reactions(scores: pd.DataFrame, ldct_dose: float, draws: int = 500, seed: in
                 inside = quotient(fall, unit, draws=draws, seed=seed)
             found.append(
                 {"domain": domain, "dose": dose, "harm": kind, "metric": name}
+                | {"falls": int((fall > 0).sum()), "rises": int((fall < 0).sum())}
+                | {"patients": int(np.isfinite(fall).sum())}
                 | {"rho": np.nanmean(rho) if np.isfinite(rho).any() else np.nan}
                 | {k: getattr(inside, v, np.nan) for k, v in
                    (("sensitivity", "mean"), ("low", "low"), ("high", "high"))}
             )  # fmt: skip
     return pd.DataFrame(found)
+
+
+def changed_share(before, after, body, least_hu: float = 1.0) -> float:
+    """Share of the body's pixels that a harm changes by more than ``least_hu``: images and body, (N, H, W)."""
+    moved = np.abs(np.asarray(after, np.float64) - before) > least_hu
+    return float(moved[body].mean())
+
+
+def by_harm(reacted: pd.DataFrame, shares: pd.Series, d_prime: pd.DataFrame | None = None) -> pd.DataFrame:
+    """What all metrics make of each kind of harm, a row a harm: no number is pooled over harms, whose list is a choice.
+
+    Args: reacted: rows of ``reactions`` of one domain and dose. shares: share of the body's pixels that each harm
+        changes at its greatest strength (``changed_share``). d_prime: of ``detections`` at this dose, or None.
+    Returns: harm; metrics; falls_in_all, rises_in_all: how many of them fall, or rise, in every patient; size, the
+        median over metrics of their sensitivity, least and most; share; per_voxel, the median sensitivity over the
+        share: what it would be if as many pixels had changed as the dose changes, which is nearly all; d_change: d' at
+        the greatest strength over d' without harm, less 1.
+    """
+    rows = []
+    for harm, part in reacted.groupby("harm", sort=False):
+        size, share = part["sensitivity"], shares.get(harm, np.nan)
+        row = {"harm": harm, "metrics": len(part), "falls_in_all": int((part["falls"] == part["patients"]).sum()),
+               "rises_in_all": int((part["rises"] == part["patients"]).sum()), "size": size.median(),
+               "least": size.min(), "most": size.max(), "share": share,
+               "per_voxel": size.median() / share if share else np.nan}  # fmt: skip
+        if d_prime is not None:
+            means = d_prime.groupby(["harm", "strength"])["d_prime"].mean()
+            base = means["lesion_added", 0.0] if harm == "lesion_added" else means["none", 0.0]
+            row["d_change"] = means[harm].iloc[-1] / base - 1
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _unit(at, ldct_dose, draws, seed):

@@ -151,8 +151,8 @@ def said(count) -> str:
     """The ``counts`` of a method in words."""
     words = f"{count['changed']:.0f} of {count['tested']:.0f} changed"
     if count["changed"]:
-        words += f", {count['hidden']:.0f} of these hidden ({count['hidden'] / count['changed']:.0%})"
-    return words
+        return words + f", {count['hidden']:.0f} of these hidden ({count['hidden'] / count['changed']:.0%})"
+    return f"{words}, hiding not tested"
 
 
 def apart(signal, inside) -> np.ndarray:

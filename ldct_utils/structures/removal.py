@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from ldct_utils import metrics, segments
@@ -32,6 +33,7 @@ POOLED = {
     "rmse_hu": (np.square, np.sqrt),
 }
 _BASELINE = 2_000_000  # noise of the volume that is whole; a fraction q has the number 1e6 q
+AT_A_TIME = 20  # draws of the noise that are held at once by ``against_theory``
 _AT_ONCE = 2**24  # voxels that are scored at once
 
 
@@ -201,6 +203,47 @@ def psnr_theory(pixels, changed, error, sigma):
     with np.errstate(divide="ignore", invalid="ignore"):
         found = norm.cdf(squares / spread)
     return np.where(spread > 0, found, np.where(squares > 0, 1.0, 0.5))
+
+
+def sigma_at(pixels: int, changed: int, error: float, rate: float = 0.75) -> float:
+    """SD of the noise at which the theory of PSNR has this TPF, in (.5, 1). Args: as of ``psnr_theory``."""
+    return float(np.exp(brentq(lambda log: psnr_theory(pixels, changed, error, np.exp(log)) - rate, -5, 12)))
+
+
+def against_theory(volume: Volume, fraction: float = 0.1, draws: int = 400, seed: int = 0, device="cpu") -> dict:
+    """Whether PSNR's TPF of one volume is what theory says, at the noise where that is .75: a z test.
+
+    Args: as of ``tpf``. The noise is drawn anew, ``AT_A_TIME`` draws at once.
+    Returns: volume, sigma, rate, theory, z, p (two-sided).
+    """
+    removal = remove(volume, fraction, "known", seed)
+    change = removal.image.astype(np.float64) - volume.image
+    changed = int(np.count_nonzero(change))
+    error = float(np.sqrt(np.square(change).sum() / max(changed, 1)))
+    sigma = sigma_at(volume.image.size, changed, error)
+    score = _scorer(volume, ["psnr"], intensity.domain("hu"), {}, device)
+    scores = {}
+    for key, image in enumerate((volume.image, removal.image)):
+        rng, found = rng_of(seed, volume.name, 4, key), []
+        for start in range(0, draws, AT_A_TIME):
+            shape = (min(AT_A_TIME, draws - start), *image.shape)
+            found.append(score(image, sigma, rng.standard_normal(shape, np.float32))["psnr"])
+        scores[key] = np.concatenate(found)
+    theory = float(psnr_theory(volume.image.size, changed, error, sigma))
+    rate = judged(scores[0], scores[1], metrics.info("psnr").direction)
+    z = (rate - theory) / area_sd(theory, draws)
+    return {"volume": volume.name, "sigma": sigma, "rate": rate, "theory": theory, "z": z, "p": 2 * norm.sf(abs(z))}
+
+
+def area_sd(area: float, draws: int) -> float:
+    """SD of the share of pairs in the right order, of ``draws`` values a class, normal and of one spread.
+
+    Pairs that share a value are not independent (Hanley and McNeil 1982, Radiology 143:29, Eq. 1): the chance that two
+    values of one class both lie right of one of the other is the mean over t of Phi(d + t)^2.
+    """
+    d, t = np.sqrt(2) * norm.ppf(area), np.linspace(-8, 8, 1601)
+    both = np.trapezoid(norm.cdf(d + t) ** 2 * norm.pdf(t), t)
+    return float(np.sqrt((area * (1 - area) + 2 * (draws - 1) * (both - area**2)) / draws**2))
 
 
 def judged(whole, worse, direction: int) -> float:

@@ -14,6 +14,8 @@ from scipy import ndimage
 METHODS = ("known", "biharmonic")
 LEAST = 5  # voxels: what is smaller is a crumb of a label's border
 LARGE = 500  # voxels beyond which a tree is cut by slices
+SMALL_VOXELS, SMALL_HU = (70, 310), 40.0  # of lesions as small as the talk's; fewest and most voxels, contrast
+SOFT_HU = (0.0, 100.0)  # where they are put
 RING = 6  # pixels around a structure that count as its local background
 
 
@@ -84,12 +86,12 @@ def components(labels, trees=(), large: int = LARGE, least: int = LEAST) -> tupl
     return numbers, pd.DataFrame(rows, columns=columns)
 
 
-def from_cohort(cohort, split: str = "test", image: str | None = None, most: int = 16) -> list[Volume]:
+def from_cohort(cohort, split: str | None = "test", image: str | None = None, most: int = 16) -> list[Volume]:
     """Volumes of the patients of a split whose lesions are known; patients without one are left out.
 
-    Args: image: ``truth`` (noise-free) or ``ndct``; either is known without its lesions as well. None takes the truth,
-        or the NDCT of a real scan, which has none. most: slices of a patient, those next to each other with the most
-        pixels of lesions.
+    Args: split: None takes the patients of all, e.g. where no network is examined. image: ``truth`` (noise-free) or
+        ``ndct``; either is known without its lesions as well. None takes the truth, or the NDCT of a real scan, which
+        has none. most: slices of a patient, those next to each other with the most pixels of lesions.
     Raises: ValueError: if the cohort has no lesions, or none in this split.
     """
     image = image or ("truth" if cohort.truth is not None else "ndct")
@@ -97,7 +99,7 @@ def from_cohort(cohort, split: str = "test", image: str | None = None, most: int
         raise ValueError(f"image is truth or ndct, got {image!r}")
     if cohort.lesion_masks is None:
         raise ValueError(f"cohort {cohort.id} has no lesion masks: take one whose lesions are known")
-    volumes, chosen = [], cohort.slices[cohort.slices["split"] == split]
+    volumes, chosen = [], cohort.slices[cohort.slices["split"].eq(split) | (split is None)]
     for patient, part in chosen.groupby("patient", sort=False):
         rows = part.sort_values("z_mm")["row"].to_numpy()
         held = np.cumsum([0, *(np.count_nonzero(cohort.lesion_masks[row]) for row in rows)])
@@ -110,8 +112,43 @@ def from_cohort(cohort, split: str = "test", image: str | None = None, most: int
             spacing = (float(part["thickness_mm"].iloc[0]), pixel, pixel)
             volumes.append(Volume(patient, present, numbers, table, spacing, "HU", absent))
     if not volumes:
-        raise ValueError(f"no patient of the split {split} of cohort {cohort.id} has a lesion")
+        raise ValueError(
+            f"no patient of {f'the split {split}' if split else 'any split'} of cohort {cohort.id} has a lesion"
+        )
     return volumes
+
+
+def with_small_lesions(volume: Volume, count: int, seed: int = 0) -> Volume | None:
+    """The volume with ``count`` small lesions in place of its own, or None where there is no room for them.
+
+    Each is a disc of ``SMALL_HU``, dark or bright, in two neighbouring slices of soft tissue, of ``SMALL_VOXELS``
+    (drawn evenly in their logarithm), without blur. One of ten is as small a share of 16 slices as in Kachelriess's
+    talk.
+
+    Raises: ValueError: if how the volume looks without its lesions is not known, or it has a single slice.
+    """
+    if volume.without is None or len(volume.image) < 2:
+        raise ValueError(f"{volume.name}: small lesions need two slices or more, known without its own lesions")
+    rng, without = rng_of(seed, volume.name, 3), volume.without
+    low, high = SOFT_HU
+    soft = (without > low) & (without < high)
+    depth = np.stack([ndimage.distance_transform_edt(one) for one in soft])
+    depth = np.minimum(depth[:-1], depth[1:])  # of a slice and the next
+    y, x = np.mgrid[: without.shape[1], : without.shape[2]]
+    image, labels = without.copy(), np.zeros(without.shape, np.int32)
+    for number in range(1, count + 1):
+        radius = np.sqrt(np.exp(rng.uniform(*np.log(SMALL_VOXELS))) / 2 / np.pi)
+        places = np.argwhere(depth > radius + 2)
+        if not len(places):
+            return None
+        z, row, column = places[rng.integers(len(places))]
+        inside = np.hypot(y - row, x - column) <= radius
+        labels[z : z + 2, inside] = number
+        image[z : z + 2, inside] += np.float32(SMALL_HU * rng.choice([-1, 1]))
+        # a voxel of each belongs to the nearest: apart by more than a radius
+        depth[max(z - 2, 0) : z + 3] = np.minimum(depth[max(z - 2, 0) : z + 3], np.hypot(y - row, x - column) - radius)
+    numbers, table = components(labels)
+    return Volume(volume.name, image, numbers, table, volume.spacing_mm, volume.unit, without)
 
 
 def stacks(slices: pd.DataFrame) -> list[list[int]]:

@@ -1,0 +1,58 @@
+"""The invariance search (05) as a judge: are known lesions of one patient changed, and does the denoiser hide that?
+
+It needs a gradient. A lesion counts as *changed* if the search altered its contrast by more than other scans do, and as
+*hidden* if other scans explain what is left of that in the output. Nothing changed means that nothing was tested.
+"""
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ldct_utils.ct import intensity
+from ldct_utils.invariance import distances, evidence
+from ldct_utils.invariance.optimise import Search
+
+AIM_PX = 2.0  # SD of the blur after which changes of x are rewarded: those of anatomy's size
+RING_PX = (2, 7)  # from a lesion's rim: where its surroundings begin and end
+
+
+def searched(known, task, alpha: float, sigma_hu: float, lr: float, iterations: int, seed: int = 0,
+             level: float = 0.05) -> dict:  # fmt: skip
+    """What a search finds on a denoiser: lesions ``tested``, ``changed``, ``hidden`` of these; RMS changes ``in_hu``,
+    ``out_hu``.
+
+    Args: known: ``faulty.Known`` with a gradient. task: ``subjects.Task`` of a patient with lesions, whose scans but
+        the first are the null. alpha, sigma_hu, lr, iterations, seed: of ``optimise.Search``. level: p up to which a
+        change counts; the least p is 1 / number of scans.
+    Raises: ValueError: without a gradient, or with too few scans for a p of ``level``.
+    """
+    if len(task.scans) < 1 / level:
+        raise ValueError(
+            f"no p is as small as {level:g} with so few scans ({len(task.scans)}): take "
+            f"{int(np.ceil(1 / level))} or more"
+        )
+    f, x = known.module(), task.scans[0]
+    aimed = distances.build("mse", blur_px=AIM_PX)
+    image = intensity.to_net(torch.from_numpy(x[None, None]))
+    search = Search(f, image, distances.build("mse"), alpha, sigma_hu, lr, seed, distance_in=aimed)
+    for _ in range(iterations):
+        search.step()
+    ends = search.measure()
+    y = np.float32(intensity.from_net(search.x_inv.numpy())[0, 0])
+    outputs = known(np.stack([x, y])), known(task.scans[1:])
+    row = {"tested": 0, "changed": 0, "hidden": 0, "in_hu": float(ends["in_hu"]), "out_hu": float(ends["out_hu"])}
+    labels, count = ndimage.label(task.lesions)
+    for number in range(1, count + 1):
+        inside = labels == number
+        near, far = (ndimage.binary_dilation(inside, iterations=n) for n in RING_PX)
+        around = far & ~near & ~task.lesions
+        if inside.sum() < evidence.SMALLEST or not around.any():
+            continue
+        p = []
+        for changed, null in ((np.stack([x, y]), task.scans[1:]), outputs):
+            before, after = evidence.contrast(changed, inside, around)
+            p.append(evidence.p_value(after - before, evidence.contrast(null, inside, around) - before))
+        row["tested"] += 1
+        row["changed"] += int(p[0] <= level)
+        row["hidden"] += int(p[0] <= level < p[1])
+    return row

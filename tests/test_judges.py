@@ -1,0 +1,249 @@
+"""Denoisers with a known fault and their twins do what they say; a judge's alarm is right where nothing is wrong."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import ndimage
+
+from ldct_utils.ct import degradations, planted
+from ldct_utils.judges import caught, faulty, panel, search, subjects, verdicts
+from ldct_utils.models import classical
+
+SIDE = 64
+Y, X = np.mgrid[:SIDE, :SIDE]
+LESION = np.hypot(Y - 30, X - 34) < 6
+SIGNAL = (-30 * LESION).astype(np.float32)
+
+
+def person(lesions=True, seed=3):
+    """A flat organ with a lesion, and noise of 20 HU."""
+    without = np.full((SIDE, SIDE), 50, np.float32)
+    truth = without + SIGNAL if lesions else without
+    return faulty.Patient(truth, without, LESION if lesions else None, 0.75, (12, 12), seed)
+
+
+def noisy(patient, count=4):
+    return patient.truth + np.random.default_rng(0).normal(0, 20, (count, SIDE, SIDE)).astype(np.float32)
+
+
+# ---- denoisers with a known fault ----
+def test_the_honest_denoiser_scales_the_noise_by_the_patients_own_share_and_nothing_else():
+    one = person()
+    x, left = noisy(one), one.noise_left
+    assert 0.4 <= left <= 0.6 and left != person(seed=4).noise_left
+    np.testing.assert_allclose(faulty.build("identity", 0, one)(x) - one.truth, left * (x - one.truth), atol=1e-4)
+    np.testing.assert_allclose(faulty.build("identity", 1, one)(x), x, atol=1e-4)
+    np.testing.assert_allclose(faulty.build("truth", 1, one)(x), np.broadcast_to(one.truth, x.shape), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", faulty.names())
+def test_every_denoiser_keeps_shape_and_type_and_its_gradient_is_what_it_says(name):
+    one = person()
+    known = faulty.build(name, 0.5, one)
+    out = known(noisy(one))
+    assert out.shape == (4, SIDE, SIDE) and out.dtype == np.float32 and np.isfinite(out).all()
+    image = torch.zeros(1, 1, SIDE, SIDE, requires_grad=True)
+    if known.gradient:
+        known.module()(image).sum().backward()
+        assert torch.isfinite(image.grad).all() and image.grad.abs().sum() > 0
+    else:
+        assert name in ("median", "tv")
+        with pytest.raises(ValueError, match="no gradient"):
+            known.module()
+
+
+def test_the_eraser_takes_the_share_of_the_lesion_and_leaves_noise_in_its_place():
+    one, x = person(), noisy(person(), 400)
+    for s in (0.25, 1.0):
+        out = faulty.build("eraser", s, one)(x)
+        inner = ndimage.binary_erosion(LESION, iterations=2)
+        contrast = out[:, inner].mean() - 50
+        assert contrast == pytest.approx(-30 * (1 - s), abs=0.5)
+    assert out[:, inner].std() == pytest.approx(out[:, ~LESION].std(), rel=0.1)
+    far = ~ndimage.binary_dilation(LESION, iterations=faulty.MARGIN_PX + 1)
+    np.testing.assert_array_equal(out[:, far], faulty.twin("eraser", 1, one)(x)[:, far])
+
+
+def test_the_eraser_leaves_a_patient_without_lesions_as_they_are():
+    one = person(lesions=False)
+    np.testing.assert_array_equal(faulty.build("eraser", 1, one)(noisy(one)), faulty.twin("eraser", 1, one)(noisy(one)))
+
+
+def test_what_is_inserted_and_pasted_is_the_same_in_every_scan():
+    one, x = person(), noisy(person())
+    for name, size in (("inserter", 40 * 0.5), ("paster", None)):
+        added = faulty.build(name, 0.5, one)(x) - faulty.twin(name, 0.5, one)(x)
+        np.testing.assert_allclose(added, np.broadcast_to(added[0], added.shape), atol=1e-3)
+        if size:
+            assert added[0, 12, 12] == pytest.approx(size, rel=0.02)
+        else:
+            assert added[0].std() == pytest.approx(5, rel=0.05)
+
+
+def test_filters_are_those_of_the_libraries():
+    x, one = noisy(person()), person()
+    np.testing.assert_allclose(
+        faulty.build("blur", 0.5, one)(x), ndimage.gaussian_filter(x, (0, 1, 1), mode="nearest"), atol=1e-3
+    )
+    np.testing.assert_array_equal(faulty.build("median", 1, one)(x), ndimage.median_filter(x, (1, 9, 9)))
+    np.testing.assert_allclose(faulty.build("tv", 0.5, one)(x), classical.build("tv", weight_hu=20.0)(x), atol=1e-3)
+    honest = faulty.build("identity", 0, one)(x)
+    np.testing.assert_allclose(
+        faulty.build("unsharp", 0.5, one)(x), degradations.unsharp(honest, 1.0, one.pixel_mm), atol=0.02
+    )
+
+
+@pytest.mark.parametrize("name", faulty.FILTERS)
+def test_a_filters_twin_has_its_noise_and_keeps_the_lesion(name):
+    one, x = person(), noisy(person(), 60)
+    fault, twin = faulty.build(name, 1, one)(x), faulty.twin(name, 1, one)(x)
+    core = ndimage.binary_erosion(LESION, iterations=3)
+    assert twin.mean(0)[core].mean() == pytest.approx(20, abs=1.5)  # 50 - 30, untouched
+    flat = np.s_[:, 44:, 44:]
+    assert twin[flat].std(0).mean() == pytest.approx(fault[flat].std(0).mean(), rel=0.1)
+
+
+def test_the_blind_eraser_takes_faint_things_and_leaves_strong_ones():
+    one = person(lesions=False)
+    kept = []
+    for contrast in (-20.0, -300.0):
+        disc = planted.discs((SIDE, SIDE), [(30, 30)], 4, contrast)
+        clean, marked = (faulty.build("blind_eraser", 1, one)(noisy(one) + extra) for extra in (0, disc))
+        kept.append(planted.kept(clean.mean(0), marked.mean(0), disc))
+    assert kept[0] < 0.7 and kept[1] > kept[0] + 0.2
+
+
+def test_the_twin_of_a_network_lays_what_it_makes_of_the_noise_over_the_truth():
+    one, x = person(), noisy(person())
+    honest = faulty.of_noise(lambda hu: 40 + 0.3 * (hu - 40) + 7, one.truth)  # a network that is off by 7 HU
+    np.testing.assert_allclose(honest(x), one.truth + 0.3 * (x - one.truth) + 7, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"name": "sharpen"}, "no known denoiser"), ({"strength": 1.5}, "between 0 and 1"),
+     ({"name": "inserter", "patient": faulty.Patient(np.zeros((8, 8)))}, "place"),
+     ({"name": "eraser", "patient": faulty.Patient(np.zeros((8, 8)), lesions=np.ones((8, 8), bool))}, "without")],
+)  # fmt: skip
+def test_a_mistake_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        faulty.build(**({"name": "eraser", "strength": 1.0, "patient": person()} | change))
+
+
+# ---- how often a judge calls ----
+def test_the_alarm_is_right_where_nothing_is_wrong_and_sees_what_is():
+    rng = np.random.default_rng(1)
+    rates = [caught.called(*rng.normal(size=(2, 60))).mean() for _ in range(400)]
+    assert np.mean(rates) == pytest.approx(0.05, abs=0.006)  # 3 of 60 at most, 400 times
+    honest = rng.normal(size=60)
+    assert caught.called(honest + 10, honest).all()
+    assert caught.verdict(honest + 10, honest).caught and not caught.verdict(honest, honest).caught
+
+
+def test_equal_scores_are_never_called():
+    assert not caught.called(np.zeros(40), np.zeros(40)).any()
+
+
+def test_nineteen_patients_cannot_be_called_and_twenty_can():
+    assert not caught.called(np.full(19, 9.0), np.arange(19) / 19).any()
+    assert caught.verdict(np.full(19, 9.0), np.arange(19) / 19).caught is None
+    assert caught.called(np.full(20, 9.0), np.arange(20) / 20).all()
+
+
+def test_a_patient_without_a_score_is_no_other_and_none_gives_no_verdict():
+    honest = np.r_[np.arange(20) / 20, np.nan]
+    assert np.isnan(caught.called(np.full(21, 9.0) * np.r_[np.ones(20), np.nan], honest)[-1])
+    assert caught.verdict(np.full(21, np.nan), honest) is None
+
+
+def test_the_strength_called_in_half_of_the_patients_is_read_between_the_strengths():
+    assert caught.strength_at_half([0.25, 0.5], [0.0, 1.0]) == pytest.approx(0.375)
+    assert caught.strength_at_half([0.5, 1.0], [1.0, 1.0]) == pytest.approx(0.25)
+    assert np.isnan(caught.strength_at_half([0.5, 1.0], [0.1, 0.4]))
+    with pytest.raises(ValueError, match="rise"):
+        caught.strength_at_half([0.5, 0.5], [0, 1])
+
+
+# ---- judges ----
+def shown(name, strength, count=24, variant=faulty.build):
+    """A denoiser on made-up patients, every second without the lesion; no tasks."""
+    people = []
+    for n in range(count):
+        known = person(n % 2 == 0, n)
+        scan = known.truth + np.random.default_rng(n).normal(0, 20, (SIDE, SIDE)).astype(np.float32)
+        disc = planted.discs((SIDE, SIDE), [(50, 14)], 4, -30.0)
+        people.append(subjects.Subject(f"P{n:02d}", n % 2 == 0, scan, scan, known, disc, None))
+    return subjects.show(lambda patient: variant(name, strength, patient), people)
+
+
+def scores(name, strength, judge, variant=faulty.build):
+    return panel.scores(judge, shown(name, strength, variant=variant))
+
+
+def test_contrast_kept_of_discs_is_whole_for_honest_denoisers_and_less_after_a_blur():
+    for name in ("identity", "truth", "inserter", "eraser"):
+        assert np.allclose(scores(name, 1.0, "discs"), 0, atol=2e-3), name
+    assert (scores("blur", 1.0, "discs") > 0.1).all()
+    assert np.allclose(scores("blur", 1.0, "discs", faulty.twin), 0, atol=2e-3)
+
+
+def test_psnr_is_a_gain_over_the_ldct_and_calls_the_identity():
+    assert np.allclose(scores("identity", 1.0, "psnr"), 0, atol=1e-3)
+    gain = -scores("identity", 0.0, "psnr")
+    assert np.allclose(gain, [-20 * np.log10(person(seed=n).noise_left) for n in range(24)], atol=0.01)
+    assert caught.verdict(scores("identity", 1.0, "psnr"), scores("identity", 0.0, "psnr")).caught
+
+
+def test_an_unknown_judge_is_refused():
+    with pytest.raises(ValueError, match="no judge"):
+        panel.scores("taste", None)
+
+
+# ---- the search ----
+def task(lesions=LESION):
+    rng = np.random.default_rng(0)
+    scans = (50 + SIGNAL + rng.normal(0, 20, (40, SIDE, SIDE))).astype(np.float32)
+    return SimpleNamespace(scans=scans, lesions=lesions)
+
+
+def test_the_search_finds_the_lesion_hidden_by_an_eraser_and_nothing_hidden_by_the_honest():
+    asked = {"alpha": 0.1, "sigma_hu": 41.0, "lr": 1e-3, "iterations": 150}
+    found = search.searched(faulty.build("eraser", 1.0, person()), task(), **asked)
+    assert found["tested"] == found["changed"] == found["hidden"] == 1
+    assert search.searched(faulty.build("identity", 0.0, person()), task(), **asked)["hidden"] == 0
+
+
+# ---- the table ----
+def made_scores(strong):
+    """A judge that sees the fault from strength ``strong`` on, and one that never does."""
+    rng, rows = np.random.default_rng(0), []
+    for judge in ("sees", "blind"):
+        for s in (0.25, 0.5, 1.0):
+            for variant in ("fault", "twin"):
+                value = rng.normal(size=30) + 10 * (judge == "sees" and variant == "fault" and s >= strong)
+                rows.append(pd.DataFrame({"judge": judge, "denoiser": "blur", "strength": s, "variant": variant,
+                                          "patient": range(30), "score": value}))  # fmt: skip
+    return pd.concat(rows)
+
+
+def test_a_cell_says_from_which_strength_and_a_judge_that_catches_nothing_is_silent():
+    diseased = pd.Series(True, range(30))
+    cells = verdicts.cells(verdicts.of_scores(made_scores(0.5), {"sees": False, "blind": False}, diseased))
+    by = cells.set_index("judge")
+    assert by["from"]["sees"] == 0.5 and np.isnan(by["from"]["blind"]) and verdicts.silent(cells) == ["blind"]
+    assert verdicts.said(by.reset_index().iloc[0]).startswith("from 50 %: 100 % [")
+    assert verdicts.said(by.reset_index().iloc[1]).startswith("no: ")
+    assert verdicts.said(None) == verdicts.NOT_ASKED and verdicts.said(by.iloc[1], muted=True) == verdicts.NOTHING
+    few = by.iloc[1].to_dict() | {"caught": pd.NA}
+    assert verdicts.said(few, muted=True) == verdicts.FEW
+
+
+def test_the_eraser_is_asked_where_there_are_lesions_unless_the_judge_brings_its_own():
+    table = made_scores(0.25).assign(denoiser="eraser")
+    diseased = pd.Series(np.arange(30) % 2 == 0, range(30))
+    for own, count in ((False, 15), (True, 30)):
+        found = verdicts.of_scores(table, {"sees": own, "blind": own}, diseased)
+        assert (found["patients"] == count).all()
