@@ -4,6 +4,6 @@
 before anything is measured, ``onnx_files`` runs ONNX files, ``finished`` matches images that were denoised elsewhere,
 ``card`` measures what the report card holds.
 
-May import: study, ct, phantom, stats, cohorts, models, metrics, segments, training, task_based,
-structures. Start reading in ``opened``, then ``conventions``.
+May import: study, ct, phantom, stats, cohorts, models, metrics, segments, training, task_based, structures.
+Start reading in ``opened``, then ``conventions``.
 """

@@ -12,8 +12,8 @@ import numpy as np
 from ldct_utils import metrics, segments
 from ldct_utils.ct import intensity, planted
 from ldct_utils.judges.subjects import Shown
-from ldct_utils.structures import hallucinations
-from ldct_utils.task_based import fabrication, observers
+from ldct_utils.structures import hallucinations, sfrc
+from ldct_utils.task_based import fabrication, npwe, observers
 
 DIGITS = 3
 REPEATS = 20  # scans of a crop that tell what comes back
@@ -72,6 +72,15 @@ def npw(shown: Shown) -> np.ndarray:
     return _lost(shown, "npw", lambda images, task: observers.npw(*images, task.faint[task.window]).d_prime)
 
 
+def eye(shown: Shown) -> np.ndarray:
+    """Share of d' that is lost to an observer with an eye and internal noise: it cannot use what has faded (NPWE)."""
+
+    def observe(images, task):
+        return npwe.npwe(*images, task.faint[task.window], task.pixel_mm, task.internal).d_prime
+
+    return _lost(shown, "npwe", observe)
+
+
 def _lost(shown, name, observe):
     found = np.full(len(shown.subjects), np.nan)
     for at, (one, *classes) in enumerate(zip(shown.subjects, shown.absent, shown.present)):
@@ -113,6 +122,15 @@ def _outlined(image, ndct):
     return hallucinations.outlined(regions, body if body.any() else None)
 
 
+def ring_correlation(shown: Shown) -> np.ndarray:
+    """The lowest frequency at which a patch of the output parts from the truth, lp/mm, with the sign turned (sFRC)."""
+    found = []
+    for one, output in zip(shown.subjects, shown.outputs):
+        marks = sfrc.marks(output, one.known.truth, one.known.pixel_mm, intensity.body_mask(one.ndct))
+        found.append(-marks["lp_mm"].min())
+    return np.array(found)
+
+
 @dataclass(frozen=True)
 class Judge:
     """``score``: the function. ``own_task``: it brings its own lesions, so that it is asked in every patient."""
@@ -131,6 +149,8 @@ JUDGES = {
     "fabrication": Judge("invented fine structure (04b)", surplus),
     "cho": Judge("Hotelling observer (CHO), retrained", cho, own_task=True),
     "npw": Judge("non-prewhitening observer (NPW)", npw, own_task=True),
+    "npwe": Judge("observer with an eye (NPWE)", eye, own_task=True),
+    "sfrc": Judge("Fourier rings (sFRC), against the truth", ring_correlation),
 }
 
 

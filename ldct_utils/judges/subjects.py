@@ -12,7 +12,7 @@ from scipy import ndimage
 from ldct_utils.ct import planted, texture
 from ldct_utils.invariance import cases, evidence
 from ldct_utils.judges.faulty import Patient
-from ldct_utils.task_based import observers
+from ldct_utils.task_based import npwe, observers
 
 CROP, REGION = 96, 33  # sides in pixels of the crops, and of what an observer sees around a lesion
 DISCS, DISC_PX, DISC_HU = 4, 4.0, -30.0  # planted into a slice to see what is kept of them
@@ -28,6 +28,7 @@ class Task:
         clean: (h, w), no lesion, no noise. faint: (h, w), what the weakened lesion adds. signal: the same of all
         lesions at full contrast. lesions: boolean (h, w). scans: (R, h, w), of the crop as the patient is (with or
         without lesions), scans_truth: (h, w). window: slices of the observer's region. radius_px: of the lesion.
+        internal: noise of the NPWE, HU^2 mm^2, fixed on FBP at full dose. d_x: {observer: d' in the LDCT}.
     """
 
     absent: np.ndarray
@@ -40,6 +41,8 @@ class Task:
     scans_truth: np.ndarray
     window: tuple
     radius_px: float
+    pixel_mm: float
+    internal: float
     d_x: dict
 
 
@@ -89,11 +92,12 @@ def draw(cohort, realisations: int, seed: int = 0, progress: Callable = iter) ->
     for number, (patient, part) in enumerate(progress(list(cohort.slices.groupby("patient", sort=True)))):
         area = {row: int((cohort.lesion_masks[row] > 0).sum()) for row in part.row}
         row, diseased = max(area, key=area.get), number % 2 == 0
-        found.append(_subject(cohort, row, patient, diseased, crops.get(patient), number))
+        task = None if patient not in crops else _task(crops[patient], diseased, cohort.meta["parameters"]["dose"])
+        found.append(_subject(cohort, row, patient, diseased, task, number))
     return found
 
 
-def _subject(cohort, row, patient, diseased, case, number):
+def _subject(cohort, row, patient, diseased, task, number):
     prefix = "" if diseased else "absent_"
     ldct, ndct, truth = (np.float32(getattr(cohort, prefix + name)[row]) for name in ("ldct", "ndct", "truth"))
     without, inside = np.float32(cohort.absent_truth[row]), np.asarray(cohort.lesion_masks[row]) > 0
@@ -103,10 +107,10 @@ def _subject(cohort, row, patient, diseased, case, number):
     place = middles[-1] if middles else tuple(int(n) // 2 for n in truth.shape)
     discs = planted.discs(truth.shape, middles[:DISCS], DISC_PX, DISC_HU) if middles else None
     known = Patient(truth, without, inside if diseased else None, pixel_mm, place, number)
-    return Subject(patient, diseased, ldct, ndct, known, discs, None if case is None else _task(case, diseased))
+    return Subject(patient, diseased, ldct, ndct, known, discs, task)
 
 
-def _task(case, diseased) -> Task | None:
+def _task(case, diseased, dose) -> Task | None:
     """The task of a crop: its lesion with the most energy whose region lies in the crop; None if there is none."""
     drawn = case.draw()
     signals = evidence.apart(drawn.signal, case.inside)
@@ -124,11 +128,15 @@ def _task(case, diseased) -> Task | None:
     faint = np.float32(min(1.0, FAINT / max(full, 1e-9)) * signals[n])
     present = alone - (np.float32(signals[n]) - faint)
     regions = [images[:, *window] for images in (drawn.absent, present)]
-    d_x = {"cho": observers.cho(*regions, radius_px).d_prime,
-           "npw": observers.npw(*regions, faint[window]).d_prime}  # fmt: skip
+    # at full dose the noise of the FBP has that share of its power at this one
+    internal = dose * npwe.internal_noise(*regions, faint[window], case.pixel_mm)
+    d_x = {
+        "cho": observers.cho(*regions, radius_px).d_prime, "npw": observers.npw(*regions, faint[window]).d_prime,
+        "npwe": npwe.npwe(*regions, faint[window], case.pixel_mm, internal).d_prime,
+    }  # fmt: skip
     scans, truth = (drawn.null, clean + signal) if diseased else (drawn.absent, clean)
     return Task(drawn.absent, present, clean, faint, signal, case.inside.any(0), scans, truth, window,
-                radius_px, d_x)  # fmt: skip
+                radius_px, case.pixel_mm, internal, d_x)  # fmt: skip
 
 
 def show(make: Callable, subjects: list, progress: Callable = iter) -> Shown:
