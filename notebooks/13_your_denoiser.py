@@ -72,7 +72,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.denoisers import card, opened
+from ldct_utils.denoisers import card, opened, said
 from ldct_utils.report import plots
 from ldct_utils.training import setup
 
@@ -342,8 +342,6 @@ else:
 # ## In words
 
 # %%
-from ldct_utils.denoisers import said
-
 first = compared[compared["beside"] == "LDCT"]
 dose_worth = {
     observer: card.worth(detected, yours.name, observer, dose, draws, seed) for observer in ("CHO", "NPWE")
