@@ -76,6 +76,13 @@ report.text(
     f"reads: {cohort.meta['parameters'] or 'none but its files'}."
 )
 
+# %%
+same = cohorts.identical(cohort)
+if same and dose < 1:
+    cohorts.refuse_identical(cohort)
+if same:
+    report.text("**LDCT and NDCT are the same images**, as the dose is 1: no noise was added, and none can be checked.")
+
 # %% [markdown]
 # ## Who is in which split
 # Slices of one patient resemble each other, so the split is by patient. It comes from a file for the Mayo data and is
@@ -123,7 +130,7 @@ for line, one in zip(axes, shown):
         plots.show(axis, stack[one.row], level, width, f"{name}, {one.patient}")
     plots.row_label(line[0], f"{one.anatomy}\n{plots.window_text(level, width)}", 10)
     change = cohort.ldct[one.row].astype(np.float32) - cohort.ndct[one.row]
-    limit = float(np.ceil(np.percentile(np.abs(change), 99) / 10) * 10)
+    limit = float(np.ceil(np.percentile(np.abs(change), 99) / 10) * 10) or 10.0
     drawn = plots.difference(line[-1], change, limit, "LDCT - NDCT")
     figure.colorbar(drawn, ax=line[-1], label="HU", shrink=0.8)
 report.figure(
@@ -317,7 +324,7 @@ report.table(
 assert (table.groupby("patient").split.nunique() == 1).all(), "a patient is in two splits"
 assert cohort.ldct.shape == cohort.ndct.shape == (len(table), *cohort.ndct.shape[1:])
 assert (table.row == np.arange(len(table))).all() and not table[["patient", "anatomy", "split"]].isna().any().any()
-assert not (levels.added_noise_hu <= 0).any(), "LDCT and NDCT are the same images"
+assert same or not (levels.added_noise_hu <= 0).any(), "in a slice LDCT and NDCT are the same"
 
 # %%
 numbers = run.finish(
@@ -332,11 +339,24 @@ numbers = run.finish(
     body_bias_hu=float(levels.bias_hu.mean()),
     checks_off=len(off),
 )["numbers"]
+
+
+def seen():
+    """What was measured, in words."""
+    if numbers["ndct_noise_hu"] is None:
+        return "No slice shows enough soft tissue to measure noise in."
+    words = f"NDCT slices have {numbers['ndct_noise_hu']:.1f} HU of noise in soft tissue (high-pass SD)."
+    if same or numbers["correlation"] is None:
+        return words
+    return (
+        f"{words} Low dose adds {numbers['added_noise_hu']:.1f} HU. Its correlation with the NDCT's own noise is "
+        f"{numbers['correlation']:+.2f}, and the mean inside the body moves by {numbers['body_bias_hu']:+.2f} HU."
+    )
+
+
+# %%
 report.text(
-    f"**What we saw.** NDCT slices have {numbers['ndct_noise_hu']:.1f} HU of noise in soft tissue (high-pass SD) and "
-    f"low dose adds {numbers['added_noise_hu']:.1f} HU, whose correlation with the NDCT's own noise is "
-    f"{numbers['correlation']:+.2f}; the mean inside the body moves by {numbers['body_bias_hu']:+.2f} HU. "
-    f"Checks that are off: {len(off)} of {len(verdicts)}. One limit: noise was read in soft tissue of "
-    f"{report.plural(len(picked), 'slice')}; bone, lung and the body's edge are not in these numbers. Next: "
+    f"**What we saw.** {seen()} Checks that are off: {len(off)} of {len(verdicts)}. One limit: noise was read in soft "
+    f"tissue of {report.plural(len(picked), 'slice')}; bone, lung and the body's edge are not in these numbers. Next: "
     "`02_psi_calibration`."
 )

@@ -157,6 +157,7 @@ if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
 
 # %%
 cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohorts.refuse_identical(cohort)
 train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
 if train_slices is not None:
     train_rows = cohort.spread(train_rows, train_slices)

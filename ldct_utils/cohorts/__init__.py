@@ -3,14 +3,15 @@
 ``get`` is all that a notebook needs: it builds the cohort of its parameters once and loads it ever after. One module a
 source says how its slices are made (``simulated``, ``controls``, ``diffdrr``, ``diffdrr_lesions``, ``paired``,
 ``arrays``, ``inserted``). ``splits`` says who trains and who is tested, ``patches`` draws patches, ``writing`` and
-``reading`` share what sources have in common, ``swapped`` finds exchanged doses, ``unseen`` patients who are in both of
-two cohorts.
+``reading`` share what sources have in common, ``swapped`` finds exchanged doses, ``same_images`` pairs without a
+difference, ``unseen`` patients who are in both of two cohorts.
 
 May import: study, ct, phantom. Start reading in ``lookup`` (how a cohort is found), then ``cohort`` (what it is).
 """
 
 from ldct_utils.cohorts.cohort import Cohort, load
 from ldct_utils.cohorts.lookup import get, identity, of
+from ldct_utils.cohorts.same_images import identical, refuse_identical
 from ldct_utils.cohorts.unseen import tested_on
 
-__all__ = ["Cohort", "get", "identity", "load", "of", "tested_on"]
+__all__ = ["Cohort", "get", "identical", "identity", "load", "of", "refuse_identical", "tested_on"]

@@ -73,6 +73,14 @@ def _are_a_pair(notebook: Notebook, pair: Path, modified: float) -> bool:
     return ast.dump(ast.parse("\n".join(sources))) == ast.dump(notebook.body)
 
 
+def _which_is_newer(script: Path, pair: Path) -> str:
+    """What to do where the two differ, so that no edit is lost: the one that was written last goes into the other."""
+    if pair.stat().st_mtime_ns > script.stat().st_mtime_ns:
+        command = f".venv/bin/jupytext --to py:percent notebooks/{pair.name}"
+        return f"the .ipynb was edited last, so bring the edit into the script with `{command}`, which keeps it"
+    return "the script was edited last, so write the .ipynb anew with `make notebooks`"
+
+
 def read(path) -> Notebook:
     """Read the parameters and the code of a notebook's percent script.
 
@@ -86,7 +94,7 @@ def read(path) -> Notebook:
         raise FileNotFoundError(f"no notebook {path}; known: {', '.join(known) or 'none'}")
     notebook, pair = _read(path, path.stat().st_mtime_ns), path.with_suffix(".ipynb")
     if pair.is_file() and not _are_a_pair(notebook, pair, pair.stat().st_mtime_ns):
-        raise ValueError(f"{path.name} and {pair.name} hold different code; `make notebooks` writes the .ipynb anew")
+        raise ValueError(f"{path.name} and {pair.name} hold different code: {_which_is_newer(path, pair)}")
     return notebook
 
 

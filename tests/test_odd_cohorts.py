@@ -1,0 +1,67 @@
+"""Cohorts with nothing to remove or nothing to measure: said at once, in words that are true, and never at the end."""
+
+import os
+
+import numpy as np
+import pytest
+from conftest import ROOT, write_tiny_cohort
+from notebook_cells import execute
+
+from ldct_utils import cohorts
+from ldct_utils.ct import nps
+from ldct_utils.study import parameters, runs
+
+SMALL = {"patients": 6, "slices": 1, "study": "odd"}
+
+
+def finished(notebook):
+    (run,) = runs.select(f"odd/{notebook}/*")
+    return run
+
+
+def test_the_full_dose_is_looked_at_by_01_and_refused_by_03_before_it_trains(outputs, capsys):
+    execute(ROOT / "notebooks" / "01_data.py", SMALL | {"dose": 1.0, "sample": 6})
+    numbers = finished("01_data").numbers
+    assert numbers["added_noise_hu"] == 0 and numbers["ndct_noise_hu"] > 5
+    said = capsys.readouterr().out
+    with pytest.raises(ValueError, match="are the same images, at dose 1: give a dose below 1"):
+        execute(ROOT / "notebooks" / "03_train.py", SMALL | {"dose": 1.0, "max_steps": 10, "channels": 4, "threads": 1})
+    assert not list((outputs / "odd" / "03_train").glob("*/history*")) and "division" not in said
+
+
+def test_where_no_soft_tissue_is_seen_01_ends_with_a_sentence(outputs, monkeypatch, capsys):
+    def none(*_):
+        raise ValueError("no flat soft tissue")
+
+    monkeypatch.setattr(nps, "tissue_noise", none)
+    space = execute(ROOT / "notebooks" / "01_data.py", SMALL | {"sample": 3})
+    assert space["seen"]() == "No slice shows enough soft tissue to measure noise in."
+    assert finished("01_data").numbers["ndct_noise_hu"] is None
+
+
+def test_one_file_given_for_both_images_is_said(outputs):
+    folder = write_tiny_cohort(outputs / "cohorts" / "simulated-00000000")
+    cohort = cohorts.load(folder)
+    assert not cohorts.identical(cohort)
+    cohorts.refuse_identical(cohort)
+    twice = cohorts.Cohort(**{**vars(cohort), "ldct": cohort.ndct})
+    with pytest.raises(ValueError, match=r"same images, at dose 0\.25: one file was given for both"):
+        cohorts.refuse_identical(twice)
+    one = np.array(cohort.ndct)
+    one[3, 5, 5] += 1
+    assert not cohorts.identical(cohorts.Cohort(**{**vars(cohort), "ldct": one}))
+
+
+@pytest.mark.parametrize(
+    ("edited", "advice"), [("ipynb", "jupytext --to py:percent notebooks/"), ("py", "make notebooks")]
+)
+def test_the_advice_for_two_versions_of_a_notebook_keeps_the_later_edit(edited, advice, tmp_path):
+    script, pair = (tmp_path / f"10_search.{suffix}" for suffix in ("py", "ipynb"))
+    for path in (script, pair):
+        path.write_bytes((ROOT / "notebooks" / path.name).read_bytes())
+    pair.write_text(pair.read_text().replace("start(", "begin(", 1))
+    later = script.stat().st_mtime + 10
+    os.utime(pair if edited == "ipynb" else script, (later, later))
+    with pytest.raises(ValueError, match="hold different code") as raised:
+        parameters.read(script)
+    assert advice in str(raised.value)
