@@ -99,7 +99,8 @@ report.table(
     run,
     "denoisers",
     pd.DataFrame([{"denoiser": d.name, "kind": d.kind, "found": d.about} for d in everybody.values()]),
-    f"Tried on {report.plural(len(rows), 'slice')} of {people}, cohort {cohort.id}, at {dose:.0%} of the normal dose.",
+    f"Tried on {report.plural(len(rows), 'slice')} of {people}, cohort {cohort.id}, at "
+    f"{100 * dose:.0f} % of the normal dose.",
 )
 
 # %%

@@ -12,6 +12,7 @@ from scipy import ndimage
 from ldct_utils import cohorts
 from ldct_utils.denoisers import card, opened, said
 from ldct_utils.models import networks
+from ldct_utils.task_based import equivalence
 from ldct_utils.training import prediction
 
 pytest.importorskip("onnx", reason="onnx makes a file of this test; it is in the lock file's dev packages")
@@ -135,3 +136,17 @@ def test_few_patients_decide_nothing():
 
 def test_too_few_structures_are_no_null(cohort):
     assert card.suspicious(lambda hu: hu, cohort, cohort.rows("test")).empty
+
+
+def test_doses_are_told_in_percent():
+    worth = {
+        "CHO": equivalence.Dose(0.256, 0.24, np.inf, 0.1, 1.0),
+        "NPWE": equivalence.Dose(0.0, np.nan, np.nan, 0.1, 1.0),
+    }
+    found = said.card(
+        SimpleNamespace(name="mine"), card.beside(values_of({"rmse": -2}), "mine", "LDCT"), worth, 0.25, {}, ""
+    )
+    assert (
+        "26 % (24 to over 100) of the normal dose to the CHO and under 10 % of the normal dose to the NPWE"
+        in found["How much dose does it buy?"]
+    )

@@ -39,6 +39,13 @@ echo "installing requirements.lock (about 7 GB on disk, most of it CUDA; minutes
 .venv/bin/uv pip install --python .venv/bin/python --requirements requirements.lock
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-build-isolation --no-deps --editable .
 .venv/bin/uv pip check --python .venv/bin/python
+# A kernel that papermill or JupyterLab starts warns of TCP, which here never leaves this machine.
+.venv/bin/python -c '
+import json, pathlib, sys
+spec = pathlib.Path(sys.prefix, "share/jupyter/kernels/python3/kernel.json")
+kernel = json.loads(spec.read_text())
+kernel["argv"] = [*dict.fromkeys([*kernel["argv"], "--IPKernelApp.log_level=ERROR"])]
+spec.write_text(json.dumps(kernel, indent=1))'
 # Where PYTHONDONTWRITEBYTECODE is set, as in many containers, Python would compile every package at every start, torch
 # alone for 4 s. A few files of packages are for other Pythons and do not compile.
 .venv/bin/python -m compileall -qq -j 0 .venv/lib || true

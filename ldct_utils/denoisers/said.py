@@ -1,5 +1,6 @@
 """The report card in words: one sentence for each question that somebody asks first."""
 
+import numpy as np
 import pandas as pd
 
 from ldct_utils.denoisers.card import MEASURES
@@ -20,6 +21,18 @@ def listed(names) -> str:
     """Names as a sentence lists them: a; a and b; a, b and c."""
     names = list(names)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def in_percent(one) -> str:
+    """A dose with its interval, % of the normal one. Args: one: ``equivalence.Dose``."""
+
+    def told(dose):
+        if np.isinf(dose):
+            return f"over {100 * one.highest:.0f}"
+        return f"under {100 * one.lowest:.0f}" if dose == 0 else f"{100 * dose:.0f}"
+
+    within = "" if np.isnan(one.low) else f" ({told(one.low)} to {told(one.high)})"
+    return f"{told(one.dose)} %{within}"
 
 
 def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds: dict, people: str) -> dict[str, str]:
@@ -46,10 +59,11 @@ def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds:
             f"It worsens {listed(worse)}." if worse else "Nothing that was measured was shown to be worse."
         )
     if worth:
-        told = " and ".join(f"{one.text} of the normal dose by the {observer}" for observer, one in worth.items())
+        told = listed(f"{in_percent(one)} of the normal dose to the {observer}" for observer, one in worth.items())
         found["How much dose does it buy?"] = (
-            f"For a faint lesion at a known place the denoised image is worth {told}; the low-dose image has {dose:g}. "
-            "The CHO knows all noise, so that no denoiser can raise it. The NPWE has an eye and noise of its own."
+            f"For a faint lesion at a known place the denoised image is worth {told}; the low-dose image has "
+            f"{100 * dose:.0f} %. The CHO knows all noise, so that no denoiser can raise it. The NPWE has an eye and "
+            "noise of its own."
         )
     if denoiser.name in seconds:
         found["How long does it take?"] = f"{seconds[denoiser.name]:.2g} s for a slice of 512 x 512 pixels here."

@@ -401,6 +401,8 @@ def short_name(notebook: parameters.Notebook, values: dict) -> str:
         value = values[name]
         if name not in counted or value == notebook.parameters[name].default:
             continue
+        if name in DENOISERS and isinstance(value, str):  # a file or run by its own name
+            value = Path(value.rpartition(":")[2]).name.partition("--")[0].removesuffix(".onnx")
         for key, one in value.items() if isinstance(value, dict) else [(name, value)]:
             if isinstance(one, bool | int | float) or (isinstance(one, str) and "/" not in one):
                 parts.append(f"{key}-{one:g}" if isinstance(one, float) else f"{key}-{one}")
