@@ -429,6 +429,18 @@ report.table(
     f"the prediction is {gain:+.2f} dB PSNR from its input, with a bias of {tested.numbers['bias_hu']:+.1f} HU.",
 )  # fmt: skip
 
+# %% [markdown]
+# PSNR knows nothing of lesions. Where the test patients are simulated each slice exists without them too, so that it is
+# known how much of a lesion's contrast comes through. The untouched LDCT keeps all of it; `14_tradeoff` asks what a
+# loss keeps beyond a mere blend of output and input.
+
+# %%
+share = tested.numbers["kept"]
+report.text(
+    "No lesion is known in these patients, so that nobody can say how much of one is kept." if share is None else
+    f"**Contrast kept**: {100 * share:.0f} %, mean over {report.plural(tested.numbers['lesions'], 'lesion')}."
+)  # fmt: skip
+
 
 # %%
 def pictures(test):

@@ -64,6 +64,7 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
+from ldct_utils.ct import planted
 from ldct_utils.models import classical
 from ldct_utils.report import bracket, plots
 from ldct_utils.stats import intervals
@@ -101,7 +102,7 @@ for patient, part in tested.groupby("patient", sort=True):
     images = {name: np.asarray(getattr(cohort, name)[at], np.float32) for name in ("ldct", "absent_ldct", *TARGETS)}
     images |= {"row": at, "signal": images["ldct"] - images["absent_ldct"]}
     if images["signal"].any():
-        piles[patient] = images | {"nearest": blending.territories(np.asarray(cohort.lesion_masks[at]))}
+        piles[patient] = images | {"nearest": planted.territories(np.asarray(cohort.lesion_masks[at]))}
 left_out, people = tested["patient"].nunique() - len(piles), report.plural(len(piles), "patient")
 lesion_count = sum(len(np.unique(pile["nearest"][pile["signal"] != 0])) for pile in piles.values())
 report.text(
@@ -165,7 +166,7 @@ def look(head, present, absent, pile):
         for target in TARGETS
         for row, values in zip(pile["row"], blending.mean_squares(pile["ldct"], present, pile[target]).T)
     ]
-    kept = blending.kept_by_lesion(absent, present, pile["signal"], pile["nearest"])
+    kept = planted.kept_by_lesion(absent, present, pile["signal"], pile["nearest"])
     return squares, [head | {"lesion": number, "kept": share} for number, share in kept.items()]  # fmt: skip
 
 
@@ -221,7 +222,7 @@ def linear_rows():
         for pile in piles.values():
             passed = resolution.filtered(pile["signal"], frequencies, transfer)
             each.append(
-                np.mean([*blending.kept_by_lesion(0 * passed, passed, pile["signal"], pile["nearest"]).values()])
+                np.mean([*planted.kept_by_lesion(0 * passed, passed, pile["signal"], pile["nearest"]).values()])
             )
         found.append({"method": name, "kept": np.mean(each)})
     return pd.DataFrame(found)
@@ -522,9 +523,7 @@ report.table(
 # ## Checks
 
 # %%
-nothing = blending.kept_by_lesion(
-    *(next(iter(piles.values()))[n] for n in ("absent_ldct", "ldct", "signal", "nearest"))
-)
+nothing = planted.kept_by_lesion(*(next(iter(piles.values()))[n] for n in ("absent_ldct", "ldct", "signal", "nearest")))
 assert all(share == 1 for share in nothing.values()), "a filter that does nothing does not keep all of a lesion"
 assert np.isfinite(squares[["before", "both", "after"]]).all(axis=None) and np.isfinite(lesions["kept"]).all()
 assert abs(main["more_kept"][SAME]) < 1e-6 or main["share"][SAME] in (to.best, 1), "a blend is off its own curve"

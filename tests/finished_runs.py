@@ -75,6 +75,9 @@ def write(outputs, data, number, gain, seed=0, examples=True, study="test", psi_
     test.mkdir(parents=True)
     metrics.evaluate(denoise, data, rows).to_parquet(test / "scores.parquet")
     metrics.evaluate(lambda hu: hu, data, rows).to_parquet(test / "ldct_scores.parquet")
+    people = data.slices.patient.unique() if data.truth is not None else []
+    kept = [{"patient": patient, "lesion": 1, "kept": 1 - 0.3 * (gain + luck[patient])} for patient in people]
+    pd.DataFrame(kept, columns=["patient", "lesion", "kept"]).to_parquet(test / "kept.parquet")
     if examples:
         shown = data.slices.drop_duplicates("anatomy").sort_values("anatomy")
         shown.to_parquet(test / "examples_rows.parquet")

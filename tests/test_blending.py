@@ -9,6 +9,7 @@ from finished_runs import cohort
 from scipy import ndimage
 
 from ldct_utils import metrics
+from ldct_utils.ct import planted
 from ldct_utils.models import classical
 from ldct_utils.stats.intervals import Interval
 from ldct_utils.task_based import blending, resolution
@@ -29,7 +30,7 @@ def lesions(size=40):
 def test_each_pixel_belongs_to_the_nearest_lesion_of_its_own_slice():
     masks = np.zeros((3, 5, 9), np.uint8)
     masks[0, 2, 1], masks[0, 2, 7], masks[1, 0, 0] = 1, 2, 4
-    nearest = blending.territories(masks)
+    nearest = planted.territories(masks)
     assert (nearest[0, :, :4] == 1).all() and (nearest[0, :, 5:] == 2).all()
     assert (nearest[1] == 4).all() and not nearest[2].any()
 
@@ -37,21 +38,21 @@ def test_each_pixel_belongs_to_the_nearest_lesion_of_its_own_slice():
 def test_a_filter_that_does_nothing_keeps_one_and_one_that_removes_all_keeps_zero():
     masks, signal = lesions()
     x = np.random.default_rng(0).normal(0, 30, signal.shape).astype(np.float32)
-    whole = blending.kept_by_lesion(
-        x, x + np.rint(signal).astype(np.float32), np.rint(signal), blending.territories(masks)
+    whole = planted.kept_by_lesion(
+        x, x + np.rint(signal).astype(np.float32), np.rint(signal), planted.territories(masks)
     )
     assert set(whole) == {1, 2} and whole[1] == pytest.approx(1, abs=1e-6)
-    exact = blending.kept_by_lesion(0 * signal, signal, signal, blending.territories(masks))
+    exact = planted.kept_by_lesion(0 * signal, signal, signal, planted.territories(masks))
     assert exact == {1: 1.0, 2: 1.0}
-    assert blending.kept_by_lesion(x, x, signal, blending.territories(masks)) == {1: 0.0, 2: 0.0}
+    assert planted.kept_by_lesion(x, x, signal, planted.territories(masks)) == {1: 0.0, 2: 0.0}
 
 
 def test_a_lesion_is_judged_by_its_own_pixels_and_all_its_slices():
     masks, signal = lesions()
-    nearest = blending.territories(masks)
+    nearest = planted.territories(masks)
     passed = signal * np.where(nearest == 2, 0.2, 1.0)
     passed[1] *= 0.5
-    kept = blending.kept_by_lesion(0 * signal, passed, signal, nearest)
+    kept = planted.kept_by_lesion(0 * signal, passed, signal, nearest)
     energy = (signal**2 * (nearest == 1)).sum((1, 2))
     assert kept == pytest.approx({1: (energy[0] + 0.5 * energy[1]) / energy.sum(), 2: 0.2})
 
@@ -95,11 +96,11 @@ def test_a_blend_that_is_made_lies_on_the_computed_curve():
     masks, signal = lesions()
     x, target = rng.normal(0, 20, (2, 2, 40, 40))
     f = lambda image: np.tanh(ndimage.gaussian_filter(image, (0, 1, 1)) / 40) * 40  # noqa: E731
-    share, nearest = 0.35, blending.territories(masks)
+    share, nearest = 0.35, planted.territories(masks)
     with_lesions, without = ([image, f(image)] for image in (x + signal, x))
     mixed = [share * images[0] + (1 - share) * images[1] for images in (with_lesions, without)]
-    kept = blending.kept_by_lesion(without[1], with_lesions[1], signal, nearest)
-    made = blending.kept_by_lesion(mixed[1], mixed[0], signal, nearest)
+    kept = planted.kept_by_lesion(without[1], with_lesions[1], signal, nearest)
+    made = planted.kept_by_lesion(mixed[1], mixed[0], signal, nearest)
     assert made == pytest.approx({n: share + (1 - share) * k for n, k in kept.items()}, abs=1e-12)
     before, both, after = blending.mean_squares(with_lesions[0], with_lesions[1], target)
     quadratic = share**2 * before + 2 * share * (1 - share) * both + (1 - share) ** 2 * after

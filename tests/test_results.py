@@ -360,7 +360,7 @@ def test_detection_is_said_with_its_direction():
     same, more, less = (0.25, 0.24, 0.26), (0.3, 0.28, 0.32), (0.2, 0.18, 0.22)
     assert of(same).endswith("the network is not shown to save dose.") and of(more).endswith("the network saves dose.")
     assert of(less).endswith("the network costs dose.") and of(same, same).endswith(
-        "none of 2 networks is shown to save any."
+        "none of 2 networks is shown to save any, and none could: it is a ceiling."
     )
     assert of(same, more, less).endswith(
         "1 of 3 networks saves and 1 costs dose: the cleaned images are as good as 20.0 to 30.0 % of the dose."

@@ -1,6 +1,7 @@
 """Tests of a training: done once, stored with it, and done again only where their own identity changes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import write_tiny_cohort
 
@@ -108,3 +109,53 @@ def test_a_test_on_some_slices_is_a_test_of_its_own_and_scores_slices_spread_ove
     expected = cohort.spread(cohort.rows("test"), 2)
     assert len(expected) == 2 and sorted(set(some.table("scores").row)) == list(expected)
     assert sorted(set(some.table("ldct_scores").row)) == list(expected)
+
+
+def with_lesions(cohort):
+    """The cohort with a lesion in the middle of every second slice, and its slices without."""
+    masks, absent = np.zeros(cohort.ldct.shape, np.uint8), np.array(cohort.ldct)
+    masks[::2, 28:36, 28:36] = 1
+    return cohorts.Cohort(**{**vars(cohort), "lesion_masks": masks, "absent_ldct": absent,
+                             "ldct": absent + (-20 * (masks > 0)).astype(np.int16)})  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_the_contrast_that_is_kept_is_the_share_that_is_passed_on(tiny_cohort, share):
+    cohort = with_lesions(cohorts.load(tiny_cohort))
+    rows, clean = cohort.rows("test"), {row: np.float32(cohort.absent_ldct[row]) for row in range(len(cohort.ldct))}
+    at = {image.tobytes(): row for row, image in enumerate(np.float32(cohort.ldct))}
+
+    def denoise(hu):
+        found = []
+        for image in hu:  # it passes on this share of what the lesion adds
+            row = at.get(image.tobytes())
+            found.append(image if row is None else clean[row] + share * (image - clean[row]))
+        return np.stack(found)
+
+    found = testing.lesions_kept(cohort, rows, denoise)
+    assert len(found) == cohort.slices.set_index("row").loc[rows].patient.nunique()
+    assert np.allclose(found["kept"], share)
+
+
+def test_without_known_lesions_nothing_is_kept_or_lost(tiny_cohort):
+    cohort = cohorts.load(tiny_cohort)
+    assert testing.lesions_kept(cohort, cohort.rows("test"), lambda hu: hu).empty
+
+
+class Stored:
+    def __init__(self, values):
+        self.kept = pd.DataFrame({"patient": range(len(values)), "lesion": 1, "kept": values})
+
+    def table(self, name):
+        return getattr(self, name)
+
+
+def test_what_methods_keep_has_an_interval_over_patients_and_trainings():
+    rng = np.random.default_rng(0)
+    tests = [Stored(0.8 + 0.02 * rng.normal(size=8) + shift) for shift in (-0.1, 0.0, 0.1)]
+    tests += [Stored(0.5 + 0.02 * rng.normal(size=8)), Stored([])]
+    found = testing.kept_of_methods(tests, ["many", "many", "many", "one", "none"]).set_index("method")
+    assert list(found.index) == ["many", "one"] and found.loc["many", "seeds"] == 3
+    assert np.isclose(found.loc["many", "kept"], 0.8, atol=0.02) and found.loc["one", "high"] < 0.55
+    assert found.loc["many", "high"] - found.loc["many", "low"] > 0.3  # trainings differ more than patients
+    assert testing.kept_of_methods([Stored([])], ["none"]).empty

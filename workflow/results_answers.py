@@ -175,6 +175,8 @@ def doses(blocks) -> str:
         )
     if seen:
         said.append(f"For {FAINT} it is as good as {listed(seen)}.")
+    if "d' (CHO)" in worth:
+        said.append("The Hotelling observer allows for all noise: it is a ceiling, which no denoiser can raise.")
     return " ".join(said) or "No dose could be compared."
 
 
@@ -194,7 +196,7 @@ def detection(blocks) -> str:
         saves, costs = ("saves" if gains == 1 else "save"), ("costs" if losses == 1 else "cost")
         counts = f"{gains or 'none'} of {len(spans)} networks {saves} and {losses or 'none'} {costs} dose"
         return f"{who} {counts}: the cleaned images are as good as {low} to {high} % of the dose."
-    return f"{who} none of {len(spans)} networks is shown to save any."
+    return f"{who} none of {len(spans)} networks is shown to save any, and none could: it is a ceiling."
 
 
 def newest(blocks) -> str:
@@ -253,6 +255,25 @@ def planted(blocks) -> str:
     return f"In part. At one false alarm a slice the test finds {listed(words)}."
 
 
+# ---- whom to believe ----
+def believed(blocks) -> str:
+    return blocks["judges"]["answer"]
+
+
+def passing(blocks) -> str:
+    n = blocks["observers"]
+    failed = f" {listed(n['failed'])} failed." if n["failed"] else ""
+    return (
+        f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test.{failed} "
+        f"By those that could gain from a denoiser, {n['saves']} of {counted(n['asked'], 'comparison')} save dose and "
+        f"{n['costs']} cost dose."
+    )
+
+
+def both_tasks(blocks) -> str:
+    return blocks["two_tasks"]["answer"]
+
+
 # {question: (the block that answers it, its notebook, what is said)}
 QUESTIONS = {
     "Does a U-Net trained with MSE improve on its input?": ("influence", "06_stats", mse_gain),
@@ -263,6 +284,9 @@ QUESTIONS = {
     "Do metrics notice that every lesion is gone?": ("audit", "04c_metric_audit", removal),
     "Are a few removed lesions noticed?": ("details", "09_subtle_details", noticed),
     "How much dose does a network save?": ("dose", "04b_dose", doses),
+    "Which observers can be believed?": ("observers", "04d_observers", passing),
+    "Does denoising help to detect and harm to characterise?": ("two_tasks", "04e_detect_or_characterise", both_tasks),
+    "Which judges can be believed?": ("judges", "15_judges", believed),
     "Are newer denoisers better?": ("newer", "11_denoisers", newest),
     "Does quality show without a reference?": ("quality", "08_noise2quality", maps),
     "Is a lesion hidden?": ("invariances", "05_invariances", hidden),

@@ -181,6 +181,41 @@ def tradeoff_picture(blocks) -> str:
     )
 
 
+def judges(blocks) -> str:
+    n = blocks["judges"]
+    note = (
+        "“From 25 %”: the fault is caught at this strength and all larger ones, and then in how many patients at full "
+    )
+    note += (
+        f"strength, with its 95 % interval; {counted(n['patients'], 'simulated patient')}, 5 % false alarms on others."
+    )
+    said = [answer.asked(answer.believed, blocks)]
+    if n["silent"]:
+        said.append(f"No fault is caught by {listed(n['silent'])}: what they find in a network means nothing.")
+    if n["misled"]:
+        said.append(f"A denoiser without a fault is called by {listed(n['misled'])}.")
+    return paragraphs(table(n["columns"], n["rows"]), f"*{note}*", bullets(said))
+
+
+def observers(blocks) -> str:
+    n = blocks["observers"]
+    gains = [f"{name}: {gain}" for name, gain in n["could_gain"].items()]
+    said = [
+        answer.asked(answer.passing, blocks),
+        f"The largest gain that a denoiser is shown to give: {'; '.join(gains)}.",
+    ]
+    return bullets(said)
+
+
+def two_tasks(blocks) -> str:
+    n = blocks["two_tasks"]
+    held = sum(n["controls"].values())
+    controls = f"{held} of {counted(len(n['controls']), 'control')} came out as they must."
+    return bullets(
+        [answer.asked(answer.both_tasks, blocks), f"{counted(n['patients'], 'simulated patient')}; {controls}"]
+    )
+
+
 def quality(blocks) -> str:
     n, lines = blocks["quality"], []
     for model, row in n["models"].items():
@@ -354,6 +389,9 @@ BLOCKS = {
     "audit": ("audit", "04c_metric_audit", audit),
     "dose": ("dose", "04b_dose", dose),
     "dose_picture": ("dose", "04b_dose", dose_picture),
+    "observers": ("observers", "04d_observers", observers),
+    "two_tasks": ("two_tasks", "04e_detect_or_characterise", two_tasks),
+    "judges": ("judges", "15_judges", judges),
     "quality": ("quality", "08_noise2quality", quality),
     "newer": ("newer", "11_denoisers", newer),
     "details": ("details", "09_subtle_details", details),

@@ -324,6 +324,28 @@ def tradeoff(of) -> dict:
     return {"answer": stored.get("answer", ""), "rows": rows} | about
 
 
+def judges(of) -> dict:
+    """15: its one table, judges down and denoisers across, and whom it says to believe."""
+    stored = of[0].numbers["headline"]
+    columns = list(dict.fromkeys(name for row in stored["table"] for name in row))
+    rows = [[row.get(name, "") for name in columns] for row in stored["table"]]
+    kept = ("answer", "decided", "patients", "silent", "misled", "faults", "caught_of_faults")
+    return {"columns": columns, "rows": rows} | {name: stored[name] for name in kept}
+
+
+def observers(of) -> dict:
+    """04d: which observers pass, and by how many comparisons denoisers save or cost dose."""
+    stored = of[0].numbers["headline"]
+    kept = ("believed", "failed", "blind_to_fading", "could_gain", "saves", "costs", "asked", "realisations")
+    return {name: stored[name] for name in (*kept, "backgrounds")}
+
+
+def two_tasks(of) -> dict:
+    """04e: whether denoising helps to detect a lesion and harms telling its shape."""
+    stored = of[0].numbers["headline"]
+    return {name: stored[name] for name in ("answer", "decided", "patients", "trainings", "contrast_hu", "controls")}
+
+
 def values(of) -> dict:
     """12: the answers that it keeps as numbers, by key."""
     table = of[0].table("values") if has(of[0], "values") else pd.DataFrame(columns=["key", "value", "low", "high"])
@@ -345,6 +367,9 @@ BLOCKS = {
     "agreement": ("04_metrics_during_training", agreement),
     "audit": ("04c_metric_audit", audit),
     "dose": ("04b_dose", dose),
+    "observers": ("04d_observers", observers),
+    "two_tasks": ("04e_detect_or_characterise", two_tasks),
+    "judges": ("15_judges", judges),
     "quality": ("08_noise2quality", quality),
     "newer": ("11_denoisers", newer),
     "details": ("09_subtle_details", details),

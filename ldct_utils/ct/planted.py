@@ -1,7 +1,7 @@
-"""Faint discs of known contrast planted into slices, and how much of their contrast a denoiser keeps.
+"""Faint discs planted into slices, and how much of their contrast, or of a known lesion's, a denoiser keeps.
 
 The disc is added to the low-dose slice, where it changes no noise. The denoised slices with and without it differ by
-what the denoiser passed on of the disc.
+what the denoiser passed on of the disc. Lesions of simulated patients are known alike: each slice exists without them.
 """
 
 import numpy as np
@@ -47,3 +47,30 @@ def kept(without, with_discs, planted) -> float:
         raise ValueError("no disc was planted: a share of its contrast cannot be told")
     gap = np.asarray(with_discs, np.float64) - np.asarray(without, np.float64)
     return float((gap * planted).sum() / (planted**2).sum())
+
+
+def territories(lesion_masks) -> np.ndarray:
+    """The number of the lesion that is nearest to each pixel, slice by slice; 0 in a slice without lesions.
+
+    Args: lesion_masks: (S, H, W), numbers of lesions, 0 where there is none.
+    """
+    nearest = np.zeros_like(lesion_masks)
+    for one, mask in zip(nearest, lesion_masks):
+        if mask.any():
+            at = ndimage.distance_transform_edt(mask == 0, return_distances=False, return_indices=True)
+            one[:] = mask[tuple(at)]
+    return nearest
+
+
+def kept_by_lesion(without, with_lesions, signal, nearest) -> dict[int, float]:
+    """Share of each lesion of a patient that a denoiser passes on: <f(x + s) - f(x), s> / <s, s>, 1 all, 0 nothing.
+
+    Args:
+        without, with_lesions: f(x) and f(x + s), (S, H, W), HU. signal: s, (S, H, W), HU.
+        nearest: of ``territories``; pixels and slices of one lesion are summed.
+    Returns: {number of the lesion: share}, without lesions that add nothing to these slices.
+    """
+    at = (signal != 0) & (nearest > 0)
+    added, gap = (np.asarray(image[at], np.float64) for image in (signal, with_lesions - without))
+    passed, energy = (np.bincount(nearest[at], product) for product in (gap * added, added * added))
+    return {int(number): float(passed[number] / energy[number]) for number in np.flatnonzero(energy)}

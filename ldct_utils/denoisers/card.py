@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ldct_utils.ct import intensity, texture
+from ldct_utils.ct import intensity, planted, texture
 from ldct_utils.metrics import compute
 from ldct_utils.phantom import patient as phantom
 from ldct_utils.segments import segment, tissue_masks
 from ldct_utils.stats import intervals, paired
 from ldct_utils.structures import hallucinations, null
-from ldct_utils.task_based import blending, ensembles, equivalence, fabrication, npwe, observers, resolution
+from ldct_utils.task_based import ensembles, equivalence, fabrication, npwe, observers, resolution
 
 TOLERATED = 0.1  # share of its contrast that any structure may lose or gain
 FINE = 0.4  # lp/mm, above which structure is called fine
@@ -157,8 +157,8 @@ def _kept(made, cohort, rows, at):
     if "without" not in made or cohort.lesion_masks is None:
         return []
     signal = np.asarray(cohort.ldct[rows[at]], np.float32) - np.asarray(cohort.absent_ldct[rows[at]], np.float32)
-    nearest = blending.territories(np.asarray(cohort.lesion_masks[rows[at]]))
-    kept = blending.kept_by_lesion(made["without"][at], made["with"][at], signal, nearest)
+    nearest = planted.territories(np.asarray(cohort.lesion_masks[rows[at]]))
+    kept = planted.kept_by_lesion(made["without"][at], made["with"][at], signal, nearest)
     return [{"measure": "kept", "value": float(np.mean([*kept.values()]))}] if kept else []
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage, optimize
+from scipy import optimize
 
 from ldct_utils.stats import intervals
 from ldct_utils.stats.intervals import Interval
@@ -33,33 +33,6 @@ FEW_PATIENTS, FEW_TRAININGS = "not decided: too few patients", "not decided: one
 
 
 # ---- what is measured ----
-def territories(lesion_masks) -> np.ndarray:
-    """The number of the lesion that is nearest to each pixel, slice by slice; 0 in a slice without lesions.
-
-    Args: lesion_masks: (S, H, W), numbers of lesions, 0 where there is none.
-    """
-    nearest = np.zeros_like(lesion_masks)
-    for one, mask in zip(nearest, lesion_masks):
-        if mask.any():
-            at = ndimage.distance_transform_edt(mask == 0, return_distances=False, return_indices=True)
-            one[:] = mask[tuple(at)]
-    return nearest
-
-
-def kept_by_lesion(without, with_lesions, signal, nearest) -> dict[int, float]:
-    """Share of each lesion of a patient that a denoiser passes on: <f(x + s) - f(x), s> / <s, s>, 1 all, 0 nothing.
-
-    Args:
-        without, with_lesions: f(x) and f(x + s), (S, H, W), HU. signal: s, (S, H, W), HU.
-        nearest: of ``territories``; pixels and slices of one lesion are summed.
-    Returns: {number of the lesion: share}, without lesions that add nothing to these slices.
-    """
-    at = (signal != 0) & (nearest > 0)
-    added, gap = (np.asarray(image[at], np.float64) for image in (signal, with_lesions - without))
-    passed, energy = (np.bincount(nearest[at], product) for product in (gap * added, added * added))
-    return {int(number): float(passed[number] / energy[number]) for number in np.flatnonzero(energy)}
-
-
 def mean_squares(given, denoised, target) -> np.ndarray:
     """Mean squares a slice of the errors of input and output and of their product, (3, S), HU^2.
 

@@ -11,7 +11,9 @@ import pandas as pd
 
 from ldct_utils import cohorts
 from ldct_utils.cohorts import Cohort
+from ldct_utils.ct import planted
 from ldct_utils.metrics import evaluate, info
+from ldct_utils.stats import intervals
 from ldct_utils.study import files, identity, machine
 from ldct_utils.study.runs import TESTS, Run
 from ldct_utils.training import prediction
@@ -67,8 +69,9 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         progress: wraps the sequence of batches, e.g. ``tqdm``.
         most: slices that are scored at the most, spread over patients and scans; None for all.
     Returns: the stored test. Tables: ``scores``, ``ldct_scores`` (see ``metrics.evaluate``), ``test`` (means over
-        slices of both), ``organs`` (see ``organ_errors``; empty where no organs are known) and ``examples_rows``; array
-        ``examples``; numbers: means in the domain ``hu`` against NDCT, and the RMSE inside the body.
+        slices of both), ``organs`` (see ``organ_errors``; empty where no organs are known), ``kept`` (see
+        ``lesions_kept``) and ``examples_rows``; array ``examples``; numbers: means in the domain ``hu`` against NDCT,
+        the RMSE inside the body, and the contrast of lesions that is kept, None where none are known.
     Raises: ValueError: if the cohort has no test patients, or is the training's own and gone.
     """
     done = place(trained, test, most)
@@ -97,6 +100,7 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         done.table(
             "organs", lambda: organ_errors(cohort, rows, made or map(lambda r: denoise(cohort.ldct[[r]])[0], rows))
         )
+        kept = done.table("kept", lambda: lesions_kept(cohort, rows, denoise))
         means = done.table("test", lambda: _means(tables))
         shown = done.table("examples_rows", lambda: one_of_each_anatomy(cohort, rows))
         done.array("examples", lambda: examples(cohort, shown.row.to_numpy(), denoise))
@@ -107,6 +111,7 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
             bias_hu=hu.prediction["bias_hu"], rmse_hu=hu.prediction["rmse_hu"], ldct_rmse_hu=hu.LDCT["rmse_hu"],
             body_rmse_hu=body.prediction["rmse_hu"], ldct_body_rmse_hu=body.LDCT["rmse_hu"],
             ssim=hu.prediction["ssim"], ldct_ssim=hu.LDCT["ssim"],
+            kept=float(kept.groupby("patient").kept.mean().mean()), lesions=len(kept),
         )  # fmt: skip
     return done
 
@@ -117,6 +122,45 @@ def _means(tables: dict) -> pd.DataFrame:
     keys = ["domain", "reference", "metric", "image"]
     means = both.groupby(keys, sort=False).value.mean().unstack().reset_index()
     return means.assign(better=[f"{info(name).label} {info(name).arrow}" for name in means.metric])
+
+
+def lesions_kept(cohort: Cohort, rows, denoise: Callable) -> pd.DataFrame:
+    """How much of the contrast of each known lesion a network passes on: patient, lesion, kept (1 all, 0 nothing).
+
+    Slices with lesions are predicted with them and without. Empty where a cohort does not know its slices without.
+
+    Args: denoise: function of slices (N, H, W), HU.
+    """
+    found = []
+    about = cohort.slices.set_index("row").loc[np.asarray(rows, int)]
+    known = cohort.absent_ldct is not None and cohort.lesion_masks is not None
+    for patient, part in about.groupby("patient", sort=False) if known else ():
+        at = [row for row in part.index if (np.asarray(cohort.lesion_masks[row]) > 0).any()]
+        if not at:
+            continue
+        with_them, without = (np.asarray(images[at], np.float32) for images in (cohort.ldct, cohort.absent_ldct))
+        nearest = planted.territories(np.asarray(cohort.lesion_masks[at]))
+        kept = planted.kept_by_lesion(denoise(without), denoise(with_them), with_them - without, nearest)
+        found += [{"patient": patient, "lesion": lesion, "kept": share} for lesion, share in kept.items()]
+    return pd.DataFrame(found, columns=["patient", "lesion", "kept"])
+
+
+def kept_of_methods(tests, methods, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Contrast of lesions that methods keep: method, kept, low, high (95 % over both), patients, seeds.
+
+    Args: tests: stored tests on the same patients. methods: of each of them. Empty where no lesions are known.
+    """
+    each = {}
+    for method, test in zip(methods, tests):
+        each.setdefault(method, []).append(test.table("kept").groupby("patient")["kept"].mean())
+    rows = []
+    for method, trainings in each.items():
+        values = pd.concat(trainings, axis=1).to_numpy()
+        if len(values):
+            span = intervals.patient_bootstrap(values, draws=draws, seed=seed)
+            rows.append({"method": method, "kept": span.mean, "low": span.low, "high": span.high,
+                         "patients": span.patients, "seeds": span.seeds})  # fmt: skip
+    return pd.DataFrame(rows, columns=["method", "kept", "low", "high", "patients", "seeds"])
 
 
 def organ_errors(cohort: Cohort, rows, predicted) -> pd.DataFrame:
