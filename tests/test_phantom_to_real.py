@@ -13,7 +13,7 @@ from ldct_utils.cohorts import lookup
 from ldct_utils.study import runs
 from ldct_utils.training import prediction, testing
 
-NOTEBOOK = ROOT / "notebooks" / "13_phantom_to_real.py"
+NOTEBOOK = ROOT / "notebooks" / "16_phantom_to_real.py"
 # share of the noise that the networks of an arm take away, and of the discs with it
 SHARES = {
     "simulated": (0.55, 0.3), "diffdrr": (0.55, 0.3), "simulated_flat": (0.40, 0.3), "simulated_white": (0.15, 0.1)

@@ -397,7 +397,7 @@ BLOCKS = {
     "details": ("details", "09_subtle_details", details),
     "changes": ("changes", "09a_hallucinations", changes),
     "invariances": ("invariances", "05_invariances", invariances),
-    "transfer": ("transfer", "13_phantom_to_real", transfer),
+    "transfer": ("transfer", "16_phantom_to_real", transfer),
     "plain": ("plain", "", plain),
 }
 CPUS = {"AMX": "with AMX", "AVX-512 BF16": "with AVX-512 BF16", "plain": "without fast bfloat16"}

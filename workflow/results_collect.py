@@ -375,7 +375,7 @@ BLOCKS = {
     "details": ("09_subtle_details", details),
     "changes": ("09a_hallucinations", changes),
     "invariances": ("05_invariances", invariances),
-    "transfer": ("13_phantom_to_real", transfer),
+    "transfer": ("16_phantom_to_real", transfer),
     "values": ("12_answers", values),
 }
 # {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored)}

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # 13 · Are networks from simulated patients as good on real CT as networks from real CT?
+# # 16 · Are networks from simulated patients as good on real CT as networks from real CT?
 # **Question.** Networks were trained alike on simulated patients, on a real CT, and on simulated patients with one
 # thing made wrong. All of them clean the same real CT. Do the first two differ, and would this test have seen it?
 #
@@ -21,7 +21,7 @@
 # %% tags=["parameters"]
 from typing import Optional
 
-study: str = "adhoc"  # results go to outputs/<study>/13_phantom_to_real/
+study: str = "adhoc"  # results go to outputs/<study>/16_phantom_to_real/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["phantom_to_real/03_train/*"]  # run folders or globs, relative to outputs/
 dose: float = 0.25  # of the networks that are compared; simulated patients of another dose are a control
@@ -39,7 +39,7 @@ contrast_hu: float = -30.0  # of a disc
 # %%
 from ldct_utils.study.runs import start
 
-run = start("13_phantom_to_real", globals())
+run = start("16_phantom_to_real", globals())
 
 # %%
 import matplotlib.pyplot as plt
