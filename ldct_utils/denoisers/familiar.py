@@ -64,6 +64,12 @@ def noise_of(image_hu, tissue_hu=None) -> float:
         return float("nan")
 
 
+def known(about: pd.DataFrame) -> list[str]:
+    """What is known of all slices, in words. Args: about: of ``stacks``."""
+    lengths = [name for name in ("pixel_mm", "thickness_mm") if about[name].notna().all()]
+    return ["kernel"] * bool((about["kernel"] != "unknown").all()) + [WORDS[name][0] for name in lengths]
+
+
 def strange(training: Training, about: pd.DataFrame) -> list[str]:
     """What of the slices' headers is far from the training's, a sentence each. Args: about: of ``stacks``."""
     found = []

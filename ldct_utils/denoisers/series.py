@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +20,17 @@ from ldct_utils.study import files, identity, paths, runs
 MOST = 5  # slices of strange noise that are named, the others are counted
 
 
-def denoise(name: str, source, out, range_of=None, device: str = "cpu", say=print, progress: bool = True) -> Path:
+def denoise(name: str, source, out, range_of=None, device: str = "cpu", say=None, progress: bool = True) -> Path:
     """Denoise a series.
 
     Args:
         name: of the denoiser, as for ``opened.opened``; filters with their settings. source: a folder of DICOM, one
             DICOM file, ``.nii``, ``.nii.gz`` or ``.npy`` in HU. out: a folder, empty or of the same call that was
-            ended. range_of: what the denoiser takes for HU. say: is given each line of what there is to say.
+            ended. range_of: what the denoiser takes for HU. say: is given each line that there is to say; None prints.
     Returns: the folder.
     Raises: ValueError, FileNotFoundError, OSError, RuntimeError, ImportError: with what is wrong and what to do.
     """
+    say = say or partial(print, flush=True)  # a kill must not take along what was said
     source, out = Path(source).resolve(), Path(out).resolve()
     _check_places(source, out)
     new = not out.exists()
@@ -153,10 +155,10 @@ def _compared(stack, denoiser, say) -> familiar.Training | None:
     for line in found:
         say(f"far from its training: {line}")
     if not found:
-        known = [name for name in ("pixel_mm", "thickness_mm") if stack.about[name].notna().all()]
-        kernel = (stack.about["kernel"] != "unknown").all()
-        words = [*["kernel"] * kernel, *[familiar.WORDS[name][0] for name in known]]
-        say(f"like its training: {', '.join(words)}" if words else "kernel, pixel size and thickness are not known")
+        say(
+            "like its training: "
+            + (", ".join(familiar.known(stack.about)) or "nothing, since no header says what it is")
+        )
     return training
 
 
