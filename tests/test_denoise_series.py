@@ -344,45 +344,50 @@ import os, signal
 from scipy import ndimage
 at = [0]
 def f(x):
-    at[0] += len(x) == 1
+    at[0] += len(x) == 1  # the probe gives several
     if at[0] == int(os.environ.get("KILL_AT", -1)):
         os.kill(os.getpid(), signal.SIGKILL)
     return ndimage.gaussian_filter(x, (0, 0, 0.7, 0.7))
 """
 
 
-@pytest.mark.parametrize("kind", ["dicom", ".nii.gz", ".npy"])
+def denoise_until_killed(source, out, name) -> bytes:
+    """Denoise in a process that kills itself as the third slice begins. Returns: what it said."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if not child:
+        os.environ["KILL_AT"] = "3"
+        try:
+            series.denoise(name, source, out, say=lambda line: os.write(writes, line.encode()), progress=False)
+        finally:
+            os._exit(1)
+    os.close(writes)
+    with os.fdopen(reads, "rb") as pipe:
+        said = pipe.read()
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    return said
+
+
+@pytest.mark.parametrize("kind", ["dicom", ".nii", ".nii.gz", ".npy"])
 def test_killed_and_gone_on_gives_the_same_bytes(kind, tmp_path, monkeypatch):
-    """The process kills itself as the third slice begins, the second is saved."""
     given = tmp_path / "Doe^Jane"
     if kind == "dicom":
         write_series(given, 5)
     else:
         given.mkdir()
         given /= f"in{kind}"
-        write_nifti(given, volume(5)) if kind == ".nii.gz" else np.save(given, volume(5))
+        np.save(given, volume(5)) if kind == ".npy" else write_nifti(given, volume(5))
     name = f"kills_itself_{kind.strip('.').replace('.', '_')}"
     (tmp_path / f"{name}.py").write_text(KILLS)
     monkeypatch.chdir(tmp_path)
-    command = [sys.executable, str(ROOT / "workflow" / "denoise.py"), f"{name}:f", str(given)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "KILL_AT": "3"}
-    killed = subprocess.run([*command, "out", "--device", "cpu"], env=environment, capture_output=True, text=True,
-                            check=False)  # fmt: skip
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    said = denoise_until_killed(given, tmp_path / "out", f"{name}:f")
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.dcm")}
-    assert len(kept) == (2 if kind == "dicom" else 0)
+    assert b"5 slices" in said and len(kept) == (2 if kind == "dicom" else 0)
     (tmp_path / "out" / ".tmp-00000000-cut.dcm").write_bytes(b"half")  # as a kill while writing leaves one
-    gone_on = subprocess.run([*command, "out", "--device", "cpu"], env=os.environ | {"PYTHONPATH": str(ROOT)},
-                             capture_output=True, text=True, check=False)  # fmt: skip
-    assert gone_on.returncode == 0 and "5 slices" in gone_on.stdout and "2 of them done already" in gone_on.stdout
+    assert "2 of them done already" in denoise(given, tmp_path / "out", f"{name}:f")
     assert all(p.stat().st_mtime_ns == time for p, time in kept.items())
     denoise(given, tmp_path / "at_once", f"{name}:f")
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "at_once")
-    for text in (killed.stdout, killed.stderr, gone_on.stdout, gone_on.stderr):
-        assert not [word for word in IDENTITY if word in text]
-    record = (tmp_path / "out" / ".denoise.json").read_text()
-    assert not [word for word in IDENTITY if word in record]
-    assert kind != "dicom" or find_identity(tmp_path / "out")  # the header survives there, and there alone
     assert "5 of them done already" in denoise(given, tmp_path / "out", f"{name}:f")
 
 
@@ -577,8 +582,22 @@ def test_a_run_without_a_cohort_is_opened_and_probed_on_the_slices(trained, sour
         opened.opened(trained, None, "net", slices=slices)
 
 
+def command(*words, folder) -> subprocess.CompletedProcess:
+    program = [sys.executable, str(ROOT / "workflow" / "denoise.py"), *map(str, words), "--device", "cpu"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(program, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+
+
+def test_the_command_shows_nothing_that_identifies_anybody(source, tmp_path):
+    (source / "notes.txt").write_text("Doe^Jane")
+    done = command(FILTER, source, tmp_path / "out", folder=tmp_path)
+    assert done.returncode == 0 and "4 slices (DICOM)" in done.stdout and "slice/s" in done.stderr
+    record = (tmp_path / "out" / ".denoise.json").read_text()
+    assert not [word for word in IDENTITY for text in (done.stdout, done.stderr, record) if word in text]
+    assert find_identity(tmp_path / "out")  # the header survives there, and there alone
+    assert not find_identity(tmp_path / "outputs")
+
+
 def test_the_command_says_an_error_in_one_line(tmp_path):
-    command = [sys.executable, str(ROOT / "workflow" / "denoise.py"), FILTER, "nowhere", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    done = command(FILTER, "nowhere", tmp_path / "out", folder=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: IN ") and done.stderr.count("\n") == 1
