@@ -108,13 +108,12 @@ def _mark(data, source: dicom.Header, maker: Maker):
     data.SeriesNumber = int(data.get("SeriesNumber", None) or 0) + SERIES_AFTER
     data.SeriesDescription = f"denoised, {WARNING}: {maker.name}".replace("\\", "/")[:64]
     data.DerivationDescription = maker.words[:1024]
-    data.SourceImageSequence = [_origin(kind, source.instance)] if source.instance else []
-    for keyword in UNTRUE:
+    if source.instance:
+        data.SourceImageSequence = [_origin(kind, source.instance)]
+    for keyword in (*UNTRUE, *["SourceImageSequence"] * (not source.instance)):
         if keyword in data:
             del data[keyword]
-    data.file_meta = FileMetaDataset()
-    data.file_meta.MediaStorageSOPClassUID = kind
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.file_meta = FileMetaDataset()  # the library writes its UIDs
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data.preamble = b"\0" * 128
 

@@ -47,7 +47,8 @@ def denoise(name: str, source, out, range_of=None, device: str = "cpu", say=None
 
 def _denoise(name, source, out, range_of, device, say, progress):
     record = _record(out)
-    stack = stacks.find(source, out)
+    reading = partial(tqdm, unit="file", desc="reading headers", leave=False, disable=not progress)
+    stack = stacks.find(source, out, reading)
     try:
         denoiser = opened.opened(name, None, range_of, device=device, slices=_probe(stack))
         maker = _maker(denoiser, name, device)

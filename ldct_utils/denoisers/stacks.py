@@ -24,10 +24,12 @@ NIFTI = (".nii", ".nii.gz")
 HU_REMEDY = "convert it to HU and start again"
 
 
-def find(source, unpacked):
+def find(source, unpacked, progress=iter):
     """The stack at a path: ``Series`` or ``Volume``.
 
-    Args: unpacked: folder for a compressed volume's plain copy, in the output's.
+    Args:
+        unpacked: folder for a compressed volume's plain copy: the output's.
+        progress: wraps the list of DICOM files, e.g. ``tqdm``.
     Raises: FileNotFoundError, ValueError: with what is there and what was expected.
     """
     source = Path(source)
@@ -37,7 +39,7 @@ def find(source, unpacked):
         return _array(source)
     if source.is_file() and source.name.endswith(NIFTI):
         return _nifti(source, Path(unpacked))
-    return Series(source)
+    return Series(source, progress)
 
 
 class Series:
@@ -50,10 +52,10 @@ class Series:
 
     kind = "DICOM"
 
-    def __init__(self, source: Path):
+    def __init__(self, source: Path, progress=iter):
         self.root = source if source.is_dir() else source.parent
         if source.is_dir():
-            found = dicom.find(source)
+            found = dicom.find(source, progress)
         else:
             found = dicom.Found()
             try:
