@@ -19,7 +19,7 @@ import torch
 from conftest import ROOT, write_tiny_cohort
 from dicom_files import IDENTITY, find_identity, image, truncate, write_ct
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 from scipy import ndimage
 
 from ldct_utils.denoisers import derived, familiar, opened, series, stacks
@@ -98,7 +98,7 @@ def test_a_series_becomes_a_derived_one(source, tmp_path):
         wanted = ndimage.gaussian_filter(in_hu(old).astype(np.float32), 0.7)
         assert np.abs(in_hu(new) - wanted).max() <= 0.5
         assert all(uid.is_valid for uid in (new.SOPInstanceUID, new.SeriesInstanceUID))
-    assert "4 slices (DICOM)" in said and "slices/s)" in said
+    assert "slices: 4 (DICOM)" in said and "slices/s" in said
     assert {p.name for p in (tmp_path / "out").iterdir()} == {f"{i}.dcm" for i in (1, 2, 3, 4)} | {
         ".denoise.json", ".denoise.lock",
     }  # fmt: skip
@@ -271,7 +271,7 @@ def test_several_series_stay_apart_and_what_is_no_slice_is_listed(source, tmp_pa
     (source / "notes.txt").write_text("Doe^Jane")
     shutil.copy(source / "1.dcm", source / "copy.dcm")
     said = denoise(source, tmp_path / "out")
-    assert "6 slices (DICOM)" in said
+    assert "slices: 6 (DICOM)" in said
     for reason in ("1 x: a localizer", "1 x: not a CT image but SR", "1 x: not a DICOM file", "1 x: a copy of another"):
         assert f"skipped, {reason}" in said
     made = slices_of(tmp_path / "out")
@@ -283,7 +283,7 @@ def test_slices_whose_uids_were_taken_away_get_some(source, tmp_path):
         data = pydicom.dcmread(path)
         data.SOPInstanceUID = data.SeriesInstanceUID = data.StudyInstanceUID = ""
         data.save_as(path)
-    assert "4 slices have no SOPInstanceUID" in denoise(source, tmp_path / "out")
+    assert "slices without a SOPInstanceUID: 4" in denoise(source, tmp_path / "out")
     made = slices_of(tmp_path / "out")
     assert len({d.SOPInstanceUID for d in made}) == 4 and len({d.SeriesInstanceUID for d in made}) == 1
     assert made[0].StudyInstanceUID and "SourceImageSequence" not in made[0]
@@ -328,7 +328,7 @@ def test_a_nifti_volume_keeps_its_affine_and_header(axes, ending, tmp_path, monk
     path = write_nifti(tmp_path / f"in{ending}", hu, axes)
     before = path.read_bytes()
     said = denoise(path, tmp_path / "out", "one_corner:f")
-    assert path.read_bytes() == before and "4 slices (NIfTI)" in said
+    assert path.read_bytes() == before and "slices: 4 (NIfTI)" in said
     old, new = nib.load(path), nib.load(tmp_path / "out" / f"in_denoised{ending}")
     assert ending == ".nii" or Path(new.get_filename()).read_bytes()[4:8] == bytes(4)  # no time of packing
     assert (old.affine == new.affine).all() and old.header == new.header and new.header["descrip"] == b"kept"
@@ -410,22 +410,24 @@ def test_killed_and_gone_on_gives_the_same_bytes(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = denoise_until_killed(given, tmp_path / "out", f"{name}:f")
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.dcm")}
-    assert b"5 slices" in said and len(kept) == (2 if kind == "dicom" else 0)
+    assert b"slices: 5" in said and len(kept) == (2 if kind == "dicom" else 0)
     (tmp_path / "out" / ".tmp-00000000-cut.dcm").write_bytes(b"half")  # as a kill while writing leaves one
-    assert "2 of them done already" in denoise(given, tmp_path / "out", f"{name}:f")
+    assert "done already: 2" in denoise(given, tmp_path / "out", f"{name}:f")
     assert all(p.stat().st_mtime_ns == time for p, time in kept.items())
     denoise(given, tmp_path / "at_once", f"{name}:f")
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "at_once")
-    assert "5 of them done already" in denoise(given, tmp_path / "out", f"{name}:f")
+    assert "done already: 5" in denoise(given, tmp_path / "out", f"{name}:f")
 
 
-def test_an_end_between_a_slice_and_its_record_does_no_harm(tmp_path, monkeypatch):
+@pytest.mark.parametrize("at", [1, 4])
+def test_an_end_between_a_slice_and_its_record_does_no_harm(at, tmp_path, monkeypatch):
+    """The first record says whose the output is, each other how many slices are there."""
     np.save(tmp_path / "in.npy", volume())
     calls, write = [], stacks.files.write_json
 
     def ends(path, value):
         calls.append(path)
-        if len(calls) == 4:
+        if len(calls) == at:
             raise KeyboardInterrupt
         write(path, value)
 
@@ -433,7 +435,7 @@ def test_an_end_between_a_slice_and_its_record_does_no_harm(tmp_path, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         denoise(tmp_path / "in.npy", tmp_path / "out")
     monkeypatch.setattr(stacks.files, "write_json", write)
-    assert "2 of them done already" in denoise(tmp_path / "in.npy", tmp_path / "out")
+    assert ("done already: 2" in denoise(tmp_path / "in.npy", tmp_path / "out")) == (at == 4)
     denoise(tmp_path / "in.npy", tmp_path / "at_once")
     assert fingerprints(tmp_path / "out") == fingerprints(tmp_path / "at_once")
 
@@ -443,11 +445,11 @@ def test_a_damaged_output_and_a_changed_source_are_made_anew(source, tmp_path):
     wanted = fingerprints(tmp_path / "out")
     truncate(tmp_path / "out" / "1.dcm", 0.9)
     (tmp_path / "out" / "2.dcm").write_bytes(b"")
-    assert "2 of them done already" in denoise(source, tmp_path / "out")
+    assert "done already: 2" in denoise(source, tmp_path / "out")
     assert fingerprints(tmp_path / "out") == wanted
     uid = pydicom.dcmread(source / "3.dcm").SOPInstanceUID
     write_ct(source / "3.dcm", image(9, 96), 3.0, SOPInstanceUID=uid, InstanceNumber="2")
-    assert "3 of them done already" in denoise(source, tmp_path / "out")
+    assert "done already: 3" in denoise(source, tmp_path / "out")
     assert {n for n, h in fingerprints(tmp_path / "out").items() if wanted[n] != h} == {"3.dcm"}
 
 
@@ -487,7 +489,7 @@ def test_slices_far_from_the_training_are_reported_before_they_run(trained, tmp_
     assert "pixels 1.2 mm, trained on 0.75 mm (2 of 7 slices)" in said
     assert "thickness 0.6 mm, trained on 3 mm (1 of 7 slices)" in said
     assert said.count(" HU, trained on") == series.MOST and "the noise of 7 slices in all" in said
-    assert said.index("slice 1, noise") < said.index("slices/s)")
+    assert said.index("slice 1, noise") < said.index("slices/s")
 
 
 def test_a_cohort_that_is_gone_is_said(trained, outputs, source, tmp_path):
@@ -552,10 +554,10 @@ def test_a_wrong_input_is_named_and_nothing_is_left(wrong, source, tmp_path):
     found = wrong_inputs(tmp_path, source)
     assert set(found) == set(WRONG)
     name, given, out, said = found[wrong]
-    before = fingerprints(tmp_path)
+    before, existed = fingerprints(tmp_path), out.exists()
     with pytest.raises((ValueError, FileNotFoundError), match=said) as caught:
         denoise(given, out, name)
-    assert fingerprints(tmp_path) == before and (out.exists() or not (tmp_path / "out").exists())
+    assert fingerprints(tmp_path) == before and out.exists() == existed
     assert given == source or not [word for word in IDENTITY if word in str(caught.value)]
 
 
@@ -579,6 +581,46 @@ def test_a_slice_that_cannot_be_decoded_is_named_by_its_number(source, tmp_path)
     with pytest.raises(ValueError, match="slice 2 of 4: pixels cannot be decoded") as caught:
         denoise(source, tmp_path / "out")
     assert "Doe" not in str(caught.value)
+
+
+def test_a_header_that_cannot_be_written_again_is_said_without_its_values(tmp_path):
+    """Big-endian files are readable and retired; the library does not turn them round."""
+    old = pydicom.dcmread(write_ct(tmp_path / "in" / "1.dcm", image(0, 96)))
+    big = Dataset()
+    for element in old:
+        big.add_new(element.tag, element.VR, element.value)
+    big.PixelData, big.file_meta, big.preamble = old.pixel_array.astype(">i2").tobytes(), old.file_meta, old.preamble
+    big.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    big.save_as(tmp_path / "in" / "1.dcm", enforce_file_format=True)
+    with pytest.raises(ValueError, match=r"slice 1 of 1: its header cannot be written again .*Little Endian") as caught:
+        denoise(tmp_path / "in", tmp_path / "out")
+    assert not [word for word in IDENTITY if word in str(caught.value)]
+    assert not list((tmp_path / "out").rglob("*.dcm"))
+
+
+def test_a_full_disk_is_said_without_the_files_name_and_gone_on_with(source, tmp_path, monkeypatch):
+    write, calls = pydicom.Dataset.save_as, []
+
+    def full(data, path, **given):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device", str(path))
+        write(data, path, **given)
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    with pytest.raises(OSError, match=r"written \(No space left on device\): see to the disk") as caught:
+        denoise(source, tmp_path / "out")
+    assert ".dcm" not in str(caught.value)
+    assert "done already: 2" in denoise(source, tmp_path / "out")
+
+
+def test_files_of_others_are_not_touched(source, tmp_path):
+    (tmp_path / "used").mkdir()
+    for name in ("thesis.doc", ".tmp-mine"):
+        (tmp_path / "used" / name).write_text("mine")
+    with pytest.raises(ValueError, match="OUT is not empty"):
+        denoise(source, tmp_path / "used")
+    assert (tmp_path / "used" / ".tmp-mine").is_file()
 
 
 def test_without_a_reference_a_network_of_unknown_range_is_not_guessed(source, tmp_path):
@@ -619,7 +661,7 @@ def command(*words, folder) -> subprocess.CompletedProcess:
 def test_the_command_shows_nothing_that_identifies_anybody(source, tmp_path):
     (source / "notes.txt").write_text("Doe^Jane")
     done = command(FILTER, source, tmp_path / "out", folder=tmp_path)
-    assert done.returncode == 0 and "4 slices (DICOM)" in done.stdout and "slice/s" in done.stderr
+    assert done.returncode == 0 and "slices: 4 (DICOM)" in done.stdout and "slice/s" in done.stderr
     record = (tmp_path / "out" / ".denoise.json").read_text()
     assert not [word for word in IDENTITY for text in (done.stdout, done.stderr, record) if word in text]
     assert find_identity(tmp_path / "out")  # the header survives there, and there alone

@@ -74,7 +74,7 @@ def write(target, source: dicom.Header, data, stored, hu, maker: Maker) -> int:
         raise
     except Exception as error:  # the library's words quote header values
         raise dicom.about(source.path, ValueError(
-            f"its header cannot be written again ({type(error).__name__}): export the series again from its origin"
+            f"its header cannot be written again ({type(error).__name__}): export it as Explicit VR Little Endian"
         )) from None  # fmt: skip
     return clipped
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -37,10 +38,15 @@ def denoise(name: str, source, out, range_of=None, device: str = "cpu", say=None
     try:
         with files.locked(out / "denoise", say):
             _denoise(name, source, out, range_of, device, say, progress)
-    except Exception:
+    except Exception as error:
         if new and [path.name for path in out.glob("*")] in ([], [".denoise.lock"]):  # nothing was begun
             (out / ".denoise.lock").unlink(missing_ok=True)
             out.rmdir()
+        if getattr(error, "errno", None):  # the system's own words name the file, whose name may identify the patient
+            raise OSError(
+                f"a file cannot be read or written ({error.strerror}): see to the disk and the rights in OUT, then "
+                "start again; what is finished is kept"
+            ) from None
         raise
     return out
 
@@ -60,6 +66,7 @@ def _denoise(name, source, out, range_of, device, say, progress):
         record = record or {"denoiser": denoiser.name, "identity": maker.identity}
         left = stack.begin(out, maker, record)
         files.write_json(out / stacks.RECORD, record)
+        _remove_cut(out)  # not earlier: only now the folder is known to be ours
         _introduce(stack, denoiser, len(left), say)
         training = _compared(stack, denoiser, say)
         _run(stack, denoiser, training, left, say, progress)
@@ -85,13 +92,18 @@ def _check_places(source: Path, out: Path):
 
 def _record(out: Path) -> dict:
     """What a call before this one has noted of its output; {} for an empty folder."""
-    for cut in out.rglob(".tmp-*"):  # what a kill left of a file that was being written
-        cut.unlink(missing_ok=True)
     if (out / stacks.RECORD).is_file():
         return files.read_json(out / stacks.RECORD)
     if any(path.name[0] != "." for path in out.iterdir()):
         raise ValueError("OUT is not empty and was not made by this command: give an empty folder")
     return {}
+
+
+def _remove_cut(out: Path):
+    """Remove what a kill left of files that were being written; nobody else writes here."""
+    for cut in out.rglob(".tmp-*"):
+        if not any(part[0] == "." for part in cut.relative_to(out).parts[:-1]):
+            cut.unlink(missing_ok=True)
 
 
 def _check_strangers(out: Path, targets: list[Path]):
@@ -112,12 +124,19 @@ def _probe(stack) -> np.ndarray:
     return np.stack([_read(stack, alike[i]) for i in at])
 
 
-def _read(stack, i: int) -> np.ndarray:
+@contextmanager
+def _naming(stack, i: int):
+    """Prefix errors with the slice's number: the file's name may identify the patient."""
     try:
-        return stack.hu(i)
-    except (OSError, ValueError) as error:
+        yield
+    except ValueError as error:
         error.args = (f"slice {i + 1} of {stack.count}: {error}",)
         raise
+
+
+def _read(stack, i: int) -> np.ndarray:
+    with _naming(stack, i):
+        return stack.hu(i)
 
 
 def _maker(denoiser, name: str, device: str) -> derived.Maker:
@@ -138,7 +157,7 @@ def _maker(denoiser, name: str, device: str) -> derived.Maker:
 def _introduce(stack, denoiser, left: int, say):
     say(f"{denoiser.name}: {denoiser.kind}, {denoiser.about}")
     done = stack.count - left
-    say(f"{stack.count} slices ({stack.kind})" + (f", {done} of them done already" if done else ""))
+    say(f"slices: {stack.count} ({stack.kind})" + (f", done already: {done}" if done else ""))
     for reason, count in stack.skipped.items():
         say(f"skipped, {count} x: {reason}")
     for remark in stack.remarks:
@@ -175,7 +194,8 @@ def _run(stack, denoiser, training, left: list[int], say, progress: bool):
                     bar.clear()
                     say(f"far from its training: slice {i + 1}, {training.told('noise_hu', before)}")
             made = _checked(denoiser(hu[None]), hu, i)
-            clipped += stack.save(i, made)
+            with _naming(stack, i):
+                clipped += stack.save(i, made)
             pixels += made.size
             noise.append((before, familiar.noise_of(made, hu)))
             bar.update()
@@ -183,7 +203,7 @@ def _run(stack, denoiser, training, left: list[int], say, progress: bool):
     if far > MOST:
         say(f"far from its training: the noise of {far} slices in all")
     if left:
-        say(f"{len(left)} slices in {seconds:.0f} s ({len(left) / max(seconds, 1e-9):.2f} slices/s)")
+        say(f"done in {seconds:.0f} s, {len(left) / max(seconds, 1e-9):.2f} slices/s")
         say(_noise_in_words(np.array(noise)))
     if clipped:
         say(f"clipped: {clipped} pixels ({clipped / pixels:.2g} of all) lay beyond what the file's numbers can hold")

@@ -75,7 +75,7 @@ class Series:
                 self._headers.append(header)
                 seen.add(key)
         if nameless := sum(not header.instance for header in self._headers):
-            self.remarks.append(f"{nameless} slices have no SOPInstanceUID: their derived images cannot name a source")
+            self.remarks.append(f"slices without a SOPInstanceUID: {nameless}; what is made of them names no source")
         if not self._headers:
             reasons = "; ".join(f"{count} x {reason}" for reason, count in self.skipped.items())
             raise ValueError(
@@ -171,7 +171,7 @@ class Volume:
         if record.get("whole") and self._target.is_file():
             return []
         length = len(self._head) + self._stored.nbytes
-        if not self._part.is_file() or self._part.stat().st_size != length:
+        if "done" not in record or not self._part.is_file() or self._part.stat().st_size != length:
             record.update(done=0, clipped=0)
             with files.write_atomic(self._part) as temporary, open(temporary, "wb") as file:
                 file.write(self._head)
