@@ -228,7 +228,7 @@ def _must_be_hu(slices):
     """Raises: ValueError: for numbers that look like none in HU: in a whole slice there is air, and soft tissue."""
     values = np.concatenate([one[np.isfinite(one)] for one in slices])
     if not values.size:
-        raise ValueError("IN holds no finite number in the slices that were looked at")
+        raise ValueError("IN holds no finite number in five slices that were looked at: give a CT in HU")
     low, high = values.min(), values.max()
     said = f"IN is not in HU: values run from {low:.4g} to {high:.4g}, a CT has air near -1000 HU and tissue near 0"
     if high - low < 100:
