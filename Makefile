@@ -8,12 +8,15 @@ STORAGE ?=
 WEIGHTS ?=
 FROM ?= publisher
 RUN ?=
+IN ?=
+OUT ?=
+RANGE ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
 CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
 
-.PHONY: help study plan results search verify test lab report data weights lock format notebooks check clean
+.PHONY: help study plan results search verify denoise test lab report data weights lock format notebooks check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -37,6 +40,10 @@ search: $(STAMP)  ## search hyper-parameters: STUDY=hpo_small; several machines 
 verify: $(STAMP)  ## compute finished runs again and compare every number: RUN='default/06_stats/*'
 	@test -n "$(RUN)" || { echo "which run? for example: make verify RUN='default/06_stats/*'"; exit 2; }
 	@$(PY) workflow/verify.py $(RUN)
+
+denoise: $(STAMP)  ## denoise a CT series into a derived one: RUN=<run, file .onnx, hub:name, filter, module:function> IN= OUT= [RANGE=]
+	@test -n "$(RUN)" -a -n "$(IN)" -a -n "$(OUT)" || { echo "what by what, and where to? for example: make denoise RUN=default/03_train/mse-0 IN=series/ OUT=denoised/"; exit 2; }
+	@$(PY) workflow/denoise.py "$(RUN)" "$(IN)" "$(OUT)" $(if $(RANGE),--range "$(RANGE)")
 
 report: $(STAMP)  ## write outputs/report/index.html from the finished runs of every study
 	@$(PY) workflow/study.py --report

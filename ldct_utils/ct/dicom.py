@@ -29,7 +29,7 @@ TAGS = [
     *("SOPClassUID", "Modality", "ImageType", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames"),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ConvolutionKernel"),
     *("RescaleSlope", "RescaleIntercept", "SeriesDescription", "BodyPartExamined"),
-    *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
+    *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "SOPInstanceUID"),
 ]
 # What anonymisers write in place of an ID.
 NO_ID = re.compile(r"(?i)anon.*|de-?identif.*|removed|redacted|deleted|blank(ed)?|none|null|n/?a|unknown|patient|x+|0+")
@@ -57,7 +57,7 @@ def not_read(path, error: OSError) -> OSError:
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """No warnings of the DICOM library: they quote paths and header values, which would end up in a notebook."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -80,6 +80,7 @@ class Header:
     body_part: str
     series: str  # tells series of one folder apart; never stored
     person: str  # tells patients apart; never stored
+    instance: str  # tells slices apart; never stored
 
 
 @dataclass
@@ -99,7 +100,7 @@ def read_header(path) -> Header:
     """
     path = Path(path)
     try:
-        with open(path, "rb") as file, _quiet():
+        with open(path, "rb") as file, quiet():
             data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
             left = path.stat().st_size - file.tell()  # the reader stops where the pixels begin
     except InvalidDicomError as error:
@@ -108,7 +109,7 @@ def read_header(path) -> Header:
         if getattr(error, "errno", None):  # the system's: a slice must not be missing because a disk was away
             raise not_read(path, error) from None
         raise Unusable("truncated or damaged header: copy the file again from its origin") from error
-    with _quiet():  # values are converted, and complained about, when they are first looked at
+    with quiet():  # values are converted, and complained about, when they are first looked at
         try:
             _check(data)
             _check_pixels(path, data, left)
@@ -160,6 +161,7 @@ def _header(path: Path, data) -> Header:
         body_part=str(data.get("BodyPartExamined", "") or "").upper(),
         series=str(data.get("SeriesInstanceUID", "") or ""),
         person=_person(data),
+        instance=str(data.get("SOPInstanceUID", "") or ""),
     )
 
 
@@ -240,27 +242,43 @@ def read_hu(path) -> np.ndarray:
     Returns: (H, W) int16, HU, rounded where the slope is not an integer.
     Raises: ValueError: if its pixels cannot be decoded. PermissionError, OSError: if the file cannot be read.
     """
+    return in_hu(*read(path))
+
+
+def read(path) -> tuple:
+    """A slice as it is: its whole header, which names the patient and is never shown, and its stored values (H, W).
+
+    Raises: as ``read_hu``.
+    """
     try:
-        with _quiet():
+        with quiet():
             data = pydicom.dcmread(path)
-            stored = data.pixel_array
+            return data, data.pixel_array
     except Exception as error:  # decoders raise whatever they like for damaged streams
         if getattr(error, "errno", None):
             raise not_read(path, error) from None
         text = f"pixels cannot be decoded ({type(error).__name__}); copy the file again from its origin"
         raise about(path, ValueError(text)) from None
+
+
+def in_hu(data, stored) -> np.ndarray:
+    """Stored values of a slice in HU, as ``read_hu`` gives them."""
     hu = np.rint(stored * float(data.RescaleSlope) + float(data.RescaleIntercept))
-    hu[_padding(data, stored)] = AIR_HU
+    hu[padding(data, stored)] = AIR_HU
     return hu.clip(AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
 
-def _padding(data, stored) -> np.ndarray:
-    """Pixels that hold no measurement. Source: DICOM PS3.3 C.7.5.1.1.2 for value and range limit."""
-    value, limit = data.get("PixelPaddingValue", None), data.get("PixelPaddingRangeLimit", None)
-    if value is None:
+def padding(data, stored) -> np.ndarray:
+    """Pixels that hold no measurement, by what the header names. Source: DICOM PS3.3 C.7.5.1.1.2."""
+    if (named := padding_values(data)) is None:
         return np.zeros(stored.shape, bool)
-    low, high = sorted((int(value), int(value if limit is None else limit)))
-    return (stored >= low) & (stored <= high)
+    return (stored >= named[0]) & (stored <= named[1])
+
+
+def padding_values(data) -> tuple[int, int] | None:
+    """Lowest and highest stored value that the header names as padding; None where it names none."""
+    value, limit = data.get("PixelPaddingValue", None), data.get("PixelPaddingRangeLimit", None)
+    return None if value is None else tuple(sorted((int(value), int(value if limit is None else limit))))
 
 
 def in_order(headers) -> tuple:

@@ -2,7 +2,8 @@
 
 ``opened`` finds it by its name, ``conventions`` holds what networks take for a range, ``probing`` finds what is wrong
 before anything is measured, ``onnx_files`` runs ONNX files, ``finished`` matches images that were denoised elsewhere,
-``card`` measures what the report card holds.
+``card`` measures what the report card holds, ``series`` applies a denoiser to a scan without a reference: ``stacks``
+reads and writes it, ``derived`` makes a DICOM object of a denoised slice, ``familiar`` compares it with the training.
 
 May import: study, ct, phantom, stats, cohorts, models, metrics, segments, training, task_based, structures.
 Start reading in ``opened``, then ``conventions``.

@@ -27,7 +27,7 @@ from scipy import ndimage
 from ldct_utils.cohorts import Cohort
 from ldct_utils.denoisers import conventions, finished, onnx_files, probing
 from ldct_utils.models import classical, published
-from ldct_utils.study import paths, runs
+from ldct_utils.study import files, paths, runs
 from ldct_utils.training import checkpoints, prediction
 
 PROBE = 4  # slices of a probe
@@ -47,6 +47,8 @@ class Denoiser:
         name: short, for tables. kind: what it is, in words. about: what was found or assumed, a sentence.
         call: (N, H, W) HU to the same, float32. network: a torch module in the network range that passes gradients, or
         None. images: of finished images {row of the cohort: (H, W) HU}; then ``call`` makes none.
+        made_of: what decides its output: a hash of its file, of a run's weights or of its module, or its settings.
+        run: of 03_train, whose cohort it was trained on, or None.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Denoiser:
     call: Callable
     network: object = None
     images: dict | None = None
+    made_of: str = ""
+    run: runs.Run | None = None
 
     def __call__(self, hu) -> np.ndarray:
         return self.call(hu)
@@ -62,28 +66,34 @@ class Denoiser:
 
 def opened(
     name: str,
-    cohort: Cohort,
+    cohort: Cohort | None,
     range_of=None,
     input_name: str | None = None,
     batch: int = 1,
     precision: str = "float32",
     device: str = "cpu",
     threads: int = 0,
+    slices=None,
 ) -> Denoiser:
     """A denoiser by its name, probed.
 
     Args:
         name: see the module's table. cohort: whose validation slices it is probed (and a filter tuned) on, and whose
-            test slices finished images are matched to.
-        range_of: what it takes for HU (``conventions.read``), for files and functions; None tries what is known.
+            test slices finished images are matched to; None without one.
+        range_of: what it takes for HU (``conventions.read``), for files and functions; None tries what is known, which
+            decides nothing without a cohort.
         input_name: of an ONNX file with several inputs.
+        slices: (N, H, W) HU, a few, without a reference, to probe it on where there is no cohort.
     Raises: FileNotFoundError, ValueError, ImportError: with what is wrong and what to do.
     """
     found = _find(str(name).strip(), cohort, input_name, batch, precision, device, threads)
-    rows = _probe_rows(cohort)
     if found.images is not None:
         return found
-    ldct, ndct = (np.asarray(images[rows], np.float32) for images in (cohort.ldct, cohort.ndct))
+    if cohort is None:
+        ldct, ndct = np.asarray(slices, np.float32), None
+    else:
+        rows = _probe_rows(cohort)
+        ldct, ndct = (np.asarray(images[rows], np.float32) for images in (cohort.ldct, cohort.ndct))
     if found.kind not in (ONNX, FUNCTION_KIND):
         if range_of is not None:
             raise ValueError(f"{name} is a {found.kind} and takes HU: range is for files and functions")
@@ -112,23 +122,27 @@ def _find(name, cohort, input_name, batch, precision, device, threads) -> Denois
         raise ValueError(f"which denoiser? Give its name: {_names()}")
     word, _, settings = name.partition(":")
     if word == "hub":
-        return _network(
+        found = _network(
             name, "published network", "of the LDCT benchmark", published.load(settings), batch, precision, device
         )
+        return replace(found, made_of=published.SHA256[settings])
     if word in classical.METHODS or word in FILTERS:
         return _filter(word, settings, cohort)
     path = paths.locate(name)
     if path and path.suffix == ".onnx":
         call, about = onnx_files.load(path, input_name, threads)
-        return Denoiser(path.stem, ONNX, about, call)
+        beside = sorted(path.parent.glob(f"{path.name}*"))  # weights of large networks lie in files beside it
+        return Denoiser(path.stem, ONNX, about, call, made_of=" ".join(files.sha256(one) for one in beside))
     if path is None and "03_train" in Path(name).parts:
         path = runs.one(name).folder
     if path and (path / "result.json").is_file():
         run = runs.load(path)
         network = checkpoints.load_network(run.folder)
-        return _network(
+        found = _network(
             run.name, "run of 03_train", f"network {run.params['network']}", network, batch, precision, device
         )
+        weights = max(checkpoints.checkpoints(run.folder).items())[1]
+        return replace(found, made_of=files.sha256(weights), run=run)
     if Path(name).suffix.lower() in CODE:
         raise ValueError(
             f"{Path(name).name} is not read: a file of its kind can run code, or does not say what network it belongs "
@@ -136,7 +150,13 @@ def _find(name, cohort, input_name, batch, precision, device, threads) -> Denois
             "loads it"
         )
     if FUNCTION.fullmatch(name):
-        return Denoiser(name, FUNCTION_KIND, "its module was imported, which runs its code", _function(name))
+        call, code = _function(name)
+        about = "its module was imported, which runs its code"
+        return Denoiser(name, FUNCTION_KIND, about, call, made_of=files.sha256(code) if code else "")
+    if path and cohort is None:
+        raise ValueError(
+            f"{path.name} holds images that are denoised already, or is no denoiser: give one of {_names()}"
+        )
     if path:
         images = finished.matched(path, cohort)
         return Denoiser(
@@ -188,19 +208,25 @@ def _filter(word, settings, cohort) -> Denoiser:
         except TypeError:
             raise ValueError(f"{word} has one setting: gaussian sigma_px, median size") from None
         return Denoiser(
-            f"{word} {settings}", "filter", f"settings {settings}", lambda hu: call(np.asarray(hu, np.float32))
-        )
+            f"{word} {settings}", "filter", f"settings {settings}", lambda hu: call(np.asarray(hu, np.float32)),
+            made_of=settings,
+        )  # fmt: skip
+    if not given and cohort is None:
+        example = {"tv": "tv:weight_hu=10", "nlm": "nlm:sigma_hu=20", "bm3d": "bm3d:sigma_hu=20"}[word]
+        raise ValueError(f"{word} is tuned on pairs, and here are none: give its strength, e.g. {example}")
     if not given:
         rows = _probe_rows(cohort)
         given = classical.tune(word, *(np.asarray(images[rows], np.float32) for images in (cohort.ldct, cohort.ndct)))
     shown = ", ".join(f"{key} {value:g}" for key, value in given.items())
     return Denoiser(
-        word if not settings else f"{word} {shown}", "filter", f"settings {shown}", classical.build(word, **given)
-    )
+        word if not settings else f"{word} {shown}", "filter", f"settings {shown}", classical.build(word, **given),
+        made_of=shown,
+    )  # fmt: skip
 
 
-def _function(name) -> Callable:
-    """A user's own function of (N, 1, H, W), as one of (N, H, W). It is looked for from the working folder too."""
+def _function(name) -> tuple[Callable, str | None]:
+    """A user's own function of (N, 1, H, W), as one of (N, H, W), and its module's file. It is looked for from the
+    working folder too."""
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
@@ -220,7 +246,7 @@ def _function(name) -> Callable:
         made = np.asarray(call(np.ascontiguousarray(images[:, None], np.float32)))
         return made[:, 0] if made.ndim == 4 and made.shape[1] == 1 else made
 
-    return denoise
+    return denoise, getattr(owner, "__file__", None)
 
 
 def _only(images: dict) -> Callable:

@@ -140,8 +140,8 @@ def _shifted(made, ldct) -> tuple[float, float]:
     return tuple(float(value) for value in np.median(found, axis=0))
 
 
-def plausible(denoise: Callable, ldct, ndct, known=None) -> pd.DataFrame:
-    """Every known range tried on a denoiser whose own is not known, the likeliest first.
+def plausible(denoise: Callable, ldct, ndct=None, known=None) -> pd.DataFrame:
+    """Every known range tried on a denoiser whose own is not known, the likeliest first where there is an NDCT.
 
     Args: denoise: of images in its own range, whatever that is. known: {name: Convention}; None for all.
     Returns: a row a range: range, plausible, rmse_hu (inside the body, from the NDCT), slope, bias_hu, why (not).
@@ -162,12 +162,18 @@ def plausible(denoise: Callable, ldct, ndct, known=None) -> pd.DataFrame:
 def likeliest(table: pd.DataFrame, name: str) -> str:
     """The one range that fits, from ``plausible``.
 
-    Raises: ValueError: where none does, or where two do about as well and a person must say which.
+    Raises: ValueError: where none does, or where two do about as well and a person must say which; without an NDCT
+        always, with those that give a CT image: a wrong range can do so too.
     """
     fits = table[table["plausible"]]
     if fits.empty:
         tried = "; ".join(f"{row.range}: {row.why}" for row in table.itertuples())
         raise ValueError(f"no known range gives a CT image with {name}: give range, {conventions.HOW}. Tried: {tried}")
+    if fits["rmse_hu"].isna().any():
+        raise ValueError(
+            f"which range does {name} take? Without an NDCT nobody can tell which is right. {', '.join(fits['range'])} "
+            f"give a CT image. Give range, {conventions.HOW}"
+        )
     close = fits[fits["rmse_hu"] * CLEARLY <= fits["rmse_hu"].iloc[0]]
     if len(close) > 1:
         listed = ", ".join(f"{row.range} (RMSE {row.rmse_hu:.1f} HU)" for row in close.itertuples())
