@@ -768,6 +768,88 @@ def test_abdomen_that_is_assumed_is_noted_with_its_count(data, outputs):
     assert set(said.slices.anatomy) == {"chest"} and not said.meta["notes"]
 
 
+def of_visits(data, ids, visits=2, study="1.2.{}"):
+    """Folders <number>_<visit>, each with a slice of its own examination."""
+    for k, person in enumerate(ids):
+        for v in range(visits):
+            number = 10 * k + v + 1
+            about = {"PatientID": person.format(v), "StudyInstanceUID": study.format(number)}
+            write_ct(data / f"{k}_{v}" / "1.dcm", body(number), **about)
+
+
+def drawn(data):
+    """{patient: splits} of a drawn split, and the patient of each slice."""
+    table = cohorts.get("dicom", data, kernel="hann", split="draw", **QUIET).slices
+    return table.groupby("patient").split.unique().map(list).to_dict(), table.patient.tolist()
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("pattern", ["Anon_{:02}", "PATIENT{}", "{:04}", "Case {}_visit{{}}", "sub-{}_ses-{{}}", "H{}"])
+def test_visits_of_one_person_lie_in_one_split_whatever_the_ids_look_like(data, outputs, pattern):
+    of_visits(data, [pattern.format(k + 1) for k in range(6)])
+    splits_of, patients = drawn(data)
+    assert patients == [f"P{k + 1:03d}" for k in range(6) for _ in range(2)]  # six people, not twelve
+    assert all(len(found) == 1 for found in splits_of.values())
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("study", ["1.2.{}", ""])
+def test_people_whom_nothing_tells_apart_are_not_split(data, outputs, study):
+    of_visits(data, ["Anonymous", "4711"], visits=1, study=study)
+    with pytest.raises(ValueError, match=r"1 of 2 patients are .*no PatientID.*Who is who.*split=train"):
+        drawn(data)
+    everyone = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)  # the advice, followed
+    assert everyone.slices.patient.tolist() == ["P001", "P002"] and set(everyone.slices.split) == {"train"}
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("where", ["L203/data", "L203", "data/L203", "data/C002/L203"])
+def test_a_folder_that_looks_like_an_exam_names_nobody_and_no_anatomy(data, outputs, where):
+    for k in range(4):
+        study = f"1.2.{k + 1}"
+        write_ct(
+            data / where / f"p{k}" / "1.dcm",
+            body(k),
+            PatientID=f"H{k}",
+            StudyInstanceUID=study,
+            BodyPartExamined="HEAD",
+        )
+    root = data / where if where in ("L203/data", "L203") else data / "data"
+    table = cohorts.get("dicom", root, kernel="hann", split="draw", **QUIET).slices
+    assert table.patient.tolist() == ["P001", "P002", "P003", "P004"] and set(table.anatomy) == {"head"}
+
+
+@pytest.mark.usefixtures("one_process")
+def test_headers_and_folders_of_the_challenge_that_contradict_each_other_are_noted(data, outputs):
+    for k, (exam, person, part) in enumerate([("L067", "a1", "CHEST"), ("L096", "b1", "ABDOMEN"), ("L096", "b2", ""),
+                                              ("L143", "c", ""), ("L192", "C", "")]):  # fmt: skip
+        write_ct(data / exam / "full_3mm" / f"{k}" / "1.dcm", body(k), PatientID=person, BodyPartExamined=part)
+    cohort = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
+    assert cohort.slices.patient.tolist() == ["L067", "P001", "P002", "L143", "L143"]
+    assert set(cohort.slices.anatomy) == {"abdomen"}
+    assert sorted(note.split(":")[0] for note in cohort.meta["notes"]) == [
+        "L067",  # the headers say chest
+        "L143 and L192 have one PatientID in their headers",
+        "the headers below folder L096 name several people",
+    ]
+    said = cohorts.get("dicom", data, anatomy="chest", kernel="hann", split="train", **QUIET)  # the advice, followed
+    assert set(said.slices.anatomy) == {"chest"} and not any("letter" in note for note in said.meta["notes"])
+
+
+def test_a_header_of_another_exam_in_a_folder_of_the_challenge_is_noted(data, outputs):
+    write_pair(data, "L067", PatientID="L506")
+    write_pair(data, "L096", PatientID="L096")
+    assert cohorts.get("mayo2016", data, **QUIET).meta["notes"] == [
+        "L067: headers in its folder name L506; the folder is taken"
+    ]
+
+
+def test_the_name_of_a_folder_above_the_data_is_no_patient_of_the_challenge(data, outputs):
+    write_pair(data / "L203" / "mayo", "somebody")
+    with pytest.raises(ValueError, match="neither a low-dose nor a full-dose series"):
+        cohorts.get("mayo2016", data / "L203" / "mayo", **QUIET)
+
+
 @pytest.mark.usefixtures("one_process")
 def test_data_root_with_low_dose_in_its_name_says_nothing_of_what_is_in_it(data, outputs):
     write_ct(data / "lowdose_ct" / "a" / "1.dcm", body())

@@ -254,14 +254,18 @@ def test_slices_of_another_grid_are_not_partners(tmp_path, change):
     assert not pairs and "another matrix" in alone[0][1]
 
 
-@pytest.mark.parametrize("no_id", ["Anonymous", "DEIDENTIFIED", "De-identified", "REMOVED", "redacted", "N/A", "0000"])
-def test_patients_with_an_anonymous_id_are_told_apart_by_their_study(tmp_path, no_id):
-    a = write_ct(tmp_path / "a", PatientID=no_id, StudyInstanceUID="1.2.3")
-    b = write_ct(tmp_path / "b", PatientID=no_id, StudyInstanceUID="1.2.4")
-    c = write_ct(tmp_path / "c", PatientID="7", StudyInstanceUID="1.2.5")
-    d = write_ct(tmp_path / "d", PatientID="7", StudyInstanceUID="1.2.6")
-    people = [dicom.read_header(p).person for p in (a, b, c, d)]
-    assert people[0] != people[1] and people[2] == people[3]
+@pytest.mark.parametrize(
+    "no_id",
+    ["Anonymous", "DEIDENTIFIED", "De-identified", "REMOVED", "redacted", "N/A", "0000", "Anonymous_Patient", " "],
+)
+def test_what_an_anonymiser_writes_for_everybody_is_nobodys_id(tmp_path, no_id):
+    header = dicom.read_header(write_ct(tmp_path / "a", PatientID=no_id, StudyInstanceUID="1.2.3"))
+    assert (header.person, header.study) == ("", "1.2.3")
+
+
+@pytest.mark.parametrize("an_id", ["7", "Anon_00", "anonymous12", "PATIENT-3", "X17"])
+def test_a_placeholder_with_a_number_is_an_id(tmp_path, an_id):
+    assert dicom.read_header(write_ct(tmp_path / "a", PatientID=an_id)).person == an_id
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,7 @@ def _build(folder: Path, meta: dict, folders: list, cohort_seed: int, progress: 
     source = meta["source"]
     plan = _module(source).plan(source, folders, meta["parameters"], progress)
     split_of = splits.assign(meta["split"], plan.anatomy_of, cohort_seed)
+    splits.check_told(plan.untold, split_of)
     writing.build(folder, plan, split_of, meta | _of_machine(source), progress)
 
 

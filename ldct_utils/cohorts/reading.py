@@ -10,10 +10,31 @@ from ldct_utils.ct import dicom
 ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter of Mayo's patient ids
 
 
-def challenge_id(path: Path) -> str | None:
-    """The patient id of Mayo's data (L506, C002, N012) in a path, nearest to the file; None if there is none."""
-    ids = [part for part in path.parts if re.fullmatch(r"[CLN]\d{3}", part)]
+CHALLENGE_ID = re.compile(r"[CLN]\d{3}")
+# A visit behind a patient's name, as in sub-01_ses-02 or P7_visit1: two of them are one person.
+VISIT = re.compile(
+    r"(?i)([\s_.-]+(visit|vis|session|ses|scan|exam|time-?point|tp|follow-?up|fu|baseline|v)[\s_-]?\d*)+$"
+)
+
+
+def challenge_id(path: Path, root: Path) -> str | None:
+    """The patient id of Mayo's data (L506, C002, N012) among the folders of a file, nearest to it; None without one.
+
+    Only ``root`` and the folders below it count: what lies above is how somebody's disk is arranged.
+    """
+    ids = [part for part in folders_of(path, root) if CHALLENGE_ID.fullmatch(part)]
     return ids[-1] if ids else None
+
+
+def folders_of(path: Path, root: Path) -> tuple:
+    """Names of the folders that a file lies in, from ``root`` down."""
+    return (root.name, *path.relative_to(root).parts[:-1])
+
+
+def one_person(name: str) -> str:
+    """A patient's name or ID without the visit that may stand behind it, and in small letters; "" for no name."""
+    name = name.strip().casefold()
+    return VISIT.sub("", name) or name
 
 
 def skip_table(entries) -> list:

@@ -50,6 +50,7 @@ class Plan:
     skipped: list = field(default_factory=list)  # dicts of patient, series, reason, files
     notes: list = field(default_factory=list)
     organs: dict = field(default_factory=dict)  # label in organ_masks -> organ
+    untold: set = field(default_factory=set)  # patients who may be one of the others, since no header or path says who
 
     @property
     def bytes(self) -> int:

@@ -1,8 +1,9 @@
 """CT slices from DICOM: which files are usable and why not, in which order they lie, and what they are in HU.
 
 Order and partners come from positions along the slice normal, never from file names or instance numbers. Nothing that
-identifies a patient leaves this module except through ``Header.person``, which callers use to tell patients apart and
-never store. File names hold dates and UIDs, so no message has one: an error carries the file as its attribute ``path``.
+identifies a patient leaves this module except through ``Header.person`` and ``Header.study``, which callers use to tell
+patients apart and never store. File names hold dates and UIDs, so no message has one: an error carries the file as its
+attribute ``path``.
 """
 
 import hashlib
@@ -31,8 +32,11 @@ TAGS = [
     *("RescaleSlope", "RescaleIntercept", "SeriesDescription", "BodyPartExamined"),
     *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
 ]
-# What anonymisers write in place of an ID.
-NO_ID = re.compile(r"(?i)anon.*|de-?identif.*|removed|redacted|deleted|blank(ed)?|none|null|n/?a|unknown|patient|x+|0+")
+# What anonymisers write in place of an ID. With a number behind it, as in Anon_03, it is an ID again.
+_NOTHING = (
+    "anon[a-z]*|de-?identif[a-z]*|removed|redacted|deleted|blank(ed)?|none|null|n/?a|unknown|patient|subject|id|x+"
+)
+NO_ID = re.compile(rf"(?i)(({_NOTHING})[\W_]*)*|0+")
 log = logging.getLogger(__name__)  # paths of skipped and unreadable files go here and nowhere else: INFO shows them
 
 
@@ -79,7 +83,8 @@ class Header:
     description: str
     body_part: str
     series: str  # tells series of one folder apart; never stored
-    person: str  # tells patients apart; never stored
+    person: str  # the patient's ID, empty where it was taken out; never stored
+    study: str  # UID of the examination; never stored
 
 
 @dataclass
@@ -160,6 +165,7 @@ def _header(path: Path, data) -> Header:
         body_part=str(data.get("BodyPartExamined", "") or "").upper(),
         series=str(data.get("SeriesInstanceUID", "") or ""),
         person=_person(data),
+        study=str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or ""),
     )
 
 
@@ -184,14 +190,9 @@ def _check_pixels(path: Path, data, left: int):
 
 
 def _person(data) -> str:
-    """A text that differs between patients: the PatientID, or without a usable one the study or frame of reference.
-
-    Anonymised series share IDs such as "Anonymous" or an empty one, which must not make two patients one.
-    """
+    """The PatientID; empty where an anonymiser wrote what many share, such as "Anonymous": it tells nobody apart."""
     identity = str(data.get("PatientID", "") or "").strip()
-    if identity and not NO_ID.fullmatch(identity):
-        return f"id {identity}"
-    return str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or "")
+    return "" if NO_ID.fullmatch(identity) else identity
 
 
 def find(folder, progress=iter) -> Found:
