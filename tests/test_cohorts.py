@@ -292,6 +292,44 @@ def test_npy_faults_are_listed_or_named(data, outputs):
         cohorts.get("npy", data / "cut", **QUIET)
 
 
+def names_of(cohort):
+    return {(s["patient"], s["reason"].split(":")[0]): s["files"] for s in cohort.meta["skipped"]}
+
+
+@pytest.mark.parametrize(("one", "other"), [("1mm", "3mm"), ("train", "test"), ("", "a/b")])
+def test_arrays_of_one_name_in_two_folders_are_two_pairs_of_one_patient(data, outputs, one, other):
+    for seed, folder in enumerate((one, other)):
+        write_npy_pair(data / folder, "Jane_0", seed=seed)
+    cohort = cohorts.get("npy", data, split="draw", **QUIET)
+    assert cohort.slices.patient.tolist() == ["P001", "P001"] and cohort.slices.split.nunique() == 1
+    assert cohort.slices.series.tolist() == ["npy 1", "npy 2"] and not cohort.meta["skipped"]
+    for row in (0, 1):
+        np.testing.assert_array_equal(cohort.ldct[row].astype(int), cohort.ndct[row].astype(int) + 1)
+    assert (cohort.ndct[0] != cohort.ndct[1]).any()
+
+
+def test_an_array_never_finds_its_partner_in_another_folder(data, outputs):
+    write_npy_pair(data / "1mm", "L506_1")
+    write_npy_pair(data / "1mm", "L506_2", parts=["target"])
+    write_npy_pair(data / "3mm", "L506_2", parts=["input"])
+    cohort = cohorts.get("npy", data, **QUIET)
+    assert len(cohort.slices) == 1
+    assert names_of(cohort) == {("L506", "its partner _target.npy is missing in its folder"): 1,
+                                ("L506", "its partner _input.npy is missing in its folder"): 1}  # fmt: skip
+
+
+def test_indices_are_told_apart_as_they_are_written_and_every_array_is_used_or_listed(data, outputs):
+    for seed, name in enumerate(("L506_86", "L506_086", "l506_7", "sub-1_ses-1_4", "sub-1_ses-2_4")):
+        write_npy_pair(data, name, seed=seed)
+    for part in ("input", "target"):  # folders of the two kinds count as one, unless a name is there twice
+        write_npy_pair(data / f"{part}s", "L506_3", seed=9, parts=[part])
+    write_npy_pair(data / "input", "L506_86", seed=9)
+    cohort = cohorts.get("npy", data, split="train", **QUIET)
+    assert cohort.slices.patient.tolist() == ["L506"] * 3 + ["P001"] * 2
+    assert names_of(cohort) == {("L506", "two files claim to be one slice"): 4}
+    assert 2 * len(cohort.slices) + sum(s["files"] for s in cohort.meta["skipped"]) == len(list(data.rglob("*.npy")))
+
+
 def noisy(sd, size=96):
     """A uniform slice of soft tissue, HU, with white noise."""
     return np.rint(np.random.default_rng(int(sd)).normal(50, sd, (size, size))).astype(np.int16)

@@ -3,6 +3,7 @@
 import re
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,53 +15,52 @@ LAYOUT = "L506_86_input.npy beside L506_86_target.npy, (HU + 1024) / 4096, as RE
 
 
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
-    """Plan of the cohort: partners share the index in their names, which RED-CNN's preparation made by position.
+    """Plan of the cohort: partners share folder, patient and index, which RED-CNN's preparation made by position.
+
+    A patient of several folders is one. Folders called input and target lie beside each other and count as one.
 
     The layout holds no geometry: thickness, pixel size and position are unknown (NaN), and so is the kernel.
 
     Raises: ValueError: if no pair is left, with every reason; for an array that is truncated; for swapped doses.
     """
     root = reading.only(folders)
-    pattern = re.compile(r"(.+)_(\d+)_(input|target)\.npy")
-    series, skipped = {}, []
-    for path in dicom.list_files(root):
-        named = pattern.fullmatch(path.name)
-        if named:
-            series.setdefault((named[1], int(named[2])), {})[named[3]] = path
-        else:
-            skipped.append((None, "", "its name is not <patient>_<index>_input.npy or _target.npy", path))
-    names = sorted({patient for patient, _ in series})
-    # A name that is not a challenge id may be a person's: it becomes P001, P002, ...
-    others = [name for name in names if not re.fullmatch(r"[CLN]\d{3}", name)]
-    pseudonym = {n: n if n not in others else f"P{others.index(n) + 1:03d}" for n in names}
+    found, skipped = _named(root)
+    people = _pseudonyms({key.name for key in found})
+    places = {key: place for place, key in enumerate(dict.fromkeys((k.name, k.folder) for k in found))}
     pairs = []
-    for (name, index), both in sorted(series.items()):
-        patient = pseudonym[name]
-        if len(both) == 2:
-            shapes = {}
+    for key, files in found.items():
+        patient = people[key.name]
+        twice = [path for paths in files.values() if len(paths) > 1 for path in paths]
+        if twice:
+            every = [path for paths in files.values() for path in paths]
+            skipped += [(patient, "", "two files claim to be one slice: keep one of them", path) for path in every]
+        elif len(files) == 2:
+            both, shapes = {kind: path for kind, (path,) in files.items()}, {}
             for kind, path in both.items():
-                with reading.naming(patient, f"{index}_{kind}"):
+                with reading.naming(patient, f"{key.index}_{kind}"):
                     shapes[kind] = _npy_shape(path)
             if shapes["input"] != shapes["target"]:
-                skipped.append((patient, "", "input and target differ in size", both["input"]))
+                skipped += [(patient, "", "input and target differ in size", path) for path in both.values()]
             else:
-                pairs.append((patient, index, _Array(both["input"], shapes["input"]), both["target"]))
+                series = f"npy {places[key.name, key.folder] + 1}" if len(places) > len(people) else "npy"
+                pairs.append((patient, series, _Array(both["input"], shapes["input"], key.index), both["target"]))
         else:
-            wanted = "target" if "input" in both else "input"
-            skipped.append((patient, "", f"its partner _{wanted}.npy is missing", next(iter(both.values()))))
+            wanted = "target" if "input" in files else "input"
+            ((path,),) = files.values()
+            skipped.append((patient, "", f"its partner _{wanted}.npy is missing in its folder", path))
     pairs = reading.same_size(pairs, skipped, root, LAYOUT)
     for patient in sorted({p for p, *_ in pairs}):
         with reading.naming(patient, "npy"):
             swapped.check([(low.path, full) for p, _, low, full in pairs if p == patient], _array_hu)
     tasks, anatomy_of = [], {}
     unsaid = [p for p, *_ in pairs if read["anatomy"] == "mixed" and p[0] not in reading.ANATOMY_OF_LETTER]
-    for patient, index, low, full in pairs:
+    for patient, series, low, full in pairs:
         anatomy_of[patient] = reading.ANATOMY_OF_LETTER.get(patient[0], "abdomen")
         if read["anatomy"] != "mixed":
             anatomy_of[patient] = read["anatomy"]
-        row = {"patient": patient, "series": "npy", "anatomy": anatomy_of[patient], "kernel": "unknown"}
+        row = {"patient": patient, "series": series, "anatomy": anatomy_of[patient], "kernel": "unknown"}
         row |= {"thickness_mm": np.nan, "pixel_mm": np.nan, "z_mm": np.nan, "dose": read["dose"]}
-        tasks.append(partial(read_arrays, row, index, str(low.path), str(full)))
+        tasks.append(partial(read_arrays, row, low.index, str(low.path), str(full)))
     notes = ["the layout holds no geometry: pixel size, thickness, kernel and z are unknown"]
     if unsaid:
         notes.append(reading.assumed("patients", len(set(unsaid)), len(unsaid)))
@@ -76,10 +76,42 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
 
 class _Array:
-    """Path and shape of an array file, as ``same_size`` wants them."""
+    """Path, shape and index of an array file, as ``same_size`` wants them."""
 
-    def __init__(self, path: Path, shape: tuple):
-        self.path, self.shape = path, shape
+    def __init__(self, path: Path, shape: tuple, index: str):
+        self.path, self.shape, self.index = path, shape, index
+
+
+class _Key(NamedTuple):
+    """What partners share. Two files 86 and 086 are two slices."""
+
+    name: str
+    folder: tuple
+    number: int
+    index: str
+
+
+def _named(root: Path) -> tuple[dict, list]:
+    """Arrays below a folder: {key: {"input": paths, "target": paths}} in the order of the keys, and what is skipped."""
+    found, skipped = {}, []
+    for path in dicom.list_files(root):
+        named = re.fullmatch(r"(.+)_(\d+)_(input|target)\.npy", path.name)
+        if not named:
+            skipped.append((None, "", "its name is not <patient>_<index>_input.npy or _target.npy", path))
+            continue
+        inside = path.relative_to(root).parts[:-1]
+        folder = tuple(part for part in inside if not re.fullmatch(r"(?i)(input|target)s?", part))
+        key = _Key(named[1], folder, int(named[2]), named[2])
+        found.setdefault(key, {}).setdefault(named[3], []).append(path)
+    return dict(sorted(found.items())), skipped
+
+
+def _pseudonyms(names: set) -> dict:
+    """{name in a file: patient}. A name that is not a challenge's id may be a person's: it becomes P001, P002, ..."""
+    people = sorted({reading.one_person(name) for name in names})
+    others = [person for person in people if not reading.CHALLENGE_ID.fullmatch(person.upper())]
+    of_person = {p: f"P{others.index(p) + 1:03d}" if p in others else p.upper() for p in people}
+    return {name: of_person[reading.one_person(name)] for name in names}
 
 
 def _load(path, **options) -> np.ndarray:
@@ -98,7 +130,7 @@ def _npy_shape(path: Path) -> tuple:
     return shape
 
 
-def read_arrays(row: dict, index: int, low: str, full: str) -> Part:
+def read_arrays(row: dict, index: str, low: str, full: str) -> Part:
     """One pair of arrays, from the network range to HU."""
     arrays = {}
     for name, kind, path in (("ldct", "input", low), ("ndct", "target", full)):
