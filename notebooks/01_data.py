@@ -49,6 +49,7 @@ kernel: str = "B30"  # kernel of the simulated scan or of the inserted noise: B3
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file, draw, or train (everyone); None takes the source's own
 cohort_seed: int = 0  # seeds patients, noise and a drawn split
+hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
 sample: int = 24  # slices, spread over the cohort, that histograms and noise are measured on
 
 # %%
@@ -66,7 +67,7 @@ from ldct_utils.ct import intensity, noise_checks, nps
 from ldct_utils.report import plots
 from ldct_utils.study import paths
 
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
 table = cohort.slices
 where = paths.short(cohort.folder)
 report.text(

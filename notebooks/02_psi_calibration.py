@@ -35,6 +35,7 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
 # design
 arch: str = "vgg19"  # vgg19, vgg16, resnet50, autoencoder or efficientnet_lite0
 context: str = "auto"  # imagenet, random, medical, edges, a weights file, or auto (imagenet if it is here, else random)
@@ -137,7 +138,7 @@ report.figure(
 # first step. A trained network makes a small error of another texture. Each could claim to be "the" f of Eq. 5.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
 rng = np.random.default_rng(seed)
 train = cohort.rows("train")
 assert len(train), f"cohort {cohort.id} has no training slices; choose another split"

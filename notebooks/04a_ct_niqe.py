@@ -35,6 +35,7 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
 # model
 block: int = 32  # side of a block, pixels, even, at least 16; NIQE takes 96 in photographs
 fit_slices: int = 400  # training slices at most, spread evenly over the training patients
@@ -64,7 +65,7 @@ from ldct_utils.report import plots
 from ldct_utils.study import files
 
 torch.set_num_threads(threads)
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
 for part in ("train", "val"):
     if not len(cohort.rows(part)):
         raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")

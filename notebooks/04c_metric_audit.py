@@ -35,6 +35,7 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
 # audit
 audit_split: str = "val"  # whose slices are audited: val, test or train
 audit_slices: int = 1  # slices a patient, those with most lesion in them first
@@ -85,7 +86,7 @@ setup.seed_everything(seed, threads)
 # said of its noise. A metric whose weights are not on this machine is listed with the file it needs.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
 about = scoring.slices(cohort, audit_split, audit_slices)
 people = report.plural(about.patient.nunique(), "patient")
 if about.dose.nunique() > 1 or about.pixel_mm.isna().any():

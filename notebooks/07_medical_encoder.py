@@ -36,6 +36,7 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
 # design
 arch: str = "vgg19"  # vgg19, vgg16 or autoencoder
 context: str = "auto"  # where training starts: imagenet, random, a weights file, or auto (imagenet if it is here)
@@ -115,7 +116,7 @@ report.text(
 # image.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
 anatomies = sorted(cohort.slices.anatomy.unique())
 of_row = cohort.slices.set_index("row").anatomy.map(anatomies.index)
 unknown = set(tasks) - {"reconstruct", "dose", "anatomy"}

