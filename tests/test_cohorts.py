@@ -972,6 +972,23 @@ def test_the_name_of_a_folder_above_the_data_is_no_patient_of_the_challenge(data
 
 
 @pytest.mark.usefixtures("one_process")
+def test_maps_and_renderings_beside_a_ct_are_listed_with_the_reason(data, outputs):
+    write_ct(data / "ct" / "1.dcm", body(), z=1)
+    for name, said in (
+        ("z", {"RescaleType": "Z_EFF"}),
+        ("mip", {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MIP"]}),
+    ):
+        write_ct(data / name / "1.dcm", np.maximum(body(), 0), z=1, **said)
+    write_ct(data / "iodine" / "1.dcm", np.where(body() > 0, 30, 0), z=1)  # its header says nothing
+    cohort = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
+    assert len(cohort.slices) == 1
+    assert sorted((s["files"], s["reason"].split(" (")[0][:40]) for s in cohort.meta["skipped"]) == [
+        (1, "it nowhere falls below -800 HU, and its "), (1, "its values are Z_EFF, not HU"),
+        (1, "no slice in HU but MIP"),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("one_process")
 def test_data_root_with_low_dose_in_its_name_says_nothing_of_what_is_in_it(data, outputs):
     write_ct(data / "lowdose_ct" / "a" / "1.dcm", body())
     assert len(cohorts.get("dicom", data / "lowdose_ct", kernel="hann", split="train", **QUIET).slices) == 1

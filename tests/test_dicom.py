@@ -96,6 +96,14 @@ def test_missing_decoder_is_named_with_what_to_install(tmp_path):
         ("several frames", {"NumberOfFrames": 3}),
         ("make no sense", {"ImageOrientationPatient": [1, 0, 0]}),
         ("no PixelSpacing", {"PixelSpacing": []}),
+        ("values are Z_EFF, not HU", {"RescaleType": "Z_EFF"}),
+        ("values are MGML, not HU", {"RescaleType": "MGML"}),
+        ("values are HU_MOD, not HU", {"RescaleType": "HU_MOD"}),
+        ("but MAT_SPECIFIC", {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MAT_SPECIFIC"]}),
+        ("but MIP", {"ImageType": ["DERIVED", "SECONDARY", "OTHER", "MIP"]}),
+        ("but MINIP", {"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "MINIP"]}),
+        ("a localizer", {"ImageType": "LOCALIZER"}),
+        ("8 bits a pixel", {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}),
     ],
 )
 def test_unusable_file_says_why(tmp_path, reason, arguments):
@@ -143,6 +151,28 @@ def test_what_the_system_does_not_give_is_an_error_and_not_a_skip(tmp_path, monk
         with pytest.raises(OSError, match=os.strerror(number)) as error:
             read()
         assert "20190817" not in "".join(traceback.format_exception(error.value)) and error.value.path == path
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"RescaleType": "HU"}, {"RescaleType": "US"}, {"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, {"ImageType": []},
+     {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]}, {"ImageType": "ORIGINAL"},
+     {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VMI"]}],
+)  # fmt: skip
+def test_a_ct_slice_stays_one_whatever_else_its_header_says(tmp_path, said):
+    dicom.read_header(write_ct(tmp_path / "a.dcm", **said))
+
+
+def test_a_series_that_never_reaches_air_is_none_in_hu_unless_its_header_says_so(tmp_path):
+    for z in range(9):
+        write_ct(tmp_path / "map" / f"{z}", np.maximum(image(z), 0), z=z)
+        write_ct(tmp_path / "spine" / f"{z}", np.maximum(image(z), 0), z=z, RescaleType="HU")
+        write_ct(tmp_path / "ct" / f"{z}", image(z) if z == 4 else np.maximum(image(z), 0), z=z)
+    found = {name: dicom.in_order(dicom.find(tmp_path / name).headers) for name in ("map", "spine", "ct")}
+    assert {name: (len(kept), len(left)) for name, (kept, left) in found.items()} == {
+        "map": (0, 9), "spine": (9, 0), "ct": (9, 0)
+    }  # fmt: skip
+    assert "nowhere falls below -800 HU" in found["map"][1][0][1]
 
 
 def test_pixel_spacing_that_differs_by_rounding_is_square(tmp_path):

@@ -20,6 +20,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 
+from ldct_utils.ct.conventions import REACHES_AIR
 from ldct_utils.ct.intensity import AIR_HU
 
 SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
@@ -27,9 +28,19 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file
 PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
 TAGS = [
-    *("SOPClassUID", "Modality", "ImageType", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames"),
+    *(
+        "SOPClassUID",
+        "Modality",
+        "ImageType",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "SamplesPerPixel",
+        "NumberOfFrames",
+    ),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ConvolutionKernel"),
-    *("RescaleSlope", "RescaleIntercept", "SeriesDescription", "BodyPartExamined"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "SeriesDescription", "BodyPartExamined"),
     *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
 ]
 # What anonymisers write in place of an ID. With a number behind it, as in Anon_03, it is an ID again.
@@ -37,6 +48,14 @@ _NOTHING = (
     "anon[a-z]*|de-?identif[a-z]*|removed|redacted|deleted|blank(ed)?|none|null|n/?a|unknown|patient|subject|id|x+"
 )
 NO_ID = re.compile(rf"(?i)(({_NOTHING})[\W_]*)*|0+")
+# Values of ImageType that say that pixels are no CT numbers of one slice. Source: DICOM PS3.3 C.8.15.2.1 (multi-energy
+# images), C.8.16 (derived pixels), and what workstations write for projections and renderings.
+NO_HU = re.compile(
+    r"(?i)MAT_(SPECIFIC|FRACTIONAL|VALUE_BASED|MODIFIED)|EFF_ATOMIC_NUM|ELECTRON_DENSITY|(MAX_?|MIN_?|M)IP|VRT|VOLREN\w*"
+    r"|VOLUME_?RENDER\w*|SSD|PROJECTION IMAGE|SUBTRACTION|ADDITION|MULTIPLICATION|DIVISION|PERFUSION\w*"
+    r"|IODINE\w*|RHO_?Z\w*|Z_?EFF\w*|SCREEN ?SAVE\w*|SCREEN ?SHOT|SECONDARY CAPTURE|DOSE_INFO|FUSION\w*"
+)
+LOOKED_AT = 5  # slices of a series, evenly spaced, that are read to see whether it reaches air
 log = logging.getLogger(__name__)  # paths of skipped and unreadable files go here and nowhere else: INFO shows them
 
 
@@ -85,6 +104,7 @@ class Header:
     series: str  # tells series of one folder apart; never stored
     person: str  # the patient's ID, empty where it was taken out; never stored
     study: str  # UID of the examination; never stored
+    in_hu: bool  # the header says so (RescaleType)
 
 
 @dataclass
@@ -130,8 +150,9 @@ def _check(data):
         raise Unusable("Enhanced CT, several frames in one file: export as single-frame CT images")
     if data.get("SOPClassUID", "") not in ("", CT_IMAGE) or data.get("Modality", "CT") != "CT":
         raise Unusable(f"not a CT image but {data.get('Modality', 'an object')} of another kind")
-    if "LOCALIZER" in [str(v).upper() for v in data.get("ImageType", None) or []]:
+    if "LOCALIZER" in _image_type(data):
         raise Unusable("a localizer (scout view)")
+    _check_hu(data)
     if "Rows" not in data or "Columns" not in data:
         raise Unusable("no image in it: truncated, or not an image object")
     if int(data.get("NumberOfFrames", 1) or 1) > 1 or int(data.get("SamplesPerPixel", 1)) > 1:
@@ -141,6 +162,26 @@ def _check(data):
             raise Unusable(f"no {name}: its place is unknown, export the series with its geometry")
     if data.get("RescaleSlope", None) is None or data.get("RescaleIntercept", None) is None:
         raise Unusable("no RescaleSlope/RescaleIntercept: stored values cannot become HU, export them with the series")
+
+
+def _image_type(data) -> list[str]:
+    """The values of ImageType, in capitals; a single one comes as text and not as a list."""
+    values = data.get("ImageType", None) or []
+    return [str(value).strip().upper() for value in ([values] if isinstance(values, str) else values)]
+
+
+def _check_hu(data):
+    """Raise Unusable if the header says that the pixels are not CT numbers: a map of something, a rendering, a picture.
+
+    Such objects bear the label of the CT beside them. A slice that is only derived, as any compressed one is, passes.
+    """
+    unit = str(data.get("RescaleType", "") or "").strip().upper()
+    if unit == "HU_MOD" or not (unit in ("", "US", "NORMALIZED") or unit.startswith(("HU", "HOUN"))):
+        raise Unusable(f"its values are {unit[:16]}, not HU (RescaleType): leave such maps out")
+    if said := [value for value in _image_type(data) if NO_HU.fullmatch(value)]:
+        raise Unusable(f"no slice in HU but {said[0]} (ImageType): leave maps and renderings out")
+    if min(int(data.get(name, 16) or 16) for name in ("BitsAllocated", "BitsStored")) <= 8:
+        raise Unusable("8 bits a pixel: grey values of a display window, not HU; export the series anew as CT images")
 
 
 def _header(path: Path, data) -> Header:
@@ -165,6 +206,7 @@ def _header(path: Path, data) -> Header:
         body_part=str(data.get("BodyPartExamined", "") or "").upper(),
         series=str(data.get("SeriesInstanceUID", "") or ""),
         person=_person(data),
+        in_hu=str(data.get("RescaleType", "") or "").strip().upper().startswith(("HU", "HOUN")),
         study=str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or ""),
     )
 
@@ -265,10 +307,11 @@ def _padding(data, stored) -> np.ndarray:
 
 
 def in_order(headers) -> tuple:
-    """Slices of one series by position, each position once.
+    """Slices of one series by position, each position once; none of a series that is not in HU.
 
-    Of several slices at one position one is kept if their pixels are equal. If they differ all are dropped, since it is
-    unknown which of them belongs to the partner series.
+    A series whose header does not name HU and that nowhere reaches air is a map of something else. Of several slices
+    at one position one is kept if their pixels are equal. If they differ all are dropped, since it is unknown which of
+    them belongs to the partner series.
 
     Returns: (sorted headers, [(header, reason), ...] of what was dropped).
     """
@@ -280,7 +323,26 @@ def in_order(headers) -> tuple:
             dropped += [(h, "a copy of another slice of its series") for h in place[1:]]
         else:
             dropped += [(h, "several different slices at one position: keep one series a folder") for h in place]
+    if kept and not _reaches_air(kept):
+        reason = (
+            f"it nowhere falls below {REACHES_AIR:g} HU, and its header does not say that it is in HU (RescaleType)"
+        )
+        return [], dropped + [(h, reason) for h in kept]
     return kept, dropped
+
+
+def _reaches_air(headers: list) -> bool:
+    """Whether a series is in HU by its header, or a few slices of it hold air, or something outside of the circle."""
+    if all(h.in_hu for h in headers):
+        return True
+    chosen = sorted({len(headers) * (2 * n + 1) // (2 * LOOKED_AT) for n in range(LOOKED_AT)})
+    for header in (headers[number] for number in chosen):
+        try:
+            if read_hu(header.path).min() < REACHES_AIR:
+                return True
+        except ValueError:  # of damaged pixels; the build names the slice
+            return True
+    return False
 
 
 def _same_place(ordered):
