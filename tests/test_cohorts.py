@@ -989,6 +989,23 @@ def test_maps_and_renderings_beside_a_ct_are_listed_with_the_reason(data, output
 
 
 @pytest.mark.usefixtures("one_process")
+def test_slices_whose_header_contradicts_their_pixels_are_left_out_and_counted(data, outputs):
+    for i in range(4):
+        hu, few = body(i), {"BitsStored": 11, "HighBit": 10} if i % 2 else {}
+        hu[60:64, 60:64] = 1500
+        write_ct(data / "ct" / f"{i}.dcm", hu, z=3 * i, **few)
+        for level in ("full", "quarter"):
+            write_ct(
+                data / "mayo" / "L506" / f"{level}_3mm" / f"{i}.IMA", hu, z=3 * i, **(few if level == "full" else {})
+            )
+    for cohort in (cohorts.get("dicom", data / "ct", kernel="hann", split="train", **QUIET),
+                   cohorts.get("mayo2016", data / "mayo", **QUIET)):  # fmt: skip
+        assert cohort.slices.z_mm.tolist() == [0, 6] and cohort.ndct[:].max() == 1500
+        reason = "its pixels need more than the 11 bits that the header names (BitsStored): export the series anew"
+        assert [(s["reason"], s["files"]) for s in cohort.meta["skipped"]] == [(reason, 2)]
+
+
+@pytest.mark.usefixtures("one_process")
 def test_data_root_with_low_dose_in_its_name_says_nothing_of_what_is_in_it(data, outputs):
     write_ct(data / "lowdose_ct" / "a" / "1.dcm", body())
     assert len(cohorts.get("dicom", data / "lowdose_ct", kernel="hann", split="train", **QUIET).slices) == 1

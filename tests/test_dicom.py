@@ -57,6 +57,81 @@ def test_padding_range_that_ends_at_zero_is_honoured(tmp_path):
     assert (read[:2] == -1024).all()
 
 
+def with_bits(path, bits, signed, **more):
+    """A slice with bone of 1500 HU whose header says that its values have ``bits`` bits."""
+    hu = image()
+    hu[30:34, 30:34] = 1500
+    about = {"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(signed)}
+    return write_ct(path, hu, **about, **more), hu
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [16, 13, 12, 11])
+def test_bits_that_the_header_names_too_few_cut_no_value_off(tmp_path, bits, signed):
+    path, hu = with_bits(tmp_path / "a.dcm", bits, signed)
+    if 2 ** (bits - signed) > 1500 + 1024:
+        np.testing.assert_array_equal(dicom.read_hu(path), hu)
+    else:
+        with pytest.raises(dicom.Unusable, match=f"need more than the {bits} bits"):
+            dicom.read_hu(path)
+
+
+def test_bits_of_a_jpeg_stream_are_its_own(tmp_path):
+    path, hu = with_bits(tmp_path / "a.dcm", 16, False)
+    data = pydicom.dcmread(path)
+    data.compress(JPEG2000Lossless, generate_instance_uid=False)
+    data.BitsStored, data.HighBit = 11, 10
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.read_hu(path), hu)
+
+
+@pytest.mark.parametrize("padding", [None, -2000])
+def test_negative_values_without_their_upper_bits_are_read(tmp_path, padding):
+    hu = np.maximum(image(), -1000)
+    if padding:
+        hu[:5] = padding
+    path = write_ct(tmp_path / "a.dcm", hu, intercept=0.0, BitsStored=12, HighBit=11)
+    data = pydicom.dcmread(path)
+    data.PixelData = (hu.astype("<i2").view("<u2") & 0x0FFF).tobytes()
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.read_hu(path), np.where(hu < -1024, -1024, hu))
+
+
+def test_graphics_in_the_upper_bits_of_an_old_file_are_no_value(tmp_path):
+    path = write_ct(tmp_path / "a.dcm", image(), BitsStored=12, HighBit=11, PixelRepresentation=0)
+    data = pydicom.dcmread(path)
+    data.PixelData = (data.pixel_array | 0x8000).astype("<u2").tobytes()
+    data.add_new(0x60000102, "US", 15)
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.read_hu(path), image())
+
+
+@pytest.mark.parametrize("intercept", [0.0, -1024.0])
+def test_padding_value_of_tissue_makes_no_tissue_air(tmp_path, intercept):
+    hu = image()
+    hu[30:40, 30:40] = 50  # an even area, as in a denoised slice
+    for value in (0, 50):
+        path = write_ct(tmp_path / "a.dcm", hu, intercept=intercept, PixelPaddingValue=int(value - intercept))
+        np.testing.assert_array_equal(dicom.read_hu(path), hu)
+    rim = hu.copy()
+    rim[:5] = 0  # and where it lies as padding does, it is padding
+    path = write_ct(tmp_path / "a.dcm", rim, intercept=intercept, PixelPaddingValue=int(-intercept))
+    read = dicom.read_hu(path)
+    assert (read[:5] == -1024).all()
+    np.testing.assert_array_equal(read[5:], hu[5:])
+
+
+def test_a_negative_padding_value_that_was_written_as_an_unsigned_one_is_read(tmp_path):
+    hu = image()
+    hu[:5] = -900  # stored -900: below air's limit everywhere
+    path = write_ct(tmp_path / "a.dcm", hu, intercept=0.0, PixelPaddingValue=-900)
+    data = pydicom.dcmread(path)
+    del data.PixelPaddingValue
+    data.add_new("PixelPaddingValue", "US", 65536 - 900)
+    data.save_as(path)
+    assert (dicom.read_hu(path)[:5] == -1024).all()
+
+
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
 def test_compressed_pixels_are_decoded(tmp_path, syntax):
     hu = image()

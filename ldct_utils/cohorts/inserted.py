@@ -183,8 +183,11 @@ def _people(series: list) -> tuple[dict, set, list]:
 
 def insert(row: dict, path: str, shape: tuple, seed: int) -> Part:
     """One normal-dose slice of a file, and the same slice with the noise of a lower dose added."""
-    with reading.naming(row["patient"], row["series"], row["z_mm"]):
-        ndct = dicom.read_hu(path)
+    try:
+        with reading.naming(row["patient"], row["series"], row["z_mm"]):
+            ndct = dicom.read_hu(path)
+    except dicom.Unusable as reason:
+        return reading.left_out(row, path, reason)
     return with_noise(row, ndct, shape, seed)
 
 

@@ -112,5 +112,11 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
 def read_pair(row: dict, low: str, full: str) -> Part:
     """One DICOM pair in HU."""
-    with reading.naming(row["patient"], row["series"], row["z_mm"]):
-        return Part([row], {"ldct": dicom.read_hu(low)[None], "ndct": dicom.read_hu(full)[None]})
+    arrays = {}
+    for name, path in (("ldct", low), ("ndct", full)):
+        try:
+            with reading.naming(row["patient"], row["series"], row["z_mm"]):
+                arrays[name] = dicom.read_hu(path)[None]
+        except dicom.Unusable as reason:
+            return reading.left_out(row, path, reason)
+    return Part([row], arrays)

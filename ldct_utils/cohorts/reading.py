@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+from ldct_utils.cohorts.writing import Part
 from ldct_utils.ct import dicom
 
 ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter of Mayo's patient ids
@@ -69,6 +70,12 @@ def naming(patient: str, series: str, z_mm: float | None = None):
         place = "" if z_mm is None else f" at z {z_mm:g} mm"
         error.args = (f"{patient} {series}{place}: {error}",)
         raise
+
+
+def left_out(row: dict, path, reason: dicom.Unusable) -> Part:
+    """A slice that turned out to be of no use when its pixels were read."""
+    dicom.log.info("skipped %s: %s", path, reason)
+    return Part(skipped=[{"patient": row["patient"], "series": row["series"], "reason": reason.why}])
 
 
 def same_size(pairs: list, skipped: list, where, layout: str) -> list:

@@ -19,6 +19,8 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
+from pydicom.uid import RLELossless
+from scipy import ndimage
 
 from ldct_utils.ct.conventions import REACHES_AIR
 from ldct_utils.ct.intensity import AIR_HU
@@ -55,12 +57,20 @@ NO_HU = re.compile(
     r"|VOLUME_?RENDER\w*|SSD|PROJECTION IMAGE|SUBTRACTION|ADDITION|MULTIPLICATION|DIVISION|PERFUSION\w*"
     r"|IODINE\w*|RHO_?Z\w*|Z_?EFF\w*|SCREEN ?SAVE\w*|SCREEN ?SHOT|SECONDARY CAPTURE|DOSE_INFO|FUSION\w*"
 )
+LEAST_PADDING = 16  # pixels of an area of padding whose value could be tissue
 LOOKED_AT = 5  # slices of a series, evenly spaced, that are read to see whether it reaches air
 log = logging.getLogger(__name__)  # paths of skipped and unreadable files go here and nowhere else: INFO shows them
 
 
 class Unusable(ValueError):
-    """A file that cannot be a CT slice; the message is the reason, without the file's name."""
+    """A file that cannot be a CT slice; the message is the reason, without the file's name.
+
+    ``why`` stays the reason when something is put before the message.
+    """
+
+    def __init__(self, why: str):
+        super().__init__(why)
+        self.why = why
 
 
 def about(path, error: Exception) -> Exception:
@@ -281,7 +291,8 @@ def read_hu(path) -> np.ndarray:
     the header names as padding, and all below -1024 HU, such as a stored -2000. Nothing is clipped above.
 
     Returns: (H, W) int16, HU, rounded where the slope is not an integer.
-    Raises: ValueError: if its pixels cannot be decoded. PermissionError, OSError: if the file cannot be read.
+    Raises: Unusable: if the header contradicts the pixels. ValueError: if they cannot be decoded. PermissionError,
+        OSError: if the file cannot be read.
     """
     try:
         with _quiet():
@@ -292,18 +303,63 @@ def read_hu(path) -> np.ndarray:
             raise not_read(path, error) from None
         text = f"pixels cannot be decoded ({type(error).__name__}); copy the file again from its origin"
         raise about(path, ValueError(text)) from None
+    with _quiet():
+        _check_bits(data, stored)
     hu = np.rint(stored * float(data.RescaleSlope) + float(data.RescaleIntercept))
     hu[_padding(data, stored)] = AIR_HU
     return hu.clip(AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
 
+def _check_bits(data, stored):
+    """Raise Unusable if the stored values need more bits than the header names: cut off, bone would turn to air.
+
+    JPEG streams say themselves how many bits they have. Negative values that were stored without the bits above
+    ``BitsStored``, which is legal, are told from large ones by what they mean: no HU lies below -1024, and a slice that
+    reaches air in no other way has negative ones.
+    """
+    bits, allocated = int(data.BitsStored), int(data.BitsAllocated)
+    syntax = data.file_meta.get("TransferSyntaxUID", None)
+    own_bits = syntax is not None and syntax.is_encapsulated and syntax != RLELossless
+    overlays = any(int(data[t].value or 0) for t in data.keys() if t.group >> 8 == 0x60 and t.element == 0x0102)
+    if bits >= allocated or own_bits or overlays:  # bits above BitsStored may hold graphics in old files
+        return
+    data.BitsStored, data.HighBit = allocated, allocated - 1
+    whole = data.pixel_array
+    data.BitsStored, data.HighBit = bits, bits - 1
+    differ = whole != stored
+    if not differ.any():
+        return
+    slope, intercept = float(data.RescaleSlope), float(data.RescaleIntercept)
+    negative = int(data.get("PixelRepresentation", 0)) == 1 and whole.min() >= 0 and whole.max() < 1 << bits
+    no_air = whole.min() * slope + intercept > REACHES_AIR
+    if not (negative and (no_air or stored[differ].min() * slope + intercept >= AIR_HU)):
+        raise Unusable(
+            f"its pixels need more than the {bits} bits that the header names (BitsStored): export the series anew"
+        )
+
+
 def _padding(data, stored) -> np.ndarray:
-    """Pixels that hold no measurement. Source: DICOM PS3.3 C.7.5.1.1.2 for value and range limit."""
+    """Pixels that hold no measurement. Source: DICOM PS3.3 C.7.5.1.1.2 for value and range limit.
+
+    A padding value among those of tissue is believed where padding lies, in an area that holds a corner of the slice:
+    in a file that was rewritten in HU, an old padding value of 0 is water.
+    """
     value, limit = data.get("PixelPaddingValue", None), data.get("PixelPaddingRangeLimit", None)
     if value is None:
         return np.zeros(stored.shape, bool)
-    low, high = sorted((int(value), int(value if limit is None else limit)))
-    return (stored >= low) & (stored <= high)
+    ends = [int(value), int(value if limit is None else limit)]
+    if stored.dtype.kind == "i":  # some write a negative value as an unsigned one
+        ends = [end - (1 << int(data.BitsAllocated)) if end > np.iinfo(stored.dtype).max else end for end in ends]
+    low, high = sorted(ends)
+    padded = (stored >= low) & (stored <= high)
+    if (
+        max(low * float(data.RescaleSlope), high * float(data.RescaleSlope)) + float(data.RescaleIntercept)
+        < REACHES_AIR
+    ):
+        return padded
+    parts, _ = ndimage.label(padded)
+    corners = {int(parts[row, column]) for row in (0, -1) for column in (0, -1)} - {0}
+    return np.isin(parts, [part for part in corners if (parts == part).sum() >= LEAST_PADDING])
 
 
 def in_order(headers) -> tuple:
@@ -318,7 +374,7 @@ def in_order(headers) -> tuple:
     ordered = sorted(headers, key=lambda h: (h.z_mm, str(h.path)))
     kept, dropped = [], []
     for place in _same_place(ordered):
-        if len({hashlib.sha256(read_hu(h.path).tobytes()).digest() for h in place} if len(place) > 1 else {0}) == 1:
+        if len({_digest(h.path) for h in place} if len(place) > 1 else {0}) == 1:
             kept.append(place[0])
             dropped += [(h, "a copy of another slice of its series") for h in place[1:]]
         else:
@@ -329,6 +385,14 @@ def in_order(headers) -> tuple:
         )
         return [], dropped + [(h, reason) for h in kept]
     return kept, dropped
+
+
+def _digest(path: Path) -> bytes:
+    """What two files have in common whose pixels are equal, or cannot be used for one reason."""
+    try:
+        return hashlib.sha256(read_hu(path).tobytes()).digest()
+    except Unusable as reason:
+        return str(reason).encode()
 
 
 def _reaches_air(headers: list) -> bool:
