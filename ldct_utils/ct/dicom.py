@@ -320,7 +320,8 @@ def _check_bits(data, stored):
     bits, allocated = int(data.BitsStored), int(data.BitsAllocated)
     syntax = data.file_meta.get("TransferSyntaxUID", None)
     own_bits = syntax is not None and syntax.is_encapsulated and syntax != RLELossless
-    overlays = any(int(data[t].value or 0) for t in data.keys() if t.group >> 8 == 0x60 and t.element == 0x0102)
+    planes = [data.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2)]  # OverlayBitPosition
+    overlays = any(int(plane.value or 0) for plane in planes if plane is not None)
     if bits >= allocated or own_bits or overlays:  # bits above BitsStored may hold graphics in old files
         return
     data.BitsStored, data.HighBit = allocated, allocated - 1
