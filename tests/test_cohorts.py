@@ -93,7 +93,7 @@ def test_patient_that_the_split_does_not_know_is_an_error(data, outputs):
 
 def test_split_by_path_and_split_of_everyone(data, outputs):
     for patient in ("L067", "L999"):
-        write_pair(data / "data", patient)
+        write_pair(data / "data", patient, seed=int(patient[1:]))
     own = data / "own.yaml"
     own.write_text(yaml.safe_dump({"train": ["L999"], "test": ["L067"], "val": ["L192"]}))
     cohort = cohorts.get("mayo2016", data / "data", split=str(own), **QUIET)
@@ -113,7 +113,8 @@ def test_all_four_series_are_paired_by_position_whatever_the_file_names(data, ou
         ("3mm_sharp", "D45f", 3),
     ):
         for patient in ("L067", "L506"):
-            write_pair(data, patient, series, zs=(7.5, 0.0, 3.0), ConvolutionKernel=kernel, SliceThickness=thickness)
+            about = {"ConvolutionKernel": kernel, "SliceThickness": thickness, "seed": int(patient[1:])}
+            write_pair(data, patient, series, zs=(7.5, 0.0, 3.0), **about)
     cohort = cohorts.get("mayo2016", data, **QUIET)
     assert cohort.ldct.shape == (24, 64, 64) and cohort.ldct.dtype == np.int16
     np.testing.assert_array_equal(cohort.ldct[:].astype(int), cohort.ndct[:].astype(int) + 1)  # as write_pair made them
@@ -796,7 +797,7 @@ def test_no_identity_of_a_header_or_a_name_gets_out(data, outputs, capfd):
     write_ct(data / "mayo" / "Doe^Jane" / "20190817.IMA")
     truncate(write_ct(data / "mayo" / "L506" / "full_1mm" / "1.2.826.0.1.99.IMA", z=77))
     write_npy_pair(data / "npy", "Doe^Jane_1")
-    write_npy_pair(data / "npy", "Dr^Grabowski_1")
+    write_npy_pair(data / "npy", "Dr^Grabowski_1", seed=1)
     write_npy_pair(data / "npy", "PID-4711_2", parts=["input"])
     assert find_identity(data / "mayo")  # the search itself works
     a = cohorts.get("mayo2016", data / "mayo")
@@ -959,7 +960,7 @@ def test_headers_and_folders_of_the_challenge_that_contradict_each_other_are_not
 
 def test_a_header_of_another_exam_in_a_folder_of_the_challenge_is_noted(data, outputs):
     write_pair(data, "L067", PatientID="L506")
-    write_pair(data, "L096", PatientID="L096")
+    write_pair(data, "L096", PatientID="L096", seed=1)
     assert cohorts.get("mayo2016", data, **QUIET).meta["notes"] == [
         "L067: headers in its folder name L506; the folder is taken"
     ]
@@ -1003,6 +1004,46 @@ def test_slices_whose_header_contradicts_their_pixels_are_left_out_and_counted(d
         assert cohort.slices.z_mm.tolist() == [0, 6] and cohort.ndct[:].max() == 1500
         reason = "its pixels need more than the 11 bits that the header names (BitsStored): export the series anew"
         assert [(s["reason"], s["files"]) for s in cohort.meta["skipped"]] == [(reason, 2)]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_series_that_was_exported_twice_is_used_once_by_every_source(data, outputs):
+    write_pair(data / "mayo", "L506")
+    tcia_series(data / "tcia", "C002", "low", "1/1.0-Low Dose Images-1")
+    tcia_series(data / "tcia", "C002", "full", "1/2.0-Full Dose Images-2")
+    for i in range(2):
+        write_ct(data / "dicom" / "a" / f"{i}.dcm", body(i), z=3 * i)
+    for source in ("mayo", "tcia", "dicom"):
+        again = data / source / "again" / "C002" / "L506"
+        for path in [p for p in sorted((data / source).rglob("*")) if p.is_file()]:
+            copy = again / path.relative_to(data / source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    for source, count in (("mayo2016", 4), ("tcia", 4), ("dicom", 2)):
+        given = {"kernel": "hann", "split": "train"} | QUIET
+        cohort = cohorts.get(source, data / source.removesuffix("2016"), **given)
+        assert cohort.slices.z_mm.tolist() == [0, 3]
+        assert {s["reason"] for s in cohort.meta["skipped"]} == {
+            "the same slice as another file (SOPInstanceUID and pixels)"
+        }
+        assert sum(s["files"] for s in cohort.meta["skipped"]) == count
+
+
+def test_slices_that_a_program_changed_and_left_their_uid_are_two(data, outputs):
+    for level, more in (("full", 0), ("quarter", 1)):
+        write_ct(data / "L506" / f"{level}_1mm" / "1.IMA", image() + np.int16(more), SOPInstanceUID="1.2.3")
+    cohort = cohorts.get("mayo2016", data, **QUIET)
+    assert len(cohort.slices) == 1 and not cohort.meta["skipped"]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_one_scan_under_two_names_is_not_in_training_and_test(data, outputs):
+    for name in ("PID-1", "PID-2"):  # made anonymous twice, with UIDs of its own each time
+        write_ct(data / name / "1.dcm", body(), PatientID=name, StudyInstanceUID=f"1.2.{name[-1]}")
+    with pytest.raises(ValueError, match=r"^P00\d \(\w+\) and P00\d \(\w+\) have a slice in common.*leave one of"):
+        cohorts.get("dicom", data, kernel="hann", split="draw", **QUIET)
+    assert not list((outputs / "cohorts").glob("dicom-*/cohort.json"))
+    assert len(cohorts.get("dicom", data / "PID-1", kernel="hann", split="draw", **QUIET).slices) == 1  # as advised
 
 
 @pytest.mark.usefixtures("one_process")

@@ -30,6 +30,7 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file
 PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
 TAGS = [
+    "SOPInstanceUID",
     *(
         "SOPClassUID",
         "Modality",
@@ -114,6 +115,7 @@ class Header:
     series: str  # tells series of one folder apart; never stored
     person: str  # the patient's ID, empty where it was taken out; never stored
     study: str  # UID of the examination; never stored
+    instance: str  # UID of this very slice; never stored
     in_hu: bool  # the header says so (RescaleType)
 
 
@@ -216,6 +218,7 @@ def _header(path: Path, data) -> Header:
         body_part=str(data.get("BodyPartExamined", "") or "").upper(),
         series=str(data.get("SeriesInstanceUID", "") or ""),
         person=_person(data),
+        instance=str(data.get("SOPInstanceUID", "") or ""),
         in_hu=str(data.get("RescaleType", "") or "").strip().upper().startswith(("HU", "HOUN")),
         study=str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or ""),
     )
@@ -265,7 +268,30 @@ def find(folder, progress=iter) -> Found:
             found.headers.append(read_header(path))
         except Unusable as reason:
             found.skipped.append((path, str(reason)))
-    return found
+    return _each_once(found)
+
+
+def _each_once(found: Found) -> Found:
+    """Of slices that were exported several times, wherever to, the first: one UID and equal pixels are one slice.
+
+    A slice that another program changed often keeps its UID, so the UID alone does not say it.
+    """
+    once, by_uid = Found(skipped=found.skipped), {}
+    for header in found.headers:
+        by_uid.setdefault(header.instance or header.path, []).append(header)
+    copies = set()
+    for same in (headers for headers in by_uid.values() if len(headers) > 1):
+        seen = {}
+        for header in same:
+            first = seen.setdefault(_digest(header.path), header)
+            if first is not header:
+                copies.add(header.path)
+    for header in found.headers:
+        if header.path in copies:
+            once.skipped.append((header.path, "the same slice as another file (SOPInstanceUID and pixels)"))
+        else:
+            once.headers.append(header)
+    return once
 
 
 def list_files(folder) -> list:
