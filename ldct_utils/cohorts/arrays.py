@@ -1,4 +1,4 @@
-"""Source ``npy``: pairs of arrays in the layout that RED-CNN's preparation script made common."""
+"""Source ``npy``: pairs of arrays in the layout that RED-CNN's preparation script made common, slices or stacks."""
 
 import re
 from functools import partial
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ldct_utils.cohorts import reading, swapped
+from ldct_utils.cohorts import headerless, reading, swapped
 from ldct_utils.cohorts.writing import Part, Plan
 from ldct_utils.ct import conventions, dicom, intensity
 
@@ -28,7 +28,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """
     root = reading.only(folders)
     found, skipped = _named(root)
-    people = _pseudonyms({key.name for key in found})
+    people = reading.pseudonyms({key.name for key in found})
     places = {key: place for place, key in enumerate(dict.fromkeys((k.name, k.folder) for k in found))}
     pairs = []
     for key, files in found.items():
@@ -41,7 +41,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             both, shapes = {kind: path for kind, (path,) in files.items()}, {}
             for kind, path in both.items():
                 with reading.naming(patient, f"{key.index}_{kind}"):
-                    shapes[kind] = _npy_shape(path)
+                    shapes[kind] = headerless.array_shape(path)
             if shapes["input"] != shapes["target"]:
                 skipped += [(patient, "", "input and target differ in size", path) for path in both.values()]
             else:
@@ -57,7 +57,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         with reading.naming(patient, "npy"):
             own = [(low.path, full) for p, _, low, full in pairs if p == patient]
             _check_range(own, read["hu_range"], notes)
-            swapped.check(own, partial(_array_hu, hu_range=read["hu_range"]))
+            swapped.check(own, lambda path: _array_hu(path, read["hu_range"])[-1])
     tasks, anatomy_of = [], {}
     unsaid = [p for p, *_ in pairs if read["anatomy"] == "mixed" and p[0] not in reading.ANATOMY_OF_LETTER]
     for patient, series, low, full in pairs:
@@ -66,11 +66,11 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             anatomy_of[patient] = read["anatomy"]
         row = {"patient": patient, "series": series, "anatomy": anatomy_of[patient], "kernel": "unknown"}
         row |= {"thickness_mm": np.nan, "pixel_mm": np.nan, "z_mm": np.nan, "dose": read["dose"]}
-        tasks.append(partial(read_arrays, row, low.index, str(low.path), str(full), read["hu_range"]))
+        tasks.append(partial(read_arrays, row, low.count, low.index, str(low.path), str(full), read["hu_range"]))
     if unsaid:
         notes.append(reading.assumed("patients", len(set(unsaid)), len(unsaid)))
     return Plan(
-        slices=len(tasks),
+        slices=sum(low.count for _, _, low, _ in pairs),
         shape=pairs[0][2].shape,
         dtypes={"ldct": np.int16, "ndct": np.int16},
         anatomy_of=anatomy_of,
@@ -81,10 +81,10 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
 
 class _Array:
-    """Path, shape and index of an array file, as ``same_size`` wants them."""
+    """Path, shape (H, W), slices and index of an array file, as ``same_size`` wants them."""
 
     def __init__(self, path: Path, shape: tuple, index: str):
-        self.path, self.shape, self.index = path, shape, index
+        self.path, self.count, self.shape, self.index = path, shape[0], shape[1:], index
 
 
 class _Key(NamedTuple):
@@ -100,9 +100,10 @@ def _named(root: Path) -> tuple[dict, list]:
     """Arrays below a folder: {key: {"input": paths, "target": paths}} in the order of the keys, and what is skipped."""
     found, skipped = {}, []
     for path in dicom.list_files(root):
-        named = re.fullmatch(r"(.+)_(\d+)_(input|target)\.npy", path.name)
+        named = re.fullmatch(r"(.+)_(\d+)_(input|target)\.np[yz]", path.name)
         if not named:
-            skipped.append((None, "", "its name is not <patient>_<index>_input.npy or _target.npy", path))
+            reason = dicom.packed(path) or "its name is not <patient>_<index>_input.npy or _target.npy"
+            skipped.append((None, "", reason, path))
             continue
         inside = path.relative_to(root).parts[:-1]
         folder = tuple(part for part in inside if not re.fullmatch(r"(?i)(input|target)s?", part))
@@ -111,54 +112,25 @@ def _named(root: Path) -> tuple[dict, list]:
     return dict(sorted(found.items())), skipped
 
 
-def _pseudonyms(names: set) -> dict:
-    """{name in a file: patient}. A name that is not a challenge's id may be a person's: it becomes P001, P002, ..."""
-    people = sorted({reading.one_person(name) for name in names})
-    others = [person for person in people if not reading.CHALLENGE_ID.fullmatch(person.upper())]
-    of_person = {p: f"P{others.index(p) + 1:03d}" if p in others else p.upper() for p in people}
-    return {name: of_person[reading.one_person(name)] for name in names}
-
-
-def _load(path, **options) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False, **options)
-    except (ValueError, EOFError, OSError) as error:
-        if getattr(error, "errno", None):
-            raise dicom.not_read(path, error) from None
-        raise dicom.about(path, ValueError("truncated or not a plain array; write it again")) from None
-
-
-def _npy_shape(path: Path) -> tuple:
-    array = _load(path, mmap_mode="r")
-    if array.ndim != 2:
-        raise dicom.about(path, ValueError(f"shape {array.shape}; one slice (H, W) a file is expected"))
-    if array.dtype.kind not in "iuf":
-        raise dicom.about(path, ValueError(f"holds {array.dtype} values, which are no CT numbers: save real numbers"))
-    return array.shape
-
-
-def read_arrays(row: dict, index: str, low: str, full: str, hu_range: list | None) -> Part:
-    """One pair of arrays, from their range to HU."""
+def read_arrays(row: dict, count: int, index: str, low: str, full: str, hu_range: list | None) -> Part:
+    """One pair of arrays, slices or stacks of ``count`` slices, from their range to HU."""
     arrays = {}
     for name, kind, path in (("ldct", "input", low), ("ndct", "target", full)):
         with reading.naming(row["patient"], f"{index}_{kind}"):
-            arrays[name] = _array_hu(path, hu_range)[None]
-    return Part([row], arrays)
+            arrays[name] = _array_hu(path, hu_range)
+    return Part([row] * count, arrays)
 
 
 def _array_hu(path: str, hu_range: list | None) -> np.ndarray:
-    """An array file in HU, (H, W) int16, nothing below -1024. ``hu_range``: HU of a stored 0 and 1, ``NET`` if None."""
-    image = _load(path).astype(np.float64)
-    if not np.isfinite(image).all():
-        count = int((~np.isfinite(image)).sum())
-        raise dicom.about(path, ValueError(f"{count} of {image.size} values are NaN or infinite: write it anew"))
+    """An array file in HU, (N, H, W) int16, not below -1024. ``hu_range``: HU of a stored 0 and 1, ``NET`` if None."""
+    image = headerless.stored(Path(path))
     low, high = hu_range or NET
     stored, hu = (image.min(), image.max()), np.rint(image * (high - low) + low)
     # The range of HU in CT, -3024 to about 20000 for metal, cannot be mistaken for the network range.
     if (not hu_range and not FAR[0] <= stored[0] <= stored[1] <= FAR[1]) or hu.max() > np.iinfo(np.int16).max:
         raise dicom.about(path, ValueError(
             f"spans {stored[0]:g} to {stored[1]:g}, {'taken for' if hu_range else 'and the npy layout holds'} "
-            f"{_in_words(low, high)}. {_what_fits(image[None])}"
+            f"{_in_words(low, high)}. {_advice(image)}"
         ))  # fmt: skip
     return hu.clip(dicom.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
@@ -173,24 +145,24 @@ def _check_range(pairs: list, hu_range: list | None, notes: list):
         chosen = {len(pairs) * (2 * n + 1) // (2 * LOOKED_AT) for n in range(LOOKED_AT)}
         for path in [pairs[number][part] for number in sorted(chosen)]:
             _array_hu(path, hu_range)  # says what is wrong with one file
-        stored = np.stack([_load(pairs[number][part]).astype(np.float64) for number in sorted(chosen)])
+        stored = np.concatenate([_middle(pairs[number][part]) for number in sorted(chosen)])
         low, high = hu_range or NET
         lacking = conventions.missing(stored * (high - low) + low)
         if lacking and not hu_range:
-            raise ValueError(f"{kind} is no CT as {_in_words(low, high)}: {lacking}. {_what_fits(stored)}")
+            raise ValueError(f"{kind} is no CT as {_in_words(low, high)}: {lacking}. {_advice(stored)}")
         if lacking:
             notes.append(f"with the hu_range that was given, {lacking} ({kind})")
+
+
+def _middle(path) -> np.ndarray:
+    """Up to three slices of an array file, evenly spaced."""
+    stored = headerless.stored(Path(path))
+    return stored[sorted({len(stored) * (2 * n + 1) // (2 * LOOKED_AT) for n in range(LOOKED_AT)})]
 
 
 def _in_words(low: float, high: float) -> str:
     return f"(HU {-low:+g}) / {high - low:g}"
 
 
-def _what_fits(stored: np.ndarray) -> str:
-    """Advice for arrays (N, H, W) of an unknown range."""
-    fitting = conventions.fitting(stored)
-    named = "; ".join(f"hu_range=[{low:.6g}, {high:.6g}] ({name})" for (low, high), name in fitting.items())
-    advice = f"What would fit: {named}" if named else "No range known from public code fits"
-    if conventions.is_min_to_max(stored):
-        advice += "; or each slice was stretched from its own minimum to its maximum, which nobody can undo: save HU"
-    return f"{advice}. Give the HU of a stored 0 and 1 as hu_range; [{NET[0]:g}, {NET[1]:g}] keeps the layout's"
+def _advice(stored: np.ndarray) -> str:
+    return f"{conventions.advice(stored)}; [{NET[0]:g}, {NET[1]:g}] keeps the layout's"

@@ -7,19 +7,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ldct_utils.cohorts import cohort, reading, writing
+from ldct_utils.cohorts import cohort, listed, reading, writing
 from ldct_utils.cohorts.writing import Part, Plan
 from ldct_utils.ct import dicom, dose, fbp
 from ldct_utils.study.paths import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
 MEASURED = 40  # pairs that a noise kernel is measured on
-REAL_PAIRS = ("mayo2016", "tcia", "npy")  # sources whose low dose was not made here
-BODY_PARTS = {  # BodyPartExamined, DICOM PS3.16 annex L; what spans several is none of them
-    "head": {"HEAD", "BRAIN", "SKULL"},
-    "chest": {"CHEST", "THORAX", "LUNG"},
-    "abdomen": {"ABDOMEN", "ABDOMENPELVIS", "LIVER", "KIDNEY", "PANCREAS"},
-}
+REAL_PAIRS = ("mayo2016", "tcia", "npy", "paired")  # sources whose low dose was not made here
 
 
 def of_machine() -> dict:
@@ -38,18 +33,33 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         every reason.
     """
     shape = texture(read["kernel"])
-    series, skipped = {}, []
+    series, skipped, stated = {}, [], {}
+    if read["pairs"]:
+        for row in listed.read(read["pairs"], reading.only(folders), need_low=False):
+            stated |= dict.fromkeys(row.full, row.patient)
     for root in folders:
         found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
         skipped += [(_exam(path, root), "", reason, path) for path, reason in found.skipped]
         for h in found.headers:
             reason, exam = _not_normal_dose(h, root), _exam(h.path, root, h.description)
+            if stated and h.path not in stated:
+                reason = "not in the table that says who is who"
             if reason:
                 skipped.append((exam, "", reason, h.path))
             else:
-                key = (str(h.path.parent), exam, h.person, h.study, h.series, h.kernel, h.thickness_mm, h.normal)
+                key = (
+                    str(h.path.parent),
+                    exam,
+                    stated.get(h.path),
+                    h.person,
+                    h.study,
+                    h.series,
+                    h.kernel,
+                    h.thickness_mm,
+                    h.normal,
+                )
                 series.setdefault((*key, h.shape), []).append(h)
-    names, untold, notes = _people([(key[1], headers[0]) for key, headers in series.items()])
+    names, untold, notes = _people([(key[1], headers[0]) for key, headers in series.items()], stated)
     slices, kinds, assumed, odd = [], {}, [], set()
     for (_, exam, *_), headers in series.items():
         first = headers[0]
@@ -62,7 +72,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             notes.append(
                 f"{patient} {label}: {dicom.gaps(kept)} gaps in z; slices are used one by one, so none is lost"
             )
-        by_exam, by_header = reading.ANATOMY_OF_LETTER.get(exam[:1]), _body_part(first)
+        by_exam, by_header = reading.ANATOMY_OF_LETTER.get(exam[:1]), reading.body_part(first.body_part)
         if by_exam and by_header and by_exam != by_header:
             odd.add(f"{patient}: the headers say {by_header}, the exam's letter {by_exam}")
         kind = by_exam or by_header if read["anatomy"] == "mixed" else read["anatomy"]
@@ -126,11 +136,6 @@ def _not_normal_dose(header, root: Path) -> str:
     return ""
 
 
-def _body_part(header) -> str | None:
-    """Anatomy by BodyPartExamined; None where it does not say one."""
-    return next((kind for kind, names in BODY_PARTS.items() if header.body_part in names), None)
-
-
 def _exam(path: Path, root: Path, description: str = "") -> str:
     """The challenge's id of the exam that a file belongs to, where its folders are the challenge's; else "".
 
@@ -142,13 +147,13 @@ def _exam(path: Path, root: Path, description: str = "") -> str:
     return (reading.challenge_id(path, root) or "") if by_folder or by_words else ""
 
 
-def _people(series: list) -> tuple[dict, set, list]:
+def _people(series: list, stated: dict) -> tuple[dict, set, list]:
     """Who the series are of: one person has one name, whatever the headers and folders look like.
 
     Two series are of one person if they share a PatientID (visits aside, ``reading.one_person``) or an exam of the
     challenge. An exam whose headers name several people is none. Without either, an examination stands for a person.
 
-    Args: series: (exam or "", first header) of each.
+    Args: series: (exam or "", first header) of each. stated: {file: who it is of}, which then is all that counts.
     Returns: {(exam, header): patient}; the patients who are told apart by their examinations alone; notes.
     """
     ids = {}
@@ -160,6 +165,8 @@ def _people(series: list) -> tuple[dict, set, list]:
         marks = {("exam", exam)} if exam and exam not in crowded else set()
         if header.person:
             marks.add(("id", reading.one_person(header.person)))
+        if header.path in stated:
+            marks = {("stated", reading.one_person(stated[header.path]))}
         marks = marks or {("study", header.study or str(header.path.parent))}
         own = {"marks": marks, "series": [(exam, header)]}
         for other in [g for g in groups if g["marks"] & own["marks"]]:

@@ -51,7 +51,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     for header in found.headers:
         named = _series_of(source, header, root)
         if named is None:
-            reason = "neither a low-dose nor a full-dose series by its folder"
+            reason = "neither a low-dose nor a full-dose series by its folder: source=paired takes pairs in any folders"
             skipped.append((reading.challenge_id(header.path, root), "", reason, header.path))
         else:
             patient, name, is_low = named

@@ -11,6 +11,11 @@ from ldct_utils.ct import dicom
 ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter of Mayo's patient ids
 
 
+BODY_PARTS = {  # BodyPartExamined, DICOM PS3.16 annex L; what spans several is none of them
+    "head": {"HEAD", "BRAIN", "SKULL"},
+    "chest": {"CHEST", "THORAX", "LUNG"},
+    "abdomen": {"ABDOMEN", "ABDOMENPELVIS", "LIVER", "KIDNEY", "PANCREAS"},
+}
 CHALLENGE_ID = re.compile(r"[CLN]\d{3}")
 # A visit behind a patient's name, as in sub-01_ses-02 or P7_visit1: two of them are one person.
 VISIT = re.compile(
@@ -36,6 +41,19 @@ def one_person(name: str) -> str:
     """A patient's name or ID without the visit that may stand behind it, and in small letters; "" for no name."""
     name = name.strip().casefold()
     return VISIT.sub("", name) or name
+
+
+def pseudonyms(names: set) -> dict:
+    """{name as it is given: patient}. One that is not a challenge's id may be a person's: it becomes P001, P002, ..."""
+    people = sorted({one_person(name) for name in names})
+    others = [person for person in people if not CHALLENGE_ID.fullmatch(person.upper())]
+    of_person = {p: f"P{others.index(p) + 1:03d}" if p in others else p.upper() for p in people}
+    return {name: of_person[one_person(name)] for name in names}
+
+
+def body_part(said: str) -> str | None:
+    """Anatomy by BodyPartExamined; None where it does not say one."""
+    return next((kind for kind, names in BODY_PARTS.items() if said in names), None)
 
 
 def skip_table(entries) -> list:

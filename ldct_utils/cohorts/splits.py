@@ -71,8 +71,8 @@ def check_told(untold: set, split_of: dict):
     """
     if untold and len(set(split_of.values())) > 1:
         raise ValueError(
-            f"the headers do not say who {len(untold)} of {len(split_of)} patients are (no PatientID of their own), "
-            "so that two visits of one person could lie in training and test. Say who is who in a table "
+            f"patients whose headers hold no PatientID of their own: {len(untold)} of {len(split_of)}. Two of them may "
+            "be visits of one person, who could then be in training and test. Say who is who in a table "
             "(docs/own_data.md, Who is who), or put all into one split (split=train) and test on another cohort"
         )
 

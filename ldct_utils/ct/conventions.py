@@ -155,10 +155,9 @@ def fitting(numbers) -> dict[tuple, str]:
     for (at_0, at_1), name in stretches().items():
         hu = numbers * np.float32(at_1 - at_0) + np.float32(at_0)
         low, high = lows.get((at_0, at_1), (None, None))
-        if low is not None:
-            within = hu.min() >= low - 1 and hu.max() <= high + 1
+        if low is not None and low > REACHES_AIR:
             cut = hu <= low + 1  # what lay below the window became its lower end
-            if not within or (low > REACHES_AIR and cut.mean() < LEAST_BODY):
+            if hu.min() < low - 1 or hu.max() > high + 1 or cut.mean() < LEAST_BODY:
                 continue
             hu = np.where(cut, intensity.HU_MIN, hu)
         if not missing(hu):
@@ -170,3 +169,12 @@ def is_min_to_max(numbers) -> bool:
     """Whether every slice of (N, H, W) runs from exactly 0 to exactly 1 and hardly ever reaches 1: it was stretched by
     its own minimum and maximum, which nothing can undo."""
     return all(one.min() == 0 and one.max() == 1 and (one == 1).mean() < LEAST_AIR for one in np.asarray(numbers))
+
+
+def advice(stored) -> str:
+    """What to say of slices (N, H, W) of an unknown range: which ``hu_range`` would fit."""
+    named = "; ".join(f"hu_range=[{low:.6g}, {high:.6g}] ({name})" for (low, high), name in fitting(stored).items())
+    said = f"What would fit: {named}" if named else "No range known from public code fits"
+    if is_min_to_max(stored):
+        said += "; or each slice was stretched from its own minimum to its maximum, which nobody can undo: save HU"
+    return f"{said}. Give the HU of a stored 0 and 1 as hu_range"

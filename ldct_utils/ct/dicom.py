@@ -140,7 +140,9 @@ def read_header(path) -> Header:
             data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
             left = path.stat().st_size - file.tell()  # the reader stops where the pixels begin
     except InvalidDicomError as error:
-        raise Unusable("not a DICOM file") from error
+        volume = path.name.lower().endswith((".nii", ".nii.gz"))
+        other = "a NIfTI volume: source=paired reads those" if volume else "not a DICOM file"
+        raise Unusable(packed(path) or other) from error
     except (EOFError, ValueError, OSError, KeyError, NotImplementedError) as error:
         if getattr(error, "errno", None):  # the system's: a slice must not be missing because a disk was away
             raise not_read(path, error) from None
@@ -154,6 +156,13 @@ def read_header(path) -> Header:
             if isinstance(error, Unusable):
                 raise
             raise Unusable("header values that make no sense: export the series again") from error
+
+
+def packed(path: Path) -> str:
+    """Why an archive is not read; empty for any other file."""
+    name = Path(path).name.lower()
+    known = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+    return "a packed download: unpack it, into a folder of its own below data_root" if name.endswith(known) else ""
 
 
 def _check(data):
@@ -268,30 +277,27 @@ def find(folder, progress=iter) -> Found:
             found.headers.append(read_header(path))
         except Unusable as reason:
             found.skipped.append((path, str(reason)))
-    return _each_once(found)
+    found.headers = each_once(found.headers, found.skipped)
+    return found
 
 
-def _each_once(found: Found) -> Found:
+def each_once(headers: list, skipped: list) -> list:
     """Of slices that were exported several times, wherever to, the first: one UID and equal pixels are one slice.
 
     A slice that another program changed often keeps its UID, so the UID alone does not say it.
+
+    Args: skipped: takes (path, reason) of every copy.
     """
-    once, by_uid = Found(skipped=found.skipped), {}
-    for header in found.headers:
+    by_uid, copies = {}, set()
+    for header in headers:
         by_uid.setdefault(header.instance or header.path, []).append(header)
-    copies = set()
-    for same in (headers for headers in by_uid.values() if len(headers) > 1):
+    for same in (found for found in by_uid.values() if len(found) > 1):
         seen = {}
         for header in same:
-            first = seen.setdefault(_digest(header.path), header)
-            if first is not header:
+            if seen.setdefault(_digest(header.path), header) is not header:
                 copies.add(header.path)
-    for header in found.headers:
-        if header.path in copies:
-            once.skipped.append((header.path, "the same slice as another file (SOPInstanceUID and pixels)"))
-        else:
-            once.headers.append(header)
-    return once
+    skipped += [(path, "the same slice as another file (SOPInstanceUID and pixels)") for path in sorted(copies)]
+    return [header for header in headers if header.path not in copies]
 
 
 def list_files(folder) -> list:

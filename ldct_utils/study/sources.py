@@ -15,6 +15,7 @@ COHORT_PARAMETERS = (
         "size",
         "split",
         "cohort_seed",
+        "pairs",
         "hu_range",
     ),
 )
@@ -48,7 +49,8 @@ SOURCES = {
     "mayo2016": Source("paired", "mayo2016", ()),
     "tcia": Source("paired", "tcia", ("anatomy",)),
     "npy": Source("arrays", "mayo2016", ("anatomy", "dose", "hu_range")),
-    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed")),
+    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed", "pairs")),
+    "paired": Source("own_pairs", "draw", ("anatomy", "dose", "pairs", "hu_range")),
 }
 
 
