@@ -90,6 +90,15 @@ def test_people_whom_neither_table_nor_header_tells_apart_are_not_split(data, ou
     assert set(cohorts.get("paired", str(data), split="draw", **QUIET).slices.split) == {"train", "test"}
 
 
+def test_doses_that_were_made_anonymous_as_two_examinations_are_told_how_to_be_paired(data, outputs):
+    for number, level in enumerate(("full", "low")):  # as in the challenge's own files
+        series(data / "L506" / level, 1, number, PatientID="Anonymous", StudyInstanceUID=f"1.2.{number + 1}")
+    with pytest.raises(ValueError, match=r"partner series is missing; .* name patients in a table or by \{patient\}"):
+        cohorts.get("paired", str(data), pairs="low=*/low, full=*/full", split="train", **QUIET)
+    advised = cohorts.get("paired", str(data), pairs="low={patient}/low, full={patient}/full", split="train", **QUIET)
+    assert advised.slices.patient.tolist() == ["L506"] * 2
+
+
 def test_folders_of_two_names_with_one_patient_id_are_refused_unless_a_table_states_them(data, outputs):
     for seed, folder in enumerate(("first", "second")):
         for level, more in (("low", 1), ("full", 0)):
@@ -229,6 +238,11 @@ def test_a_table_says_who_is_who_among_normal_dose_series(data, outputs):
     cohort = cohorts.get("dicom", str(data), split="draw", **given)  # refused without, see test_cohorts
     assert cohort.slices.patient.tolist() == ["P001", "P001", "P002"]
     assert "not in the table that says who is who" in {s["reason"] for s in cohort.meta["skipped"]}
+    (data / "who.csv").rename(data / "pairs.csv")  # where a test cohort has it
+    again = cohorts.get("dicom", str(data), split="draw", kernel="hann", **QUIET)
+    assert again.slices.patient.tolist() == ["P001", "P001", "P002"] and again.meta["skipped"] == [
+        {"patient": "", "series": "", "reason": "not in the table that says who is who", "files": 1}
+    ]
 
 
 def test_identity_follows_what_is_paired_and_no_name_in_it_gets_out(data, outputs):
@@ -245,18 +259,20 @@ def test_identity_follows_what_is_paired_and_no_name_in_it_gets_out(data, output
     assert find_identity(outputs) == []
 
 
-def test_a_run_follows_the_content_of_the_table_that_it_is_given(outputs, tmp_path):
+def test_a_run_follows_the_content_of_the_table_that_it_is_given(outputs, tmp_path, monkeypatch):
     script = parameters.read(paths.root() / "notebooks" / "03_train.py")
 
     def id_of(**given):
-        given = {"source": "paired", "data_root": str(tmp_path)} | given
+        given = {"source": "paired", "data_root": str(tmp_path / "data")} | given
         return identity.identity(script, parameters.check(script, given))
 
-    file = table(tmp_path, ["a,low,full,"], name="mine.csv")
-    before = id_of(pairs=str(file)), id_of(pairs="low=a, full=b"), id_of()
+    monkeypatch.chdir(tmp_path)
+    file = table(tmp_path.parent, ["a,low,full,"], name="mine.csv").rename(tmp_path / "mine.csv")
+    (tmp_path / "data").mkdir()
+    before = id_of(pairs="mine.csv"), id_of(pairs="low=a, full=b"), id_of()
     file.write_text("patient,low,full\nb,low,full\nc,low,full\n")
-    assert len(set(before)) == 3 and id_of(pairs=str(file)) != before[0]
-    assert id_of(pairs=str(file), source="simulated") == id_of(source="simulated")
+    assert len(set(before)) == 3 and id_of(pairs="mine.csv") != before[0]
+    assert id_of(pairs="mine.csv", source="simulated") == id_of(source="simulated")
 
 
 def test_the_table_of_a_test_cohort_lies_in_its_folder(data, outputs, tiny_cohort):

@@ -34,12 +34,14 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """
     shape = texture(read["kernel"])
     series, skipped, stated = {}, [], {}
-    if read["pairs"]:
+    if read["pairs"] or len(folders) == 1:
         for row in listed.read(read["pairs"], reading.only(folders), need_low=False):
             stated |= dict.fromkeys(row.full, row.patient)
     for root in folders:
         found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
-        skipped += [(_exam(path, root), "", reason, path) for path, reason in found.skipped]
+        skipped += [
+            (_exam(path, root), "", reason, path) for path, reason in found.skipped if path.name != listed.TABLE
+        ]
         for h in found.headers:
             reason, exam = _not_normal_dose(h, root), _exam(h.path, root, h.description)
             if stated and h.path not in stated:

@@ -37,7 +37,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     pairs, assumed = [], []
     for (person, dose, _), sides in series.items():
         patient = names[person]
-        matched = _volumes(patient, sides, skipped, read) or _slices(patient, sides, skipped, notes)
+        matched = _volumes(patient, sides, skipped, read) or _slices(patient, sides, skipped, notes, patient in untold)
         kind = read["anatomy"] if read["anatomy"] != "mixed" else _anatomy(sides)
         assumed += [patient] * (kind is None) * bool(matched)
         about = {"patient": patient, "anatomy": kind or "abdomen", "dose": dose or read["dose"]}
@@ -123,8 +123,9 @@ def _anatomy(sides) -> str | None:
     return next((kind for one in sides[FULL] if (kind := reading.body_part(getattr(one, "body_part", "")))), None)
 
 
-def _slices(patient: str, sides: tuple, skipped: list, notes: list) -> list:
+def _slices(patient: str, sides: tuple, skipped: list, notes: list, untold: bool) -> list:
     """(series, low header, full header) of DICOM slices: series of one thickness and kernel, partners by position."""
+    advice = "; the headers do not say whose it is: name patients in a table or by {patient} in the patterns" * untold
     groups = [{}, {}]
     for side in (FULL, LOW):
         for header in sides[side]:
@@ -145,7 +146,8 @@ def _slices(patient: str, sides: tuple, skipped: list, notes: list) -> list:
             skipped += [(patient, label, reason, h.path) for h, reason in dropped]
         for have, want, which in ((0, 1, "full-dose"), (1, 0, "low-dose")):
             if not ordered[want]:
-                skipped += [(patient, label, f"the {which} partner series is missing", h.path) for h in ordered[have]]
+                reason = f"the {which} partner series is missing{advice}"
+                skipped += [(patient, label, reason, h.path) for h in ordered[have]]
         if not (ordered[0] and ordered[1]):
             continue
         matched, alone = dicom.pair(*ordered)
