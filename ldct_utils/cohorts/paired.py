@@ -21,9 +21,8 @@ LAYOUT = {
 def _series_of(source: str, header, root: Path) -> tuple | None:
     """(patient, series key, is low dose) of a file, from its folders and header; None if they do not say."""
     inside = header.path.relative_to(root)
-    patient = reading.challenge_id(Path(root.name, *inside.parts[:-1])) or reading.challenge_id(
-        Path(header.person.removeprefix("id "))
-    )
+    by_header = header.person if reading.CHALLENGE_ID.fullmatch(header.person) else None
+    patient = reading.challenge_id(header.path, root) or by_header
     if source == "mayo2016":
         named = [
             re.fullmatch(r"(?i)(full|quarter)_(\d+mm(?:_sharp)?)", part) for part in (root.name, *inside.parts[:-1])
@@ -47,17 +46,21 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     """
     root = reading.only(folders)
     found = dicom.find(root, lambda p: tqdm(p, unit="file", desc="reading headers", disable=not progress))
-    skipped = [(reading.challenge_id(path), "", reason, path) for path, reason in found.skipped]
-    series, notes = {}, []
+    skipped = [(reading.challenge_id(path, root), "", reason, path) for path, reason in found.skipped]
+    series, notes, others = {}, [], {}
     for header in found.headers:
         named = _series_of(source, header, root)
         if named is None:
-            reason = "neither a low-dose nor a full-dose series by its folder"
-            skipped.append((reading.challenge_id(header.path), "", reason, header.path))
+            reason = "neither a low-dose nor a full-dose series by its folder: source=paired takes pairs in any folders"
+            skipped.append((reading.challenge_id(header.path, root), "", reason, header.path))
         else:
             patient, name, is_low = named
+            if reading.CHALLENGE_ID.fullmatch(header.person) and header.person != patient:
+                others.setdefault(patient, set()).add(header.person)
             both_doses = series.setdefault((patient, name), ([], []))
             both_doses[0 if is_low else 1].append(header)
+    for patient, said in sorted(others.items()):
+        notes.append(f"{patient}: headers in its folder name {', '.join(sorted(said))}; the folder is taken")
     pairs = []
     for (patient, name), both_doses in sorted(series.items()):
         if read.get("anatomy", "mixed") not in ("mixed", reading.ANATOMY_OF_LETTER[patient[0]]):
@@ -109,5 +112,11 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 
 def read_pair(row: dict, low: str, full: str) -> Part:
     """One DICOM pair in HU."""
-    with reading.naming(row["patient"], row["series"], row["z_mm"]):
-        return Part([row], {"ldct": dicom.read_hu(low)[None], "ndct": dicom.read_hu(full)[None]})
+    arrays = {}
+    for name, path in (("ldct", low), ("ndct", full)):
+        try:
+            with reading.naming(row["patient"], row["series"], row["z_mm"]):
+                arrays[name] = dicom.read_hu(path)[None]
+        except dicom.Unusable as reason:
+            return reading.left_out(row, path, reason)
+    return Part([row], arrays)

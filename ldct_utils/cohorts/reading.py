@@ -5,15 +5,55 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+from ldct_utils.cohorts.writing import Part
 from ldct_utils.ct import dicom
 
 ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter of Mayo's patient ids
 
 
-def challenge_id(path: Path) -> str | None:
-    """The patient id of Mayo's data (L506, C002, N012) in a path, nearest to the file; None if there is none."""
-    ids = [part for part in path.parts if re.fullmatch(r"[CLN]\d{3}", part)]
+BODY_PARTS = {  # BodyPartExamined, DICOM PS3.16 annex L; what spans several is none of them
+    "head": {"HEAD", "BRAIN", "SKULL"},
+    "chest": {"CHEST", "THORAX", "LUNG"},
+    "abdomen": {"ABDOMEN", "ABDOMENPELVIS", "LIVER", "KIDNEY", "PANCREAS"},
+}
+CHALLENGE_ID = re.compile(r"[CLN]\d{3}")
+# A visit behind a patient's name, as in sub-01_ses-02 or P7_visit1: two of them are one person.
+VISIT = re.compile(
+    r"(?i)([\s_.-]+(visit|vis|session|ses|scan|exam|time-?point|tp|follow-?up|fu|baseline|v)[\s_-]?\d*)+$"
+)
+
+
+def challenge_id(path: Path, root: Path) -> str | None:
+    """The patient id of Mayo's data (L506, C002, N012) among the folders of a file, nearest to it; None without one.
+
+    Only ``root`` and the folders below it count: what lies above is how somebody's disk is arranged.
+    """
+    ids = [part for part in folders_of(path, root) if CHALLENGE_ID.fullmatch(part)]
     return ids[-1] if ids else None
+
+
+def folders_of(path: Path, root: Path) -> tuple:
+    """Names of the folders that a file lies in, from ``root`` down."""
+    return (root.name, *path.relative_to(root).parts[:-1])
+
+
+def one_person(name: str) -> str:
+    """A patient's name or ID without the visit that may stand behind it, and in small letters; "" for no name."""
+    name = name.strip().casefold()
+    return VISIT.sub("", name) or name
+
+
+def pseudonyms(names: set) -> dict:
+    """{name as it is given: patient}. One that is not a challenge's id may be a person's: it becomes P001, P002, ..."""
+    people = sorted({one_person(name) for name in names})
+    others = [person for person in people if not CHALLENGE_ID.fullmatch(person.upper())]
+    of_person = {p: f"P{others.index(p) + 1:03d}" if p in others else p.upper() for p in people}
+    return {name: of_person[one_person(name)] for name in names}
+
+
+def body_part(said: str) -> str | None:
+    """Anatomy by BodyPartExamined; None where it does not say one."""
+    return next((kind for kind, names in BODY_PARTS.items() if said in names), None)
 
 
 def skip_table(entries) -> list:
@@ -48,6 +88,12 @@ def naming(patient: str, series: str, z_mm: float | None = None):
         place = "" if z_mm is None else f" at z {z_mm:g} mm"
         error.args = (f"{patient} {series}{place}: {error}",)
         raise
+
+
+def left_out(row: dict, path, reason: dicom.Unusable) -> Part:
+    """A slice that turned out to be of no use when its pixels were read."""
+    dicom.log.info("skipped %s: %s", path, reason)
+    return Part(skipped=[{"patient": row["patient"], "series": row["series"], "reason": reason.why}])
 
 
 def same_size(pairs: list, skipped: list, where, layout: str) -> list:

@@ -62,6 +62,21 @@ def draw(anatomy_of: dict, seed: int) -> dict:
     return dict(zip(ordered, names + ["train"] * (len(ordered) - len(names))))
 
 
+def check_told(untold: set, split_of: dict):
+    """Keep one person in one split where nothing says who a patient is.
+
+    Args: untold: patients told apart by their examinations alone: two may be visits of one person, and one of them may
+        be anybody else. split_of: patient -> split.
+    Raises: ValueError: if the cohort has such a patient and more than one split.
+    """
+    if untold and len(set(split_of.values())) > 1:
+        raise ValueError(
+            f"patients whose headers hold no PatientID of their own: {len(untold)} of {len(split_of)}. Two of them may "
+            "be visits of one person, who could then be in training and test. Say who is who in a table "
+            "(docs/own_data.md, Who is who), or put all into one split (split=train) and test on another cohort"
+        )
+
+
 def assign(split: str, anatomy_of: dict, seed: int) -> dict:
     """Patient -> split for the patients of a cohort.
 

@@ -37,15 +37,16 @@ def shared(own, other) -> set:
 def tested_on(own: Cohort, source: str | None = None, root: str | None = None) -> Cohort:
     """The cohort that networks are tested on: their own, or all patients of another that they were not trained on.
 
-    Noise is inserted into a normal-dose series at the dose of the training cohort.
+    Noise is inserted into a normal-dose series at the dose of the training cohort, and arrays are read in its range.
 
     Args: own: of the training. source, root: of the other one, as ``lookup.get`` takes them; None for their own.
     Raises: ValueError: naming patients that are in both, see ``shared``.
     """
     if not source:
         return own
-    dose = own.meta["parameters"].get("dose", lookup.CohortParameters.dose)
-    other = lookup.get(source, root, split="test", dose=dose)
+    read = own.meta["parameters"]
+    dose, hu_range = read.get("dose", lookup.CohortParameters.dose), read.get("hu_range")
+    other = lookup.get(source, root, split="test", dose=dose, hu_range=hu_range)
     if seen := shared(own, other):
         raise ValueError(
             f"{', '.join(sorted(seen))} of {source} {other.id} was in the training: give a test_root without, or leave "

@@ -4,6 +4,7 @@ Arrays are written through plain file handles: a full disk is then an error that
 kill the process), and anonymous memory stays that of a few slices however many there are.
 """
 
+import hashlib
 import os
 import shutil
 import threading
@@ -50,6 +51,7 @@ class Plan:
     skipped: list = field(default_factory=list)  # dicts of patient, series, reason, files
     notes: list = field(default_factory=list)
     organs: dict = field(default_factory=dict)  # label in organ_masks -> organ
+    untold: set = field(default_factory=set)  # patients who may be one of the others, since no header or path says who
 
     @property
     def bytes(self) -> int:
@@ -169,7 +171,7 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
     ):  # of a build that was killed: whoever builds holds the lock
         shutil.rmtree(left)
     check_space(plan, folder.parent)
-    rows, tables, train, skipped = [], {}, _Moments(), Counter()
+    rows, tables, train, skipped, scans = [], {}, _Moments(), Counter(), {}
     with files.new_folder(folder) as new, ExitStack() as stack:
         writers = {}
         for name, dtype in plan.dtypes.items():
@@ -185,6 +187,8 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
                     rows.append({"row": len(rows), "split": split_of[one["patient"]], **one})
                     if rows[-1]["split"] == "train":
                         train.add(image)
+                for one, image in zip(part.rows, part.arrays.get("ndct", ())):
+                    _check_once(scans, one["patient"], image, split_of)
                 for name, table in part.tables.items():
                     tables.setdefault(name, []).append(table)
                 bar.update(len(part.rows) + len(part.skipped))
@@ -228,6 +232,22 @@ def build(folder: Path, plan: Plan, split_of: dict, meta: dict, progress: bool =
         )
         for path in new.iterdir():
             path.chmod(0o444)  # immutable once written
+
+
+def _check_once(scans: dict, patient: str, ndct: np.ndarray, split_of: dict):
+    """Two scans never have the same noise: equal slices are one scan, whatever the two patients are called.
+
+    Args: scans: {hash of a slice: patient} of all before, filled here. split_of: patient -> split.
+    Raises: ValueError: if two patients of different splits share a slice.
+    """
+    if not np.ptp(ndct):  # a slice of air is like any other
+        return
+    other = scans.setdefault(hashlib.sha256(np.ascontiguousarray(ndct)).digest(), patient)
+    if split_of[other] != split_of[patient]:
+        raise ValueError(
+            f"{other} ({split_of[other]}) and {patient} ({split_of[patient]}) have a slice in common, so they are one "
+            "person's scan under two names: leave one of the two out of data_root"
+        )
 
 
 class _Moments:

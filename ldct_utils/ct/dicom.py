@@ -1,8 +1,9 @@
 """CT slices from DICOM: which files are usable and why not, in which order they lie, and what they are in HU.
 
 Order and partners come from positions along the slice normal, never from file names or instance numbers. Nothing that
-identifies a patient leaves this module except through ``Header.person``, which callers use to tell patients apart and
-never store. File names hold dates and UIDs, so no message has one: an error carries the file as its attribute ``path``.
+identifies a patient leaves this module except through ``Header.person`` and ``Header.study``, which callers use to tell
+patients apart and never store. File names hold dates and UIDs, so no message has one: an error carries the file as its
+attribute ``path``.
 """
 
 import hashlib
@@ -18,7 +19,10 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
+from pydicom.uid import RLELossless
+from scipy import ndimage
 
+from ldct_utils.ct.conventions import REACHES_AIR
 from ldct_utils.ct.intensity import AIR_HU
 
 SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
@@ -26,18 +30,48 @@ CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file
 PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
 TAGS = [
-    *("SOPClassUID", "Modality", "ImageType", "Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames"),
+    "SOPInstanceUID",
+    *(
+        "SOPClassUID",
+        "Modality",
+        "ImageType",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "SamplesPerPixel",
+        "NumberOfFrames",
+    ),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ConvolutionKernel"),
-    *("RescaleSlope", "RescaleIntercept", "SeriesDescription", "BodyPartExamined"),
-    *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "SOPInstanceUID"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "SeriesDescription", "BodyPartExamined"),
+    *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
 ]
-# What anonymisers write in place of an ID.
-NO_ID = re.compile(r"(?i)anon.*|de-?identif.*|removed|redacted|deleted|blank(ed)?|none|null|n/?a|unknown|patient|x+|0+")
+# What anonymisers write in place of an ID. With a number behind it, as in Anon_03, it is an ID again.
+_NOTHING = (
+    "anon[a-z]*|de-?identif[a-z]*|removed|redacted|deleted|blank(ed)?|none|null|n/?a|unknown|patient|subject|id|x+"
+)
+NO_ID = re.compile(rf"(?i)(({_NOTHING})[\W_]*)*|0+")
+# Values of ImageType that say that pixels are no CT numbers of one slice. Source: DICOM PS3.3 C.8.15.2.1 (multi-energy
+# images), C.8.16 (derived pixels), and what workstations write for projections and renderings.
+NO_HU = re.compile(
+    r"(?i)MAT_(SPECIFIC|FRACTIONAL|VALUE_BASED|MODIFIED)|EFF_ATOMIC_NUM|ELECTRON_DENSITY|(MAX_?|MIN_?|M)IP|VRT|VOLREN\w*"
+    r"|VOLUME_?RENDER\w*|SSD|PROJECTION IMAGE|SUBTRACTION|ADDITION|MULTIPLICATION|DIVISION|PERFUSION\w*"
+    r"|IODINE\w*|RHO_?Z\w*|Z_?EFF\w*|SCREEN ?SAVE\w*|SCREEN ?SHOT|SECONDARY CAPTURE|DOSE_INFO|FUSION\w*"
+)
+LEAST_PADDING = 16  # pixels of an area of padding whose value could be tissue
+LOOKED_AT = 5  # slices of a series, evenly spaced, that are read to see whether it reaches air
 log = logging.getLogger(__name__)  # paths of skipped and unreadable files go here and nowhere else: INFO shows them
 
 
 class Unusable(ValueError):
-    """A file that cannot be a CT slice; the message is the reason, without the file's name."""
+    """A file that cannot be a CT slice; the message is the reason, without the file's name.
+
+    ``why`` stays the reason when something is put before the message.
+    """
+
+    def __init__(self, why: str):
+        super().__init__(why)
+        self.why = why
 
 
 def about(path, error: Exception) -> Exception:
@@ -79,8 +113,10 @@ class Header:
     description: str
     body_part: str
     series: str  # tells series of one folder apart; never stored
-    person: str  # tells patients apart; never stored
-    instance: str  # tells slices apart; never stored
+    person: str  # the patient's ID, empty where it was taken out; never stored
+    study: str  # UID of the examination; never stored
+    instance: str  # UID of this very slice; never stored
+    in_hu: bool  # the header says so (RescaleType)
 
 
 @dataclass
@@ -104,7 +140,9 @@ def read_header(path) -> Header:
             data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
             left = path.stat().st_size - file.tell()  # the reader stops where the pixels begin
     except InvalidDicomError as error:
-        raise Unusable("not a DICOM file") from error
+        volume = path.name.lower().endswith((".nii", ".nii.gz"))
+        other = "a NIfTI volume: source=paired reads those" if volume else "not a DICOM file"
+        raise Unusable(packed(path) or other) from error
     except (EOFError, ValueError, OSError, KeyError, NotImplementedError) as error:
         if getattr(error, "errno", None):  # the system's: a slice must not be missing because a disk was away
             raise not_read(path, error) from None
@@ -120,14 +158,22 @@ def read_header(path) -> Header:
             raise Unusable("header values that make no sense: export the series again") from error
 
 
+def packed(path: Path) -> str:
+    """Why an archive is not read; empty for any other file."""
+    name = Path(path).name.lower()
+    known = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+    return "a packed download: unpack it, into a folder of its own below data_root" if name.endswith(known) else ""
+
+
 def _check(data):
     """Raise Unusable, saying why, if the object is not a CT slice with a place and a scale."""
     if data.get("SOPClassUID", "") in ENHANCED_CT:
         raise Unusable("Enhanced CT, several frames in one file: export as single-frame CT images")
     if data.get("SOPClassUID", "") not in ("", CT_IMAGE) or data.get("Modality", "CT") != "CT":
         raise Unusable(f"not a CT image but {data.get('Modality', 'an object')} of another kind")
-    if "LOCALIZER" in [str(v).upper() for v in data.get("ImageType", None) or []]:
+    if "LOCALIZER" in _image_type(data):
         raise Unusable("a localizer (scout view)")
+    _check_hu(data)
     if "Rows" not in data or "Columns" not in data:
         raise Unusable("no image in it: truncated, or not an image object")
     if int(data.get("NumberOfFrames", 1) or 1) > 1 or int(data.get("SamplesPerPixel", 1)) > 1:
@@ -137,6 +183,26 @@ def _check(data):
             raise Unusable(f"no {name}: its place is unknown, export the series with its geometry")
     if data.get("RescaleSlope", None) is None or data.get("RescaleIntercept", None) is None:
         raise Unusable("no RescaleSlope/RescaleIntercept: stored values cannot become HU, export them with the series")
+
+
+def _image_type(data) -> list[str]:
+    """The values of ImageType, in capitals; a single one comes as text and not as a list."""
+    values = data.get("ImageType", None) or []
+    return [str(value).strip().upper() for value in ([values] if isinstance(values, str) else values)]
+
+
+def _check_hu(data):
+    """Raise Unusable if the header says that the pixels are not CT numbers: a map of something, a rendering, a picture.
+
+    Such objects bear the label of the CT beside them. A slice that is only derived, as any compressed one is, passes.
+    """
+    unit = str(data.get("RescaleType", "") or "").strip().upper()
+    if unit == "HU_MOD" or not (unit in ("", "US", "NORMALIZED") or unit.startswith(("HU", "HOUN"))):
+        raise Unusable(f"its values are {unit[:16]}, not HU (RescaleType): leave such maps out")
+    if said := [value for value in _image_type(data) if NO_HU.fullmatch(value)]:
+        raise Unusable(f"no slice in HU but {said[0]} (ImageType): leave maps and renderings out")
+    if min(int(data.get(name, 16) or 16) for name in ("BitsAllocated", "BitsStored")) <= 8:
+        raise Unusable("8 bits a pixel: grey values of a display window, not HU; export the series anew as CT images")
 
 
 def _header(path: Path, data) -> Header:
@@ -162,6 +228,8 @@ def _header(path: Path, data) -> Header:
         series=str(data.get("SeriesInstanceUID", "") or ""),
         person=_person(data),
         instance=str(data.get("SOPInstanceUID", "") or ""),
+        in_hu=str(data.get("RescaleType", "") or "").strip().upper().startswith(("HU", "HOUN")),
+        study=str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or ""),
     )
 
 
@@ -186,14 +254,9 @@ def _check_pixels(path: Path, data, left: int):
 
 
 def _person(data) -> str:
-    """A text that differs between patients: the PatientID, or without a usable one the study or frame of reference.
-
-    Anonymised series share IDs such as "Anonymous" or an empty one, which must not make two patients one.
-    """
+    """The PatientID; empty where an anonymiser wrote what many share, such as "Anonymous": it tells nobody apart."""
     identity = str(data.get("PatientID", "") or "").strip()
-    if identity and not NO_ID.fullmatch(identity):
-        return f"id {identity}"
-    return str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or "")
+    return "" if NO_ID.fullmatch(identity) else identity
 
 
 def find(folder, progress=iter) -> Found:
@@ -214,7 +277,27 @@ def find(folder, progress=iter) -> Found:
             found.headers.append(read_header(path))
         except Unusable as reason:
             found.skipped.append((path, str(reason)))
+    found.headers = each_once(found.headers, found.skipped)
     return found
+
+
+def each_once(headers: list, skipped: list) -> list:
+    """Of slices that were exported several times, wherever to, the first: one UID and equal pixels are one slice.
+
+    A slice that another program changed often keeps its UID, so the UID alone does not say it.
+
+    Args: skipped: takes (path, reason) of every copy.
+    """
+    by_uid, copies = {}, set()
+    for header in headers:
+        by_uid.setdefault(header.instance or header.path, []).append(header)
+    for same in (found for found in by_uid.values() if len(found) > 1):
+        seen = {}
+        for header in same:
+            if seen.setdefault(_digest(header.path), header) is not header:
+                copies.add(header.path)
+    skipped += [(path, "the same slice as another file (SOPInstanceUID and pixels)") for path in sorted(copies)]
+    return [header for header in headers if header.path not in copies]
 
 
 def list_files(folder) -> list:
@@ -240,7 +323,8 @@ def read_hu(path) -> np.ndarray:
     the header names as padding, and all below -1024 HU, such as a stored -2000. Nothing is clipped above.
 
     Returns: (H, W) int16, HU, rounded where the slope is not an integer.
-    Raises: ValueError: if its pixels cannot be decoded. PermissionError, OSError: if the file cannot be read.
+    Raises: Unusable: if the header contradicts the pixels. ValueError: if they cannot be decoded. PermissionError,
+        OSError: if the file cannot be read.
     """
     return in_hu(*read(path))
 
@@ -253,12 +337,15 @@ def read(path) -> tuple:
     try:
         with quiet():
             data = pydicom.dcmread(path)
-            return data, data.pixel_array
+            stored = data.pixel_array
     except Exception as error:  # decoders raise whatever they like for damaged streams
         if getattr(error, "errno", None):
             raise not_read(path, error) from None
         text = f"pixels cannot be decoded ({type(error).__name__}); copy the file again from its origin"
         raise about(path, ValueError(text)) from None
+    with quiet():
+        _check_bits(data, stored)
+    return data, stored
 
 
 def in_hu(data, stored) -> np.ndarray:
@@ -268,36 +355,112 @@ def in_hu(data, stored) -> np.ndarray:
     return hu.clip(AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
 
-def padding(data, stored) -> np.ndarray:
-    """Pixels that hold no measurement, by what the header names. Source: DICOM PS3.3 C.7.5.1.1.2."""
-    if (named := padding_values(data)) is None:
-        return np.zeros(stored.shape, bool)
-    return (stored >= named[0]) & (stored <= named[1])
+def _check_bits(data, stored):
+    """Raise Unusable if the stored values need more bits than the header names: cut off, bone would turn to air.
+
+    JPEG streams say themselves how many bits they have. Negative values that were stored without the bits above
+    ``BitsStored``, which is legal, are told from large ones by what they mean: no HU lies below -1024, and a slice that
+    reaches air in no other way has negative ones.
+    """
+    bits, allocated = int(data.BitsStored), int(data.BitsAllocated)
+    syntax = data.file_meta.get("TransferSyntaxUID", None)
+    own_bits = syntax is not None and syntax.is_encapsulated and syntax != RLELossless
+    planes = [data.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2)]  # OverlayBitPosition
+    overlays = any(int(plane.value or 0) for plane in planes if plane is not None)
+    if bits >= allocated or own_bits or overlays:  # bits above BitsStored may hold graphics in old files
+        return
+    data.BitsStored, data.HighBit = allocated, allocated - 1
+    whole = data.pixel_array
+    data.BitsStored, data.HighBit = bits, bits - 1
+    differ = whole != stored
+    if not differ.any():
+        return
+    slope, intercept = float(data.RescaleSlope), float(data.RescaleIntercept)
+    negative = int(data.get("PixelRepresentation", 0)) == 1 and whole.min() >= 0 and whole.max() < 1 << bits
+    no_air = whole.min() * slope + intercept > REACHES_AIR
+    if not (negative and (no_air or stored[differ].min() * slope + intercept >= AIR_HU)):
+        raise Unusable(
+            f"its pixels need more than the {bits} bits that the header names (BitsStored): export the series anew"
+        )
 
 
 def padding_values(data) -> tuple[int, int] | None:
     """Lowest and highest stored value that the header names as padding; None where it names none."""
     value, limit = data.get("PixelPaddingValue", None), data.get("PixelPaddingRangeLimit", None)
-    return None if value is None else tuple(sorted((int(value), int(value if limit is None else limit))))
+    if value is None:
+        return None
+    ends = [int(value), int(value if limit is None else limit)]
+    if int(data.get("PixelRepresentation", 0)) == 1:  # some write a negative value as an unsigned one
+        bits = int(data.BitsAllocated)
+        ends = [end - (1 << bits) if end >= 1 << bits - 1 else end for end in ends]
+    return tuple(sorted(ends))
+
+
+def padding(data, stored) -> np.ndarray:
+    """Pixels that hold no measurement. Source: DICOM PS3.3 C.7.5.1.1.2 for value and range limit.
+
+    A padding value among those of tissue is believed where padding lies, in an area that holds a corner of the slice:
+    in a file that was rewritten in HU, an old padding value of 0 is water.
+    """
+    if (named := padding_values(data)) is None:
+        return np.zeros(stored.shape, bool)
+    low, high = named
+    padded = (stored >= low) & (stored <= high)
+    if (
+        max(low * float(data.RescaleSlope), high * float(data.RescaleSlope)) + float(data.RescaleIntercept)
+        < REACHES_AIR
+    ):
+        return padded
+    parts, _ = ndimage.label(padded)
+    corners = {int(parts[row, column]) for row in (0, -1) for column in (0, -1)} - {0}
+    return np.isin(parts, [part for part in corners if (parts == part).sum() >= LEAST_PADDING])
 
 
 def in_order(headers) -> tuple:
-    """Slices of one series by position, each position once.
+    """Slices of one series by position, each position once; none of a series that is not in HU.
 
-    Of several slices at one position one is kept if their pixels are equal. If they differ all are dropped, since it is
-    unknown which of them belongs to the partner series.
+    A series whose header does not name HU and that nowhere reaches air is a map of something else. Of several slices
+    at one position one is kept if their pixels are equal. If they differ all are dropped, since it is unknown which of
+    them belongs to the partner series.
 
     Returns: (sorted headers, [(header, reason), ...] of what was dropped).
     """
     ordered = sorted(headers, key=lambda h: (h.z_mm, str(h.path)))
     kept, dropped = [], []
     for place in _same_place(ordered):
-        if len({hashlib.sha256(read_hu(h.path).tobytes()).digest() for h in place} if len(place) > 1 else {0}) == 1:
+        if len({_digest(h.path) for h in place} if len(place) > 1 else {0}) == 1:
             kept.append(place[0])
             dropped += [(h, "a copy of another slice of its series") for h in place[1:]]
         else:
             dropped += [(h, "several different slices at one position: keep one series a folder") for h in place]
+    if kept and not _reaches_air(kept):
+        reason = (
+            f"it nowhere falls below {REACHES_AIR:g} HU, and its header does not say that it is in HU (RescaleType)"
+        )
+        return [], dropped + [(h, reason) for h in kept]
     return kept, dropped
+
+
+def _digest(path: Path) -> bytes:
+    """What two files have in common whose pixels are equal, or cannot be used for one reason."""
+    try:
+        return hashlib.sha256(read_hu(path).tobytes()).digest()
+    except Unusable as reason:
+        return str(reason).encode()
+
+
+def _reaches_air(headers: list) -> bool:
+    """Whether a series is in HU by its header, or a few slices of it hold air, or something outside of the circle."""
+    if all(h.in_hu for h in headers):
+        return True
+    chosen = sorted({len(headers) * (2 * n + 1) // (2 * LOOKED_AT) for n in range(LOOKED_AT)})
+    for header in (headers[number] for number in chosen):
+        try:
+            if read_hu(header.path).min() < REACHES_AIR:
+                return True
+        except ValueError:  # of damaged pixels; the build names the slice
+            return True
+    return False
 
 
 def _same_place(ordered):

@@ -75,8 +75,8 @@ def _series(folder, rows, cohort) -> dict[int, np.ndarray]:
         raise ValueError(f"{paths.short(folder)} holds no denoised CT slice ({reason})")
     about = cohort.slices.set_index("row").loc[rows]
     people = list(about["patient"].unique())
-    ids = {header: challenge_id(header.path.parent) for header in listed.headers}
-    persons = sorted({header.person for header in listed.headers})
+    ids = {header: challenge_id(header.path, Path(folder)) for header in listed.headers}
+    persons = sorted({header.person or header.study for header in listed.headers})
     if len(people) > 1 and not all(ids.values()):
         raise ValueError(
             f"the cohort has {len(people)} test patients, and {paths.short(folder)} does not say whose slices "

@@ -25,7 +25,8 @@ import numpy as np
 from scipy import ndimage
 
 from ldct_utils.cohorts import Cohort
-from ldct_utils.denoisers import conventions, finished, onnx_files, probing
+from ldct_utils.ct import conventions
+from ldct_utils.denoisers import finished, onnx_files, probing
 from ldct_utils.models import classical, published
 from ldct_utils.study import files, paths, runs
 from ldct_utils.training import checkpoints, prediction

@@ -12,8 +12,7 @@ import pandas as pd
 from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 
-from ldct_utils.ct import intensity
-from ldct_utils.denoisers import conventions
+from ldct_utils.ct import conventions, intensity
 
 SHIFT = 0.1  # pixels; filters of any strength and the study's networks stay at .02 and below
 SLOPE = 0.1  # of output over input, from 1

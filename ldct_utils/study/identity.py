@@ -44,6 +44,7 @@ DATA = {
     "test_root",
     "sharp_root",
     "decathlon",
+    "pairs",
 }  # parameters that name folders of data, however they are written
 ASIDE = {"save_every_s"}  # parameters that are read and change no result
 LONGEST, LONGEST_GIVEN = 60, 100  # characters of a run's name on disk: made by hand, given by a study file

@@ -4,7 +4,20 @@ from dataclasses import dataclass
 
 # What makes two cohorts the same, by name; ``cohorts.lookup.CohortParameters`` has their meaning and defaults.
 COHORT_PARAMETERS = (
-    *("source", "data_root", "patients", "slices", "anatomy", "dose", "kernel", "size", "split", "cohort_seed"),
+    *(
+        "source",
+        "data_root",
+        "patients",
+        "slices",
+        "anatomy",
+        "dose",
+        "kernel",
+        "size",
+        "split",
+        "cohort_seed",
+        "pairs",
+        "hu_range",
+    ),
 )
 
 
@@ -35,8 +48,9 @@ SOURCES = {
     ),
     "mayo2016": Source("paired", "mayo2016", ()),
     "tcia": Source("paired", "tcia", ("anatomy",)),
-    "npy": Source("arrays", "mayo2016", ("anatomy", "dose")),
-    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed")),
+    "npy": Source("arrays", "mayo2016", ("anatomy", "dose", "hu_range")),
+    "dicom": Source("inserted", "draw", ("anatomy", "dose", "kernel", "cohort_seed", "pairs")),
+    "paired": Source("own_pairs", "draw", ("anatomy", "dose", "pairs", "hu_range")),
 }
 
 

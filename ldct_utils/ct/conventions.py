@@ -1,12 +1,13 @@
-"""What denoisers take for the numbers of a CT image: HU, a share of some window, or so many SDs from a mean.
+"""What denoisers and files take for the numbers of a CT image: HU, a share of some window, or so many SDs from a mean.
 
-Nothing in a file of weights says which. A network that is given the wrong one still returns an image.
+Nothing in a file of weights or of arrays says which. A network that is given the wrong one still returns an image.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from ldct_utils.ct import intensity
 
@@ -108,3 +109,72 @@ def read(given) -> Convention:
     if isinstance(given, Sequence) and len(given) in (2, 4):
         return window(*map(float, given))
     raise ValueError(f"no range {given!r}: use {HOW}")
+
+
+# ---- which one an image is in ----
+REACHES_AIR = -800.0  # HU that air, lungs and what lies outside the reconstructed circle fall below
+TISSUE = (-20.0, 120.0)  # HU of muscle, organs and brain, with and without contrast agent
+PEAK = (-150.0, 150.0)  # HU in which most of a body lies: fat about -100, organs about 50
+LEAST_AIR, LEAST_TISSUE, LEAST_BODY = 1e-3, 0.1, 0.01  # shares: of all pixels, of the body's, of all pixels
+BODY = (-500.0, 2000.0)  # HU; what lies above is metal, or the upper end of another range
+WATER = {"1/mm": 0.0192, "1/cm": 0.192}  # attenuation of water at 70 keV (NIST), which 0 HU stand for
+
+
+def missing(hu) -> str:
+    """What slices lack to be CT in HU: air, or soft tissue where it belongs. Empty where they lack nothing.
+
+    Args: hu: (N, H, W), what is taken for HU; some slices of one patient.
+    """
+    smooth = ndimage.uniform_filter(np.asarray(hu, np.float32), (0, 3, 3))  # noise broadens every peak
+    if (smooth < REACHES_AIR).mean() < LEAST_AIR:
+        return f"nothing lies below {REACHES_AIR:g} HU, where air is"
+    body = smooth[smooth > BODY[0]]
+    if body.size < LEAST_BODY * smooth.size:
+        return f"nothing lies above {BODY[0]:g} HU, where tissue is"
+    counts, edges = np.histogram(body, np.arange(BODY[0], max(body.max(), BODY[1]) + 20, 20))
+    peak = edges[counts.argmax()] + 10
+    inside = ((body > TISSUE[0]) & (body < TISSUE[1])).mean()
+    if not PEAK[0] < peak < PEAK[1] or inside < LEAST_TISSUE:
+        return f"tissue lies at {peak:g} HU, where it lies between fat (-100) and organs (50)"
+    return ""
+
+
+def stretches() -> dict[tuple, str]:
+    """{(HU of a stored 0, HU of a stored 1): name}: ranges known from public code, of those that one line describes."""
+    known = {(one.shift, one.shift + one.scale): one.name for one in KNOWN.values() if not one.per_image}
+    return known | {(-1000.0, 1000 / water - 1000): f"attenuation in {unit}" for unit, water in WATER.items()}
+
+
+def fitting(numbers) -> dict[tuple, str]:
+    """Those of ``stretches`` under which slices would look like CT; a window that cuts air off needs air at its end.
+
+    Args: numbers: (N, H, W), as stored; some slices of one patient.
+    """
+    numbers, fit = np.asarray(numbers, np.float32), {}
+    lows = {(one.shift, one.shift + one.scale): (one.low, one.high) for one in KNOWN.values()}
+    for (at_0, at_1), name in stretches().items():
+        hu = numbers * np.float32(at_1 - at_0) + np.float32(at_0)
+        low, high = lows.get((at_0, at_1), (None, None))
+        if low is not None and low > REACHES_AIR:
+            cut = hu <= low + 1  # what lay below the window became its lower end
+            if hu.min() < low - 1 or hu.max() > high + 1 or cut.mean() < LEAST_BODY:
+                continue
+            hu = np.where(cut, intensity.HU_MIN, hu)
+        if not missing(hu):
+            fit[at_0, at_1] = name
+    return fit
+
+
+def is_min_to_max(numbers) -> bool:
+    """Whether every slice of (N, H, W) runs from exactly 0 to exactly 1 and hardly ever reaches 1: it was stretched by
+    its own minimum and maximum, which nothing can undo."""
+    return all(one.min() == 0 and one.max() == 1 and (one == 1).mean() < LEAST_AIR for one in np.asarray(numbers))
+
+
+def advice(stored) -> str:
+    """What to say of slices (N, H, W) of an unknown range: which ``hu_range`` would fit."""
+    named = "; ".join(f"hu_range=[{low:.6g}, {high:.6g}] ({name})" for (low, high), name in fitting(stored).items())
+    said = f"What would fit: {named}" if named else "No range known from public code fits"
+    if is_min_to_max(stored):
+        said += "; or each slice was stretched from its own minimum to its maximum, which nobody can undo: save HU"
+    return f"{said}. Give the HU of a stored 0 and 1 as hu_range"
