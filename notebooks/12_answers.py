@@ -29,9 +29,12 @@ calibration: Optional[str] = None  # run of 02_psi_calibration: λ for a given �
 influence: Optional[str] = None  # run of 06_stats over several ψ: what ψ does to the result
 agreement: Optional[str] = None  # run of 04_metrics_during_training: losses and metrics
 audit: Optional[str] = None  # run of 04c_metric_audit: metrics and d'
+tradeoff: Optional[str] = None  # run of 14_tradeoff: what a loss keeps of lesions, beside a mere blend
 newer: Optional[str] = None  # run of 11_denoisers
 dose: Optional[str] = None  # run of 04b_dose: how much dose a denoiser buys, by whom it is asked
 details: Optional[str] = None  # run of 09_subtle_details: which metric notices a removed structure
+tasks: Optional[str] = None  # run of 04e_detect_or_characterise: does denoising help one task and harm another
+judges: Optional[str] = None  # run of 15_judges: whom to believe
 invariances: list = []  # runs of 05_invariances: lesions that a denoiser hides
 
 # %%
@@ -52,7 +55,8 @@ from ldct_utils.structures import removal
 from ldct_utils.training import designs, psi, testing
 
 given = {"02_psi_calibration": calibration, "06_stats": influence, "04_metrics_during_training": agreement,
-         "04c_metric_audit": audit, "11_denoisers": newer, "04b_dose": dose, "09_subtle_details": details}  # fmt: skip
+         "04c_metric_audit": audit, "14_tradeoff": tradeoff, "11_denoisers": newer, "04b_dose": dose,
+         "04e_detect_or_characterise": tasks, "15_judges": judges, "09_subtle_details": details}  # fmt: skip
 asked = {name: runs.load(folder) for name, folder in given.items() if folder}
 hidden = [runs.load(folder) for folder in invariances]
 if not asked and not hidden:
@@ -79,6 +83,11 @@ def say(question, quantity, value, source, low=np.nan, high=np.nan, unit="", int
         {"question": QUESTIONS[question], "what": quantity, "answer": shown, "95 % interval": interval,
          "from": f"{source.result['notebook']}, {source.id}"}
     )  # fmt: skip
+
+
+def in_a_sentence(notebook):
+    """The answer that a run holds as its headline, or nothing where none was given."""
+    return [asked[notebook].numbers["headline"]["answer"]] if notebook in asked else []
 
 
 def open_question(question, notebook):
@@ -177,17 +186,18 @@ if "02_psi_calibration" in asked:
     )
 if len(effects):
     within = "" if np.isnan(best.low) else f" [{best.low:.2f}, {best.high:.2f}]"
-    gained = f"{best.difference:+.2f} dB{within} at {told_psi(best)}"
+    gained = f"{abs(best.difference):.2f} dB {'better' if best.difference > 0 else 'worse'}"
     words.append(
-        f"Against the {reference} the best perceptual arm{f' ({best.who})' if 'network' in effects else ''} "
-        f"differs from {base} by {gained}"
+        f"Against the {reference} the best perceptual arm{f' ({best.who})' if 'network' in effects else ''} is "
+        f"{gained} than {base}{within}, at {told_psi(best)}"
         + (f"; of those set to ψ 95 % at the start, at a fixed λ, all lie between {paper.difference.min():+.2f} and "
            f"{paper.difference.max():+.2f} dB, with ψ at the end from {100 * paper.psi_end.min():.0f} to "
            f"{100 * paper.psi_end.max():.0f} %." if len(paper) else ".")
     )  # fmt: skip
+words += in_a_sentence("14_tradeoff")
 if words:
     short[QUESTIONS[0]] = " ".join(words)
-for name, drawn in (("02_psi_calibration", "lambda"), ("06_stats", "psi")):
+for name, drawn in (("14_tradeoff", "plane"), ("02_psi_calibration", "lambda"), ("06_stats", "psi")):
     if name in asked:
         report.shown(run, drawn, asked[name])
 
@@ -388,9 +398,10 @@ if len(noticed) and noticed.low.notna().any():  # with fewer volumes there is no
         "to added noise of "
         + ", ".join(f"{sure.get(name, 0):g} HU ({metrics.info(name).label})" for name in ("psnr", "mean_srmse")) + "."
     )  # fmt: skip
+words += in_a_sentence("04e_detect_or_characterise") + in_a_sentence("15_judges")
 if words:
     short[QUESTIONS[3]] = " ".join(words)
-for name, drawn in (("11_denoisers", "newer_shown"), ("04b_dose", "equivalent_doses")):
+for name, drawn in (("11_denoisers", "newer_shown"), ("04b_dose", "equivalent_doses"), ("15_judges", "grid")):
     if name in asked:
         report.shown(run, drawn, asked[name])
 if len(noticed):
