@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -426,3 +427,41 @@ def test_a_removed_lesion_has_a_direction_and_a_size(falls, size, words):
     known = {"falls_in_all": falls, "metrics": 4, "size": size, "share": 0.013}
     said = answers.removal({"audit": {"of": 4, "blind_to_lesions": 3, "lesion_removed": known}})
     assert all(word in said for word in words) and ("In the median" in said) == (size is not None)
+
+
+# ---- whom to believe ----
+def stored_judges(**changed):
+    table = [{"judge": "gain in PSNR", "eraser": "no: 13 % [5, 25]", "identity": "called: 100 % [94, 100]"},
+             {"judge": "segments", "eraser": "from 25 %: 87 % [70, 95]"}]  # fmt: skip
+    return {"answer": "“segments” catches the most faults: 1 of 1.", "decided": True, "table": table, "patients": 60,
+            "silent": [], "misled": ["gain in PSNR"], "faults": 1,
+            "caught_of_faults": {"segments": 1}} | changed  # fmt: skip
+
+
+def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
+    run = SimpleNamespace(numbers={"headline": stored_judges()})
+    n = results_collect.judges([run])
+    assert n["columns"] == ["judge", "eraser", "identity"] and n["rows"][1][2] == ""
+    said = results_blocks.judges({"judges": n})
+    assert "| segments | from 25 %: 87 % [70, 95] |  |" in said and "called by gain in PSNR" in said
+    assert "No fault is caught" not in said
+    run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])})
+    silent = results_blocks.judges({"judges": results_collect.judges([run])})
+    assert "No fault is caught by a and b: what they find in a network means nothing." in silent
+
+
+def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
+    headline = {"believed": ["CHO", "NPWE"], "failed": {"contrast over noise": ["blur"]}, "blind_to_fading": ["CHO"],
+                "could_gain": {"NPWE": "42 % (total variation)"}, "saves": 18, "costs": 2, "asked": 54,
+                "realisations": 400, "backgrounds": 120}  # fmt: skip
+    said = results_blocks.observers(
+        {"observers": results_collect.observers([SimpleNamespace(numbers={"headline": headline})])}
+    )
+    assert "2 of 3 model observers passed every test. contrast over noise failed." in said
+    assert "18 of 54 comparisons save dose and 2 cost dose" in said and "NPWE: 42 %" in said
+    both = {"answer": "Confirmed.", "decided": True, "patients": 6, "trainings": 3, "contrast_hu": {"shape": -18.7},
+            "controls": {"blur harms": True, "full dose helps": False}}  # fmt: skip
+    said = results_blocks.two_tasks(
+        {"two_tasks": results_collect.two_tasks([SimpleNamespace(numbers={"headline": both})])}
+    )
+    assert "Confirmed." in said and "6 simulated patients; 1 of 2 controls came out as they must." in said
