@@ -240,7 +240,7 @@ class Copies(TorchDispatchMode):
 
 METHOD_SETTINGS = {
     "supervised": {}, "wgan": {"n_d": 2, "critic_width": 8},
-    "dugan": {"cutmix_warmup": 0, "critic_width": 8, "critic_depth": 3},
+    "dugan": {"cutmix_warmup": 0, "critic_width": 8, "critic_depth": 1},
 }  # fmt: skip
 
 
