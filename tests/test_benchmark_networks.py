@@ -121,6 +121,7 @@ def test_a_wrong_setting_is_refused_by_name(name, given, words):
         networks.build(name, **given)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("name", TINY)
 def test_a_gpu_computes_the_same_image_and_gradients(name):

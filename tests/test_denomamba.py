@@ -309,6 +309,7 @@ def test_auto_takes_a_kernel_only_on_a_gpu_and_only_if_it_is_installed(monkeypat
     assert _selective_scan.fastest("cuda", torch.float64) == "chunked"
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("method", ["chunked", "mamba_ssm"])
 def test_every_scan_gives_the_same_numbers_on_a_gpu(method):

@@ -504,6 +504,7 @@ def test_on_real_pairs_every_metric_prefers_half_the_noise(test_data, domain):
         assert gain * metrics.info(name).direction > 0, name
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("name", FULL)
 def test_a_gpu_gives_the_numbers_of_the_cpu(name):

@@ -103,7 +103,7 @@ def _ssim_terms(pred, target, data_range, weights, sample: bool = False):
 
     def products(p, t, constant):
         """2 p t + constant and p^2 + t^2 + constant: with the constant in them, an image is gone through once less."""
-        constant = torch.tensor(constant, dtype=p.dtype, device=p.device)
+        constant = torch.full((), constant, dtype=p.dtype, device=p.device)  # made there, not copied
         return torch.addcmul(constant, p, t, value=2), torch.addcmul(constant, p, p).addcmul_(t, t)
 
     luminance = products(filtered(pred, weights), filtered(target, weights), c1)

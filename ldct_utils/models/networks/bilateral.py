@@ -26,6 +26,11 @@ def _pairs(height, width, sigma_x, sigma_y):
             yield i * i, j * j, one, other
 
 
+def widths(*sigmas) -> list[float]:
+    """Values of standard deviations: the window's size follows from them. One wait for a GPU, not one for each."""
+    return torch.stack(sigmas).tolist()
+
+
 class _Filter(torch.autograd.Function):
     """One filter. With the difference d = I_q - I_p and the weight w of every pair p, q of neighbours:
 
@@ -35,7 +40,7 @@ class _Filter(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, image, sigma_x, sigma_y, sigma_z, sigma_r):
-        sx, sy, sr = float(sigma_x), float(sigma_y), float(sigma_r)
+        sx, sy, sr = widths(sigma_x, sigma_y, sigma_r)
         weights, shift = torch.ones_like(image), torch.zeros_like(image)
         for xx, yy, one, other in _pairs(*image.shape[2:], sx, sy):
             d = image[other] - image[one]

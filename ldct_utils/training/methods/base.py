@@ -110,6 +110,12 @@ class Step(ABC):
             for module, training in before.items():
                 module.train(training)
 
+    def moved(self, image):
+        """A batch on the step's device. To a GPU it goes through pinned memory, so that the copy is not waited for."""
+        if self.device.type == "cuda" and image.device.type == "cpu":
+            image = image.pin_memory()
+        return image.to(self.device, non_blocking=True)
+
     @abstractmethod
     def terms(self, ldct, ndct):
         """Unweighted terms of the network's loss an image, {term: (N,)}, with gradients."""
@@ -127,7 +133,7 @@ class Step(ABC):
         parts = []
         optimiser.zero_grad(set_to_none=True)
         for part in zip(*(image.chunk(self.accumulate) for image in images)):
-            terms = terms_of(*(image.to(self.device) for image in part))
+            terms = terms_of(*map(self.moved, part))
             total = sum(weights[name] * term.sum() for name, term in terms.items() if name in weights)
             (total / len(images[0])).backward()
             parts.append({name: term.detach() for name, term in terms.items()})
@@ -168,7 +174,7 @@ class Adversarial(Step):
     def fakes(self, ldct):
         """Predictions for the critics to learn from, without gradients; a batch in parts."""
         with torch.no_grad():
-            return torch.cat([self.predict(part.to(self.device)) for part in ldct.chunk(self.accumulate)])
+            return torch.cat([self.predict(self.moved(part)) for part in ldct.chunk(self.accumulate)])
 
 
 @contextmanager

@@ -106,11 +106,11 @@ class DUGAN(Adversarial):
         Returns: {term: (N,) float32}, unweighted, detached and still on the device.
         """
         mixes = torch.rand(()).item() < self.probability  # one draw an update, for both critics
-        images = [self.units(ldct.to(self.device)), self.fakes(ldct), self.units(ndct.to(self.device))]
+        images = [self.units(self.moved(ldct)), self.fakes(ldct), self.units(self.moved(ndct))]
         judged = {}
         for name, times in (("image", self.n_d), ("gradient", 1)):
             for _ in range(times):
-                mask = cutmix_mask(*ndct.shape[2:]).to(self.device) if mixes else None
+                mask = self.moved(cutmix_mask(*ndct.shape[2:])) if mixes else None
                 found = self.descend(
                     self.optimisers[f"{name}_optimiser"], partial(self.critic_terms, name, mask),
                     {f"critic_{name}": 1.0, "cutmix": self.lam_cutmix}, *images,

@@ -116,8 +116,9 @@ def sobel(image):
 
     Inside the image a ramp of slope s a pixel gives sqrt(4 s^2 + 1e-4); beyond its border there are zeros.
     """
-    kernel = image.new_tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 4
-    both = conv2d(image, torch.stack([kernel, kernel.T])[:, None], padding=1)
+    kernel = torch.tensor([[1, 0, -1], [2, 0, -2], [1, 0, -1]], dtype=image.dtype) / 4
+    kernels = torch.stack([kernel, kernel.T])[:, None].to(image.device, non_blocking=True)
+    both = conv2d(image, kernels, padding=1)
     return (both.square().sum(1, keepdim=True) + SOBEL_EPS).sqrt()
 
 

@@ -9,7 +9,7 @@ def gradient_penalty(critic, real, fake):
     Differentiable with respect to the critic. Draws N numbers from torch's global generator on the CPU.
     Source: Gulrajani et al. 2017, arXiv 1704.00028, Eq. 3; without the factor lambda.
     """
-    share = torch.rand(len(real), 1, 1, 1).to(real)
+    share = torch.rand(len(real), 1, 1, 1).to(real, non_blocking=True)
     with torch.enable_grad():
         between = (share * real + (1 - share) * fake).detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
