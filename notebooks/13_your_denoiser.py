@@ -111,18 +111,21 @@ SHARE = 110  # slices of 512 x 512 pixels that a card takes of a denoiser, about
 
 def costs():
     """Seconds a slice of 512 x 512 pixels and megabytes, of those that can be asked."""
-    found = {name: card.cost(one) for name, one in callable_ones.items()}
-    return pd.DataFrame([{"denoiser": name, "seconds": s, "megabytes": m} for name, (s, m) in found.items()])
+    found = [
+        {"denoiser": name} | dict(zip(("seconds", "megabytes"), card.cost(one))) for name, one in callable_ones.items()
+    ]
+    return pd.DataFrame(found, columns=["denoiser", "seconds", "megabytes"])
 
 
 cost = run.table("cost", costs).set_index("denoiser")  # empty where all images were made elsewhere
 expected = SHARE * cost["seconds"].sum() / 60
 fewer = float(np.clip(minutes / max(expected, 1e-9), 0.25, 1))
 given = max(min(60, realisations), int(realisations * fewer) // 2 * 2)
+each = ", ".join(f"{seconds:.2g} s by {name}" for name, seconds in cost["seconds"].items())
 report.text(
-    f"A slice of 512 x 512 pixels takes {', '.join(f'{s:.2g} s by {n}' for n, s in cost['seconds'].items())}. "
-    f"All outputs together take about {expected:.1f} minutes" + (f"; noise realisations: {given} in place of "
-    f"{realisations}." if given < realisations else ".")
+    f"A slice of 512 x 512 pixels takes {each}. All outputs together take about {expected:.1f} minutes. Noise "
+    f"realisations a class: {given}."
+    if each else "The images were made elsewhere: what needs new images is not asked."
 )  # fmt: skip
 
 # %% [markdown]
@@ -255,6 +258,7 @@ everything = pd.concat([
     invented[invented["name"] != card.PASTED].assign(measure="surplus"),
 ], ignore_index=True)  # fmt: skip
 everything["name"] = everything["name"].replace("FBP", "LDCT")
+everything = everything.dropna(subset=["value"])  # an edge whose transfer never falls to a half has no such frequency
 means = everything.groupby(["measure", "name"])["value"].mean().unstack().reindex(columns=order)
 ARROWS = {1: " ↑", -1: " ↓", 0: ""}
 lines = [
@@ -350,7 +354,6 @@ dose_worth = {
     observer: card.worth(detected, yours.name, observer, dose, draws, seed) for observer in ("CHO", "NPWE")
 } if yours.images is None else {}  # fmt: skip
 sentences = said.card(yours, first, dose_worth, dose, {n: s for n, s in cost["seconds"].items()}, people)
-report.text("\n\n".join(f"**{head}** {sentence}" for head, sentence in sentences.items()))
 
 # %%
 assert np.isfinite(everything["value"]).all(), "a measure gave a value that is not finite"
@@ -361,3 +364,6 @@ headline = {
 run.finish(headline=headline, decided=int(decided.sum()), compared=len(compared), **{
     f"{measure}_{name}": float(value) for measure, line in means.iterrows() for name, value in line.dropna().items()
 })  # fmt: skip
+
+# %%
+report.text("**What we saw.**\n\n" + "\n\n".join(f"**{head}** {sentence}" for head, sentence in sentences.items()))

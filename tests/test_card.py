@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import write_tiny_cohort
+from conftest import ROOT, write_tiny_cohort
+from notebook_cells import execute
 from scipy import ndimage
 
 from ldct_utils import cohorts
 from ldct_utils.denoisers import card, opened, said
 from ldct_utils.models import networks
+from ldct_utils.study import runs
 from ldct_utils.task_based import equivalence
 from ldct_utils.training import prediction
 
@@ -150,3 +152,27 @@ def test_doses_are_told_in_percent():
         "26 % (24 to over 100) of the normal dose to the CHO and under 10 % of the normal dose to the NPWE"
         in found["How much dose does it buy?"]
     )
+
+
+def test_images_that_were_made_elsewhere_get_a_card_of_what_can_be_asked(outputs, tmp_path):
+    small = {
+        "patients": 6,
+        "slices": 1,
+        "livers": 1,
+        "realisations": 24,
+        "anatomies": 1,
+        "real_ct": "none",
+        "draws": 100,
+    }
+    cohort = cohorts.get("simulated", patients=6, slices=1)
+    rows = cohort.rows("test")
+    made = ndimage.gaussian_filter(np.asarray(cohort.ldct[rows], np.float32), (0, 0.7, 0.7))
+    np.save(tmp_path / "hers.npy", made)
+    given = {"study": "mine", "denoiser": str(tmp_path / "hers.npy"), "beside": [], "threads": 1}
+    execute(ROOT / "notebooks" / "13_your_denoiser.py", small | given)
+    (run,) = runs.select("mine/13_your_denoiser/*")
+    shown = run.table("card").set_index("what")
+    assert shown.loc["d' of faint lesions, to an eye ↑", "hers"] == "not asked"
+    error = np.sqrt(np.mean((made - np.asarray(cohort.truth[rows], np.float32)) ** 2))
+    assert 0 < float(shown.loc["error inside the body, HU ↓", "hers"]) < 2 * error
+    assert "hers" in run.numbers["headline"]["denoiser"] and run.name.startswith("denoiser-hers")
