@@ -183,11 +183,12 @@ ONE_PAIR = {  # what makes a run on one real pair small, and what it then says
 
 @pytest.mark.parametrize("notebook", ONE_PAIR)
 def test_a_single_real_patient_and_denoiser_are_examined_without_claims(smoke, tmp_path, notebook):
-    (cohort,) = (smoke[0] / "cohorts").glob("simulated-*")
+    (denoiser, *_) = sorted(p.parent for p in (smoke[0] / "smoke" / "03_train").glob("*/result.json"))
+    trained_on = json.loads((denoiser / "result.json").read_text())["numbers"]["cohort"]
+    cohort = smoke[0] / "cohorts" / f"simulated-{trained_on}"
     for name, image in (("input", "ldct"), ("target", "ndct")):  # as real pairs come: no lesions, no geometry
         pair = (np.load(cohort / f"{image}.npy", mmap_mode="r")[0].astype(np.float32) + 1024) / 4096
         np.save(tmp_path / f"L506_1_{name}.npy", pair)
-    (denoiser, *_) = sorted(p.parent for p in (smoke[0] / "smoke" / "03_train").glob("*/result.json"))
     command = [str(Path(sys.executable).parent / "papermill"), f"notebooks/{notebook}.ipynb", str(tmp_path / "o.ipynb")]
     *given, claim = ONE_PAIR[notebook]
     words = [*given[:2], *given[2].split()]
