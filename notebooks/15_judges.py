@@ -26,7 +26,7 @@
 study: str = "adhoc"  # results go to outputs/<study>/15_judges/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 patients: int = 60  # simulated for this notebook alone, one slice each; every second has no lesions; 20 or more
-cohort_seed: int = 15  # of these patients; another one than that of the networks' training
+people_seed: int = 15  # of these patients; another one than that of the networks' training
 dose: float = 0.25  # of their LDCT; fraction of the normal one
 kernel: str = "B30"  # of the reconstruction
 faults: list = []  # names of judges.faulty; empty takes all
@@ -60,6 +60,7 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
+from ldct_utils.cohorts import simulated
 from ldct_utils.judges import caught, faulty, panel, search, subjects, verdicts
 from ldct_utils.report import plots
 from ldct_utils.study.runs import named, select
@@ -76,7 +77,8 @@ if unknown := (set(faults) - set(faulty.names())) | (set(judges) - set(panel.JUD
 # scan without lesions. No network has seen any of them.
 
 # %%
-cohort = cohorts.get("simulated", patients=patients, slices=1, dose=dose, kernel=kernel, cohort_seed=cohort_seed)
+SOURCE = simulated.__name__.rpartition(".")[2]  # named by its module, so that the id of this run follows its code
+cohort = cohorts.get(SOURCE, patients=patients, slices=1, dose=dose, kernel=kernel, cohort_seed=people_seed)
 people = subjects.draw(cohort, realisations, seed, partial(tqdm, desc="noise scans", unit="patient"))
 diseased = pd.Series({one.patient: one.diseased for one in people})
 with_task = sum(one.task is not None for one in people)

@@ -15,7 +15,7 @@ def case():
     rng, lesion = np.random.default_rng(0), ensembles.Lesion(4.0, 1.0)
     noise = 10 * rng.standard_normal((2, 2, 300, 41, 41))
     disc = ensembles.disc((41, 41), (20, 20), 5.0)
-    made = ensembles.Ensemble(np.full((41, 41), 60.0), disc[None], np.array([[20, 20]]), (lesion,), *noise, 0.8)
+    made = ensembles.Ensemble(np.full((41, 41), 60.0), disc[None], np.array([[20, 20]]), (lesion,), *noise, 0.8, None)
     spikes = [characterise.spiculated((41, 41), (20, 20), 5.0, turn) for turn in rng.uniform(0, 1, 8)]
     return characterise.Case(made, np.stack(spikes), rng.integers(8, size=300))
 
