@@ -355,7 +355,8 @@ first = compared[compared["beside"] == "LDCT"]
 dose_worth = {
     observer: card.worth(detected, yours.name, observer, dose, draws, seed) for observer in ("CHO", "NPWE")
 } if yours.images is None else {}  # fmt: skip
-sentences = said.card(yours, first, dose_worth, dose, {n: s for n, s in cost["seconds"].items()}, people)
+sharp = means.loc["sharp"].reindex([yours.name, "LDCT"]).dropna() if "sharp" in means.index else ()
+sentences = said.card(yours, first, dose_worth, dose, dict(cost["seconds"]), people, tuple(sharp))
 
 # %%
 assert np.isfinite(everything["value"]).all(), "a measure gave a value that is not finite"

@@ -115,19 +115,28 @@ def test_positive_is_better_whichever_way_a_measure_points():
     assert card.beside(values_of({"suspicious": 3}), "mine", "LDCT").empty  # no direction, no verdict
 
 
+NONE_WORSE = "Of what has an interval, nothing was shown to be worse"
+
+
 @pytest.mark.parametrize(
     ("gaps", "good", "bad"),
     [({"rmse": -2, "ssim": 2, "kept": -2}, "improves error and SSIM", "worsens the contrast of lesions"),
-     ({"rmse": -2, "ssim": 2, "noise": -2}, "improves error, SSIM and noise", "Nothing that was measured"),
-     ({"rmse": 0, "kept": 0}, "Nothing was shown to be better", "Nothing that was measured"),
-     ({"bias": 2}, "Nothing was shown to be better", "Nothing that was measured"),  # 2 HU matter to nobody
+     ({"rmse": -2, "ssim": 2, "noise": -2}, "improves error, SSIM and noise", NONE_WORSE),
+     ({"rmse": 0, "kept": 0}, "Nothing was shown to be better", NONE_WORSE),
+     ({"bias": 2}, "Nothing was shown to be better", NONE_WORSE),  # 2 HU matter to nobody
      ({"bias": 6}, "Nothing was shown to be better", "worsens the HU of tissues")],
 )  # fmt: skip
 def test_only_what_an_interval_decides_and_what_matters_is_said(gaps, good, bad):
     beside = card.beside(values_of(gaps), "mine", "LDCT")
     found = said.card(SimpleNamespace(name="mine"), beside, {}, 0.25, {"mine": 0.5}, "8 patients")
     assert good in found["What is it good at?"] and bad in found["What does it cost?"]
-    assert "0.5 s" in found["How long does it take?"] and "Not tested" in found["What is not known?"]
+    sharp = said.card(SimpleNamespace(name="mine"), beside, {}, 0.25, {}, "8 patients", (0.16, 0.34))
+    assert "up to 0.16 lp/mm, in the low-dose image up to 0.34" in sharp["How fine a detail is left?"]
+    assert (
+        "0.5 s" in found["How long does it take?"]
+        and "How fine a detail is left?" not in found
+        and "Not tested" in found["What is not known?"]
+    )
 
 
 def test_few_patients_decide_nothing():

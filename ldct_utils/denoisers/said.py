@@ -35,12 +35,15 @@ def in_percent(one) -> str:
     return f"{told(one.dose)} %{within}"
 
 
-def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds: dict, people: str) -> dict[str, str]:
+def card(
+    denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds: dict, people: str, sharp=()
+) -> dict[str, str]:
     """{question: sentence}. Only what an interval decides is called better or worse.
 
     Args:
         denoiser: ``opened.Denoiser``. beside_ldct: ``card.beside`` with the untouched LDCT. worth: {observer: dose
             that a denoised image is worth}. dose: of the LDCT. seconds: a slice of 512 x 512 pixels, by denoiser.
+        sharp: resolution at low contrast of the denoised and of the low-dose image, lp/mm; empty where not asked.
     """
     least = beside_ldct["measure"].map(lambda name: MEASURES[name].least)
     matters = beside_ldct["better"].abs() >= least
@@ -56,7 +59,7 @@ def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds:
             if better else f"Nothing was shown to be better with {denoiser.name} than in the untouched low-dose image."
         )  # fmt: skip
         found["What does it cost?"] = (
-            f"It worsens {listed(worse)}." if worse else "Nothing that was measured was shown to be worse."
+            f"It worsens {listed(worse)}." if worse else "Of what has an interval, nothing was shown to be worse."
         )
     if worth:
         told = listed(f"{in_percent(one)} of the normal dose to the {observer}" for observer, one in worth.items())
@@ -64,6 +67,11 @@ def card(denoiser, beside_ldct: pd.DataFrame, worth: dict, dose: float, seconds:
             f"For a faint lesion at a known place the denoised image is worth {told}; the low-dose image has "
             f"{100 * dose:.0f} %. The CHO knows all noise, so that no denoiser can raise it. The NPWE has an eye and "
             "noise of its own."
+        )
+    if len(sharp) == 2:
+        found["How fine a detail is left?"] = (
+            f"At the edge of a disc of 30 HU half of the contrast is left up to {sharp[0]:.2f} lp/mm, in the low-dose "
+            f"image up to {sharp[1]:.2f} (one phantom, no interval)."
         )
     if denoiser.name in seconds:
         found["How long does it take?"] = f"{seconds[denoiser.name]:.2g} s for a slice of 512 x 512 pixels here."
