@@ -293,7 +293,8 @@ keys = [Patch(facecolor=plt.cm.Blues(0.95 - 0.65 * s), edgecolor="#777777",
               label=f"caught from {verdicts.percent(s)}") for s in strengths]  # fmt: skip
 keys += [Patch(facecolor="white", edgecolor="#777777", label="not caught"),
          Patch(facecolor=plots.COLOURS[1], edgecolor="#777777", label="calls what has no fault"),
-         Patch(facecolor="#eeeeee", edgecolor="#777777", hatch="////", label="cannot be asked, or too few patients")]  # fmt: skip
+         Patch(facecolor="#eeeeee", edgecolor="#777777", hatch="////",
+               label="cannot be asked, or too few patients")]  # fmt: skip
 figure.legend(handles=keys, loc="outside upper center", ncols=4, fontsize=8)
 report.figure(
     run, "grid", figure,
