@@ -90,7 +90,6 @@ report.table(
     run, "trials", trials.drop(columns="best"),
     f"All trials, with the values that the search set. Failed by themselves: {len(failed)}. Cut off by a kill and "
     f"continued in the same run folder: {(trials.interrupted > 0).sum()}.",
-    digits=4,
 )  # fmt: skip
 
 # %% [markdown]

@@ -1,11 +1,16 @@
 """What a reader sees: figures, tables and sentences of a notebook, and the HTML report.
 
-``captions`` shows and stores figures and tables with their captions, ``plots`` draws in the field's conventions,
+``captions`` shows and stores figures and tables with their captions, ``sentences`` writes numbers as they are read,
+``plots`` draws in the field's conventions, ``drawings`` holds the figures of the notebooks, one module a subject, and
 ``page`` writes the report of all finished runs. No part of a run's identity: editing here computes nothing again.
 
 May import: study, ct. Start reading in ``captions``.
 """
 
-from ldct_utils.report.captions import bracket, brackets, figure, figures, plural, shown, table, text
+from ldct_utils.report.captions import bracket, brackets, figure, figures, shown, table, text
+from ldct_utils.report.sentences import compared, interval, listed, number, percent, plural, some
 
-__all__ = ["bracket", "brackets", "figure", "figures", "plural", "shown", "table", "text"]
+__all__ = [
+    "bracket", "brackets", "compared", "figure", "figures", "interval", "listed", "number", "percent", "plural",
+    "shown", "some", "table", "text",
+]  # fmt: skip

@@ -11,12 +11,14 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from ldct_utils.report import captions
 from ldct_utils.study import files, paths
 from ldct_utils.study.identity import RUN_FOLDER
 from ldct_utils.study.runs import TESTS, Run
 
 # The words a notebook starts its last paragraph with: what the report's front page quotes.
 ANSWER = "**What we saw.**"
+HIDDEN = "hide-input"  # tag of a cell whose code no reader needs; JupyterLab is told by the cell's own metadata
 FRONT = "12_answers"  # the notebook whose table and figures stand on the front page
 # Parameters that say where and how a run was computed, not what: left out where runs are compared.
 BOOKKEEPING = {"study", "run_name", "run", "runs", "data_root", "device", "threads"}
@@ -34,7 +36,7 @@ def write(folder: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shown = [study for study in map(read_study, studies()) if study["notebooks"]]
     environment = Environment(loader=PackageLoader("ldct_utils.report", "templates"), autoescape=select_autoescape())
-    environment.filters |= {"md": _render, "words": _words, "number": number}
+    environment.filters |= {"md": _render, "md_inline": _markdown.renderInline, "words": _words, "number": number}
     environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
     written = datetime.now().astimezone().strftime("%-d %B %Y, %H:%M")
     text = environment.get_template("report.html").render(studies=shown, written=written, front=FRONT)
@@ -84,9 +86,8 @@ def read_run(notebook: str, name: str, folder: Path) -> dict:
     result = files.read_json(folder / "result.json") if (folder / "result.json").is_file() else None
     run = {"notebook": notebook, "name": name, "folder": folder, "finished": result is not None, "result": result}
     run |= {"key": f"{folder.parent.parent.name}-{folder.name}", "items": [], "answer": "", "error": "", "page": None}
-    for captions in [folder / "captions.json", *sorted(folder.glob(f"{TESTS}/*/captions.json"))]:
-        where = captions.parent
-        for item, entry in files.read_json(captions).items() if captions.is_file() else ():
+    for where in [folder, *sorted(folder.glob(f"{TESTS}/*/"))]:
+        for item, entry in captions.stored(Run(where)).items():
             run["items"].append({"name": item, "folder": where, **entry, **_content(where, item, entry["kind"])})
     path = folder / "notebook.ipynb"
     if path.is_file():
@@ -102,10 +103,13 @@ def read_run(notebook: str, name: str, folder: Path) -> dict:
 def _content(folder: Path, name: str, kind: str) -> dict:
     """The rendered table, or which files of a figure there are."""
     if kind == "table":
-        return {"html": _markdown.render((folder / f"{name}.md").read_text(encoding="utf-8"))}
+        lines = (folder / f"{name}.md").read_text(encoding="utf-8").splitlines()
+        view, rows = lines[: 2 + captions.ROWS], max(0, len(lines) - 2)
+        whole = _markdown.render("\n".join(lines)) if len(lines) > len(view) else ""
+        return {"html": _markdown.render("\n".join(view)), "whole": whole, "rows": rows}
     with Image.open(folder / f"{name}.png") as image:
         # Shown at 110 pixels an inch, whatever the file's resolution, so that letters have one size on the whole page.
-        scale = 110 / image.info.get("dpi", (100, 100))[0]
+        scale = captions.INCH / image.info.get("dpi", (100, 100))[0]
         size = {"width": round(image.width * scale), "height": round(image.height * scale)}
     return {"image": folder / f"{name}.png", "pdf": folder / f"{name}.pdf", **size}
 
@@ -131,9 +135,23 @@ def _notebook_page(path: Path, notebook) -> Path:
     if not page.is_file() or page.stat().st_mtime_ns < path.stat().st_mtime_ns:
         from nbconvert import HTMLExporter  # imported here: it takes a second, and often nothing is to be made
 
-        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": Run(path.parent).name}})
-        files.write_text(page, text)
+        run = Run(path.parent)
+        title = f"{_head(path.parent.parent.name)['title']} · {run.name}"
+        exporter = HTMLExporter(TagRemovePreprocessor={"enabled": True, "remove_input_tags": {HIDDEN}})
+        text, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+        files.write_text(page, _with_alternatives(text, notebook))
     return page
+
+
+def _with_alternatives(text: str, notebook) -> str:
+    """A notebook's page with the alternative texts of its pictures, which nbconvert's template leaves out."""
+    shown = [
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
+    ]
+    told = iter([output.get("metadata", {}).get("image/png", {}).get("alt", "") for output in shown])
+    return re.sub(
+        r'alt="No description has been provided for this image"', lambda _: f'alt="{html.escape(next(told, ""))}"', text
+    )
 
 
 def _head(notebook: str) -> dict:

@@ -1,0 +1,131 @@
+"""Sentences with numbers: counts, lists, intervals and comparisons, each with its zero, one, all and too-few case.
+
+The sign is the same everywhere: positive is better. A difference whose interval holds 0 "was not shown"; one without
+an interval says that it has none.
+"""
+
+import math
+
+import pandas as pd
+
+MINUS = "−"
+SMALL = 1e-4  # numbers under it are written with a power of ten
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def plural(number: int, word: str) -> str:
+    """A number of things, e.g. ``1 patient``, ``5 patients``, ``2 patches``, ``2 studies``."""
+    if number == 1:
+        return f"1 {word}"
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return f"{number} {word[:-1]}ies"
+    return f"{number} {word}" + ("es" if word.endswith(("ch", "s", "x")) else "s")
+
+
+def some(number: int, total: int, word: str) -> str:
+    """How many of all, as a subject: ``none of the 17 metrics``, ``3 of 17 metrics``, ``all 17 metrics``.
+
+    Raises: ValueError: for more than all, or fewer than none.
+    """
+    if not 0 <= number <= total:
+        raise ValueError(f"{number} of {total} {word}s cannot be")
+    if total == 0:
+        return f"no {word}"
+    if total == 1:
+        return f"the only {word}" if number else f"not the only {word}"
+    several = plural(total, word)
+    if number == 0:
+        return f"none of the {several}"
+    return f"all {several}" if number == total else f"{number} of {several}"
+
+
+def listed(words, none: str = "none", most: int | None = None) -> str:
+    """Words as a list in a sentence, e.g. ``PSNR, SSIM and RMSE``; ``none`` for an empty one.
+
+    Args: most: no more than so many are named, the rest is counted: ``PSNR, SSIM and 3 more``.
+    """
+    words = [str(word) for word in words]
+    if not words:
+        return none
+    if most is not None and len(words) > most:
+        words = [*words[:most], f"{len(words) - most} more"]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def decimals(value: float, low: float = math.nan, high: float = math.nan) -> int:
+    """Decimals with which a value is written: two significant digits beside an interval, three without one.
+
+    Beside an interval never so few that half the interval's width would read 0.
+    """
+    known = not (pd.isna(low) or pd.isna(high))
+    half = (high - low) / 2 if known else 0.0
+    size = max(abs(value) if not pd.isna(value) else 0.0, half)
+    wanted = (1 if known else 2) - _magnitude(size)
+    return min(6, max(0, wanted, -_magnitude(half) if half > 0 else 0))
+
+
+def _magnitude(value: float) -> int:
+    return math.floor(math.log10(value)) if value > 0 else 0
+
+
+def number(value: float, places: int | None = None, unit: str = "", sign: bool = False) -> str:
+    """A number as it is read: ``0.95``, ``−0.33 dB``, ``1,234``; a dash where there is none.
+
+    Args: places: decimals; by the value's size if None. sign: write ``+`` before what is positive.
+    """
+    if value is None or pd.isna(value):
+        return "–"
+    if math.isinf(value):
+        text = "∞"
+    elif places is None and 0 < abs(value) < SMALL:
+        mantissa, exponent = f"{abs(value):.2e}".split("e")
+        text = f"{mantissa} · 10{str(int(exponent)).translate(RAISED)}"
+    else:
+        text = f"{abs(value):,.{decimals(value) if places is None else places}f}"
+    zero = not any(character in "123456789∞" for character in text)
+    before = "" if zero else MINUS if value < 0 else "+" if sign else ""
+    return before + text + (f" {unit}" if unit else "")
+
+
+def interval(value: float, low: float, high: float, unit: str = "", sign: bool = False) -> str:
+    """A value with its 95 % interval, e.g. ``0.69 [0.65, 0.74]``; the value alone where there is no interval."""
+    if pd.isna(low) or pd.isna(high):
+        return number(value, unit=unit, sign=sign)
+    places = decimals(value, low, high)
+    ends = ", ".join(number(end, places) for end in (low, high))
+    return f"{number(value, places, sign=sign)} [{ends}]" + (f" {unit}" if unit else "")
+
+
+def percent(share: float, places: int = 0) -> str:
+    """A share as ``25 %``; a dash where there is none."""
+    return "–" if share is None or pd.isna(share) else f"{number(100 * share, places)} %"
+
+
+def compared(difference: float, low: float, high: float, than: str, unit: str = "") -> str:
+    """What a difference says, in words that follow a subject; positive is better.
+
+    ``is 0.33 dB better than MSE (95 % interval 0.02 to 0.64 better)``; ``was not shown to differ from MSE (0.03 dB
+    worse; 95 % interval 1.48 worse to 1.42 better)``; ``is 0.33 dB better than MSE (no interval)``.
+    """
+    places = decimals(difference, low, high)
+    unit = f" {unit}" if unit else ""
+
+    def side(value):
+        word = "better" if value > 0 else "worse"
+        return number(abs(value), places), word
+
+    size, word = side(difference)
+    if not float(size.replace(",", "")):
+        size, word = "0", "apart"
+    if pd.isna(low) or pd.isna(high):
+        return (
+            f"is as good as {than} (no interval)"
+            if word == "apart"
+            else f"is {size}{unit} {word} than {than} (no interval)"
+        )
+    (near, near_word), (far, far_word) = side(low), side(high)
+    if low <= 0 <= high:
+        return f"was not shown to differ from {than} ({size}{unit} {word}; 95 % interval {near} worse to {far} better)"
+    if low < 0:  # both worse: the smaller size first
+        (near, near_word), (far, far_word) = (far, far_word), (near, near_word)
+    return f"is {size}{unit} {word} than {than} (95 % interval {near} to {far} {far_word})"

@@ -1,0 +1,88 @@
+"""Sentences with numbers: zero, one, all and too few are sentences of their own; positive is better everywhere."""
+
+import math
+
+import pytest
+
+from ldct_utils.report import captions, sentences
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("number", "word", "said"),
+    [(0, "patient", "0 patients"), (1, "patient", "1 patient"), (2, "patch", "2 patches"), (3, "study", "3 studies"),
+     (2, "day", "2 days")],
+)  # fmt: skip
+def test_a_number_of_things(number, word, said):
+    assert sentences.plural(number, word) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "total", "said"),
+    [(0, 0, "no metric"), (0, 1, "not the only metric"), (1, 1, "the only metric"), (0, 17, "none of the 17 metrics"),
+     (3, 17, "3 of 17 metrics"), (17, 17, "all 17 metrics")],
+)  # fmt: skip
+def test_how_many_of_all(number, total, said):
+    assert sentences.some(number, total, "metric") == said
+
+
+def test_more_than_all_is_refused():
+    with pytest.raises(ValueError, match="4 of 3 metrics"):
+        sentences.some(4, 3, "metric")
+
+
+@pytest.mark.parametrize(
+    ("words", "most", "said"),
+    [([], None, "none"), (["a"], None, "a"), (["a", "b"], None, "a and b"), ("abc", None, "a, b and c"),
+     ("abcde", 2, "a, b and 3 more"), ("ab", 2, "a and b")],
+)  # fmt: skip
+def test_a_list(words, most, said):
+    assert sentences.listed(words, most=most) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.95, "0.950"), (-0.33, "−0.330"), (308.4, "308"), (1234.5, "1,234"), (0.0355, "0.0355"), (0.0, "0.00"),
+     (NAN, "–"), (None, "–"), (math.inf, "∞"), (-math.inf, "−∞"), (-3.21e-9, "−3.21 · 10⁻⁹"), (1e-12, "1.00 · 10⁻¹²")],
+)  # fmt: skip
+def test_a_number_alone_has_three_digits_and_a_true_minus(value, said):
+    assert sentences.number(value) == said
+
+
+def test_no_zero_has_a_sign():
+    assert sentences.number(-0.001, 2) == "0.00" == sentences.number(0.001, 2, sign=True)
+    assert sentences.number(0.2, 1, "dB", sign=True) == "+0.2 dB"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [((0.69, 0.65, 0.74), "0.69 [0.65, 0.74]"), ((82.1, 77.3, 87.2), "82 [77, 87]"),
+     ((-0.03, -1.48, 1.42), "−0.0 [−1.5, 1.4]"), ((12.632, 12.59, 12.67), "12.63 [12.59, 12.67]"),
+     ((0.5, NAN, NAN), "0.500"), ((0.0, 0.0, 0.0), "0.0 [0.0, 0.0]"), ((NAN, NAN, NAN), "–")],
+)  # fmt: skip
+def test_a_value_and_its_interval(values, said):
+    assert sentences.interval(*values) == said.replace("−0.0 [", "0.0 [")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [((0.33, 0.02, 0.64), "is 0.33 dB better than MSE (95 % interval 0.02 to 0.64 better)"),
+     ((-0.33, -0.64, -0.02), "is 0.33 dB worse than MSE (95 % interval 0.02 to 0.64 worse)"),
+     ((-0.25, -1.5, 1.4), "was not shown to differ from MSE (0.2 dB worse; 95 % interval 1.5 worse to 1.4 better)"),
+     ((0.0, -0.2, 0.2), "was not shown to differ from MSE (0 dB apart; 95 % interval 0.20 worse to 0.20 better)"),
+     ((0.33, NAN, NAN), "is 0.330 dB better than MSE (no interval)"),
+     ((0.0, NAN, NAN), "is as good as MSE (no interval)")],
+)  # fmt: skip
+def test_a_comparison_says_its_direction_and_what_was_not_shown(values, said):
+    assert sentences.compared(*values, "MSE", "dB") == said
+
+
+def test_a_share_in_percent():
+    assert sentences.percent(0.25) == "25 %" and sentences.percent(0.0053, 2) == "0.53 %"
+    assert sentences.percent(NAN) == "–"
+
+
+@pytest.mark.parametrize(("notebook", "number"), [("04b_dose", "4b"), ("12_answers", "12"), ("03_train", "3")])
+def test_figures_are_cited_by_the_number_of_their_notebook(notebook, number):
+    assert captions.chapter(notebook) == number
