@@ -15,11 +15,10 @@ from PIL import Image
 sys.path.insert(0, str(ROOT / "workflow"))
 
 import results
-import results_answers as answers
 import results_blocks
-import results_collect
-import results_words as words
 
+from ldct_utils.answers import collect, words
+from ldct_utils.answers import said as answers
 from ldct_utils.study import files
 
 STORED = sorted(p.stem for p in (ROOT / "docs" / "results").glob("*.json"))
@@ -175,9 +174,9 @@ def test_links_of_a_page_lead_somewhere(page):
 # ---- collecting ----
 def test_a_study_that_was_not_run_or_not_finished_is_refused(finished):
     with pytest.raises(FileNotFoundError, match=r"no study file params/absent.yaml; known: made"):
-        results_collect.Study("absent")
+        results.Study("absent")
     with pytest.raises(FileNotFoundError, match=r"study made has not been run.*make study STUDY=made"):
-        results_collect.Study("made")
+        results.Study("made")
     folder = finished({"01_data": (COHORT, {}), "06_stats": ({}, {})})
     next(folder.glob("06_stats/*/result.json")).unlink()
     with pytest.raises(ValueError, match="study made: 1 of 2 runs are not finished: 06_stats/run1; run `make study"):
@@ -399,7 +398,7 @@ def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):
 
 
 def test_a_dose_beyond_the_normal_one_is_said_so():
-    beyond, known = results_collect.span(*[float("inf")] * 3), results_collect.span(0.25, 0.24, float("inf"))
+    beyond, known = collect.span(*[float("inf")] * 3), collect.span(0.25, 0.24, float("inf"))
     assert words.cell(beyond) == "beyond [beyond, beyond]" and words.cell(known) == "0.25 [0.24, beyond]"
     dose = {"low_dose": 0.25, "methods": {"mse": {"worth": {"RMSE ↓": beyond, "d' (CHO)": known}}}}
     said = answers.doses({"dose": dose})
@@ -440,13 +439,13 @@ def stored_judges(**changed):
 
 def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     run = SimpleNamespace(numbers={"headline": stored_judges()})
-    n = results_collect.judges([run])
+    n = collect.judges([run])
     assert n["columns"] == ["judge", "eraser", "identity"] and n["rows"][1][2] == ""
     said = results_blocks.judges({"judges": n})
     assert "| segments | from 25 %: 87 % [70, 95] |  |" in said and "called by gain in PSNR" in said
     assert "No fault is caught" not in said
     run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])})
-    silent = results_blocks.judges({"judges": results_collect.judges([run])})
+    silent = results_blocks.judges({"judges": collect.judges([run])})
     assert "No fault is caught by a and b: what they find in a network means nothing." in silent
 
 
@@ -454,14 +453,10 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     headline = {"believed": ["CHO", "NPWE"], "failed": {"contrast over noise": ["blur"]}, "blind_to_fading": ["CHO"],
                 "could_gain": {"NPWE": "42 % (total variation)"}, "saves": 18, "costs": 2, "asked": 54,
                 "realisations": 400, "backgrounds": 120}  # fmt: skip
-    said = results_blocks.observers(
-        {"observers": results_collect.observers([SimpleNamespace(numbers={"headline": headline})])}
-    )
+    said = results_blocks.observers({"observers": collect.observers([SimpleNamespace(numbers={"headline": headline})])})
     assert "2 of 3 model observers passed every test. contrast over noise failed." in said
     assert "18 of 54 comparisons save dose and 2 cost dose" in said and "NPWE: 42 %" in said
     both = {"answer": "Confirmed.", "decided": True, "patients": 6, "trainings": 3, "contrast_hu": {"shape": -18.7},
             "controls": {"blur harms": True, "full dose helps": False}}  # fmt: skip
-    said = results_blocks.two_tasks(
-        {"two_tasks": results_collect.two_tasks([SimpleNamespace(numbers={"headline": both})])}
-    )
+    said = results_blocks.two_tasks({"two_tasks": collect.two_tasks([SimpleNamespace(numbers={"headline": both})])})
     assert "Confirmed." in said and "6 simulated patients; 1 of 2 controls came out as they must." in said

@@ -17,14 +17,45 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import results_blocks
-import results_collect
 from PIL import Image
 
-from ldct_utils.study import files, paths
+from ldct_utils import report
+from ldct_utils.answers import collect as numbers
+from ldct_utils.study import files, paths, planning, runs
 
 PAGES = ("README.md", "docs/results.md")
 COMMAND, HAND = "make results", "by hand"  # how a file came to be
 _BLOCK = re.compile(r"<!-- results: *(.*?) *-->\n(.*?)<!-- end -->", re.DOTALL)
+# {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored)}
+PICTURES = {"dose": ("04b_dose", "equivalent_doses"), "tradeoff": ("14_tradeoff", "plane")}
+
+
+class Study:
+    """The finished runs of a study's last plan.
+
+    Attributes: runs: {notebook: its runs, in the order of the plan}.
+    Raises: FileNotFoundError: if the study has not been run. ValueError: naming the runs that are not finished.
+    """
+
+    def __init__(self, name: str):
+        planning.read_study(name)  # an unknown name is told with the known ones
+        plan = paths.outputs() / name / "plan.json"
+        again = f"run `make study STUDY={name}`"
+        if not plan.is_file():
+            raise FileNotFoundError(f"study {name} has not been run: there is no {paths.short(plan)}; {again}")
+        self.name, self.runs, missing = name, {}, []
+        for listed in files.read_json(plan):
+            run = runs.Run(paths.outputs() / listed["folder"])
+            self.runs.setdefault(listed["notebook"], []).append(run)
+            missing += [f"{listed['notebook']}/{listed['name']}"] * (not run.finished)
+        if missing:
+            total = sum(map(len, self.runs.values()))
+            shown = ", ".join(missing[:12]) + (", ..." if len(missing) > 12 else "")
+            raise ValueError(f"study {name}: {len(missing)} of {total} runs are not finished: {shown}; {again}")
+
+    @property
+    def all(self) -> list:
+        return [run for of in self.runs.values() for run in of]
 
 
 def folder() -> Path:
@@ -104,9 +135,9 @@ def reduce(source: Path, target: Path):
 def collect(name: str) -> Path:
     """Write ``docs/results/<name>.json`` and its pictures from the finished study. Returns: the file.
 
-    Raises: as ``results_collect.Study``; ValueError: naming the block, for a number that is not finite.
+    Raises: as ``Study``; ValueError: naming the block, for a number that is not finite.
     """
-    study = results_collect.Study(name)
+    study = Study(name)
     found = {
         "study": name,
         "collected": COMMAND,
@@ -114,16 +145,16 @@ def collect(name: str) -> Path:
         "blocks": {},
         "pictures": {},
     }
-    for block, (notebook, take) in results_collect.BLOCKS.items():
+    for block, (notebook, take) in numbers.BLOCKS.items():
         if notebook in study.runs:
             try:
                 found["blocks"][block] = rounded(take(study.runs[notebook]))
             except (ValueError, KeyError) as error:
                 raise ValueError(f"{name}: block {block} of {notebook}: {error}") from error
     folder().mkdir(parents=True, exist_ok=True)
-    for picture, (notebook, figure) in results_collect.PICTURES.items():
+    for picture, (notebook, figure) in PICTURES.items():
         target = folder() / f"{name}-{picture}.png"
-        drawn = [p for run in study.runs.get(notebook, []) if (p := results_collect.picture(run, figure))]
+        drawn = [run.folder / f"{figure}.png" for run in study.runs.get(notebook, []) if figure in report.figures(run)]
         if drawn:
             reduce(drawn[0], target)
             found["pictures"][picture] = files.sha256(target)

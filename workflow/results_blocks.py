@@ -5,9 +5,9 @@ A function takes the blocks of one study's file and returns Markdown: a table, h
 
 from datetime import date
 
-import results_answers as answer
-from results_answers import FAINT
-from results_words import (
+from ldct_utils.answers import said as answer
+from ldct_utils.answers.said import FAINT
+from ldct_utils.answers.words import (
     CONTEXTS,
     DOMAINS,
     LOSSES,
@@ -111,18 +111,6 @@ def audit(blocks) -> str:
     said = [answer.asked(answer.removal, blocks)]
     if moved := [f"{m} by {share(n['moved'][m])}" for m in ("PSNR", "SSIM", "MaxSRMSE") if m in n["moved"]]:
         said.append(f"Removing every lesion moves {listed(moved)} of what a quarter of the dose moves them.")
-    if n["d_prime_within"] is not None and not n.get("lesion_removed"):  # pooled over a list of harms that was a choice
-        said.append(
-            "Within one dose, over kinds of damage that we chose, metrics correlate with a Hotelling observer's "
-            f"detection by {fixed(n['d_prime_within'])} in the median; with doses pooled, by "
-            f"{fixed(n['d_prime_pooled'])}."
-        )
-    counts = [blocks.get("values", {}).get(f"d_prime.{side}") for side in ("above", "below")]
-    if all(counts):
-        up, down = (int(one["value"]) for one in counts)
-        follow = f"{counted(up, 'metric')} {'was' if up == 1 else 'were'}" if up else "No metric was"
-        against = f"{counted(down, 'metric')} run{'s' * (down == 1)}" if down else "none runs"
-        said.append(f"{follow} shown to follow detection at every dose; {against} against it at every dose.")
     return paragraphs(f"*{counted(n['patients'], 'patient')}.*", bullets(said))
 
 
@@ -280,7 +268,7 @@ def details(blocks) -> str:
                 [called(one["first"]), called(one["second"]), one["quantity"].replace(" kept", ""), span, sure]
             )
         parts.append(table(["loss", "compared with", "kept of a faint lesion", "difference", "verdict"], lines))
-    kept = {k.partition(".")[2]: s for k, s in blocks.get("values", {}).items() if k.startswith("kept.")} or n["kept"]
+    kept = n["kept"]
     said = [answer.asked(answer.noticed, blocks)] if answer.noticed(blocks) else []
     if kept:
         each = [f"{called(k)} {share(s if isinstance(s, dict) else {'value': s})}" for k, s in kept.items()]

@@ -3,6 +3,10 @@
 A span is {"value", "low", "high"}; an absent end was not stored, one that is None lies beyond what was measured.
 """
 
+from ldct_utils.report.sentences import listed as report_listed
+from ldct_utils.report.sentences import number, percent, plural
+
+counted = plural
 LOSSES = {
     **{"LDCT": "low-dose input", "mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG"},
     **{"vgg_only": "VGG alone", "mean_srmse": "MeanSRMSE", "tv": "total variation", "bilateral": "bilateral filter"},
@@ -41,22 +45,12 @@ def map_of(model: str) -> str:
 
 
 def fixed(value: float, digits: int = 2) -> str:
-    """A number with a true minus; −0.00 is 0.00."""
-    text = f"{value:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.replace("-", "")
-
-
-def percent(share: float) -> str:
-    return f"{fixed(100 * share, 0)} %"
-
-
-def counted(number: int, word: str) -> str:
-    return f"{number} {word}" + ("" if number == 1 else "s")
+    """A number with so many decimals and a true minus; −0.00 is 0.00."""
+    return number(value, digits)
 
 
 def listed(words) -> str:
-    words = list(words)
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+    return report_listed(words, none="")
 
 
 def known(span) -> bool:

@@ -1,7 +1,7 @@
-"""Stored results of a study to the numbers that README.md and docs/results.md hold: one function a block.
+"""Stored results of a study to the numbers that its answers are made of: one function a block.
 
-Nothing is computed here but counts: every number, interval and verdict was stored by the notebook that a function is
-given the runs of. Spans are {"value", "low", "high"}; low and high are absent where a notebook stored no interval.
+Numbers and verdicts were stored by the notebook that a function is given the runs of; where it stored a table by
+patient the interval is taken here. Spans are {"value", "low", "high"}; low and high are absent where there is no interval.
 """
 
 import math
@@ -9,40 +9,15 @@ import re
 
 import pandas as pd
 
-from ldct_utils.study import files, paths, planning, runs
+from ldct_utils.metrics import info
+from ldct_utils.stats import intervals
+from ldct_utils.structures import removal
 
+NOTICE = ("psnr", "ssim", "mean_srmse", "max_srmse")  # metrics of which it is told up to which noise they notice
 REACHED = {
     "psi_reached": ("psi_start", "psi_half", "psi_end"),
     "gradient_share": ("gradient_share_start", "gradient_share_half", "gradient_share_end"),
 }
-
-
-class Study:
-    """The finished runs of a study's last plan.
-
-    Attributes: runs: {notebook: its runs, in the order of the plan}.
-    Raises: FileNotFoundError: if the study has not been run. ValueError: naming the runs that are not finished.
-    """
-
-    def __init__(self, name: str):
-        planning.read_study(name)  # an unknown name is told with the known ones
-        plan = paths.outputs() / name / "plan.json"
-        again = f"run `make study STUDY={name}`"
-        if not plan.is_file():
-            raise FileNotFoundError(f"study {name} has not been run: there is no {paths.short(plan)}; {again}")
-        self.name, self.runs, missing = name, {}, []
-        for listed in files.read_json(plan):
-            run = runs.Run(paths.outputs() / listed["folder"])
-            self.runs.setdefault(listed["notebook"], []).append(run)
-            missing += [f"{listed['notebook']}/{listed['name']}"] * (not run.finished)
-        if missing:
-            total = sum(map(len, self.runs.values()))
-            shown = ", ".join(missing[:12]) + (", ..." if len(missing) > 12 else "")
-            raise ValueError(f"study {name}: {len(missing)} of {total} runs are not finished: {shown}; {again}")
-
-    @property
-    def all(self) -> list:
-        return [run for of in self.runs.values() for run in of]
 
 
 def span(value, low=None, high=None) -> dict:
@@ -240,9 +215,9 @@ def newer(of) -> dict:
 
 
 def details(of) -> dict:
-    """09: which metric notices removed lesions under noise, and what a loss over structures keeps."""
+    """09: up to which noise a metric notices removed lesions, and what a loss over structures keeps."""
     run, n = of[0], of[0].numbers
-    found = {"removed": n.get("removed") or [], "notices": [], "kept": n.get("contrast_kept") or {}, "against": []}
+    found = {"removed": n.get("removed") or [], "notices": [], "kept": {}, "against": [], "noticed_hu": {}}
     if has(run, "removal_table"):
         table = run.table("removal_table")
         part = table[
@@ -250,6 +225,12 @@ def details(of) -> dict:
         ]
         names = [c for c in table if c not in ("cohort", "q", "sigma")]
         found["notices"] = [{"metric": m} | {f"{s:g}": v for s, v in zip(part["sigma"], part[m])} for m in names]
+    if has(run, "removal"):
+        found["noticed_hu"] = _noticed(run.table("removal"))
+    if has(run, "losses"):
+        for method, part in run.table("losses").groupby("method"):
+            by_patient = intervals.by_patient(part.assign(value=part["kept"]))
+            found["kept"][method] = span(*intervals.patient_bootstrap(by_patient.to_numpy()))
     if has(run, "losses_compared"):
         table = run.table("losses_compared")
         table = table.assign(differs=table["told apart"] == "yes")
@@ -257,6 +238,17 @@ def details(of) -> dict:
             "records"
         )
     return found
+
+
+def _noticed(rates) -> dict:
+    """{metric: the largest noise, HU, up to which it notices that a share of the lesions is gone; 0 for none}, of the
+    smallest share; empty where there are too few volumes for intervals."""
+    part = rates[(rates["cohort"] == rates["cohort"].iloc[0]) & (rates["q"] == rates["q"][rates["q"] > 0].min())]
+    sure = removal.intervals(part)
+    if sure["low"].isna().all():
+        return {}
+    largest = sure[(sure["low"] > 0.5) & (sure["sigma"] > 0)].groupby("metric")["sigma"].max()
+    return {info(name).label: float(largest.get(name, 0)) for name in NOTICE if name in set(sure["metric"])}
 
 
 def changes(of) -> dict:
@@ -346,12 +338,6 @@ def two_tasks(of) -> dict:
     return {name: stored[name] for name in ("answer", "decided", "patients", "trainings", "contrast_hu", "controls")}
 
 
-def values(of) -> dict:
-    """12: the answers that it keeps as numbers, by key."""
-    table = of[0].table("values") if has(of[0], "values") else pd.DataFrame(columns=["key", "value", "low", "high"])
-    return {r.key: span(r.value, r.low, r.high) for r in table.itertuples()}
-
-
 def cohort(of) -> dict:
     """01: how many patients and slices, and whether the noise is right."""
     kept = ("patients", "test_patients", "slices", "checks_off", "ndct_noise_hu", "added_noise_hu")
@@ -376,14 +362,4 @@ BLOCKS = {
     "changes": ("09a_hallucinations", changes),
     "invariances": ("05_invariances", invariances),
     "transfer": ("16_phantom_to_real", transfer),
-    "values": ("12_answers", values),
 }
-# {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored)}
-PICTURES = {"dose": ("04b_dose", "equivalent_doses"), "tradeoff": ("14_tradeoff", "plane")}
-
-
-def picture(run, figure: str):
-    """The file of a figure that a run stored, or None."""
-    items = run.folder / "captions.json"
-    stored = files.read_json(items) if items.is_file() else {}
-    return run.folder / f"{figure}.png" if figure in stored else None

@@ -4,7 +4,7 @@ Every function has a sentence for nothing found, for one, for all and for too fe
 find is a KeyError, which `results_blocks.write` names.
 """
 
-from results_words import (
+from ldct_utils.answers.words import (
     OBSERVERS,
     REFERENCES,
     called,
@@ -140,10 +140,8 @@ def removal(blocks) -> str:
 
 
 def noticed(blocks) -> str:
-    found = {
-        k.partition(".")[2]: s["value"] for k, s in blocks.get("values", {}).items() if k.startswith("noticed_hu.")
-    }
-    removed = (blocks.get("details") or {}).get("removed")
+    n = blocks.get("details") or {}
+    found, removed = n.get("noticed_hu"), n.get("removed")
     if not found or not removed:
         return ""
     one, by = removed[0], {}
