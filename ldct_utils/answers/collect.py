@@ -1,7 +1,7 @@
 """Stored results of a study to the numbers that its answers are made of: one function a block.
 
 Numbers and verdicts were stored by the notebook that a function is given the runs of; where it stored a table by
-patient the interval is taken here. Spans are {"value", "low", "high"}; low and high are absent where there is no interval.
+patient the interval is taken here. Spans are {"value", "low", "high"}; without an interval low and high are absent.
 """
 
 import math
