@@ -9,9 +9,12 @@ import re
 
 import pandas as pd
 
+from ldct_utils.answers.words import called
 from ldct_utils.metrics import info
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal
+from ldct_utils.study.runs import select
+from ldct_utils.training import designs
 
 NOTICE = ("psnr", "ssim", "mean_srmse", "max_srmse")  # metrics of which it is told up to which noise they notice
 REACHED = {
@@ -167,12 +170,20 @@ def quality(of) -> dict:
     contrasts = where(run.table("contrasts"), region="whole")
     contrasts = contrasts[contrasts["metric"].isin(["ssim", "mse"])]
     pairs = [
-        {"pair": r.pair, "metric": r.metric, "difference": span(r.mean, r.low, r.high)} for r in contrasts.itertuples()
+        {"pair": f"{r.first} − {r.second}", "metric": r.metric, "difference": _first_minus_second(r)}
+        for r in contrasts.itertuples()
     ]
     kinds = {r.kind: {"true": r.true, "predicted": r.predicted} for r in run.table("by_kind").itertuples()}
     kept = {"assessed": n["assessed"], "patients": n["test_patients"], "models": models, "pairs": pairs, "kinds": kinds}
     doses = run.table("confusion")["dose"].nunique() if has(run, "confusion") else None
     return kept | {"dose_accuracy": n["dose_accuracy"].get(n["assessed"]), "doses": doses}
+
+
+def _first_minus_second(row) -> dict:
+    """A contrast, stored as what the first is better by, as the difference of the scores."""
+    if row.metric == "mse":
+        return span(-row.mean, -row.high, -row.low)
+    return span(row.mean, row.low, row.high)
 
 
 def newer(of) -> dict:
@@ -230,7 +241,8 @@ def details(of) -> dict:
     if has(run, "losses"):
         for method, part in run.table("losses").groupby("method"):
             by_patient = intervals.by_patient(part.assign(value=part["kept"]))
-            found["kept"][method] = span(*intervals.patient_bootstrap(by_patient.to_numpy()))
+            over = intervals.patient_bootstrap(by_patient.to_numpy())
+            found["kept"][method] = span(over.mean, over.low, over.high)
     if has(run, "losses_compared"):
         table = run.table("losses_compared")
         table = table.assign(differs=table["told apart"] == "yes")
@@ -341,7 +353,47 @@ def two_tasks(of) -> dict:
 def cohort(of) -> dict:
     """01: how many patients and slices, and whether the noise is right."""
     kept = ("patients", "test_patients", "slices", "checks_off", "ndct_noise_hu", "added_noise_hu")
-    return {name: of[0].numbers[name] for name in kept}
+    return {name: of[0].numbers[name] for name in kept} | {"source": of[0].params.get("source")}
+
+
+# ---- of runs to blocks ----
+def by_notebook(runs) -> dict[str, list]:
+    """{notebook: its finished runs}, in the order of the notebooks."""
+    found = {}
+    for run in sorted(runs, key=lambda one: one.notebook):
+        found.setdefault(run.notebook, []).append(run)
+    return found
+
+
+def blocks(given: dict[str, list]) -> dict:
+    """The blocks that the runs of these notebooks fill."""
+    return {block: take(given[notebook]) for block, (notebook, take) in BLOCKS.items() if notebook in given}
+
+
+def networks(given: dict[str, list]) -> dict:
+    """{name of the loss: its first training} of the networks that 06_stats compared, MSE first."""
+    compared = [run for one in given.get("06_stats", []) for run in select(one.params["runs"])]
+    if not compared:
+        return {}
+    chosen, table, _ = designs.listed(compared)
+    order = table.assign(run=range(len(chosen))).sort_values("seed", kind="stable").drop_duplicates("method")
+    found = {called(row.method): chosen[row.run] for row in order.itertuples()}
+    return dict(sorted(found.items(), key=lambda pair: pair[0] != "MSE"))
+
+
+def newer_table(block: dict) -> pd.DataFrame:
+    """The methods of 11 by age: means with the interval of what each is better by, and its verdict by SSIM."""
+    rows = []
+    for row in block["rows"]:
+        scores = row["scores"]
+        ssim = scores.get("ssim", {})
+        line = {"method": called(row["method"])} | {name: one["value"] for name, one in scores.items()}
+        gain = ssim.get("better", {})
+        line |= {"gain": gain.get("value"), "gain_low": gain.get("low"), "gain_high": gain.get("high")}
+        rows.append(
+            line | {"rival": called(ssim["rival"]) if "rival" in ssim else "", "verdict": ssim.get("verdict", "")}
+        )
+    return pd.DataFrame(rows)
 
 
 # {block: (the notebook whose runs it is taken from, how)}

@@ -4,6 +4,8 @@ Every function has a sentence for nothing found, for one, for all and for too fe
 find is a KeyError, which `results_blocks.write` names.
 """
 
+import pandas as pd
+
 from ldct_utils.answers.words import (
     OBSERVERS,
     REFERENCES,
@@ -297,14 +299,26 @@ def asked(say, blocks) -> str:
     return next(f"*{question}* {say(blocks)}" for question, entry in QUESTIONS.items() if entry[2] is say)
 
 
+def answered(blocks) -> pd.DataFrame:
+    """Columns question, answer, notebook: of the questions that these blocks answer, in order."""
+    found = [
+        {"question": question, "answer": say(blocks), "notebook": notebook}
+        for question, (block, notebook, say) in QUESTIONS.items()
+        if block in blocks
+    ]
+    told = pd.DataFrame(found, columns=["question", "answer", "notebook"])
+    return told[told["answer"] != ""].reset_index(drop=True)
+
+
+def open_questions(blocks) -> list[str]:
+    """The questions that these blocks do not answer."""
+    return [question for question in QUESTIONS if question not in set(answered(blocks)["question"])]
+
+
 def answers(blocks) -> str:
     """The table of the front page; questions that the study did not ask are named below it."""
-    rows, open_ones = [], []
-    for question, (block, notebook, say) in QUESTIONS.items():
-        if said := say(blocks) if block in blocks else "":
-            rows.append([question, said, f"[`{notebook}`](notebooks/{notebook}.py)"])
-        else:
-            open_ones.append(f"“{question}”")
+    rows = [[q, said, f"[`{notebook}`](notebooks/{notebook}.py)"] for q, said, notebook in answered(blocks).to_numpy()]
+    open_ones = [f"“{question}”" for question in open_questions(blocks)]
     left = f"\n\nNot answered by this study: {listed(open_ones)}" if open_ones else ""
     return table(["question", "answer", "notebook"], rows) + left
 

@@ -1,0 +1,250 @@
+"""The report's first page in words: one sentence, five answers, how sure each is and where it comes from."""
+
+from ldct_utils.answers import said
+from ldct_utils.answers.words import called, compared, decided, fixed, known, listed, percent, share
+from ldct_utils.report.sentences import plural, some
+
+# {key: (the question that a reader asks, notebooks that answer it, what to run where this study did not ask)}
+QUESTIONS = {
+    "loss": ("Does a perceptual loss help?", ("06_stats", "14_tradeoff", "02_psi_calibration"), "default"),
+    "scores": ("Do scores see what a diagnosis needs?", ("04c_metric_audit", "15_judges"), "default"),
+    "newer": ("Are newer networks better?", ("11_denoisers",), "denoisers_small"),
+    "dose": (
+        "Do networks save dose, and do they hide lesions?",
+        ("04b_dose", "04d_observers", "05_invariances"),
+        "default",
+    ),
+    "reference": ("Can quality be seen without a reference?", ("08_noise2quality",), "noise2quality"),
+}  # fmt: skip
+ENOUGH = 6  # patients, below which no interval is taken
+
+
+def page(blocks) -> dict:
+    """The first page of a study from the blocks of ``collect``.
+
+    Returns: sentence; scope, a list of words; answers, a list with key, question, sentences, sure (None where the study
+        did not ask) and notebooks; sure, three sentences on the whole.
+    """
+    answers = []
+    for key, (question, notebooks, study) in QUESTIONS.items():
+        sentences = SAY[key](blocks)
+        sure = SURE[key](blocks) if sentences else None
+        sentences = sentences or f"This study did not ask. The command is `make study STUDY={study}`."
+        one = {"key": key, "question": question, "sentences": sentences, "sure": sure, "notebooks": list(notebooks)}
+        answers.append(one)
+    return {"sentence": sentence(blocks), "scope": scope(blocks), "answers": answers, "sure": limits(blocks)}
+
+
+def scope(blocks) -> list[str]:
+    """What was looked at: patients, and how many of them were tested."""
+    n = blocks.get("cohort")
+    if n is None:
+        return []
+    return [f"{plural(n['patients'], 'patient')}, {n['test_patients']} of them tested", plural(n["slices"], "slice")]
+
+
+def sentence(blocks) -> str:
+    """What the study found, in one sentence."""
+    if "dose" not in blocks:
+        return "This study asked neither what scores nor what observers see."
+    n = blocks["dose"]
+    full = [of.get("full dose", {}) for of in n["methods"].values()]
+    saved = [1 - s["value"] for of in full for m, s in of.items() if m.startswith(("RMSE", "SSIM")) and s["value"]]
+    ideal = [of["worth"]["d' (CHO)"] for of in n["methods"].values() if "d' (CHO)" in of.get("worth", {})]
+    networks = "the network" if len(n["methods"]) == 1 else f"each of {len(n['methods'])} networks"
+    if not saved or not ideal:
+        return f"Too little was measured to say how much dose {networks} saves."
+    low, high = fixed(100 * min(saved), 0), percent(max(saved))
+    dose = high if f"{low} %" == high else f"{low} to {high}"
+    gain = sum(known(s) and s["low"] > n["low_dose"] + 0.005 for s in ideal)
+    sees = "it saves none" if not gain else "it saves some" if len(ideal) == 1 else f"{gain} of {len(ideal)} save some"
+    return (
+        f"By RMSE and SSIM {networks} seems to save {dose} of the dose; for a model observer that allows for all noise "
+        f"and looks for faint lesions, {sees}."
+    )
+
+
+# ---- two sentences an answer; nothing where the study did not ask ----
+def loss(blocks) -> str:
+    if "influence" not in blocks:
+        return ""
+    arms, words = said.ranked(blocks), []
+    if not arms:
+        words.append("No perceptual loss was compared with MSE.")
+    else:
+        (name, best), signs = arms[0], [decided(span) for _, span in arms]
+        once = max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1
+        better, worse = signs.count(1), signs.count(-1)
+        if once:
+            words.append("With one training a loss nothing is decided about losses.")
+        elif better:
+            words.append(f"{some(better, len(arms), 'perceptual loss').capitalize()} gave a higher PSNR than MSE.")
+        elif worse == len(arms):
+            words.append(
+                f"MSE gives the best PSNR: of {plural(len(arms), 'perceptual loss')} the best, {called(name)}, is "
+                f"{compared(best, 'dB', 'MSE')}."
+            )
+        else:
+            words.append(f"{some(0, len(arms), 'perceptual loss').capitalize()} was shown to raise PSNR over MSE.")
+    rows = blocks.get("tradeoff", {}).get("rows", [])
+    if rows:
+        buys = [row for row in rows if row["answer"] == "buys something"]
+        kept = max((row["more_kept"]["value"] for row in buys if "more_kept" in row), default=None)
+        if buys and kept is not None:
+            words.append(
+                f"But {some(len(buys), len(rows), 'loss')} {'keeps' if len(buys) == 1 else 'keep'} more of a lesion's "
+                f"contrast than the MSE network blended with its input to the same error: up to {fixed(kept)} more."
+            )
+        else:
+            words.append(
+                f"{some(0, len(rows), 'loss').capitalize()} was shown to keep more of a lesion's contrast than the MSE "
+                "network blended with its input to the same error."
+            )
+    return " ".join(words)
+
+
+def scores(blocks) -> str:
+    words = []
+    if "audit" in blocks:
+        n = blocks["audit"]
+        gone = n.get("lesion_removed")
+        if not n["of"] or not gone:
+            words.append("The audited slices hold no lesion that could be removed.")
+        else:
+            fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
+            size = "" if gone["size"] is None else (
+                f", but in the median by {percent(gone['size'])} of what a quarter of the dose lowers them"
+            )  # fmt: skip
+            words.append(
+                f"Removing every lesion lowers {some(fall, of, 'metric')} in every patient{size}; lesions are "
+                f"{100 * gone['share']:.1f} % of the body."
+            )
+    if "judges" in blocks:
+        words.append(blocks["judges"]["answer"])
+    return " ".join(words)
+
+
+def newer(blocks) -> str:
+    if "newer" not in blocks:
+        return ""
+    n = blocks["newer"]
+    enough = n["comparisons"] - n["too_few"]
+    if enough <= 0:
+        return f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."
+    open_ones = enough - n["better"] - n["worse"]
+    return (
+        f"{plural(enough, 'comparison')} of a method with the best older one had enough patients and trainings for a "
+        f"verdict. The newer method was better in {n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not "
+        f"shown to differ in {open_ones or 'none'}."
+    )
+
+
+def dose(blocks) -> str:
+    words = []
+    if "dose" in blocks:
+        n = blocks["dose"]
+        method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
+        worth = n["methods"][method].get("worth", {})
+        told = {name: "more than the full dose" if s["value"] is None else share(s) for name, s in worth.items()}
+        scored = {said.OBSERVERS.get(m, m): told[m] for m in ("RMSE ↓", "SSIM ↑") if m in told}
+        seen = {f"a {said.OBSERVERS.get(m, m)}": told[m] for m in ("d' (CHO)", "d' (NPW)") if m in told}
+        if scored:
+            words.append(
+                f"A slice at {percent(n['low_dose'])} of the dose, cleaned by the {called(method)} network, equals a "
+                f"plain reconstruction at {_grouped(scored, 'by')}."
+            )
+        if seen:
+            words.append(f"For faint lesions it equals one at {_grouped(seen, 'to')}.")
+    if "observers" in blocks:
+        n = blocks["observers"]
+        words.append(
+            f"By the {plural(len(n['believed']), 'observer')} that passed every test and could gain, "
+            f"{some(n['saves'], n['asked'], 'comparison')} {'saves' if n['saves'] <= 1 else 'save'} dose and "
+            f"{n['costs'] or 'none'} cost dose."
+        )
+    if "invariances" in blocks:
+        hidden = said.hidden(blocks)
+        words.append(f"Whether lesions are hidden: {hidden[0].lower()}{hidden[1:]}")
+    return " ".join(words)
+
+
+def _grouped(told: dict, word: str) -> str:
+    """Who says what, those together who say the same: ``60 % by RMSE and SSIM``."""
+    same = {}
+    for who, what in told.items():
+        same.setdefault(what, []).append(who)
+    return listed(f"{what} {word} {listed(who)}" for what, who in same.items())
+
+
+def reference(blocks) -> str:
+    return said.maps(blocks) if "quality" in blocks else ""
+
+
+# ---- how sure ----
+def _kind(blocks) -> str:
+    """The word before "patient" that says whether they are real, where the study knows."""
+    source = blocks.get("cohort", {}).get("source")
+    return "" if source is None else "simulated " if source == "simulated" else "real "
+
+
+def _tested(blocks, patients: int, trainings: int) -> str:
+    tested = plural(patients, _kind(blocks) + "test patient")
+    if patients < ENOUGH:
+        return f"{tested}, too few for an interval."
+    if trainings == 1:
+        return f"{tested} and one training each, whose spread no interval holds."
+    return f"{tested} and {trainings} trainings each; intervals hold both."
+
+
+def sure_of_loss(blocks) -> str:
+    n = blocks["influence"]
+    return _tested(blocks, n["patients"], max(row["trainings"] for row in n["rows"]))
+
+
+def sure_of_scores(blocks) -> str:
+    audited = f"{plural(blocks['audit']['patients'], 'patient')} audited" if "audit" in blocks else ""
+    faulty = f"{plural(blocks['judges']['patients'], 'patient')} with planted faults" if "judges" in blocks else ""
+    return f"{'; '.join(filter(None, [audited, faulty]))}. Which damages were tried is our choice."
+
+
+def sure_of_newer(blocks) -> str:
+    n = blocks["newer"]
+    return f"{_tested(blocks, n['patients'], n['trainings'][1])} Small networks, short trainings."
+
+
+def sure_of_dose(blocks) -> str:
+    words = []
+    if "dose" in blocks:
+        n = blocks["dose"]
+        words.append(f"{_tested(blocks, n['patients'], n['trainings'])} Lesions at known places in a simulated liver.")
+    if "invariances" in blocks:
+        rows = blocks["invariances"]["rows"]
+        tested = max((row[w]["tested"] for row in rows for w in ("search", "aimed") if w in row), default=0)
+        words.append(f"Hiding: {plural(tested, 'known lesion')} in {plural(rows[0]['patients'], 'patient')}.")
+    return " ".join(words)
+
+
+def sure_of_reference(blocks) -> str:
+    n = blocks["quality"]
+    return _tested(blocks, n["patients"], max(m["trainings"] for m in n["models"].values()))
+
+
+SAY = {"loss": loss, "scores": scores, "newer": newer, "dose": dose, "reference": reference}
+SURE = {"loss": sure_of_loss, "scores": sure_of_scores, "newer": sure_of_newer, "dose": sure_of_dose,
+        "reference": sure_of_reference}  # fmt: skip
+
+
+def limits(blocks) -> list[str]:
+    """Three sentences on how far the whole may be trusted."""
+    most = max((row["trainings"] for row in blocks.get("influence", {}).get("rows", [])), default=1)
+    trained = "once" if most == 1 else f"up to {most} times"
+    who = {
+        "simulated ": "The patients are simulated: noise and anatomy are known exactly, and real ones may differ.",
+        "real ": "The patients are real: what was measured against the normal dose holds its noise too.",
+        "": "Where the patients come from was not recorded.",
+    }[_kind(blocks)]
+    return [
+        who,
+        f"Networks are as good as their training, {trained} each; larger ones trained longer may rank otherwise.",
+        "Model observers stand in for radiologists. No person read an image.",
+    ]

