@@ -78,8 +78,8 @@ losses = pictures.by_loss(dict(list(networks.items())[:3])) if len(networks) > 1
 if losses:
     report.figure(
         run, "losses", drawn.with_errors(**losses),
-        f"{report.listed(losses['panels'])} leave different noise in one slice; the lesions stay.",
-        "Below each image its difference from the noise-free truth. One training each.",
+        f"In this slice the error is {report.listed(drawn.errors(losses))}.",
+        "Below each image its difference from the noise-free truth. Circles mark known lesions. One training each.",
         alt="A CT cut-out denoised by networks of several losses, their noise-free truth, and the errors in colours.",
     )  # fmt: skip
 if "14_tradeoff" in given:
@@ -142,7 +142,7 @@ for notebook, names in SHOWN.items():
 
 # %%
 if "08_noise2quality" in given:
-    report.shown(run, report.figures(given["08_noise2quality"][0])[0], given["08_noise2quality"][0])
+    report.shown(run, "maps", given["08_noise2quality"][0])
 
 # %% [markdown]
 # ## All questions, one line each
@@ -164,7 +164,7 @@ report.table(
 # %%
 assert set(answers.notebook) <= set(given), "an answer comes from no run"
 assert len(answers) + len(open_ones) == len(said.QUESTIONS), "a question is missing"
-files.write_json(run.folder / "front.json", page | {"shown": report.figures(run)})
+files.write_json(run.folder / "front.json", page)
 run.finish(
     runs=sum(map(len, given.values())), answers=len(answers), open_questions=len(open_ones),
     cohorts=sorted({one.numbers["cohort"] for of in given.values() for one in of if "cohort" in one.numbers}),

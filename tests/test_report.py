@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ldct_utils import report
+from ldct_utils.answers import front
 from ldct_utils.report import page
 from ldct_utils.study import files
 
@@ -84,7 +85,13 @@ def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
     run = SimpleNamespace(folder=folder)
     fig, ax = plt.subplots()
     ax.plot([1, 2])
-    report.figure(run, "curve", fig, 'Noise fell by **12 HU** at level 40; "quoted" & <b>odd</b>.')
+    report.figure(
+        run,
+        "curve",
+        fig,
+        'Noise fell by **12 HU** at level 40; "quoted" & <b>odd</b>.',
+        alt='A "line" & <b>no more</b>.',
+    )
     report.table(run, "scores", pd.DataFrame({"method": ["mse"], "psnr_db": [31.23456]}), "Scores of 10 patients.")
     path = page.write()
     text = path.read_text(encoding="utf-8")
@@ -94,7 +101,7 @@ def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
         inside, _, anchor = target.partition("#")
         assert not inside or (path.parent / unquote(inside)).is_file(), target
         assert not anchor or anchor in found.ids or anchor == "top", target
-    assert found.alts[0].startswith('Noise fell by 12 HU at level 40; "quoted" & <b>odd</b>')
+    assert found.alts[0] == 'A "line" & <b>no more</b>.'
     assert "<strong>12 HU</strong>" in text and "<b>odd</b>" not in text  # Markdown is rendered, HTML is shown as text
     assert "Losses &amp; psi" in text and "Is it good?" in text and "Reads" not in text
     assert '<td class="n">31.2</td>' in text  # the table, with the digits it was shown with
@@ -105,28 +112,55 @@ def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
 
 def test_a_single_answer_stands_on_the_front_page(study):
     study("a", saw="It gained **4.2 dB**.")
-    front = page.write().read_text(encoding="utf-8").split('<h2 id="default">')[0]
-    assert "It gained <strong>4.2 dB</strong>." in front
+    first = page.write().read_text(encoding="utf-8").split('<h2 class="study" id="default">')[0]
+    assert "It gained <strong>4.2 dB</strong>." in first
 
 
-def test_the_answers_table_and_figures_stand_first_and_only_there(study):
+def test_five_answers_stand_first_each_with_its_picture_and_all_else_is_folded(study):
     study("a", saw="It gained **4.2 dB**.")
     folder = study("answers", of=page.FRONT, saw="Losses agree by **.80**.")
+    run, content = SimpleNamespace(folder=folder), front.page({})
     fig, ax = plt.subplots()
     ax.plot([1, 2])
-    for name in ("slices", "agreement"):
-        report.figure(SimpleNamespace(folder=folder), name, fig, "They agree.")
-    report.table(SimpleNamespace(folder=folder), "answers", pd.DataFrame({"answer": ["toy answer"]}), "All of them.")
+    for name in ("hero", "plane"):
+        report.figure(run, name, fig, f"The {name} shows it.", alt=f"A line called {name}.")
+    report.table(run, "answers_shown", pd.DataFrame({"answer": ["toy answer"]}), "All of them.")
+    files.write_json(folder / "front.json", content)
     text = page.write().read_text(encoding="utf-8")
-    assert "Losses agree by <strong>.80</strong>" in text
-    assert text.count("toy answer") == 1 and text.count("agreement.png") == 2  # shown, and linked to
-    front = text[: text.index('<div class="answers">')]
-    # a picture first, then the answer, its table, and the other figures
-    places = [front.index(words) for words in ("slices.png", "Losses agree by", "toy answer", "agreement.png")]
+    head = text[: text.index('id="notebooks"')]
+    places = [
+        head.index(words)
+        for words in (
+            content["sentence"],
+            "hero.png",
+            "Does a perceptual loss help?",
+            "plane.png",
+            'id="words"',
+            "toy answer",
+        )
+    ]
     assert places == sorted(places)
+    assert text.count("toy answer") == 1 and text.count("plane.png") == 2  # shown, and linked to
+    assert "Figure 12.1 The hero shows it." in head and Links(text).alts[0] == "A line called hero."
+    assert all(f"<dt>{word}</dt>" in head for word in front.WORDS)
+    assert "Losses agree" not in head and "<strong>.80</strong>" in text
     found = Links(text)
     assert len(found.ids) == len(set(found.ids))
     assert {t[1:] for t in found.targets if t.startswith("#")} <= {*found.ids, "top"}
+
+
+def test_a_long_table_shows_twelve_rows_and_the_rest_behind_one_click(study):
+    run = SimpleNamespace(folder=study("a"))
+    frame = pd.DataFrame({"patient": range(30), "rmse": 1.0, "low": 0.5, "high": 1.5, "seed": 7})
+    heads = {"patient": "patient", ("rmse", "low", "high"): "RMSE, HU"}
+    report.table(run, "errors", frame, "All have 1 HU.", "Seed 7.", heads=heads)
+    text = page.write().read_text(encoding="utf-8")
+    view, _, whole = text[text.index('id="default-a') :].partition("<summary>All 30 rows of Table 1.1</summary>")
+    assert view.count("1.0 [0.5, 1.5]") == 12 and whole.split("</details>")[0].count("1.0 [0.5, 1.5]") == 30
+    assert '<th scope="col" class="n">RMSE, HU</th>' in view and "seed" not in whole.split("</table>")[0]
+    assert list(pd.read_parquet(run.folder / "errors.parquet")) == list(frame)  # stored as it was
+    with pytest.raises(ValueError, match="one head"):
+        report.table(run, "errors", frame, "All.", heads={"rmse": "HU", "low": "HU"})
 
 
 def test_a_stored_figure_of_another_run_is_copied_with_its_caption_and_linked_from_the_front_page(study):
@@ -134,16 +168,20 @@ def test_a_stored_figure_of_another_run_is_copied_with_its_caption_and_linked_fr
     source.result = files.read_json(source.folder / "result.json")
     fig, ax = plt.subplots()
     ax.plot([1, 2])
-    report.figure(source, "dose", fig, "It buys **nothing**.")
+    report.figure(source, "dose", fig, "It buys **nothing**.", alt="A line.")
     report.table(source, "doses", pd.DataFrame({"dose": [1.0]}), "Doses.")
     run = SimpleNamespace(folder=folder)
     report.shown(run, "dose", source)
     for suffix in ("png", "pdf"):
         assert (folder / f"dose.{suffix}").read_bytes() == (source.folder / f"dose.{suffix}").read_bytes()
-    front = page.write().read_text(encoding="utf-8").split('<h2 id="default">')[0]
-    assert f"{folder.name}/dose.png" in front and "It buys <strong>nothing</strong>. From <code>01_toy</code>." in front
-    report.shown(run, "dose", source, "In short.")
-    assert files.read_json(folder / "captions.json")["dose"] == {"kind": "figure", "caption": "In short."}
+    first = page.write().read_text(encoding="utf-8")
+    assert f"{folder.name}/dose.png" in first
+    assert (
+        "Figure 12.1 It buys <strong>nothing</strong>.</b>" in first and "Figure 1.1 of <code>01_toy</code>." in first
+    )
+    report.shown(run, "dose", source, "In short.", "")
+    told = files.read_json(folder / "captions.json")["dose"]
+    assert (told["finding"], told["reading"], told["alt"]) == ("In short.", "Figure 1.1 of `01_toy`.", "A line.")
     for name in ("doses", "curve"):  # a table, and nothing at all
         with pytest.raises(FileNotFoundError, match=f"holds no figure '{name}'"):
             report.shown(run, name, source)
@@ -176,7 +214,7 @@ def test_studies_are_ordered_and_single_runs_come_last(study):
         study("a" * (number + 1), study=name)
     (page.paths.outputs() / "cohorts" / "simulated-01234567").mkdir(parents=True)
     assert page.studies() == ["default", "smoke", "adhoc"]
-    assert re.findall(r'<h2 id="(\w+)">(.+?)</h2>', page.write().read_text(encoding="utf-8")) == [
+    assert re.findall(r'<h2 class="study" id="(\w+)">(.+?)</h2>', page.write().read_text(encoding="utf-8")) == [
         ("default", "Losses &amp; psi"), ("smoke", "smoke"), ("adhoc", "Single runs")]  # fmt: skip
 
 

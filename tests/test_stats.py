@@ -4,7 +4,6 @@ import itertools
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import finished_runs
 import matplotlib.pyplot as plt
@@ -15,7 +14,6 @@ import pytest
 from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from ldct_utils import report
 from ldct_utils.metrics import comparison, info
 from ldct_utils.report import plots
 from ldct_utils.stats import intervals, paired, ranking
@@ -482,85 +480,6 @@ def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
     finished_runs.write(outputs, finished_runs.cohort(seed=1), 2, 0.5, loss="l1")
     with pytest.raises(papermill.PapermillExecutionError, match="tested on different slices"):
         execute(outputs)
-
-
-# ---- 12_answers on finished runs of 04 and 04c ----
-def test_12_answers_counts_metrics_that_follow_and_tells_networks_apart(outputs):
-    folder = outputs / "test" / "04_metrics_during_training" / "run-00000001"
-    audited = outputs / "test" / "04c_metric_audit" / "run-00000003"
-    folder.mkdir(parents=True)
-    audited.mkdir(parents=True)
-    agreed = {"domain": "hu", "reference": "ndct", "kind": "spearman", "detrended": True, "loss": "mse"}
-    names = ["psnr", "ssim", "gmsd", "fsim"]
-    gains = [0.1, -0.1, np.nan, -0.2]  # lower bounds of what agrees beyond another seed's run; one is not known
-    pd.DataFrame(
-        [agreed | {"metric": m, "mean": 0.5, "low": 0.1, "high": 0.9, "gain_low": g} for m, g in zip(names, gains)]
-    ).to_parquet(folder / "agreement.parquet")
-    spans = {  # above 0 at both doses, at one; below 0 at both, at one
-        "psnr": [(0.2, 0.1, 0.3), (0.2, 0.1, 0.4)], "ssim": [(0.6, 0.1, 0.7), (0.6, -0.1, 0.8)],
-        "gmsd": [(-0.2, -0.3, -0.1), (-0.2, -0.4, -0.1)], "fsim": [(-0.2, -0.3, -0.1), (-0.2, -0.4, 0.1)],
-    }  # fmt: skip
-    pd.DataFrame(
-        [(m, dose, *spans[m][i]) for m in names for i, dose in enumerate(("1.0", "0.25"))]
-        + [(m, "pooled", 0.9, 0.8, 1.0) for m in names],
-        columns=["metric", "within", "rho", "low", "high"],
-    ).to_parquet(audited / "diagnosis.parquet")
-    about = {"notebook": "04c_metric_audit", "id": "00000003", "parameters": {}, "numbers": {"d_prime_within": 0.1}}
-    (audited / "result.json").write_text(json.dumps(about | {"files": {}}))
-    numbers = {"agreement": 0.9, "agreement_of_changes": 0.6, "runs": 3, "patients": 6}
-    numbers |= {"agreement_with_other_seed": 0.88, "agreement_of_changes_with_other_seed": 0.55}
-    result = {"notebook": "04_metrics_during_training", "id": "00000001", "parameters": {}, "numbers": numbers}
-    (folder / "result.json").write_text(json.dumps(result | {"files": {}}))
-    searched = outputs / "test" / "05_invariances" / "run-00000002"
-    searched.mkdir(parents=True)
-    of_lesions = [("search", 16, 0, 0, 0, np.nan, np.nan, np.nan), ("aimed", 16, 4, 0, 4, 0.0, 0.0, 0.53)]
-    pd.DataFrame(
-        of_lesions, columns=["method", "tested", "changed", "hidden", "patients", "share", "low", "high"]
-    ).to_parquet(searched / "lesion_counts.parquet")
-    about = {"notebook": "05_invariances", "id": "00000002", "parameters": {"alpha": 0.1}, "numbers": {"method": "mse"}}
-    (searched / "result.json").write_text(json.dumps(about | {"files": {}}))
-    compared = outputs / "test" / "06_stats" / "run-00000004"
-    compared.mkdir(parents=True)
-    arms = [("unet", "mse · network unet", 0.95, -0.4), ("cnn10", "mse · network cnn10", 0.95, 0.6),
-            ("cnn10", "mse · network cnn10", 1.0, 0.1), ("qae", "LDCT", 0.95, 3.0)]  # fmt: skip
-    effects = pd.DataFrame(arms, columns=["network", "base", "psi", "difference"])
-    effects = effects.assign(reference="truth", metric="psnr", context="w/" + 30 * "e" + ".pth", layer="block3_conv2")
-    effects = effects.assign(held=False, at="ψ 95 % at start", psi_start=0.95, psi_half=0.9, psi_end=0.4)
-    effects = effects.assign(low=effects.difference - 0.05, high=effects.difference + 0.05, seeds=1)
-    effects.to_parquet(compared / "psi_effects.parquet")
-    about = {"notebook": "06_stats", "id": "00000004", "parameters": {}, "numbers": {}, "files": {}}
-    (compared / "result.json").write_text(json.dumps(about))
-    report.figure(SimpleNamespace(folder=compared), "psi", plt.figure(), "PSNR over psi.")
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "12_answers.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
-        parameters={"influence": "test/06_stats/run-00000004",
-                    "agreement": "test/04_metrics_during_training/run-00000001",
-                    "audit": "test/04c_metric_audit/run-00000003",
-                    "invariances": ["test/05_invariances/run-00000002"]},
-    )  # fmt: skip
-    done = runs.select("adhoc/12_answers/*")[0]
-    said = done.table("answers").set_index("what")
-    (follow,) = [w for w in said.index if w.startswith("metrics that follow d'")]
-    (against,) = [w for w in said.index if w.startswith("metrics that run against d'")]
-    (best,) = [w for w in said.index if w.startswith("metric that follows d' best")]
-    (beyond,) = [w for w in said.index if w.startswith("pairs whose changes agree more")]
-    assert said.answer[beyond] == "1 of 3" and "0.55" in set(said.answer)
-    assert said["from"][beyond].startswith("04_metrics") and said["from"][best].startswith("04c_metric_audit")
-    assert said.answer[follow] == "1 of 4 (3 of 8)" and said.answer[against] == "1 of 4 (3 of 8)"
-    assert best.endswith("SSIM") and said["95 % interval"][best] == "dose 1: [0.10, 0.70]; dose 0.25: [-0.10, 0.80]"
-    captions, notebook = (done.folder / "captions.json").read_text(), (outputs / "out.ipynb").read_text()
-    assert "PSNR over psi. From `06_stats`." in captions and (done.folder / "psi.pdf").is_file()
-    assert "1 of 4 metrics follow what an observer detects at every dose, 1 run against it" in captions
-    (gain,) = [w for w in said.index if w.startswith("best perceptual arm, PSNR against the truth minus that of MSE")]
-    assert gain.endswith(
-        "MSE alone of the same network: ψ 95 % at start (start → half → end: 95 → 90 → 40 %), cnn10, "
-        "eeeeeeeeee…eeeeeeeee, block3_conv2, one seed"
-    )
-    assert said.answer[gain] == "0.6 dB" and "all lie between -0.40 and +0.60 dB" in notebook  # not over LDCT
-    assert "with ψ at the end from 40 to 40 %" in notebook
-    (none,), (some,) = ([w for w in said.index if f"(mse, {which})" in w] for which in ("search", "aimed"))
-    assert said.answer[none] == "0 of 16 changed, hiding not tested" and said["95 % interval"][none] == "–"
-    assert said.answer[some] == "4 of 16 changed, 0 of these hidden (0%)" and said["95 % interval"][some] == "[0, 0.53]"
 
 
 # ---- shares and orders ----

@@ -16,6 +16,26 @@ QUESTIONS = {
     ),
     "reference": ("Can quality be seen without a reference?", ("08_noise2quality",), "noise2quality"),
 }  # fmt: skip
+# {part of the page: figures and tables of 12_answers that stand there}
+SHOWN = {
+    "hero": ("hero",),
+    "loss": ("losses", "plane"),
+    "scores": ("lesions_removed", "grid"),
+    "newer": ("newer",),
+    "dose": ("crops", "equivalent_doses", "aimed"),
+    "reference": ("maps",),
+}
+WORDS = {
+    "LDCT, NDCT": "low-dose and normal-dose CT slices; the network gets the first and should return the second",
+    "HU": "Hounsfield units: water is 0, air −1000",
+    "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
+    "MSE, VGG": "two losses: mean squared error of pixels, and of features of a network trained to see",
+    "λ and ψ": "weight of the VGG term in the loss, and the share of the loss that it makes up",
+    "PSNR, SSIM": "scores of an image against a reference, borrowed from photographs; higher is better",
+    "d′": "how well a model observer tells lesion from no lesion; 0 is guessing",
+    "Hotelling observer": "the model observer that allows for all noise; a simpler one, without that, is the "
+    "non-prewhitening observer",
+}
 ENOUGH = 6  # patients, below which no interval is taken
 
 
@@ -23,7 +43,7 @@ def page(blocks) -> dict:
     """The first page of a study from the blocks of ``collect``.
 
     Returns: sentence; scope, a list of words; answers, a list with key, question, sentences, sure (None where the study
-        did not ask) and notebooks; sure, three sentences on the whole.
+        did not ask) and notebooks; sure, three sentences on the whole; words, explained; shown, figures by part.
     """
     answers = []
     for key, (question, notebooks, study) in QUESTIONS.items():
@@ -32,7 +52,8 @@ def page(blocks) -> dict:
         sentences = sentences or f"This study did not ask. The command is `make study STUDY={study}`."
         one = {"key": key, "question": question, "sentences": sentences, "sure": sure, "notebooks": list(notebooks)}
         answers.append(one)
-    return {"sentence": sentence(blocks), "scope": scope(blocks), "answers": answers, "sure": limits(blocks)}
+    whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}
+    return whole | {"answers": answers, "shown": SHOWN}
 
 
 def scope(blocks) -> list[str]:
@@ -108,7 +129,7 @@ def scores(blocks) -> str:
     if "audit" in blocks:
         n = blocks["audit"]
         gone = n.get("lesion_removed")
-        if not n["of"] or not gone:
+        if not gone or not gone["metrics"]:
             words.append("The audited slices hold no lesion that could be removed.")
         else:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
@@ -157,10 +178,10 @@ def dose(blocks) -> str:
             words.append(f"For faint lesions it equals one at {_grouped(seen, 'to')}.")
     if "observers" in blocks:
         n = blocks["observers"]
+        saves = f"{some(n['saves'], n['asked'], 'comparison')} {'saves' if n['saves'] <= 1 else 'save'} dose"
         words.append(
-            f"By the {plural(len(n['believed']), 'observer')} that passed every test and could gain, "
-            f"{some(n['saves'], n['asked'], 'comparison')} {'saves' if n['saves'] <= 1 else 'save'} dose and "
-            f"{n['costs'] or 'none'} cost dose."
+            f"Asked by {plural(len(n['believed']), 'model observer')} that passed every test, {saves} and "
+            f"{n['costs'] or 'none'} cost{'s' if n['costs'] == 1 else ''} dose."
         )
     if "invariances" in blocks:
         hidden = said.hidden(blocks)

@@ -36,10 +36,11 @@ def write(folder: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shown = [study for study in map(read_study, studies()) if study["notebooks"]]
     environment = Environment(loader=PackageLoader("ldct_utils.report", "templates"), autoescape=select_autoescape())
+    front = next((one for study in shown for one in fronts(study)), None)
     environment.filters |= {"md": _render, "md_inline": _markdown.renderInline, "words": _words, "number": number}
     environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
     written = datetime.now().astimezone().strftime("%-d %B %Y, %H:%M")
-    text = environment.get_template("report.html").render(studies=shown, written=written, front=FRONT)
+    text = environment.get_template("report.html").render(studies=shown, written=written, first=front, front=FRONT)
     files.write_text(folder / "index.html", text)
     return folder / "index.html"
 
@@ -79,6 +80,22 @@ def read_study(name: str) -> dict:
         "finished": sum(run["finished"] for run in runs),
         "older": len(set(found) - {run["folder"] for run in runs}),
     }
+
+
+def fronts(study: dict) -> list[dict]:
+    """The first pages that a study's finished runs of 12_answers wrote, the newest first: what ``answers.front`` says,
+    and the figures and tables that stand at each part."""
+    found = []
+    for notebook in study["notebooks"]:
+        for run in notebook["finished"] if notebook["name"] == FRONT else ():
+            path = run["folder"] / "front.json"
+            if path.is_file():
+                page, items = files.read_json(path), {one["name"]: one for one in run["items"]}
+                parts = {part: [items[n] for n in names if n in items] for part, names in page["shown"].items()}
+                minutes = sum(one["result"]["seconds"] for book in study["notebooks"] for one in book["finished"]) / 60
+                titles = {book["name"]: book["title"] for book in study["notebooks"]}
+                found.append(page | {"parts": parts, "run": run, "study": study, "minutes": minutes, "titles": titles})
+    return sorted(found, key=lambda one: one["run"]["result"].get("finished", ""), reverse=True)
 
 
 def read_run(notebook: str, name: str, folder: Path) -> dict:

@@ -29,10 +29,10 @@ def some(number: int, total: int, word: str) -> str:
     """
     if not 0 <= number <= total:
         raise ValueError(f"{number} of {total} {word}s cannot be")
-    if total == 0:
+    if total == 0 or (total == 1 and not number):
         return f"no {word}"
     if total == 1:
-        return f"the only {word}" if number else f"not the only {word}"
+        return f"the only {word}"
     several = plural(total, word)
     if number == 0:
         return f"none of the {several}"

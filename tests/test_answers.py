@@ -1,0 +1,160 @@
+"""The five answers of the first page: each case has its sentence, and 12_answers writes what the page shows."""
+
+import copy
+import json
+
+import numpy as np
+import papermill
+import pytest
+from conftest import ROOT
+
+from ldct_utils.answers import collect, front, said
+from ldct_utils.report.drawings import front as drawn
+from ldct_utils.study import files, runs
+
+
+def span(value, half=0.1):
+    return {"value": value} if half is None else {"value": value, "low": value - half, "high": value + half}
+
+
+def arm(method, over=None, trainings=3, half=0.1):
+    found = {"method": method, "trainings": trainings, "gain_db": {"truth": span(3.0)}}
+    return found | {"over_mse_db": {"truth": span(over, half)} if over is not None else {}}
+
+
+MSE = arm("mse")
+BLOCKS = {
+    "cohort": {"patients": 30, "test_patients": 10, "slices": 120, "source": "simulated"},
+    "influence": {"patients": 10, "rows": [MSE, arm("vgg · block3_conv2", -0.5)]},
+    "audit": {"of": 17, "patients": 6, "lesion_removed": {"falls_in_all": 16, "metrics": 17, "size": 0.05, "share": 0.1}},
+    "judges": {"answer": "Of the judges, one catches most.", "patients": 22},
+    "newer": {"comparisons": 80, "too_few": 65, "better": 8, "worse": 0, "patients": 10, "trainings": [1, 3]},
+    "dose": {"low_dose": 0.25, "patients": 6, "trainings": 1, "methods": {"mse": {
+        "full dose": {"RMSE ↓": span(0.22), "SSIM ↑": span(0.4)},
+        "worth": {"RMSE ↓": span(0.69, 0.04), "SSIM ↑": span(0.82, 0.05), "d' (CHO)": span(0.25, 0.01)}}}},
+}  # fmt: skip
+
+
+def changed(**parts):
+    """The blocks with some replaced; None takes one out."""
+    found = copy.deepcopy(BLOCKS) | parts
+    return {name: block for name, block in found.items() if block is not None}
+
+
+def answer(key, **parts):
+    return next(one for one in front.page(changed(**parts))["answers"] if one["key"] == key)
+
+
+def test_the_page_has_one_sentence_five_questions_and_three_limits():
+    page = front.page(BLOCKS)
+    assert page["sentence"] == (
+        "By RMSE and SSIM the network seems to save 60 to 78 % of the dose; for a model observer that allows for all "
+        "noise and looks for faint lesions, it saves none."
+    )
+    assert [one["key"] for one in page["answers"]] == list(front.QUESTIONS) and len(page["sure"]) == 3
+    assert len(page["words"]) == 8 and set(page["shown"]) == {"hero", *front.QUESTIONS}
+    assert "simulated" in page["sure"][0] and page["scope"] == ["30 patients, 10 of them tested", "120 slices"]
+
+
+def test_an_observer_that_gains_is_not_hidden():
+    better = {"mse": BLOCKS["dose"]["methods"]["mse"] | {"worth": {"d' (CHO)": span(0.4, 0.05)}}}
+    assert front.sentence(changed(dose=BLOCKS["dose"] | {"methods": better})).endswith("it saves some.")
+    assert front.sentence(changed(dose=None)).startswith("This study asked neither")
+    unmeasured = BLOCKS["dose"] | {"methods": {"mse": {"full dose": {}, "worth": {}}}}
+    assert front.sentence(changed(dose=unmeasured)).startswith("Too little was measured")
+
+
+@pytest.mark.parametrize(
+    ("arms", "start"),
+    [([], "No perceptual loss was compared with MSE."),
+     ([arm("vgg", -0.5)], "MSE gives the best PSNR: of 1 perceptual loss the best, MSE + VGG, is 0.50 dB worse than"),
+     ([arm("vgg", 0.05)], "No perceptual loss was shown to raise PSNR over MSE."),
+     ([arm("vgg", 0.05), arm("vgg_only", -0.5)], "None of the 2 perceptual losses was shown to raise PSNR over MSE."),
+     ([arm("vgg", 0.5)], "The only perceptual loss gave a higher PSNR than MSE."),
+     ([arm("vgg", 0.5), arm("vgg_only", 0.4)], "All 2 perceptual losses gave a higher PSNR than MSE."),
+     ([arm("vgg", 0.5, trainings=1)], "With one training a loss nothing is decided about losses.")],
+)  # fmt: skip
+def test_what_a_perceptual_loss_does_has_a_sentence_for_every_case(arms, start):
+    assert answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["sentences"].startswith(start)
+
+
+def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
+    rows = [{"loss": "a", "answer": "buys something", "more_kept": span(0.03)}, {"loss": "b", "answer": "not shown"}]
+    assert "But 1 of 2 losses keeps more" in answer("loss", tradeoff={"rows": rows})["sentences"]
+    assert "up to 0.03 more" in answer("loss", tradeoff={"rows": rows})["sentences"]
+    assert (
+        "None of the 2 losses was shown to keep more" in answer("loss", tradeoff={"rows": [rows[1]] * 2})["sentences"]
+    )
+
+
+def test_a_study_that_did_not_ask_says_which_one_does():
+    one = answer("reference")
+    assert one["sentences"] == "This study did not ask. The command is `make study STUDY=noise2quality`."
+    assert one["sure"] is None
+    assert all(a["sure"] is None for a in front.page({})["answers"])
+
+
+def test_comparisons_that_could_not_be_decided_are_not_in_the_denominator():
+    assert answer("newer")["sentences"].startswith("15 comparisons of a method with the best older one had enough")
+    none = BLOCKS["newer"] | {"too_few": 80}
+    assert answer("newer", newer=none)["sentences"].startswith("None of 80 comparisons had the patients")
+
+
+def test_those_who_say_the_same_are_named_together_and_few_patients_have_no_interval():
+    told = answer("dose")["sentences"]
+    assert "equals a plain reconstruction at 69 % (65 to 73) by RMSE and 82 % (77 to 87) by SSIM." in told
+    alike = {"mse": {"full dose": {}, "worth": {"RMSE ↓": {"value": None}, "SSIM ↑": {"value": None}}}}
+    told = answer("dose", dose=BLOCKS["dose"] | {"methods": alike})["sentences"]
+    assert "at more than the full dose by RMSE and SSIM." in told
+    assert "too few for an interval" in answer("loss", influence={"patients": 5, "rows": [MSE]})["sure"]
+
+
+def test_real_patients_are_not_called_simulated():
+    page = front.page(changed(cohort=BLOCKS["cohort"] | {"source": "dicom"}))
+    assert "simulated" not in json.dumps(page["sure"]) and "real test patients" in page["answers"][0]["sure"]
+
+
+def test_questions_are_answered_or_open_and_none_is_lost():
+    blocks = {"newer": BLOCKS["newer"], "judges": BLOCKS["judges"]}
+    told = said.answered(blocks)
+    assert list(told["notebook"]) == ["15_judges", "11_denoisers"]
+    assert len(told) + len(said.open_questions(blocks)) == len(said.QUESTIONS)
+    assert list(said.answered({}).columns) == ["question", "answer", "notebook"]
+
+
+def test_a_contrast_of_an_error_is_stored_as_better_and_told_as_a_difference():
+    from types import SimpleNamespace
+
+    found = collect._first_minus_second(SimpleNamespace(metric="mse", mean=0.2, low=0.1, high=0.3))
+    assert found == {"value": -0.2, "low": -0.3, "high": -0.1}
+    assert collect._first_minus_second(SimpleNamespace(metric="ssim", mean=0.2, low=0.1, high=0.3))["value"] == 0.2
+
+
+def test_a_cut_out_holds_most_lesions_and_stays_inside():
+    mask = np.zeros((256, 256), int)
+    mask[10:14, 10:14], mask[20:24, 60:64], mask[240:250, 240:250] = 1, 2, 3
+    rows, columns = drawn.around(mask, mask.shape)
+    assert rows.stop - rows.start == columns.stop - columns.start == drawn.SIDE and rows.start >= 0 <= columns.start
+    assert set(np.unique(mask[rows, columns])) == {0, 1, 2}
+    assert drawn.around(np.zeros((256, 256), int), (256, 256)) == (slice(64, 192), slice(64, 192))
+
+
+def test_12_answers_writes_the_first_page_and_leaves_open_what_no_run_answers(tmp_path, monkeypatch):
+    monkeypatch.setenv("LDCT_OUTPUTS", str(tmp_path))
+    folder = tmp_path / "test" / "01_data" / "run-00000001"
+    folder.mkdir(parents=True)
+    numbers = {"patients": 8, "test_patients": 3, "slices": 8, "checks_off": 0, "ndct_noise_hu": 9.7}
+    result = {"notebook": "01_data", "id": "00000001", "parameters": {"source": "simulated"}, "files": {}}
+    files.write_json(folder / "result.json", result | {"numbers": numbers | {"added_noise_hu": 15.0, "cohort": "abc"}})
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "12_answers.ipynb", tmp_path / "out.ipynb", cwd=ROOT, progress_bar=False,
+        parameters={"runs": ["test/01_data/run-00000001"]},
+    )  # fmt: skip
+    (done,) = runs.select("adhoc/12_answers/*")
+    page = files.read_json(done.folder / "front.json")
+    assert page["scope"] == ["8 patients, 3 of them tested", "8 slices"] and done.numbers["cohorts"] == ["abc"]
+    assert done.numbers["open_questions"] == len(said.QUESTIONS) and not len(done.table("answers"))
+    with pytest.raises(papermill.PapermillExecutionError, match="12_answers needs finished runs"):
+        papermill.execute_notebook(
+            ROOT / "notebooks" / "12_answers.ipynb", tmp_path / "none.ipynb", cwd=ROOT, progress_bar=False
+        )
