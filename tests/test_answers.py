@@ -26,7 +26,8 @@ MSE = arm("mse")
 BLOCKS = {
     "cohort": {"patients": 30, "test_patients": 10, "slices": 120, "source": "simulated"},
     "influence": {"patients": 10, "rows": [MSE, arm("vgg · block3_conv2", -0.5)]},
-    "audit": {"of": 17, "patients": 6, "lesion_removed": {"falls_in_all": 16, "metrics": 17, "size": 0.05, "share": 0.1}},
+    "audit": {"of": 17, "patients": 6,
+              "lesion_removed": {"falls_in_all": 16, "metrics": 17, "size": 0.05, "share": 0.1}},
     "judges": {"answer": "Of the judges, one catches most.", "patients": 22},
     "newer": {"comparisons": 80, "too_few": 65, "better": 8, "worse": 0, "patients": 10, "trainings": [1, 3]},
     "dose": {"low_dose": 0.25, "patients": 6, "trainings": 1, "methods": {"mse": {

@@ -133,7 +133,7 @@ def test_five_answers_stand_first_each_with_its_picture_and_all_else_is_folded(s
         for words in (
             content["sentence"],
             "hero.png",
-            "Does a perceptual loss help?",
+            'id="answer-loss"',
             "plane.png",
             'id="words"',
             "toy answer",

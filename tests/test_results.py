@@ -188,7 +188,7 @@ def test_what_is_collected_says_where_it_comes_from(finished, tmp_path):
     stored = json.loads(results.collect("made").read_text())
     expected = {"commits": ["0123456"], "dirty": False, "cpu": ["AMX"], "cores": 2, "precision": ["bf16"], "runs": 1}
     assert stored["provenance"].items() >= expected.items() and stored["collected"] == results.COMMAND
-    assert stored["blocks"] == {"cohort": COHORT | {"ndct_noise_hu": 9.658}}
+    assert stored["blocks"] == {"cohort": COHORT | {"ndct_noise_hu": 9.658, "source": None}}
     assert results.load("made") == stored
     said = results.rendered("made cohort", "README.md")
     assert said.startswith("30 simulated patients with 120 slices, 10 of them for testing; all checks are within")

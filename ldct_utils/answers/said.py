@@ -219,10 +219,14 @@ def maps(blocks) -> str:
         if first.lower() == n["assessed"]:
             sign = decided(pair["difference"]) * (1 if pair["metric"] == "ssim" else -1)
             found.setdefault(second, {}).setdefault(sign, []).append(pair["metric"].upper())
-    words, said = [], {1: "better", -1: "worse", 0: "not shown to be better"}
+    said, alike = {1: "better than", -1: "worse than", 0: "not shown to be better than"}, {}
     for second, of in found.items():
-        how = listed(f"{word} in {listed(of[sign])}" for sign, word in said.items() if sign in of)
-        words.append(f"Against {map_of(second)} the map of {map_of(n['assessed'])} is {how}.")
+        how = tuple((word, listed(of[sign])) for sign, word in said.items() if sign in of)
+        alike.setdefault(how, []).append(map_of(second))
+    words = []
+    for how, rivals in alike.items():
+        verdicts = listed(f"{word} that of {listed(rivals)} in {by}" for word, by in how)
+        words.append(f"The map of {map_of(n['assessed'])} is {verdicts}.")
     return " ".join(words) or "The study compared its maps with no baseline."
 
 

@@ -13,7 +13,12 @@ LOSSES = {
     **{"cnn10": "CNN-10", "redcnn": "RED-CNN", "wganvgg": "WGAN-VGG", "resnet": "ResNet", "qae": "QAE"},
     **{"dugan": "DU-GAN", "transct": "TransCT", "unet": "U-Net of this study"},
 }
-MAPS = {"constant": "a constant", "unet": "U-Net", "redcnn": "RED-CNN"}  # models of maps of quality
+MAPS = {
+    "constant": "a constant",
+    "lookup": "one number of noise",
+    "unet": "U-Net",
+    "redcnn": "RED-CNN",
+}  # models of maps of quality
 MAPS |= {"ae": "AE", "uhpf": "U-HPF", "ucon": "U-Con", "ussl": "U-SSL", "n2q": "N2Q"}
 CONTEXTS = {"random": "random encoder", "imagenet": "ImageNet encoder", "medical": "encoder trained on CT"}
 REFERENCES = {"truth": "noise-free truth", "ndct": "normal-dose slice"}
