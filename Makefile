@@ -14,7 +14,7 @@ RANGE ?=
 PY := .venv/bin/python
 STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
-CLEAN ?= outputs .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
+CLEAN ?= $(filter-out outputs/README.md,$(wildcard outputs/* outputs/.[!.]*)) .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
 
 .PHONY: help study plan results search verify denoise test lab report data weights lock format notebooks check clean
 

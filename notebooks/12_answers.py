@@ -56,16 +56,20 @@ report.text(f"**{page['sentence']}**")
 # %%
 networks = collect.networks(given)  # the first training of each loss, MSE first
 first = networks.get("MSE", next(iter(networks.values()), None))
-rows = pictures.strips(first) if first else []
-if rows:
-    report.figure(
-        run, "hero", drawn.strips(rows),
-        f"The network brings the error of the {rows[-1]['anatomy']} from {rows[-1]['errors'][0]:.0f} to "
-        f"{rows[-1]['errors'][1]:.0f} HU.",
-        "Each row is one slice in the window written beside it. Circles mark known lesions. Errors are RMS differences "
-        "from the noise-free truth, on real CT from the normal dose.",
-        alt="Rows of CT cut-outs: low dose, denoised, normal dose, and the noise-free truth or a difference.",
-    )  # fmt: skip
+for name, rows, target in (
+    ("hero_real", pictures.real_strip(first) if first else [], "the normal dose, which holds noise of its own"),
+    ("hero", pictures.strips(first) if first else [], "the noise-free truth"),
+):
+    if rows:
+        before, after = rows[0]["errors"][:2]
+        who = rows[0]["label"].split(", ")[0]
+        report.figure(
+            run, name, drawn.strips(rows),
+            f"The network brings the error from {before:.0f} to {after:.0f} HU ({who}, {rows[0]['anatomy']}).",
+            f"One slice a row, lesions circled. Errors are RMS differences from {target}.",
+            alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
+            real=name == "hero_real",
+        )  # fmt: skip
 
 # %% [markdown]
 # ## 1 · Does a perceptual loss help?

@@ -132,10 +132,10 @@ def test_a_real_ct_stands_beside_the_simulated_patients_and_opens_the_report(smo
     assert set(json.loads((statistics / "result.json").read_text())["numbers"]["real_ct_gains_db"]) == set(table.index)
     assert table.seeds["mse"] == 2 and table.low_db["mse"] <= table.gain_db["mse"] <= table.high_db["mse"]
     (answers,) = (path.parent for path in (outputs / "smoke" / "12_answers").glob("*/result.json"))
-    assert next(iter(json.loads((answers / "captions.json").read_text()))) == "hero"
+    assert next(iter(json.loads((answers / "captions.json").read_text()))) == "hero_real"
     page = (outputs / "report" / "index.html").read_text(encoding="utf-8")
     first = re.search(r'<img [^>]*src="([^"]+)"', page)[1]
-    assert first.endswith("hero.png"), first
+    assert first.endswith("hero_real.png"), first
 
 
 def test_the_smoke_study_again_computes_nothing_in_under_15_seconds(smoke):

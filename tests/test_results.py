@@ -19,6 +19,7 @@ import results_blocks
 
 from ldct_utils.answers import collect, words
 from ldct_utils.answers import said as answers
+from ldct_utils.report import page
 from ldct_utils.study import files
 
 STORED = sorted(p.stem for p in (ROOT / "docs" / "results").glob("*.json"))
@@ -411,7 +412,7 @@ def test_a_small_marker_keeps_its_colour_in_the_picture_for_the_repository(tmp_p
     for number, colour in enumerate(colours):
         image.paste(colour, (100 + 50 * number, 300, 106 + 50 * number, 306))
     image.save(tmp_path / "figure.png")
-    results.reduce(tmp_path / "figure.png", tmp_path / "small.png")
+    page.compress(tmp_path / "figure.png", tmp_path / "small.png")
     with Image.open(tmp_path / "small.png") as small:
         shown = [small.convert("RGB").getpixel((103 + 50 * number, 303)) for number in range(len(colours))]
     assert all(max(abs(a - b) for a, b in zip(*pair)) < 16 for pair in zip(shown, colours)), shown

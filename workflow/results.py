@@ -1,6 +1,6 @@
 """Write the numbers of README.md and docs/results.md from stored results: what `make results` calls.
 
-    python workflow/results.py default     # outputs/default to docs/results/default.json, then the blocks
+    python workflow/results.py default     # outputs/default to docs/results/default.json and docs/report, then blocks
     python workflow/results.py             # the blocks alone, from the JSON files that are committed
 
 A block stands between two comments, ``<!-- results: default dose -->`` and ``<!-- end -->``: one study and one block.
@@ -17,13 +17,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import results_blocks
-from PIL import Image
 
 from ldct_utils import report
 from ldct_utils.answers import collect as numbers
+from ldct_utils.report import page
 from ldct_utils.study import files, paths, planning, runs
 
 PAGES = ("README.md", "docs/results.md")
+PUBLISHED = "default"  # the study whose report docs/report holds, to be read without installing anything
 COMMAND, HAND = "make results", "by hand"  # how a file came to be
 _BLOCK = re.compile(r"<!-- results: *(.*?) *-->\n(.*?)<!-- end -->", re.DOTALL)
 # {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored)}
@@ -120,18 +121,6 @@ def provenance(study) -> dict:
     }
 
 
-def reduce(source: Path, target: Path):
-    """Write a figure for the repository: at most 1,000 pixels wide, 256 colours.
-
-    Chosen to cover what there is: by how often a colour stands there, that of a small marker becomes another one's.
-    """
-    with Image.open(source) as image:
-        small = image.convert("RGB")
-        small.thumbnail((1000, 1000))
-        with files.write_atomic(target) as temporary:
-            small.quantize(256, Image.Quantize.MAXCOVERAGE).save(temporary, optimize=True)
-
-
 def collect(name: str) -> Path:
     """Write ``docs/results/<name>.json`` and its pictures from the finished study. Returns: the file.
 
@@ -156,7 +145,7 @@ def collect(name: str) -> Path:
         target = folder() / f"{name}-{picture}.png"
         drawn = [run.folder / f"{figure}.png" for run in study.runs.get(notebook, []) if figure in report.figures(run)]
         if drawn:
-            reduce(drawn[0], target)
+            page.compress(drawn[0], target)
             found["pictures"][picture] = files.sha256(target)
         else:
             target.unlink(missing_ok=True)
@@ -227,11 +216,14 @@ def main() -> int:
     try:
         if given.study:
             print(f"collected: {paths.short(collect(given.study))}")
-        for page in PAGES:
-            text = filled(page)
-            changed = text != (paths.root() / page).read_text(encoding="utf-8")
-            files.write_text(paths.root() / page, text)
-            print(f"{page}: {'written' if changed else 'no change'}")
+        if given.study == PUBLISHED:
+            about = re.sub(r"<.*?>|`", "", results_blocks.source(load(PUBLISHED)))
+            print(f"published: {paths.short(page.publish(PUBLISHED, paths.root() / 'docs' / 'report', about))}")
+        for name in PAGES:
+            text = filled(name)
+            changed = text != (paths.root() / name).read_text(encoding="utf-8")
+            files.write_text(paths.root() / name, text)
+            print(f"{name}: {'written' if changed else 'no change'}")
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -28,14 +28,17 @@ def latest(trained: Run, source: str) -> Run | None:
 
 
 def strips(trained: Run, most: int = 2) -> list[dict]:
-    """Rows for ``drawings.front.strips``: the real CT first where the network was tested on it, then the test patients.
+    """Rows for ``drawings.front.strips`` of the test patients: one an anatomy, those with lesions first.
 
-    Args: trained: a run of 03_train. most: slices of each, one an anatomy, those with lesions first.
+    Args: trained: a run of 03_train.
     """
-    rows = []
-    if trained.params["source"] != REAL and (real := latest(trained, REAL)):
-        rows += _rows(real, None, 1)
-    return rows + _rows(testing.scores(trained), cohorts.of(trained), most)
+    return _rows(testing.scores(trained), cohorts.of(trained), most)
+
+
+def real_strip(trained: Run) -> list[dict]:
+    """The same of the real CT: one row, none where the network was trained on it or not tested on it."""
+    real = None if trained.params["source"] == REAL else latest(trained, REAL)
+    return _rows(real, None, 1) if real else []
 
 
 def _rows(test: Run, cohort: Cohort | None, most: int) -> list[dict]:

@@ -73,7 +73,7 @@ def _picture(run, name: str, alt: str):
     display(Image(filename=path, width=width, alt=alt))
 
 
-def figure(run, name: str, fig, finding: str, reading: str = "", alt: str = ""):
+def figure(run, name: str, fig, finding: str, reading: str = "", alt: str = "", real: bool = False):
     """Show a figure with its caption and store it in the run folder as ``<name>.png`` and ``<name>.pdf``.
 
     Args:
@@ -82,6 +82,7 @@ def figure(run, name: str, fig, finding: str, reading: str = "", alt: str = ""):
         finding: one sentence with what the figure shows; set in bold.
         reading: how to read it, of which data, and its limit: units, window, number of patients and trainings.
         alt: for who cannot see it: kind of picture, axes, what one would see, within 200 characters.
+        real: it shows slices of a real person, which the published report leaves out.
     """
     for suffix in ("png", "pdf"):
         with files.write_atomic(run.folder / f"{name}.{suffix}") as temporary:
@@ -90,7 +91,7 @@ def figure(run, name: str, fig, finding: str, reading: str = "", alt: str = ""):
         fig.set_layout_engine("none")  # the first file laid it out, which takes as long as to draw it
     plt.close(fig)
     _picture(run, name, alt or finding)
-    _tell(run, "figure", name, finding, reading, alt=alt or finding)
+    _tell(run, "figure", name, finding, reading, alt=alt or finding, real=real)
 
 
 def figures(of) -> list[str]:
@@ -116,7 +117,7 @@ def shown(run, name: str, of, finding: str | None = None, reading: str | None = 
     _picture(run, name, item["alt"])
     origin = f"Figure {item['number']} of `{of.result['notebook']}`."
     reading = f"{item['reading'] if reading is None else reading} {origin}".strip()
-    _tell(run, "figure", name, finding or item["finding"], reading, alt=item["alt"])
+    _tell(run, "figure", name, finding or item["finding"], reading, alt=item["alt"], real=item["real"])
 
 
 def table(run, name: str, frame: pd.DataFrame, finding: str, reading: str = "", heads: dict | None = None):

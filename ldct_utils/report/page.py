@@ -3,6 +3,7 @@
 import html
 import os
 import re
+import shutil
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ldct_utils.report import captions
 from ldct_utils.study import files, paths
-from ldct_utils.study.identity import RUN_FOLDER
+from ldct_utils.study.identity import DATA, RUN_FOLDER
 from ldct_utils.study.runs import TESTS, Run
 
 # The words a notebook starts its last paragraph with: what the report's front page quotes.
@@ -33,14 +34,63 @@ def write(folder: Path | None = None) -> Path:
     Returns: the page's path.
     """
     folder = Path(folder or paths.outputs() / "report")
+    return _write(folder, [study for study in map(read_study, studies()) if study["notebooks"]])
+
+
+def publish(study: str, folder: Path, about: str) -> Path:
+    """Write the page of one study so that it can be read without the study: pictures beside it, made small.
+
+    Nothing of a real person is shown: figures that are marked so stay out, and tests on cohorts that are not
+    simulated. Of a notebook with many runs the first one is shown, the others stand in the table.
+
+    Args: folder: is emptied first. about: where the numbers come from, a sentence.
+    Returns: the page's path.
+    Raises: ValueError: if a run of the study read data from a folder of the user's.
+    """
+    shown = read_study(study)
+    for run in (one for notebook in shown["notebooks"] for one in notebook["finished"]):
+        if given := [name for name in DATA if run["result"]["parameters"].get(name)]:
+            raise ValueError(f"{run['notebook']}/{run['name']} was made with {given[0]}: it is not for publishing")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "pictures").mkdir(parents=True)
+    for notebook in shown["notebooks"]:
+        for number, run in enumerate(notebook["finished"]):
+            run["items"] = [one for one in run["items"] if _of_nobody(one)] if number < 1 else []
+            for one in (item for item in run["items"] if item["kind"] == "figure"):
+                target = folder / "pictures" / f"{notebook['name']}-{one['name']}.png"
+                compress(one["image"], target)
+                one |= {"image": target, "pdf": None}
+            run["page"] = None
+    return _write(folder, [shown], about)
+
+
+def _of_nobody(item: dict) -> bool:
+    source = item["folder"].name.rsplit("--", 1)[0] if item["folder"].parent.name == TESTS else "simulated"
+    return not item.get("real") and source.startswith("simulated")
+
+
+def compress(source: Path, target: Path, width: int = 1000):
+    """Write a figure for the repository: at most ``width`` pixels wide, 256 colours.
+
+    Chosen to cover what there is: by how often a colour stands there, that of a small marker becomes another one's.
+    """
+    with Image.open(source) as image:
+        small = image.convert("RGB")
+        small.thumbnail((width, 4 * width))
+        with files.write_atomic(target) as temporary:
+            small.quantize(256, Image.Quantize.MAXCOVERAGE).save(temporary, format="PNG", optimize=True)
+
+
+def _write(folder: Path, shown: list[dict], about: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    shown = [study for study in map(read_study, studies()) if study["notebooks"]]
     environment = Environment(loader=PackageLoader("ldct_utils.report", "templates"), autoescape=select_autoescape())
-    front = next((one for study in shown for one in fronts(study)), None)
+    first = next((one for study in shown for one in fronts(study)), None)
     environment.filters |= {"md": _render, "md_inline": _markdown.renderInline, "words": _words, "number": number}
     environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
-    written = datetime.now().astimezone().strftime("%-d %B %Y, %H:%M")
-    text = environment.get_template("report.html").render(studies=shown, written=written, first=front, front=FRONT)
+    written = "" if about else f"Written {datetime.now().astimezone().strftime('%-d %B %Y, %H:%M')}"
+    text = environment.get_template("report.html").render(
+        studies=shown, written=written, first=first, front=FRONT, about=about
+    )
     files.write_text(folder / "index.html", text)
     return folder / "index.html"
 
