@@ -28,7 +28,11 @@ PUBLISHED = "default"  # the study whose report docs/report holds, to be read wi
 COMMAND, HAND = "make results", "by hand"  # how a file came to be
 _BLOCK = re.compile(r"<!-- results: *(.*?) *-->\n(.*?)<!-- end -->", re.DOTALL)
 # {picture in docs/results/<study>-<name>.png: (notebook, the figure that it stored)}
-PICTURES = {"dose": ("04b_dose", "equivalent_doses"), "tradeoff": ("14_tradeoff", "plane")}
+PICTURES = {
+    "hero": ("12_answers", "hero"),
+    "dose": ("04b_dose", "equivalent_doses"),
+    "tradeoff": ("14_tradeoff", "plane"),
+}
 
 
 class Study:
@@ -195,7 +199,9 @@ def rendered(name: str, page: str) -> str:
         raise ValueError(f"{page}: `results: {name}`: no block {block!r}; known: {known}")
     stored = load(study)
     text = results_blocks.write(block, stored)
-    return text.replace(results_blocks.FOLDER, "docs/results/" if page == "README.md" else "results/")
+    above = "" if page == "README.md" else "../"
+    text = text.replace(results_blocks.answer.NOTEBOOKS, f"{above}notebooks/")
+    return text.replace(results_blocks.FOLDER, "results/" if above else "docs/results/")
 
 
 def filled(page: str) -> str:

@@ -5,6 +5,7 @@ A function takes the blocks of one study's file and returns Markdown: a table, h
 
 from datetime import date
 
+from ldct_utils.answers import front
 from ldct_utils.answers import said as answer
 from ldct_utils.answers.said import FAINT
 from ldct_utils.answers.words import (
@@ -363,9 +364,31 @@ def cohort(blocks) -> str:
     )
 
 
+# ---- the first page ----
+def sentence(blocks) -> str:
+    return f"**{front.sentence(blocks)}**"
+
+
+def five(blocks) -> str:
+    """The five answers of the report's first page."""
+    asked = [one for one in front.page(blocks)["answers"] if one["sure"]]
+    rows = [[f"**{one['question']}**", one["sentences"], one["sure"]] for one in asked]
+    return table(["question", "answer", "how sure"], rows)
+
+
+def hero_picture(blocks) -> str:
+    return (
+        f'<img src="{FOLDER}{STUDY}-hero.png" width="860" alt="CT cut-outs in rows: low dose, denoised, normal dose, '
+        'and the noise-free truth.">\n\n*Simulated patients, lesions circled. Errors are RMS differences from the '
+        "noise-free truth.*"
+    )
+
+
 # {block of a page: (the block of the study's file that it needs, its notebook, what writes it)}
 BLOCKS = {
-    "short": ("", "", answer.short),
+    "sentence": ("", "", sentence),
+    "five": ("", "", five),
+    "hero_picture": ("", "12_answers", hero_picture),
     "answers": ("", "", answer.answers),
     "cohort": ("cohort", "01_data", cohort),
     "lambdas": ("lambdas", "02_psi_calibration", lambdas),

@@ -130,7 +130,7 @@ def scores(blocks) -> str:
         n = blocks["audit"]
         gone = n.get("lesion_removed")
         if not gone or not gone["metrics"]:
-            words.append("The audited slices hold no lesion that could be removed.")
+            words.append(said.removal(blocks))
         else:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
             size = "" if gone["size"] is None else (

@@ -25,6 +25,7 @@ from ldct_utils.answers.words import (
 )
 
 FAINT = "faint lesions"
+NOTEBOOKS = "{notebooks}/"  # where notebooks lie, seen from the page that a table stands on
 
 
 # ---- losses ----
@@ -320,46 +321,8 @@ def open_questions(blocks) -> list[str]:
 
 
 def answers(blocks) -> str:
-    """The table of the front page; questions that the study did not ask are named below it."""
-    rows = [[q, said, f"[`{notebook}`](notebooks/{notebook}.py)"] for q, said, notebook in answered(blocks).to_numpy()]
+    """A table of all questions; those that the study did not ask are named below it."""
+    rows = [[q, said, f"[`{notebook}`]({NOTEBOOKS}{notebook}.py)"] for q, said, notebook in answered(blocks).to_numpy()]
     open_ones = [f"“{question}”" for question in open_questions(blocks)]
     left = f"\n\nNot answered by this study: {listed(open_ones)}" if open_ones else ""
     return table(["question", "answer", "notebook"], rows) + left
-
-
-def short(blocks) -> str:
-    """The answer in a few sentences."""
-    said = []
-    if "dose" in blocks:
-        methods = blocks["dose"]["methods"].values()
-        full = [s for of in methods for m, s in of.get("full dose", {}).items() if m.split()[0] in ("RMSE", "SSIM")]
-        saved = [1 - s["value"] for s in full if s["value"] is not None]
-        who = "the network seems" if len(methods) == 1 else f"each of {len(methods)} networks seems"
-        if saved:
-            low, high = fixed(100 * min(saved), 0), percent(max(saved))
-            dose = high if f"{low} %" == high else f"{low} to {high}"
-            said.append(f"By RMSE and SSIM, {who} to save {dose} of the dose.")
-        said.append(detection(blocks))
-    if "audit" in blocks and blocks["audit"]["blind_to_lesions"]:
-        blind, of = blocks["audit"]["blind_to_lesions"], blocks["audit"]["of"]
-        said.append(f"Removing every lesion hardly moves {blind} of {of} scores.")
-    arms = ranked(blocks) if "influence" in blocks else []
-    most = (
-        max((row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]), default=0) if arms else 0
-    )
-    better = sum(decided(span) == 1 for _, span in arms) if most > 1 else 0  # one training decides nothing of a loss
-    if len(arms) == 1:
-        said.append(f"The perceptual loss {'gave' if better else 'was not shown to give'} a higher PSNR than MSE.")
-    elif arms:
-        worse = all(decided(span) == -1 for _, span in arms) and most > 1
-        who = (
-            f"{better} of {len(arms)} perceptual losses gave a higher"
-            if better
-            else f"All {len(arms)} perceptual losses gave a lower"
-            if worse
-            else f"None of {len(arms)} perceptual losses was shown to give a higher"
-        )
-        said.append(f"{who} PSNR than MSE.")
-    if "tradeoff" in blocks:
-        said.append(tradeoff(blocks))
-    return " ".join(filter(None, said)) or "The study answers none of the questions of the front page."
