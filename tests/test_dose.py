@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ldct_utils.ct import dicom, dose, fbp, noise_checks, nps
 
@@ -253,3 +254,31 @@ def test_noise_inserted_into_a_real_slice_adds_no_mean_and_the_right_level(test_
     assert abs((ldct - ndct).mean()) < 1
     ratio = nps.tissue_noise(ldct, ndct) / nps.tissue_noise(ndct, ndct)
     assert 1.7 < ratio < 2.3
+
+
+# ---- a slice that is no scan at its normal dose, a kernel that is not the slice's ----
+def sharp(n=256, pixel=0.3, sd=30.0):
+    """A disc of tissue with the noise of a sharp kernel on small pixels: finer than any registered one."""
+    f = np.hypot(*np.meshgrid(*[np.fft.fftfreq(n, pixel)] * 2))
+    white = np.fft.fft2(np.random.default_rng(1).standard_normal((n, n)))
+    noise = np.fft.ifft2(white * np.sqrt(f) * np.exp(-((f / 1.4) ** 4))).real
+    y, x = np.mgrid[:n, :n] / n - 0.5
+    return (np.where(np.hypot(x, y) < 0.45, 50.0, -1000.0) + sd * noise / noise.std()).astype(np.float32), pixel
+
+
+def test_noise_of_another_texture_is_refused_and_measured_in_the_slice_it_has_the_right_strength():
+    ndct, pixel = sharp()
+    with pytest.raises(ValueError, match=r"kernel B30 is of another texture .* 2\.\d times .* kernel=own"):
+        dose.low_dose_from_image(ndct, pixel, 0.25, "B30", 0, views=180)
+    added = dose.low_dose_from_image(ndct, pixel, 0.25, "own", 0, views=180) - ndct
+    middle = np.s_[96:160, 96:160]
+    assert added[middle].std() == pytest.approx(np.sqrt(3) * 30, rel=0.15)  # at a quarter
+
+
+@pytest.mark.parametrize("made", ["flat", "steps", "blurred"])
+def test_a_slice_without_a_scans_own_noise_is_refused_with_the_reason(made):
+    ndct, pixel = sharp()
+    ndct = {"flat": np.where(ndct > -500, 50.0, -1000.0), "steps": np.rint(ndct / 400) * 400,
+            "blurred": ndimage.gaussian_filter(ndct, 12)}[made]  # fmt: skip
+    with pytest.raises(ValueError, match=r"HU in soft tissue.*denoised, compressed, segmented|blocks of soft"):
+        dose.low_dose_from_image(ndct, pixel, 0.25, "hann", 0, views=60)

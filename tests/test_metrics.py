@@ -524,3 +524,43 @@ def test_without_pyiqa_its_metrics_are_listed_as_missing_and_the_others_work(mon
         metrics.compute(
             pred=body_slice()[None], target=body_slice()[None], names=["vif"], domain=intensity.domain("hu")
         )
+
+
+# ---- slices without structure, and arrays of other kinds ----
+def test_an_image_has_the_best_value_against_itself_even_without_any_structure():
+    air = np.full((1, 192, 192), -1024.0)
+    names = [name for name in metrics.names("full-reference") if metrics.available([name]).available.all()]
+    names = [name for name in names if not np.isnan(metrics.info(name).best)]  # they look at tissue or body alone
+    values = metrics.compute(pred=air, target=air, names=names, domain=intensity.domain("window", "abdomen"))
+    best = {name: metrics.info(name).best for name in names}
+    assert best["psnr"] == np.inf and best["vifp"] == 1 and best["rmse_hu"] == 0 and best["ssim"] == 1
+    assert all(row.value == best[row.metric] for row in values.itertuples())
+
+
+def test_a_value_outside_of_the_range_is_none_and_is_told_with_its_number():
+    from ldct_utils.metrics import scores
+
+    info = metrics.info("haarpsi")
+    images = [torch.zeros(3, 8, 8), torch.arange(192.0).reshape(3, 8, 8)]
+    found = scores.defined(info, np.array([0.5, np.inf, 1 + 1e-9]), images)
+    assert found[0] == 0.5 and np.isnan(found[1]) and found[2] == pytest.approx(1)
+    air = np.full((1, 64, 64), -1024.0)
+    with pytest.warns(UserWarning, match=r"no value: piqe \(1 of 1 slices\); means leave them out"):
+        metrics.compute(pred=air, names=["piqe"], domain=intensity.domain("hu"))
+
+
+def test_any_byte_order_is_read_and_a_mask_is_never_lost():
+    rng = np.random.default_rng(0)
+    target, pred = rng.normal(0, 100, (2, 1, 32, 32))
+    expected = metrics.compute(pred=pred, target=target, names=["rmse_hu"], domain=intensity.domain("hu")).value[0]
+    swapped = pred.astype(">f8"), target.astype(">f8")
+    found = metrics.compute(pred=swapped[0], target=swapped[1], names=["rmse_hu"], domain=intensity.domain("hu"))
+    assert found.value[0] == expected
+    masked = np.ma.masked_array(pred, mask=pred > 50)
+    with pytest.raises(ValueError, match="masked array: fill what is masked"):
+        metrics.compute(pred=masked, target=target, names=["rmse_hu"], domain=intensity.domain("hu"))
+    unmasked = np.ma.masked_array(pred, mask=False)
+    assert (
+        metrics.compute(pred=unmasked, target=target, names=["rmse_hu"], domain=intensity.domain("hu")).value[0]
+        == expected
+    )

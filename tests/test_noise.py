@@ -70,11 +70,12 @@ def test_noise_texture_is_that_of_the_clinical_kernel(scans, kernel):
 def test_texture_of_slices_with_different_pixels_is_that_of_the_mean_of_their_own_curves():
     pixels, curves = (0.49, 0.98), []  # a head, a large patient
     for pixel in pixels:
-        ndct = 40 + white((192, 192), 10.0)
+        noise = dose.unit_noise(np.full((192, 192), 40.0), pixel, "B30", np.random.default_rng(1))
+        ndct = 40 + 10 * noise / noise.std()
         curves.append(nps.spectrum([dose.low_dose_from_image(ndct, pixel, 0.25, "B30", 3) - ndct], [ndct], pixel))
     own = np.mean([nps.radial(c, pixel) for c, pixel in zip(curves, pixels)], axis=0)
     at_median = nps.radial(np.mean(curves, axis=0), np.median(pixels))
-    assert noise_checks.curve_error(own, "B30") < 0.15 < 0.2 < noise_checks.curve_error(at_median, "B30")
+    assert noise_checks.curve_error(own, "B30") < 0.15 < 0.18 < noise_checks.curve_error(at_median, "B30")
     assert noise_checks.curve_error(nps.radial(curves[0], 0.49), "B30") == noise_checks.shape_error(
         curves[0], 0.49, "B30"
     )

@@ -113,7 +113,7 @@ def _over_all(numbers: dict) -> float:
     """The spread of λ over layers and networks, wherever a version of the notebook keeps it."""
     spread = numbers.get("lambda_spread_over_all", numbers.get("lambda_spread"))
     if spread is None:
-        raise ValueError("the run stored no lambda_spread")
+        raise ValueError("the run stored no lambda_spread: run 02_psi_calibration again")
     return spread["over_all"] if isinstance(spread, dict) else spread
 
 

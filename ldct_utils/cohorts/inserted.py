@@ -108,13 +108,15 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
 def texture(kernel: str) -> tuple:
     """What shapes the noise: a name in ``fbp.KERNELS``, or a paired cohort of the same scanner that it is measured on.
 
-    Args: kernel: a kernel's name, or a cohort's folder, e.g. ``cohorts/mayo2016-85addb80``. Its training pairs of the
-        commonest pixel size are measured, ``MEASURED`` of them at the most; the pairs of a test patient never are.
+    Args: kernel: a kernel's name; ``own``, measured in each slice itself; or a cohort's folder, e.g.
+        ``cohorts/mayo2016-85addb80``. Its training pairs of the commonest pixel size are measured, ``MEASURED`` of
+        them at the most; the pairs of a test patient never are.
     Returns: (kernel's name, ``dose.NoiseKernel`` or None).
     """
     folder = locate(kernel) if "/" in kernel else None
     if folder is None:
-        fbp.apodisation(kernel)
+        if kernel != dose.OWN:
+            fbp.apodisation(kernel)
         return kernel, None
     pairs = cohort.load(folder)
     table = pairs.slices[pairs.slices.split == "train"]

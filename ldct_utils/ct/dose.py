@@ -13,6 +13,11 @@ from ldct_utils.ct import fbp, nps
 N0 = 6.5e5  # photons a detector cell and view behind nothing, AEC_REFERENCE patient: 10-15 HU in the liver with B30
 # Routine tube output relative to the abdomen's: heads are scanned for 4 HU or so, chests bear more noise.
 TUBE = {"abdomen": 1.0, "chest": 0.5, "head": 3.0}
+OWN = "own"  # kernel: the noise texture of the slice itself
+OWN_NOISE = (0.5, 200.0)  # HU, fine part of a slice's own noise: rounding to whole HU alone makes 0.3
+# Noise over all frequencies against the slice's own, where the fine part is equal: real series of four scanners, with
+# three kernels each, lie between 0.79 and 1.07; a kernel that is far too smooth for the series gives 2.3.
+TEXTURE = (0.6, 1.35)
 AEC_REFERENCE = 5.0  # line integral of the patient for whom the tube gives N0
 AEC_STRENGTH = (
     0.5  # tube current follows exp(strength * line integral): constant noise at least dose (Gies et al. 1999)
@@ -200,13 +205,18 @@ def low_dose_from_image(ndct_hu, pixel_mm, dose=0.25, kernel="hann", seed=0, noi
     The slice is projected, noise of variance (1-a)/(a N0 exp(-p)) is reconstructed, and N0 is found slice by slice from
     the slice's own noise in soft tissue, since a fixed N0 is right for one scanner and patient only.
 
+    The level is set by what is fine in the noise. It is checked by what was not used to set it, the SD over all
+    frequencies in flat tissue: a kernel whose noise is of another texture would add too much or too little.
+
     Args:
         ndct_hu: (H, W) or (S, H, W), HU. pixel_mm: pixel side. dose: in (0, 1].
-        kernel: a name in ``fbp.KERNELS``, the nearest to the series' own; ``hann`` is fitted to no data.
+        kernel: a name in ``fbp.KERNELS``, the nearest to the series' own; ``hann`` is fitted to no data. ``own``
+            measures the texture in the slice's own flat tissue, which holds some anatomy too.
         seed: fixes the noise; a slice's noise depends on the seed and its position in the stack.
         noise_kernel: None, or a ``NoiseKernel`` that shapes the noise instead of ``kernel``.
     Returns: LDCT, same shape, float32 HU.
-    Raises: ValueError: for a slice without soft tissue to calibrate on, wrong shapes, dose or kernel.
+    Raises: ValueError: for a slice without soft tissue to calibrate on, one whose own noise is not that of a CT, a
+        kernel of another texture than the slice's, wrong shapes, dose or kernel.
     """
     ndct_hu = np.asarray(ndct_hu, np.float32)
     if ndct_hu.ndim == 3:
@@ -217,12 +227,28 @@ def low_dose_from_image(ndct_hu, pixel_mm, dose=0.25, kernel="hann", seed=0, noi
     if ndct_hu.ndim != 2:
         raise ValueError(f"a normal-dose series needs shape (H, W) or (S, H, W), got {ndct_hu.shape}")
     a = check_dose(dose)
-    fbp.apodisation(kernel)
-    drawn = unit_noise(ndct_hu, pixel_mm, kernel, np.random.default_rng(seed), views)
+    if kernel != OWN:
+        fbp.apodisation(kernel)
+    own = nps.tissue_noise(ndct_hu, ndct_hu)
+    if not OWN_NOISE[0] <= own <= OWN_NOISE[1]:
+        raise ValueError(
+            f"noise of {own:.2g} HU in soft tissue, where a CT at its normal dose has {OWN_NOISE[0]:g} to "
+            f"{OWN_NOISE[1]:g} (fine part): the slice was denoised, compressed, segmented or stored in coarse steps, "
+            "so its dose cannot be lowered by its own noise"
+        )
+    if kernel == OWN:
+        noise_kernel = NoiseKernel(nps.spectrum(ndct_hu[None], ndct_hu[None], pixel_mm), pixel_mm)
+    drawn = unit_noise(ndct_hu, pixel_mm, "ramp" if kernel == OWN else kernel, np.random.default_rng(seed), views)
     if noise_kernel is not None:
         drawn = _reshape(drawn, ndct_hu, pixel_mm, noise_kernel)
-    level = nps.tissue_noise(ndct_hu, ndct_hu) / nps.tissue_noise(drawn, ndct_hu)
-    return ndct_hu + np.float32(level * np.sqrt((1 - a) / a)) * drawn
+    drawn *= np.float32(own / nps.tissue_noise(drawn, ndct_hu))
+    ratio = nps.flat_noise(drawn, ndct_hu) / nps.flat_noise(ndct_hu, ndct_hu)
+    if ratio < TEXTURE[0] or ratio > TEXTURE[1]:
+        raise ValueError(
+            f"noise of kernel {kernel} is of another texture than this slice's: set right where noise is fine, it "
+            f"would be {ratio:.2g} times as strong over all frequencies; kernel={OWN} measures it in the slice itself"
+        )
+    return ndct_hu + np.float32(np.sqrt((1 - a) / a)) * drawn
 
 
 def _reshape(drawn, tissue_hu, pixel_mm, wanted):

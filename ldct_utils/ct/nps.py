@@ -73,6 +73,21 @@ def spectrum(differences, tissue_hu, pixel_mm: float, size: int = 32) -> np.ndar
     return power_spectrum(np.stack(regions), pixel_mm, taper=True)
 
 
+def flat_noise(image_hu, tissue_hu, size: int = 32, most: int = 40) -> float:
+    """Noise SD over all frequencies in the flattest soft tissue of a slice, HU: the median over square regions of the
+    SD about a plane. NaN where no region is flat.
+
+    Args: image_hu: (H, W), whose noise is measured. tissue_hu: (H, W), the slice that says where soft tissue is.
+    """
+    rows, columns = np.mgrid[:size, :size]
+    plane = np.stack([np.ones(size * size), rows.ravel(), columns.ravel()], axis=1)
+    corners = flat_regions(tissue_hu, size, most=most)
+    if not corners:
+        return float("nan")
+    parts = np.stack([np.asarray(image_hu[y : y + size, x : x + size], float).ravel() for y, x in corners], axis=1)
+    return float(np.median((parts - plane @ np.linalg.lstsq(plane, parts, rcond=None)[0]).std(axis=0)))
+
+
 def shaping_filter(own, wanted) -> np.ndarray:
     """Filter (n, n), its middle at n // 2, that gives noise of the spectrum ``own`` the shape of ``wanted``.
 

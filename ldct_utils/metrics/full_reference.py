@@ -136,7 +136,7 @@ def ssim(pred, target, data_range, mask=None):
 
 @register(
     direction=1, low=-1.0, high=1.0, unit="", takes="hu", label="SSIM (window)", digits=3, masked=True, smallest=7,
-    reference=WANG_2004,
+    reference=WANG_2004, identical=np.nan,
 )  # fmt: skip
 def ssim_window(pred, target, data_range=None, mask=None):
     """SSIM of what a reader sees: the abdomen's window (C 50 W 400), its width as the range, inside the body.
@@ -226,7 +226,9 @@ def bias_hu(pred, target, data_range=None, mask=None):
     return _mean(pred - target, mask)
 
 
-@register(direction=-1, low=0.0, high=np.inf, unit="HU", takes="hu", label="noise SD", digits=1, masked=True)
+@register(
+    direction=-1, low=0.0, high=np.inf, unit="HU", takes="hu", label="noise SD", digits=1, masked=True, identical=np.nan
+)
 def noise_sd_hu(pred, target, data_range=None, mask=None):
     """Noise SD of the prediction in the soft tissue of the target, HU: ``nps.tissue_noise``, robust and high-pass.
 
@@ -248,7 +250,7 @@ def _noise(pred, target):
 
 
 @register(
-    direction=1, low=0.0, high=np.inf, unit="", takes="unit", label="VIFp", digits=3, smallest=41,
+    direction=1, low=0.0, high=np.inf, identical=1.0, unit="", takes="unit", label="VIFp", digits=3, smallest=41,
     reference=f"{SHEIKH_2006}, in its authors' pixel domain version",
 )  # fmt: skip
 def vifp(pred, target, data_range):
@@ -261,7 +263,7 @@ def vifp(pred, target, data_range):
 
 
 @register(
-    direction=1, low=0.0, high=np.inf, unit="", takes="hu", label="VIFp (Eulig)", digits=3, smallest=41,
+    direction=1, low=0.0, high=np.inf, identical=1.0, unit="", takes="hu", label="VIFp (Eulig)", digits=3, smallest=41,
     reference="Eulig et al. 2024, Med Phys 51, 8776, evaluation code of the LDCT benchmark",
 )  # fmt: skip
 def vifp_eulig(pred, target, data_range=None):
@@ -297,8 +299,8 @@ def _vifp(pred, target, eps=1e-10):
 
 
 @register(
-    direction=1, low=0.0, high=np.inf, unit="", takes="unit", label="VIF (wavelet, 8 bits)", digits=3, smallest=41,
-    library="pyiqa vif, image rounded to 256 grey levels", reference=SHEIKH_2006, needs=("pyiqa",),
+    direction=1, low=0.0, high=np.inf, identical=1.0, unit="", takes="unit", label="VIF (wavelet, 8 bits)", digits=3,
+    smallest=41, library="pyiqa vif, image rounded to 256 grey levels", reference=SHEIKH_2006, needs=("pyiqa",),
 )  # fmt: skip
 def vif(pred, target, data_range):
     """Visual information fidelity over a steerable pyramid, filtered in float32.

@@ -28,6 +28,8 @@ class Metric:
         smallest: least height and width that it takes, pixels.
         library: whose code computes it.
         reference: the publication it follows.
+        identical: value of two images that are the same; None takes 0 where less is better, else the highest value,
+            NaN leaves it to ``compute``, which looks at a part of the images only.
         needs: what it needs beside the study's own code: keys of ``weights.METRIC_FILES``, and packages that some
             must leave out.
     """
@@ -47,6 +49,14 @@ class Metric:
     library: str = "own"
     reference: str = ""
     needs: tuple[str, ...] = ()
+    identical: float | None = None
+
+    @property
+    def best(self) -> float:
+        """The value of an image scored against itself."""
+        if self.identical is not None:
+            return self.identical
+        return self.high if self.direction == 1 else 0.0
 
     @property
     def arrow(self) -> str:

@@ -1,5 +1,6 @@
 """Metrics of given images: which there are, which can be computed here, and their values."""
 
+import warnings
 from collections.abc import Sequence
 from functools import cache
 
@@ -131,13 +132,54 @@ def of_batch(wanted, domain, images, mask, device, batch=16) -> np.ndarray:
             scored = given[metric.takes][: 1 if metric.family == "no-reference" else 2]
             with torch.no_grad():
                 scores = metric.compute(*scored, ranges.peak(metric.takes, domain), **options)
-            values[part, column] = scores.cpu().numpy()
+            values[part, column] = defined(metric, scores.cpu().numpy(), scored, "mask" in options)
+    _tell_undefined(wanted, values)
     return values
 
 
+def defined(metric: Metric, scores: np.ndarray, images, masked: bool = False) -> np.ndarray:
+    """Scores (N,) with what a formula leaves undefined put right: slices of air have no structure to divide by.
+
+    An image against itself has the metric's best value. Any other value outside of the metric's range is NaN, which no
+    mean counts.
+
+    Args: images: the prediction, and the target where there is one, (N, H, W), as the metric was given them.
+    """
+    scores = np.array(scores, np.float64)
+    if len(images) == 2 and not masked and not np.isnan(metric.best):
+        same = (images[0] == images[1]).flatten(1).all(1).cpu().numpy()
+        scores[same] = metric.best
+    rounding = 1e-6
+    scores[(scores < metric.low - rounding) | (scores > metric.high + rounding)] = np.nan
+    return scores
+
+
+def _tell_undefined(wanted, values: np.ndarray):
+    """Warn of metrics that have no value for some slices, with how many: they are left out of every mean."""
+    lost = {metric.name: int(np.isnan(column).sum()) for metric, column in zip(wanted, values.T)}
+    if any(lost.values()):
+        told = ", ".join(f"{name} ({n} of {len(values)} slices)" for name, n in lost.items() if n)
+        warnings.warn(
+            f"no value: {told}; means leave them out. Slices without structure or body are the usual reason",
+            stacklevel=3,
+        )
+
+
 def tensor(images):
-    """An array as a tensor that shares its memory, where torch can: it takes no read-only or reversed arrays."""
-    return images if torch.is_tensor(images) else torch.from_numpy(np.require(images, requirements=["C", "W"]))
+    """An array as a tensor that shares its memory, where torch can: it takes no read-only or reversed arrays.
+
+    Raises: ValueError: for a masked array, whose mask would be lost.
+    """
+    if torch.is_tensor(images):
+        return images
+    if np.ma.is_masked(images):
+        raise ValueError(
+            "the images are a masked array: fill what is masked, or score inside a mask (domain body, mask=...)"
+        )
+    images = np.asarray(images)
+    if not images.dtype.isnative:  # torch takes no foreign byte order
+        images = images.astype(images.dtype.newbyteorder("="))
+    return torch.from_numpy(np.require(images, requirements=["C", "W"]))
 
 
 def known(names, domains) -> list[Metric]:
