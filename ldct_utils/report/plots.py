@@ -262,3 +262,22 @@ class Live:
         plt.close(figure)
         self.ended = time.monotonic()
         self.cost = self.ended - started
+
+
+def circle_lesions(axis, mask, room: float = 3.0):
+    """Circle each lesion on an image. Args: mask: (H, W), a lesion's number, 0 for none. room: around it, pixels."""
+    for number in np.unique(np.asarray(mask)[np.asarray(mask) > 0]):
+        rows, columns = np.nonzero(np.asarray(mask) == number)
+        radius = max(np.ptp(rows), np.ptp(columns)) / 2 + room
+        middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+        axis.add_patch(plt.Circle(middle, radius, fill=False, color=COLOURS[4], lw=1.0))
+
+
+def scale_bar(axis, pixel_mm: float, length_mm: float = 50.0):
+    """Draw a bar of this length at the lower left of an image. Args: pixel_mm: side of a pixel; NaN draws nothing."""
+    if not pixel_mm > 0:
+        return
+    height, width = axis.get_images()[0].get_array().shape[:2]
+    left, low = 0.04 * width, 0.95 * height
+    axis.plot([left, left + length_mm / pixel_mm], [low, low], color="white", lw=2, solid_capstyle="butt")
+    axis.text(left, low - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8, va="bottom")

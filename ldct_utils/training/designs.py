@@ -166,3 +166,16 @@ def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:
     kept = kept.assign(base=[bases.get(network, "LDCT") for network in kept["of"]])
     told = ["of"] if kept["of"].nunique() > 1 else ["of", "network"]
     return kept.drop(columns=told, errors="ignore"), sorted(set(perceptual["method"]) - set(kept["method"]))
+
+
+def check_trained(chosen, kernel: str, dose: float | None = None):
+    """Refuse runs of 03_train that were trained on another reconstruction kernel, or, if it is given, at another dose.
+
+    Raises: ValueError.
+    """
+    if kernels := {one.params.get("kernel", kernel) for one in chosen} - {kernel}:
+        raise ValueError(
+            f"the runs were trained on kernel {', '.join(sorted(kernels))}: set kernel, or choose other runs"
+        )
+    if dose is not None and (doses := {one.params.get("dose", dose) for one in chosen} - {dose}):
+        raise ValueError(f"the runs were trained at dose {', '.join(map(str, sorted(doses)))}: set dose to theirs")
