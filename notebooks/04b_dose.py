@@ -111,7 +111,7 @@ images = dict(zip(["FBP, 100 %", f"FBP, {low}", *(f"{spoken[name]}, {low}" for n
 _, before, after, *_ = [float(np.sqrt(np.mean((one - truth) ** 2))) for one in images.values()]
 report.figure(
     run, "crops", crops.compared(truth, images, scan.signals, scan.pixel_mm, (100, 150), added),
-    f"In one scan at {low} of the dose the {spoken[names[0]]} network takes the error from {before:.1f} to {after:.1f} HU.",
+    f"At {low} of the dose the {spoken[names[0]]} network takes the error from {before:.1f} to {after:.1f} HU.",
     "Above: liver of one simulated patient, lesions circled. Below: the difference from the noise-free truth.",
     alt="CT crops of a liver with circled lesions, noise-free, FBP and denoised; below each its difference from truth.",
 )  # fmt: skip
@@ -257,7 +257,7 @@ report.figure(
 
 # %% [markdown]
 # ## A transfer function for every contrast
-# The edge of discs of 12 mm radius in water, mean over realisations, gives it. A linear system has one for all contrasts.
+# It comes from the edge of discs of 12 mm radius in water, mean over realisations. A linear system has only one.
 
 # %%
 inserts = partial(resolution.inserts, METHODS, contrasts, low_dose, realisations, [seed, 2], kernel, tqdm)
@@ -295,6 +295,6 @@ run.finish(
 report.text(
     f"**What we saw.** {answer} The non-prewhitening observer says {by_npw}; the Hotelling observer is the ceiling, "
     f"which no network can raise. As a control, d′ of FBP grows with the dose to the power {law[0]:.2f} (theory: 0.5); "
-    f"more fine structure than the truth's was found for {more}. One limit: the lesions are discs at known places. Next, "
-    "`04d_observers` asks observers that can gain."
+    f"more fine structure than the truth's was found for {more}. One limit: the lesions are discs at known places. "
+    "Next, `04d_observers` asks observers that can gain."
 )
