@@ -14,14 +14,14 @@ def closed():
     plt.close("all")
 
 
-def test_a_loss_has_one_colour_in_every_figure_and_its_designs_differ_by_markers():
-    alone = styles.styles({"vgg · block3_conv2": "MSE + VGG"})
-    beside = styles.styles({"mse": "MSE", "vgg · block3_conv2": "MSE + VGG", "vgg · block5_conv4": "deeper"})
-    assert alone["vgg · block3_conv2"]["color"] == beside["vgg · block3_conv2"]["color"] == plots.COLOURS[1]
-    assert beside["mse"]["color"] == plots.COLOURS[0] and beside["mse"]["label"] == "MSE"
-    assert beside["vgg · block5_conv4"]["color"] == plots.COLOURS[1]
-    assert len({look["marker"] for look in beside.values()}) == 3
-    assert styles.FBP["color"] not in {look["color"] for look in styles.styles(dict.fromkeys("abcdefgh", "")).values()}
+def test_a_loss_has_one_colour_in_every_figure_and_designs_that_would_look_alike_differ_by_markers():
+    alone = styles.styles({"vgg · block3_conv2 · random": "MSE + VGG"})
+    names = ["mse", *(f"vgg · block{level}_conv2 · random" for level in (1, 2, 3))]
+    beside = styles.styles(dict(zip(names, ["MSE", "shallow", "deeper", "MSE + VGG"])))
+    assert alone[names[3]]["color"] == beside[names[3]]["color"] == plots.loss_style(names[3])[0]
+    assert beside["mse"]["label"] == "MSE" and beside["mse"]["color"] != alone[names[3]]["color"]
+    assert len({(look["color"], look["marker"]) for look in beside.values()}) == 4
+    assert styles.FBP["color"] not in {look["color"] for look in beside.values()}
 
 
 def test_a_lesion_lies_where_its_signal_has_half_its_height():
@@ -41,3 +41,10 @@ def test_every_image_has_its_difference_below_it(images, panels):
     texts = [axis.get_title() for axis in axes]
     assert texts.count("error 0.0 HU") == 1 and f"error {images - 1}.0 HU" in texts
     assert sum(bool(axis.patches) for axis in axes) == 1 + 2 * images  # circled in every panel that shows something
+
+
+def test_numbers_in_a_matrix_have_a_true_minus_and_zero_has_none():
+    axis = plt.figure().add_subplot()
+    plots.matrix(axis, np.array([[-0.5, -0.001, 12.0]]), "abc", ["x"])
+    styles.true_minus(axis)
+    assert [text.get_text() for text in axis.texts] == ["−0.50", "0.00", "12"]

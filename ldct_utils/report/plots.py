@@ -30,6 +30,25 @@ STYLE = {
 plt.rcParams.update(STYLE)
 
 
+def loss_style(method: str) -> tuple[str, str]:
+    """(colour, marker) of a method, the same in every figure: the colour tells the loss, the marker the rest.
+
+    A perceptual term in a shallow level of the encoder (blocks 1 to 3) has another colour than one in a deep level.
+
+    Args: method: as ``training.designs`` names it, e.g. ``vgg · block3_conv2 · random · ψ 95 % at start``.
+    """
+    loss, *parts = method.split(" · ")
+    colours = {"mse": 0, "l1": 2, "charbonnier": 5, "mean_srmse": 3, "LDCT": 7}
+    if loss in ("vgg", "vgg_only"):
+        deep = any(f"block{level}" in part for part in parts for level in (4, 5))
+        marks = {"λ": "X", "random": "s", "imagenet": "o", "small CT encoder": "D", "medical": "D"}
+        found = [mark for word, mark in marks.items() for part in parts if part.split(" ")[0] == word or part == word]
+        return COLOURS[4 if deep else 1], "*" if loss == "vgg_only" else (found or ["P"])[0]
+    if loss in colours:
+        return COLOURS[colours[loss]], "o" if not parts else "sDP^v<>h"[sum(map(ord, "".join(parts))) % 8]
+    return COLOURS[3], "sDP^v<>h"[sum(map(ord, method)) % 8]
+
+
 def window_text(level: float, width: float) -> str:
     """A window as radiology writes it, e.g. ``C 50 W 400 HU``."""
     return f"C {level:g} W {width:g} HU"

@@ -1,23 +1,29 @@
-"""One colour and marker for a network in every figure: the colour is that of its loss."""
+"""One colour and marker for a network in every figure, as ``plots.loss_style`` has them."""
 
 from ldct_utils.report import plots
 
-LOSSES = ("mse", "vgg", "l1", "vgg_only", "charbonnier", "mean_srmse")  # in the order of ``plots.COLOURS``
-MARKERS = "sD^vP*X<>dhp"
+MARKERS = "sD^vPX*<>dhp"
 FBP = {"color": "#000000", "marker": "o", "label": "FBP"}  # the plain reconstruction, what all others are set against
+
+
+def true_minus(axis):
+    """Numbers written on ``axis``, as by ``plots.matrix``, with a true minus, and none before a zero."""
+    for text in axis.texts:
+        words = text.get_text()
+        text.set_text(words.lstrip("-") if not words.strip("-0.") else words.replace("-", "−"))
 
 
 def styles(labels: dict[str, str]) -> dict[str, dict]:
     """Colour, marker and label of methods, as ``plot`` and ``errorbar`` take them.
 
-    A loss has one colour in every figure, its designs differ by their markers.
+    Two methods of one figure that would look alike differ by their markers.
 
     Args: labels: {method as tables name it, e.g. ``vgg · block3_conv2``: its name in words}.
     """
-    losses = list(dict.fromkeys([*LOSSES, *(method.split(" · ")[0] for method in labels)]))
-    colours = [*plots.COLOURS[:6], plots.COLOURS[7]]  # black is the FBP's
-    return {
-        method: {"color": colours[losses.index(method.split(" · ")[0]) % len(colours)],
-                 "marker": MARKERS[number % len(MARKERS)], "label": label}
-        for number, (method, label) in enumerate(labels.items())
-    }  # fmt: skip
+    found, taken = {}, set()
+    for method, label in labels.items():
+        colour, usual = plots.loss_style(method)
+        marker = next((one for one in (usual, *MARKERS) if (colour, one) not in taken), usual)
+        taken.add((colour, marker))
+        found[method] = {"color": colour, "marker": marker, "label": label}
+    return found
