@@ -179,3 +179,12 @@ def check_trained(chosen, kernel: str, dose: float | None = None):
         )
     if dose is not None and (doses := {one.params.get("dose", dose) for one in chosen} - {dose}):
         raise ValueError(f"the runs were trained at dose {', '.join(map(str, sorted(doses)))}: set dose to theirs")
+
+
+def trainings(table) -> list[str]:
+    """The trainings of ``listed`` as text names them, with their seed where a method has several."""
+    several = table["method"].duplicated(keep=False)
+    return [
+        spoken(method) + f", seed {seed}" * bool(more)
+        for method, seed, more in zip(table["method"], table["seed"], several)
+    ]

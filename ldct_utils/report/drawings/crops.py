@@ -52,7 +52,8 @@ def compared(truth, images: dict, lesions, pixel_mm: float, window, added=None, 
         elif added is not None:
             _panel(below, "what is added", mask, lambda to: plots.difference(to, added, limit))
         if number % across == 0:
-            plots.scale_bar(above, pixel_mm, length)
+            if not number:
+                plots.scale_bar(above, pixel_mm, length)
             plots.row_label(above, plots.window_text(*window), FACE)
             plots.row_label(below, f"minus {of}, ±{limit:g} HU", FACE)
     figure.colorbar(drawn, ax=axes, label="HU", shrink=0.35, aspect=25, pad=0.01)
