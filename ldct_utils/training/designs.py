@@ -188,3 +188,9 @@ def trainings(table) -> list[str]:
         spoken(method) + f", seed {seed}" * bool(more)
         for method, seed, more in zip(table["method"], table["seed"], several)
     ]
+
+
+def network(method: str) -> str:
+    """A method's network as text names it: ``MSE network``, ``MSE + VGG network (block3_conv2, ψ 95 % at start)``."""
+    loss, bracket, rest = spoken(method).partition(" (")
+    return f"{loss} network{bracket}{rest}"

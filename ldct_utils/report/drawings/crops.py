@@ -55,7 +55,7 @@ def compared(truth, images: dict, lesions, pixel_mm: float, window, added=None, 
             if not number:
                 plots.scale_bar(above, pixel_mm, length)
             plots.row_label(above, plots.window_text(*window), FACE)
-            plots.row_label(below, f"minus {of}, ±{limit:g} HU", FACE)
+            plots.row_label(below, f"minus {of if known else 'the first'}, ±{limit:g} HU", FACE)
     figure.colorbar(drawn, ax=axes, label="HU", shrink=0.35, aspect=25, pad=0.01)
     return figure
 
