@@ -1,13 +1,14 @@
 """The audit of metrics: what is built into made-up scores is found, and harm does to d' what it must."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from ldct_utils.audit import reactions
+from ldct_utils.audit import reactions, scoring
 from ldct_utils.ct.degradations import DEGRADATIONS, degrade
 from ldct_utils.task_based import ensembles, observers
 
@@ -170,3 +171,63 @@ def test_the_share_that_changes_is_of_the_body():
     body[:, :5] = True
     after[0, 0, :5], after[1, 9], after[1, 1, 1] = 3, 50, 0.5
     assert reactions.changed_share(before, after, body) == 0.05
+
+
+def test_a_control_above_the_ndct_is_named_by_the_metrics_that_say_so():
+    table = pd.DataFrame(
+        [("up", "NDCT", 1.0), ("up", "LDCT", 3.0), ("up", "LDCT", 0.0), ("down", "NDCT", 1.0), ("down", "LDCT", 1.5)],
+        columns=["name", "control", "value"],
+    )
+    kinds = (("up", 1, "↑"), ("down", -1, "↓"))
+    info = {name: SimpleNamespace(label=name.upper(), direction=d, arrow=arrow) for name, d, arrow in kinds}
+    means, above = reactions.rated_above(table, info)
+    assert above == {"LDCT": ["UP"]} and list(means["LDCT"]) == [
+        1.5,
+        1.5,
+    ]  # more is better for one, worse for the other
+    assert list(means) == ["metric", "better", "NDCT", "LDCT"] and list(means["better"]) == ["↑", "↓"]
+
+
+def test_without_a_truth_no_damage_is_done_at_the_full_dose():
+    assert reactions.doses_of([1, 0.25], "a truth") == [1.0, 0.25] and reactions.doses_of([1, 0.25], None) == [0.25]
+    with pytest.raises(ValueError, match=r"nothing to audit: audit_doses is \[1.0\]"):
+        reactions.doses_of([1.0], None)
+
+
+def test_damage_is_done_at_a_dose_and_an_invented_lesion_to_slices_that_have_none(images):
+    ldct, ndct = images
+    spot = np.zeros_like(ndct)
+    spot[:, 30:34, 30:34] = -40.0
+    seen = {"ldct": ldct + spot, "ndct": ndct + spot, "truth": 40 + spot, "absent_ldct": ldct, "absent_ndct": ndct,
+            "absent_truth": 40 + 0 * spot}  # fmt: skip
+    about = {"dose": 0.25, "ldct_dose": 0.25, "pixel_mm": [0.75] * 3, "seed": 0}
+    np.testing.assert_allclose(reactions.damaged(seen, "none", 0.0, **about), ldct + spot, atol=1e-3)
+    np.testing.assert_allclose(reactions.damaged(seen, "lesion_removed", 1.0, **about), ldct, atol=1e-3)
+    np.testing.assert_allclose(reactions.damaged(seen, "lesion_added", 0.5, **about), ldct + spot / 2, atol=1e-3)
+    body = np.ones(ndct.shape, bool)
+    found = reactions.shares(seen, ["shift", "lesion_removed", "lesion_added"], body=body, **about)
+    assert list(found["share"]) == pytest.approx([1.0, 16 / 64**2, 16 / 64**2])
+
+
+def test_metrics_follow_where_the_interval_says_so_at_every_dose_and_pooled_doses_do_not_count():
+    spans = {"a": [(0.2, 0.1), (0.4, 0.1), (0.9, 0.8)], "b": [(-0.5, -0.9), (-0.3, -0.9), (0.9, 0.8)],
+             "c": [(0.2, 0.1), (0.6, -0.1), (0.9, 0.8)]}  # fmt: skip
+    rows = [(m, w, r, low, r + 0.1) for m, of in spans.items() for w, (r, low) in zip(("1.0", "0.25", "pooled"), of)]
+    followed = pd.DataFrame(rows, columns=["metric", "within", "rho", "low", "high"])
+    assert reactions.at_every_dose(followed) == (1, 1)
+    assert reactions.medians(followed) == (pytest.approx(0.3), pytest.approx(0.9))
+    assert reactions.medians(followed[followed.within == "1.0"])[1] is None
+    assert reactions.at_every_dose(followed.assign(low=np.nan, high=np.nan)) == (0, 0)  # too few for an interval
+
+
+def test_slices_of_several_doses_or_unknown_pixels_are_refused():
+    about = pd.DataFrame({"row": [2, 0], "dose": [0.25, 0.25], "pixel_mm": [0.7, 0.7]})
+    arrays = {name: None for name in ("absent_ldct", "absent_ndct", "absent_truth", "truth")}
+    cohort = SimpleNamespace(id="abc", ldct=np.arange(3)[:, None], ndct=np.arange(3)[:, None] + 5, **arrays)
+    scoring.check_slices(about, cohort)
+    found = scoring.images(cohort, about)
+    assert found["ldct"].ravel().tolist() == [2, 0] and found["ndct"].dtype == np.float32 and found["truth"] is None
+    with pytest.raises(ValueError, match=r"cohort abc has doses 0\.25, 0\.1"):
+        scoring.check_slices(about.assign(dose=[0.25, 0.1]), cohort)
+    with pytest.raises(ValueError, match="slices without a size: 1"):
+        scoring.check_slices(about.assign(pixel_mm=[0.7, np.nan]), cohort)

@@ -1,6 +1,7 @@
 """Detection against telling shapes: areas, the observer against theory, contrasts solved, blends, verdicts."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 
@@ -145,3 +146,73 @@ def test_a_simulated_case_has_lesions_of_one_strength_in_the_middle_of_its_regio
         assert np.abs(middle - one.made.places[0]).max() < 0.5
     assert np.abs(one.spikes[0] - one.spikes[1]).max() > 0.2
     assert one.images("spiculated", -20.0, 0.25).shape == (2, 64, 64)
+
+
+def table(ratios, patients=6):
+    """Rows of ``both_tasks``: {(image, observer): (detection, shape)}, each known to a tenth."""
+    rows = []
+    for (name, observer), pair in ratios.items():
+        for task, ratio in zip(characterise.TASKS, pair):
+            reach = 0.1 if patients >= intervals.MIN_PATIENTS else np.nan
+            rows.append({"name": name, "share": 1.0, "task": task, "observer": observer, "ratio": ratio,
+                         "low": ratio - reach, "high": ratio + reach, "solved": True})  # fmt: skip
+    rows.append(rows[0] | {"solved": False, "ratio": 9.0})  # another contrast is not looked at
+    return characterise.both_tasks(pd.DataFrame(rows), ["a"])
+
+
+def right():
+    """What a study gives in which all controls come out."""
+    told = {characterise.FBP: (1.0, 1.0), characterise.FULL: (2.0, 2.0), "blur": (1.2, 0.5), "a": (1.3, 0.8)}
+    return {(name, o): pair for name, pair in told.items() for o in characterise.OBSERVERS}
+
+
+def test_both_tasks_stand_side_by_side_and_only_denoisers_are_judged():
+    found = table(right()).set_index(["name", "observer"])
+    assert found["said"]["a", "kept"] == characterise.CONFIRMED and found["said"]["blur", "kept"] == "control"
+    assert found["detection"]["a", "kept"] == 1.3 and found["shape_high"]["a", "kept"] == pytest.approx(0.9)
+    kept = characterise.kept_ratios(found, ["a"])["a"]
+    assert kept["shape, kept"] == pytest.approx([0.8, 0.7, 0.9]) and len(kept) == 2 * len(characterise.OBSERVERS)
+    few = table(right(), patients=5).set_index(["name", "observer"])
+    assert characterise.kept_ratios(few, ["a"])["a"]["shape, kept"] == [0.8, None, None]
+    assert few["said"]["a", "kept"] == characterise.OPEN
+
+
+@pytest.mark.parametrize(
+    ("image", "pair", "control"),
+    [(characterise.FBP, (1.0, 1.01), 0), (characterise.FULL, (2.0, 1.05), 1), ("blur", (1.2, 0.95), 2)],
+)  # fmt: skip
+def test_each_control_fails_alone(image, pair, control):
+    assert all(characterise.controls(table(right()), "blur").values())
+    wrong = right() | {(image, "kept"): pair}
+    held = list(characterise.controls(table(wrong), "blur").values())
+    assert held == [number != control for number in range(3)]
+    ceiling = right() | {("blur", characterise.CEILING): (1.2, 1.5)}  # which undoes a blur
+    assert all(characterise.controls(table(ceiling), "blur").values())
+
+
+def test_an_answer_is_given_only_where_nothing_is_against_it():
+    held = {"the full dose helps both tasks": True, "a strong blur harms shape": False}
+    assert characterise.reasons_against(held, 5) == ["fewer than 6 patients give no interval"]
+    assert characterise.reasons_against(held, 6) == ["the control “a strong blur harms shape” failed"]
+    said = {"a": characterise.CONFIRMED, "b": characterise.OPEN, "c": characterise.CONFIRMED}
+    assert characterise.answer(said, ["of rain"]).endswith("harms to see its shape, because of rain.")
+    assert characterise.answer(said, []) == (
+        f"{characterise.SAID[characterise.CONFIRMED]} (a, c). {characterise.SAID[characterise.OPEN]} (b)."
+    )
+
+
+@pytest.mark.parametrize(("dose", "strengths"), [(1.0, [1.0]), (0.25, [0.5]), (0.25, [0.0, 1.0]), (0.25, [])])
+def test_a_comparison_that_cannot_be_made_is_refused(dose, strengths):
+    characterise.check(0.25, [0.5, 1.0])
+    with pytest.raises(ValueError, match="dose lies between 0 and 1"):
+        characterise.check(dose, strengths)
+
+
+def test_of_all_patients_each_task_is_measured_at_its_own_contrast_and_ratios_are_to_fbp(case):
+    about = ([-60.0], 1.5, 0.25, [0.5, 1.0], "dense_dog", 33, 1.0)
+    rows = characterise.measure_all([case, case], {("same", 3): np.asarray}, *about)
+    own = rows[rows["solved"] & (rows["name"] == characterise.FBP) & (rows["observer"] == characterise.DECIDES)]
+    assert np.allclose(own.groupby("task")["d_prime"].mean(), 1.5, atol=0.01) and set(rows["patient"]) == {0, 1}
+    found = characterise.ratios(rows, draws=50)
+    assert np.allclose(found[found["name"] == "same"]["ratio"], 1) and found["low"].isna().all()  # two patients
+    assert found["solved"].sum() == found["name"].eq(found["name"]).sum() / 2

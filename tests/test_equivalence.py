@@ -113,3 +113,49 @@ def test_a_detectability_below_zero_is_interpolated_as_it_is_and_says_so():
         equivalence.of_patients(below), list(DOSES), 1, {"d'": ("d'", "CHO", 1)}, ["f"], draws=50
     ).set_index(["lesion", "reading"])
     assert found.linear[0, "worth"] and found.text[0, "worth"].endswith("(linear)") and not found.linear[1, "worth"]
+
+
+@pytest.mark.parametrize(
+    ("dose", "said"),
+    [((0.59, 0.55, np.inf), "59 % [55, more than 100]"), ((0.0, 0.0, 0.25), "less than 10 % [less than 10, 25]"),
+     ((1.0, np.nan, np.nan), "100 %"), ((np.inf, np.nan, np.nan), "more than 100 %")],
+)  # fmt: skip
+def test_a_dose_is_told_in_percent_and_beyond_the_doses_as_a_bound(dose, said):
+    assert equivalence.in_percent(*dose, 0.1, 1.0) == said
+    assert equivalence.in_percent(*dose, 0.1, 1.0, linear=True) == f"{said} (linear)"
+
+
+def test_what_a_method_adds_is_taken_patient_by_patient():
+    found = equivalence.gains(equivalence.of_patients(measured()), list(DOSES), ["f"], draws=50)
+    assert list(found["lesion"].unique()) == [equivalence.ALL, 0, 1] and set(found["observer"]) == {"CHO"}
+    assert np.allclose(found["mean"], 0.2 * (1 + found["lesion"].replace(equivalence.ALL, 0.5)) * np.sqrt(found.dose))
+    assert np.allclose(found.low, found["mean"]) and np.allclose(found.high, found["mean"])  # patients agree
+
+
+def test_uncertainty_is_half_an_interval_within_and_a_spread_between_patients():
+    rows = measured().assign(low=lambda t: t["value"] - 0.3, high=lambda t: t["value"] + 0.3)
+    rows.loc[rows["quantity"] == "d'", "value"] += rows["patient"] % 2  # SD of 3 zeros and 3 ones
+    found = equivalence.uncertainty(rows, equivalence.of_patients(rows))
+    assert np.allclose(found["±, one patient"], 0.3) and np.allclose(found["SD between patients"], np.sqrt(0.3))
+
+
+def test_doses_in_words_stand_with_the_greatest_first_and_by_method_as_they_are_kept():
+    measures = {"d' (CHO)": ("d'", "CHO", 1), "RMSE": ("rmse_hu", "", -1)}
+    found = equivalence.bought(equivalence.of_patients(measured()), list(DOSES), 1, measures, ["f"], draws=50)
+    found = found[found["lesion"] == equivalence.ALL]
+    told = equivalence.in_words(found, DOSES)
+    assert list(told["judge"]) == ["RMSE", "d′ (CHO)"] and list(told["worth"]) == ["51 % [51, 51]", "36 % [36, 36]"]
+    kept = equivalence.by_method(found, {"cho": "d' (CHO)"})
+    assert list(kept) == ["full_dose_cho", "worth_cho"] and kept["worth_cho"]["f"].startswith("0.36 ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"doses": [0.25, 0.1, 1.0]}, "doses must rise, end with 1 and hold low_dose"), ({"metrics": []}, "at least one"),
+     ({"low_dose": 0.3}, "hold low_dose .0.3."), ({"kind": "blobs"}, "observer_channels are laguerre_gauss")],
+)  # fmt: skip
+def test_parameters_that_make_no_curve_are_refused(change, said):
+    good = {"doses": [0.1, 0.25, 1.0], "low_dose": 0.25, "metrics": ["ssim"], "kind": "gabor"}
+    equivalence.check(**good)
+    with pytest.raises(ValueError, match=said):
+        equivalence.check(**(good | change))

@@ -58,3 +58,20 @@ def test_controls_are_linear_images_of_the_truth_and_one_invention():
     assert np.allclose(added, added[0], atol=1e-3) and np.std(added[0]) > 1  # the same in every realisation
     table = fabrication.spectrum(found["FBP, dose 1"], made.truth(False), 0.75)
     assert list(table) == ["frequency", "truth", "output", "coherent", "repeatable"] and (table.output > 0).all()
+
+
+def test_a_summary_has_the_shares_of_fine_power_and_the_highest_surplus():
+    (row,) = fabrication.summary(powers(1.5, coherent=0.75), 0.4, draws=50).itertuples()
+    assert row.coherence == pytest.approx(2.25 / 8) and row.coherent == pytest.approx(1.125)
+    assert row.repeatable == pytest.approx(1.5) == pytest.approx(row.surplus) and row.surplus_low == pytest.approx(1.5)
+    area = sum(2 * np.pi * f * 0.05 for f in FREQUENCIES if f > 0.39)
+    assert row.incoherent == pytest.approx(np.sqrt(0.75 * area)) and row.noise == pytest.approx(np.sqrt(5 * area))
+    assert row.exceeds and row.truth == pytest.approx(np.sqrt(2 * area))
+    (less,) = fabrication.summary(powers(1.5, patients=3, coherent=1.1), 0.4, draws=50).itertuples()
+    assert less.incoherent < 0 and np.isnan(less.surplus_low)  # too few patients for an interval
+
+
+def test_shares_of_power_are_means_over_patients_at_each_frequency():
+    found = fabrication.shares(powers(0.5, coherent=0.5), draws=50).set_index(["share", "frequency"])["mean"]
+    values = {name: found[name] for name in fabrication.SHARES}
+    assert [set(np.round(one, 6)) for one in values.values()] == [{round(0.5 / 6, 6)}, {0.25}, {0.5}]

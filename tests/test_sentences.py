@@ -5,6 +5,7 @@ import math
 import pytest
 
 from ldct_utils.report import captions, sentences
+from ldct_utils.stats import intervals
 
 NAN = math.nan
 
@@ -86,3 +87,11 @@ def test_a_share_in_percent():
 @pytest.mark.parametrize(("notebook", "number"), [("04b_dose", "4b"), ("12_answers", "12"), ("03_train", "3")])
 def test_figures_are_cited_by_the_number_of_their_notebook(notebook, number):
     assert captions.chapter(notebook) == number
+
+
+def test_bars_say_what_they_are_or_why_there_are_none():
+    assert sentences.bars(6) == "Bars: 95 % intervals over 6 patients."
+    assert sentences.bars(10, "Bands") == "Bands: 95 % intervals over 10 patients."
+    assert sentences.bars(1) == "There are no intervals: they need 6 patients, not 1."
+    assert sentences.bars(intervals.MIN_PATIENTS - 1) == sentences.bars(5, least=intervals.MIN_PATIENTS)
+    assert sentences.bars(intervals.MIN_PATIENTS).startswith("Bars")

@@ -169,3 +169,65 @@ def test_patients_are_each_used_once():
     assert len({one.tobytes() for one in flat}) == 4 and not made.known
     with pytest.raises(ValueError, match="even"):
         tasks.in_patients(5)
+
+
+def test_too_few_images_or_a_dose_that_is_not_looked_at_are_refused():
+    trial.check([0.1, 0.25, 1.0], 0.25, 100, 44)
+    for doses, low, each, behind in (
+        ([0.25, 0.1], 0.25, 100, 44),
+        ([0.1, 1.0], 0.25, 100, 44),
+        ([0.25], 0.25, 100, 44),
+    ):
+        with pytest.raises(ValueError, match="doses must rise and hold low_dose"):
+            trial.check(doses, low, each, behind)
+    for each, behind in ((99, 44), (100, 43)):
+        with pytest.raises(ValueError, match=f"44 backgrounds or more, not {each} and {behind}"):
+            trial.check([0.25, 1.0], 0.25, each, behind)
+
+
+def seen(observer, image, d_prime, gap=0.0, gap_se=0.1, task=tasks.FINE):
+    return {"observer": observer, "image": image, "task": task, "d_prime": d_prime, "gap": gap, "gap_se": gap_se,
+            "dose": 1.0}  # fmt: skip
+
+
+def test_who_loses_nothing_where_all_fades_is_blind_to_it():
+    rows = [seen("A", tasks.FADE, 2.0, gap=-0.05), seen("A", tasks.FADE, 1.0, gap=-0.9, task=tasks.PATIENTS),
+            seen("B", tasks.FADE, 2.0), seen("B", tasks.FADE, 1.0, gap=-1.0, task=tasks.LARGE)]  # fmt: skip
+    assert trial.blind(pd.DataFrame(rows), ["A", "B"]) == ["A"]  # anatomy is left out, one task of several is enough
+
+
+def test_the_largest_gain_is_one_that_is_shown():
+    rows = pd.DataFrame([seen("A", tasks.BLUR, 1.5, gap=0.5), seen("A", tasks.TV, 4.0, gap=3.0, gap_se=9.0),
+                         seen("A", tasks.MEDIAN, 1.2, gap=0.2, gap_se=0.01),
+                         seen("B", tasks.BLUR, 1.1, gap=0.1)])  # fmt: skip
+    found = trial.largest_gains(rows, [tasks.BLUR, tasks.TV, tasks.MEDIAN], ["A", "B"])
+    assert list(found["text"]) == [f"+50 % ({tasks.BLUR}, {tasks.FINE})", "none is shown"]
+    assert found["share"][0] == pytest.approx(0.5) and np.isnan(found["share"][1])
+
+
+def test_only_where_dose_is_shown_to_help_is_a_dose_asked_for():
+    rows = [
+        seen("A", tasks.PLAIN, 2.0, gap=1.0),
+        seen("B", tasks.PLAIN, 2.0, gap=0.1),
+        seen("A", tasks.BLUR, 2.0, gap=1),
+    ]
+    assert list(trial.helped_by_dose(pd.DataFrame(rows), 1.0)) == [(tasks.FINE, "A")]
+    assert not len(trial.helped_by_dose(pd.DataFrame(rows), 0.5))
+
+
+def test_a_saved_dose_at_the_end_of_those_looked_at_is_a_bound():
+    rows = pd.DataFrame({"worth": [0.4, 0.1, 1.0], "worth_low": [0.3, 0.1, 0.6], "worth_high": [0.5, 0.2, 1.0]})
+    assert trial.saved_in_words(rows, [0.1, 0.25, 1.0]) == [
+        "40 % [30, 50]", "less than 10 % [10, 20]", "more than 100 % [60, 100]",
+    ]  # fmt: skip
+
+
+def test_the_order_is_kept_by_an_observer_that_ranks_alike():
+    values = {"A": (1, 2, 3), "same": (4, 5, 9), "turned": (3, 2, 1)}
+    images = (tasks.PLAIN, tasks.BLUR, tasks.TV)
+    rows = [seen(o, i, d) for o, of in values.items() for i, d in zip(images, of)]
+    rows += [seen(o, i, -d, task=tasks.PATIENTS) for o in values for i, d in zip(images, values["A"])]
+    assert trial.order_kept(pd.DataFrame(rows), "A", ["same", "turned"]) == {"same": 1.0, "turned": -1.0}
+    assert trial.of_image(pd.DataFrame(rows), tasks.BLUR, "d_prime", ["same"]) == {
+        tasks.FINE: {"same": 5.0}, tasks.PATIENTS: {"same": -2.0},
+    }  # fmt: skip

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from ldct_utils.audit import agreement
 from ldct_utils.ct.degradations import DEGRADATIONS, degrade
+from ldct_utils.ct.dose import at_dose
 from ldct_utils.stats import intervals
 from ldct_utils.task_based import ensembles, observers
 
@@ -37,6 +38,59 @@ def controls(ldct, ndct, pixel_mm) -> dict[str, np.ndarray]:
     if np.isfinite(pixel_mm).all():
         found["NDCT, blurred"] = harm("blur", ndct, BLUR_MM, pixel_mm, 0)
     return found
+
+
+def rated_above(controls: pd.DataFrame, info: dict, than: str = "NDCT") -> tuple[pd.DataFrame, dict]:
+    """Mean score of every control, and which metrics rate it above the NDCT.
+
+    Args: controls: columns name, control and value, of one domain. info: {name: metric}, in order.
+    Returns: a row a metric (its label, ``better``, an arrow, and the controls); {control: labels of metrics}.
+    """
+    order = controls.control.unique()
+    means = controls.groupby(["name", "control"]).value.mean().unstack().loc[[*info], order]
+    above = {
+        one: [m.label for name, m in info.items() if m.direction * (means.loc[name, one] - means.loc[name, than]) > 0]
+        for one in order if one != than
+    }  # fmt: skip
+    means = means.rename(index={name: m.label for name, m in info.items()}).rename_axis("metric").reset_index()
+    means.insert(1, "better", [m.arrow for m in info.values()])
+    return means, above
+
+
+def doses_of(wanted, truth) -> list[float]:
+    """The doses at which damage can be done: without a noise-free truth, the full dose has no error to compare.
+
+    Raises: ValueError: if there is none.
+    """
+    found = [float(dose) for dose in wanted if truth is not None or dose < 1]
+    if not found:
+        raise ValueError(f"nothing to audit: audit_doses is {wanted}, and without a truth a dose must be under 1")
+    return found
+
+
+def damaged(images: dict, name: str, strength: float, dose: float, ldct_dose: float, pixel_mm, seed) -> np.ndarray:
+    """Slices (N, H, W), HU, at a dose, with one kind of damage; ``none`` leaves them as they are.
+
+    Args: images: of ``scoring.images``; an invented lesion is put into the slices without lesions. The others as of
+        ``harm`` and ``dose.at_dose``.
+    """
+    start = "absent_" if name == "lesion_added" else ""
+    before = at_dose(images[f"{start}ndct"], images[f"{start}ldct"], ldct_dose, dose)
+    if name == "none":
+        return before
+    lesion = None if images["absent_truth"] is None else images["truth"] - images["absent_truth"]
+    return harm(name, before, strength, pixel_mm, seed, lesion)
+
+
+def shares(images: dict, names, dose: float, ldct_dose: float, pixel_mm, seed, body) -> pd.DataFrame:
+    """Share of the body (N, H, W) that each damage changes by more than 1 HU at its greatest strength: harm, share."""
+    rows = []
+    for name in names:
+        with_it = damaged(images, name, DEGRADATIONS[name].strengths[-1], dose, ldct_dose, pixel_mm, seed)
+        start = "absent_" if name == "lesion_added" else ""
+        before = at_dose(images[f"{start}ndct"], images[f"{start}ldct"], ldct_dose, dose)
+        rows.append({"harm": name, "share": changed_share(before, with_it, body)})
+    return pd.DataFrame(rows)
 
 
 def kinds(lesions: bool) -> dict[str, tuple[float, ...]]:
@@ -205,6 +259,26 @@ def following(detected: pd.DataFrame, scores: pd.DataFrame, draws: int = 500, se
              "conditions": len(ranks), "told_apart": int(ranks.max()) + 1, "d_se": width}
         )  # fmt: skip
     return pd.DataFrame(found)
+
+
+def medians(followed: pd.DataFrame) -> tuple[float, float | None]:
+    """Median over metrics of their rank correlation with d': mean over the doses, and with doses pooled (or None).
+
+    Args: followed: of ``following``.
+    """
+    rho = followed.pivot(index="metric", columns="within", values="rho")
+    pooled = float(rho["pooled"].median()) if "pooled" in rho else None
+    return float(rho.drop(columns="pooled", errors="ignore").mean(axis=1).median()), pooled
+
+
+def at_every_dose(followed: pd.DataFrame) -> tuple[int, int]:
+    """How many metrics follow d', and how many run against it, beyond their interval at every dose.
+
+    Args: followed: of ``following``.
+    """
+    single = followed[followed.within != "pooled"]
+    sides = single.assign(above=single.low > 0, below=single.high < 0).groupby("metric")[["above", "below"]].all().sum()
+    return int(sides.above), int(sides.below)
 
 
 def tied(values, width: float) -> np.ndarray:

@@ -29,6 +29,30 @@ def slices(cohort, split: str, most: int) -> pd.DataFrame:
     return about.groupby("patient").head(most).sort_values("row").reset_index(drop=True)
 
 
+def check_slices(about: pd.DataFrame, cohort):
+    """Refuse slices (``slices``) of several doses or of an unknown pixel size, whose damage would have no known size.
+
+    Raises: ValueError.
+    """
+    if about.dose.nunique() > 1 or about.pixel_mm.isna().any():
+        raise ValueError(
+            f"the audit needs slices of one dose and a known pixel size; cohort {cohort.id} has doses "
+            f"{', '.join(f'{d:g}' for d in about.dose.unique())} and slices without a size: "
+            f"{about.pixel_mm.isna().sum()}: take DICOM series, whose headers tell it (npy pairs hold none), of "
+            "anatomies that have one dose"
+        )
+
+
+def images(cohort, about: pd.DataFrame) -> dict:
+    """{array: slices (N, H, W), float32 HU}, None for what the cohort does not have: LDCT, NDCT and noise-free truth,
+    and, as ``absent_...``, the same slices and noise without lesions. Args: about: of ``slices``.
+    """
+    names = [f"{prefix}{name}" for prefix in ("", "absent_") for name in ("ldct", "ndct", "truth")]
+    stored = {name: getattr(cohort, name) for name in names}
+    rows = about.row.to_numpy()
+    return {name: None if one is None else np.asarray(one[rows], np.float32) for name, one in stored.items()}
+
+
 def _same(fitted, cohort) -> bool:
     """Whether a run was fitted on what is this cohort to the bit, under another id."""
     found = paths.cohorts() / f"{fitted.params.get('source')}-{fitted.numbers['cohort']}" / "cohort.json"
@@ -71,7 +95,7 @@ class Scorer:
         rows = [row for row in self.missing.itertuples(index=False) if row.name not in self.info]
         absent = ", ".join(f"{row.name} ({row.missing}: `{row.remedy}`)" for row in rows)
         tiny = f" Slices are too small for: {', '.join(self.tiny)}." if self.tiny else ""
-        return f"{len(self.info)} metrics. Not here: {absent or 'none'}.{tiny}"
+        return f"{len(self.info)} metrics." + (f" Not here: {absent}." if absent else " None is missing.") + tiny
 
     def score(self, pred, targets: dict) -> pd.DataFrame:
         """Every metric in every domain, of images against each target or, by no-reference metrics, alone.

@@ -96,6 +96,16 @@ def interval(value: float, low: float, high: float, unit: str = "", sign: bool =
     return f"{number(value, places, sign=sign)} [{ends}]" + (f" {unit}" if unit else "")
 
 
+def bars(patients: int, drawn: str = "Bars", least: int = 6) -> str:
+    """What the bars (or bands) of a figure are, or why there are none, e.g. ``Bars: 95 % intervals over 6 patients.``
+
+    Args: least: patients that an interval needs, ``stats.intervals.MIN_PATIENTS``.
+    """
+    if patients < least:
+        return f"There are no intervals: they need {plural(least, 'patient')}, not {patients}."
+    return f"{drawn}: 95 % intervals over {plural(patients, 'patient')}."
+
+
 def percent(share: float, places: int = 0) -> str:
     """A share as ``25 %``; a dash where there is none."""
     return "–" if share is None or pd.isna(share) else f"{number(100 * share, places)} %"

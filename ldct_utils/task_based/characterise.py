@@ -13,10 +13,12 @@ of both outputs, which makes one denoiser in many strengths cheap, and those of 
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy import optimize, special
 
 from ldct_utils.ct import dose as scans
 from ldct_utils.ct import fbp
+from ldct_utils.stats import intervals
 from ldct_utils.task_based import ensembles, observers
 
 SPIKES, DEPTH = 8, 0.6  # of a spiculated lesion: number, and exponent of their length (r goes from .46 to 1.52 radii)
@@ -31,6 +33,7 @@ OBSERVERS = {
     "kept": (True, False), CEILING: (False, False),
     "kept, internal noise": (True, True), "retrained, internal noise": (False, True),
 }  # fmt: skip
+DECIDES, NOISY = "kept", "kept, internal noise"  # whose verdict counts, and the same with internal noise
 STRONGEST = 1000.0  # HU: beyond which no contrast is looked for
 
 
@@ -47,6 +50,14 @@ def spiculated(shape, place, radius_px: float, turn: float = 0.0) -> np.ndarray:
     scale = radius_px / np.sqrt(special.iv(0, 2 * DEPTH))  # the mean of exp(2 D cos) is the Bessel function I0(2 D)
     inside = np.hypot(y[:, None], x) < scale * np.exp(DEPTH * np.cos(SPIKES * angle))
     return inside.reshape(shape[0], FINE, shape[1], FINE).mean((1, 3), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Ends of an interval, NaN where there are too few patients for one."""
+
+    low: float
+    high: float
 
 
 @dataclass
@@ -200,6 +211,120 @@ def measure(case: Case, denoisers: dict, contrasts: dict, dose: float, shares, c
                     yield head | {"observer": observer, "d_prime": found}
 
 
+def measure_all(several, denoisers: dict, contrasts, wanted: float, dose: float, shares, kind: str, side: int,
+                internal: float, progress=iter) -> pd.DataFrame:  # fmt: skip
+    """``measure`` of several patients, each task at the contrast at which plain reconstructions have one d', and more.
+
+    Args:
+        several: ``Case``, patients. denoisers: {(name, training): function of images}. contrasts: HU, looked at beside
+            each task's own. wanted: d' of plain reconstructions, which fixes that. kind, side: of the observer's
+            channels and its region, pixels. progress: wraps the patients, e.g. ``tqdm``. The others as of ``measure``.
+    Returns: a row a patient, denoiser (``name``, ``seed``), strength, task, contrast and observer; ``solved`` at a
+        task's own contrast.
+    """
+    several, rows, levels = list(several), [], {}
+    channels = [observers.channels(kind, side, case.radius_px) for case in several]
+    for task in TASKS:
+        pairs = [plain(case, task, dose, own) for case, own in zip(several, channels)]
+        levels[task] = [contrast_for(pairs, wanted), *contrasts]
+    for number, (case, own) in enumerate(zip(progress(several), channels)):
+        for found in measure(case, denoisers, levels, dose, shares, own, internal):
+            name = found.pop("name")
+            name, training = name if isinstance(name, tuple) else (name, 0)
+            solved = found["contrast_hu"] == levels[found["task"]][0]
+            rows.append({"patient": number, "name": name, "seed": training, "solved": solved} | found)
+    return pd.DataFrame(rows)
+
+
+def ratios(measured: pd.DataFrame, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Ratio of d' to that of plain reconstructions, with its interval over patients and trainings.
+
+    Args: measured: of ``measure_all``. draws, seed: of the bootstrap.
+    Returns: a row a denoiser, strength, task, contrast and observer: d_prime (mean), ratio, low, high, seeds, solved.
+    """
+    keys, out = ["task", "contrast_hu", "observer"], []
+    wide = measured.pivot_table(
+        index=["name", "share", *keys], columns=["patient", "seed"], values="d_prime", sort=False
+    )
+    for (name, share, *key), row in wide.iterrows():
+        values = row.dropna().unstack("seed").to_numpy()
+        without = wide.loc[(FBP, 1.0, *key)].dropna().to_numpy()
+        span = intervals.patient_bootstrap(ratio_to(values, without), draws=draws, seed=seed)
+        head = {"name": name, "share": share} | dict(zip(keys, key)) | {"d_prime": values.mean()}
+        out.append(head | {"ratio": span.mean, "low": span.low, "high": span.high, "seeds": span.seeds})
+    table = pd.DataFrame(out)
+    own = measured[measured["solved"]].groupby("task")["contrast_hu"].first()
+    return table.assign(solved=table["contrast_hu"] == table["task"].map(own))
+
+
+def both_tasks(found: pd.DataFrame, judged) -> pd.DataFrame:
+    """Ratios of both tasks at their own contrasts side by side, and what they say of the claim.
+
+    Args: found: of ``ratios``. judged: names of images of which the claim is asked; all others are controls.
+    Returns: a row an image, strength (``share``) and observer: each task with its ``_low`` and ``_high``, and said.
+    """
+    parts = []
+    for task in TASKS:
+        part = found[found["solved"] & (found["task"] == task)].set_index(["name", "share", "observer"])
+        parts.append(part[["ratio", "low", "high"]].set_axis([task, f"{task}_low", f"{task}_high"], axis=1))
+    table = pd.concat(parts, axis=1).reset_index()
+    said = [
+        verdict(*(Span(getattr(one, f"{task}_low"), getattr(one, f"{task}_high")) for task in TASKS))
+        if one.name in judged else "control"
+        for one in table.itertuples(index=False)
+    ]  # fmt: skip
+    return table.assign(said=said)
+
+
+def controls(table: pd.DataFrame, blur: str) -> dict[str, bool]:
+    """What must come out before a denoiser is judged. Args: table: of ``both_tasks``. blur: name of a strong blur."""
+    plain_ones, full = (table[table["name"] == name] for name in (FBP, FULL))
+    blurred = table[(table["name"] == blur) & (table["share"] == 1) & (table["observer"] != CEILING)]
+    return {
+        "no denoising leaves both tasks as they are": bool((plain_ones[list(TASKS)] == 1).all(axis=None)),
+        "the full dose helps both tasks": bool((full[[f"{task}_low" for task in TASKS]] > 1).all(axis=None)),
+        "a strong blur harms shape": bool((blurred["shape_high"] < 1).all()),
+    }
+
+
+def reasons_against(came_out: dict, patients: int) -> list[str]:
+    """Why no verdict can be given: too few patients, or the controls that failed. Empty: nothing is against one."""
+    if patients < intervals.MIN_PATIENTS:
+        return [f"fewer than {intervals.MIN_PATIENTS} patients give no interval"]
+    return [f"the control “{words}” failed" for words, held in came_out.items() if not held]
+
+
+def answer(said: dict, reasons) -> str:
+    """The verdicts as sentences. Args: said: {image: verdict}. reasons: of ``reasons_against``."""
+    if reasons:
+        return (
+            f"Not decided: whether denoising helps to detect a lesion and harms to see its shape, because {reasons[0]}."
+        )
+    groups = {word: [name for name, one in said.items() if one == word] for word in SAID}
+    return " ".join(f"{SAID[word]} ({', '.join(group)})." for word, group in groups.items() if group)
+
+
+def kept_ratios(whole: pd.DataFrame, names) -> dict:
+    """{image: {``task, observer``: [ratio, low, high]}} of whole outputs; None for an end that is not known.
+
+    Args: whole: of ``both_tasks``, whole outputs alone, indexed by name and observer. names: of images.
+    """
+    return {
+        name: {
+            f"{task}, {observer}": [None if np.isnan(v) else float(v)
+                                    for v in whole.loc[(name, observer), [task, f"{task}_low", f"{task}_high"]]]
+            for observer in OBSERVERS for task in TASKS
+        }
+        for name in names
+    }  # fmt: skip
+
+
+def check(dose: float, strengths):
+    """Raises: ValueError: for a dose or strengths of which no comparison can be made."""
+    if not 0 < dose < 1 or strengths[-1:] != [1.0] or not all(0 < share <= 1 for share in strengths):
+        raise ValueError(f"dose lies between 0 and 1 and strengths in (0, 1] with 1 last, got {dose} and {strengths}")
+
+
 def ratio_to(values, reference) -> np.ndarray:
     """Ratio of mean d' to the reference's mean d', one value a patient and seed whose mean is that ratio.
 
@@ -220,9 +345,18 @@ HARM_ALONE, HELP_ALONE = "harm shown, help not", "help shown, harm not"
 def verdict(detection, shape) -> str:
     """Does denoising help detection and harm the telling of shapes? From the intervals of both ratios to no denoising.
 
-    Args: detection, shape: ``intervals.Interval`` of the ratio of d'. Without bounds nothing is shown.
+    Args: detection, shape: what has ends low and high, of the ratio of d'. Without bounds nothing is shown.
     """
     if detection.high < 1 or shape.low > 1:
         return REFUTED
     helps, harms = detection.low > 1, shape.high < 1
     return {(True, True): CONFIRMED, (False, True): HARM_ALONE, (True, False): HELP_ALONE}.get((helps, harms), OPEN)
+
+
+SAID = {
+    CONFIRMED: "Denoising makes a lesion easier to detect and its shape harder to see",
+    HARM_ALONE: "Denoising makes the shape harder to see, and was not shown to help detection",
+    HELP_ALONE: "Denoising makes a lesion easier to detect, and was not shown to harm shape",
+    OPEN: "Neither help for detection nor harm to shape was shown",
+    REFUTED: "That denoising helps to detect a lesion and harms to see its shape is refuted",
+}

@@ -218,6 +218,16 @@ def ensemble(scene, pixel_mm, crop, lesions=(), places=(), realisations=200, see
     return Ensemble(clean, signals, places, tuple(lesions), *map(np.stack, noise), pixel_mm, scanned)
 
 
+def livers(count: int, lesions, realisations: int, size: int = 96, seed: int = 0, kernel: str = "B30"):
+    """Noise realisations of a crop of the liver of simulated patients, with and without lesions: yields ``Ensemble``.
+
+    Args: count: patients; size: side of the crops, pixels; the others as of ``patients`` and ``ensemble``.
+    """
+    for number, (body, crop, places) in enumerate(patients(count, lesions, size, seed)):
+        scene = body.absent_scene[0]
+        yield ensemble(scene, body.pixel_mm, crop, lesions, places, realisations, [seed, number], kernel)
+
+
 def _disc_image(place, lesion, scene_shape, pixel_mm, crop, sinogram_shape, kernel):
     """Reconstruction (H, W) of a lesion of 1 HU; only a box around it is projected."""
     widest = max(lesion.stretch, 1 / lesion.stretch) ** 0.5 * lesion.radius_mm

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from ldct_utils.stats.intervals import bootstrap_interval, patient_bootstrap
+from ldct_utils.task_based import observers
 
 WHAT = ["quantity", "observer", "lesion", "method"]  # of a curve over dose; observer is "" for metrics of images
 ALL = -1  # in place of a lesion: all of them, or a metric of the whole image
@@ -108,6 +109,68 @@ def equivalent(
     return Dose(found, float(low), float(high), float(doses[0]), float(doses[-1]), linear)
 
 
+def in_percent(dose: float, low: float, high: float, least: float, most: float, linear: bool = False) -> str:
+    """A dose in % of the normal one with its interval, e.g. ``59 % [55, more than 100]``; ends of the doses are bounds.
+
+    Args: dose, low, high: fractions; 0 and infinity as of ``dose_reaching``. least, most: of the doses looked at.
+    """
+
+    def one(value):
+        if value < least:
+            return f"less than {100 * least:g}"
+        return (
+            f"more than {100 * most:g}"
+            if value > most
+            else f"{100 * value:.2g}"
+            if value < 0.995
+            else f"{100 * value:.0f}"
+        )
+
+    within = "" if np.isnan(low) else f" [{one(low)}, {one(high)}]"
+    return f"{one(dose)} %{within}" + " (linear)" * linear
+
+
+def in_words(found, doses) -> pd.DataFrame:
+    """Equivalent doses as they are read: a row a measure and method, those that are as good as most dose first.
+
+    Args: found: rows of ``bought`` of one lesion. doses: those looked at.
+    Returns: columns measure, method, the readings ``worth`` and ``full dose``, as of ``in_percent``, and judge: the
+        measure with the sign of d′.
+    """
+    ends = found[["dose", "low", "high"]].assign(least=doses[0], most=doses[-1], linear=found["linear"])
+    said = found.assign(said=[in_percent(*one) for one in ends.itertuples(index=False)])
+    order = found[found["reading"] == "worth"].sort_values("dose", ascending=False, kind="stable")
+    told = said.pivot(index=["measure", "method"], columns="reading", values="said")
+    told = told.loc[list(zip(order["measure"], order["method"]))].reset_index().rename_axis(columns=None)
+    return told.assign(judge=told["measure"].str.replace("'", "′"))
+
+
+def by_method(found, keys: dict) -> dict:
+    """Texts of equivalent doses as a run keeps them: {``worth_cho``: {method: text}, ...}, ``full_dose_`` first.
+
+    Args: found: rows of ``bought`` of one lesion. keys: {what a measure is called in the key: its name}.
+    """
+    text = found.set_index(["reading", "measure", "method"])["text"].sort_index(kind="stable")
+    return {
+        f"{reading.replace(' ', '_')}_{key}": text[reading, name].to_dict()
+        for reading in ("full dose", "worth") for key, name in keys.items()
+    }  # fmt: skip
+
+
+def check(doses, low_dose: float, metrics, kind: str):
+    """Refuse parameters of a curve over dose before anything is computed.
+
+    Raises: ValueError: for doses that do not rise to the full one or hold no ``low_dose``, no metric, or channels
+        (``kind``) that no Hotelling observer has.
+    """
+    if not metrics:
+        raise ValueError("metrics names at least one image metric to set beside d'")
+    if kind not in observers.KINDS:
+        raise ValueError(f"observer_channels are {', '.join(observers.KINDS)}, not {kind!r}")
+    if low_dose not in doses or doses != sorted(doses) or doses[-1] != 1:
+        raise ValueError(f"doses must rise, end with 1 and hold low_dose ({low_dose:g}), got {doses}")
+
+
 def of_patients(measured) -> pd.DataFrame:
     """Means over training seeds, by patient; of observers also over lesions, as lesion ``ALL``.
 
@@ -133,6 +196,37 @@ def means(table, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
         found = patient_bootstrap(part["value"], draws=draws, seed=seed)
         rows.append(dict(zip([*WHAT, "dose"], key)) | {"mean": found.mean, "low": found.low, "high": found.high})
     return pd.DataFrame(rows)
+
+
+def gains(table, doses, methods, base: str = "FBP", draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """d' of every method less that of the base, with the same noise, a row a lesion, method, observer and dose.
+
+    Args: table: of ``of_patients``. doses, methods, base: as of ``bought``.
+    Returns: lesion, method, observer, dose, and mean, low and high over patients.
+    """
+    rows, seen = [], table[table["quantity"] == "d'"]
+    for lesion, method in ((one, m) for one in sorted(seen["lesion"].unique()) for m in methods):
+        for observer in seen["observer"].unique():
+            ours, theirs = (curve(seen, doses, "d'", observer, lesion, one) for one in (method, base))
+            for dose, gap in zip(doses, (ours - theirs).T):
+                span = patient_bootstrap(gap, draws=draws, seed=seed)
+                rows.append({"lesion": lesion, "method": method, "observer": observer, "dose": dose,
+                             "mean": span.mean, "low": span.low, "high": span.high})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def uncertainty(measured, table) -> pd.DataFrame:
+    """How sure d' is within a patient, and how much patients differ: means over lesions, by observer, method and dose.
+
+    Args: measured: rows of d' with its jackknife interval low, high. table: of ``of_patients``.
+    Returns: observer, method, dose, ``±, one patient`` (half of the interval) and ``SD between patients``.
+    """
+    keys = ["observer", "method", "dose"]
+    inside = measured[measured["quantity"] == "d'"].assign(half=lambda t: (t["high"] - t["low"]) / 2)
+    between = table.query('quantity == "d\'" and lesion >= 0').groupby([*keys, "lesion"])["value"].std()
+    widths = inside.groupby(keys, sort=False)["half"].mean().to_frame("±, one patient")
+    widths["SD between patients"] = between.groupby(keys).mean()
+    return widths.reset_index()
 
 
 def bought(table, doses, at: int, measures: dict, methods, base: str = "FBP", draws: int = 2000, seed: int = 0):

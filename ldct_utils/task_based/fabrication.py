@@ -12,8 +12,9 @@ from scipy import ndimage
 from scipy.stats import t as student
 
 from ldct_utils.ct import degradations
+from ldct_utils.phantom.patient import patient
 from ldct_utils.stats import intervals
-from ldct_utils.task_based import resolution
+from ldct_utils.task_based import ensembles, resolution
 
 POWERS = ["truth", "output", "coherent", "repeatable", "fabricated"]
 
@@ -40,6 +41,33 @@ def spectrum(images, truth, pixel_mm: float) -> pd.DataFrame:
     return pd.DataFrame(
         {"frequency": found.frequencies} | {name: getattr(found, name) for name in POWERS if name != "fabricated"}
     )
+
+
+def spectra(denoisers, count: int, dose: float, realisations: int, side: int, seed: int = 0, kernel: str = "B30",
+            progress=iter) -> pd.DataFrame:  # fmt: skip
+    """Powers of the controls and of what denoisers make of low-dose images of anatomy full of edges.
+
+    Args:
+        denoisers: (method, seed, function of images (N, H, W), HU, that gives images alike). count: simulated abdomens.
+        dose: fraction of the normal one. realisations: of the noise. side: of the middle that is looked at, pixels.
+        progress: wraps the numbers of the patients, e.g. ``tqdm``.
+    Returns: a row a patient, method (controls first, with seed -1), seed and frequency: see ``spectrum``.
+    """
+    tables = []
+    for number in progress(range(count)):
+        body = patient([seed, 1000 + number], "abdomen", slices=1)
+        scene = body.absent_scene[0]
+        crop = (*((full - side) // 2 for full in scene.shape), side, side)
+        made = ensembles.ensemble(
+            scene, body.pixel_mm, crop, realisations=realisations, seed=[seed, 1, number], kernel=kernel
+        )
+        low, truth = made.images(False, dose), made.truth(False)
+        outputs = [(name, -1, images) for name, images in controls(made, dose, [seed, number]).items()]
+        outputs += [(method, its_seed, denoise(low)) for method, its_seed, denoise in denoisers]
+        for method, its_seed, images in outputs:
+            found = spectrum(images, truth, made.pixel_mm)
+            tables.append(pd.DataFrame({"patient": number, "method": method, "seed": its_seed} | dict(found)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def of_patients(spectra) -> pd.DataFrame:
@@ -91,3 +119,62 @@ def surplus(powers) -> Surplus:
     ring = powers[powers["frequency"] == at]
     beyond = resolution.ring_rms((ring["repeatable"] - ring["truth"]).mean(), at)
     return Surplus(float(at), ratio[at], float(least), float(beyond))
+
+
+SHARES = {  # {what a share is, as an axis says it: (power above, power below)}
+    "coherence² with the truth": ("coherent", "output"),
+    "repeatable and incoherent power / truth's": ("fabricated", "truth"),
+    "repeatable power / truth's": ("repeatable", "truth"),
+}
+
+HEADS = {  # what the columns of ``summary`` are called where they are read, value and interval in one
+    **{(name, f"{name}_low", f"{name}_high"): head for name, head in {
+        "coherence": "coherence² with the truth", "coherent": "coherent power / truth's",
+        "repeatable": "repeatable power / truth's", "surplus": "highest surplus"}.items()},
+    "frequency": "at, lp/mm", ("incoherent", "incoherent_low", "incoherent_high"): "incoherent and repeatable, HU",
+}  # fmt: skip
+
+
+def shares(powers, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Shares of power (``SHARES``) by method and frequency: mean, low and high over patients.
+
+    Args: powers: of ``of_patients``. draws, seed: of the bootstrap over patients.
+    """
+    rows = []
+    for name, (above, below) in SHARES.items():
+        part = powers.assign(value=powers[above] / powers[below])
+        for (method, frequency), values in part.groupby(["method", "frequency"], sort=False)["value"]:
+            span = intervals.patient_bootstrap(values, draws=draws, seed=seed)
+            rows.append({"share": name, "method": method, "frequency": frequency, "mean": span.mean, "low": span.low,
+                         "high": span.high})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def signed_rms(power) -> pd.Series:
+    """RMS, HU, of the incoherent repeatable power of every patient, with its sign. Args: power: of ``fine``."""
+    return np.sign(power["fabricated"]) * np.sqrt(power["fabricated"].abs())
+
+
+def summary(powers, least: float, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """What of an image's fine structure is the truth's, what only repeats, and what is noise: a row a method.
+
+    Args: powers: of ``of_patients``. least: lp/mm above which structure is fine. draws, seed: of the bootstrap.
+    Returns: method, then over patients, each with its interval (``_low``, ``_high``): coherence, coherent and
+        repeatable (over the truth's power), surplus (the highest one, at ``frequency``, lp/mm), incoherent and noise,
+        HU RMS; truth, HU RMS, exceeds and excess_hu, see ``Surplus``.
+    """
+    rows = []
+    for method, part in powers.groupby("method", sort=False):
+        power, top = fine(part, least), surplus(part)
+        quantities = {
+            "coherence": power["coherent"] / power["output"], "coherent": power["coherent"] / power["truth"],
+            "repeatable": power["repeatable"] / power["truth"], "surplus": top.ratio, "incoherent": signed_rms(power),
+            "noise": np.sqrt((power["output"] - power["repeatable"]).clip(lower=0)),
+        }  # fmt: skip
+        row = {"method": method}
+        for name, values in quantities.items():
+            span = intervals.patient_bootstrap(values, draws=draws, seed=seed)
+            row |= {name: span.mean, f"{name}_low": span.low, f"{name}_high": span.high}
+        rows.append(row | {"frequency": top.frequency, "truth": float(np.sqrt(power["truth"]).mean()),
+                           "exceeds": top.exceeds, "excess_hu": top.hu})  # fmt: skip
+    return pd.DataFrame(rows)

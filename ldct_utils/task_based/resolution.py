@@ -102,6 +102,10 @@ def filtered(images, frequencies, transfer) -> np.ndarray:
     return np.fft.ifft2(np.fft.fft2(images) * response).real
 
 
+HEADS = {"f50": "50 % at, lp/mm", "f10": "10 % at, lp/mm", "recovered": "share of the contrast recovered",
+         "CNR": "contrast over noise"}  # fmt: skip
+
+
 def inserts(denoisers, contrasts, dose: float, realisations: int, seed=0, kernel: str = "B30", progress=iter,
             radius_mm: float = 12.0, pixel_mm: float = 0.75) -> pd.DataFrame:  # fmt: skip
     """What denoisers make of the edge of discs of several contrasts, in a cylinder of water.
@@ -130,6 +134,12 @@ def inserts(denoisers, contrasts, dose: float, realisations: int, seed=0, kernel
                  "CNR": np.mean([ensembles.cnr(one, inside, around) for one in images]) if denoise else np.nan}
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def means(edges) -> pd.DataFrame:
+    """Means of ``inserts`` over training seeds: a row a contrast and method."""
+    found = edges.groupby(["contrast_hu", "method"], sort=False).mean(numeric_only=True)
+    return found.drop(columns="seed").reset_index()
 
 
 @dataclass(frozen=True)

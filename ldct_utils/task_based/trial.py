@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from ldct_utils.task_based import observers, tasks
+from ldct_utils.task_based import equivalence, observers, tasks
 
 ALPHA = 0.05
 NOTHING, DOSE, BEST, BLUR, ERASER = (
@@ -83,3 +83,79 @@ def believed(table: pd.DataFrame) -> list[str]:
     needed = table[table["rule"].isin((NOTHING, DOSE, ERASER))].groupby("observer")["asked"].min() > 0
     broken = table.groupby("observer")["fails"].apply(lambda of: any(one is True for one in of))
     return [name for name in table["observer"].unique() if needed[name] and not broken[name]]
+
+
+REACH = student.ppf(0.975, observers.GROUPS - 1)  # half of a 95 % jackknife interval, in standard errors
+
+
+def check(doses, low_dose: float, realisations: int, backgrounds: int):
+    """Refuse a trial before anything is computed.
+
+    Raises: ValueError: for doses that do not rise or hold no ``low_dose``, and for too few images for the jackknife.
+    """
+    if low_dose not in doses or doses != sorted(doses) or len(doses) < 2:
+        raise ValueError(f"doses must rise and hold low_dose ({low_dose:g}), got {doses}")
+    if realisations < 100 or backgrounds < 44:
+        raise ValueError(f"take 100 realisations and 44 backgrounds or more, not {realisations} and {backgrounds}")
+
+
+def blind(low: pd.DataFrame, names) -> list[str]:
+    """Observers that lose less than 5 % of d', in every task without anatomy, where lesion and noise fade alike.
+
+    Args: low: rows of ``panel.judge`` at one dose. names: of observers.
+    """
+    faded = low[(low["image"] == tasks.FADE) & (low["task"] != tasks.PATIENTS)]
+    return [o for o in names if (faded["gap"] > -0.05 * faded["d_prime"])[faded["observer"] == o].all()]
+
+
+def largest_gains(low: pd.DataFrame, images, names) -> pd.DataFrame:
+    """The largest gain in d' that any image brings each observer, of those that are shown: a row an observer.
+
+    Args: low: rows of ``panel.judge`` at one dose. images: that are asked about. names: of observers.
+    Returns: observer; share (of d' of the plain image), image and task, missing where no gain is shown; text.
+    """
+    gains = low[low["image"].isin(images) & low["observer"].isin(names)].assign(
+        share=lambda t: t["gap"] / (t["d_prime"] - t["gap"]), sure=lambda t: t["gap"] > REACH * t["gap_se"]
+    )
+    best = gains[gains["sure"]].sort_values("share").groupby("observer").tail(1).set_index("observer")
+    found = best[["share", "image", "task"]].reindex(pd.Index(names, name="observer")).reset_index()
+    said = [f"{one.share:+.0%} ({one.image}, {one.task})".replace("%", " %") for one in found.itertuples()]
+    return found.assign(text=np.where(found["share"].isna(), "none is shown", said))
+
+
+def helped_by_dose(real: pd.DataFrame, full: float) -> pd.Index:
+    """(task, observer) in which more dose is shown to raise d' of the plain image. Args: full: the highest dose."""
+    rising = real[(real["image"] == tasks.PLAIN) & (real["dose"] == full)]
+    return rising[rising["gap"] > REACH * rising["gap_se"]].set_index(["task", "observer"]).index
+
+
+def saved_in_words(bought: pd.DataFrame, doses) -> list[str]:
+    """Doses that images save, in % with their intervals; at the ends of the doses looked at as bounds.
+
+    Args: bought: columns worth, worth_low and worth_high, fractions, within the doses.
+    """
+
+    def one(row):
+        beyond = 0.0 if row.worth <= doses[0] * 1.001 else np.inf if row.worth >= doses[-1] * 0.999 else row.worth
+        return equivalence.in_percent(beyond, row.worth_low, row.worth_high, doses[0], doses[-1])
+
+    return [one(row) for row in bought.itertuples()]
+
+
+def order_kept(low: pd.DataFrame, usual: str, others) -> dict[str, float]:
+    """Kendall's tau between the orders in which an observer and each of ``others`` rank the images: mean over tasks.
+
+    Args: low: rows of ``panel.judge`` at one dose; the task with anatomy is left out.
+    """
+    rows = low[low["observer"].isin([usual, *others]) & (low["task"] != tasks.PATIENTS)]
+    orders = rows.pivot(index=["task", "image"], columns="observer", values="d_prime")
+    return {
+        name: float(np.mean([part[name].corr(part[usual], method="kendall") for _, part in orders.groupby("task")]))
+        for name in others
+    }
+
+
+def of_image(low: pd.DataFrame, image: str, column: str, names) -> dict:
+    """{task: {observer: value}} of an image at the low dose."""
+    part = low[(low["image"] == image) & low["observer"].isin(names)]
+    return {t: {o: float(v) for o, v in zip(p["observer"], p[column])} for t, p in part.groupby("task", sort=False)}

@@ -166,3 +166,31 @@ def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:
     kept = kept.assign(base=[bases.get(network, "LDCT") for network in kept["of"]])
     told = ["of"] if kept["of"].nunique() > 1 else ["of", "network"]
     return kept.drop(columns=told, errors="ignore"), sorted(set(perceptual["method"]) - set(kept["method"]))
+
+
+def check_trained(chosen, kernel: str, dose: float | None = None):
+    """Refuse runs of 03_train that were trained on another reconstruction kernel, or, if it is given, at another dose.
+
+    Raises: ValueError.
+    """
+    if kernels := {one.params.get("kernel", kernel) for one in chosen} - {kernel}:
+        raise ValueError(
+            f"the runs were trained on kernel {', '.join(sorted(kernels))}: set kernel, or choose other runs"
+        )
+    if dose is not None and (doses := {one.params.get("dose", dose) for one in chosen} - {dose}):
+        raise ValueError(f"the runs were trained at dose {', '.join(map(str, sorted(doses)))}: set dose to theirs")
+
+
+def trainings(table) -> list[str]:
+    """The trainings of ``listed`` as text names them, with their seed where a method has several."""
+    several = table["method"].duplicated(keep=False)
+    return [
+        spoken(method) + f", seed {seed}" * bool(more)
+        for method, seed, more in zip(table["method"], table["seed"], several)
+    ]
+
+
+def network(method: str) -> str:
+    """A method's network as text names it: ``MSE network``, ``MSE + VGG network (block3_conv2, ψ 95 % at start)``."""
+    loss, bracket, rest = spoken(method).partition(" (")
+    return f"{loss} network{bracket}{rest}"

@@ -1,0 +1,126 @@
+"""Detection, image metrics and equivalent doses against dose, and what fine structure is the truth's own."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ldct_utils.report import plots
+
+DASHES = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 4))]
+DOSE = "dose, % of the normal one"
+
+
+def _curve(axis, part, look, shift=0.0, **more):
+    """Means and intervals of one curve over dose; ``shift``: to stand beside the others, not on them."""
+    at = 100 * part["dose"] * 1.025**shift
+    axis.errorbar(at, part["mean"], plots.reach(part), ms=4, lw=1.2, **{**look, **more})
+
+
+def _dose_axis(axis, doses, label):
+    plots.ticks_at(axis, [100 * dose for dose in doses])
+    axis.set(xlabel=DOSE, ylabel=label)
+
+
+def detection(means, gains, lesions, looks: dict):
+    """d' of both observers against dose, and what denoising adds to it: a column a lesion.
+
+    Args: means, gains: of ``equivalence.means`` and ``equivalence.gains``. lesions: their names, in order. looks:
+        {method: colour, marker and label}, the FBP first.
+    Returns: the figure.
+    """
+    figure, axes = plt.subplots(3, len(lesions), figsize=(3.5 * len(lesions), 8.7), squeeze=False)
+    doses, middle = sorted(means["dose"].unique()), (len(looks) - 1) / 2
+    for number, name in enumerate(lesions):
+        for axis, observer in zip(axes[:, number], ("CHO", "NPW")):
+            rows = means.query('quantity == "d\'" and observer == @observer and lesion == @number')
+            for shift, (method, look) in enumerate(looks.items()):
+                _curve(axis, rows[rows["method"] == method], look, shift - middle)
+            _dose_axis(axis, doses, f"d′ ({observer}) ↑")
+        for shift, ((method, observer), part) in enumerate(
+            gains[gains["lesion"] == number].groupby(["method", "observer"], sort=False)
+        ):
+            hollow = {} if observer == "CHO" else {"ls": ":", "mfc": "white"}
+            _curve(axes[2, number], part, looks[method], shift - middle, **hollow)
+        axes[2, number].axhline(0, color="black", lw=0.8)
+        _dose_axis(axes[2, number], doses, "d′ less that of FBP ↑")
+        axes[0, number].set_title(name.replace("-", "−"))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def metrics(means, labels: dict, looks: dict):
+    """Image metrics against dose. Args: labels: {metric: its axis label}; means, looks: as of ``detection``."""
+    across = min(2, len(labels))
+    lines = -(-len(labels) // across)
+    figure, axes = plt.subplots(lines, across, figsize=(4.6 * across, 0.5 + 3 * lines), squeeze=False)
+    for axis in axes.ravel()[len(labels) :]:
+        axis.set_axis_off()
+    for axis, (name, label) in zip(axes.ravel(), labels.items()):
+        rows = means[means["quantity"] == name]
+        for shift, (method, look) in enumerate(looks.items()):
+            _curve(axis, rows[rows["method"] == method], look, shift - (len(looks) - 1) / 2)
+        _dose_axis(axis, sorted(means["dose"].unique()), label)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def equivalent(found, measures, doses, at: float, looks: dict):
+    """Equivalent doses in both readings, a line a measure and network; what lies beyond the doses is an arrow.
+
+    Args: found: rows of ``equivalence.bought`` of all lesions. measures: their order. doses: those looked at. at: the
+        dose of the denoised images. looks: {network: colour, marker and label}.
+    Returns: the figure.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 1.6 + 0.25 * len(measures) * len(looks)), sharey=True)
+    shown = (("worth", at, f"FBP as good as the image denoised at {100 * at:g} %\nright is better →"),
+             ("full dose", 1.0, "denoised image as good as FBP at 100 %\n← left is better"))  # fmt: skip
+    for axis, (reading, nothing, label) in zip(axes, shown):
+        for one in found[found["reading"] == reading].itertuples():
+            shift = 0.7 * ([*looks].index(one.method) + 0.5) / len(looks) - 0.35
+            _dose_bar(axis, one, list(measures).index(one.measure) + shift, doses, looks[one.method])
+        axis.axvline(100 * nothing, color="black", lw=1, ls=":")
+        plots.ticks_at(axis, [100 * dose for dose in doses])
+        axis.set(xlabel=f"dose of the {label}",
+                 xlim=(76 * doses[0], 131), yticks=range(len(measures)),
+                 yticklabels=[name.replace("'", "′") for name in measures])  # fmt: skip
+    axes[0].invert_yaxis()
+    handles = [plt.Line2D([], [], lw=1.4, **look) for look in looks.values()]
+    handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="a network that saves nothing"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def _dose_bar(axis, one, level, doses, look):
+    middle, *ends = 100 * np.clip([one.dose, one.low, one.high], 0.8 * doses[0], 1.25)
+    axis.plot(ends, [level, level], color=look["color"], lw=1.4)
+    kind = "<" if one.dose < doses[0] else ">" if one.dose > 1 else look["marker"]
+    axis.plot(middle, level, marker=kind, color=look["color"], ms=5, ls="")
+
+
+def coherence(shares, controls, looks: dict, named: dict):
+    """Shares of power against spatial frequency: controls grey, networks with their intervals.
+
+    Args: shares: of ``fabrication.shares``. controls: names of the methods that are no networks. looks: as of
+        ``equivalent``. named: {control: what to call it}, where it has another name.
+    Returns: the figure.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.3))
+    for axis, (name, part) in zip(axes, shares.groupby("share", sort=False)):
+        for method, rows in part.groupby("method", sort=False):
+            if method in controls:
+                dashes = DASHES[controls.index(method) % len(DASHES)]
+                axis.plot(
+                    rows["frequency"], rows["mean"], label=named.get(method, method), color="#666666", lw=1, ls=dashes
+                )
+                continue
+            axis.plot(rows["frequency"], rows["mean"], ms=4, **looks[method])
+            axis.fill_between(rows["frequency"], rows["low"], rows["high"], color=looks[method]["color"], alpha=0.15,
+                              lw=0)  # fmt: skip
+        axis.set(xlabel="spatial frequency, lp/mm", ylabel=name)
+    axes[0].set(ylim=(0, 1.02))
+    axes[1].set_yscale("symlog", linthresh=0.1)
+    axes[1].set(ylim=(-0.1, 100))
+    axes[1].axhline(0, color="black", lw=0.8)
+    axes[2].set(yscale="log", ylim=(0.01, 100))
+    axes[2].axhline(1, color="black", lw=0.8, ls=":")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    return figure
