@@ -86,3 +86,14 @@ def test_a_share_in_percent():
 @pytest.mark.parametrize(("notebook", "number"), [("04b_dose", "4b"), ("12_answers", "12"), ("03_train", "3")])
 def test_figures_are_cited_by_the_number_of_their_notebook(notebook, number):
     assert captions.chapter(notebook) == number
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [({}, "nothing is first"), ({"SSIM": "MSE"}, "MSE is first by SSIM"),
+     ({"SSIM": "MSE", "PSNR": "MSE"}, "MSE is first by SSIM and PSNR"),
+     ({"SSIM": "MSE", "PSNR": "L1", "RMSE": "MSE"}, "MSE is first by SSIM and RMSE, and L1 by PSNR"),
+     ({"a": "x", "b": "y", "c": "z"}, "x is first by a, and y by b and z by c")],
+)  # fmt: skip
+def test_who_is_first_by_what(first, said):
+    assert sentences.leaders(first) == said

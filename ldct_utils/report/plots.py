@@ -30,6 +30,25 @@ STYLE = {
 plt.rcParams.update(STYLE)
 
 
+def loss_style(method: str) -> tuple[str, str]:
+    """(colour, marker) of a method, the same in every figure: the colour tells the loss, the marker the rest.
+
+    A perceptual term in a shallow level of the encoder (blocks 1 to 3) has another colour than one in a deep level.
+
+    Args: method: as ``training.designs`` names it, e.g. ``vgg · block3_conv2 · random · ψ 95 % at start``.
+    """
+    loss, *parts = method.split(" · ")
+    colours = {"mse": 0, "l1": 2, "charbonnier": 5, "mean_srmse": 3, "LDCT": 7}
+    if loss in ("vgg", "vgg_only"):
+        deep = any(f"block{level}" in part for part in parts for level in (4, 5))
+        marks = {"λ": "X", "random": "s", "imagenet": "o", "small CT encoder": "D", "medical": "D"}
+        found = [mark for word, mark in marks.items() for part in parts if part.split(" ")[0] == word or part == word]
+        return COLOURS[4 if deep else 1], "*" if loss == "vgg_only" else (found or ["P"])[0]
+    if loss in colours:
+        return COLOURS[colours[loss]], "o" if not parts else "sDP^v<>h"[sum(map(ord, "".join(parts))) % 8]
+    return COLOURS[3], "sDP^v<>h"[sum(map(ord, method)) % 8]
+
+
 def window_text(level: float, width: float) -> str:
     """A window as radiology writes it, e.g. ``C 50 W 400 HU``."""
     return f"C {level:g} W {width:g} HU"
@@ -262,3 +281,22 @@ class Live:
         plt.close(figure)
         self.ended = time.monotonic()
         self.cost = self.ended - started
+
+
+def circle_lesions(axis, mask, room: float = 3.0):
+    """Circle each lesion on an image. Args: mask: (H, W), a lesion's number, 0 for none. room: around it, pixels."""
+    for number in np.unique(np.asarray(mask)[np.asarray(mask) > 0]):
+        rows, columns = np.nonzero(np.asarray(mask) == number)
+        radius = max(np.ptp(rows), np.ptp(columns)) / 2 + room
+        middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+        axis.add_patch(plt.Circle(middle, radius, fill=False, color=COLOURS[4], lw=1.0))
+
+
+def scale_bar(axis, pixel_mm: float, length_mm: float = 50.0):
+    """Draw a bar of this length at the lower left of an image. Args: pixel_mm: side of a pixel; NaN draws nothing."""
+    if not pixel_mm > 0:
+        return
+    height, width = axis.get_images()[0].get_array().shape[:2]
+    left, low = 0.04 * width, 0.95 * height
+    axis.plot([left, left + length_mm / pixel_mm], [low, low], color="white", lw=2, solid_capstyle="butt")
+    axis.text(left, low - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8, va="bottom")

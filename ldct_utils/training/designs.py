@@ -5,6 +5,7 @@ from pathlib import PurePath
 
 import pandas as pd
 
+from ldct_utils.metrics import info
 from ldct_utils.models import encoders
 from ldct_utils.study import runs
 from ldct_utils.training import psi as influence
@@ -139,6 +140,28 @@ def spoken(method):
     words = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
              "mean_srmse": "MeanSRMSE"}  # fmt: skip
     return words.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
+
+
+def worded(table, **more) -> pd.DataFrame:
+    """A table for a reader: methods as ``spoken``, metrics by their labels.
+
+    Args: table: columns method, first, other, base (methods) and metric are looked for. more: {column: {value: word}}.
+    """
+    table = table.copy()
+    for column in {"method", "first", "other", "base"} & set(table):
+        table[column] = table[column].map(spoken)
+    if "metric" in table:
+        table["metric"] = [info(name).label for name in table["metric"]]
+    return table.assign(**{name: table[name].map(words) for name, words in more.items() if name in table})
+
+
+def whose(effects) -> pd.Series:
+    """Whose line each effect belongs to, for a reader: the encoder's context, and the network where there are several.
+
+    Args: effects: columns context and, for several networks, network (of ``arms``).
+    """
+    context = effects["context"].map(brief(effects["context"]))
+    return effects["network"] + ", " + context if "network" in effects else context
 
 
 def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:
