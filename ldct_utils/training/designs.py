@@ -155,6 +155,20 @@ def worded(table, **more) -> pd.DataFrame:
     return table.assign(**{name: table[name].map(words) for name, words in more.items() if name in table})
 
 
+def plain(table, reference: str | None = None) -> str:
+    """The method that others are compared with: the one that is named, else the only one with MSE alone.
+
+    Args: table: from ``listed``.
+    Raises: ValueError: for a name that is none of the methods, or several or no methods with MSE alone.
+    """
+    alone = list(table["method"][table["loss"] == "mse"].unique())
+    if reference is None and len(alone) != 1:
+        raise ValueError(f"runs hold {len(alone)} methods with MSE alone ({'; '.join(alone)}): name one as `reference`")
+    if (base := reference or alone[0]) not in set(table["method"]):
+        raise ValueError(f"no run of the method {base!r}; there are {'; '.join(table['method'].unique())}")
+    return base
+
+
 def whose(effects) -> pd.Series:
     """Whose line each effect belongs to, for a reader: the encoder's context, and the network where there are several.
 
