@@ -93,7 +93,7 @@ def test_figures_are_cited_by_the_number_of_their_notebook(notebook, number):
     [({}, "nothing is first"), ({"SSIM": "MSE"}, "MSE is first by SSIM"),
      ({"SSIM": "MSE", "PSNR": "MSE"}, "MSE is first by SSIM and PSNR"),
      ({"SSIM": "MSE", "PSNR": "L1", "RMSE": "MSE"}, "MSE is first by SSIM and RMSE, and L1 by PSNR"),
-     ({"a": "x", "b": "y", "c": "z"}, "x is first by a, and y by b and z by c")],
+     ({"a": "x", "b": "y", "c": "z"}, "X is first by a, and y by b and z by c")],
 )  # fmt: skip
 def test_who_is_first_by_what(first, said):
     assert sentences.leaders(first) == said

@@ -64,7 +64,7 @@ def leaders(first: dict) -> str:
         return "nothing is first"
     (who, what), *others = by.items()
     rest = [f"{one} by {listed(ways)}" for one, ways in others]
-    return ", and ".join([f"{who} is first by {listed(what)}", *([listed(rest)] if rest else [])])
+    return ", and ".join([f"{who[:1].upper()}{who[1:]} is first by {listed(what)}", *([listed(rest)] if rest else [])])
 
 
 def decimals(value: float, low: float = math.nan, high: float = math.nan) -> int:

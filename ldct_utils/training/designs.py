@@ -134,12 +134,25 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     return [one for one, again in zip(chosen, repeated) if not again], table, varying
 
 
+def labels(networks, methods) -> list[str]:
+    """What to call each training where networks are compared: by its network, by its method where it has several."""
+    several = pd.Series(list(methods)).groupby(pd.Series(list(networks))).nunique()
+    return [network if several[network] == 1 else method for network, method in zip(networks, methods)]
+
+
+# Denoisers as text names them.
+NAMES = {
+    "mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
+    "mean_srmse": "MeanSRMSE", "unet": "U-Net", "cnn10": "CNN-10", "redcnn": "RED-CNN", "wganvgg": "WGAN-VGG",
+    "resnet": "ResNet", "qae": "QAE", "dugan": "DU-GAN", "transct": "TransCT", "bilateral": "bilateral filter network",
+    "tv": "total variation", "nlm": "non-local means", "bm3d": "BM3D",
+}  # fmt: skip
+
+
 def spoken(method):
     """A method as text names it, e.g. ``MSE + VGG (block3_conv2, random, ψ 95 % at start)``."""
     loss, *parts = method.split(" · ")
-    words = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
-             "mean_srmse": "MeanSRMSE"}  # fmt: skip
-    return words.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
+    return NAMES.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
 
 
 def worded(table, **more) -> pd.DataFrame:
