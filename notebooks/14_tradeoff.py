@@ -95,8 +95,8 @@ report.text(f"Tested on {report.plural(lesion_count, 'lesion')} of {people}; lef
 #   that does nothing and 0 % for one that removes every lesion.
 #
 # The unit of the second is the lesion: its slices and all pixels nearer to it than to another one are summed, and a
-# patient's lesions weigh alike. Summed over a patient instead, the strong lesions, which carry up to 25 times the
-# energy of a faint one, would decide. Three filters, each at several strengths, are the ways without training.
+# patient's lesions weigh alike; else the strong ones, with up to 25 times the energy of a faint one, would decide.
+# Three filters, each at several strengths, are the ways without training.
 
 
 # %%
@@ -278,9 +278,6 @@ report.table(
     f"least error. By patients alone {different} of {report.plural(len(pairs), 'pair')} of its trainings would differ. "
     f"Against the NDCT {changed} has another answer.", tradeoff.HEADS,
 )  # fmt: skip
-
-# %% [markdown]
-# ## Checks
 
 # %%
 nothing = planted.kept_by_lesion(*(next(iter(piles.values()))[n] for n in ("absent_ldct", "ldct", "signal", "nearest")))
