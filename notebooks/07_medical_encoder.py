@@ -19,6 +19,9 @@
 # **Reads** the training slices of a cohort; the validation patients for the test. **Writes** `encoder.safetensors`,
 # which `02_psi_calibration` and `03_train` read with context medical and weights set to this run's folder; its header
 # holds the result of the test. **Cost** about two minutes on 2 cores, a third of them for the test.
+#
+# Words: LDCT and NDCT are the low-dose and the normal-dose slice. An encoder is a network that turns an image into
+# features, level by level; a perceptual loss compares features instead of pixels.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -66,44 +69,28 @@ from ldct_utils.study import runs
 
 run = runs.start("07_medical_encoder", globals())
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import copy
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
-from ldct_utils.models import encoders, store
-from ldct_utils.report import plots
+from ldct_utils.models import encoders
+from ldct_utils.report.drawings import encoders as drawings
 from ldct_utils.study import files
-from ldct_utils.training import encoder_worth
-
-if arch not in encoders.BLOCKS:
-    raise ValueError(f"arch must be vgg19, vgg16 or autoencoder, got {arch!r}")
-if patch_size < 16 or patch_size % 16:
-    raise ValueError(f"patch_size must be divisible by 16, the stride of the deepest level, got {patch_size}")
-torch.set_num_threads(threads)
-torch.manual_seed(seed)
-body, provenance = encoders.initialised(arch, context, layers, None, convention, seed)
-body = body.to(device, memory_format=torch.channels_last)
-report.text(
-    f"Training starts from a **{provenance['context']}** {arch}."
-    + (" `make weights` fetches ImageNet's, from which context imagenet starts." if context == "random" else "")
-)
+from ldct_utils.training import encoder_worth, medical_encoder
 
 # %% [markdown]
 # ## What the paper leaves open
 # Viana et al. compare a VGG-19 trained on ImageNet with one trained on a "domain-specific Medical dataset". They do not
 # say which dataset, which task, or whether it was trained anew or fine-tuned (section 4 says trained, section 6.3
-# fine-tuned), and its weights are not published. SACNN and others trained an autoencoder on CT. All of what follows is
-# therefore **our choice**:
+# fine-tuned), and its weights are not published. So all of what follows is **our choice**:
 #
 # | open in the paper | chosen here |
 # |---|---|
@@ -113,108 +100,48 @@ report.text(
 # | input | the denoiser's range and the same x255 convention as the loss |
 #
 # Reconstruction makes a level keep what the image shows, dose makes it notice noise, anatomy makes it know structures.
-# The decoder is one 1x1 convolution with a pixel shuffle: too weak to make up for a feature level that has lost the
-# image.
+
+# %%
+medical_encoder.check(arch, patch_size, tasks)
+torch.set_num_threads(threads)
+torch.manual_seed(seed)
+body, provenance = encoders.initialised(arch, context, layers, None, convention, seed)
+body = body.to(device, memory_format=torch.channels_last)
+report.text(f"Training starts from a **{provenance['context']}** {arch}. `make weights` fetches ImageNet's.")
 
 # %%
 cohort = cohorts.get(
     source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
 )
+medical_encoder.check_cohort(cohort)
 anatomies = sorted(cohort.slices.anatomy.unique())
-of_row = cohort.slices.set_index("row").anatomy.map(anatomies.index)
-unknown = set(tasks) - {"reconstruct", "dose", "anatomy"}
-if unknown or not tasks:
-    raise ValueError(f"tasks must be of reconstruct, dose and anatomy, got {tasks}")
 if len(anatomies) == 1 and "anatomy" in tasks:
     report.text(f"All slices show the {anatomies[0]}, so there is no anatomy to tell: that task is left out.")
     tasks = [task for task in tasks if task != "anatomy"]
-for part in ("train", "val"):
-    if not len(cohort.rows(part)):
-        raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")
 patch_size = min(patch_size, *(n // 16 * 16 for n in cohort.ndct.shape[1:]))
 
 
 # %%
-def patches(rng, rows, count):
-    """``count`` random patches, the first half NDCT, the second LDCT: (count, 1, p, p) network range; their anatomy."""
-    rows, found = rng.choice(rows, count), []
-    for i, row in enumerate(rows):
-        images = cohort.ndct if i < count // 2 else cohort.ldct
-        y, x = (rng.integers(0, n - patch_size + 1) for n in images.shape[1:])
-        found.append(images[row, y : y + patch_size, x : x + patch_size])
-    stacked = torch.from_numpy(np.stack(found).astype(np.float32))[:, None]
-    return intensity.to_net(stacked).to(device), torch.from_numpy(of_row.loc[rows].to_numpy()).to(device)
-
-
-def features(images):
-    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
-        found = body(encoders.rgb(images, convention).contiguous(memory_format=torch.channels_last))
-    return {layer: z.float() / scale[layer] for layer, z in found.items()}
-
-
-# %% [markdown]
-# A deep encoder without normalisation learns little in minutes, so each convolution is followed by a batch
-# normalisation while it trains. At the start it changes nothing (it is set to undo itself); at the end it is folded
-# into the convolution, so that the stored encoder is a plain VGG with torchvision's keys.
-
-
-# %%
-class Normalised(nn.Module):
-    """A convolution and a batch normalisation that undoes itself until it is trained."""
-
-    def __init__(self, convolution):
-        super().__init__()
-        self.convolution, self.norm = convolution, nn.BatchNorm2d(convolution.out_channels)
-
-    def forward(self, z):
-        return self.norm(self.convolution(z))
-
-    def transparent(self, z):
-        """Set the normalisation to the statistics of its input and to the identity on it."""
-        z, norm = self.convolution(z), self.norm
-        norm.running_mean.copy_(z.mean((0, 2, 3)))
-        norm.running_var.copy_(z.var((0, 2, 3), correction=0))
-        norm.weight.data, norm.bias.data = (norm.running_var + norm.eps).sqrt(), norm.running_mean.clone()
-
-
-def normalise(images):
-    """Put a transparent normalisation behind every convolution of ``body``, in place."""
-    z = encoders.rgb(images, convention)
-    with torch.no_grad():
-        for i, layer in enumerate(body.features):
-            if isinstance(layer, nn.Conv2d):
-                body.features[i] = Normalised(layer)
-                body.features[i].transparent(z)
-            z = body.features[i].eval()(z)
-
-
-def fold():
-    """Fold the normalisations into their convolutions, in place."""
-    for i, layer in enumerate(body.eval().features):
-        if isinstance(layer, Normalised):
-            body.features[i] = nn.utils.fusion.fuse_conv_bn_eval(layer.convolution, layer.norm)
+def patches(rng, split, count):
+    """``count`` random patches of a split, the first half NDCT, the second LDCT, and their anatomies."""
+    found = medical_encoder.patches(cohort, rng, cohort.rows(split), count, patch_size)
+    return [one.to(device) for one in found]
 
 
 # %% [markdown]
 # Features of different levels differ in size by orders of magnitude, so each is divided by its root mean square at the
-# start.
+# start. A deep encoder without normalisation learns little in minutes, so each convolution has a batch normalisation
+# while it trains. It undoes itself at the start and is folded into the convolution at the end.
 
 # %%
-first, _ = patches(np.random.default_rng(seed), cohort.rows("train"), 32)
-scale = dict.fromkeys(layers, 1.0)
+first, _ = patches(np.random.default_rng(seed), "train", 32)
+unscaled = medical_encoder.features_of(body, convention, dict.fromkeys(layers, 1.0), precision, device)
 with torch.no_grad():
-    start = features(first)
+    start = unscaled(first)
 scale = {layer: z.square().mean().sqrt().item() for layer, z in start.items()}
+features = medical_encoder.features_of(body, convention, scale, precision, device)
 mean, variance = first.mean().item(), first.var().item()
-stride = {layer: patch_size // z.shape[-1] for layer, z in start.items()}
-width = sum(z.shape[1] for z in start.values())
-heads = nn.ModuleDict({"dose": nn.Linear(width, 2), "anatomy": nn.Linear(width, len(anatomies))})
-for layer in layers:
-    decoder = nn.Conv2d(start[layer].shape[1], stride[layer] ** 2, 1)
-    nn.init.zeros_(decoder.weight)
-    nn.init.constant_(decoder.bias, mean)  # training starts from the mean image
-    heads[layer] = nn.Sequential(decoder, nn.PixelShuffle(stride[layer]))
-heads = heads.to(device)
+heads = medical_encoder.heads_of({n: start[n] for n in layers}, patch_size, len(anatomies), mean).to(device)
 before = {name: weight.detach().clone() for name, weight in body.named_parameters() if name.endswith("weight")}
 
 
@@ -245,70 +172,42 @@ def losses_of(images, anatomy_of):
 # and the step.
 
 # %%
-weights_file, state_file, history, done = run.folder / encoders.MEDICAL_FILE, run.folder / "last.pt", [], 0
-peak = lr if lr is not None else (1e-3 if provenance["context"] == "random" else 1e-4)
-if weights_file.is_file():
-    (_, stored), done = store.read(weights_file, "encoder", "delete the run and repeat it"), max_steps
-    body.load_state_dict({k: v for k, v in stored.items() if not k.startswith("heads.")})
-    heads.load_state_dict({k.removeprefix("heads."): v for k, v in stored.items() if k.startswith("heads.")})
+weights_file, state_file = run.folder / encoders.MEDICAL_FILE, run.folder / "last.pt"
+peak, trained = lr if lr is not None else (1e-3 if provenance["context"] == "random" else 1e-4), weights_file.is_file()
+if trained:
+    medical_encoder.read_trained(weights_file, body, heads)
 else:
-    normalise(first)
-parts = {"body": body, "heads": heads}
-parts["adam"] = torch.optim.Adam(
-    [{"params": body.parameters(), "lr": peak}, {"params": heads.parameters(), "lr": lr_heads}]
-)
-if state_file.is_file() and not done:
-    state = torch.load(state_file, weights_only=True, map_location=device)
-    done, history = state["step"], state["history"]
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-
+    medical_encoder.normalise(body, first, convention)
+groups = [{"params": body.parameters(), "lr": peak}, {"params": heads.parameters(), "lr": lr_heads}]
+parts = {"body": body, "heads": heads, "adam": torch.optim.Adam(groups)}
+done, history = (max_steps, []) if trained else medical_encoder.resume(state_file, parts, device)
 
 # %%
-def rate(step):
-    """Share of the peak learning rate at a step, in (0, 1]."""
-    return min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / max_steps))
-
-
-def save_state(step):
-    state = {name: part.state_dict() for name, part in parts.items()}
-    with files.write_atomic(state_file) as temporary:
-        torch.save(state | {"step": step, "history": history}, temporary)
-
-
 body.train(done < max_steps)
 for step in tqdm(range(done, max_steps), initial=done, total=max_steps, unit="step", desc="medical encoder"):
-    images, anatomy_of = patches(np.random.default_rng([seed, step]), cohort.rows("train"), batch)
-    terms = losses_of(images, anatomy_of)
-    total = sum(terms.values())
+    terms = losses_of(*patches(np.random.default_rng([seed, step]), "train", batch))
+    values, total = {name: term.item() for name, term in terms.items()}, sum(terms.values())
     if not torch.isfinite(total):
-        values = {name: term.item() for name, term in terms.items()}
         raise FloatingPointError(f"the loss of step {step} is not finite ({values}): take a smaller lr")
     for group, top in zip(parts["adam"].param_groups, (peak, lr_heads)):
-        group["lr"] = top * rate(step)
+        group["lr"] = top * medical_encoder.rate(step, max_steps)
     parts["adam"].zero_grad()
     total.backward()
     parts["adam"].step()
-    history.append({"step": step, **{name: term.item() for name, term in terms.items()}})
+    history.append({"step": step, **values})
     if (step + 1) % checkpoint_every == 0 and step + 1 < max_steps:
-        save_state(step + 1)
+        medical_encoder.save_state(state_file, parts, step + 1, history)
 
 # %%
 curve = run.table("history", lambda: pd.DataFrame(history))
-fold()
-
-# %%
-figure, axis = plt.subplots(figsize=(7, 3.4))
-for name in curve.columns.drop("step"):
-    axis.semilogy(curve.step, curve[name].rolling(10, min_periods=1).mean(), label=name)
-axis.axhline(1, color="black", lw=0.8, ls=":")
-axis.set(xlabel="step", ylabel="loss / loss of a constant answer")
-axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-ends = curve.drop(columns="step").tail(10).mean()
+medical_encoder.fold(body)
+ends = curve.drop(columns="step").tail(10).mean().sort_values()
 report.figure(
-    run, "history", figure,
-    "Training losses, running mean of 10 steps; the dotted line is an answer that ignores the image. At the end: "
-    + ", ".join(f"{name} {value:.2f}" for name, value in ends.items()) + ".",
+    run, "history", drawings.losses(curve, {name: name.replace("reconstruct", "rebuilt from") for name in ends.index}),
+    f"At its end the training answers best the task “{ends.index[0]}”, with {ends.iloc[0]:.2f} of a constant's loss.",
+    f"The hardest task, “{ends.index[-1]}”, costs {ends.iloc[-1]:.2f} of it. Running means of 10 steps on training "
+    "patches.",
+    "Lines over training steps, one a task: its loss as a fraction of what a constant answer costs.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -321,8 +220,7 @@ report.figure(
 #    stands for.
 # 2. *Dose* and 3. *anatomy* of a patch are told from its mean features.
 # 4. *Lesions*: the features answer to a lost lesion, compared with 20 HU of noise, at least as the image itself does.
-#    Else the MSE sees more of a lesion than the perceptual loss. It needs a cohort with slices that are known without
-#    their lesions; where there is none, this is not tested, and what was not tested was not passed.
+#    Else the MSE sees more of a lesion than the perceptual loss. What a cohort cannot test was not passed.
 
 # %%
 least = {"reconstruction": least_reconstruction, "dose": least_dose, "anatomy": least_anatomy, "lesions": least_lesions}
@@ -330,87 +228,65 @@ least = {"reconstruction": least_reconstruction, "dose": least_dose, "anatomy": 
 
 def worth():
     """The verdict on every test and level, of this encoder beside one with random filters."""
-    about = {"arch": arch, "layers": layers}
-    trained = encoders.Encoder(copy.deepcopy(body), convention, about).to(device)
+    ours = encoders.Encoder(copy.deepcopy(body), convention, {"arch": arch, "layers": layers}).to(device)
     control = encoders.load(arch, "random", layers, None, convention, seed + 1).to(device)
-    of_both = [encoder_worth.measure(one, cohort, patch_size, seed, precision) for one in (trained, control)]
+    of_both = [encoder_worth.measure(one, cohort, patch_size, seed, precision) for one in (ours, control)]
     return encoder_worth.judge(*of_both, least)
 
 
+# %%
 judged = run.table("worth", worth)
-passed = encoder_worth.admitted(judged)
-validation = cohort.slices[cohort.slices.split == "val"]
-people = report.plural(validation.patient.nunique(), "patient")
-said = encoder_worth.said(judged)
-report.table(run, "worth_shown", encoder_worth.shown(judged), f"{said} Validation: {people}, {encoder_worth.SCORED} "
-             "patches; one training and one random control, so no interval.")  # fmt: skip
+passed, (finding, *more) = encoder_worth.admitted(judged), encoder_worth.said(judged)
+people = report.plural(cohort.slices[cohort.slices.split == "val"].patient.nunique(), "patient")
+report.table(run, "worth", encoder_worth.shown(judged), finding, f"{' '.join(more)} Validation: {people}, "
+             f"{encoder_worth.SCORED} patches. One training and one control, so no interval.")  # fmt: skip
 
 # %%
-if not weights_file.is_file():
-    kept = body.state_dict() | {f"heads.{k}": v for k, v in heads.state_dict().items()}
-    about = {"arch": arch, "convention": convention, "started_from": provenance["context"], "layers": layers}
+if not trained:
     result = {"admitted": passed, "tests": encoder_worth.stored(judged)}
-    store.write(weights_file, kept, encoder=about | {"tasks": tasks, "worth": result})
+    about = {"arch": arch, "convention": convention, "started_from": provenance["context"], "layers": layers}
+    medical_encoder.write_trained(weights_file, body, heads, about | {"tasks": tasks, "worth": result})
 state_file.unlink(missing_ok=True)
+
+# %% [markdown]
+# What its levels still show of an image: the validation patch of most contrast, rebuilt by the decoders of training.
+# And how far each convolution moved from where it started.
 
 
 # %%
 @torch.no_grad()
 def reconstructions():
-    """The validation patch of most contrast and what each level says of it, in HU: (1 + layers, p, p)."""
-    images, _ = patches(np.random.default_rng([seed, 7]), cohort.rows("val"), 32)
-    best = images[:16][images[:16].clamp(0.2, 0.3).flatten(1).std(1).argmax()][None]
+    """The patch and what each level says of it, in HU: (1 + layers, p, p)."""
+    images, _ = patches(np.random.default_rng([seed, 7]), "val", 32)
+    best = images[[medical_encoder.most_contrast(images[:16])]]
     z = features(best)
     found = [best, *(heads[layer](z[layer]) for layer in layers)]
     return intensity.from_net(torch.cat(found)[:, 0].cpu().numpy())
 
 
 if "reconstruct" in tasks:
-    shown = dict(zip(["NDCT", *(f"from {layer}" for layer in layers)], run.array("reconstructions", reconstructions)))
-    quality = ", ".join(
-        f"{r.value:+.1f} dB from {r.layer}" for r in judged[judged.test == "reconstruction"].itertuples()
-    )
-    figure = plots.side_by_side(shown, *intensity.WINDOWS["bone"])
+    images, quality = run.array("reconstructions", reconstructions), judged[judged.test == "reconstruction"]
+    deepest = quality.iloc[-1]
+    titles, pixel_mm = ["NDCT", *(f"from {layer}" for layer in layers)], cohort.slices.get("pixel_mm", [math.nan])[0]
     report.figure(
-        run, "reconstructions", figure, "A patch of a validation patient, rebuilt by the linear decoders of training. "
-        f"Over all patches PSNR against that of block means is {quality}.",
+        run, "reconstructions", drawings.rebuilt(images, titles, *intensity.WINDOWS["bone"], pixel_mm),
+        f"Images rebuilt from {deepest.layer} have {report.number(deepest.value, 1, 'dB', sign=True)} PSNR over block "
+        "means.", f"The number is that of all patches of {people}, by answers fitted anew; the picture shows one.",
+        "A CT patch and what each level of the encoder says of it; below, the differences in red and blue.",
     )  # fmt: skip
 
-
-# %% [markdown]
-# ## How far it moved from where it started
-
-
 # %%
-def moved():
-    """Relative change of each convolution's weights, ||w - w0|| / ||w0||."""
-    now = dict(body.named_parameters())
-    found = [(n, ((now[n] - old).norm() / old.norm()).item()) for n, old in before.items()]
-    return pd.DataFrame(found, columns=["weights", "relative change"])
-
-
-change = run.table("change", moved)
-names = [n for n in encoders.layer_names(arch) if encoders.layer_names(arch).index(n) < len(change)]
-figure, axis = plt.subplots(figsize=(7, 2.8))
-axis.bar(range(len(change)), change["relative change"])
-axis.set_xticks(range(len(change)), names, rotation=60, ha="right", fontsize=7)
-axis.set(ylabel="relative change of weights")
+change = run.table("change", lambda: medical_encoder.moved(body, before))
 low, high = change["relative change"].min(), change["relative change"].max()
 report.figure(
-    run,
-    "change",
-    figure,
-    f"Weights moved by {low:.1%} to {high:.1%} of their norm from the {provenance['context']} start.",
-)
+    run, "change", drawings.moved(change, encoders.layer_names(arch)[: len(change)]),
+    f"The weights moved by {report.percent(low, 1)} to {report.percent(high, 1)} of their norm.",
+    f"From a {provenance['context']} start, a bar a convolution.",
+    "Bars, one a convolution from the input inwards: relative change of its weights in %.",
+)  # fmt: skip
 
 # %%
-encoder = encoders.load(arch, str(weights_file), layers, convention=convention)
-folded = encoder(first.cpu()[:2])
-with torch.no_grad():
-    unfolded = body.cpu().eval()(encoders.rgb(first.cpu()[:2], convention))
-for layer in layers:
-    worst = (folded[layer] - unfolded[layer]).abs().max() / unfolded[layer].abs().max()
-    assert worst < 1e-3, f"the stored encoder differs from the trained one at {layer}"
+medical_encoder.check_stored(weights_file, body.cpu(), arch, layers, convention, first.cpu()[:2])
 assert len(curve) == max_steps and len(judged) == len(layers) * len(encoder_worth.TESTS)
 run.finish(
     admitted=all(passed.values()), admitted_layers=passed, worth=encoder_worth.stored(judged), cohort=cohort.id,
@@ -419,7 +295,7 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** {max_steps} steps from a {provenance['context']} {arch} on cohort {cohort.id}. {said} This is a "
-    "small training, on few patients, with tasks of our choosing: whether the paper's medical VGG resembles it cannot "
-    "be known. Next: `02_psi_calibration` and `03_train` with context medical and this run as weights."
+    f"**What we saw.** {finding} {' '.join(more)} It was trained for {report.plural(max_steps, 'step')} from a "
+    f"{provenance['context']} {arch}, on few patients, with tasks of our choosing, so whether the paper's medical VGG "
+    "resembles it cannot be known. Next come `02_psi_calibration` and `03_train` with context medical."
 )

@@ -244,3 +244,53 @@ def test_runs_that_were_scored_otherwise_are_refused():
     with pytest.raises(ValueError, match="runs 1 and 2 were tested on different slices"):
         both = [run, SimpleNamespace(name="2", table=other.get)]
         comparison.read(both, both, listed, ["psnr"], "hu")
+
+
+def test_table_3_has_means_with_sds_and_ranks_the_best_first():
+    both = pd.concat([scores(), scores(metric="rmse_hu", sign=-1)])
+    table = comparison.mean_and_rank(comparison.summary(comparison.by_slice(both)))
+    assert list(table["method"]) == ["good", "fair", "LDCT", "poor"] and list(table["psnr rank"]) == [1, 2, 3, 4]
+    assert list(table["rmse_hu rank"]) == [1, 2, 3, 4] and table["psnr"].str.fullmatch(r"\d+\.\d+ \(\d+\.\d+\)").all()
+    assert set(comparison.heads_of_ranks(["psnr", "rmse_hu"])) == set(table)
+    assert comparison.firsts(comparison.summary(comparison.by_slice(both)), "hu") == {
+        "ndct": {"psnr": "good", "rmse_hu": "good"}
+    }
+
+
+def test_what_is_better_is_positive_whichever_way_the_metric_points():
+    table = pd.DataFrame({"metric": ["psnr", "rmse_hu", "bias_hu"], "gap": [1.0, -2.0, 3.0],
+                          "low": [0.5, -3.0, np.nan], "high": [1.5, 1.0, np.nan]})  # fmt: skip
+    found = comparison.turned(table, "gap")
+    assert list(found["better_by"]) == [1, 2, 3]
+    assert list(found["low"][:2]) == [0.5, -1] and list(found["high"][:2]) == [1.5, 3] and found["low"].isna()[2]
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("psnr", 1), ("rmse_hu", -1)])
+def test_what_patients_gain_is_positive_and_a_method_is_not_set_beside_itself(metric, sign):
+    pairs = {"good": ("good", "LDCT"), "poor": ("poor", "LDCT"), "same": ("good", "good")}
+    table = comparison.by_patient(scores(metric=metric, sign=sign), "hu", "ndct", metric, pairs, draws=100)
+    assert set(table["method"]) == {"good", "poor"} and len(table) == 14 and set(table["anatomy"]) == {"head"}
+    means = table.groupby("method")[["better_by", "mean"]].mean()
+    assert means["better_by"].to_numpy() == pytest.approx(means["mean"].to_numpy())
+    assert means["mean"]["good"] == pytest.approx(2, abs=0.2) and means["mean"]["poor"] == pytest.approx(-1, abs=0.2)
+    assert comparison.by_patient(scores(), "hu", "ndct", "psnr", {"same": ("good", "good")}).empty
+
+
+def test_the_closest_two_are_those_whose_labels_are_swapped():
+    tests = pd.DataFrame({"metric": "psnr", "first": "a", "other": ["b", "c"], "difference": [-0.5, 1], "patients": 7})
+    assert comparison.closest(tests) == ("psnr", "a", "b")
+    assert comparison.closest(tests.assign(patients=1)) is None and comparison.closest(tests[:0]) is None
+
+
+def test_the_best_effect_is_that_of_a_fixed_lambda_over_an_mse_base():
+    rows = [("a", "mse", False, 0.1), ("b", "mse", False, 0.3), ("c", "mse", True, 0.5), ("d", "LDCT", False, 3.0)]
+    table = pd.DataFrame(rows, columns=["method", "base", "held", "better_by"]).assign(reference="ndct", metric="psnr")
+    assert comparison.best_effect(table, "ndct", "psnr")["method"] == "b"
+    assert comparison.best_effect(table[table["held"]], "ndct", "psnr")["method"] == "c"
+    assert comparison.best_effect(table[3:], "ndct", "psnr")["method"] == "d"
+
+
+def test_published_effects_follow_from_the_published_means():
+    paper = comparison.published_effects()
+    assert np.allclose(paper["d derived"], paper["d published"], atol=0.006) and len(paper) == 4
+    assert comparison.published_orders()["psnr"] == ["E1", "E4", "E2", "E3", "baseline"]

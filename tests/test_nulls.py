@@ -125,3 +125,16 @@ def test_the_spread_is_told_with_its_unit_interval_and_degrees_of_freedom():
 def test_a_training_can_be_told_from_another_only_where_there_are_six_patients_for_an_interval():
     _, row = other(scores([[0, 1]], patients=5))
     assert np.isnan(row.interval) and row.patients == 0 and row.slices == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "unsaid"),
+    [((10, 3, 3), "that 10 patients can give is 0.00195. After Holm's correction for 3 metrics it is 0.00586.", "One"),
+     ((7, 1, 1), "speak of this network, for other patients too.", "Holm"),
+     ((1, 1, 1), "The smallest p that 1 patient can give is 1. Under 6 patients no interval is given. One training",
+      "1 patients"),
+     ((7, 1, 2), "Two trainings give a poor idea", "Under 6")],
+)  # fmt: skip
+def test_what_few_patients_and_trainings_cannot_show_is_said(given, said, unsaid):
+    words = nulls.limits_said(*given)
+    assert said in words and unsaid not in words

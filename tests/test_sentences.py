@@ -95,3 +95,14 @@ def test_bars_say_what_they_are_or_why_there_are_none():
     assert sentences.bars(1) == "There are no intervals: they need 6 patients, not 1."
     assert sentences.bars(intervals.MIN_PATIENTS - 1) == sentences.bars(5, least=intervals.MIN_PATIENTS)
     assert sentences.bars(intervals.MIN_PATIENTS).startswith("Bars")
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [({}, "nothing is first"), ({"SSIM": "MSE"}, "MSE is first by SSIM"),
+     ({"SSIM": "MSE", "PSNR": "MSE"}, "MSE is first by SSIM and PSNR"),
+     ({"SSIM": "MSE", "PSNR": "L1", "RMSE": "MSE"}, "MSE is first by SSIM and RMSE, and L1 by PSNR"),
+     ({"a": "x", "b": "y", "c": "z"}, "X is first by a, and y by b and z by c")],
+)  # fmt: skip
+def test_who_is_first_by_what(first, said):
+    assert sentences.leaders(first) == said

@@ -413,7 +413,7 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
 
     listed = done.table("runs")
     assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"])
-    assert "Runs that repeat a method and a seed and were left out: 4" in shown
+    assert "Left out as repeats of a method and a seed: 4 runs" in shown
     assert {"vgg · block3_conv2 · random · ψ 95 % held", "vgg · block5_conv4 · random · λ 0.01"} < set(listed["method"])
     assert listed.set_index("method")["psi"]["vgg · block5_conv4 · random · λ 0.01"] == 0.9  # measured, first updates
     assert (
@@ -426,12 +426,12 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     crossed = done.table("interactions").query("at == 'ψ 95 % at start' and metric == 'psnr' and reference == 'ndct'")
     assert len(crossed) == 1 and crossed["low"].item() < crossed["interaction"].item() < crossed["high"].item()
     assert set(done.table("summary")["domain"]) == {"hu", "viana2025", "body", "window"}
-    for name in ("boxes", "psi", "errors_truth", "patients_ndct"):
+    for name in ("psi", "errors_truth", "patients_ndct"):
         assert (done.folder / f"{name}.png").stat().st_size > 10_000
-    for name in ("table3_ndct", "table4_truth", "table4_paper", "interaction"):
+    for name in ("table3_ndct", "table4_truth", "table4_paper"):
         assert all((done.folder / f"{name}.{kind}").is_file() for kind in ("parquet", "md", "tex"))
     assert "**7 patients**" in shown and "One training gives no verdict" in shown
-    verdict = done.table("table4_truth").set_index("minus").verdict
+    verdict = done.table("table4_truth").set_index("other").verdict
     assert set(verdict) == {"one training"}  # the best one was trained once; only MSE was trained twice
     empty = done.table("nulls").set_index(["null", "metric"])
     assert empty.cases["other training", "rmse_hu"] == 1 and empty.cases["labels swapped", "ssim"] == 20
@@ -439,8 +439,8 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
     assert "All of the 7 trained methods are at their working point" in shown
     assert set(done.table("interactions")["kind"]) == {"comparison at fixed λ, ψ 95 % at start"}
     assert done.numbers["interactions"] > 0 == done.numbers["interactions_at_one_psi"]
-    assert "no interaction at one ψ, since ψ lies up to 50 points apart" in shown
-    assert "90 → 85 → 30" in (done.folder / "runs_shown.md").read_text() and "ψ moved by up to 60 points" in shown
+    assert "ψ of the four cells lies up to 50 points apart" in shown
+    assert "90 → 85 → 30" in (done.folder / "runs.md").read_text() and "ψ moved by up to 60 points" in shown
 
 
 def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_briefly(outputs):
@@ -453,11 +453,12 @@ def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_br
     assert list(effects.base) == ["mse · network cnn10", "mse · network unet"]
     assert effects.difference["cnn10"] < 0 < effects.difference["unet"]  # over the other's arm both would be reversed
     assert set(effects.context) == {weights} and weights in set(done.table("runs").context)
-    said = json.loads((done.folder / "captions.json").read_text())["psi"]["caption"]
-    assert "the MSE arm of the same network (mse · network cnn10 for cnn10, mse · network unet for unet)" in said
-    assert "(cnn10, encoder_of…domen_v12, block3_conv2; ψ 90 → 85 → 80 %): -" in said and "Not shown" not in said
-    assert "(unet, encoder_of…domen_v12, block3_conv2; ψ 90 → 85 → 80 %): +" in said
-    assert "these runs have cnn10, encoder_of…domen_v12/block3_conv2; unet, encoder_of…domen_v12/block3_conv2" in shown
+    said = json.loads((done.folder / "captions.json").read_text())["psi"]
+    assert "(block3_conv2, encoder_of…domen_v12, ψ 95 % at start, network unet)" in said["finding"]  # it gains more
+    assert "better than MSE (network unet) (95 % interval" in said["finding"] and said["reading"].endswith(
+        "place: none."
+    )
+    assert "these runs have encoder_of…domen_v12/block3_conv2" in shown
 
 
 def test_06_stats_takes_one_run_of_one_patient_without_truth(outputs):

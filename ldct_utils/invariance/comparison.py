@@ -10,6 +10,15 @@ ALIKE = (
     *("tile", "alpha", "sigma_hu", "lr", "iterations", "aim_px"),
 )
 
+# Heads of the columns that a reader sees of ``lesion_counts``, and what the quantities of ``kept`` are.
+COUNTS = {
+    "denoiser": "network", "method": "input found by", "tested": "lesions looked at", "changed": "changed",
+    "hidden": "hidden of these", ("share", "low", "high"): "share hidden, mean over patients [95 %]",
+}  # fmt: skip
+QUANTITIES = {
+    "d' kept": "d′ kept, Hotelling observer", "d' kept, NPW": "d′ kept, NPW observer", "contrast kept": "contrast kept",
+}  # fmt: skip
+
 
 def named(runs) -> dict:
     """{denoiser in words: run}, for runs that examined the same patients in the same way.

@@ -77,6 +77,53 @@ def first(part) -> str | None:
     return None if trained.empty else part["method"][trained["rank"].idxmin()]
 
 
+def mean_and_rank(part) -> pd.DataFrame:
+    """Table 3 as published: a row a method, the best first, with its mean (SD) and rank by each metric.
+
+    Returns: method, ``<metric>`` (text) and ``<metric> rank``.
+    Args: part: the rows of ``summary`` of one domain and reference; the metric that comes first there orders them.
+    """
+    digits = part["metric"].map(lambda name: info(name).digits)
+    part = part.assign(shown=[f"{m:.{d}f} ({s:.{d}f})" for m, s, d in zip(part["mean"], part["std"], digits)])
+    wide, columns = part.pivot(index="method", columns="metric", values=["shown", "rank"]), {}
+    for name in part["metric"].unique():
+        columns |= {name: wide["shown", name], f"{name} rank": wide["rank", name].astype("Int64")}
+    return pd.DataFrame(columns).sort_values(f"{part['metric'].iloc[0]} rank").reset_index()
+
+
+def heads_of_ranks(metrics) -> dict[str, str]:
+    """Heads of the columns of ``mean_and_rank``."""
+    heads = {"method": "method"}
+    for name in metrics:
+        unit = f", {info(name).unit}" if info(name).unit else ""
+        heads |= {
+            name: f"{info(name).label} {info(name).arrow}: mean (SD){unit}",
+            f"{name} rank": f"{info(name).label} rank",
+        }
+    return heads
+
+
+# Heads of the columns that a reader sees of ``judged`` and of ``interactions``.
+TABLE4 = {
+    "metric": "metric", "first": "best by it", "other": "other",
+    ("better_by", "low", "high"): "best is better by [95 %]", "verdict": "verdict on the methods",
+    "p_patients_holm": "p over patients", "p_slices": "p over slices, as published",
+}  # fmt: skip
+INTERACTIONS = {
+    "contrast": "contrast", "kind": "what it is", "psi of the cells, %": "ψ: start → half → end, %",
+    "reference": "against", "metric": "metric", ("interaction", "low", "high"): "difference of differences [95 %]",
+}  # fmt: skip
+
+
+def firsts(table, domain: str) -> dict[str, dict[str, str | None]]:
+    """{reference: {metric: the best method}} in one domain. Args: table: from ``summary``."""
+    part = table[table["domain"] == domain]
+    found = {}
+    for (reference, metric), some in part.groupby(["reference", "metric"], sort=False):
+        found.setdefault(reference, {})[metric] = first(some)
+    return found
+
+
 def cells(scores) -> dict[tuple, dict[str, pd.DataFrame]]:
     """{(domain, reference, metric): {method: columns row, patient, seed, value}}."""
     return {
@@ -183,6 +230,98 @@ def verdicts(tests, direction) -> pd.Series:
     return pd.Series(found, tests.index)
 
 
+def closest(tests) -> tuple[str, str, str] | None:
+    """(metric, first, other) of the smallest difference, whose labels are swapped as a control.
+
+    None where nothing was compared, or for one patient, whose labels are swapped for all slices or for none.
+
+    Args: tests: from ``against_best``, of one cell.
+    """
+    if tests.empty or tests["patients"].max() < 2:
+        return None
+    row = tests.loc[tests["difference"].abs().idxmin()]
+    return row["metric"], row["first"], row["other"]
+
+
+def judged(tests) -> pd.DataFrame:
+    """Comparisons of ``against_best`` with their ``verdict`` and ``better_by``, low, high: positive is better."""
+    found = verdicts(tests, tests["metric"].map(lambda name: info(name).direction))
+    return turned(tests.assign(verdict=found), "difference")
+
+
+def turned(table, value: str) -> pd.DataFrame:
+    """A table of differences with ``better_by``, ``low`` and ``high``: the same turned so that positive is better.
+
+    A metric without a direction stays as it is.
+
+    Args: table: columns metric, ``value`` (the difference), low, high.
+    """
+    sign = table["metric"].map(lambda name: info(name).direction or 1)
+    ends = np.sort(table[["low", "high"]].to_numpy(np.float64) * sign.to_numpy()[:, None], axis=1)
+    return table.assign(better_by=sign * table[value], low=ends[:, 0], high=ends[:, 1])
+
+
+def by_patient(
+    scores, domain: str, reference: str, metric: str, pairs, draws: int = 10_000, seed: int = 0
+) -> pd.DataFrame:
+    """How much better methods are than others in one cell, a row a pair and patient; positive is better.
+
+    Args:
+        scores: from ``read``. draws, seed: of the bootstrap.
+        pairs: {whose line it is: (method, the other one)}; where the two are one it is left out.
+    Returns: method (whose line it is), patient, anatomy, better_by (mean over slices and seeds), and of the pair the
+        mean over patients with its interval: mean, low, high.
+    """
+    tables, anatomy_of = cells(scores)[domain, reference, metric], dict(zip(scores["patient"], scores["anatomy"]))
+    found = []
+    for line, (method, other) in pairs.items():
+        if method == other:
+            continue
+        gap = paired.gaps(tables[method], tables[other]) * (info(metric).direction or 1)
+        span = intervals.patient_bootstrap(gap, draws=draws, seed=seed)
+        each = pd.DataFrame({"patient": gap.index, "better_by": gap.mean(axis=1).to_numpy()})
+        each = each.assign(anatomy=each["patient"].map(anatomy_of), method=line)
+        found.append(each.assign(mean=span.mean, low=span.low, high=span.high))
+    columns = ["method", "patient", "anatomy", "better_by", "mean", "low", "high"]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def published_effects() -> pd.DataFrame:
+    """Table 4 of Viana et al. derived again from their means and SDs: a row a method that E1 is compared with.
+
+    All p values are printed as 0.0 there; they come from the slices of two patients.
+    """
+    first = PUBLISHED["E1"]["ssim"]
+    return pd.DataFrame(
+        [
+            {"comparison": f"E1 against {name}", "SSIM of E1": f"{first[0]:.4f}", "SSIM": f"{values['ssim'][0]:.4f}",
+             "d derived": paired.d_from(*first, *values["ssim"]), "d published": PUBLISHED_D[name],
+             "p published": "0.0", "smallest p of 2 patients": paired.smallest_p(2)}
+            for name, values in PUBLISHED.items() if name != "E1"
+        ]
+    )  # fmt: skip
+
+
+def published_orders() -> dict[str, list[str]]:
+    """{metric: the methods of Viana et al., best first by their own means}."""
+    return {
+        metric: sorted(PUBLISHED, key=lambda name: -PUBLISHED[name][metric][0] * info(metric).direction)
+        for metric in PUBLISHED["E1"]
+    }
+
+
+def counted(found) -> dict[str, int]:
+    """How many comparisons there are, have a verdict, go to the first method, and are significant over slices.
+
+    Args: found: from ``judged``.
+    """
+    return {
+        "comparisons": len(found), "decided": int(found["verdict"].isin(DECIDED).sum()),
+        "better": int((found["verdict"] == "better").sum()),
+        "significant_slices": int((found["p_slices"] < intervals.ALPHA).sum()),
+    }  # fmt: skip
+
+
 DECIDED = ("better", "worse", "differs", "not shown")  # verdicts; the others say why there is none
 
 
@@ -241,6 +380,19 @@ def over_psi(tables, arms, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
                 | {"difference": span.mean, "low": span.low, "high": span.high, "seeds": span.seeds}
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def best_effect(effects, reference: str, metric: str) -> pd.Series:
+    """The best loss of one reference and metric: of fixed lambdas, where there are any, and of those with an MSE base.
+
+    Differences from a base and from the LDCT do not compare.
+
+    Args: effects: from ``over_psi``, turned so that ``better_by`` is positive for better (``turned``).
+    """
+    part = effects[(effects["reference"] == reference) & (effects["metric"] == metric)]
+    part = part if part["held"].all() else part[~part["held"].astype(bool)]
+    part = part if (part["base"] == LDCT).all() else part[part["base"] != LDCT]
+    return part.loc[part["better_by"].idxmax()]
 
 
 def interactions(tables, arms, tolerance: float, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:

@@ -52,6 +52,21 @@ def listed(words, none: str = "none", most: int | None = None) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def leaders(first: dict) -> str:
+    """Who is first by what, e.g. ``MSE is first by PSNR and NRMSE, and L1 by SSIM``.
+
+    Args: first: {by what: who}, each who a string; empty gives ``nothing is first``.
+    """
+    by = {}
+    for what, who in first.items():
+        by.setdefault(str(who), []).append(what)
+    if not by:
+        return "nothing is first"
+    (who, what), *others = by.items()
+    rest = [f"{one} by {listed(ways)}" for one, ways in others]
+    return ", and ".join([f"{who[:1].upper()}{who[1:]} is first by {listed(what)}", *([listed(rest)] if rest else [])])
+
+
 def decimals(value: float, low: float = math.nan, high: float = math.nan) -> int:
     """Decimals with which a value is written: two significant digits beside an interval, three without one.
 

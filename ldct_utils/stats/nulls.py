@@ -118,6 +118,22 @@ def in_words(found, labels) -> pd.DataFrame:
     return pd.DataFrame(columns | {"SD between trainings": spread})
 
 
+def limits_said(patients: int, metrics: int, trainings: int) -> str:
+    """What this many patients and trainings a method can show at the most, in sentences."""
+    floor, people = paired.smallest_p(patients), f"{patients} patient{'s' * (patients != 1)}"
+    words = [f"The smallest p that {people} can give is {floor:.3g}."]
+    if metrics > 1:
+        words.append(f"After Holm's correction for {metrics} metrics it is {min(1, floor * metrics):.3g}.")
+    if few := patients < intervals.MIN_PATIENTS:
+        words.append(f"Under {intervals.MIN_PATIENTS} patients no interval is given.")
+    if trainings == 1:
+        whom = "these slices and this network" if few else "this network, for other patients too"
+        words.append(f"One training gives no verdict on its method: its results speak of {whom}.")
+    if trainings == 2:
+        words.append("Two trainings give a poor idea of the spread between them.")
+    return " ".join(words)
+
+
 def trainings_said(found, metric: str, label: str, patients: int) -> str:
     """What the other trainings say of the Wilcoxon test over patients, in sentences.
 
@@ -155,6 +171,13 @@ def spreads(found) -> dict[str, float]:
     """{metric: pooled SD between trainings of one method} of ``both``; NaN where none was trained twice."""
     other = found[found["null"] == "other training"]
     return dict(zip(other["metric"], other["sd"].astype(float)))
+
+
+def of_trainings(found, metric: str) -> dict:
+    """What the other trainings gave, as numbers: pairs, how many are significant by a metric, and the SDs of all."""
+    row = found[(found["null"] == "other training") & (found["metric"] == metric)].iloc[0]
+    return {"trainings_compared": int(row["cases"]), "trainings_significant": int(np.nan_to_num(row["patients"])),
+            "trainings_sd": spreads(found)}  # fmt: skip
 
 
 def spread_said(found, units) -> str:

@@ -5,6 +5,7 @@ from pathlib import PurePath
 
 import pandas as pd
 
+from ldct_utils.metrics import info
 from ldct_utils.models import encoders
 from ldct_utils.study import runs
 from ldct_utils.training import psi as influence
@@ -133,12 +134,61 @@ def listed(chosen) -> tuple[list, pd.DataFrame, list[str]]:
     return [one for one, again in zip(chosen, repeated) if not again], table, varying
 
 
+def labels(networks, methods) -> list[str]:
+    """What to call each training where networks are compared: by its network, by its method where it has several."""
+    several = pd.Series(list(methods)).groupby(pd.Series(list(networks))).nunique()
+    return [network if several[network] == 1 else method for network, method in zip(networks, methods)]
+
+
+# Denoisers as text names them.
+NAMES = {
+    "mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
+    "mean_srmse": "MeanSRMSE", "unet": "U-Net", "cnn10": "CNN-10", "redcnn": "RED-CNN", "wganvgg": "WGAN-VGG",
+    "resnet": "ResNet", "qae": "QAE", "dugan": "DU-GAN", "transct": "TransCT", "bilateral": "bilateral filter network",
+    "tv": "total variation", "nlm": "non-local means", "bm3d": "BM3D",
+}  # fmt: skip
+
+
 def spoken(method):
     """A method as text names it, e.g. ``MSE + VGG (block3_conv2, random, ψ 95 % at start)``."""
     loss, *parts = method.split(" · ")
-    words = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
-             "mean_srmse": "MeanSRMSE"}  # fmt: skip
-    return words.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
+    return NAMES.get(loss, loss) + f" ({', '.join(parts)})" * bool(parts)
+
+
+def worded(table, **more) -> pd.DataFrame:
+    """A table for a reader: methods as ``spoken``, metrics by their labels.
+
+    Args: table: columns method, first, other, base (methods) and metric are looked for. more: {column: {value: word}}.
+    """
+    table = table.copy()
+    for column in {"method", "first", "other", "base"} & set(table):
+        table[column] = table[column].map(spoken)
+    if "metric" in table:
+        table["metric"] = [info(name).label for name in table["metric"]]
+    return table.assign(**{name: table[name].map(words) for name, words in more.items() if name in table})
+
+
+def plain(table, reference: str | None = None) -> str:
+    """The method that others are compared with: the one that is named, else the only one with MSE alone.
+
+    Args: table: from ``listed``.
+    Raises: ValueError: for a name that is none of the methods, or several or no methods with MSE alone.
+    """
+    alone = list(table["method"][table["loss"] == "mse"].unique())
+    if reference is None and len(alone) != 1:
+        raise ValueError(f"runs hold {len(alone)} methods with MSE alone ({'; '.join(alone)}): name one as `reference`")
+    if (base := reference or alone[0]) not in set(table["method"]):
+        raise ValueError(f"no run of the method {base!r}; there are {'; '.join(table['method'].unique())}")
+    return base
+
+
+def whose(effects) -> pd.Series:
+    """Whose line each effect belongs to, for a reader: the encoder's context, and the network where there are several.
+
+    Args: effects: columns context and, for several networks, network (of ``arms``).
+    """
+    context = effects["context"].map(brief(effects["context"]))
+    return effects["network"] + ", " + context if "network" in effects else context
 
 
 def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:

@@ -187,21 +187,23 @@ def stored(judged) -> list[dict]:
     return rows.where(rows.notna(), None).to_dict("records")
 
 
-def said(judged) -> str:
-    """The verdict at each level, in a sentence each."""
-    words = []
+def said(judged) -> list[str]:
+    """The verdict at each level, a sentence each, and what random filters pass."""
+    words, controls = [], []
     for layer, ok in admitted(judged).items():
         part = judged[judged["layer"] == layer]
-        failed = [f"{row.test} ({'not measured' if np.isnan(row.value) else f'{row.value:.2g}'}, least {row.least:g})"
-                  for row in part[~part["passed"]].itertuples()]  # fmt: skip
+        failed = [
+            row.test + " (not measured)" * bool(np.isnan(row.value)) for row in part[~part["passed"]].itertuples()
+        ]
         if ok:
             words.append(f"At {layer} the encoder passes all {len(part)} tests and is called medical.")
         elif not failed:
             words.append(f"At {layer} random filters pass as well, so the test tells nothing: it is a {SMALL_CT}.")
         else:
-            words.append(f"At {layer} it fails {' and '.join(failed)}: it is called a {SMALL_CT}, not a medical one.")
-        words.append(f"Random filters pass {int(part['control_passed'].sum())} of {len(part)} there.")
-    return " ".join(words)
+            many = f"{len(failed)} of {len(part)} tests, {', '.join(failed)},"
+            words.append(f"At {layer} the encoder fails {many} and is called a {SMALL_CT}.")
+        controls.append(f"{int(part['control_passed'].sum())} of {len(part)} at {layer}")
+    return [*words, f"Random filters pass {' and '.join(controls)}."]
 
 
 def shown(judged) -> pd.DataFrame:

@@ -18,6 +18,9 @@ from ldct_utils.study import files, identity, machine
 from ldct_utils.study.runs import TESTS, Run
 from ldct_utils.training import prediction
 
+REFERENCES = {"ndct": "NDCT", "truth": "noise-free truth"}  # what scores are taken against, as text names it
+# Heads of the columns that a reader sees of ``kept_of_methods``, in %.
+KEPT = {"method": "method", ("kept", "low", "high"): "contrast of lesions kept, % [95 %]", "seeds": "trainings"}
 REAL_SLICES = 24  # of a real CT that is scored beside the test cohort, spread over the scan: some 8 s a network
 # Organs whose errors are told one by one, by how their names in the cohort's labels begin.
 ORGANS = ("liver", "spleen", "kidney", "lung", "vertebrae", "aorta")
@@ -70,7 +73,8 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         most: slices that are scored at the most, spread over patients and scans; None for all.
     Returns: the stored test. Tables: ``scores``, ``ldct_scores`` (see ``metrics.evaluate``), ``test`` (means over
         slices of both), ``organs`` (see ``organ_errors``; empty where no organs are known), ``kept`` (see
-        ``lesions_kept``) and ``examples_rows``; array ``examples``; numbers: means in the domain ``hu`` against NDCT,
+        ``lesions_kept``) and ``examples_rows``; arrays ``examples`` and, where
+        lesions are known, ``examples_lesions``; numbers: means in the domain ``hu`` against NDCT,
         the RMSE inside the body, and the contrast of lesions that is kept, None where none are known.
     Raises: ValueError: if the cohort has no test patients, or is the training's own and gone.
     """
@@ -104,6 +108,8 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         means = done.table("test", lambda: _means(tables))
         shown = done.table("examples_rows", lambda: one_of_each_anatomy(cohort, rows))
         done.array("examples", lambda: examples(cohort, shown.row.to_numpy(), denoise))
+        if cohort.lesion_masks is not None:
+            done.array("examples_lesions", lambda: np.stack([np.asarray(cohort.lesion_masks[r]) for r in shown.row]))
         hu = means[(means.domain == "hu") & (means.reference == "ndct")].set_index("metric")
         body = means[(means.domain == "body") & (means.reference == "ndct")].set_index("metric")
         done.finish(
@@ -183,6 +189,21 @@ def organ_errors(cohort: Cohort, rows, predicted) -> pd.DataFrame:
     table = table.groupby(["organ", "image"], sort=False).sum().reset_index()
     table["rmse_hu"], table["bias_hu"] = np.sqrt(table.squares / table.voxels), table["sum"] / table.voxels
     return table.drop(columns=["squares", "sum"])
+
+
+def example_images(tests: dict, reference: str) -> tuple[pd.DataFrame, np.ndarray, dict, np.ndarray | None]:
+    """The stored example slices of tests on the same patients, for error maps.
+
+    Args: tests: {method: its test}, one at least. reference: ``ndct`` or ``truth``.
+    Returns: about the slices; the reference (S, H, W); {``LDCT`` or method: (S, H, W)}, all float64 HU; and
+        the numbers of their lesions, (S, H, W), None where none are known.
+    """
+    first = next(iter(tests.values()))
+    stored = {method: np.asarray(one.array("examples"), np.float64) for method, one in tests.items()}
+    ldct, ndct, truth, _ = np.moveaxis(next(iter(stored.values())), 1, 0)
+    made = {"LDCT": ldct} | {method: images[:, 3] for method, images in stored.items()}
+    masks = first.array("examples_lesions") if (first.folder / "examples_lesions.npy").is_file() else None
+    return first.table("examples_rows"), {"ndct": ndct, "truth": truth}[reference], made, masks
 
 
 def one_of_each_anatomy(cohort: Cohort, rows) -> pd.DataFrame:

@@ -1,0 +1,94 @@
+"""The plane of error and contrast kept: filters, blends and losses, each loss's distance from the blends, a lesion."""
+
+from textwrap import fill
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from ldct_utils.report import plots
+
+FILTERS = {"Gaussian": ("s", "0.45"), "median": ("^", "0.45"), "total variation": ("v", "black")}  # marker, colour
+
+
+def plane(losses, filters, band, dots, says: dict, undecided, target: str):
+    """Left: gain in PSNR against contrast kept. Right: how far each loss lies from the blends, twice.
+
+    Args:
+        losses: rows by method, best first, with gain, kept, more_kept, less_error, each with ``_low`` and ``_high``,
+            contrasts in %; answer.
+        filters: name, strength, gain, kept (%). band: of the blends: gain, low, high, kept (%). dots: of it, marked.
+        says: {method: its words}. undecided: answers drawn in grey. target: what the gain is against.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(14, 5.8), width_ratios=[2.2, 1, 1])
+    _plane(axes[0], losses, filters, band, dots, says)
+    axes[0].set(xlabel=f"gain in PSNR against the {target}, dB (0: LDCT)", ylabel="contrast of lesions kept, %")
+    axes[2].sharey(axes[1])
+    words = (("more_kept", "contrast kept beyond the\nblend of equal error, points"),
+             ("less_error", "dB beyond the blend\nthat keeps as much"))  # fmt: skip
+    for axis, (quantity, label) in zip(axes[1:], words):
+        _distance(axis, losses, quantity, says, undecided)
+        axis.set(xlabel=f"{label}, better →")
+    axes[1].invert_yaxis()
+    axes[2].tick_params(labelleft=False)
+    axes[0].plot([], [], "o", color=plots.COLOURS[7], mec="black", mew=0.5, ms=8, label="right: undecided")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def _plane(axis, losses, filters, band, dots, says):
+    for name, part in filters.groupby("name", sort=False):
+        marker, colour = FILTERS[name]
+        axis.plot(part["gain"], part["kept"], marker=marker, color=colour, ms=4, lw=1, ls=":",
+                  label=f"{name}, by strength")  # fmt: skip
+    axis.fill_betweenx(band["kept"], band["low"], band["high"], color=plots.COLOURS[0], alpha=0.2, lw=0)
+    axis.plot(band["gain"], band["kept"], color=plots.COLOURS[0], lw=2, label="blends of MSE and its input")
+    axis.plot(dots["gain"], dots["kept"], "o", ms=3.5, color=plots.COLOURS[0])
+    for name, row in losses.iterrows():
+        colour, marker = plots.loss_style(name)
+        reach = [[[row[q] - row[f"{q}_low"]], [row[f"{q}_high"] - row[q]]] for q in ("kept", "gain")]
+        axis.errorbar(row["gain"], row["kept"], *reach, color=colour, marker=marker, ms=8, mec="black", mew=0.5, lw=1.2,
+                      ls="", label=says[name])  # fmt: skip
+    axis.axvline(0, color="black", lw=0.8)
+    axis.axhline(100, color="black", lw=0.8)
+    axis.annotate("better", (0.97, 0.17), (0.83, 0.04), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
+    low = min([0, *losses["gain_low"].fillna(losses["gain"])])
+    lowest = min([band["kept"].min(), *losses["kept_low"].fillna(losses["kept"])])
+    axis.set(xlim=(low - 0.3, None), ylim=(lowest - 0.3 * (100 - lowest) - 0.1, None))
+
+
+def _distance(axis, losses, quantity, says, undecided):
+    for line, (name, row) in enumerate(losses.iterrows()):
+        colour, marker = plots.loss_style(name)
+        colour = plots.COLOURS[7] if row["answer"] in undecided else colour
+        axis.plot(row[quantity], line, marker, color=colour, ms=8, mec="black", mew=0.5)
+        axis.hlines(line, row[f"{quantity}_low"], row[f"{quantity}_high"], color=colour)
+    axis.axvline(0, color=plots.COLOURS[0], lw=2)
+    axis.set_yticks(range(len(losses)), [fill(says[name], 26) for name in losses.index], fontsize=8)
+    axis.margins(y=0.1)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def lesion(cut, titles, middle, radius: float, anatomy: str, pixel_mm: float):
+    """One lesion in several images, circled; below, what each passes on of it.
+
+    Args:
+        cut: (2, N, H, W), HU: the images, then what each passes on; the first image is the target.
+        titles: N of them. middle: (row, column) of the lesion; radius, pixels. pixel_mm: side of a pixel.
+    """
+    level, width = plots.window_at(float(cut[0, 0, *np.rint(middle).astype(int)]), anatomy)
+    count = len(titles)
+    figure, axes = plt.subplots(2, count, figsize=(2.6 * count, 6), squeeze=False)
+    energy, limit = (cut[1, 0] ** 2).sum(), np.abs(cut[1, 0]).max()
+    for i, title in enumerate(titles):
+        error = np.sqrt(((cut[0, i] - cut[0, 0]) ** 2).mean())
+        plots.show(axes[0, i], cut[0, i], level, width, fill(title, 24) + (f"\nerror {error:.1f} HU" if i else "\n"))
+        kept = f"keeps {100 * (cut[1, i] * cut[1, 0]).sum() / energy:.0f} %"
+        drawn = plots.difference(axes[1, i], cut[1, i], limit, kept)
+        for axis in axes[:, i]:
+            axis.add_patch(plt.Circle(middle[::-1], radius, fill=False, color=plots.COLOURS[4], lw=1.2))
+    plots.row_label(axes[0, 0], f"image\n{plots.window_text(level, width)}")
+    plots.row_label(axes[1, 0], "with minus without\nthe lesion")
+    figure.colorbar(drawn, ax=axes, label="passed on of the lesion, HU", shrink=0.5)
+    plots.scale_bar(axes[0, 0], pixel_mm, 10)
+    return figure
