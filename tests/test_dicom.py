@@ -403,3 +403,72 @@ def test_library_warnings_which_quote_header_values_are_silenced(tmp_path, recwa
     dicom.read_header(path)
     dicom.read_hu(path)
     assert not recwarn.list
+
+
+# ---- legal files of other kinds ----
+@pytest.mark.parametrize("kind", ["no preamble", "deflated", "no transfer syntax"])
+def test_legal_files_of_other_kinds_are_read(tmp_path, kind):
+    hu = np.arange(64, dtype=np.int16).reshape(8, 8) * 10 - 300
+    path = write_ct(tmp_path / "a.dcm", hu)
+    data = pydicom.dcmread(path)
+    if kind == "no preamble":
+        bare = pydicom.Dataset()
+        bare.update(data)
+        written = pydicom.filebase.DicomBytesIO()
+        written.is_little_endian = written.is_implicit_VR = True
+        pydicom.filewriter.write_dataset(written, bare)
+        path.write_bytes(written.getvalue())
+    elif kind == "deflated":
+        data.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        data.save_as(path, enforce_file_format=True)
+    else:
+        del data.file_meta.TransferSyntaxUID
+        pydicom.dcmwrite(path, data, implicit_vr=False, little_endian=True)
+    assert dicom.read_header(path).shape == (8, 8)
+    assert np.array_equal(dicom.read_hu(path), hu)
+
+
+@pytest.mark.parametrize("content", [b"", b"a text, not an image" * 50, bytes(range(256)) * 40])
+def test_what_is_no_dicom_is_never_read_by_force(tmp_path, content):
+    (tmp_path / "a.dcm").write_bytes(content)
+    with pytest.raises(dicom.Unusable, match=r"not a DICOM file|truncated or damaged"):
+        dicom.read_header(tmp_path / "a.dcm")
+
+
+def test_two_scans_in_one_series_are_told_apart_and_step_and_shoot_is_one(tmp_path):
+    def series(name, number):
+        hu = np.full((8, 8), -1000, np.int16)
+        found = []
+        for scan in (1, 2):
+            for i in range(3):
+                path = tmp_path / f"{name}{scan}{i}.dcm"
+                found.append(write_ct(path, hu + scan * 10 + i, z=3.0 * i, AcquisitionNumber=number(scan, i)))
+        return [dicom.read_header(path) for path in found]
+
+    twice = dicom.acquisitions(series("a", lambda scan, i: scan))
+    assert [len(one) for one in twice] == [3, 3] and {h.acquisition[0] for h in twice[0]} == {"1"}
+    assert all(len(dicom.in_order(one)[0]) == 3 for one in twice)
+    each = series("b", lambda scan, i: 1)
+    assert dicom.acquisitions(each) == [each] and not dicom.in_order(each)[0]  # nothing tells them apart
+    shots = [dicom.read_header(write_ct(tmp_path / f"c{i}.dcm", np.zeros((8, 8), np.int16), z=3.0 * i,
+                                        AcquisitionNumber=i)) for i in range(4)]  # fmt: skip
+    assert dicom.acquisitions(shots) == [shots]
+
+
+def test_slices_a_tenth_of_a_millimetre_apart_are_all_kept_and_near_copies_are_one(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(-1024, 100, (8, 8)).astype(np.int16) for _ in range(6)]
+    thin = [dicom.read_header(write_ct(tmp_path / f"t{i}.dcm", image, z=round(-100 + 0.1 * i, 4)))
+            for i, image in enumerate(images)]  # fmt: skip
+    kept, dropped = dicom.in_order(thin)
+    assert len(kept) == 6 and not dropped and dicom.gaps(kept) == 0
+    copies = [dicom.read_header(write_ct(tmp_path / f"u{i}{j}.dcm", image, z=3.0 * i + 0.02 * j))
+              for i, image in enumerate(images) for j in range(2)]  # fmt: skip
+    kept, dropped = dicom.in_order(copies)
+    assert len(kept) == 6 and len(dropped) == 6 and "copy" in dropped[0][1]
+
+
+def test_an_object_of_another_kind_is_called_by_its_name(tmp_path):
+    path = write_ct(tmp_path / "a.dcm", np.zeros((8, 8), np.int16), SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
+    with pytest.raises(dicom.Unusable, match="not a CT image but Secondary Capture Image Storage: leave it out"):
+        dicom.read_header(path)

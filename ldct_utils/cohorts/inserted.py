@@ -13,6 +13,7 @@ from ldct_utils.ct import dicom, dose, fbp
 from ldct_utils.study.paths import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
+TILTED = 0.85  # cosine of the largest gantry tilt, 30 degrees and some
 MEASURED = 40  # pairs that a noise kernel is measured on
 REAL_PAIRS = ("mayo2016", "tcia", "npy", "paired")  # sources whose low dose was not made here
 
@@ -61,9 +62,10 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
                     h.normal,
                 )
                 series.setdefault((*key, h.shape), []).append(h)
-    names, untold, notes = _people([(key[1], headers[0]) for key, headers in series.items()], stated)
+    firsts = [(key[1], one[0]) for key, headers in series.items() for one in dicom.acquisitions(headers)]
+    names, untold, notes = _people(firsts, stated)
     slices, kinds, assumed, odd = [], {}, [], set()
-    for (_, exam, *_), headers in series.items():
+    for (_, exam, *_), headers in [(key, one) for key, of in series.items() for one in dicom.acquisitions(of)]:
         first = headers[0]
         patient = names[exam, first]
         label = f"{first.thickness_mm:g} mm {first.kernel}"
@@ -135,7 +137,7 @@ def _not_normal_dose(header, root: Path) -> str:
     # Of the root's name only a series' own counts: a folder of low-dose studies may well hold normal doses too.
     if re.search(r"(?i)quarter_\d+mm|\blow[ _-]*dose", inside) or re.match(r"(?i)quarter_\d+mm", root.name):
         return "already a low-dose series"
-    if abs(header.normal[2]) < 0.9:
+    if abs(header.normal[2]) < TILTED:
         return "not an axial series: noise is inserted along the projections of axial slices"
     return ""
 

@@ -19,13 +19,21 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
-from pydicom.uid import RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
 from scipy import ndimage
 
 from ldct_utils.ct.conventions import REACHES_AIR
 from ldct_utils.ct.intensity import AIR_HU
 
 SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
+LEAST_STEP_MM = 0.005  # positions that differ by less differ by rounding
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file
 PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
@@ -45,6 +53,7 @@ TAGS = [
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ConvolutionKernel"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "SeriesDescription", "BodyPartExamined"),
     *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
+    *("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex"),
 ]
 # What anonymisers write in place of an ID. With a number behind it, as in Anon_03, it is an ID again.
 _NOTHING = (
@@ -58,6 +67,7 @@ NO_HU = re.compile(
     r"|VOLUME_?RENDER\w*|SSD|PROJECTION IMAGE|SUBTRACTION|ADDITION|MULTIPLICATION|DIVISION|PERFUSION\w*"
     r"|IODINE\w*|RHO_?Z\w*|Z_?EFF\w*|SCREEN ?SAVE\w*|SCREEN ?SHOT|SECONDARY CAPTURE|DOSE_INFO|FUSION\w*"
 )
+ACQUISITION = ("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")
 LEAST_PADDING = 16  # pixels of an area of padding whose value could be tissue
 LOOKED_AT = 5  # slices of a series, evenly spaced, that are read to see whether it reaches air
 log = logging.getLogger(__name__)  # paths of skipped and unreadable files go here and nowhere else: INFO shows them
@@ -117,6 +127,7 @@ class Header:
     study: str  # UID of the examination; never stored
     instance: str  # UID of this very slice; never stored
     in_hu: bool  # the header says so (RescaleType)
+    acquisition: tuple = ()  # numbers that tell several scans of one place apart
 
 
 @dataclass
@@ -137,7 +148,7 @@ def read_header(path) -> Header:
     path = Path(path)
     try:
         with open(path, "rb") as file, quiet():
-            data = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
+            data = _dataset(file, stop_before_pixels=True, specific_tags=TAGS)
             left = path.stat().st_size - file.tell()  # the reader stops where the pixels begin
     except InvalidDicomError as error:
         volume = path.name.lower().endswith((".nii", ".nii.gz"))
@@ -158,6 +169,32 @@ def read_header(path) -> Header:
             raise Unusable("header values that make no sense: export the series again") from error
 
 
+def _dataset(file, **options):
+    """A DICOM file's data set, with its transfer syntax: also where preamble, file header or the syntax are missing.
+
+    Files without a preamble come from old PACS exports and from the network; their encoding is told by the library.
+    Raises: InvalidDicomError: for what is none, whatever it is called.
+    """
+    try:
+        data = pydicom.dcmread(file, **options)
+    except InvalidDicomError:
+        if hasattr(file, "seek"):
+            file.seek(0)
+        try:
+            data = pydicom.dcmread(file, force=True, **options)
+        except Exception as error:  # of bytes that are no DICOM at all
+            raise InvalidDicomError("no DICOM file") from error
+        if not (data.get("SOPClassUID") and data.get("Rows") and data.get("Columns")):
+            raise InvalidDicomError("no DICOM file") from None
+    if not getattr(data, "file_meta", None):
+        data.file_meta = pydicom.dataset.FileMetaDataset()
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit, little = data.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return data
+
+
 def packed(path: Path) -> str:
     """Why an archive is not read; empty for any other file."""
     name = Path(path).name.lower()
@@ -170,7 +207,8 @@ def _check(data):
     if data.get("SOPClassUID", "") in ENHANCED_CT:
         raise Unusable("Enhanced CT, several frames in one file: export as single-frame CT images")
     if data.get("SOPClassUID", "") not in ("", CT_IMAGE) or data.get("Modality", "CT") != "CT":
-        raise Unusable(f"not a CT image but {data.get('Modality', 'an object')} of another kind")
+        kind = UID(data.get("SOPClassUID", "")).name or data.get("Modality", "an object of another kind")
+        raise Unusable(f"not a CT image but {kind}: leave it out, or export the CT images themselves")
     if "LOCALIZER" in _image_type(data):
         raise Unusable("a localizer (scout view)")
     _check_hu(data)
@@ -230,13 +268,16 @@ def _header(path: Path, data) -> Header:
         instance=str(data.get("SOPInstanceUID", "") or ""),
         in_hu=str(data.get("RescaleType", "") or "").strip().upper().startswith(("HU", "HOUN")),
         study=str(data.get("StudyInstanceUID", "") or data.get("FrameOfReferenceUID", "") or ""),
+        acquisition=tuple(str(data.get(name, "") or "") for name in ACQUISITION),
     )
 
 
 def _check_pixels(path: Path, data, left: int):
     """Raise if the pixels are cut short or compressed in a way that nothing installed can decode."""
     syntax = data.file_meta.get("TransferSyntaxUID", None)
-    if syntax is not None and syntax.is_compressed and syntax != pydicom.uid.DeflatedExplicitVRLittleEndian:
+    if syntax == DeflatedExplicitVRLittleEndian:  # the whole file is packed: it was unpacked to its end, or refused
+        return
+    if syntax is not None and syntax.is_compressed:
         try:
             decoder = get_decoder(syntax)
             available, wanted = decoder.is_available, "; ".join(decoder.missing_dependencies)
@@ -336,7 +377,8 @@ def read(path) -> tuple:
     """
     try:
         with quiet():
-            data = pydicom.dcmread(path)
+            with open(path, "rb") as file:
+                data = _dataset(file)
             stored = data.pixel_array
     except Exception as error:  # decoders raise whatever they like for damaged streams
         if getattr(error, "errno", None):
@@ -425,7 +467,7 @@ def in_order(headers) -> tuple:
 
     Returns: (sorted headers, [(header, reason), ...] of what was dropped).
     """
-    ordered = sorted(headers, key=lambda h: (h.z_mm, str(h.path)))
+    ordered = _sorted(headers)
     kept, dropped = [], []
     for place in _same_place(ordered):
         if len({_digest(h.path) for h in place} if len(place) > 1 else {0}) == 1:
@@ -439,6 +481,27 @@ def in_order(headers) -> tuple:
         )
         return [], dropped + [(h, reason) for h in kept]
     return kept, dropped
+
+
+def acquisitions(headers: list) -> list[list]:
+    """The scans that a series holds: several where a number of theirs, such as AcquisitionNumber, tells them apart and
+    each has every position once; else the series as it is.
+
+    A number that differs from slice to slice of one scan, as in step and shoot, tells nothing apart.
+    """
+    for place in range(len(ACQUISITION)):
+        groups = {}
+        for header in headers:
+            groups.setdefault(header.acquisition[place] if header.acquisition else "", []).append(header)
+        whole = all(len(list(_same_place(_sorted(group)))) == len(group) for group in groups.values())
+        overlap = len(list(_same_place(_sorted(headers)))) < len(headers)
+        if len(groups) > 1 and whole and overlap:
+            return [groups[name] for name in sorted(groups)]
+    return [headers]
+
+
+def _sorted(headers) -> list:
+    return sorted(headers, key=lambda h: (h.z_mm, str(h.path)))
 
 
 def _digest(path: Path) -> bytes:
@@ -464,10 +527,14 @@ def _reaches_air(headers: list) -> bool:
 
 
 def _same_place(ordered):
-    """Runs of headers that lie within ``SAME_POSITION_MM`` of the first of the run."""
+    """Runs of headers that lie at the position of the first of the run: within ``SAME_POSITION_MM``, or half the slice
+    spacing where slices lie closer (photon-counting CT, micro-CT)."""
+    steps = np.diff([header.z_mm for header in ordered])
+    apart = steps[steps > LEAST_STEP_MM]
+    near = min(SAME_POSITION_MM, 0.5 * float(np.quantile(apart, 0.75))) if len(apart) else SAME_POSITION_MM
     run = []
     for header in ordered:
-        if run and header.z_mm - run[0].z_mm >= SAME_POSITION_MM:
+        if run and header.z_mm - run[0].z_mm >= near:
             yield run
             run = []
         run.append(header)
@@ -484,7 +551,7 @@ def gaps(ordered) -> int:
     steps = np.diff([h.z_mm for h in ordered])
     if not len(steps):
         return 0
-    sizes, counts = np.unique(steps.round(1), return_counts=True)
+    sizes, counts = np.unique(steps.round(1 if steps.min() > 0.5 else 3), return_counts=True)
     often = sizes[counts >= max(2, 0.1 * len(steps))]
     return int(np.sum(steps > 1.5 * (often.min() if len(often) else steps.min())))
 
