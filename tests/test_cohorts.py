@@ -151,7 +151,7 @@ def test_what_cannot_be_used_is_counted_with_its_reason_and_the_rest_is_kept(dat
     listed = {(s["patient"], s["reason"].split(":")[0]): s["files"] for s in cohort.meta["skipped"]}
     assert listed == {
         ("L067", "a localizer (scout view)"): 1,
-        ("L067", "not a CT image but SR of another kind"): 1,
+        ("L067", "not a CT image but Basic Text SR Storage"): 1,
         ("L067", "truncated"): 1,
         ("L067", "no RescaleSlope/RescaleIntercept"): 1,
         ("L067", "not a DICOM file"): 1,
