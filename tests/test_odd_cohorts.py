@@ -65,3 +65,21 @@ def test_the_advice_for_two_versions_of_a_notebook_keeps_the_later_edit(edited, 
     with pytest.raises(ValueError, match="hold different code") as raised:
         parameters.read(script)
     assert advice in str(raised.value)
+
+
+def test_a_folder_whose_name_holds_the_separator_is_one_folder(tmp_path):
+    from ldct_utils.cohorts import lookup
+
+    (tmp_path / "study: first").mkdir()
+    (tmp_path / "second").mkdir()
+    assert lookup.roots(tmp_path / "study: first") == [tmp_path / "study: first"]
+    assert lookup.roots(f"{tmp_path}:{tmp_path / 'second'}") == [tmp_path, tmp_path / "second"]
+
+
+@pytest.mark.parametrize(("source", "other"), [("mayo2016", "tcia"), ("tcia", "mayo2016")])
+def test_a_tree_of_the_other_challenge_is_told_with_its_source(tmp_path, source, other):
+    folders = {"tcia": ("Low Dose Images", "Full Dose Images"), "mayo2016": ("quarter_1mm", "full_1mm")}[other]
+    for folder in folders:
+        write_ct(tmp_path / "L067" / folder / "1.dcm", z=0.0, PatientID="L067")
+    with pytest.raises(ValueError, match=f"folders are those of source={other}, not of {source}"):
+        cohorts.get(source, str(tmp_path), progress=False)

@@ -2,7 +2,6 @@
 
 import importlib
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -62,7 +61,7 @@ def roots(data_root) -> list:
     if not data_root:
         raise ValueError("this source reads files: give data_root, the folder that holds them")
     folders = []
-    for name in str(data_root).split(os.pathsep):
+    for name in paths.joined(str(data_root)):
         places = [p for p in (Path(name), paths.root() / name) if p.is_dir()]
         if not places and (reason := dicom.packed(Path(name))):
             raise FileNotFoundError(f"data_root {name} is {reason.split(', into')[0]} and give the folder")

@@ -51,7 +51,11 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
     for header in found.headers:
         named = _series_of(source, header, root)
         if named is None:
-            reason = "neither a low-dose nor a full-dose series by its folder: source=paired takes pairs in any folders"
+            other = "tcia" if source == "mayo2016" else "mayo2016"
+            if _series_of(other, header, root):
+                reason = f"its folders are those of source={other}, not of {source}"
+            else:
+                reason = "neither a low-dose nor a full-dose series by its folder: source=paired takes any folders"
             skipped.append((reading.challenge_id(header.path, root), "", reason, header.path))
         else:
             patient, name, is_low = named

@@ -10,7 +10,6 @@ import copy
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -319,7 +318,7 @@ def _hashable(name: str, value, scanned: dict):
     if isinstance(value, list):
         return [_hashable(name, v, scanned) for v in value]
     if name in DATA and isinstance(value, str):  # several folders may be joined as in PATH
-        found = [locate(part) for part in value.split(os.pathsep)]
+        found = [locate(part) for part in paths.joined(value)]
         return [_data(p, scanned) for p in found if p is not None] or value
     # a file's bare name is found too
     named = name == "weights" or name in DENOISERS or (name == "context" and Path(str(value)).suffix)

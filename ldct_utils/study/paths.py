@@ -66,6 +66,11 @@ def short(path) -> str:
         return str(path)
 
 
+def joined(value: str) -> list[str]:
+    """The folders that a parameter names: one, whose name may hold the separator, or several joined as in PATH."""
+    return [value] if locate(value) is not None else value.split(os.pathsep)
+
+
 def locate(value: str) -> Path | None:
     """An existing file or folder that a parameter names: absolute, or relative to the study or its outputs."""
     for base in (Path(), root(), outputs()):
