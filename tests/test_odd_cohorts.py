@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 from conftest import ROOT, write_tiny_cohort
+from dicom_files import write_ct
 from notebook_cells import execute
 
 from ldct_utils import cohorts
