@@ -129,9 +129,8 @@ def patches(rng, split, count):
 
 
 # %% [markdown]
-# Features of different levels differ in size by orders of magnitude, so each is divided by its root mean square at the
-# start. A deep encoder without normalisation learns little in minutes, so each convolution has a batch normalisation
-# while it trains. It undoes itself at the start and is folded into the convolution at the end.
+# Features of different levels differ in size, so each is divided by its root mean square at the start. While it trains,
+# each convolution has a batch normalisation, which undoes itself at the start and is folded away at the end.
 
 # %%
 first, _ = patches(np.random.default_rng(seed), "train", 32)
@@ -217,8 +216,8 @@ report.figure(
 #
 # 1. *Reconstruction*: a level shows more of an NDCT patch than the means of the blocks that its positions stand for.
 # 2. *Dose* and 3. *anatomy* of a patch are told from its mean features.
-# 4. *Lesions*: the features answer to a lost lesion, compared with 20 HU of noise, at least as the image itself does.
-#    Else the MSE sees more of a lesion than the perceptual loss. What a cohort cannot test was not passed.
+# 4. *Lesions*: the features answer to a lost lesion, compared with 20 HU of noise, at least as the image itself does;
+#    else the MSE sees more of a lesion. What a cohort cannot test was not passed.
 
 # %%
 least = {"reconstruction": least_reconstruction, "dose": least_dose, "anatomy": least_anatomy, "lesions": least_lesions}

@@ -92,10 +92,9 @@ if any(one.params.get("init") == "hub" for one in chosen):
 
 # %% [markdown]
 # ## Which of them were trained enough
-# A network that was stopped too early says nothing about its method. At its *working point* the last quarter of the
-# updates changed its own objective by less than 2 %, and it gains at least 1 dB PSNR over its input. One with a critic
-# may be 1.5 dB worse than its input, with a noise texture nearer to the NDCT's than MSE gives. Others get no verdict,
-# and nobody is compared with them.
+# At its *working point* the last quarter of a network's updates changed its objective by less than 2 %, and it gains
+# 1 dB PSNR over its input. One with a critic may be 1.5 dB worse than its input, with a noise texture nearer to the
+# NDCT's than MSE gives. Others get no verdict, and nobody is compared with them.
 
 # %%
 tested = [testing.scores(one) for one in chosen]
@@ -148,9 +147,8 @@ def predictors():
 # ## Scores
 # SSIM and PSNR in the window of each anatomy, VIF with the benchmark's argument order, and **RFS**: 42 radiomic
 # features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training* patients, and the cosine
-# between a method's vector and the NDCT's. The normalisation does not depend on the methods, so that one method more
-# changes no other's score. Organs are found on the NDCT: by TotalSegmentator on real scans where it can be, else as
-# ranges of HU, which no anatomist drew. LDCT-IQA rates slices of 512x512 where its weights are here.
+# between a method's vector and the NDCT's, so that one method more changes no other's score. Organs are found on the
+# NDCT, by TotalSegmentator on real scans where it can be, else as ranges of HU. LDCT-IQA rates slices of 512x512.
 
 # %%
 by, wanted, why = denoised.organs_by(cohort, rfs_by, rfs_organs)
