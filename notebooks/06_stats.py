@@ -94,6 +94,8 @@ scores = everything[everything["metric"].isin(metrics)]
 tables = comparison.cells(everything)  # {(domain, reference, metric): {method: its scores}}
 references = {name: words for name, words in testing.REFERENCES.items() if name in set(scores["reference"])}
 (main, *_), label = references, info(primary).label
+
+# %%
 names, patients, slices = list(dict.fromkeys(listed["method"])), scores["patient"].nunique(), scores["row"].nunique()
 seeds, people = listed.groupby("method")["seed"].nunique(), report.plural(patients, "patient")
 limits = nulls.limits_said(patients, len(metrics), int(seeds.min()))
@@ -125,6 +127,8 @@ winner = best[main][primary]
 ranks = summary[(summary["metric"] == primary) & (summary["method"] != LDCT)]
 firsts = ranks.loc[ranks.groupby(["domain", "reference"])["rank"].idxmin(), "method"].map(says)
 report.text(f"In one domain or another {report.listed(dict.fromkeys(firsts))} scored best by {label}.")
+
+# %%
 lesions = run.table("kept", lambda: testing.kept_of_methods(scored, listed["method"], draws, seed))
 if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
@@ -150,7 +154,8 @@ else:
 tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
 judged = comparison.judged(tests)
 for reference, words in references.items():
-    part = judged.query("domain == @domain and reference == @reference").sort_values(["metric", "p_slices"])
+    part = judged.query("domain == @domain and reference == @reference")
+    part = part.sort_values(["metric", "better_by"], ascending=[True, False])
     by_patients, by_slices = ((part[p] < intervals.ALPHA).sum() for p in ("p_patients_holm", "p_slices"))
     report.table(
         run, f"table4_{reference}", worded(part), comparison.verdicts_said(part["verdict"], "the best method"),
@@ -209,9 +214,8 @@ for reference, words in references.items():
 # NDCT that was taken out.
 
 # %%
-stored = {m: one for m, one in zip(listed.method, scored) if (one.folder / "examples.npy").is_file()}
 ranked = summary.query("domain == @domain and reference == @main and metric == @primary").sort_values("rank")["method"]
-drawn = {m: stored[m] for m in [m for m in ranked if m in stored][:5]}
+drawn = testing.with_examples(listed["method"], scored, ranked)
 for reference, words in references.items() if drawn else ():
     about, target, made, masks = testing.example_images(drawn, reference)
     off = [np.sqrt(np.mean((made[m] - target) ** 2, axis=(1, 2))).mean() for m in (next(iter(drawn)), LDCT)]
@@ -242,13 +246,14 @@ else:
         f"Ranges: over trainings. Its order and that of the test patients have Kendall's τ = {tau} (1: the same).",
         transfer.HEADS,
     )  # fmt: skip
-    plain = next((i for i, loss in enumerate(listed.loss) if loss == "mse"), 0)  # one that no result has chosen
-    about, pictures = on_real[plain].table("examples_rows"), on_real[plain].array("examples")
-    before, after = np.sqrt(np.mean((pictures[:, [0, 3]] - pictures[:, [1]]) ** 2, axis=(0, 2, 3)))
+
+# %%
+if on_real:
+    method, about, pictures, before, after = transfer.example(listed["method"], listed["loss"], on_real)
     report.figure(
         run, "real_ct_slices", drawings.cleaned(about, pictures),
         f"A network brings a real CT from {before:.0f} to {after:.0f} HU of error against its normal dose.",
-        f"{says[listed.method[plain]]}, one training. The normal dose has noise of its own.",
+        f"{says[method]}, one training. The normal dose has noise of its own.",
         "Slices of a real CT, a row an anatomy: low dose, cleaned by a network, normal dose, and what was changed.",
     )  # fmt: skip
 
@@ -266,6 +271,9 @@ if lines.empty:
 else:
     raw = run.table("psi_effects", lambda: comparison.over_psi(of_domain, lines, draws, seed))
     effects = comparison.turned(raw.assign(who=designs.whose(raw)), "difference")
+
+# %%
+if len(lines):
     best_one = comparison.best_effect(effects, main, primary)
     labels = {(r, m): f"{info(m).label} over the base, {w}" for r, w in references.items() for m in metrics}
     than = report.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
@@ -287,9 +295,8 @@ else:
 crossed = run.table("interactions", lambda: comparison.interactions(of_domain, lines, psi_tolerance, draws, seed))
 at_one_psi, excluding = crossed["kind"].str.startswith("interaction").sum(), (crossed["excludes 0"] == "yes").sum()
 if crossed.empty:
-    briefly = designs.brief(lines["context"])
-    there = report.listed(dict.fromkeys(f"{briefly[c]}/{y}" for c, y in zip(lines["context"], lines["layer"])))
-    report.text(f"An interaction needs two contexts and two layers at one ψ of one network; these runs have {there}.")
+    report.text("An interaction needs two contexts and two layers at one ψ of one network; these runs have "
+                f"{designs.cells_said(lines)}.")  # fmt: skip
 else:
     report.table(run, "interactions", worded(crossed, reference=references),
                  f"An interval that excludes 0 belongs to {report.some(excluding, len(crossed), 'difference')}.",
@@ -304,15 +311,17 @@ else:
 # %%
 if invariances:
     looked = hiding.named(select(invariances))
-    counts, by_denoiser = hiding.lesion_counts(looked), {name: hiding.kept(one) for name, one in looked.items()}
-    searched = counts[counts["method"].isin(["search", "aimed"])]
-    changed = report.some(searched["changed"].sum(), searched["tested"].sum(), "lesion")
-    least = report.percent(next(iter(looked.values())).params["alpha"] ** 0.5)
+    counts = hiding.lesion_counts(looked)
     report.table(
         run, "hidden_counts", counts.assign(method=counts["method"].str.replace("null", "repeated scan")),
-        f"The searches changed {changed} by more than a repeated scan would.",
-        f"A search can only find a lesion of which the network passes on less than {least} of a change.", hiding.COUNTS,
+        f"The searches changed {report.some(*hiding.searched(counts), 'lesion')} by more than a repeated scan would.",
+        "A search can only find a lesion of which the network passes on less than "
+        f"{report.percent(hiding.findable(looked))} of a change.", hiding.COUNTS,
     )  # fmt: skip
+
+# %%
+if invariances:
+    by_denoiser = {name: hiding.kept(one) for name, one in looked.items()}
     hidden = run.table("hidden", lambda: hiding.compared(by_denoiser, draws, seed))
     of_contrast = hidden[hidden["quantity"] == "contrast kept"].set_index("denoiser")["mean"]
     report.figure(

@@ -20,8 +20,8 @@
 # which `02_psi_calibration` and `03_train` read with context medical and weights set to this run's folder; its header
 # holds the result of the test. **Cost** about two minutes on 2 cores, a third of them for the test.
 #
-# Words: LDCT and NDCT are the low-dose and the normal-dose slice. An encoder is a network that turns an image into
-# features, level by level; a perceptual loss compares features instead of pixels.
+# Words: LDCT and NDCT are the low-dose and the normal-dose slice. An encoder turns an image into features, level by
+# level; a perceptual loss compares features instead of pixels.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -94,7 +94,7 @@ from ldct_utils.training import encoder_worth, medical_encoder
 #
 # | open in the paper | chosen here |
 # |---|---|
-# | data | the training patients of this cohort; never a test patient |
+# | data | the training patients of this cohort |
 # | start | ImageNet where the weights are on the computer, else a seeded random encoder |
 # | tasks | *reconstruct* the NDCT patch from each level with a linear decoder; tell *dose* (LDCT, NDCT) and *anatomy* |
 # | input | the denoiser's range and the same x255 convention as the loss |
@@ -129,9 +129,8 @@ def patches(rng, split, count):
 
 
 # %% [markdown]
-# Features of different levels differ in size by orders of magnitude, so each is divided by its root mean square at the
-# start. A deep encoder without normalisation learns little in minutes, so each convolution has a batch normalisation
-# while it trains. It undoes itself at the start and is folded into the convolution at the end.
+# Features of different levels differ in size, so each is divided by its root mean square at the start. While it trains,
+# each convolution has a batch normalisation, which undoes itself at the start and is folded away at the end.
 
 # %%
 first, _ = patches(np.random.default_rng(seed), "train", 32)
@@ -167,9 +166,8 @@ def losses_of(images, anatomy_of):
 
 # %% [markdown]
 # ## Training
-# The rate rises over ten steps and then falls to zero along a cosine. A state is saved every few steps; the same
-# command after an interruption goes on from it, to the same result, since the patches of a step depend only on the seed
-# and the step.
+# The rate rises over ten steps and then falls to zero along a cosine. The same command after an interruption goes on
+# from the last state that was saved, to the same result, since patches depend only on the seed and the step.
 
 # %%
 weights_file, state_file = run.folder / encoders.MEDICAL_FILE, run.folder / "last.pt"
@@ -216,11 +214,10 @@ report.figure(
 # anew on features of training patches, so that it is the features that know. The control is an encoder of the same
 # shape with random filters: where it passes too, the test tells nothing and nobody is admitted.
 #
-# 1. *Reconstruction*: a level shows more of an NDCT patch than the mean of each block of pixels that one position of it
-#    stands for.
+# 1. *Reconstruction*: a level shows more of an NDCT patch than the means of the blocks that its positions stand for.
 # 2. *Dose* and 3. *anatomy* of a patch are told from its mean features.
-# 4. *Lesions*: the features answer to a lost lesion, compared with 20 HU of noise, at least as the image itself does.
-#    Else the MSE sees more of a lesion than the perceptual loss. What a cohort cannot test was not passed.
+# 4. *Lesions*: the features answer to a lost lesion, compared with 20 HU of noise, at least as the image itself does;
+#    else the MSE sees more of a lesion. What a cohort cannot test was not passed.
 
 # %%
 least = {"reconstruction": least_reconstruction, "dose": least_dose, "anatomy": least_anatomy, "lesions": least_lesions}
@@ -277,13 +274,16 @@ if "reconstruct" in tasks:
 
 # %%
 change = run.table("change", lambda: medical_encoder.moved(body, before))
-low, high = change["relative change"].min(), change["relative change"].max()
+low, high = change["relative change"].agg(["min", "max"])
 report.figure(
     run, "change", drawings.moved(change, encoders.layer_names(arch)[: len(change)]),
     f"The weights moved by {report.percent(low, 1)} to {report.percent(high, 1)} of their norm.",
     f"From a {provenance['context']} start, a bar a convolution.",
     "Bars, one a convolution from the input inwards: relative change of its weights in %.",
 )  # fmt: skip
+
+# %% [markdown]
+# ## Checks
 
 # %%
 medical_encoder.check_stored(weights_file, body.cpu(), arch, layers, convention, first.cpu()[:2])

@@ -78,14 +78,12 @@ patients, against = about.patient.nunique(), testing.REFERENCES[reference]
 # %%
 networks = [one.params["network"] for one in chosen]
 labels = designs.labels(networks, listed["method"])  # a network with one design is called by its name
-age = {name: i for i, name in enumerate([*classical, *order])}
-names = [*classical, *sorted(dict(zip(labels, networks)), key=lambda n: age.get(dict(zip(labels, networks))[n], 99))]
+names = designs.by_age(labels, networks, classical, order)
 says = {name: spoken(name) for name in ["LDCT", *names]}
 report.table(
     run, "methods", listed.assign(label=labels, network=networks, words=[says[label] for label in labels]),
     f"The methods are {report.listed(map(says.get, names))}, oldest first.",
-    f"{report.plural(len(chosen), 'training')}, {report.plural(len(rows), 'test slice')} of "
-    f"{report.plural(patients, 'patient')}.",
+    f"{report.plural(len(rows), 'test slice')} of {report.plural(patients, 'patient')}; a row a training.",
     {"run": "run", "words": "method", "seed": "seed"} | {name: name for name in varying[:4]},
 )  # fmt: skip
 if any(one.params.get("init") == "hub" for one in chosen):
@@ -94,10 +92,9 @@ if any(one.params.get("init") == "hub" for one in chosen):
 
 # %% [markdown]
 # ## Which of them were trained enough
-# A network that was stopped too early says nothing about its method. At its *working point* the last quarter of the
-# updates changed its own objective by less than 2 %, and it gains at least 1 dB PSNR over its input. One with a critic
-# may be 1.5 dB worse than its input, with a noise texture nearer to the NDCT's than MSE gives. Others get no verdict,
-# and nobody is compared with them.
+# At its *working point* the last quarter of a network's updates changed its objective by less than 2 %, and it gains
+# 1 dB PSNR over its input. One with a critic may be 1.5 dB worse than its input, with a noise texture nearer to the
+# NDCT's than MSE gives. Others get no verdict, and nobody is compared with them.
 
 # %%
 tested = [testing.scores(one) for one in chosen]
@@ -117,10 +114,8 @@ if lesions.empty:
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
     least, share = shown[["method", "kept"]].iloc[-1]
-    report.table(
-        run, "kept", worded(shown), f"{says[least]} keeps least of a lesion's contrast, {report.number(share)} %.",
-        "The untouched LDCT keeps 100 %.", testing.KEPT,
-    )  # fmt: skip
+    least = f"{says[least]} keeps least of a lesion's contrast, {report.number(share)} %."
+    report.table(run, "kept", worded(shown), least, "The untouched LDCT keeps 100 %.", testing.KEPT)
 
 # %% [markdown]
 # Methods without training are tuned: the smallest RMSE on the middle slice of every validation patient.
@@ -152,10 +147,8 @@ def predictors():
 # ## Scores
 # SSIM and PSNR in the window of each anatomy, VIF with the benchmark's argument order, and **RFS**: 42 radiomic
 # features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training* patients, and the cosine
-# between a method's vector and the NDCT's. The normalisation does not depend on the methods, so that one method more
-# changes no other's score. Organs are found on the NDCT: by TotalSegmentator on real scans where it can be, else as
-# ranges of HU, which no anatomist drew. Slices of 512x512 are rated by LDCT-IQA too where its weights are here; it has
-# seen abdomens and no denoised image.
+# between a method's vector and the NDCT's, so that one method more changes no other's score. Organs are found on the
+# NDCT, by TotalSegmentator on real scans where it can be, else as ranges of HU. LDCT-IQA rates slices of 512x512.
 
 # %%
 by, wanted, why = denoised.organs_by(cohort, rfs_by, rfs_organs)
@@ -190,13 +183,12 @@ direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 newer = run.table(
     "newer", lambda: comparison.against_older(scores, ["LDCT", *names], direction, unfinished, draws, seed)
 )
-counts = newer["verdict"].value_counts()
 summed = comparison.verdicts_said(newer["verdict"], "the newer method")
-without = [f"{n} ({word})" for word, n in counts.items() if word not in comparison.DECIDED]
+without = newer["verdict"].value_counts().drop(list(comparison.DECIDED), errors="ignore")
 report.figure(
     run, "newer_shown", drawings.newer(newer, says, LABEL), summed,
     f"Against the {against}, {report.plural(patients, 'patient')}; bars: 95 % over patients and trainings. Comparisons "
-    f"without a verdict: {report.listed(without)}.",
+    f"without a verdict: {report.listed(f'{n} ({word})' for word, n in without.items())}.",
     "Dots with intervals, a panel a metric and a line a method: how much better it is than the best older one.",
 )  # fmt: skip
 
@@ -228,7 +220,7 @@ report.table(run, "nulls_shown", nulls.in_words(empty, LABEL), of_trainings, spr
 
 # %% [markdown]
 # ## The easiest and the hardest slice
-# By SSIM, a mean over the methods. Grain in the lower rows is noise that was left; structure is anatomy that changed.
+# By SSIM, a mean over the methods. Grain in the differences is noise that was left; structure is anatomy that changed.
 
 # %%
 of_slices = scores[(scores.metric == "ssim") & scores.method.isin(names)].groupby("row").value.mean()
@@ -248,8 +240,8 @@ def pictures():
 # %%
 seen = cohort.slices.set_index("row").loc[list(extremes.values())].reset_index()
 seen = seen.assign(label=[f"{what} SSIM {of_slices[row]:.3f}, {about.patient[row]}" for what, row in extremes.items()])
-circled = None if cohort.lesion_masks is None else [cohort.lesion_masks[row] for row in seen["row"]]
-images = run.array("pictures", pictures)
+circled, images = cohort.lesion_masks, run.array("pictures", pictures)
+circled = None if circled is None else [circled[row] for row in seen["row"]]
 report.figure(
     run, "extremes", drawings.slices(seen, images, ["LDCT", against, *map(says.get, names)], circled),
     f"SSIM is {of_slices.max():.3f} in the easiest slice and {of_slices.min():.3f} in the hardest.",
@@ -260,13 +252,15 @@ report.figure(
 # %% [markdown]
 # ## What it costs
 # Multiplications are those of convolutions and matrix products; others, such as those of the bilateral filter, count as
-# none. Memory is the most that tensors take at once.
-
+# none. Memory is the most that tensors take at once. Both are counted in float32.
 
 # %%
+ldct = np.asarray(cohort.ldct[rows[:1]], np.float32)
+
+
 def measured():
     """One row a method: weights, multiplications, seconds and memory a test slice."""
-    found, ldct = {}, np.asarray(cohort.ldct[rows[:1]], np.float32)
+    found = {}
     for label, _, predict, one in predictors():
         if label != "LDCT" and label not in found:
             network = checkpoints.load_network(one.folder).to(device) if one else None
@@ -275,14 +269,12 @@ def measured():
 
 
 # %%
-cost, height, width = run.table("cost", measured), *cohort.ldct.shape[1:]
-ssim = overall[overall["metric"] == "ssim"].set_index("method")["mean"]
+cost, ssim = run.table("cost", measured), overall[overall["metric"] == "ssim"].set_index("method")["mean"]
 seconds = cost["s a slice"]
 report.table(
     run, "cost", worded(cost.assign(SSIM=cost.method.map(ssim)).sort_values("s a slice")),
     f"The slowest method takes {seconds.max() / seconds.min():.2g} times as long as the fastest.",
-    f"A slice of {height}x{width} pixels, {precision} on {device}, best of three; memory and multiplications in "
-    "float32.", costs.HEADS,
+    f"A slice of {ldct.shape[1]}x{ldct.shape[2]} pixels, {precision} on {device}, best of three.", costs.HEADS,
 )  # fmt: skip
 
 # %% [markdown]
@@ -292,16 +284,12 @@ report.table(
 assert scores.groupby(["method", "seed", "metric"])["row"].nunique().groupby("metric").nunique().eq(1).all(), (
     "methods were scored on different slices"
 )
-train_patients = set(cohort.slices.patient[cohort.slices.split == "train"])
-assert train_patients.isdisjoint(about.patient), "a patient is in two splits"
+trained_on = cohort.slices.patient[cohort.slices.split == "train"]
+assert set(trained_on).isdisjoint(about.patient), "a patient is in two splits"
 assert (scores[scores.metric == "rfs"].value.abs() <= 1 + 1e-9).all()
-
-# %%
 run.finish(
-    cohort=cohort.id, methods=len(names), patients=patients, slices=len(rows),
-    decided=int(newer.verdict.isin(comparison.DECIDED).sum()), better=int(counts.get("better", 0)),
-    worse=int(counts.get("worse", 0)), too_few=int(counts.get("too few patients", 0)),
-    one_training=int(counts.get("one training", 0)), unfinished=unfinished, best=firsts,
+    cohort=cohort.id, methods=len(names), patients=patients, slices=len(rows), unfinished=unfinished, best=firsts,
+    **comparison.tallied(newer["verdict"]),
     ssim={name: float(ssim[name]) for name in ssim.index}, trainings_sd=nulls.spreads(empty),
 )  # fmt: skip
 

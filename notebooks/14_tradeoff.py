@@ -134,18 +134,11 @@ def variants(method, present, absent, pile):
 # %%
 def measure():
     """Both tables. A filter has the seed -1; of a network the strength is empty."""
-    squares, lesions = [], []
     found = [*zip(listed["method"], listed["seed"], np.full(len(chosen), np.nan), map(network_of, chosen)),
              *((name, -1, strength, denoise) for (name, strength), denoise in FILTERS.items())]  # fmt: skip
-    for method, number, strength, denoise in tqdm(found, desc="denoisers", unit="denoiser"):
-        for patient, pile in piles.items():
-            for name, *images in variants(method, *tradeoff.outputs(denoise, pile), pile):
-                head = {"method": name, "seed": number, "strength": strength, "patient": patient}
-                rows, parts = tradeoff.rows(head, *images, pile, TARGETS)
-                squares += rows
-                lesions += parts
-    run.table("lesions", lambda: pd.DataFrame(lesions))
-    return pd.DataFrame(squares)
+    squares, lesions = tradeoff.measured(tqdm(found, unit="denoiser"), piles, variants, TARGETS)
+    run.table("lesions", lambda: lesions)
+    return squares
 
 
 # %%
@@ -278,6 +271,9 @@ report.table(
     f"least error. By patients alone {different} of {report.plural(len(pairs), 'pair')} of its trainings would differ. "
     f"Against the NDCT {changed} has another answer.", tradeoff.HEADS,
 )  # fmt: skip
+
+# %% [markdown]
+# ## Checks
 
 # %%
 nothing = planted.kept_by_lesion(*(next(iter(piles.values()))[n] for n in ("absent_ldct", "ldct", "signal", "nearest")))

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils.training import designs, psi
+from ldct_utils.report import plots
+from ldct_utils.training import designs, psi, transfer
 
 WENT = pd.DataFrame({"step": [0, 10, 20, 40], "psi_ratio_of_sums": [np.nan, 0.95, 0.6, 0.4],
                      "val_gradient_influence": [0.9, np.nan, 0.7, 0.5]})  # fmt: skip
@@ -176,3 +177,41 @@ def test_weights_have_short_names_in_methods_and_whole_ones_in_the_table():
     kept, table, varying = designs.listed([run(i, **vgg, context="medical", weights=w) for i, w in enumerate(weights)])
     assert varying == ["weights"] and list(table.weights) == weights
     assert [m.split("weights ")[1] for m in table.method] == ["context-ra…-10000000", "context-ra…-20000000"]
+
+
+def test_a_table_for_a_reader_names_methods_and_metrics_in_words():
+    table = pd.DataFrame({"method": ["mse", "cnn10"],
+                          "other": ["LDCT", "vgg · block3_conv2 · random · ψ 95 % at start"],
+                          "metric": ["psnr", "ssim"], "reference": ["ndct", "truth"]})  # fmt: skip
+    found = designs.worded(table, reference={"ndct": "NDCT", "truth": "noise-free truth"}, absent={})
+    assert list(found["method"]) == ["MSE", "CNN-10"] and list(found["metric"]) == ["PSNR", "SSIM"]
+    assert list(found["other"]) == ["LDCT", "MSE + VGG (block3_conv2, random, ψ 95 % at start)"]
+    assert list(found["reference"]) == ["NDCT", "noise-free truth"] and list(table["method"]) == ["mse", "cnn10"]
+
+
+def test_networks_stand_in_the_order_of_their_age_and_unnamed_ones_last():
+    labels, networks = ["a", "unet", "cnn10"], ["qae", "unet", "cnn10"]
+    assert designs.by_age(labels, networks, ["tv"], ["cnn10", "qae"]) == ["tv", "cnn10", "a", "unet"]
+
+
+def test_cells_of_contexts_and_layers_are_said_once_and_none_is_said_too():
+    table = pd.DataFrame({"context": ["random", "random", "medical"], "layer": ["x", "x", "y"]})
+    assert designs.cells_said(table) == "random/x and medical/y" and designs.cells_said(table[:0]) == "none"
+    assert list(designs.whose(table.assign(network="unet"))) == ["unet, random"] * 2 + ["unet, medical"]
+
+
+def test_a_loss_has_one_colour_and_another_one_in_deep_levels():
+    shallow, deep, given, alone = (
+        plots.loss_style(f"{loss} · {layer} · random{more}")
+        for loss, layer, more in (("vgg", "block3_conv2", " · ψ 95 % at start"), ("vgg", "block5_conv4", ""),
+                                  ("vgg", "block5_conv4", " · λ 0.1"), ("vgg_only", "block5_conv4", ""))
+    )  # fmt: skip
+    assert shallow[0] != deep[0] == given[0] == alone[0] and len({deep[1], given[1], alone[1]}) == 3
+    assert plots.loss_style("mse") == (plots.COLOURS[0], "o") and plots.loss_style("mse · network qae")[0] == "#0072B2"
+    assert plots.loss_style("dugan") == plots.loss_style("dugan")
+
+
+def test_the_order_of_methods_on_a_real_ct_needs_three_of_them():
+    table = pd.DataFrame({"gain_db": [3.0, 2.0, 1.0], "own_gain_db": [1.0, 2.0, 3.0]})
+    assert transfer.same_order(table) == pytest.approx(-1) and np.isnan(transfer.same_order(table[:2]))
+    assert transfer.tests([], "none")[0] == [] and "make data" in transfer.tests([], "none")[1]

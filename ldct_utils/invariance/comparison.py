@@ -44,6 +44,17 @@ def lesion_counts(runs: dict) -> pd.DataFrame:
     return pd.concat(counts, names=["denoiser"]).reset_index("denoiser").reset_index(drop=True)
 
 
+def searched(counts) -> tuple[int, int]:
+    """How many lesions searches changed, and of how many. Args: counts: from ``lesion_counts``."""
+    part = counts[counts["method"].isin(["search", "aimed"])]
+    return int(part["changed"].sum()), int(part["tested"].sum())
+
+
+def findable(runs: dict) -> float:
+    """A search finds only lesions of whose change a network passes on less than this share: the root of alpha."""
+    return next(iter(runs.values())).params["alpha"] ** 0.5
+
+
 def kept(run) -> dict[str, pd.Series]:
     """What f keeps, by quantity and patient: d' of the Hotelling and the NPW observer, and contrast (1: all of it)."""
     contrasts, seen = run.table("contrasts").groupby(["patient", "lesion"]).kept.mean(), run.table("detection")

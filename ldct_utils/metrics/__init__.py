@@ -5,7 +5,8 @@ truth) and its direction (is higher better?). Tables carry the first two in ever
 ``metrics.info("ssim").direction`` is the third.
 
 May import: study, ct, stats, models, segments. Start reading in ``registry`` (what is known of a metric), then
-``scores`` (metrics of given images) and ``evaluation`` (a denoiser scored on a cohort).
+``scores`` (metrics of given images), ``evaluation`` (a denoiser scored on a cohort) and ``denoised`` (as the benchmark
+scores it).
 """
 
 from ldct_utils.metrics.evaluation import evaluate

@@ -310,6 +310,13 @@ def published_orders() -> dict[str, list[str]]:
     }
 
 
+def tallied(found) -> dict[str, int]:
+    """How many verdicts decide, go either way, and are missing for want of patients or trainings."""
+    counts = found.value_counts()
+    words = {"better": "better", "worse": "worse", "too_few": "too few patients", "one_training": "one training"}
+    return {"decided": int(found.isin(DECIDED).sum())} | {k: int(counts.get(word, 0)) for k, word in words.items()}
+
+
 def counted(found) -> dict[str, int]:
     """How many comparisons there are, have a verdict, go to the first method, and are significant over slices.
 

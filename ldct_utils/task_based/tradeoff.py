@@ -67,6 +67,24 @@ def rows(head: dict, present, absent, pile, targets) -> tuple[list[dict], list[d
     return squares, [head | {"lesion": number, "kept": share} for number, share in kept.items()]
 
 
+def measured(denoisers, patients: dict, variants: Callable, targets) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of slices and of lesions of several methods.
+
+    Args:
+        denoisers: (method, seed, strength, function of slices). patients: from ``piles``.
+        variants: from a method, its outputs with and without lesions and a pile to (name, outputs with and without).
+    """
+    squares, lesions = [], []
+    for method, seed, strength, denoise in denoisers:
+        for patient, pile in patients.items():
+            for name, *images in variants(method, *outputs(denoise, pile), pile):
+                head = {"method": name, "seed": seed, "strength": strength, "patient": patient}
+                ours, parts = rows(head, *images, pile, targets)
+                squares += ours
+                lesions += parts
+    return pd.DataFrame(squares), pd.DataFrame(lesions)
+
+
 def kept_by_linear_filter(patients: dict, frequencies, transfer) -> float:
     """Contrast that a linear filter of this TTF keeps, mean over lesions, then patients.
 

@@ -140,6 +140,15 @@ def labels(networks, methods) -> list[str]:
     return [network if several[network] == 1 else method for network, method in zip(networks, methods)]
 
 
+def by_age(labels, networks, classical, order) -> list[str]:
+    """Methods, oldest first: those without training, then networks by ``order``, then those that it does not name.
+
+    Args: labels, networks: of each training. classical: methods without training. order: networks, oldest first.
+    """
+    age, network_of = {name: i for i, name in enumerate(order)}, dict(zip(labels, networks))
+    return [*classical, *sorted(network_of, key=lambda label: age.get(network_of[label], len(age)))]
+
+
 # Denoisers as text names them.
 NAMES = {
     "mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
@@ -189,6 +198,13 @@ def whose(effects) -> pd.Series:
     """
     context = effects["context"].map(brief(effects["context"]))
     return effects["network"] + ", " + context if "network" in effects else context
+
+
+def cells_said(table) -> str:
+    """Which contexts and layers there are, e.g. ``random/block3_conv2 and random/block5_conv4``; ``none`` for none."""
+    briefly = brief(table["context"])
+    found = list(dict.fromkeys(f"{briefly[c]}/{layer}" for c, layer in zip(table["context"], table["layer"])))
+    return " and ".join(filter(None, [", ".join(found[:-1]), *found[-1:]])) or "none"
 
 
 def arms(table, varying) -> tuple[pd.DataFrame, list[str]]:

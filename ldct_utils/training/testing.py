@@ -191,6 +191,12 @@ def organ_errors(cohort: Cohort, rows, predicted) -> pd.DataFrame:
     return table.drop(columns=["squares", "sum"])
 
 
+def with_examples(methods, tests, ranked, most: int = 5) -> dict:
+    """{method: its last test that stored example slices}, of the best ``most`` methods; ``ranked``: best first."""
+    stored = {m: one for m, one in zip(methods, tests) if (one.folder / "examples.npy").is_file()}
+    return {method: stored[method] for method in [m for m in ranked if m in stored][:most]}
+
+
 def example_images(tests: dict, reference: str) -> tuple[pd.DataFrame, np.ndarray, dict, np.ndarray | None]:
     """The stored example slices of tests on the same patients, for error maps.
 
