@@ -290,7 +290,7 @@ def invariances(of) -> dict:
                 row[way] = {name: int(counts[name][way]) for name in ("tested", "changed", "hidden")}
         if has(run, "contrast_kept"):
             (whole,) = where(run.table("contrast_kept"), lesions="all").to_dict("records")
-            row["kept"] = span(whole["contrast kept"], *ends(whole["interval"]))
+            row["kept"] = span(whole["contrast kept"], whole["low"], whole["high"])
         row |= {name: float(n[name]) for name in ("search_in_over_null", "search_out_over_null") if n.get(name)}
         row |= {"patients": n["patients"], "alpha": run.params["alpha"]}
         rows.append(row)

@@ -22,3 +22,15 @@ def load(folder, kind: str):
     """
     remedy = "give the folder of a finished run of 05a"
     return store.load(Path(folder) / FILE, "settings", lambda settings: KINDS[kind](**settings), remedy, kind)[0]
+
+
+def of_denoiser(run, kind: str, denoiser: tuple, device: str = "cpu"):
+    """The model of a run of 05a, on ``device``, if it was trained for this denoiser.
+
+    Args: run: finished. denoiser: (id of its run, its updates). Raises: ValueError: if it was trained for another one,
+        or another checkpoint of it.
+    """
+    theirs = (run.numbers["denoiser"], run.numbers["updates_of_f"])
+    if theirs != tuple(denoiser):
+        raise ValueError(f"{kind} {run.name} was trained for the denoiser (run, updates) {theirs}, not {denoiser}")
+    return load(run.folder, kind).to(device)

@@ -5,7 +5,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
-from matplotlib import ticker
+from matplotlib import patheffects, ticker
 
 from ldct_utils.ct import intensity
 
@@ -262,3 +262,28 @@ class Live:
         plt.close(figure)
         self.ended = time.monotonic()
         self.cost = self.ended - started
+
+
+def circle(axis, lesions, colour: str = COLOURS[4]):
+    """Circle lesions on an image: one boolean mask (H, W), or several (L, H, W); nothing for None or empty ones."""
+    masks = np.zeros((0, 1, 1), bool) if lesions is None else np.asarray(lesions, bool)
+    for mask in masks.reshape(-1, *masks.shape[-2:]):
+        if mask.any():
+            inside = np.argwhere(mask)
+            radius = np.ptp(inside, axis=0).max() / 2 + 4
+            axis.add_patch(plt.Circle(inside.mean(0)[::-1], radius, fill=False, color=colour, lw=1.2))
+
+
+def scale_bar(axis, pixel_mm: float, length_mm: float = 10.0):
+    """Draw a scale of so many mm at the lower left of an image that was drawn by ``show``."""
+    width, height = (abs(np.subtract(*limits)) for limits in (axis.get_xlim(), axis.get_ylim()))
+    x, y = 0.05 * width, 0.94 * height
+    axis.plot(
+        [x, x + length_mm / pixel_mm], [y, y], color="white", lw=3, path_effects=_edged(4), scalex=False, scaley=False
+    )
+    axis.text(x, y - 0.03 * height, f"{length_mm:g} mm", color="white", fontsize=8, path_effects=_edged(1.5))
+
+
+def _edged(width: float) -> list:
+    """A black edge, so that white can be seen on any grey."""
+    return [patheffects.withStroke(linewidth=width, foreground="black")]
