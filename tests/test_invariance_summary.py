@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ldct_utils.invariance import controls, drawn, evidence, images, models, optimise, summary
+from ldct_utils.invariance import controls, drawn, evidence, images, known, models, optimise, summary
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import invariances as drawings
 
@@ -172,3 +172,59 @@ def test_the_figures_show_every_method_and_no_empty_one(changes):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["plain search"]
     assert all(len(alt) <= 200 for alt in drawings.ALT.values())
     assert evidence.CONTRASTS and plots.plt.close("all") is None
+
+
+# ---- what 05a draws ----
+def test_draws_that_are_off_by_3_hu_are_said_to_be():
+    x = np.zeros((2, 4, 4), np.float32)
+    made = np.stack([x, x + 1, x + 3, x - 3], axis=1)
+    found = drawn.changes(made, 2 * made, 2 * x, x - 4)
+    assert found["in, draws, HU"] == pytest.approx(3) and found["out, draws, HU"] == pytest.approx(6)
+    assert found["SD over draws, HU"] == pytest.approx(np.sqrt(18)) and found["LDCT from NDCT, HU"] == pytest.approx(4)
+    assert found["in, reconstruction, HU"] == pytest.approx(1) and found["f(x) from x, HU"] == 0
+
+
+def test_patches_of_soft_tissue_with_structure_come_first():
+    flat, edge, bone = np.full((8, 8), 50.0), np.full((8, 8), 50.0), np.full((8, 8), 1000.0)
+    edge[:, 4:] = 90
+    bone[:, 4:] = 1500
+    patches = np.stack([bone, flat, edge])
+    assert drawn.with_structure(patches, 3).tolist() == [2, 1, 0]
+    (row,) = drawings.tissue_rows(patches, [2])
+    assert row.index == 2 and row.window == (70, 100) and row.pixel_mm is None
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (("gan", None, []), "model is generator, vae, flow, not 'gan'"),
+        (("flow", None, []), "vae is the run folder of a VAE and belongs to model=flow"),
+        (("vae", "study/05a/vae", []), "this is vae"),
+        (("flow", "study/05a/vae", [200, 0]), r"at least 1, not \[200, 0\]"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(given, complaint):
+    models.check("flow", "study/05a/vae", [200, 300])
+    with pytest.raises(ValueError, match=complaint):
+        models.check(*given)
+
+
+def test_controls_whose_draws_vary_where_they_must_not_are_named():
+    rows = [("mean filter", 1.0), ("identity", 1.0), ("constant", 40.0)]
+    answers = pd.DataFrame(rows, columns=["control", "found"]).assign(quantity="SD over draws, waves that pass")
+    known.check(answers)
+    with pytest.raises(AssertionError, match="draws vary in what f shows"):
+        known.check(answers.assign(found=[9.0, 1.0, 40.0]))
+    with pytest.raises(AssertionError, match="do not vary"):
+        known.check(answers.assign(found=[1.0, 1.0, 3.0]))
+
+
+def test_a_generator_that_gives_the_patch_back_is_examined():
+    x = images.batch(np.random.default_rng(0).normal(0, 20, (2, 32, 32)))
+    net = models.KINDS["generator"]().eval()
+    made = drawn.held_out("generator", net, controls.Identity(), x, 2)
+    assert made.shape == (2, 4, 32, 32) and made[:, 0] == pytest.approx(made[:, 1])
+    x_hu = images.in_hu(x)
+    found = drawn.quantities("generator", net, controls.Identity(), x, made, made, x_hu, x_hu, 2)
+    assert list(found)[-1] == "collapse (0: z is ignored)" and "in, reconstruction, HU" not in found
+    assert found["in, draws, HU"] == pytest.approx(found["out, draws, HU"])

@@ -227,11 +227,18 @@ def loss_terms(curves, weights: dict):
     return figure
 
 
-def tissue_window(image_hu) -> tuple[float, float]:
-    """(level, width) in HU that shows a patch of any anatomy: a usual window may be all bright."""
-    middle = image_hu[np.abs(image_hu - np.median(image_hu)) < 300]
-    low, high = np.quantile(middle, [0.02, 0.98])
-    return 10 * round((low + high) / 20), 50 * np.ceil(max(100, 1.5 * (high - low)) / 50)
+def tissue_rows(fx, indices) -> list:
+    """Patches as ``Row``, each in a window of its own: of any anatomy, a usual window may be all bright.
+
+    Args: fx: denoised patches, (N, P, P), HU. indices: of those that are shown.
+    """
+    rows = []
+    for n in indices:
+        middle = fx[n][np.abs(fx[n] - np.median(fx[n])) < 300]
+        low, high = np.quantile(middle, [0.02, 0.98])
+        width = 50 * np.ceil(max(100, 1.5 * (high - low)) / 50)
+        rows.append(Row(int(n), "patch", (10 * round((low + high) / 20), width)))
+    return rows
 
 
 def known_draws(titles, images):
