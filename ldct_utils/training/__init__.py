@@ -5,7 +5,7 @@ in the loss (psi) and its weight (lambda), ``methods`` what one update is (super
 log, ``checkpoints`` what is saved, ``setup`` seed, learning rate and memory, ``prediction`` a network on whole slices,
 ``encoder_bench`` what an encoder answers to, ``encoder_worth`` whether one may be called medical, ``testing`` the test
 of a trained network, computed once and stored with its run, ``working_point`` whether it was trained enough to be
-compared, ``designs`` the choices of a run in words.
+compared, ``designs`` the choices of a run in words, ``origins`` what networks were trained on and make of other CT.
 
 May import: study, ct, stats, cohorts, models, segments, metrics. Start reading in ``losses``, then ``psi``.
 """
