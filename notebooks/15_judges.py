@@ -19,8 +19,8 @@
 # `scores-*.parquet` (a row a judge and patient), `verdicts.parquet`, `searches.parquet`, a table and a figure. **Cost**
 # on one core 5 s a patient, a quarter of a second a patient, denoiser and strength, 10 s a search.
 #
-# Words: LDCT is the low-dose slice, the truth a slice without noise. d' says how well an observer tells "lesion" from
-# "no lesion"; 0 is guessing.
+# Words: LDCT is the low-dose slice, the noise-free truth a slice without noise. d′ says how well an observer tells
+# "lesion" from "no lesion"; 0 is guessing.
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/15_judges/
@@ -49,27 +49,18 @@ from ldct_utils.study.runs import start
 
 run = start("15_judges", globals())
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 from functools import partial
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from matplotlib.patches import Patch, Rectangle
-from scipy import ndimage
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.cohorts import simulated
 from ldct_utils.judges import caught, faulty, panel, search, subjects, verdicts
-from ldct_utils.report import plots
+from ldct_utils.report.drawings import judges as drawings
 from ldct_utils.study.runs import named, select
 from ldct_utils.training import prediction, setup
-
-setup.seed_everything(seed, threads)
-faults, judges = faults or faulty.names(), judges or list(panel.JUDGES)
-if unknown := (set(faults) - set(faulty.names())) | (set(judges) - set(panel.JUDGES)):
-    raise ValueError(f"no known denoiser or judge is called {', '.join(sorted(unknown))}: see judges.faulty and panel")
 
 # %% [markdown]
 # ## Patients, half of them without lesions
@@ -77,22 +68,22 @@ if unknown := (set(faults) - set(faulty.names())) | (set(judges) - set(panel.JUD
 # scan without lesions. No network has seen any of them.
 
 # %%
+setup.seed_everything(seed, threads)
+faults, judges = panel.known(faults, judges)  # refuses a name that is not known
 SOURCE = simulated.__name__.rpartition(".")[2]  # named by its module, so that the id of this run follows its code
 cohort = cohorts.get(SOURCE, patients=patients, slices=1, dose=dose, kernel=kernel, cohort_seed=people_seed)
 people = subjects.draw(cohort, realisations, seed, partial(tqdm, desc="noise scans", unit="patient"))
 diseased = pd.Series({one.patient: one.diseased for one in people})
-with_task = sum(one.task is not None for one in people)
-report.text(
-    f"{report.plural(len(people), 'patient')}, {report.plural(int(diseased.sum()), 'patient')} with lesions. "
-    f"{report.plural(with_task, 'crop')} of a known lesion; room for planted discs in "
-    f"{report.plural(sum(one.discs is not None for one in people), 'slice')}."
-)
+who = f"{report.plural(len(people), 'simulated patient')}, {int(diseased.sum())} with lesions"
+tasks = sum(one.task is not None for one in people)
+report.text(f"Judged are {who}. A known lesion is looked for in {report.plural(tasks, 'crop')}.")
 
 # %% [markdown]
 # ## Denoisers with one known fault, and honest twins
-# Each knows the truth and leaves 40 to 60 % of the noise, without touching anatomy. One fault is laid over it, at a
-# strength from 0 to 1. The *honest twin* does the same without the fault. Of blur, median, total variation, unsharp
-# masking and the blind eraser it is the truth plus what they make of the noise alone. Of a network it is made alike.
+# Each knows the noise-free truth and leaves 40 to 60 % of the noise, without touching anatomy. One fault is laid over
+# it, at a strength from 0 to 1. The *honest twin* does the same without the fault. The twin of blur, median, total
+# variation, unsharp masking and the blind eraser is the truth plus what they make of the noise alone. The twin of a
+# network is made alike.
 #
 # - *Eraser*: replaces lesions that it knows. *Blind eraser*: takes out what is faint and of lesion size.
 # - *Texture paster*: up to 10 HU of fine texture. *Inserter*: a disc of up to 40 HU.
@@ -103,6 +94,7 @@ chosen = select(runs) if runs else []
 networks = {
     name: prediction.denoiser(one, 4, precision, device) for name, one in zip(named(chosen) if chosen else [], chosen)
 }
+columns = [*faults, *networks]
 
 
 def makers():
@@ -118,6 +110,7 @@ def makers():
         yield name, 1.0, "twin", lambda patient, f=f: faulty.of_noise(f, patient.truth)
 
 
+# %%
 def scored(name, strength, variant, make):
     """Scores of all judges on one denoiser, a row a judge and patient."""
     shown = subjects.show(make, people)
@@ -125,11 +118,15 @@ def scored(name, strength, variant, make):
     return pd.concat([pd.DataFrame(head | {"judge": j, "score": panel.scores(j, shown)}) for j in judges])
 
 
-# %%
 parts = [
     run.table(f"scores-{name}-{strength:g}-{variant}", partial(scored, name, strength, variant, make))
     for name, strength, variant, make in tqdm(list(makers()), desc="denoisers", unit="denoiser")
 ]
+
+# %% [markdown]
+# A fault that is laid over the honest denoiser has that denoiser as its twin.
+
+# %%
 scores = pd.concat(parts, ignore_index=True)
 honest = scores[scores["denoiser"] == "honest"]
 laid_over = [(name, s) for name in faults if name not in faulty.FILTERS for s in strengths]
@@ -139,14 +136,14 @@ scores = pd.concat([scores[scores["denoiser"] != "honest"], *twins], ignore_inde
 # %% [markdown]
 # ## How often each judge calls a fault
 # A judge calls a patient if its score is among the highest 5 % of those that the honest twin has in the other patients.
-# A fault is *caught* if it is called more often than its twin: the 95 % interval over patients of the difference lies
+# A fault is **caught** if it is called more often than its twin: the 95 % interval over patients of the difference lies
 # above 0. Intervals are not corrected for the number of cells.
 
 # %%
 own_task = {name: panel.JUDGES[name].own_task for name in judges}
 found = run.table("verdicts", lambda: verdicts.of_scores(scores, own_task, diseased, draws, seed))
 cell = verdicts.cells(found)
-silent = verdicts.silent(cell)
+silent = verdicts.silent(cell)  # catch no fault, so that what they find in a network means nothing
 labels = {name: panel.JUDGES[name].label for name in judges}
 
 # %% [markdown]
@@ -155,195 +152,86 @@ labels = {name: panel.JUDGES[name].label for name in judges}
 # that the median and total variation cannot be asked. A lesion is *changed* if its contrast moved by more than other
 # scans move it, and *hidden* if the output does not show that. Where no lesion was changed, hiding was not tested.
 
-
 # %%
-def with_most_lesions():
-    """The subject with lesions whose crop has the most of them."""
-    found = [one for one in people if one.diseased and one.task is not None]
-    return max(found, key=lambda one: ndimage.label(one.task.lesions)[1])
-
-
-def searches():
-    """A row a fault, strength and variant that has a gradient."""
-    one, rows = with_most_lesions(), []
-    task = one.task
-    patient = faulty.Patient(task.scans_truth, task.clean, task.lesions, one.known.pixel_mm, (16, 16), one.known.seed)
-    asked = [(name, s, make) for name in faults for s in strengths for make in (faulty.build, faulty.twin)]
-    for name, s, make in tqdm(asked, desc="searches", unit="search"):
-        known, variant = make(name, s, patient), "fault" if make is faulty.build else "twin"
-        if known.gradient and (variant == "fault" or name in faulty.FILTERS):
-            head = {"denoiser": name, "strength": s, "variant": variant}
-            rows.append(head | search.searched(known, task, alpha, sigma_hu, lr, iterations, seed))
-    return pd.DataFrame(rows)
-
-
-hunted = run.table("searches", searches) if iterations else pd.DataFrame()
-
-
-# %%
-def search_cell(name):
-    """What the search says of a fault, and the least strength at which a lesion is hidden on it and not on its twin."""
-    part = hunted[hunted["denoiser"] == name] if len(hunted) else hunted
-    if part.empty:
-        return verdicts.NOT_ASKED, np.nan
-    faulted, honest_one = (part[part["variant"] == v].set_index("strength") for v in ("fault", "twin"))
-    hides = faulted["hidden"] > honest_one["hidden"].reindex(faulted.index).fillna(0)
-    last = faulted.iloc[-1]
-    counts = f"{last['hidden']:.0f} of {last['changed']:.0f} changed"
-    if hides.any():
-        return f"from {verdicts.percent(hides.idxmax())}: {counts} hidden", float(hides.idxmax())
-    return (f"no: {counts} hidden" if faulted["changed"].any() else "not tested: none changed"), np.nan
-
+hunt = {"alpha": alpha, "sigma_hu": sigma_hu, "lr": lr, "iterations": iterations, "seed": seed}
+bar = partial(tqdm, desc="searches", unit="search")
+hunted = pd.DataFrame()
+if iterations:
+    hunted = run.table("searches", lambda: search.of_all(people, faults, strengths, bar, **hunt))
 
 # %% [markdown]
-# ## The table: whom to believe, and of what
-
-# %%
-columns = [*faults, *networks]
-words = [verdicts.LABELS.get(name, name) for name in columns]
-
-
-def row_of(judge):
-    """A judge's row in words."""
-    own = cell[cell["judge"] == judge].set_index("denoiser", drop=False)
-    muted = judge in silent
-    said = [verdicts.said(own.loc[n] if n in own.index else None, muted and n in networks) for n in columns]
-    return {"judge": labels[judge]} | dict(zip(words, said))
-
-
-SEARCH = "invariance search (05), one patient"
-lines = [row_of(judge) for judge in judges]
-if iterations:
-    lines.append({"judge": SEARCH} | {w: search_cell(n)[0] for w, n in zip(words, columns)})
-table = pd.DataFrame(lines)
+# ## Whom to believe, and of what
+# A judge earns belief by catching faults and by calling no denoiser that has none. With too few patients for 5 % false
+# alarms nothing is decided.
 
 # %%
 graded = [name for name in faults if name not in faulty.HARMLESS]
-tally = cell[cell["denoiser"].isin(graded)].groupby("judge")["from"].count().reindex(judges, fill_value=0)
-misled = cell[cell["denoiser"].isin(faulty.HARMLESS) & cell["caught"].fillna(False)]
-clean = [j for j in judges if j not in set(misled["judge"]) and tally[j]]
-most = max(clean, key=tally.get) if clean else None
+table = verdicts.by_judge(cell, found, labels)
+believed = table[(table["misled"] == "") & (table["caught"] > 0)]
 enough = len(people) * caught.FALSE_ALARMS >= 1
 if not enough:
     headline = f"Not decided: {report.plural(len(people), 'patient')} are too few for 5 % false alarms."
-elif most is None:
+elif believed.empty:
     headline = "No judge catches a fault without calling a denoiser that has none."
 else:
-    headline = (
-        f"Of the judges that call no harmless denoiser, “{labels[most]}” catches the most faults: {tally[most]} of "
-        f"{len(graded)}."
-    )
-said_silent = (
-    f" No fault is caught by {', '.join(labels[j] for j in silent)}: what it finds in a network means nothing."
-    if enough and silent else ""
-)  # fmt: skip
-twin_rate = found[~found["denoiser"].isin(faulty.HARMLESS)]["twin"]
+    best, most = believed.iloc[0][["judge", "caught"]]
+    headline = (f"“{best}” catches {most} of {report.plural(len(graded), 'fault')} and calls no denoiser without one; "
+                "no other such judge catches more.")  # fmt: skip
+
+# %%
 report.table(
-    run, "judges", table,
-    f"**{headline}**{said_silent} “From 25 %”: caught at this strength and all larger ones. Then how often the "
-    "strongest fault is called, with its 95 % interval over patients. On honest twins judges call "
-    f"{verdicts.percent(twin_rate.max())} at most.",
+    run, "judges", table.replace("", "none"), headline,
+    f"Caught: at full strength, more often than the honest twin. The last column is the highest of all twins; 5 % is "
+    f"right. {who}.", heads=drawings.HEADS,
 )  # fmt: skip
 
+# %% [markdown]
+# The grid shows every judge and denoiser. Between the lines stand the denoisers without a fault, and to the right of
+# them networks, where some were given.
 
 # %%
-def colour_of(judge, name):
-    """Colour and text of a cell of the grid."""
-    start = search_cell(name)[1] if judge == SEARCH else np.nan
-    text = search_cell(name)[0] if judge == SEARCH else ""
-    if judge != SEARCH:
-        own = cell[(cell["judge"] == judge) & (cell["denoiser"] == name)]
-        if own.empty or pd.isna(own["caught"].iloc[0]):
-            return "hatched", ""
-        if name in networks and judge in silent:
-            return "hatched", ""
-        start, text = own["from"].iloc[0], f"{100 * own['rate'].iloc[0]:.0f}"
-        if name in faulty.HARMLESS:
-            return (plots.COLOURS[1] if own["caught"].iloc[0] else "white"), text
-    elif text in (verdicts.NOT_ASKED, "not tested: none changed"):
-        return "hatched", ""
-    else:
-        text = text.partition(": ")[2].replace(" changed hidden", "").replace(" of ", "/")
-    return ("white" if np.isnan(start) else plt.cm.Blues(0.95 - 0.65 * start)), text
-
-
-def draw_cell(axis, x, y, colour, text):
-    """One cell: its colour, or hatched where the judge cannot be asked, and the rate in it."""
-    face = "#eeeeee" if isinstance(colour, str) and colour == "hatched" else colour
-    hatch = "////" if isinstance(colour, str) and colour == "hatched" else None
-    axis.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="#777777", hatch=hatch, lw=0.6))
-    dark = not isinstance(face, str) and sum(face[:3]) < 1.5
-    axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
-
-
-# %%
-shown_rows = [*judges, *([SEARCH] if iterations else [])]
-figure, axis = plt.subplots(figsize=(3.2 + 0.72 * len(columns), 2.6 + 0.42 * len(shown_rows)))
-for y, judge in enumerate(shown_rows):
-    for x, name in enumerate(columns):
-        draw_cell(axis, x, y, *colour_of(judge, name))
-axis.set(xlim=(0, len(columns)), ylim=(len(shown_rows), 0))
-axis.set_xticks(np.arange(len(columns)) + 0.5, words, rotation=40, ha="right", fontsize=9)
-axis.set_yticks(np.arange(len(shown_rows)) + 0.5, [labels.get(j, j) for j in shown_rows], fontsize=9)
-axis.grid(False)
-axis.tick_params(length=0)
-for at in sorted({len(graded), len(faults)}):
-    axis.axvline(at, color="black", lw=2)
-keys = [Patch(facecolor=plt.cm.Blues(0.95 - 0.65 * s), edgecolor="#777777",
-              label=f"caught from {verdicts.percent(s)}") for s in strengths]  # fmt: skip
-keys += [Patch(facecolor="white", edgecolor="#777777", label="not caught"),
-         Patch(facecolor=plots.COLOURS[1], edgecolor="#777777", label="calls what has no fault"),
-         Patch(facecolor="#eeeeee", edgecolor="#777777", hatch="////",
-               label="cannot be asked, or too few patients")]  # fmt: skip
-figure.legend(handles=keys, loc="outside upper center", ncols=4, fontsize=8)
+cells = verdicts.grid(cell, hunted, judges, columns, silent)
+down = labels | ({verdicts.SEARCH: verdicts.SEARCH} if iterations else {})
+across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
-    run, "grid", figure,
-    f"**{headline}** A row is a judge, a column a denoiser; between the lines stand those without a fault"
-    + (", right of them networks" if networks else "")
-    + ". Darker: a weaker fault is caught. Numbers: in how many of 100 patients the strongest fault is called, where "
-    "5 would be right for an honest one; hatched too where patients are too few; of the search, lesions hidden of "
-    "changed. Simulated: "
-    f"{report.plural(len(people), 'patient')}.",
+    run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths), headline,
+    "Darker: a weaker fault is caught. Numbers: in how many of 100 patients the strongest fault is called, where 5 is "
+    f"right for an honest denoiser; in the row of the search, lesions hidden of changed. {who}.", alt=drawings.ALT,
 )  # fmt: skip
 
 # %% [markdown]
 # ## Checks
+# A twin of what does nothing is the honest denoiser, honest twins are seldom called, and PSNR prefers the noise-free
+# truth.
 
 # %%
-same = honest.merge(scores[(scores["denoiser"] == "identity") & (scores["variant"] == "twin")],
-                    on=["judge", "patient"])  # fmt: skip
+nothing_done = scores[(scores["denoiser"] == "identity") & (scores["variant"] == "twin")]
+same = honest.merge(nothing_done, on=["judge", "patient"])
 assert (same["score_x"].eq(same["score_y"]) | same["score_x"].isna()).all(), "a twin is not the honest denoiser"
-rates_known = found["rate"].between(0, 1).all() and found["twin"].between(0, 1).all()
-assert rates_known, "a rate is not between 0 and 1"
+assert found["rate"].between(0, 1).all() and found["twin"].between(0, 1).all(), "a rate is not between 0 and 1"
 if enough:
     assert found["twin"].max() <= 0.5, "a judge calls honest twins in half of the patients: its alarm is set wrongly"
-    if {"psnr", "truth"} <= {*judges, *faults}:
-        of_truth = found[(found["judge"] == "psnr") & (found["denoiser"] == "truth")]
-        assert not of_truth["caught"].any(), "PSNR calls the truth worse than an image with noise"
+    of_truth = found[(found["judge"] == "psnr") & (found["denoiser"] == "truth")]
+    assert not of_truth["caught"].any(), "PSNR calls the truth worse than an image with noise"
 
-
-def plain(value):
-    """A number for JSON, None where there is none."""
-    return None if pd.isna(value) else float(value)
-
-
-numbers = ["from", "half", "rate", "rate_low", "rate_high", "twin", "difference", "low", "high"]
-stored = {
-    f"{labels[r['judge']]}: {verdicts.LABELS.get(r['denoiser'], r['denoiser'])}":
-        {n: plain(r[n]) for n in numbers} | {"caught": None if pd.isna(r["caught"]) else bool(r["caught"])}
-    for r in cell.to_dict("records")
-}  # fmt: skip
+# %%
+lines = verdicts.rows_in_words(cell, labels, columns, silent)
+if iterations:
+    lines.append({"judge": verdicts.SEARCH} | {across[name]: verdicts.searched(hunted, name)[0] for name in columns})
+misled = sorted(table["judge"][table["misled"] != ""])
 run.finish(
-    headline={"answer": headline, "decided": bool(enough), "table": lines, "cells": stored,
+    headline={"answer": headline, "decided": bool(enough), "table": lines, "cells": verdicts.as_numbers(cell, labels),
               "patients": len(people), "silent": [labels[j] for j in silent], "faults": len(graded),
-              "caught_of_faults": {labels[j]: int(tally[j]) for j in judges},
-              "misled": sorted({labels[j] for j in misled["judge"]})},
+              "caught_of_faults": {row.judge: int(row.caught) for row in table.itertuples()}, "misled": misled},
     cohort=cohort.id,
 )  # fmt: skip
 
 # %%
-not_misled = ", ".join(sorted({labels[j] for j in misled["judge"]})) or "no judge"
+others = (
+    f" A denoiser without a fault is called by {report.listed(misled, 'no judge')}. No fault is caught by "
+    f"{report.listed([labels[j] for j in silent], 'no judge')}."
+)
 report.text(
-    f"**What we saw.** {headline}{said_silent} A denoiser without a fault is called by {not_misled}. One limit: faults "
-    "and patients are made up, and each twin knows the truth. `06_stats` compares losses by the metrics judged here."
+    f"**What we saw.** {headline}{others if enough else ''} One limit: faults and patients are made up, and each twin "
+    "knows the noise-free truth. `06_stats` compares losses by the metrics judged here."
 )

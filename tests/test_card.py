@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from scipy import ndimage
 from ldct_utils import cohorts
 from ldct_utils.denoisers import card, opened, said
 from ldct_utils.models import networks
+from ldct_utils.report.drawings import card as drawings
 from ldct_utils.study import runs
 from ldct_utils.task_based import equivalence
 from ldct_utils.training import prediction
@@ -159,7 +161,7 @@ def test_doses_are_told_in_percent():
     )
     assert (
         "26 % (24 to over 100) of the normal dose to the CHO and under 10 % of the normal dose to the NPWE"
-        in found["How much dose does it buy?"]
+        in found["How much dose does it save?"]
     )
 
 
@@ -181,7 +183,60 @@ def test_images_that_were_made_elsewhere_get_a_card_of_what_can_be_asked(outputs
     execute(ROOT / "notebooks" / "13_your_denoiser.py", small | given)
     (run,) = runs.select("mine/13_your_denoiser/*")
     shown = run.table("card").set_index("what")
-    assert shown.loc["d' of faint lesions, to an eye ↑", "hers"] == "not asked"
+    assert np.isnan(shown.loc["d' of faint lesions, to an eye ↑", "hers"])
     error = np.sqrt(np.mean((made - np.asarray(cohort.truth[rows], np.float32)) ** 2))
-    assert 0 < float(shown.loc["error inside the body, HU ↓", "hers"]) < 2 * error
+    assert 0 < shown.loc["error inside the body, HU ↓", "hers"] < 2 * error
     assert "hers" in run.numbers["headline"]["denoiser"] and run.name.startswith("denoiser-hers")
+
+
+def test_a_slow_denoiser_is_given_fewer_realisations_and_never_too_few():
+    assert card.affordable([0.1, 0.1], 8, 120) == (120, pytest.approx(22 / 60))
+    assert card.affordable([8.0], 8, 120)[0] == 64 and card.affordable([1000.0], 8, 120)[0] == 60
+    assert card.affordable([], 8, 24) == (24, 0.0)
+    assert card.costs({}).empty and list(card.costs({}).columns) == ["denoiser", "seconds", "megabytes"]
+
+
+def test_the_example_is_the_slice_with_most_lesion_and_its_largest_one():
+    masks = np.zeros((3, 8, 8), int)
+    masks[1, :2, :2], masks[1, 4:7, 4:7], masks[2, 0, 0] = 1, 2, 1
+    row, lesion = card.example(SimpleNamespace(lesion_masks=masks), np.arange(3))
+    assert row == 1 and lesion.sum() == 9 and lesion[5, 5]
+    for none in (None, 0 * masks):
+        assert card.example(SimpleNamespace(lesion_masks=none), np.arange(3)) == (1, None)
+
+
+def test_the_card_has_its_own_order_and_leaves_empty_what_was_not_asked():
+    values = pd.DataFrame({"name": "mine", "measure": ["ssim", "rmse"], "patient": 0, "value": [0.9, np.nan]})
+    detected = pd.DataFrame(
+        {"name": ["FBP", "mine"], "dose": [0.25, 1.0], "patient": 0, "observer": "CHO", "value": 2.0}
+    )
+    resolved = pd.DataFrame({"name": ["mine"], "measure": ["sharp"], "value": [0.3]})
+    invented = pd.DataFrame({"name": ["mine", card.PASTED], "patient": 0, "value": [1.0, 9.0]})
+    found = card.together(values, detected, resolved, invented, 0.25)
+    assert sorted(found["name"] + " " + found["measure"]) == [
+        "LDCT detected",
+        "mine sharp",
+        "mine ssim",
+        "mine surplus",
+    ]
+    means = found.groupby(["measure", "name"])["value"].mean().unstack()
+    table = card.as_table(means)
+    assert table["what"].tolist()[0] == "SSIM in the anatomy's window ↑" and len(table) == 4
+    assert np.isnan(table["LDCT"][0]) and table["mine"][0] == 0.9
+
+
+def test_the_pictures_are_cut_around_the_lesion_and_the_profile_names_every_other():
+    images = np.random.default_rng(0).normal(0, 10, (3, 100, 100)).astype(np.float32)
+    lesion = np.zeros((100, 100), bool)
+    lesion[90:94, 50:54] = True
+    figure = drawings.pictures(["LDCT", "mine", "truth"], images, lesion, 0.7, (50, 400))
+    circles = [p for axis in figure.axes for p in axis.patches if isinstance(p, plt.Circle)]
+    assert len(circles) == 6 and tuple(circles[0].center) == (51.5 - 15, 91.5 - 28)
+    assert figure.axes[5].get_title() == "0.0 HU RMS" and all(len(alt) <= 200 for alt in drawings.ALT.values())
+    compared = card.beside(values_of({"rmse": -2, "noise": 0}), "mine", "LDCT").assign(beside="LDCT")
+    figure = drawings.profile(compared, {m: one.label for m, one in card.MEASURES.items()}, "mine")
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "error inside the body, HU", "noise in flat tissue, HU"
+    ]  # fmt: skip
+    assert figure.legends[0].get_texts()[0].get_text() == "beside LDCT"
+    plt.close("all")

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from scipy import ndimage
 from ldct_utils.ct import degradations, planted
 from ldct_utils.judges import caught, faulty, panel, search, subjects, verdicts
 from ldct_utils.models import classical
+from ldct_utils.report.drawings import judges as drawings
 
 SIDE = 64
 Y, X = np.mgrid[:SIDE, :SIDE]
@@ -247,3 +249,82 @@ def test_the_eraser_is_asked_where_there_are_lesions_unless_the_judge_brings_its
     for own, count in ((False, 15), (True, 30)):
         found = verdicts.of_scores(table, {"sees": own, "blind": own}, diseased)
         assert (found["patients"] == count).all()
+
+
+# ---- the table and the figure ----
+@pytest.fixture
+def trial():
+    """Verdicts of a judge that catches blur from half strength on, one that answers to noise, and one that is blind."""
+    parts = []
+    for denoiser in ("blur", "identity", "net"):
+        table = made_scores(0.5).assign(denoiser=denoiser)
+        noise = table[table["judge"] == "blind"].assign(judge="noise")
+        noise["score"] += 10 * (noise["variant"] == "fault") * (denoiser == "identity")
+        table.loc[(table["judge"] == "sees") & (denoiser == "identity"), "score"] = 0.0
+        parts += [table, noise]
+    own = dict.fromkeys(("sees", "noise", "blind"), False)
+    found = verdicts.of_scores(pd.concat(parts), own, pd.Series(True, range(30)))
+    return found, verdicts.cells(found)
+
+
+JUDGES = {"blind": "a blind one", "noise": "one of noise", "sees": "one that sees"}
+HUNTED = pd.DataFrame({"denoiser": "blur", "strength": [0.5, 1.0, 0.5, 1.0], "variant": ["fault"] * 2 + ["twin"] * 2,
+                       "changed": [2, 3, 2, 3], "hidden": [0, 2, 0, 0]})  # fmt: skip
+
+
+def test_the_best_judge_stands_first_and_one_that_answers_to_noise_last(trial):
+    found, cells = trial
+    table = verdicts.by_judge(cells, found, JUDGES)
+    assert table["judge"].tolist() == ["one that sees", "a blind one", "one of noise"]
+    assert table["caught"].tolist() == [1, 0, 0] and table["asked"].tolist() == [1, 1, 1]
+    assert table["misled"].tolist() == ["", "", "identity"] and table["missed"].tolist() == ["", "blur", "blur"]
+    words = verdicts.rows_in_words(cells, JUDGES, ["blur", "identity", "net"], ["blind"])
+    assert words[2]["blur"].startswith("from 50 %: 100 %") and words[1]["identity"].startswith("called: 100 %")
+    assert words[0]["net"] == verdicts.NOTHING and words[0]["judge"] == "a blind one"
+    numbers = verdicts.as_numbers(cells, JUDGES)
+    assert numbers["one that sees: blur"]["from"] == 0.5 and numbers["a blind one: blur"]["from"] is None
+
+
+def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
+    _, cells = trial
+    grid = verdicts.grid(cells, HUNTED, JUDGES, ["blur", "identity", "net"], ["blind"])
+    state = grid.set_index(["judge", "denoiser"])["state"]
+    assert state["sees", "blur"] == "caught" and state["blind", "blur"] == "not caught"
+    assert state["noise", "identity"] == "misled" and state["sees", "identity"] == "not caught"
+    assert state["blind", "net"] == "not asked" and state[verdicts.SEARCH, "blur"] == "caught"
+    assert state[verdicts.SEARCH, "net"] == "not asked"
+    texts = grid.set_index(["judge", "denoiser"])["text"]
+    assert texts[verdicts.SEARCH, "blur"] == "2/3" and texts["noise", "identity"] == "100"
+    down = JUDGES | {verdicts.SEARCH: verdicts.SEARCH}
+    figure = drawings.grid(grid, down, {name: name for name in ("blur", "identity", "net")}, [1, 2], [0.5, 1.0])
+    assert len(figure.axes[0].patches) == 12 and len(drawings.ALT) <= 200
+    assert "caught from 50 %" in [text.get_text() for text in figure.legends[0].get_texts()]
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "least"),
+    [
+        ({}, "from 100 %: 2 of 3 changed hidden", 1.0),
+        ({"hidden": 0}, "no: 0 of 3 changed hidden", np.nan),
+        ({"hidden": 0, "changed": 0}, "not tested: none changed", np.nan),
+        ({"denoiser": "tv"}, verdicts.NOT_ASKED, np.nan),
+    ],
+)
+def test_what_the_search_says_of_a_fault(change, words, least):
+    assert verdicts.searched(HUNTED.assign(**change), "blur") == (words, pytest.approx(least, nan_ok=True))
+
+
+def test_only_faults_with_a_gradient_are_searched_and_filters_with_their_twins(monkeypatch):
+    monkeypatch.setattr(search, "searched", lambda known, task, iterations: {"tested": iterations})
+    task = SimpleNamespace(lesions=LESION, scans_truth=person().truth, clean=person().without)
+    one = SimpleNamespace(diseased=True, task=task, known=person())
+    found = search.of_all([one], ["blur", "tv", "inserter"], [1.0], iterations=7)
+    assert list(found["denoiser"] + " " + found["variant"]) == ["blur fault", "blur twin", "inserter fault"]
+    assert (found["tested"] == 7).all()
+
+
+def test_a_name_that_is_not_known_is_refused():
+    assert panel.known([], ["ssim"]) == (faulty.names(), ["ssim"])
+    with pytest.raises(ValueError, match="no known denoiser or judge is called blurr, seer"):
+        panel.known(["blurr"], ["seer"])

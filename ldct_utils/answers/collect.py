@@ -294,17 +294,26 @@ def invariances(of) -> dict:
                 row[way] = {name: int(counts[name][way]) for name in ("tested", "changed", "hidden")}
         if has(run, "contrast_kept"):
             (whole,) = where(run.table("contrast_kept"), lesions="all").to_dict("records")
-            row["kept"] = span(whole["contrast kept"], *ends(whole["interval"]))
+            row["kept"] = span(whole["contrast kept"], whole["low"], whole["high"])
         row |= {name: float(n[name]) for name in ("search_in_over_null", "search_out_over_null") if n.get(name)}
         row |= {"patients": n["patients"], "alpha": run.params["alpha"]}
         rows.append(row)
     return {"rows": rows}
 
 
+def _with_spans(row: dict) -> dict:
+    """A row whose columns ``gain in dB, <test>`` are text with their interval; empty where nobody was tested."""
+    for column in [name for name in row if name.startswith("gain in dB, ")]:
+        value, (low, high) = row[column], (row.pop(column.replace("gain in dB", end)) for end in ("low", "high"))
+        within = "–" if low != low else f"[{low:.2f}, {high:.2f}]"
+        row[column] = "" if value != value else f"{value:.2f} {within}"
+    return row
+
+
 def transfer(of) -> dict:
-    """13: do simulated patients teach as well as a real CT?"""
+    """16: do simulated patients teach as well as a real CT?"""
     run, n = of[0], of[0].numbers
-    arms = [dict(row) for _, row in run.table("arms").iterrows()]
+    arms = [_with_spans(dict(row)) for _, row in run.table("arms").iterrows()]
     for row in arms:
         of_arm = {name: n[name].get(row["trained on"]) for name in ("texture_db", "kept")}
         row |= {name: value for name, value in of_arm.items() if value is not None}

@@ -28,6 +28,7 @@ CROP, REGION = 96, 33  # pixels around lesions: what is denoised, and what an ob
 STRUCTURED, REPEATS = 160, 12  # side of anatomy full of edges, pixels; noise realisations
 FEWEST = 40  # structures of slices without lesions, from which it is told what is usual
 PASTED = "control: texture pasted"
+SHARE = 110  # slices of 512 x 512 pixels that a card takes of a denoiser, about
 CONTRASTS = (30.0, 300.0)  # HU of the discs at whose edges resolution is measured
 
 
@@ -89,6 +90,13 @@ def conventions() -> dict[str, Callable]:
         "the slice's own range": lambda ndct, anatomy: intensity.Domain("hu", float(np.ptp(ndct))),
         "range 4096 HU, body only": lambda ndct, anatomy: intensity.domain("body"),
     }
+
+
+def outputs_of(one, cohort, rows, batch: int = 4) -> dict[str, np.ndarray]:
+    """``outputs`` of an ``opened.Denoiser``; of finished images those that were given."""
+    if one.images is None:
+        return outputs(one, cohort, rows, batch)
+    return {"with": np.stack([one.images[int(row)] for row in rows])}
 
 
 def by_convention(made, target, anatomies, patients) -> pd.DataFrame:
@@ -303,6 +311,61 @@ def cost(denoise: Callable, side: int = 512, times: int = 2) -> tuple[float, flo
         denoise(image)
     took = (time.perf_counter() - start) / times
     return took, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def costs(denoisers: dict) -> pd.DataFrame:
+    """``cost`` of each: denoiser, seconds, megabytes; no row for none. Args: denoisers: {name: function}."""
+    rows = [{"denoiser": name} | dict(zip(("seconds", "megabytes"), cost(one))) for name, one in denoisers.items()]
+    return pd.DataFrame(rows, columns=["denoiser", "seconds", "megabytes"])
+
+
+def affordable(seconds, minutes: float, realisations: int) -> tuple[int, float]:
+    """Noise realisations a class that a card of so many minutes has time for, and the minutes that all outputs take.
+
+    Args: seconds: a slice of 512 x 512 pixels, of each denoiser. minutes: that all may take. realisations: wanted.
+    Returns: an even number, 60 or what is wanted at the least, and the minutes expected with all that is wanted.
+    """
+    expected = SHARE * float(np.sum(seconds)) / 60
+    fewer = float(np.clip(minutes / max(expected, 1e-9), 0.25, 1))
+    return max(min(60, realisations), int(realisations * fewer) // 2 * 2), expected
+
+
+# ---- what is shown ----
+def example(cohort, rows):
+    """The slice with most lesion: its row, and the pixels of its largest lesion, boolean (H, W).
+
+    Where no lesion is known it is the middle one of the slices, and None.
+    """
+    if cohort.lesion_masks is None or not np.any(cohort.lesion_masks[rows]):
+        return int(rows[len(rows) // 2]), None
+    masks = np.asarray(cohort.lesion_masks[rows], int)
+    number = int((masks > 0).sum((1, 2)).argmax())
+    return int(rows[number]), masks[number] == np.bincount(masks[number][masks[number] > 0]).argmax()
+
+
+def together(values, detected, resolved, invented, dose: float) -> pd.DataFrame:
+    """All values of the card: name, measure, patient, value; ``FBP`` at this dose is called ``LDCT``.
+
+    Args: values: of ``on_slices`` and ``suspicious``, with name. detected, resolved, invented: of those functions.
+    """
+    found = detected[detected["dose"] == dose]
+    found = found.assign(measure=found["observer"].map({"CHO": "detected", "NPWE": "seen"}))
+    everything = pd.concat([
+        values, found[["name", "measure", "patient", "value"]], resolved.assign(patient=0),
+        invented[invented["name"] != PASTED].assign(measure="surplus"),
+    ], ignore_index=True)  # fmt: skip
+    everything["name"] = everything["name"].replace("FBP", "LDCT")
+    return everything.dropna(subset=["value"])  # an edge whose transfer never falls to a half has no such frequency
+
+
+def as_table(means: pd.DataFrame) -> pd.DataFrame:
+    """A row a measure, in the card's order: ``what`` (label and which way is better), and the value of each denoiser.
+
+    Args: means: by measure, a column a denoiser; NaN where it was not asked.
+    """
+    asked = [measure for measure in MEASURES if measure in means.index]
+    what = [MEASURES[m].label + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[m].direction] for m in asked]
+    return means.loc[asked].reset_index(drop=True).rename_axis(columns=None).assign(what=what)
 
 
 # ---- comparison ----

@@ -63,10 +63,10 @@ def card(
         )
     if worth:
         told = listed(f"{in_percent(one)} of the normal dose to the {observer}" for observer, one in worth.items())
-        found["How much dose does it buy?"] = (
-            f"For a faint lesion at a known place the denoised image is worth {told}; the low-dose image has "
-            f"{100 * dose:.0f} %. The CHO knows all noise, so that no denoiser can raise it. The NPWE has an eye and "
-            "noise of its own."
+        found["How much dose does it save?"] = (
+            f"For a faint lesion at a known place the denoised image is as good as FBP at {told}; the low-dose image "
+            f"has {100 * dose:.0f} %. No denoiser can raise what the CHO finds, which knows all noise; the NPWE has an "
+            "eye and noise of its own."
         )
     if len(sharp) == 2:
         found["How fine a detail is left?"] = (

@@ -4,7 +4,8 @@ There are three ways to find them, after Eulig, Maier, Ommer and Kachelriess: se
 drawn from a trained generator (``generate``), or from a representation of the input split into what f keeps and what it
 discards (``vae``, ``flow``). ``distances`` says what large and nearly mean, ``controls`` are denoisers whose
 invariances are known beforehand, and ``examine`` holds what was found against other noise realisations of the same
-``cases``, for ``evidence`` to judge.
+``cases``, for ``evidence`` to judge and ``summary`` to sum up. ``drawn`` is what trained models draw, ``images`` turns
+HU into what networks take.
 
 May import: ct, stats, cohorts, models, segments, task_based, training. Start reading in ``distances``, then
 ``optimise``.

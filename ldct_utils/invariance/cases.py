@@ -7,6 +7,7 @@ twice.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby, islice
 
 import numpy as np
 import pandas as pd
@@ -97,6 +98,18 @@ def find(cohort, rows, size: int, realisations: int, seed: int = 0, crops: int |
             yield from _inserted(cohort, part, size, realisations, [seed, number], crops)
         else:
             yield from _real(cohort, part, size, realisations, [seed, number], crops)
+
+
+def chosen(cohort, rows, size: int, realisations: int, seed=0, crops: int | None = 1, most: int | None = None) -> list:
+    """The crops of ``find`` as a list, of no more than ``most`` patients. Raises: ValueError: if there is none."""
+    several = find(cohort, rows, size, realisations, seed, crops)
+    by_patient = (list(part) for _, part in groupby(several, key=lambda case: case.patient))
+    found = [case for part in islice(by_patient, most) for case in part]
+    if not found:
+        raise ValueError(
+            f"cohort {cohort.id} has no test patient with a lesion (or soft tissue) in a crop of {size} pixels"
+        )
+    return found
 
 
 def _simulated(cohort, patient, rows, size, realisations, seed, crops):

@@ -160,3 +160,22 @@ def searched(x_hu, alpha, sigma_hu, lr, iterations, seed=0, inside=None, around=
                 row[f"contrast {end}, HU"] = max(abs(evidence.contrast(image, *pair)) for pair in zip(inside, around))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def check(known, alpha: float, iterations: int):
+    """What a search must have found on the controls; a short one, of under 300 iterations, only little of it.
+
+    Args: known: of ``searched``, indexed by ``control``. alpha, iterations: of the search.
+    Raises: AssertionError: naming what was found that is not there, or missed.
+    """
+    assert known["out, HU"]["constant"] < 0.01, "a constant moved"
+    if iterations < 300 or alpha >= 1:
+        return
+    now, start = known["in, HU"], known["start, HU"]
+    assert now["identity"] < 0.1 * start["identity"], "the identity was found invariant"
+    assert now["constant"] > 2 * start["constant"], "a constant was not found invariant"
+    assert known["power where gain < √α"]["blur"] > 0.9, "the blur's null space was missed"
+    if "contrast in, HU" in known and alpha < 0.25:
+        caught, after = known.loc["erases lesions", ["contrast in, HU", "contrast out, HU"]]
+        assert caught > 20 > 20 * after, "lesions that f erases were missed"
+        assert known["contrast in, HU"]["halves lesions"] < 1, "lesions that f halves were found hidden"

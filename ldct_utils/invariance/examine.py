@@ -5,9 +5,11 @@ before those of the next crop are drawn: only rows of tables are kept.
 """
 
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
 from ldct_utils import segments
 from ldct_utils.invariance import evidence
@@ -61,6 +63,11 @@ class Examination:
         if not self.faint > 0:
             raise ValueError(f"d' of the weakened lesions must be positive, not faint={self.faint}")
 
+    def fits(self, crop: int):
+        """Raises: ValueError: if what the observers see is larger than a crop of so many pixels."""
+        if self.region > crop:
+            raise ValueError(f"the observer's region of {self.region} pixels does not fit a crop of {crop}")
+
     @property
     def _needed(self) -> int:
         """Realisations in a null of which one more could have a p of ``level``."""
@@ -87,6 +94,15 @@ class Examination:
             for n, case in enumerate(progress(found))
         ]
         return {name: _joined(name, [part[name] for part in parts]) for name in parts[0]}
+
+    def stored(self, run, with_lesions: bool, *given) -> dict:
+        """The tables of a run by name: what it holds already, else those of ``of``, whose first arguments are given.
+
+        Args: run: the open run. with_lesions: whether there are tables of lesions.
+        """
+        examined = cache(lambda: self.of(*given, partial(tqdm, desc="examined", unit="crop")))
+        names = OF_IMAGES + OF_LESIONS * with_lesions
+        return {name: run.table(name, lambda name=name: examined()[name]) for name in names}
 
     def crop(self, f, case, made) -> dict:
         """The tables of one crop, with its ``patient``, ``anatomy`` and ``row``; arguments as of ``of``, for one.

@@ -20,12 +20,16 @@ import torch
 from tqdm.auto import tqdm
 
 from ldct_utils.ct import intensity
-from ldct_utils.invariance import controls, flow, vae
+from ldct_utils.invariance import controls, flow, images, vae
 from ldct_utils.training import setup
 
 SIDE, SD_HU, RHO = 32, 40.0, 0.6
 FILTER = 8  # pixels a side of the mean filter
 PASSED, REMOVED = 1, 4  # periods along a patch: gains .90 and 0
+CONTROLS = {  # name: (denoiser, noise, HU)
+    "mean filter": ("blur", 0.0), "identity": ("identity", 0.0), "constant": ("constant", 0.0),
+    "mean filter, noise": ("blur", 20.0),
+}  # fmt: skip
 VAE = {"dim": 16, "chunk": 2, "code": 8, "classes": 8, "hidden": 32, "channels": 8, "encoder_channels": 16}
 FLOW = {"blocks": 4, "width": 64, "depth": 2, "condition": 16, "embed": 4}
 
@@ -141,3 +145,30 @@ def compare(f, coder, drawer, count=200, samples=16, noise_hu=0.0, seed=1):
 def _known_change(a, k, open_, noise_hu):
     """RMS of x_tilde - x, HU: of a draw from its mean and of x from it, besides twice the noise that is open."""
     return float(np.sqrt(max(np.trace(open_), 0.0) + np.mean(np.square(a - a @ k.T).sum(1)) + 2 * noise_hu**2))
+
+
+def controlled(updates, seed: int = 0):
+    """What a small VAE and flow draw for all ``CONTROLS``, and what is known.
+
+    Args: updates: of the VAE and of the flow.
+    Returns: the rows of ``compare`` with their ``control``, and of each control x, f(x) and three draws, (controls, 5,
+        SIDE, SIDE) float32 HU.
+    """
+    parts, drawn = [], []
+    for title, (control, noise_hu) in tqdm(CONTROLS.items(), unit="control"):
+        f = f_of(control)
+        small = train(f, updates, noise_hu=noise_hu, seed=seed)
+        parts.append(compare(f, *small, noise_hu=noise_hu).assign(control=title))
+        x = patches(1, [seed, 3], noise_hu)[0]
+        drawn.append(images.in_hu(torch.cat([x, f(x), flow.sample(f, *small, x, 3, seed)[0][:, None]])))
+    return pd.concat(parts, ignore_index=True), np.stack(drawn).astype(np.float32)
+
+
+def check(answers):
+    """What a long training must have found. Args: answers: the rows of ``controlled``.
+
+    Raises: AssertionError: where draws vary in what f shows, or do not in what it does not show.
+    """
+    varies = answers.set_index(["control", "quantity"]).found.unstack("control").loc["SD over draws, waves that pass"]
+    assert varies["mean filter"] < 4 and varies["identity"] < 4, "draws vary in what f shows"
+    assert varies["constant"] > 20, "draws for an f that shows nothing do not vary"

@@ -3,15 +3,22 @@
 
     x_inv = argmin  d(f(x), f(x_inv)) - alpha d(x, x_inv),   from x + n, n ~ N(0, sigma).
 
-The search needs a start beside x: at x itself both gradients are zero. The loop around ``step`` stands in the notebook.
+The search needs a start beside x: at x itself both gradients are zero.
 """
 
+import time
+
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
 from ldct_utils.ct.intensity import HU_SPAN, to_net
+from ldct_utils.training import checkpoints
 from ldct_utils.training.methods.base import PRECISIONS
+
+TRACED = 300  # iterations of a search that its table of the course holds, about
 
 
 class Search:
@@ -162,6 +169,36 @@ class Search:
             self._image.copy_(state["image"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.done, self.trace = state["done"], list(state["trace"].to(self.device))
+
+
+def finish(searches: dict, iterations: int, folder, identity: str, save_every_s: float):
+    """Step all searches until each has done so many iterations. Killed at any moment, it goes on where it was.
+
+    Args: searches: {name: ``Search``}. folder, identity: of the run that keeps the state. save_every_s: seconds between
+        states.
+    """
+    begun, saved = checkpoints.resume(folder, identity, **searches), time.monotonic()
+    left = range(begun + 1, iterations + 1)
+    for done in tqdm(left, initial=begun, total=iterations, unit="iteration", mininterval=1):
+        for one in searches.values():
+            one.step()
+        if done == iterations or time.monotonic() - saved > save_every_s:
+            checkpoints.save(folder, identity, done, **searches)
+            saved = time.monotonic()
+
+
+def course(searches: dict, crops) -> pd.DataFrame:
+    """How input and output changed while searching: a row a search, iteration (about ``TRACED`` of them) and slice.
+
+    Args: searches: {name: ``Search``}, all of as many iterations. crops: the N slices, of ``cases.Case``.
+    Returns: ``search``, ``iteration``, ``patient``, ``row``, ``anatomy``, ``in_hu``, ``out_hu``: RMS changes in HU.
+    """
+    about, rows = {name: [getattr(c, name) for c in crops] for name in ("patient", "row", "anatomy")}, []
+    for name, one in searches.items():
+        for i in range(0, one.done, max(1, one.done // TRACED)):
+            in_hu, out_hu = one.trace[i].double().cpu().numpy()
+            rows.append(pd.DataFrame({"search": name, "iteration": i, **about, "in_hu": in_hu, "out_hu": out_hu}))
+    return pd.concat(rows, ignore_index=True)
 
 
 def rms_hu(difference):

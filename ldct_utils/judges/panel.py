@@ -11,6 +11,7 @@ import numpy as np
 
 from ldct_utils import metrics, segments
 from ldct_utils.ct import intensity, planted
+from ldct_utils.judges import faulty
 from ldct_utils.judges.subjects import Shown
 from ldct_utils.structures import hallucinations, sfrc
 from ldct_utils.task_based import fabrication, npwe, observers
@@ -159,3 +160,13 @@ def scores(name: str, shown: Shown) -> np.ndarray:
     if name not in JUDGES:
         raise ValueError(f"no judge {name!r}; there are {', '.join(JUDGES)}")
     return np.round(np.asarray(JUDGES[name].score(shown), np.float64), DIGITS)
+
+
+def known(names, judges) -> tuple[list, list]:
+    """Faults and judges by name, all where none is named. Raises: ValueError: for a name that there is not."""
+    names, judges = list(names) or faulty.names(), list(judges) or list(JUDGES)
+    if unknown := (set(names) - set(faulty.names())) | (set(judges) - set(JUDGES)):
+        raise ValueError(
+            f"no known denoiser or judge is called {', '.join(sorted(unknown))}: see judges.faulty and panel"
+        )
+    return names, judges

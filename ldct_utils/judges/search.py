@@ -5,12 +5,14 @@ It needs a gradient. A lesion counts as *changed* if the search altered its cont
 """
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import ndimage
 
 from ldct_utils.ct import intensity
 from ldct_utils.invariance import distances, evidence
 from ldct_utils.invariance.optimise import Search
+from ldct_utils.judges import faulty
 
 AIM_PX = 2.0  # SD of the blur after which changes of x are rewarded: those of anatomy's size
 RING_PX = (2, 7)  # from a lesion's rim: where its surroundings begin and end
@@ -56,3 +58,22 @@ def searched(known, task, alpha: float, sigma_hu: float, lr: float, iterations: 
         row["changed"] += int(p[0] <= level)
         row["hidden"] += int(p[0] <= level < p[1])
     return row
+
+
+def of_all(subjects: list, faults, strengths, progress=iter, **search) -> pd.DataFrame:
+    """Searches on every fault that has a gradient and on its twin, for the patient whose crop has the most lesions.
+
+    Args: subjects: of ``subjects.draw``. faults, strengths: of ``faulty``. progress: function of the searches that
+        gives them back. search: alpha, sigma_hu, lr, iterations and seed, as for ``searched``.
+    Returns: ``denoiser``, ``strength``, ``variant`` (``fault`` or ``twin``), and what ``searched`` returns.
+    """
+    with_lesions = [one for one in subjects if one.diseased and one.task is not None]
+    one = max(with_lesions, key=lambda one: ndimage.label(one.task.lesions)[1])
+    task, rows = one.task, []
+    patient = faulty.Patient(task.scans_truth, task.clean, task.lesions, one.known.pixel_mm, (16, 16), one.known.seed)
+    asked = [(name, s, make) for name in faults for s in strengths for make in (faulty.build, faulty.twin)]
+    for name, s, make in progress(asked):
+        known, variant = make(name, s, patient), "fault" if make is faulty.build else "twin"
+        if known.gradient and (variant == "fault" or name in faulty.FILTERS):
+            rows.append({"denoiser": name, "strength": s, "variant": variant} | searched(known, task, **search))
+    return pd.DataFrame(rows)

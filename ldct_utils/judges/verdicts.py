@@ -10,7 +10,8 @@ LABELS = {
     "tv": "total variation", "unsharp": "unsharp masking", "paster": "texture paster", "inserter": "inserter",
     "identity": "identity", "truth": "noise-free truth",
 }  # fmt: skip
-NOT_ASKED, FEW, NOTHING = "cannot be asked", "too few patients", "says nothing"
+NOT_ASKED, FEW, NOTHING, NOT_TESTED = "cannot be asked", "too few patients", "says nothing", "not tested"
+SEARCH = "invariance search (05), one patient"
 
 
 def of_scores(scores, own_task: dict, diseased, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -60,6 +61,103 @@ def silent(found) -> list[str]:
 def percent(share: float) -> str:
     """A share in percent, e.g. ``25 %``."""
     return f"{100 * share:.0f} %"
+
+
+def rows_in_words(found, judges: dict, denoisers, quiet=()) -> list[dict]:
+    """The table in words, a row a judge: its label under ``judge``, then what it says of each denoiser, by label.
+
+    Args: found: of ``cells``. judges: {name: label}. denoisers: names, those of ``faulty`` first. quiet: of ``silent``.
+    """
+    rows = []
+    for judge, label in judges.items():
+        own, row = found[found["judge"] == judge].set_index("denoiser", drop=False), {"judge": label}
+        for name in denoisers:
+            muted = judge in quiet and name not in faulty.names()
+            row[LABELS.get(name, name)] = said(own.loc[name] if name in own.index else None, muted)
+        rows.append(row)
+    return rows
+
+
+def searched(hunted, name: str) -> tuple[str, float]:
+    """What the search says of a fault, and the least strength at which a lesion is hidden on it and not on its twin.
+
+    Args: hunted: of ``search.of_all``; may be empty. Returns: words, and the strength, NaN if there is none.
+    """
+    part = hunted[hunted["denoiser"] == name] if len(hunted) else hunted
+    if part.empty:
+        return NOT_ASKED, np.nan
+    faulted, honest = (part[part["variant"] == v].set_index("strength") for v in ("fault", "twin"))
+    hides = faulted["hidden"] > honest["hidden"].reindex(faulted.index).fillna(0)
+    last = faulted.iloc[-1]
+    counts = f"{last['hidden']:.0f} of {last['changed']:.0f} changed"
+    if hides.any():
+        return f"from {percent(hides.idxmax())}: {counts} hidden", float(hides.idxmax())
+    return (f"no: {counts} hidden" if faulted["changed"].any() else f"{NOT_TESTED}: none changed"), np.nan
+
+
+def by_judge(found, verdicts, judges) -> pd.DataFrame:
+    """A row a judge, the best first: faults ``caught`` and ``asked``, those ``missed`` and denoisers without a fault
+    that are ``misled`` into a call, in words, and ``twin_percent``, the highest rate at which it calls an honest twin.
+
+    Args: found: of ``cells``. verdicts: of ``of_scores``. judges: {name: label}.
+    """
+    rows = []
+    for judge, label in judges.items():
+        own, all_of = (table[table["judge"] == judge] for table in (found, verdicts))
+        own = own[own["denoiser"].isin(faulty.names())].set_index("denoiser")
+        faults = own[~own.index.isin(faulty.HARMLESS)]
+        fooled = own.index[own.index.isin(faulty.HARMLESS) & own["caught"].fillna(False).to_numpy(bool)]
+        told = [", ".join(LABELS[name] for name in names) for names in (faults.index[faults["from"].isna()], fooled)]
+        twin = all_of.loc[~all_of["denoiser"].isin(faulty.HARMLESS), "twin"].max()
+        rows.append({"judge": label, "caught": int(faults["from"].notna().sum()), "asked": len(faults),
+                     "missed": told[0], "misled": told[1], "twin_percent": 100 * twin})  # fmt: skip
+    table = pd.DataFrame(rows)
+    order = table.assign(fooled=table["misled"] != "", caught=-table["caught"]).sort_values(["fooled", "caught"])
+    return table.loc[order.index]
+
+
+def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
+    """What is drawn, a row a judge and denoiser: its ``state``, ``strength`` from which it is caught, and ``text``.
+
+    States: ``caught``, ``not caught``, ``misled`` (calls what has no fault), ``not asked``. The text is how many of 100
+    patients are called, of the search (``SEARCH``, where there is one) lesions hidden of changed.
+    """
+    rows = []
+    for judge in judges:
+        own = found[found["judge"] == judge].set_index("denoiser")
+        for name in denoisers:
+            row = own.loc[name] if name in own.index else None
+            muted = judge in quiet and name not in faulty.names()
+            if row is None or pd.isna(row["caught"]) or muted:
+                state, strength, text = "not asked", np.nan, ""
+            else:
+                strength, text = row["from"], f"{100 * row['rate']:.0f}"
+                state = "caught" if np.isfinite(strength) else "not caught"
+                if name in faulty.HARMLESS:
+                    state = "misled" if row["caught"] else "not caught"
+            rows.append({"judge": judge, "denoiser": name, "state": state, "strength": strength, "text": text})
+    for name in denoisers if len(hunted) else ():
+        words, strength = searched(hunted, name)
+        state = "caught" if np.isfinite(strength) else "not caught"
+        text = words.partition(": ")[2].replace(" changed hidden", "").replace(" of ", "/")
+        if words.startswith((NOT_ASKED, NOT_TESTED)):
+            state, text = "not asked", ""
+        rows.append({"judge": SEARCH, "denoiser": name, "state": state, "strength": strength, "text": text})
+    return pd.DataFrame(rows)
+
+
+def as_numbers(found, judges: dict) -> dict:
+    """Cells for JSON, ``{"judge: denoiser": numbers}``, None where there is none. Args: as of ``rows_in_words``."""
+
+    def plain(value):
+        return None if pd.isna(value) else float(value)
+
+    names = ("from", "half", "rate", "rate_low", "rate_high", "twin", "difference", "low", "high")
+    return {
+        f"{judges[r['judge']]}: {LABELS.get(r['denoiser'], r['denoiser'])}":
+            {n: plain(r[n]) for n in names} | {"caught": None if pd.isna(r["caught"]) else bool(r["caught"])}
+        for r in found.to_dict("records")
+    }  # fmt: skip
 
 
 def said(row, muted: bool = False) -> str:

@@ -5,7 +5,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
-from matplotlib import ticker
+from matplotlib import patheffects, ticker
 
 from ldct_utils.ct import intensity
 
@@ -283,20 +283,32 @@ class Live:
         self.cost = self.ended - started
 
 
-def circle_lesions(axis, mask, room: float = 3.0):
-    """Circle each lesion on an image. Args: mask: (H, W), a lesion's number, 0 for none. room: around it, pixels."""
-    for number in np.unique(np.asarray(mask)[np.asarray(mask) > 0]):
-        rows, columns = np.nonzero(np.asarray(mask) == number)
-        radius = max(np.ptp(rows), np.ptp(columns)) / 2 + room
-        middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
-        axis.add_patch(plt.Circle(middle, radius, fill=False, color=COLOURS[4], lw=1.0))
+def circle(axis, lesions, colour: str = COLOURS[4]):
+    """Circle lesions on an image; nothing for None or where there are none.
+
+    Args: lesions: (H, W) of lesion numbers, 0 for none, or boolean, one lesion a mask: (H, W) or (L, H, W).
+    """
+    known = np.zeros((0, 1, 1), bool) if lesions is None else np.asarray(lesions)
+    if known.dtype != bool:
+        known = np.stack([known == number for number in np.unique(known[known > 0])] or [np.zeros((1, 1), bool)])
+    for mask in known.reshape(-1, *known.shape[-2:]):
+        if mask.any():
+            inside = np.argwhere(mask)
+            middle, radius = (inside.min(0) + inside.max(0)) / 2, np.ptp(inside, axis=0).max() / 2 + 4
+            axis.add_patch(plt.Circle(middle[::-1], radius, fill=False, ec=colour, lw=1.2))
 
 
-def scale_bar(axis, pixel_mm: float, length_mm: float = 50.0):
-    """Draw a bar of this length at the lower left of an image. Args: pixel_mm: side of a pixel; NaN draws nothing."""
+def scale_bar(axis, pixel_mm: float, length_mm: float | None = None):
+    """Draw a bar of so many mm at the lower left of an image; None takes a length that fits.
+
+    Args: pixel_mm: side of a pixel; NaN draws nothing.
+    """
     if not pixel_mm > 0:
         return
     height, width = axis.get_images()[0].get_array().shape[:2]
-    left, low = 0.04 * width, 0.95 * height
-    axis.plot([left, left + length_mm / pixel_mm], [low, low], color="white", lw=2, solid_capstyle="butt")
-    axis.text(left, low - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8, va="bottom")
+    fitting = next((mm for mm in (50, 20, 10, 5, 2) if mm <= 0.4 * width * pixel_mm), 1)
+    length_mm, left, low = length_mm or fitting, 0.04 * width, 0.95 * height
+    edge = [patheffects.withStroke(linewidth=3, foreground="black")]  # seen on bone and on air
+    axis.autoscale(False)
+    axis.plot([left, left + length_mm / pixel_mm], [low, low], color="white", lw=1.5, path_effects=edge)
+    axis.text(left, low - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8, va="bottom", path_effects=edge)

@@ -126,6 +126,21 @@ def patient_bootstrap(values, draws: int = 10_000, level: float = 1 - ALPHA, see
     return Interval(mean, float(low), float(high), n, m)
 
 
+def over_trainings(values, level: float = 1 - ALPHA) -> tuple[float, float, float]:
+    """Mean of trainings with its t interval: mean, low, high; no interval for fewer than two, all NaN for none.
+
+    Args: values: one a training; NaN are left out.
+    """
+    values = np.asarray(values, np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    if len(values) == 1:
+        return float(values[0]), float("nan"), float("nan")
+    reach = distributions.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach)
+
+
 def by_patient(scores: pd.DataFrame) -> pd.DataFrame:
     """Mean over slices: a row a patient, a column a training seed.
 

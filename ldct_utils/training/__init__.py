@@ -6,7 +6,8 @@ log, ``checkpoints`` what is saved, ``setup`` seed, learning rate and memory, ``
 ``encoder_bench`` what an encoder answers to, ``encoder_worth`` whether one may be called medical, ``testing`` the test
 of a trained network, computed once and stored with its run, ``working_point`` whether it was trained enough to be
 compared, ``designs`` the choices of a run in words, ``transfer`` networks on a real CT, ``costs`` what a slice
-costs, ``medical_encoder`` what the training of an encoder needs.
+costs, ``medical_encoder`` what the training of an encoder needs, ``origins`` what networks were trained on and make of
+other CT.
 
 May import: study, ct, stats, cohorts, models, segments, metrics. Start reading in ``losses``, then ``psi``.
 """

@@ -52,6 +52,11 @@ def design(run) -> dict:
     return row
 
 
+def called(run) -> str:
+    """The method of one finished 03_train run in words (``name_of``)."""
+    return name_of(next(pd.DataFrame([design(run)]).itertuples()))
+
+
 def brief(names, most: int = 20) -> dict[str, str]:
     """{name: what to call it in a figure}, where some names are paths, of weights or of runs.
 

@@ -1,0 +1,54 @@
+"""Judges down, denoisers across: from which strength a fault is caught."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch, Rectangle
+
+from ldct_utils.report import plots, sentences
+
+PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeeee"}  # colours of cells, by state
+HEADS = {"judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
+         "misled": "called without a fault", "twin_percent": "honest twin called, % of patients"}  # fmt: skip
+ALT = (
+    "Grid of coloured cells, judges down and denoisers across: darker blue where a weaker fault is caught, orange "
+    "where a denoiser without a fault is called."
+)
+
+
+def _blue(strength):
+    return plt.cm.Blues(0.95 - 0.65 * strength)
+
+
+def _cell(axis, x, y, row):
+    """One cell: its colour, hatched where the judge cannot be asked, and the text in it."""
+    face = _blue(row.strength) if row.state == "caught" else PLAIN[row.state]
+    hatch = "////" if row.state == "not asked" else None
+    axis.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="#777777", hatch=hatch, lw=0.6))
+    dark = row.state == "caught" and sum(face[:3]) < 1.5
+    axis.text(x + 0.5, y + 0.5, row.text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+
+
+def grid(cells, judges: dict, denoisers: dict, lines_at, strengths):
+    """The grid of all verdicts.
+
+    Args: cells: judge, denoiser, state, strength, text (of ``judges.verdicts.grid``). judges, denoisers: {name: label}
+        in their order. lines_at: columns before which a line separates kinds of denoisers. strengths: of the legend.
+    """
+    figure, axis = plt.subplots(figsize=(3.2 + 0.72 * len(denoisers), 2.6 + 0.42 * len(judges)))
+    across, down = list(denoisers), list(judges)
+    for row in cells.itertuples():
+        _cell(axis, across.index(row.denoiser), down.index(row.judge), row)
+    axis.set(xlim=(0, len(across)), ylim=(len(down), 0))
+    axis.set_xticks(np.arange(len(across)) + 0.5, denoisers.values(), rotation=40, ha="right", fontsize=9)
+    axis.set_yticks(np.arange(len(down)) + 0.5, judges.values(), fontsize=9)
+    axis.grid(False)
+    axis.tick_params(length=0)
+    for at in lines_at:
+        axis.axvline(at, color="black", lw=2)
+    words = {"misled": "calls what has no fault", "not asked": "cannot be asked, or too few patients"}
+    keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=f"caught from {sentences.percent(s)}")
+            for s in strengths]  # fmt: skip
+    keys += [Patch(facecolor=face, edgecolor="#777777", hatch="////" if state == "not asked" else None,
+                   label=words.get(state, state)) for state, face in PLAIN.items()]  # fmt: skip
+    figure.legend(handles=keys, loc="outside upper center", ncols=4, fontsize=8)
+    return figure
