@@ -86,3 +86,12 @@ def test_a_share_in_percent():
 @pytest.mark.parametrize(("notebook", "number"), [("04b_dose", "4b"), ("12_answers", "12"), ("03_train", "3")])
 def test_figures_are_cited_by_the_number_of_their_notebook(notebook, number):
     assert captions.chapter(notebook) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "Too few patients for intervals."), (5, "Too few patients for intervals."),
+     (6, "Bars: 95 % intervals over 6 patients.")],
+)  # fmt: skip
+def test_what_bars_are_and_when_there_are_none(number, said):
+    assert sentences.bars(number, "patient") == said

@@ -15,6 +15,7 @@ REACHED = {
     "psi_reached": ("psi_start", "psi_half", "psi_end"),
     "gradient_share": ("gradient_share_start", "gradient_share_half", "gradient_share_end"),
 }
+KEPT = {"kept": "contrast kept", "d_cho_kept": "d' kept, Hotelling", "d_npw_kept": "d' kept, non-prewhitening"}
 
 
 class Study:
@@ -252,10 +253,11 @@ def details(of) -> dict:
         found["notices"] = [{"metric": m} | {f"{s:g}": v for s, v in zip(part["sigma"], part[m])} for m in names]
     if has(run, "losses_compared"):
         table = run.table("losses_compared")
-        table = table.assign(differs=table["told apart"] == "yes")
-        found["against"] = table[["first", "second", "quantity", "difference", "interval", "differs"]].to_dict(
-            "records"
-        )
+        found["against"] = [
+            {"first": r.first, "second": r.second, "quantity": KEPT[r.quantity], "difference": r.difference,
+             "interval": "–" if math.isnan(r.low) else f"[{r.low:.3g}, {r.high:.3g}]", "differs": bool(r.differs)}
+            for r in table.itertuples()
+        ]  # fmt: skip
     return found
 
 

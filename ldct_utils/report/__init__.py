@@ -8,9 +8,9 @@ May import: study, ct. Start reading in ``captions``.
 """
 
 from ldct_utils.report.captions import bracket, brackets, figure, figures, shown, table, text
-from ldct_utils.report.sentences import compared, interval, listed, number, percent, plural, some
+from ldct_utils.report.sentences import bars, compared, interval, listed, number, percent, plural, some
 
 __all__ = [
-    "bracket", "brackets", "compared", "figure", "figures", "interval", "listed", "number", "percent", "plural",
+    "bars", "bracket", "brackets", "compared", "figure", "figures", "interval", "listed", "number", "percent", "plural",
     "shown", "some", "table", "text",
 ]  # fmt: skip

@@ -129,3 +129,11 @@ def compared(difference: float, low: float, high: float, than: str, unit: str = 
     if low < 0:  # both worse: the smaller size first
         (near, near_word), (far, far_word) = (far, far_word), (near, near_word)
     return f"is {size}{unit} {word} than {than} (95 % interval {near} to {far} {far_word})"
+
+
+def bars(number: int, word: str, least: int = 6) -> str:
+    """What the bars of a figure are: ``Bars: 95 % intervals over 10 patients.``; under ``least`` there are none."""
+    several = plural(2, word).removeprefix("2 ")
+    if number < least:
+        return f"Too few {several} for intervals."
+    return f"Bars: 95 % intervals over {plural(number, word)}."
