@@ -136,9 +136,8 @@ report.figure(
 
 # %%
 several, turned, pairs = bool(agreement.pairs.max()), agreement.reversed.max(), plural(agreement.pairs.max(), "pair")
-turns = (
-    f"At most {turned} of {pairs} of methods change places." if turned else "No methods were shown to change places."
-)
+turns = f"Errors over structures reverse at most {turned} of {pairs} of methods." if turned else (
+    "No two methods were shown to change places by errors over structures.")  # fmt: skip
 if several:
     words = references | {"ldct": "LDCT", "mean_srmse": "MeanSRMSE", "max_srmse": "MaxSRMSE"}
     report.table(
@@ -177,9 +176,8 @@ else:
 # %%
 if sets:
     MAIN = removal.labels(spans, ("psnr", "ssim", "mean_srmse", "max_srmse", removal.ORACLE))
-    up_to = [f"by {m} {'at no noise' if np.isnan(hu) else f'up to {hu:g} HU of noise'}"
-             for m, hu in removal.limits(spans, ("psnr", "mean_srmse")).items()]  # fmt: skip
-    noticed = f"The removal is noticed {listed(up_to, none='by no metric that was asked')}."
+    by = [f"by {m} {removal.reach(hu)}" for m, hu in removal.limits(spans, ("psnr", "mean_srmse")).items()]
+    noticed = f"The removal is noticed {listed(by, none='by no metric that was asked')}."
     report.figure(
         run, "removal_shown", drawings.removal(spans, theory, MAIN), noticed,
         "TPF: how often a metric calls the volume without the structures the worse one. Oracle: its segments are the "
