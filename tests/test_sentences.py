@@ -95,3 +95,4 @@ def test_figures_are_cited_by_the_number_of_their_notebook(notebook, number):
 )  # fmt: skip
 def test_what_bars_are_and_when_there_are_none(number, said):
     assert sentences.bars(number, "patient") == said
+    assert sentences.bars(7, "study", "Brackets") == "Brackets: 95 % intervals over 7 studies."

@@ -271,7 +271,7 @@ def changes(of) -> dict:
     part = found[found["segments of"].isin(["all", "without the NDCT"]) & (found["score"] == "this test")]
     rows = [
         {"kind": r["kind"], "of": r["segments of"], "shown": r["shown"],
-         "found": span(r["found at 1 false mark"], *ends(r["interval"]))}
+         "found": span(r["found at 1 false mark"], r["low"], r["high"])}
         for _, r in part.iterrows()
     ]  # fmt: skip
     suspicious = [

@@ -262,3 +262,24 @@ class Live:
         plt.close(figure)
         self.ended = time.monotonic()
         self.cost = self.ended - started
+
+
+def scale_bar(axis, pixel_mm: float, shape, length_mm: float = 20.0):
+    """A bar of so many mm at the lower right of an image of this shape (H, W); none where pixels have no size."""
+    if not pixel_mm > 0:
+        return
+    height, width = shape
+    right, bottom = 0.96 * width, 0.94 * height
+    axis.plot([right - length_mm / pixel_mm, right], [bottom, bottom], color="white", lw=2, solid_capstyle="butt")
+    axis.text(
+        right - length_mm / pixel_mm / 2, bottom - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8,
+        ha="center", va="bottom",
+    )  # fmt: skip
+
+
+def circled(axis, labels, colour: str = "#56B4E9"):
+    """Circle every lesion of a label map (H, W) on an image; nothing where there is none or None is given."""
+    for number in np.unique(labels)[1:] if labels is not None and np.any(labels) else ():
+        where = np.argwhere(labels == number)
+        middle, radius = where.mean(0), np.ptp(where, 0).max() / 2 + 3
+        axis.add_patch(plt.Circle(middle[::-1], radius, fill=False, ec=colour, lw=1.2))

@@ -131,9 +131,12 @@ def compared(difference: float, low: float, high: float, than: str, unit: str = 
     return f"is {size}{unit} {word} than {than} (95 % interval {near} to {far} {far_word})"
 
 
-def bars(number: int, word: str, least: int = 6) -> str:
-    """What the bars of a figure are: ``Bars: 95 % intervals over 10 patients.``; under ``least`` there are none."""
+def bars(number: int, word: str, drawn: str = "Bars", least: int = 6) -> str:
+    """What bars are: ``Bars: 95 % intervals over 10 patients.``; under ``least`` there are none.
+
+    Args: drawn: ``Bands`` in a figure that has those, ``Brackets`` in a table.
+    """
     several = plural(2, word).removeprefix("2 ")
     if number < least:
         return f"Too few {several} for intervals."
-    return f"Bars: 95 % intervals over {plural(number, word)}."
+    return f"{drawn}: 95 % intervals over {plural(number, word)}."

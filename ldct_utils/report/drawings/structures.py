@@ -39,7 +39,7 @@ def errors(ranking, references: dict, names: dict):
         method with the least RMSE against the first reference stands on top.
     """
     of_kind = ranking.set_index(["error", "segments of", "unit"]).sort_index()
-    panels = {title: of_kind.loc[key] for title, key in KINDS.items() if key in of_kind.index}
+    panels = {title: of_kind.loc[[key]] for title, key in KINDS.items() if key in of_kind.index}
     plain = panels["RMSE of all pixels"].query("method != 'LDCT'")
     order = plain[plain.reference == next(iter(references))].sort_values("mean_hu").method.to_list()
     columns = min(3, len(panels))
