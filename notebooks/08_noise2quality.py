@@ -106,7 +106,7 @@ for region in REGIONS:
     report.table(
         run, f"maps_{region}", wide,
         f"{PLACES[region]} the maps by {wide.called[0]} have the least MSE, {number(wide.mse[0])}.",
-        f"Predicted against true {wanted.label}. A higher SSIM and a lower MSE or NRMSE is better. {OVER}",
+        f"Predicted against true {wanted.label}; a higher SSIM, a lower MSE or NRMSE is better. {OVER}",
         HEADS | (PUBLISHED if region == "whole" else {}),
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ part = part.assign(one=part["first"].map(label), other=part.second.map(label),
 report.table(
     run, "contrasts", part.sort_values("mean", ascending=False),
     f"The first map is better in {(part.verdict == 'better').sum()} of {plural(len(part), 'comparison')}.",
-    f"MSE of the maps on whole slices; positive is better. Not corrected for their number. {OVER}",
+    f"MSE of the maps on whole slices; positive is better; not corrected for their number. {OVER}",
     {"one": "map by", "other": "against", ("mean", "low", "high"): "MSE, better by", "verdict": "verdict"},
 )  # fmt: skip
 
