@@ -50,7 +50,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils import cohorts, report
-from ldct_utils.noise2quality import comparison, elsewhere, evidence, maps, targets
+from ldct_utils.noise2quality import comparison, elsewhere, evidence, maps, scoring, targets
 from ldct_utils.noise2quality.baselines import CONSTANT, LOOKUP, NUMBER
 from ldct_utils.noise2quality.comparison import METRICS, REGIONS, label
 from ldct_utils.report import bars, listed, number, percent, plots, plural
@@ -207,14 +207,16 @@ report.figure(
 runs_of = {m: chosen[min(k for k in chosen if k[0] == m)] for m in models}  # its run with the lowest seed
 looked = [m for m in dict.fromkeys((assessed, "unet", "n2q_batch", "redcnn")) if m in models]
 examples = {m: runs_of[m].array("examples") for m in looked}  # (doses, 3, H, W): slice, true map, predicted map
-low, pixel = examples[assessed], float(cohort.slices.pixel_mm.iloc[0])
+low = examples[assessed]
+first = scoring.spread(cohort.slices[cohort.slices.split == "test"], settings["test_slices"]).iloc[0]
+lesions = None if cohort.lesion_masks is None else cohort.lesion_masks[first.row]
 
 # %%
 says = listed([f"{number(low[i, 2].mean(), 2)} where {number(low[i, 1].mean(), 2)} is right" for i in (0, -1)])
 report.figure(
-    run, "maps", drawings.maps(examples, doses, label, wanted, window, pixel),
+    run, "maps", drawings.maps(examples, doses, label, wanted, window, first.pixel_mm, lesions),
     f"At the lowest and the highest dose {label(assessed)} says {says}.",
-    f"True and predicted {wanted.label} maps of one slice, with their means.",
+    f"True and predicted {wanted.label} maps of one slice, with their means. Known lesions are circled.",
     alt="Rows are doses: the slice, its true map of quality and the map that each network predicts, in colour.",
 )  # fmt: skip
 

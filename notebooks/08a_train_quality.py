@@ -212,14 +212,15 @@ report.table(
 )  # fmt: skip
 
 # %% [markdown]
-# The maps of one slice of the first test patient, at every dose.
+# The maps of one slice of the first test patient, at every dose. Known lesions are circled.
 
 # %%
 first = about.iloc[0]
+lesions = None if cohort.lesion_masks is None else cohort.lesion_masks[first.row]
 stored = run.array("examples", lambda: scoring.examples(
     cohort, first, doses, wanted, window, assessor, precision=precision, device=device))  # fmt: skip
 report.figure(
-    run, "examples", drawings.examples(stored, doses, wanted, window, float(first.pixel_mm)),
+    run, "examples", drawings.examples(stored, doses, wanted, window, float(first.pixel_mm), lesions),
     f"From the lowest to the highest dose the mean of the map goes from {number(stored[0, 2].mean())} to "
     f"{number(stored[-1, 2].mean())}.", f"At the highest {number(stored[-1, 1].mean())} is right. "
     f"{comparison.label(own)}, patient {first.patient} ({first.anatomy}).",

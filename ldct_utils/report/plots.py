@@ -272,7 +272,13 @@ def scale_bar(axis, pixel_mm: float, shape, length_mm: float = 20.0):
     right, bottom = 0.96 * width, 0.94 * height
     rim = [patheffects.withStroke(linewidth=2.5, foreground="black")]  # seen on bright tissue too
     bar = [right - length_mm / pixel_mm, right], [bottom, bottom]
-    axis.plot(*bar, color="white", lw=2, solid_capstyle="butt", path_effects=[patheffects.withStroke(linewidth=4)])
+    axis.plot(
+        *bar,
+        color="white",
+        lw=2,
+        solid_capstyle="butt",
+        path_effects=[patheffects.withStroke(linewidth=4, foreground="black")],
+    )
     axis.text(
         right - length_mm / pixel_mm / 2, bottom - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8,
         ha="center", va="bottom", path_effects=rim,

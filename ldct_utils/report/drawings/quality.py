@@ -78,11 +78,12 @@ def confusion(table, models, doses, label):
     return figure
 
 
-def maps(stored: dict, doses, label, wanted, window, pixel_mm: float):
+def maps(stored: dict, doses, label, wanted, window, pixel_mm: float, lesions=None):
     """One slice at the lowest, a middle and the highest dose: the slice, its true map and that of every model.
 
     Args: stored: {model: (doses, 3, H, W): slice, true and predicted map}. doses: all of them. label: function that
         names a model. wanted: of ``targets.get``. window: (level, width), HU. pixel_mm: pixel side, NaN where unknown.
+        lesions: label map (H, W) of known ones, circled in every panel; None where none are known.
     """
     first, lines = next(iter(stored.values())), sorted({0, len(doses) // 2, len(doses) - 1})
     size = (1.5 * (2 + len(stored)) + 1.4, 1.75 * len(lines) + 0.2)
@@ -94,11 +95,13 @@ def maps(stored: dict, doses, label, wanted, window, pixel_mm: float):
         drawn = _map(line[1], first[i, 1], wanted, f"true, mean {number(first[i, 1].mean(), 2)}")
         for axis, (model, one) in zip(line[2:], stored.items()):
             _map(axis, one[i, 2], wanted, f"{label(model)}, {number(one[i, 2].mean(), 2)}")
+        for axis in line:
+            plots.circled(axis, lesions, plots.COLOURS[1])
     _bar(figure, drawn, axes[:, 1:], wanted)
     return figure
 
 
-def examples(stored, doses, wanted, window, pixel_mm: float):
+def examples(stored, doses, wanted, window, pixel_mm: float, lesions=None):
     """One slice at every dose, its true map, the predicted one and their difference.
 
     Args: stored: (doses, 3, H, W). The others as ``maps``.
@@ -113,6 +116,8 @@ def examples(stored, doses, wanted, window, pixel_mm: float):
         away = plots.difference(
             axes[3, column], predicted - true, limit, f"mean {number((predicted - true).mean(), 2)}"
         )
+    for axis in axes.flat:
+        plots.circled(axis, lesions, plots.COLOURS[1])
     plots.scale_bar(axes[0, 0], pixel_mm, stored.shape[-2:], 100.0)
     for line, text in zip(axes[:, 0], (plots.window_text(*window), "true", "predicted", "predicted − true")):
         plots.row_label(line, text)
