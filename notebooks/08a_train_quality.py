@@ -45,7 +45,7 @@ normalisation: Optional[str] = None  # instance, batch or none; None takes the p
 target: str = "ssim"  # map to predict: ssim, ssim_resized (as the notebook makes it), gmsd or rmse (local, HU)
 map_loss: str = "mse"  # mse, as the paper says, or l1, as its notebook does
 alpha: float = 0.01  # weight of the cross entropy of the dose; the notebook's
-doses: list = [0.05, 0.1, 0.25, 0.5, 0.75]  # doses that slices are shown at, the classes of the head
+doses: list = [0.05, 0.1, 0.25, 0.5, 0.75]  # doses that slices are shown at, the classes of the dose classifier
 level: float = 40.0  # centre of the window, HU
 width: float = 300.0  # width of the window, HU
 sigma: str = "published"  # blur of the high-pass: published (SD 4 in 5 taps) or auto (SD 1)
@@ -72,26 +72,20 @@ from ldct_utils.study import runs
 
 run = runs.start("08a_train_quality", globals())
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import time
 
-import matplotlib.pyplot as plt
 import numpy as np
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.noise2quality import baselines, comparison, maps, networks, scoring, targets, training
-from ldct_utils.noise2quality.doses import check
-from ldct_utils.report import plots
+from ldct_utils.noise2quality.doses import check, legal
+from ldct_utils.report import number, percent, plots, plural
+from ldct_utils.report.drawings import quality as drawings
 from ldct_utils.study import files
 from ldct_utils.training import checkpoints, setup
 from ldct_utils.training.history import History
-
-setup.seed_everything(seed, threads)
-setup.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
-chosen, wanted = networks.get(model), targets.get(target)
-if not doses or not all(0 < d < 1 for d in doses) or sorted(set(doses)) != doses:
-    raise ValueError(f"doses are fractions under 1, rising, as the NDCT's own map is perfect everywhere; got {doses}")
 
 # %% [markdown]
 # ## Doses that nobody scanned
@@ -100,22 +94,23 @@ if not doses or not all(0 < d < 1 for d in doses) or sorted(set(doses)) != doses
 # noise, which is measured here; a cohort of independent draws is refused. All doses of a slice share one noise pattern.
 
 # %%
+setup.seed_everything(seed, threads)
+setup.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
+chosen, wanted, doses = networks.get(model), targets.get(target), legal(doses)
 cohort = cohorts.get(
     source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
 )
-train_rows, test_rows = cohort.rows("train"), cohort.rows("test")
-for part, rows in (("train", train_rows), ("test", test_rows)):
-    if not len(rows):
-        raise ValueError(f"cohort {cohort.id} has no {part} slices; choose a split that has some")
+train_rows, test_rows = (scoring.rows(cohort, part) for part in ("train", "test"))
+
+# %%
 law = check(cohort, train_rows)
-# before the training, since they may refuse the cohort
+# before the training, since the baselines may refuse the cohort
 fitted = None if run.finished else baselines.fit(cohort, train_rows, doses, target, level, width)
+off = number((law.value - law.expected).abs().max())
 report.table(
-    run, "dose_law", law,
-    "What scaled noise is like on training slices. " + (
-        f"Largest deviation from what is expected: {(law.value - law.expected).abs().max():.3f}."
-        if len(law) else "Nothing could be measured: there is neither a truth nor soft tissue."
-    ),
+    run, "dose_law", law, f"The scaled noise is off what is expected by {off} at most." if len(law) else
+    "Nothing could be measured: there is neither a truth nor soft tissue.", "Training slices.",
+    {"quantity": "quantity", "dose": "dose", "value": "measured", "expected": "expected", "holds": "holds"},
 )  # fmt: skip
 
 # %% [markdown]
@@ -128,15 +123,19 @@ report.table(
 # %%
 setup.seed_everything(seed, threads)
 network = networks.build(model, channels, len(doses), normalisation)
-count = sum(p.numel() for p in network.parameters())
 step = training.TrainQuality(
     network, map_loss, alpha, lr, tuple(betas), weight_decay=weight_decay, precision=precision, device=device
 )
-side = patch_size or min(cohort.ldct.shape[1:])
-batches = training.Batches(cohort, train_rows, side, batch, seed, chosen.inputs, wanted, doses, level, width, sigma)
-assessor = maps.Assessor(model, channels, normalisation, target, tuple(doses), level, width, sigma, network)
-shown_window = plots.window_text(level, width)
+side, window = patch_size or min(cohort.ldct.shape[1:]), (level, width)
+batches = training.Batches(cohort, train_rows, side, batch, seed, chosen.inputs, wanted, doses, *window, sigma)
+assessor = maps.Assessor(model, channels, normalisation, target, tuple(doses), *window, sigma, network)
+
+# %%
+count = sum(p.numel() for p in network.parameters())
 print(f"{chosen.label}: {count:,} parameters, inputs {', '.join(chosen.inputs)}, {precision} on {device}")
+
+# %% [markdown]
+# Killed at any moment, the training goes on from its last state.
 
 # %%
 history = History(batch, step.falling)
@@ -157,6 +156,8 @@ with tqdm(total=max_steps, initial=done, unit="update", mininterval=1) as bar:
             checkpoints.save(run.folder, run.id, done, step=step, batches=batches, history=history)
             saved = time.monotonic()
         history.paused()
+
+# %%
 network.eval()
 curves = history.table()
 if not run.finished:
@@ -164,28 +165,21 @@ if not run.finished:
     maps.write(run.folder, assessor)
 
 # %%
-names = list(step.weights)
-figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 2.8), squeeze=False)
-for axis, name, colour in zip(axes[0], names, plots.COLOURS):
-    axis.plot(curves.step, curves[name], color=colour)
-    axis.set(title={"map": f"map, {map_loss.upper()}", "dose": f"dose, cross entropy, weight {alpha:g}"}[name],
-             xlabel="updates", ylim=(0, None))  # fmt: skip
-if "dose" in names:
-    axes[0, 1].axhline(np.log(len(doses)), color="black", lw=0.8, ls="--")
+TITLES = {"map": f"map, {map_loss.upper()}", "dose": f"dose, cross entropy, weight {alpha:g}"}
 report.figure(
-    run, "curves", figure,
-    f"Terms of the loss on maps scaled to [-1, 1], means over {report.plural(log_every, 'update')} of "
-    f"{report.plural(batch, 'patch')}. At the end: "
-    + ", ".join(f"{name} {curves[name].iloc[-1]:.3g}" for name in names)
-    + (f"; dashed: guessing the dose, {np.log(len(doses)):.2f}." if "dose" in names else "."),
+    run, "curves",
+    drawings.curves(curves, {name: TITLES[name] for name in step.weights}, {"dose": np.log(len(doses))}),
+    f"The {map_loss.upper()} of the maps ends at {number(curves['map'].iloc[-1])}.",
+    f"Maps are scaled to [−1, 1]; means over {plural(log_every, 'update')} of {plural(batch, 'patch')}.",
+    alt="Line plots of the terms of the loss against the updates.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## Patients it has not seen
-# Each test slice at every dose: the predicted map against the true one, both on [0, 1], over the whole slice, as
-# published, and inside the body, since flat air is perfect by definition and easy to guess. Baselines are fitted on the
-# training patients: one number everywhere (the mean of their maps); a lookup of the mean quality of pixels with this
-# local mean, SD and high-pass SD; and for the dose, the nearest noise level in soft tissue, one number a slice.
+# Each test slice is shown at every dose: the predicted map against the true one, both on [0, 1], over the whole slice,
+# as published, and inside the body, since flat air is perfect by definition and easy to guess. Baselines are fitted on
+# the training patients. For the map they are one number everywhere, and a lookup of the mean quality of pixels with
+# this local mean, SD and high-pass SD. For the dose it is the nearest noise level in soft tissue, one number a slice.
 
 # %%
 own = comparison.arm(model, normalisation)
@@ -200,75 +194,59 @@ def tested():
     return scores
 
 
+# %%
 scores = run.table("scores", tested)
 classes = run.table("dose_classes")
-means = scores.groupby(["region", "model", "metric", "patient"]).value.mean().groupby(level=[0, 1, 2]).mean()
+means = comparison.patient_means(scores)
 named = (classes.predicted == classes.dose).groupby(classes.model).mean()
 slope = comparison.slopes(scores.assign(seed=seed), own).stack().mean()
+best = {metric: float(means["whole", own, metric]) for metric in ("ssim", "mse", "nrmse", "bias")}
+rivals = {f"{name}_mse": float(means["whole", name, "mse"]) for name in (baselines.LOOKUP, baselines.CONSTANT)}
 
 # %%
-summary = means["body"].unstack("metric").join(means["whole"].unstack("metric"), lsuffix=" body", rsuffix=" whole")
-summary = summary[[f"{metric} {region}" for region in comparison.REGIONS for metric in ("ssim", "mse")]]
-summary.columns = [f"{name.split()[0].upper()}, {name.split()[1]}" for name in summary]
 report.table(
-    run, "summary", summary.rename(index=comparison.label).rename_axis("map by").reset_index(),
-    f"**The map's MSE is {means['whole', own, 'mse']:.4f}, the lookup's {means['whole', 'lookup', 'mse']:.4f}.** "
-    f"Maps of {report.plural(len(about), 'slice')} of {report.plural(about.patient.nunique(), 'test patient')} at "
-    f"{report.plural(len(doses), 'dose')}, on [0, 1] ({wanted.label}; {shown_window}); means over patients, of whole "
-    "slices and inside the body. One training.",
+    run, "summary", comparison.summary(means),
+    f"The map's MSE is {number(best['mse'])}, the lookup's {number(rivals['lookup_mse'])}.",
+    f"{plural(len(about), 'slice')} of {plural(about.patient.nunique(), 'patient')} at {plural(len(doses), 'dose')}; "
+    f"{wanted.label} in the window {plots.window_text(*window)}. One training.",
 )  # fmt: skip
+
+# %% [markdown]
+# The maps of one slice of the first test patient, at every dose. Known lesions are circled.
 
 # %%
 first = about.iloc[0]
-
-
-def examples():
-    """(doses, 3, H, W): slice in HU, true and predicted map in the target's units, of the first test patient."""
-    low, ndct = scoring.at_doses(cohort, first, doses)
-    true = np.stack([training.true_map(one, ndct, wanted, level, width) for one in low])
-    return np.stack([low, true, maps.quality_map(low, assessor, precision=precision, device=device)], 1).astype(
-        np.float32
-    )
-
-
-stored = run.array("examples", examples)
-figure, axes = plt.subplots(3, len(doses), figsize=(2.1 * len(doses) + 0.8, 6.6), squeeze=False)
-for column, d in enumerate(doses):
-    plots.show(axes[0, column], stored[column, 0], level, width, f"dose {d:.0%}")
-    for line, title in ((1, "true"), (2, "predicted")):
-        axis = axes[line, column]
-        drawn = axis.imshow(stored[column, line], cmap="viridis", vmin=wanted.low, vmax=wanted.high)
-        axis.set_title(f"{title}, mean {stored[column, line].mean():.3g}", fontsize=8)
-        axis.set_axis_off()
-axes[0, 0].text(-0.04, 0.5, shown_window, rotation=90, ha="right", va="center", transform=axes[0, 0].transAxes,
-                fontsize=8)  # fmt: skip
-figure.colorbar(drawn, ax=axes[1:], shrink=0.7, label=f"{wanted.label} {wanted.unit}".strip())
+lesions = None if cohort.lesion_masks is None else cohort.lesion_masks[first.row]
+stored = run.array("examples", lambda: scoring.examples(
+    cohort, first, doses, wanted, window, assessor, precision=precision, device=device))  # fmt: skip
 report.figure(
-    run, "examples", figure,
-    f"A slice of patient {first.patient} ({first.anatomy}) at {len(doses)} doses, its true {wanted.label} maps, and "
-    f"those of {comparison.label(own)}.",
+    run, "examples", drawings.examples(stored, doses, wanted, window, float(first.pixel_mm), lesions),
+    f"From the lowest to the highest dose the mean of the map goes from {number(stored[0, 2].mean())} to "
+    f"{number(stored[-1, 2].mean())}.", f"At the highest {number(stored[-1, 1].mean())} is right. "
+    f"{comparison.label(own)}, patient {first.patient} ({first.anatomy}).",
+    alt="Columns are doses; rows are the slice, its true map of quality, the predicted one and their difference.",
 )  # fmt: skip
+
+# %% [markdown]
+# ## Checks
 
 # %%
 assert done == max_steps == curves.step.iloc[-1], "the history does not end where training did"
 assert np.isfinite(stored).all() and np.isfinite(scores.value[scores.region == "whole"]).all()
-assert set(cohort.slices[cohort.slices.split == "train"].patient).isdisjoint(about.patient), (
-    "a patient is in two splits"
-)
-best = {metric: float(means["whole", own, metric]) for metric in ("ssim", "mse", "nrmse", "bias")}
-rivals = {name: float(means["whole", name, "mse"]) for name in (baselines.LOOKUP, baselines.CONSTANT)}
+train = set(cohort.slices[cohort.slices.split == "train"].patient)
+assert train.isdisjoint(about.patient), "a patient is in two splits"
 run.finish(
     cohort=cohort.id, parameters=count, patch_size=side, slope=float(slope),
     dose_accuracy=float(named[own]) if chosen.head else None, number_accuracy=float(named[baselines.NUMBER]),
-    **{f"{name}_mse": value for name, value in rivals.items()}, **{f"map_{m}": value for m, value in best.items()},
+    **rivals, **{f"map_{name}": value for name, value in best.items()},
 )  # fmt: skip
 
 # %%
+names = "It names no dose."
+if chosen.head:
+    names = f"It names {percent(named[own])} of the doses rightly, one noise number {percent(named[baselines.NUMBER])}."
 report.text(
-    f"**What we saw.** After {report.plural(max_steps, 'update')} {comparison.label(own)} predicts maps of unseen "
-    f"patients with an MSE of {best['mse']:.4f}; the lookup of three local statistics has {rivals['lookup']:.4f}, a "
-    f"constant {rivals['constant']:.4f}. Of a difference in quality between doses the predicted means show {slope:.0%}."
-    + (f" It names the right dose of {len(doses)} in {named[own]:.0%} of the images, one noise number in "
-       f"{named[baselines.NUMBER]:.0%}." if chosen.head else "")
-    + " One limit: the map is relative to an NDCT that is noisy itself. Next: `08_noise2quality`."
-)  # fmt: skip
+    f"**What we saw.** {comparison.label(own)} predicts maps of unseen patients with an MSE of {number(best['mse'])}, "
+    f"the lookup with {number(rivals['lookup_mse'])}. The maps show {percent(slope)} of a difference in quality. "
+    f"{names} The reference of the map, the NDCT, is noisy itself. Next: `08_noise2quality`."
+)

@@ -120,3 +120,45 @@ def test_designs_are_named_by_what_differs_from_the_published():
     assert [comparison.label(name) for name in names] == [
         "N2Q", "U-SSL (batch norm)", "N2Q (no norm)", "lookup", "one noise number"
     ]  # fmt: skip
+
+
+def trained(model="n2q", seed=0, normalisation=None, **changed):
+    """A finished run as far as its description goes."""
+    params = dict.fromkeys(comparison.SETTINGS, 1) | {"model": model, "seed": seed, "normalisation": normalisation}
+    return SimpleNamespace(params=params | changed, numbers={"parameters": 9, "patch_size": 32}, name=f"{model}-{seed}")
+
+
+def test_runs_are_designs_and_seeds_each_once():
+    chosen = comparison.by_arm([trained("unet"), trained("n2q", 1), trained("n2q", 0, "batch")])
+    assert list(chosen) == [("unet", 0), ("n2q", 1), ("n2q_batch", 0)]
+    assert set(comparison.in_order(chosen)) == {"unet", "n2q", "n2q_batch"}
+    assert comparison.described(chosen).model.tolist() == ["U-Net", "N2Q", "N2Q (batch norm)"]
+    with pytest.raises(ValueError, match="N2Q with seed 0 is there twice"):
+        comparison.by_arm([trained(), trained()])
+    with pytest.raises(ValueError, match="these runs differ in doses"):
+        comparison.described(comparison.by_arm([trained(), trained("unet", doses=2)]))
+
+
+def test_a_wide_table_cuts_bounds_where_a_metric_cannot_lie_and_puts_the_best_first(scores):
+    table = comparison.table(scores, ["unet", "n2q", "constant"], True, 300)
+    table.loc[(table.model == "n2q") & (table.metric == "mse"), ["low", "high"]] = [-0.018, 0.118]
+    found = comparison.wide(table, "whole")
+    assert found.model.tolist() == ["n2q", "unet", "constant"] and found.called[0] == "N2Q"
+    assert found.mse_low[0] == 0 and found.mse_high[0] == 0.118
+    assert found.ssim_published[0] == 0.7664 and np.isnan(found.ssim_published[2])
+    means = comparison.means(table, ["n2q"])
+    assert means["n2q"]["ssim"] == pytest.approx(0.805, abs=0.01)
+
+
+def test_accuracies_leave_out_who_names_no_dose():
+    classes = comparison.read({("n2q", 0): run("n2q", 0)}, "dose_classes")
+    found = comparison.accuracies(classes, ["n2q", "unet"], 100)
+    assert list(found) == ["n2q", "noise number"] and found["n2q"]["mean"] == 1
+
+
+def test_a_training_is_summed_up_by_patients():
+    means = comparison.patient_means(run("n2q", 0).table("scores"))
+    assert means["whole", "lookup", "ssim"] == pytest.approx(0.7)
+    found = comparison.summary(means).set_index("map by")
+    assert list(found) == ["SSIM, whole", "MSE, whole", "SSIM, body", "MSE, body"]
+    assert found.loc["lookup", "MSE, body"] == pytest.approx(0.3) and "N2Q" in found.index

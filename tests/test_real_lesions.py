@@ -375,6 +375,15 @@ def test_nothing_is_not_detected_in_front_of_real_anatomy_and_a_strong_lesion_is
     assert (blind.d_prime == 0).all()
 
 
+def test_controls_stand_beside_every_lesion_and_denoiser(made):
+    found = real_backgrounds.tried(
+        made, made.rows("test"), [[2.0, -40.0]], {"LDCT": lambda hu: hu}, {"nothing": 0.0, "strong": 10.0}, 15, 31
+    )
+    assert set(found.contrast_hu) == {0.0, -400.0} and set(found.observer) == {"CHO", "NPW"} and len(found) == 4
+    strong = found[found.kind == "strong"]
+    assert (strong.low > 3).all() and next(iter(real_backgrounds.named(strong))) == "2 mm, LDCT, CHO"
+
+
 def test_an_organ_without_room_for_places_is_refused(made):
     with pytest.raises(ValueError, match=r"places for the lesion in the liver: \d+, too few"):
         real_backgrounds.backgrounds(made, made.rows("test"), 12.0, 15, 31)

@@ -1,5 +1,7 @@
 """Structures, their removal, and which metrics notice it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -270,8 +272,8 @@ def test_amounts_say_what_was_removed_and_not_what_q_asked_for():
     found = removal.tpf(volumes, (0.1, 1.0), (0.0, 5.0), draws=1, names=["psnr", "mean_srmse"]).assign(cohort="discs")
     tenth, whole = removal.amounts(found).to_dict("records")
     assert (tenth["removed"], tenth["structures"], whole["removed"]) == (2, 5, 5)
-    assert tenth["text"].startswith("2 of 5 structures (40%; 1 of 2 to 3 a volume)")
-    assert whole["text"].startswith("5 of 5 structures (100%; 2 to 3 of 2 to 3 a volume)")
+    assert tenth["text"].startswith("2 of 5 structures (40 %; 1 of 2 to 3 a volume)")
+    assert whole["text"].startswith("5 of 5 structures (100 %; 2 to 3 of 2 to 3 a volume)")
     pixels = sum(v.image.size for v in volumes)
     assert whole["share"] == pytest.approx(sum((v.image != v.without).sum() for v in volumes) / pixels)
     assert whole["error"] == pytest.approx(40)
@@ -372,3 +374,41 @@ def test_small_lesions_take_the_place_of_a_patients_own():
     assert len(one.structures) == 1 and (one.image == clean).sum() > (made.image == clean).sum()
     tiny = Volume("T", clean[:, :8, :8], own.structures[:, :8, :8], own.table, without=clean[:, :8, :8])
     assert structures.with_small_lesions(tiny, 10) is None
+
+
+def test_up_to_where_a_removal_is_noticed_without_a_gap():
+    rows = [("lung", 0.1, sigma, "psnr", tpf, low) for sigma, tpf, low in
+            ((0.0, 1.0, 0.6), (5.0, 0.9, 0.7), (10.0, 0.6, 0.4), (20.0, 0.9, 0.7))]  # fmt: skip
+    spans = pd.DataFrame(rows, columns=["cohort", "q", "sigma", "metric", "tpf", "low"])
+    spans = spans.assign(high=1.0, volumes=9)
+    assert removal.noticed_up_to(spans, "psnr") == 5  # that of 20 HU is luck
+    assert np.isnan(removal.noticed_up_to(spans.assign(low=0.1), "psnr"))
+    assert removal.noticed_up_to(spans.assign(low=0.6), "psnr") == 20
+    assert removal.limits(spans, ("psnr", "ssim")) == {"PSNR": 5}
+    with pytest.raises(ValueError, match="one cohort"):
+        removal.noticed_up_to(pd.concat([spans, spans.assign(q=0.5)]), "psnr")
+    assert [removal.reach(hu) for hu in (0, 5)] == ["only without noise", "up to 5 HU of noise"]
+    assert removal.reach(np.nan).startswith("at no noise level")
+    wide = removal.in_words(spans, {"psnr": "PSNR"})
+    assert wide["PSNR"].tolist()[:2] == ["1.00 [0.6, 1]", "0.90 [0.7, 1]"]
+    assert removal.in_words(spans.assign(low=np.nan), {"psnr": "PSNR"})["PSNR"][0] == "1.00 –"
+
+
+def test_sets_of_volumes_are_scored_and_psnr_stands_beside_its_theory():
+    sets = {"discs": (lambda: iter([volume("A"), volume("B")]), "known")}
+    found = removal.of_sets(sets, fractions=(1.0,), sigmas=(0.0, 5.0), draws=2, names=["psnr"])
+    assert set(found.cohort) == {"discs"} and found.what.str.contains("components").all()
+    spans = removal.by_cohort(found, 100)
+    theory = removal.beside_theory(found, spans)
+    assert theory.sigma.tolist() == [0, 5] and theory.theory[0] == 1 and theory.gap[0] == 0
+    assert removal.sees_all_without_noise(found) and not removal.sees_all_without_noise(found.assign(tpf=0.5))
+    numbers = removal.numbers(removal.amounts(found), spans, theory)
+    assert numbers["removed"][0]["structures"] == len(volume("A").table) * 2
+    assert numbers["psnr_off_theory"] == theory.gap.max() and numbers["mean_srmse"] == []
+
+
+def test_only_what_is_known_can_be_removed():
+    unknown = SimpleNamespace(lesion_masks=None, meta={"source": "npy"})
+    assert removal.sets(unknown, None, 6, 16, 0, 16, 0) == {}
+    (name,) = removal.sets(unknown, "data/Task06_Lung", 6, 16, 0, 16, 0)
+    assert name == "Task06_Lung"

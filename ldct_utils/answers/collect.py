@@ -21,6 +21,7 @@ REACHED = {
     "psi_reached": ("psi_start", "psi_half", "psi_end"),
     "gradient_share": ("gradient_share_start", "gradient_share_half", "gradient_share_end"),
 }
+KEPT = {"kept": "contrast kept", "d_cho_kept": "d' kept, Hotelling", "d_npw_kept": "d' kept, non-prewhitening"}
 
 
 def span(value, low=None, high=None) -> dict:
@@ -245,10 +246,11 @@ def details(of) -> dict:
             found["kept"][method] = span(over.mean, over.low, over.high)
     if has(run, "losses_compared"):
         table = run.table("losses_compared")
-        table = table.assign(differs=table["told apart"] == "yes")
-        found["against"] = table[["first", "second", "quantity", "difference", "interval", "differs"]].to_dict(
-            "records"
-        )
+        found["against"] = [
+            {"first": r.first, "second": r.second, "quantity": KEPT[r.quantity], "difference": r.difference,
+             "interval": "–" if math.isnan(r.low) else f"[{r.low:.3g}, {r.high:.3g}]", "differs": bool(r.differs)}
+            for r in table.itertuples()
+        ]  # fmt: skip
     return found
 
 
@@ -273,7 +275,7 @@ def changes(of) -> dict:
     part = found[found["segments of"].isin(["all", "without the NDCT"]) & (found["score"] == "this test")]
     rows = [
         {"kind": r["kind"], "of": r["segments of"], "shown": r["shown"],
-         "found": span(r["found at 1 false mark"], *ends(r["interval"]))}
+         "found": span(r["found at 1 false mark"], r["low"], r["high"])}
         for _, r in part.iterrows()
     ]  # fmt: skip
     suspicious = [

@@ -32,6 +32,20 @@ PAIRS = [("n2q", LOOKUP), ("n2q", "unet"), ("n2q", CONSTANT), ("n2q", "u_con"), 
          ("n2q", "n2q_none")]  # fmt: skip
 SLOPES = (0.75, 1.25)  # of predicted over true quality: within a quarter of 1
 HOLDS, FAILS, OPEN = "holds", "fails", "not shown"
+SETTINGS = (
+    "target",
+    "map_loss",
+    "alpha",
+    "doses",
+    "level",
+    "width",
+    "sigma",
+    "max_steps",
+    "batch",
+    "lr",
+    "test_slices",
+)
+ALIKE = ("target", "doses", "level", "width", "test_slices")  # what maps depend on
 SEEDS = 3  # fewer trainings decide nothing
 
 
@@ -57,6 +71,40 @@ def label(name: str) -> str:
     if model not in networks.MODELS:
         return {NUMBER: "one noise number"}.get(name, name)
     return networks.get(model).label + {"batch": " (batch norm)", "none": " (no norm)"}.get(normalisation, "")
+
+
+def by_arm(found) -> dict:
+    """{(arm, seed): run} of runs of 08a_train_quality. Raises: ValueError: where a design and seed is there twice."""
+    chosen = {}
+    for one in found:
+        key = arm(one.params["model"], one.params["normalisation"]), one.params["seed"]
+        if chosen.setdefault(key, one) is not one:
+            raise ValueError(f"{label(key[0])} with seed {key[1]} is there twice: name runs of one design")
+    return chosen
+
+
+def described(chosen: dict) -> pd.DataFrame:
+    """A row a run: model (in words), seed, run, weights, patch_size and the settings ``SETTINGS``, as text.
+
+    Args: chosen: of ``by_arm``. Raises: ValueError: where runs differ in what their maps depend on (``ALIKE``).
+    """
+    rows = [
+        {"model": label(m), "seed": s, "run": one.name, "weights": one.numbers["parameters"],
+         "patch_size": one.numbers["patch_size"]} | {name: str(one.params[name]) for name in SETTINGS}
+        for (m, s), one in chosen.items()
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    for name in ALIKE:
+        if table[name].nunique() > 1:
+            raise ValueError(f"these runs differ in {name}; their maps do not compare. Choose runs of one")
+    return table
+
+
+def in_order(chosen: dict) -> list[str]:
+    """The arms that there are, in the order of the published table."""
+    there = {one for one, _ in chosen}
+    every = dict.fromkeys(arm(m, n) for m in networks.MODELS for n in (None, *networks.NORMALISATIONS))
+    return [one for one in every if one in there]
 
 
 def read(runs: dict, name: str = "scores") -> pd.DataFrame:
@@ -138,6 +186,51 @@ def table(scores, models, published: bool, draws: int = 2000, seed: int = 0) -> 
                              "seeds": values.shape[1],
                              "published": PUBLISHED[model][metric] if known else np.nan})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def wide(table: pd.DataFrame, region: str) -> pd.DataFrame:
+    """``table`` of one region, a row a model, the least MSE first: each metric with its _low and _high, and _published.
+
+    Bounds are cut where the metric cannot lie (``RANGE``): an interval over few trainings may reach beyond.
+    """
+    part = table[table["region"] == region].set_index("model")
+    found = pd.DataFrame({"model": part.index.unique(), "called": [label(m) for m in part.index.unique()]})
+    for metric in METRICS:
+        of = part[part["metric"] == metric].reindex(found["model"])
+        found[metric], found[f"{metric}_published"] = of["mean"].to_numpy(), of["published"].to_numpy()
+        for end in ("low", "high"):
+            found[f"{metric}_{end}"] = of[end].clip(*RANGE[metric]).to_numpy()
+    return found.sort_values("mse", kind="stable").reset_index(drop=True)
+
+
+def patient_means(scores: pd.DataFrame) -> pd.Series:
+    """Means over slices and doses, then over patients, by region, model and metric. Args: scores: of one training."""
+    each = scores.groupby(["region", "model", "metric", "patient"])["value"].mean()
+    return each.groupby(level=["region", "model", "metric"]).mean()
+
+
+def summary(means: pd.Series) -> pd.DataFrame:
+    """SSIM and MSE of the maps, inside the body and on whole slices: a row a model, named in ``map by``.
+
+    Args: means: of ``patient_means``.
+    """
+    found = pd.DataFrame({
+        f"{metric.upper()}, {region}": means.xs((region, metric), level=("region", "metric"))
+        for region in REGIONS for metric in ("ssim", "mse")
+    })  # fmt: skip
+    return found.rename(index=label).rename_axis("map by").reset_index()
+
+
+def means(table: pd.DataFrame, models) -> dict:
+    """{model: {metric: mean on whole slices}} of ``table``, for a run's result."""
+    whole = table[table["region"] == "whole"].set_index(["model", "metric"])["mean"]
+    return {model: {metric: float(whole[model, metric]) for metric in METRICS} for model in models}
+
+
+def accuracies(classes, models, draws: int = 2000, seed: int = 0) -> dict:
+    """{model: ``over`` of its share of rightly named doses}, of those that name doses, and of one noise number."""
+    found = {model: over(accuracy(classes, model), draws, seed) for model in (*models, NUMBER)}
+    return {model: one for model, one in found.items() if np.isfinite(one["mean"])}
 
 
 def contrasts(scores, models, draws: int = 2000, seed: int = 0) -> pd.DataFrame:

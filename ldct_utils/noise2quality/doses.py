@@ -19,6 +19,15 @@ TOLERANCE = 0.05  # of the variance
 MOST = 24  # slices that the check looks at
 
 
+def legal(doses) -> list[float]:
+    """The doses that slices are shown at, as they are given. Raises: ValueError: for others than rising fractions."""
+    if not doses or not all(0 < dose < 1 for dose in doses) or sorted(set(doses)) != doses:
+        raise ValueError(
+            f"doses are fractions under 1, rising, as the NDCT's own map is perfect everywhere; got {doses}"
+        )
+    return doses
+
+
 def independent(ldct_dose):
     """Correlation of LDCT - NDCT with the NDCT's noise where the two are drawn independently, so that their variances
     are as 1/D to 1: -1/sqrt(1 + 1/D), -.45 at a quarter of the dose, -.30 at 10 %, -.20 at 4 %.

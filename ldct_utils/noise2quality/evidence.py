@@ -26,6 +26,12 @@ def by_kind(rated: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
 
 
+def numbers(kinds: pd.DataFrame) -> dict:
+    """{kind: error, absolute_error and correlation, those that are finite} of ``by_kind``, for a run's result."""
+    names = ("error", "absolute_error", "correlation")
+    return {kind: {k: float(row[k]) for k in names if np.isfinite(row[k])} for kind, row in kinds.iterrows()}
+
+
 def headline(claims: pd.DataFrame, name: str) -> tuple[str, str]:
     """The verdict on ``comparison.claims`` and the sentences that say it, causes that the table names included.
 

@@ -22,6 +22,24 @@ def at_doses(cohort, one, doses, side: int | None = None) -> tuple[np.ndarray, n
     return np.stack([at_dose(ndct[part], ldct[part], one.dose, dose) for dose in doses]), ndct[part]
 
 
+def rows(cohort, split: str) -> np.ndarray:
+    """Rows of a split. Raises: ValueError: where it has none."""
+    found = cohort.rows(split)
+    if not len(found):
+        raise ValueError(f"cohort {cohort.id} has no {split} slices; choose a split that has some")
+    return found
+
+
+def examples(cohort, one, doses, wanted, window, assessor, **options) -> np.ndarray:
+    """(doses, 3, H, W) float32: a slice at every dose, HU, its true map and the predicted one, in the target's units.
+
+    Args: one: its row of ``slices``. wanted: of ``targets.get``. window: (level, width). options: of ``maps.assess``.
+    """
+    low, ndct = at_doses(cohort, one, doses)
+    true = np.stack([training.true_map(image, ndct, wanted, *window) for image in low])
+    return np.stack([low, true, maps.quality_map(low, assessor, **options)], 1).astype(np.float32)
+
+
 def spread(about: pd.DataFrame, most: int) -> pd.DataFrame:
     """At most so many slices of every patient, evenly. Args: about: rows of a cohort's ``slices``."""
     parts = (part for _, part in about.groupby("patient", sort=True))

@@ -8,6 +8,8 @@ Source: Kachelriess, "Problems in Assessing AI Image Quality", DKFZ, which gives
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,10 +19,12 @@ from scipy.stats import norm
 
 from ldct_utils import metrics, segments
 from ldct_utils.ct import intensity
-from ldct_utils.metrics import ranges
+from ldct_utils.metrics import info, ranges
+from ldct_utils.metrics.registry import REGISTER
 from ldct_utils.segments.labels import members, renumbered
 from ldct_utils.stats.intervals import patient_bootstrap, share_interval
-from ldct_utils.structures.volumes import Volume, remove, rng_of
+from ldct_utils.structures import decathlon as msd
+from ldct_utils.structures.volumes import Volume, remove, rng_of, taken
 
 SIGMAS = (0.0, 5.0, 10.0, 20.0, 40.0, 80.0)  # HU
 SRMSE = ("mean_srmse", "max_srmse")  # taken over the segments of the volume, not slice by slice
@@ -133,6 +137,46 @@ def tpf(
     return pd.DataFrame(rows)
 
 
+def sets(cohort, decathlon: str | None, most: int, slices: int, small: int, task_slices: int, seed: int) -> dict:
+    """The sets of volumes whose structures are known: {what they are called: (makes them, how a hole is filled)}.
+
+    Args: cohort: gives its patients where their lesions are known (``volumes.taken``). decathlon: folder of a task.
+        most: volumes of each set. slices, small: of the cohort's. task_slices: of the Decathlon's. seed: of ``taken``.
+    """
+    found = {}
+    if cohort.lesion_masks is not None:
+        found[cohort.meta["source"]] = partial(taken, cohort, most, slices, small, seed), "known"
+    if decathlon:
+        made = partial(msd.volumes, decathlon, most=most, slices=task_slices)
+        found[Path(decathlon).name] = made, "biharmonic"
+    return found
+
+
+def of_sets(sets: Mapping[str, tuple], progress: Callable | None = None, **options) -> pd.DataFrame:
+    """``tpf`` of several sets of volumes, one below the other.
+
+    Args: sets: as of ``sets``. progress: ``progress(volumes, desc=name)`` wraps them, e.g. ``tqdm``. options: the other
+        arguments of ``tpf``.
+    Returns: columns of ``tpf``, cohort, and what: the volumes' own words on their structures.
+    """
+    parts = []
+    for name, (make, fill) in sets.items():
+        found = list(make())
+        made = tpf(progress(found, desc=name) if progress else found, method=fill, **options)
+        parts.append(made.assign(cohort=name, what=made["volume"].map({one.name: one.text for one in found})))
+    return pd.concat(parts, ignore_index=True)
+
+
+def label(name: str) -> str:
+    """A metric of the experiment as text names it."""
+    return info(name).label if name in REGISTER else name.replace("mean_srmse", "MeanSRMSE")
+
+
+def labels(spans: pd.DataFrame, wanted: Sequence[str]) -> dict[str, str]:
+    """{metric: label} of those of ``wanted`` that a table of ``by_cohort`` has."""
+    return {name: label(name) for name in wanted if name in set(spans["metric"])}
+
+
 def intervals(table: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
     """TPF by q, sigma and metric: columns tpf, low, high (95 % over volumes; NaN under 6), volumes, exact.
 
@@ -151,6 +195,12 @@ def intervals(table: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.Dat
     return pd.DataFrame(rows, columns=["q", "sigma", "metric", "tpf", "low", "high", "volumes", "exact"])
 
 
+def by_cohort(table: pd.DataFrame, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """``intervals`` of every cohort of a table of ``of_sets``, with the column cohort."""
+    parts = [intervals(part, draws, seed).assign(cohort=name) for name, part in table.groupby("cohort")]
+    return pd.concat(parts, ignore_index=True)
+
+
 def amounts(table: pd.DataFrame) -> pd.DataFrame:
     """What the experiment took out: a row a cohort and q, with a sentence in ``text``.
 
@@ -165,8 +215,9 @@ def amounts(table: pd.DataFrame) -> pd.DataFrame:
         row = {"cohort": cohort, "q": q, "volumes": len(part), "structures": known, "removed": gone,
                "share": changed / part["pixels"].sum(), "error": float(np.sqrt(squares / max(changed, 1)))}  # fmt: skip
         each_volume = f"{_span(part['removed'])} of {_span(part['structures'])} a volume"
-        text = f"{gone} of {known} structures ({gone / known:.0%}; {each_volume}), {row['share']:.2%} of the voxels"
-        rows.append(row | {"text": f"{text}, which change by {row['error']:.0f} HU RMS"})
+        text = f"{gone} of {known} structures ({100 * gone / known:.0f} %; {each_volume})"
+        text += f" in {len(part)} volume{'s' * (len(part) > 1)}, {100 * row['share']:.2f} % of the voxels"
+        rows.append(row | {"text": f"{text}, which changed by {row['error']:.0f} HU (RMS)"})
     return pd.DataFrame(rows)
 
 
@@ -187,6 +238,76 @@ def noticed(spans: pd.DataFrame, metric: str = "mean_srmse") -> pd.DataFrame:
         seen, lost = (sorted(part.loc[chosen, "sigma"]) for chosen in (sure, ~sure))
         rows.append({"cohort": cohort, "q": q, "seen": seen, "lost": lost})
     return pd.DataFrame(rows, columns=["cohort", "q", "seen", "lost"])
+
+
+def noticed_up_to(spans: pd.DataFrame, metric: str) -> float:
+    """The largest sigma up to which a metric notices the removal at every sigma that was tried; NaN if at none.
+
+    Args: spans: of ``by_cohort``, of one cohort and q. A sigma counts as seen as in ``noticed``.
+    Raises: ValueError: for several cohorts or fractions.
+    """
+    found = noticed(spans, metric)
+    if len(found) != 1:
+        raise ValueError(f"one cohort and fraction at a time with the metric {metric}, got {len(found)}")
+    seen, lost = found.loc[0, ["seen", "lost"]]
+    return max((sigma for sigma in seen if sigma < min(lost, default=np.inf)), default=float("nan"))
+
+
+def limits(spans: pd.DataFrame, wanted: Sequence[str]) -> dict[str, float]:
+    """{label: ``noticed_up_to``} of the metrics of ``wanted`` that there are, of the first cohort and fraction."""
+    first = spans[(spans["cohort"] == spans["cohort"].iloc[0]) & (spans["q"] == spans["q"].iloc[0])]
+    return {text: noticed_up_to(first, name) for name, text in labels(first, wanted).items()}
+
+
+def reach(sigma: float) -> str:
+    """Up to where a removal is noticed, in words that follow "noticed". Args: sigma: of ``noticed_up_to``, HU."""
+    if np.isnan(sigma):
+        return "at no noise level, not even without noise"
+    return f"up to {sigma:g} HU of noise" if sigma else "only without noise"
+
+
+def sees_all_without_noise(table: pd.DataFrame, metric: str = "psnr") -> bool:
+    """Whether a metric notices every removal where no noise was added: a check, since any change lowers PSNR."""
+    quiet = table[(table["sigma"] == 0) & (table["q"] > 0) & (table["metric"] == metric)]
+    return bool((quiet["tpf"] == 1).all())
+
+
+def beside_theory(table: pd.DataFrame, spans: pd.DataFrame) -> pd.DataFrame:
+    """PSNR's TPF beside its theory: a row a cohort, q and sigma, with theory (mean over volumes) and gap.
+
+    Args: table: of ``of_sets``. spans: of ``by_cohort``.
+    """
+    each = table[table["metric"] == "psnr"].drop_duplicates(["cohort", "q", "volume", "sigma"])
+    each = each.assign(theory=psnr_theory(each["pixels"], each["changed"], each["error"], each["sigma"]))
+    theory = each.groupby(["cohort", "q", "sigma"], sort=False)["theory"].mean().reset_index()
+    found = theory.merge(spans[spans["metric"] == "psnr"], on=["cohort", "q", "sigma"])
+    return found.assign(gap=(found["tpf"] - found["theory"]).abs())
+
+
+def in_words(spans: pd.DataFrame, main: Mapping[str, str]) -> pd.DataFrame:
+    """TPF and its interval as text: a row a cohort, q and sigma, a column a metric of ``main``, {metric: label}."""
+    part = spans[spans["metric"].isin(list(main))]
+    ends = ["–" if np.isnan(r.low) else f"[{r.low:.2g}, {r.high:.2g}]" for r in part.itertuples()]
+    part = part.assign(shown=[f"{v:.2f} {end}" for v, end in zip(part["tpf"], ends)], metric=part["metric"].map(main))
+    return part.pivot(index=["cohort", "q", "sigma"], columns="metric", values="shown").reset_index()
+
+
+def numbers(gone: pd.DataFrame, spans: pd.DataFrame, theory: pd.DataFrame) -> dict:
+    """What a run records of the experiment, JSON types: removed, mean_srmse (where it notices) and psnr_off_theory.
+
+    Args: gone: of ``amounts``. spans: of ``by_cohort``. theory: of ``beside_theory``.
+    """
+    return {
+        "removed": [
+            {"cohort": r.cohort, "q": r.q, "removed": r.removed, "structures": r.structures, "share": float(r.share)}
+            for r in gone.itertuples()
+        ],
+        "mean_srmse": [
+            {"cohort": r.cohort, "q": r.q, "notices_at_hu": r.seen, "misses_at_hu": r.lost}
+            for r in noticed(spans).itertuples()
+        ],
+        "psnr_off_theory": float(theory["gap"].max()) if len(theory) else None,
+    }
 
 
 def psnr_theory(pixels, changed, error, sigma):
@@ -233,6 +354,12 @@ def against_theory(volume: Volume, fraction: float = 0.1, draws: int = 400, seed
     rate = judged(scores[0], scores[1], metrics.info("psnr").direction)
     z = (rate - theory) / area_sd(theory, draws)
     return {"volume": volume.name, "sigma": sigma, "rate": rate, "theory": theory, "z": z, "p": 2 * norm.sf(abs(z))}
+
+
+def all_against_theory(volumes, fraction, draws: int, seed: int, device, progress=None) -> pd.DataFrame:
+    """``against_theory`` of each volume, a row a volume. Args: progress: wraps the volumes, e.g. ``tqdm``."""
+    shown = progress(volumes, desc="theory", unit="volume") if progress else volumes
+    return pd.DataFrame([against_theory(one, fraction, draws, seed, device) for one in shown])
 
 
 def area_sd(area: float, draws: int) -> float:

@@ -151,6 +151,18 @@ def with_small_lesions(volume: Volume, count: int, seed: int = 0) -> Volume | No
     return Volume(volume.name, image, numbers, table, volume.spacing_mm, volume.unit, without)
 
 
+def taken(cohort, most: int, slices: int = 16, small: int = 0, seed: int = 0) -> list[Volume]:
+    """At most so many volumes of a cohort's patients, of all splits, each of at most ``slices`` slices.
+
+    Args: small: where it is not 0, so many small lesions take the place of a patient's own (``with_small_lesions``);
+        patients without room for them are passed over. seed: of their places.
+    """
+    found = from_cohort(cohort, None, most=slices)
+    if small:
+        found = [one for one in (with_small_lesions(volume, small, seed) for volume in found) if one is not None]
+    return found[:most]
+
+
 def stacks(slices: pd.DataFrame) -> list[list[int]]:
     """Rows of slices that lie one on the other: of one patient and series, in order of z.
 

@@ -3,8 +3,8 @@
 ``ensembles`` makes lesions at known places with many noise realisations, ``observers`` holds the channelised Hotelling
 (CHO) and the non-prewhitening observer (NPW), ``npwe`` the latter with an eye and internal noise, ``scanning`` a CHO
 that searches. ``tasks`` and ``panel`` put them before known denoisers, ``trial`` says which may be believed.
-``resolution`` holds transfer functions, ``equivalence`` the dose at which a
-plain reconstruction (FBP) does as well, ``fabrication`` detail that a network invents alike in every scan,
+``resolution`` holds transfer functions, ``equivalence`` the dose at which a plain reconstruction (FBP) does as well,
+``fabrication`` detail that a network invents alike in every scan, ``kept`` what networks leave of faint lesions,
 ``real_backgrounds`` detection in front of real anatomy, ``characterise`` detection against telling shapes, ``blending``
 whether a network trades error for lesions better than a blend of another one with its input.
 

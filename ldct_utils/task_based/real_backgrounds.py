@@ -109,3 +109,25 @@ def detected(made: Backgrounds, contrast_hu: float, denoise) -> pd.DataFrame:
         {"observer": name, "d_prime": one.d_prime, "low": one.d_low, "high": one.d_high, "places": one.realisations}
         for name, one in found.items()
     ])  # fmt: skip
+
+
+def tried(cohort, rows, lesions, denoisers, times, region: int, size: int, seed: int = 0) -> pd.DataFrame:
+    """``detected`` of every lesion at several multiples of its contrast, after every denoiser.
+
+    Args: lesions: (radius, mm, and contrast, HU) each. denoisers: {run: function of images (N, H, W), HU}. times:
+        {what to call it: multiple of the contrast}; 0 and a large one are the controls. The others as ``backgrounds``.
+    Returns: the columns of ``detected``, radius_mm, contrast_hu, kind and run.
+    """
+    out = []
+    for radius, contrast in lesions:
+        made = backgrounds(cohort, rows, radius, region, size, seed=seed)
+        for key, denoise in denoisers.items():
+            for kind, multiple in times.items():
+                found = detected(made, multiple * contrast, denoise)
+                out.append(found.assign(radius_mm=radius, contrast_hu=multiple * contrast, kind=kind, run=key))
+    return pd.concat(out, ignore_index=True)
+
+
+def named(found: pd.DataFrame) -> dict:
+    """{radius, run, observer: d'} of rows of ``tried``, for a run's result."""
+    return {f"{r.radius_mm:g} mm, {r.run}, {r.observer}": r.d_prime for r in found.itertuples()}

@@ -1,0 +1,141 @@
+"""Figures of 09a: p-values where nothing was lost, the most suspicious segments, and how many changes are found."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ldct_utils.report import plots
+from ldct_utils.report.sentences import number
+
+SEGMENT = "#E69F00"  # contour of a suspicious segment
+# whose segments are tested, in words
+IMAGES = {"ndct": "NDCT", "ldct": "LDCT", "prediction": "output", "truth": "noise-free truth"}
+DETECTORS = ("this test, by segment", "this test, by patch", "sFRC, NDCT as reference", "sFRC, truth as reference")
+STRONGER = {"removal, 4 times as strong": "--", "removal, 16 times as strong": ":"}  # {kind of removal: line}
+# Heads of tables, {column or value with its interval: words}
+CALIBRATION = {
+    "denoiser": "denoiser", "segments of": "segments of", "test": "test",
+    ("p < .05", "p < .05: low", "p < .05: high"): "p < 0.05 (right: 0.05)",
+    ("p < .005", "p < .005: low", "p < .005: high"): "p < 0.005 (right: 0.005)",
+    "KS rejects": "KS test rejects (right: 0.05)",
+}  # fmt: skip
+SUSPICIOUS = {"patient": "patient", "source": "segment of", "before_hu": "contrast, HU", "change_hu": "change, HU",
+              "structure": "known lesion (0: none)"}  # fmt: skip
+FOUND = {("AUC", "auc_low", "auc_high"): "AUC", "shown": "shown",
+         ("found at 1 false mark", "low", "high"): "found at 1 false mark a slice"}  # fmt: skip
+CUTOFFS = {
+    "reference": "reference", "cutoff": "cutoff, lp/mm", "run": "run",
+    ("found_removal", "found_removal_low", "found_removal_high"): "removals found",
+    ("found_insertion", "found_insertion_low", "found_insertion_high"): "insertions found",
+    ("false", "false_low", "false_high"): "false marks a slice",
+    ("false_free", "false_free_low", "false_free_high"): "on lesion-free scans",
+}  # fmt: skip
+ALL = {
+    "run": "run", "called": "method",
+    ("suspicious a slice", "suspicious a slice: low", "suspicious a slice: high"): "suspicious a slice",
+    ("lesion-free scans", "lesion-free scans: low", "lesion-free scans: high"): "in lesion-free scans",
+    ("removal: found at 1 false mark", "removal: low", "removal: high"): "removals found",
+    ("insertion: found at 1 false mark", "insertion: low", "insertion: high"): "insertions found",
+}  # fmt: skip
+
+
+def of(table, heads: dict) -> dict:
+    """Those of the heads whose columns a table has."""
+    return {key: words for key, words in heads.items() if (key if isinstance(key, str) else key[0]) in table}
+
+
+def p_values(table):
+    """p-values of lesion-free segments: the share at or below each p, and how patients differ.
+
+    Args: table: rows of one run with source, patient and p.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6))
+    steps = np.geomspace(1e-3, 1, 101)
+    for i, (source, part) in enumerate(table.groupby("source")):
+        style = {"color": plots.COLOURS[i], "label": f"segments of the {IMAGES[source]}"}
+        axes[0].loglog(steps, [(part.p <= step).mean() for step in steps], **style)
+        below = part.groupby("patient").p.apply(lambda p: 100 * (p < 0.05).mean())
+        axes[1].plot(np.sort(below), np.arange(1, len(below) + 1), "o-", ms=4.5, lw=0.6, **style)
+    axes[0].loglog(steps, steps, color="black", lw=1, ls=":")
+    axes[0].set(xlabel="p", ylabel="share of lesion-free segments\nat or below p", ylim=(3e-4, 1.1))
+    axes[1].axvline(5, color="black", lw=1, ls=":")
+    axes[1].set(
+        xlabel="lesion-free segments with p < 0.05, % (5 is right)", ylabel="patients, in order", xlim=(0, None)
+    )
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def suspects(shown: list[dict]):
+    """Suspicious segments, a row each: LDCT, output, NDCT and the difference of the first two, its contour in orange.
+
+    Args: shown: of ``structures.pipeline.cutouts``.
+    """
+    figure, axes = plt.subplots(len(shown), 4, figsize=(9.5, 2.5 * len(shown) + 0.3), squeeze=False)
+    for place, (line, one) in enumerate(zip(axes, shown)):
+        window = plots.window_at(one["mean_hu"], one["anatomy"])
+        change = one["output"] - one["ldct"]
+        for axis, name in zip(line, ("ldct", "output", "ndct")):
+            plots.show(axis, one[name], *window, "" if place else {"output": "output"}.get(name, name.upper()))
+        limit = float(np.quantile(np.abs(change), 0.995))
+        drawn = plots.difference(line[3], change, limit, "" if place else "output − LDCT")
+        figure.colorbar(drawn, ax=line[3], shrink=0.85, label="HU")
+        for axis in line:
+            axis.contour(one["segment"], [0.5], colors=SEGMENT, linewidths=1.2)
+            plots.circled(axis, one["lesions"])
+        plots.scale_bar(line[0], one["pixel_mm"], one["ldct"].shape)
+        change, before = (number(one[name], 1, "HU", sign=True) for name in ("change_hu", "before_hu"))
+        plots.row_label(
+            line[0], f"{one['patient']}, contrast {before}\nchange {change}\n{plots.window_text(*window)}", 8
+        )
+    return figure
+
+
+def detector(curves, scores, marks):
+    """ROC and FROC of planted removals and insertions, by every score.
+
+    Args: curves: of ``structures.detectors.by_segment``, of one run and all sources. scores: their names; the first two
+        have bands. marks: false marks a slice, where the FROC is read.
+    """
+    figure, axes = plt.subplots(2, 2, figsize=(9.5, 6.6))
+    for pair, kind in zip(axes, ("removal", "insertion")):
+        for i, score in enumerate(scores):
+            for axis, curve in zip(pair, ("roc", "froc")):
+                part = curves[(curves.kind == kind) & (curves.score == score) & (curves.curve == curve)]
+                axis.plot(part.x, part.y, color=plots.COLOURS[i], label=score)
+                if i < 2:
+                    axis.fill_between(part.x, part.low, part.high, color=plots.COLOURS[i], alpha=0.15, lw=0)
+        pair[0].set(title=f"{kind}s: segments (ROC)", xlabel="share of other segments marked",
+                    ylabel="share of segments found", xlim=(0, 1), ylim=(0, 1.01))  # fmt: skip
+        _froc(pair[1], f"{kind}s: lesions (FROC)", (marks[0], marks[-1]))
+        pair[1].set_ylabel("share of lesions found")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def _froc(axis, title, ends):
+    axis.set(
+        title=title, xlabel="false marks a slice (further left is better)", xscale="log", xlim=ends, ylim=(0, 1.01)
+    )
+    plots.plain_log(axis, "x", (1,))
+    axis.axvline(1, color="black", lw=0.8, ls=":")
+
+
+def patch_detector(curves):
+    """FROC of the two detectors on planted removals and insertions; stronger removals only of the second detector.
+
+    Args: curves: columns of ``froc.curves``, kind and detector (``DETECTORS``).
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 4.4), sharey=True)
+    froc = dict(list(curves[curves.curve == "froc"].groupby(["kind", "detector"])))
+    for axis, kind in zip(axes, ("removal", "insertion")):
+        for name in (name for name in DETECTORS if (kind, name) in froc):
+            part, colour = froc[kind, name], plots.COLOURS[DETECTORS.index(name)]
+            axis.plot(part.x, part.y, color=colour, label=name)
+            axis.fill_between(part.x, part.low, part.high, color=colour, alpha=0.1, lw=0)
+        _froc(axis, f"{kind}s", (0.1, 50))
+    for kind, style in STRONGER.items():
+        part, label = froc[kind, DETECTORS[2]], kind.removeprefix("removal, ")
+        axes[0].plot(part.x, part.y, style, color=plots.COLOURS[2], label=f"{DETECTORS[2]}, {label}")
+    axes[0].set_ylabel("share of lesions found")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure

@@ -1,0 +1,73 @@
+"""Errors of denoisers over segments: who is measured against what, and the order of methods that they give."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ldct_utils.segments import Segments
+from ldct_utils.structures import errors
+
+LABELS = np.array([[1, 1, 2, 2]])
+
+
+def find(image):
+    """Two segments of two pixels, whatever the image; one was left out for being small."""
+    return Segments(
+        LABELS, pd.DataFrame({"segment": [1, 2]}), "made", dict(small=1, large=0, background=0, duplicate=0)
+    )
+
+
+@pytest.fixture
+def cohort():
+    """Two neighbouring slices of one patient: the LDCT is 3 HU off the NDCT in the first segment, 4 in the second."""
+    slices = pd.DataFrame({"row": [0, 1], "patient": ["A", "A"]})
+    ldct = np.tile(np.float32([3, 3, 4, 4]), (2, 1, 1))
+    return SimpleNamespace(slices=slices, ndct=np.zeros_like(ldct), ldct=ldct)
+
+
+def test_errors_are_those_of_each_segment_for_the_ldct_and_the_denoiser(cohort):
+    found = errors.measured(cohort, [[0], [1]], {"half": lambda hu: hu / 2}, find, ["ndct"], 0.5)
+    ldct = found[(found.run == "LDCT") & (found.source == "ndct")]
+    assert ldct.mean_srmse.tolist() == [3.5, 3.5] and ldct.max_srmse.tolist() == [4, 4] and (ldct.small == 1).all()
+    assert ldct.rmse_hu.to_numpy() == pytest.approx(np.sqrt(12.5))
+    half = found[found.run == "half"]
+    assert (half.mean_srmse == 1.75).all() and set(half.source) == {"ndct", "ldct", "output"}
+    assert set(found[found.run == "LDCT"].source) == {"ndct", "ldct"}  # an input has no output to segment
+    assert (found.row >= 0).all()  # no slices are neighbours
+
+
+def test_neighbours_have_a_row_of_linked_segments(cohort):
+    found = errors.measured(cohort, [[0, 1]], {}, find, ["ndct"], 0.5)
+    linked = found[(found.row < 0) & (found.source == "ndct")]
+    assert linked.segments.tolist() == [2] and linked.mean_srmse.tolist() == [3.5]
+    count = errors.counted(found)
+    assert (count["segments"], count["small"], count["linked"], count["patients"]) == (2, 1, 2, 1)
+
+
+def table(means: dict) -> pd.DataFrame:
+    """Rows of ten patients whose errors differ by less than the methods do; {method: (RMSE, MeanSRMSE, MaxSRMSE)}."""
+    rows = [
+        {"patient": f"P{p}", "method": name, "source": "ndct", "reference": "ndct", "row": p,
+         "rmse_hu": rmse + 0.01 * p, "mean_srmse": mean + 0.02 * p % 0.05, "max_srmse": top + 0.01 * p}
+        for name, (rmse, mean, top) in means.items() for p in range(10)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_an_order_is_reversed_where_both_differences_are_sure():
+    ranking = errors.ranked(table({"LDCT": (20, 20, 20), "a": (10, 10, 12), "b": (11, 12, 11)}), 200, 0)
+    found = errors.agreement(ranking).set_index("error")
+    assert found.tau.to_dict() == {"mean_srmse": pytest.approx(1), "max_srmse": pytest.approx(-1)}
+    assert found.reversed.to_dict() == {"mean_srmse": 0, "max_srmse": 1} and set(found.pairs) == {1}
+    ranks = ranking[ranking.error == "RMSE"].set_index("method")["rank"]
+    assert ranks["a"] == 1 and ranks["b"] == 2 and np.isnan(ranks["LDCT"])
+    assert errors.order(ranking) == ["a", "b"] and errors.best(ranking)[0].method == "a"
+    assert errors.best(ranking)[1] == pytest.approx(10, abs=0.05)
+    assert errors.taus(errors.agreement(ranking)) == {"ndct, slices": pytest.approx(1)}
+
+
+def test_one_denoiser_has_no_order():
+    found = errors.agreement(errors.ranked(table({"LDCT": (20, 20, 20), "a": (10, 10, 12)}), 50, 0))
+    assert set(found.pairs) == {0} and found.tau.isna().all()
