@@ -73,7 +73,8 @@ from ldct_utils.training import designs, prediction, setup
 setup.seed_everything(seed, threads)
 equivalence.check(doses, low_dose, metrics, observer_channels)
 wanted = tuple(ensembles.Lesion(*(float(v) for v in one)) for one in lesions)
-low, over, within = report.percent(low_dose), report.bars(patients), report.bars(patients, "Brackets")
+low, bars = report.percent(low_dose), partial(report.bars, patients, "patient")
+over, within = bars(), bars("Brackets")
 
 # %% [markdown]
 # ## The networks
@@ -273,7 +274,6 @@ report.table(
 
 # %% [markdown]
 # ## Checks: FBP gains from dose, and the pasted texture is found
-
 # %%
 expected = patients * len(doses) * len(METHODS) * (4 * len(wanted) + len(metrics))
 assert len(measured) == expected and np.isfinite(measured["value"]).all(), "a measurement is missing"

@@ -65,7 +65,7 @@ from ldct_utils.training import designs, prediction, setup
 # %%
 setup.seed_everything(seed, threads)
 characterise.check(dose, strengths)
-at_dose, within = report.percent(dose), report.bars(patients, "Brackets")
+at_dose, within = report.percent(dose), report.bars(patients, "patient", "Brackets")
 
 # %% [markdown]
 # ## Denoisers
@@ -194,7 +194,7 @@ report.table(
 # %%
 report.figure(
     run, "plane", two_tasks.plane(table, (decides, noisy_one), looks, BLUR), answer,
-    f"A line runs from no denoising (1, 1) over the strengths to the whole output. {report.bars(patients)}",
+    f"A line runs from no denoising (1, 1) over the strengths to the whole output. {report.bars(patients, 'patient')}",
     alt="Two scatter plots, factor of d′ of detection against that of shape, a line a denoiser from no denoising at 1.",
 )  # fmt: skip
 
@@ -210,7 +210,7 @@ report.figure(
     run, "contrasts", two_tasks.contrasts(at_full, TASKS, looks, own_contrast),
     f"Denoising ({last}) multiplies d′ of shape by {report.number(strongest.ratio, 2)} at the strongest contrast "
     f"and by {report.number(faintest.ratio, 2)} at the faintest.",
-    f"Whole outputs, template kept; on the line at 1 nothing changes. {report.bars(patients)}",
+    f"Whole outputs, template kept; on the line at 1 nothing changes. {report.bars(patients, 'patient')}",
     alt="Two line plots of the factor of d′ against the lesion's contrast, detection and shape, a line a denoiser.",
 )  # fmt: skip
 

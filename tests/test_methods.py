@@ -176,3 +176,20 @@ def test_weights_have_short_names_in_methods_and_whole_ones_in_the_table():
     kept, table, varying = designs.listed([run(i, **vgg, context="medical", weights=w) for i, w in enumerate(weights)])
     assert varying == ["weights"] and list(table.weights) == weights
     assert [m.split("weights ")[1] for m in table.method] == ["context-ra…-10000000", "context-ra…-20000000"]
+
+
+def test_networks_and_trainings_are_named_as_one_speaks_of_them():
+    assert designs.network("mse") == "MSE network"
+    assert designs.network("vgg · block3_conv2 · ψ 95 % held") == "MSE + VGG network (block3_conv2, ψ 95 % held)"
+    _, table, _ = designs.listed([run(0, loss="mse"), run(1, loss="mse", seed=1), run(2, loss="l1")])
+    assert designs.trainings(table) == ["MSE, seed 0", "MSE, seed 1", "L1"]
+
+
+def test_runs_of_another_kernel_or_dose_are_refused():
+    chosen = [run(0, loss="mse", kernel="B30", dose=0.25), run(1, loss="l1")]
+    designs.check_trained(chosen, "B30")
+    designs.check_trained(chosen, "B30", 0.25)
+    with pytest.raises(ValueError, match="trained on kernel B30: set kernel, or choose other runs"):
+        designs.check_trained(chosen, "D45")
+    with pytest.raises(ValueError, match=r"trained at dose 0\.25: set dose to theirs"):
+        designs.check_trained(chosen, "B30", 0.1)

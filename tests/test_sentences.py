@@ -5,7 +5,6 @@ import math
 import pytest
 
 from ldct_utils.report import captions, sentences
-from ldct_utils.stats import intervals
 
 NAN = math.nan
 
@@ -89,9 +88,11 @@ def test_figures_are_cited_by_the_number_of_their_notebook(notebook, number):
     assert captions.chapter(notebook) == number
 
 
-def test_bars_say_what_they_are_or_why_there_are_none():
-    assert sentences.bars(6) == "Bars: 95 % intervals over 6 patients."
-    assert sentences.bars(10, "Bands") == "Bands: 95 % intervals over 10 patients."
-    assert sentences.bars(1) == "There are no intervals: they need 6 patients, not 1."
-    assert sentences.bars(intervals.MIN_PATIENTS - 1) == sentences.bars(5, least=intervals.MIN_PATIENTS)
-    assert sentences.bars(intervals.MIN_PATIENTS).startswith("Bars")
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, "Too few patients for intervals."), (5, "Too few patients for intervals."),
+     (6, "Bars: 95 % intervals over 6 patients.")],
+)  # fmt: skip
+def test_what_bars_are_and_when_there_are_none(number, said):
+    assert sentences.bars(number, "patient") == said
+    assert sentences.bars(7, "study", "Brackets") == "Brackets: 95 % intervals over 7 studies."

@@ -96,16 +96,6 @@ def interval(value: float, low: float, high: float, unit: str = "", sign: bool =
     return f"{number(value, places, sign=sign)} [{ends}]" + (f" {unit}" if unit else "")
 
 
-def bars(patients: int, drawn: str = "Bars", least: int = 6) -> str:
-    """What the bars (or bands) of a figure are, or why there are none, e.g. ``Bars: 95 % intervals over 6 patients.``
-
-    Args: least: patients that an interval needs, ``stats.intervals.MIN_PATIENTS``.
-    """
-    if patients < least:
-        return f"There are no intervals: they need {plural(least, 'patient')}, not {patients}."
-    return f"{drawn}: 95 % intervals over {plural(patients, 'patient')}."
-
-
 def percent(share: float, places: int = 0) -> str:
     """A share as ``25 %``; a dash where there is none."""
     return "–" if share is None or pd.isna(share) else f"{number(100 * share, places)} %"
@@ -139,3 +129,14 @@ def compared(difference: float, low: float, high: float, than: str, unit: str = 
     if low < 0:  # both worse: the smaller size first
         (near, near_word), (far, far_word) = (far, far_word), (near, near_word)
     return f"is {size}{unit} {word} than {than} (95 % interval {near} to {far} {far_word})"
+
+
+def bars(number: int, word: str, drawn: str = "Bars", least: int = 6) -> str:
+    """What bars are: ``Bars: 95 % intervals over 10 patients.``; under ``least`` there are none.
+
+    Args: drawn: ``Bands`` in a figure that has those, ``Brackets`` in a table.
+    """
+    several = plural(2, word).removeprefix("2 ")
+    if number < least:
+        return f"Too few {several} for intervals."
+    return f"{drawn}: 95 % intervals over {plural(number, word)}."
