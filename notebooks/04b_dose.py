@@ -205,7 +205,7 @@ answer = (
 most = told.iloc[0]
 report.table(
     run, "doses", told.replace({"method": spoken}),
-    f"{most.judge.strip(' ↑↓')} credits most dose: the image after {spoken[most.method]} is as good as FBP at {most.worth}.",
+    f"{most.judge.strip(' ↑↓')} credits most dose: after {spoken[most.method]} the image equals FBP at {most.worth}.",
     f"All lesions together, largest dose first; `doses.parquet` has each lesion. {within}",
     heads={"judge": "judged by", "method": "network", "worth": f"FBP as good as the image denoised at {low}",
            "full dose": "denoised image as good as FBP at 100 %"},

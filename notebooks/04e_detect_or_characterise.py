@@ -231,7 +231,7 @@ run.finish(headline=headline)
 
 # %%
 report.text(
-    f"**What we saw.** {answer} {detail}. {held}; one limit is that lesions lie at known places in simulated livers and "
-    "the observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps of a "
+    f"**What we saw.** {answer} {detail}. {held}; one limit is that lesions lie at known places in simulated livers "
+    "and the observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps of a "
     "lesion's contrast."
 )
