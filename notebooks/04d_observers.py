@@ -122,13 +122,13 @@ images = dict(zip(IMAGES, outputs[1:]))
 truth, signals = images.pop(tasks.TRUTH), [target.signal for target in first.targets]
 errors = {name: float(np.sqrt(np.mean((image - truth) ** 2))) for name, image in images.items()}
 least = min(errors, key=errors.get)
-sizes = report.listed(f"{one.name} ({tasks.LESIONS[one.name].text})".replace("-", "−") for one in first.targets)
+tasks_shown = report.listed(target.name for target in first.targets)
 
 # %%
 report.figure(
     run, "images", crops.compared(truth, images, signals, first.pixel_mm, (60, 150), outputs[0]),
     f"The error of one image goes from {errors[tasks.PLAIN]:.1f} HU to {min(errors.values()):.1f} HU ({least}).",
-    f"Row by row: {sizes}; the last against a disc of the same area. {low_percent} of the dose, one scan.",
+    f"Row by row, circled: {tasks_shown}, against a disc of the same area. One scan at {low_percent} of the dose.",
     alt="CT crops of a water cylinder with four circled lesions after each denoiser; below each its difference from "
     "the truth.",
 )  # fmt: skip
@@ -183,7 +183,7 @@ why = report.listed([f"{one.observer} {one.rule}" for one in faults.itertuples()
 report.table(
     run, "verdicts", said.reset_index(),
     f"The rules are kept by {report.some(len(believed), len(PANEL), 'observer')}.",
-    f"{why}. {realisations} repeated scans a class, {backgrounds} patients. How far a rule is broken stands in "
+    f"{why[:1].upper()}{why[1:]}. {realisations} repeated scans a class, {backgrounds} patients. How far a rule is broken stands in "
     "`verdicts.parquet`.",
 )  # fmt: skip
 
