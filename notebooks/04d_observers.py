@@ -183,8 +183,8 @@ why = report.listed([f"{one.observer} {one.rule}" for one in faults.itertuples()
 report.table(
     run, "verdicts", said.reset_index(),
     f"The rules are kept by {report.some(len(believed), len(PANEL), 'observer')}.",
-    f"{why[:1].upper()}{why[1:]}. {realisations} repeated scans a class, {backgrounds} patients. How far a rule is broken stands in "
-    "`verdicts.parquet`.",
+    f"{why[:1].upper()}{why[1:]}. {realisations} repeated scans a class, {backgrounds} patients. How far a rule "
+    "is broken stands in `verdicts.parquet`.",
 )  # fmt: skip
 
 # %% [markdown]
