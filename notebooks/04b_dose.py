@@ -73,7 +73,8 @@ from ldct_utils.training import designs, prediction, setup
 setup.seed_everything(seed, threads)
 equivalence.check(doses, low_dose, metrics, observer_channels)
 wanted = tuple(ensembles.Lesion(*(float(v) for v in one)) for one in lesions)
-low, over, within = report.percent(low_dose), report.bars(patients), report.bars(patients, "Brackets")
+low, bars = report.percent(low_dose), partial(report.bars, patients, "patient")
+over, within = bars(), bars("Brackets")
 
 # %% [markdown]
 # ## The networks
@@ -111,14 +112,14 @@ images = dict(zip(["FBP, 100 %", f"FBP, {low}", *(f"{spoken[name]}, {low}" for n
 _, before, after, *_ = [float(np.sqrt(np.mean((one - truth) ** 2))) for one in images.values()]
 report.figure(
     run, "crops", crops.compared(truth, images, scan.signals, scan.pixel_mm, (100, 150), added),
-    f"At {low} of the dose the {spoken[names[0]]} network takes the error from {before:.1f} to {after:.1f} HU.",
+    f"At {low} of the dose the {designs.network(names[0])} takes the error from {before:.1f} to {after:.1f} HU.",
     "Above: liver of one simulated patient, lesions circled. Below: the difference from the noise-free truth.",
     alt="CT crops of a liver with circled lesions, noise-free, FBP and denoised; below each its difference from truth.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## The experiment
-# The observers learn on one half of the realisations and are tested on the other, both ways. The images with lesions
+# The observers learn on one half of the repeated scans and are tested on the other, both ways. The images with lesions
 # are scored against the noise-free truth.
 
 
@@ -197,14 +198,14 @@ of_all = bought[bought["lesion"] == equivalence.ALL]
 told = equivalence.in_words(of_all, doses)
 by_cho, by_npw, by_image, *_ = told[told["method"] == pick].set_index("measure")["worth"][[*MEASURES]]
 answer = (
-    f"By {info(metrics[0]).label} the {spoken[pick]} network makes an image of {low} of the dose as good as FBP at "
+    f"By {info(metrics[0]).label} the {designs.network(pick)} makes an image of {low} of the dose as good as FBP at "
     f"{by_image}, for the Hotelling observer as FBP at {by_cho}."
 )
 
 most = told.iloc[0]
 report.table(
     run, "doses", told.replace({"method": spoken}),
-    f"{most.judge} credits most dose: the image after {spoken[most.method]} is as good as FBP at {most.worth}.",
+    f"{most.judge.strip(' ↑↓')} credits most dose: after {spoken[most.method]} the image equals FBP at {most.worth}.",
     f"All lesions together, largest dose first; `doses.parquet` has each lesion. {within}",
     heads={"judge": "judged by", "method": "network", "worth": f"FBP as good as the image denoised at {low}",
            "full dose": "denoised image as good as FBP at 100 %"},
@@ -221,7 +222,7 @@ report.figure(
 # %% [markdown]
 # ## Is the fine structure real?
 # Coherence of the output with the noise-free truth, by spatial frequency, in anatomy full of edges. An output's power
-# has three parts: coherent with the truth (a linear image of it), repeatable but incoherent (in every noise realisation
+# has three parts: coherent with the truth (a linear image of it), repeatable but incoherent (in every repeated scan
 # and not the truth's: fabricated, or the truth's own structure weakened here and not there: an upper bound of what was
 # invented), and noise. Power beyond the truth's, the *surplus*, is amplified where it is coherent and else invented.
 # Controls: FBP at normal and low dose (nothing fabricated), blurred, unsharp masked (sharper, but a linear image of the
@@ -257,7 +258,7 @@ report.figure(
 
 # %% [markdown]
 # ## A transfer function for every contrast
-# It comes from the edge of discs of 12 mm radius in water, mean over realisations. A linear system has only one.
+# It comes from the edge of discs of 12 mm radius in water, mean over repeated scans. A linear system has only one.
 
 # %%
 inserts = partial(resolution.inserts, METHODS, contrasts, low_dose, realisations, [seed, 2], kernel, tqdm)
@@ -267,13 +268,12 @@ report.table(
     run, "transfer", edges.replace({"method": spoken}),
     f"For {spoken[pick]} the frequency of 50 % is {report.number(half[contrasts[0]])} lp/mm at {contrasts[0]:g} HU of "
     f"contrast and {report.number(half[contrasts[-1]])} lp/mm at {contrasts[-1]:g} HU.",
-    f"Edges of discs at {low} of the dose, means over {realisations} realisations. One phantom, so no interval.",
+    f"Edges of discs at {low} of the dose, means over {realisations} repeated scans. One phantom, so no interval.",
     heads={"contrast_hu": "contrast, HU", "method": "image", **resolution.HEADS},
 )  # fmt: skip
 
 # %% [markdown]
 # ## Checks: FBP gains from dose, and the pasted texture is found
-
 # %%
 expected = patients * len(doses) * len(METHODS) * (4 * len(wanted) + len(metrics))
 assert len(measured) == expected and np.isfinite(measured["value"]).all(), "a measurement is missing"

@@ -94,8 +94,8 @@ seen = scoring.images(cohort, about)
 reference = "ndct" if seen["truth"] is None else "truth"
 target, lesions = seen[reference], seen["absent_ndct"] is not None
 ldct_dose, doses = float(about.dose.iloc[0]), reactions.doses_of(audit_doses, seen["truth"])
-audited_dose, unit = max(doses), report.percent(ldct_dose)
-people, within = report.plural(about.patient.nunique(), "patient"), report.bars(about.patient.nunique(), "Brackets")
+audited_dose, unit, many = max(doses), report.percent(ldct_dose), about.patient.nunique()
+people, within = report.plural(many, "patient"), report.bars(many, "patient", "Brackets")
 
 # %%
 scorer = scoring.choose(run, metrics, {"ct_niqe": ct_niqe, "n2q": n2q}, cohort, domains, level, width, device)
@@ -225,7 +225,7 @@ if tasks:
         run, "diagnosis", ranked,
         f"Over the {len(harms)} kinds of damage we chose, following lesion detection at every dose was shown for "
         f"{follows}, running against it for {against}.",
-        f"Another list of damages would give other numbers. {report.bars(min(len(about), tasks), 'Brackets')}",
+        f"Another list of damages would give other numbers. {report.bars(min(many, tasks), 'liver', 'Brackets')}",
         heads={"metric": "metric", "within": "dose", ("rho", "low", "high"): "rank correlation with d′",
                "conditions": "conditions", "told_apart": "different d′ among these", "d_se": "standard error of d′"},
     )  # fmt: skip
@@ -287,7 +287,7 @@ if tasks:
 
 # %%
 run.finish(
-    cohort=cohort.id, slices=len(about), patients=about.patient.nunique(), metrics=len(NAMES),
+    cohort=cohort.id, slices=len(about), patients=many, metrics=len(NAMES),
     unavailable=list(scorer.missing.name), blind_to_lesions=len(blind) if len(removed) else None,
     d_prime_pooled=d_pooled, d_prime_within=d_within,
     by_harm={r.pop("harm"): r for r in each.astype(object).where(each.notna(), None).to_dict("records")},

@@ -113,7 +113,7 @@ def scenes():
 
 
 # %%
-first = tasks.known_places(1, [seed, 0], kernel)  # one realisation, to be looked at
+first = tasks.known_places(1, [seed, 0], kernel)  # one scan, to be looked at
 noisy = first.images(low_dose)
 outputs = run.array(
     "example", lambda: np.stack([first.added, *(first.after(one, noisy)[1][0] for one in IMAGES.values())])
@@ -122,21 +122,21 @@ images = dict(zip(IMAGES, outputs[1:]))
 truth, signals = images.pop(tasks.TRUTH), [target.signal for target in first.targets]
 errors = {name: float(np.sqrt(np.mean((image - truth) ** 2))) for name, image in images.items()}
 least = min(errors, key=errors.get)
-sizes = report.listed(f"{one.name} ({tasks.LESIONS[one.name].text})".replace("-", "−") for one in first.targets)
+tasks_shown = report.listed(target.name for target in first.targets)
 
 # %%
 report.figure(
     run, "images", crops.compared(truth, images, signals, first.pixel_mm, (60, 150), outputs[0]),
     f"The error of one image goes from {errors[tasks.PLAIN]:.1f} HU to {min(errors.values()):.1f} HU ({least}).",
-    f"Row by row: {sizes}; the last against a disc of the same area. {low_percent} of the dose, one realisation.",
+    f"Row by row, circled: {tasks_shown}, against a disc of the same area. One scan at {low_percent} of the dose.",
     alt="CT crops of a water cylinder with four circled lesions after each denoiser; below each its difference from "
     "the truth.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## Every observer before every image
-# Templates are made on one half of the realisations and tested on the other. Intervals are jackknife intervals over
-# realisations, or over patients where each is used once. Differences between two images are taken with the same noise.
+# Templates are made on one half of the repeated scans and tested on the other. Intervals are jackknife intervals over
+# scans, or over patients where each is used once. Differences between two images are taken with the same noise.
 
 
 # %%
@@ -183,8 +183,8 @@ why = report.listed([f"{one.observer} {one.rule}" for one in faults.itertuples()
 report.table(
     run, "verdicts", said.reset_index(),
     f"The rules are kept by {report.some(len(believed), len(PANEL), 'observer')}.",
-    f"{why}. {realisations} realisations a class, {backgrounds} patients. How far a rule is broken stands in "
-    "`verdicts.parquet`.",
+    f"{why[:1].upper()}{why[1:]}. {realisations} repeated scans a class, {backgrounds} patients. How far a rule "
+    "is broken stands in `verdicts.parquet`.",
 )  # fmt: skip
 
 # %% [markdown]

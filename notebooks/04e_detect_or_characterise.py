@@ -65,7 +65,7 @@ from ldct_utils.training import designs, prediction, setup
 # %%
 setup.seed_everything(seed, threads)
 characterise.check(dose, strengths)
-at_dose, within = report.percent(dose), report.bars(patients, "Brackets")
+at_dose, within = report.percent(dose), report.bars(patients, "patient", "Brackets")
 
 # %% [markdown]
 # ## Denoisers
@@ -124,7 +124,7 @@ report.figure(
     crops.compared(truth, images, spikes[None], one.made.pixel_mm, (120, 200), spikes, of="noise-free, spiculated"),
     f"In FBP at {at_dose} of the dose d′ is {d_prime:g} at {report.number(own_contrast['detection'], 1)} HU for "
     f"detection and at {report.number(own_contrast['shape'], 0)} HU for shape.",
-    f"A round and a spiculated lesion of one area, radius {radius_mm:g} mm; one realisation, lesion circled.",
+    f"A round and a spiculated lesion of one area, radius {radius_mm:g} mm; one scan, lesion circled.",
     alt="CT crops of a liver with a circled spiculated lesion, a round one, the noisy and the filtered image; below "
     "the differences.",
 )  # fmt: skip
@@ -140,7 +140,7 @@ table = run.table("both_tasks", lambda: characterise.both_tasks(ratios, names))
 controls = characterise.controls(table, BLUR)
 reasons = characterise.reasons_against(controls, patients)
 full = table[table["name"] == characterise.FULL][TASKS].min(axis=None)
-held = f"{sum(controls.values())} of {report.plural(len(controls), 'control')} came out as they must"
+held = f"{report.some(sum(controls.values()), len(controls), 'control')} came out as they must".capitalize()
 report.text(f"{held}; the full dose multiplies both d′ by {full:.1f} or more.")
 
 # %% [markdown]
@@ -172,15 +172,13 @@ agree = report.some(sum(judged[o] == judged[decides] for o in judged), len(judge
 report.text(f"{detail}; for an observer with internal noise by {with_noise}. The verdict is that of {agree}.")
 
 # %%
-HEADS = {("detection", "detection_low", "detection_high"): "detection: d′ over FBP",
-         ("shape", "shape_low", "shape_high"): "shape: d′ over FBP", "said": "help and harm"}  # fmt: skip
 asked = table[~table["name"].isin([characterise.FBP]) & ((table["share"] == 1) | table["name"].isin(names))]
 strong = asked[asked["observer"] == decides].sort_values("detection", ascending=False)
 report.table(
     run, "both_tasks", strong.assign(share=100 * strong["share"]), f"{detail}.",
     f"Template kept from FBP. {report.number(own_contrast['detection'], 1)} HU for detection, "
     f"{report.number(own_contrast['shape'], 1)} HU for shape, {at_dose} of the dose. {within}",
-    heads={"name": "image", "share": "strength, %"} | HEADS,
+    heads={"name": "image", "share": "strength, %"} | characterise.HEADS,
 )  # fmt: skip
 
 # %%
@@ -188,13 +186,13 @@ every = table[(table["share"] == 1) & table["name"].isin([*names, BLUR])].sort_v
 report.table(
     run, "observers", every, f"The verdict of the deciding observer is that of {agree}.",
     f"Whole outputs. The retrained observer without internal noise need not be harmed by a blur. {within}",
-    heads={"name": "image", "observer": "template"} | HEADS,
+    heads={"name": "image", "observer": "template"} | characterise.HEADS,
 )  # fmt: skip
 
 # %%
 report.figure(
     run, "plane", two_tasks.plane(table, (decides, noisy_one), looks, BLUR), answer,
-    f"A line runs from no denoising (1, 1) over the strengths to the whole output. {report.bars(patients)}",
+    f"A line runs from no denoising (1, 1) over the strengths to the whole output. {report.bars(patients, 'patient')}",
     alt="Two scatter plots, factor of d′ of detection against that of shape, a line a denoiser from no denoising at 1.",
 )  # fmt: skip
 
@@ -210,7 +208,7 @@ report.figure(
     run, "contrasts", two_tasks.contrasts(at_full, TASKS, looks, own_contrast),
     f"Denoising ({last}) multiplies d′ of shape by {report.number(strongest.ratio, 2)} at the strongest contrast "
     f"and by {report.number(faintest.ratio, 2)} at the faintest.",
-    f"Whole outputs, template kept; on the line at 1 nothing changes. {report.bars(patients)}",
+    f"Whole outputs, template kept; on the line at 1 nothing changes. {report.bars(patients, 'patient')}",
     alt="Two line plots of the factor of d′ against the lesion's contrast, detection and shape, a line a denoiser.",
 )  # fmt: skip
 
@@ -233,7 +231,7 @@ run.finish(headline=headline)
 
 # %%
 report.text(
-    f"**What we saw.** {answer} {detail}. {held}. One limit: the lesions lie at known places in simulated livers, and "
-    "the observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps of a "
+    f"**What we saw.** {answer} {detail}. {held}; one limit is that lesions lie at known places in simulated livers "
+    "and the observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps of a "
     "lesion's contrast."
 )

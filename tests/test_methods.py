@@ -215,3 +215,20 @@ def test_the_order_of_methods_on_a_real_ct_needs_three_of_them():
     table = pd.DataFrame({"gain_db": [3.0, 2.0, 1.0], "own_gain_db": [1.0, 2.0, 3.0]})
     assert transfer.same_order(table) == pytest.approx(-1) and np.isnan(transfer.same_order(table[:2]))
     assert transfer.tests([], "none")[0] == [] and "make data" in transfer.tests([], "none")[1]
+
+
+def test_networks_and_trainings_are_named_as_one_speaks_of_them():
+    assert designs.network("mse") == "MSE network"
+    assert designs.network("vgg · block3_conv2 · ψ 95 % held") == "MSE + VGG network (block3_conv2, ψ 95 % held)"
+    _, table, _ = designs.listed([run(0, loss="mse"), run(1, loss="mse", seed=1), run(2, loss="l1")])
+    assert designs.trainings(table) == ["MSE, seed 0", "MSE, seed 1", "L1"]
+
+
+def test_runs_of_another_kernel_or_dose_are_refused():
+    chosen = [run(0, loss="mse", kernel="B30", dose=0.25), run(1, loss="l1")]
+    designs.check_trained(chosen, "B30")
+    designs.check_trained(chosen, "B30", 0.25)
+    with pytest.raises(ValueError, match="trained on kernel B30: set kernel, or choose other runs"):
+        designs.check_trained(chosen, "D45")
+    with pytest.raises(ValueError, match=r"trained at dose 0\.25: set dose to theirs"):
+        designs.check_trained(chosen, "B30", 0.1)

@@ -5,7 +5,6 @@ import math
 import pytest
 
 from ldct_utils.report import captions, sentences
-from ldct_utils.stats import intervals
 
 NAN = math.nan
 

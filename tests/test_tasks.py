@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
+from ldct_utils.audit import over_dose
 from ldct_utils.ct import crop_noise, dose, fbp, nps
-from ldct_utils.task_based import ensembles, observers, resolution
+from ldct_utils.task_based import ensembles, equivalence, fabrication, observers, resolution
 
 PIXEL = 0.75
 LESIONS = (ensembles.Lesion(1.5, -40.0), ensembles.Lesion(4.0, 15.0))
@@ -281,3 +282,35 @@ def test_inserts_of_a_linear_denoiser_have_one_transfer_function_and_keep_their_
     assert recovered[400.0, "half"] == pytest.approx(recovered[400.0, "FBP"] / 2)
     cnr = found.set_index(["contrast_hu", "method"]).CNR
     assert np.isnan(cnr[100.0, "noise-free"]) and cnr[400.0, "half"] == pytest.approx(cnr[400.0, "FBP"], rel=1e-4)
+
+
+def test_transfer_functions_are_averaged_over_trainings():
+    rows = pd.DataFrame(
+        {"contrast_hu": [30.0] * 3, "method": ["FBP", "a", "a"], "seed": [-1, 0, 1], "f50": [0.3, 0.2, 0.4]}
+    )
+    found = resolution.means(rows)
+    assert list(found) == ["contrast_hu", "method", "f50"] and list(found.f50) == pytest.approx([0.3, 0.3])
+
+
+def test_observers_and_metrics_are_asked_of_the_same_images(water):
+    classes = [water.images(present, 0.25) for present in (False, True)]
+    found = pd.DataFrame(over_dose.judged(water, classes, 25, "laguerre_gauss", ["rmse_hu"], 5))
+    pd.testing.assert_frame_equal(found[found.observer != ""].reset_index(drop=True),
+                                  pd.DataFrame(ensembles.detections(water, classes, 25)))  # fmt: skip
+    (row,) = found[found.observer == ""].itertuples()
+    errors = np.sqrt(((classes[1][:5] - water.truth(True)) ** 2).mean((1, 2), dtype=np.float64))
+    assert row.value == pytest.approx(errors.mean(), rel=1e-4) and row.lesion == equivalence.ALL
+
+
+def test_livers_are_the_scans_of_the_patients_with_room(water):
+    (made,) = ensembles.livers(1, LESIONS, 2, 96, seed=3)
+    body, crop, places = next(ensembles.patients(1, LESIONS, 96, 3))
+    again = ensembles.ensemble(body.absent_scene[0], body.pixel_mm, crop, LESIONS, places, 2, [3, 0])
+    np.testing.assert_array_equal(made.images(True, 0.25), again.images(True, 0.25))
+
+
+def test_powers_are_those_of_controls_and_denoisers_in_the_same_noise():
+    found = fabrication.spectra([("same", 4, np.asarray)], 1, 0.25, 2, 48, progress=list)
+    low = found[found.method == "FBP, dose 0.25"].output.to_numpy()
+    assert np.array_equal(found[found.method == "same"].output, low) and found.seed.unique().tolist() == [-1, 4]
+    assert found[found.method == "FBP, dose 1"].output.mean() < low.mean() and found.patient.eq(0).all()

@@ -211,6 +211,12 @@ def measure(case: Case, denoisers: dict, contrasts: dict, dose: float, shares, c
                     yield head | {"observer": observer, "d_prime": found}
 
 
+HEADS = {  # what the columns of ``both_tasks`` are called where they are read, value and interval in one
+    ("detection", "detection_low", "detection_high"): "detection: d′ over that of FBP",
+    ("shape", "shape_low", "shape_high"): "shape: d′ over that of FBP", "said": "detection helped, shape harmed",
+}  # fmt: skip
+
+
 def measure_all(several, denoisers: dict, contrasts, wanted: float, dose: float, shares, kind: str, side: int,
                 internal: float, progress=iter) -> pd.DataFrame:  # fmt: skip
     """``measure`` of several patients, each task at the contrast at which plain reconstructions have one d', and more.
