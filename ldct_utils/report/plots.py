@@ -5,7 +5,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import display
-from matplotlib import ticker
+from matplotlib import patheffects, ticker
 
 from ldct_utils.ct import intensity
 
@@ -32,7 +32,7 @@ plt.rcParams.update(STYLE)
 
 def window_text(level: float, width: float) -> str:
     """A window as radiology writes it, e.g. ``C 50 W 400 HU``."""
-    return f"C {level:g} W {width:g} HU"
+    return f"C {level:g} W {width:g} HU".replace("-", "−")
 
 
 def show(axis, image_hu, level: float, width: float, title: str = ""):
@@ -203,42 +203,6 @@ def window_at(hu: float, anatomy: str) -> tuple[float, float]:
     return next((w for w in known if abs(hu - w[0]) <= 0.4 * w[1]), known[-1])
 
 
-LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad", "mean_srmse")
-CRITIC_TERMS = ("adv", "critic", "gp", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix")
-
-
-def training_curves(history):
-    """Training at a glance: the loss terms as they enter the loss, and the error on whole validation slices.
-
-    What critics add, which may be negative and need not fall, has a panel of its own.
-
-    Args: history: the table that ``history.History`` keeps.
-    Returns: the figure.
-    """
-    judged = [name for name in CRITIC_TERMS if name in history]
-    figure, axes = plt.subplots(1, 3 if judged else 2, figsize=(14 if judged else 10, 3.2))
-    left, right = axes[0], axes[-1]
-    for colour, name in zip(COLOURS, judged):
-        axes[1].plot(history.step, history[name], color=colour, label=name)
-    if judged:
-        axes[1].set(xlabel="updates", ylabel="adversarial terms", yscale="symlog")
-        axes[1].legend(fontsize=7)
-    weighted = {"vgg": history.get("lam", 1.0)}  # pixel terms nearly always have weight 1
-    for colour, name in zip(COLOURS, LOSS_TERMS):
-        if name in history:
-            label = {"vgg": "λ · VGG", "mse": "MSE"}.get(name, name)
-            left.semilogy(history.step, history[name] * weighted.get(name, 1.0), color=colour, label=label)
-    left.set(xlabel="updates", ylabel="training loss, network units")  # of the method, where it has its own
-    left.legend()
-    right.axhline(0, color="black", lw=0.8)
-    if "val_rmse_hu" in history:
-        scored = history.dropna(subset="val_rmse_hu")
-        right.plot(scored.step, scored.val_rmse_hu, "o-", color=COLOURS[2])
-        right.set_ylim(0, 1.1 * min(scored.val_rmse_hu.max(), 3 * scored.val_rmse_hu.iloc[-1]))
-    right.set(xlabel="updates", ylabel="RMSE against NDCT, validation, HU")
-    return figure
-
-
 class Live:
     """A figure that is drawn anew in its place while a notebook works, at most ``share`` of the time.
 
@@ -262,3 +226,33 @@ class Live:
         plt.close(figure)
         self.ended = time.monotonic()
         self.cost = self.ended - started
+
+
+def circle_lesions(axis, mask, room: float = 3.0):
+    """Circle each lesion on an image. Args: mask: (H, W), a lesion's number, 0 for none. room: around it, pixels."""
+    for number in np.unique(np.asarray(mask)[np.asarray(mask) > 0]):
+        rows, columns = np.nonzero(np.asarray(mask) == number)
+        radius = max(np.ptp(rows), np.ptp(columns)) / 2 + room
+        middle = (columns.min() + columns.max()) / 2, (rows.min() + rows.max()) / 2
+        axis.add_patch(plt.Circle(middle, radius, fill=False, color=COLOURS[4], lw=1.0))
+
+
+def scale_bar(axis, pixel_mm: float, length_mm: float = 50.0):
+    """Draw a bar of this length at the lower left of an image. Args: pixel_mm: side of a pixel; NaN draws nothing."""
+    if not pixel_mm > 0:
+        return
+    height, width = axis.get_images()[0].get_array().shape[:2]
+    left, low = 0.04 * width, 0.95 * height
+    edge = [patheffects.withStroke(linewidth=3, foreground="black")]  # seen on bone and on air
+    axis.plot([left, left + length_mm / pixel_mm], [low, low], color="white", lw=1.5, path_effects=edge)
+    axis.text(left, low - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8, va="bottom", path_effects=edge)
+
+
+# {what a table stores: what a reader sees}, for columns of evaluation domains and references
+WORDS = {
+    "domain": {
+        "hu": "all pixels, HU", "body": "inside the body, HU", "window": "display window", "viana2025": "8 bits",
+        "eulig2024": "window of the LDCT benchmark",
+    },
+    "reference": {"ndct": "NDCT", "truth": "noise-free truth"},
+}  # fmt: skip
