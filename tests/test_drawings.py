@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ldct_utils.report import plots
-from ldct_utils.report.drawings import slices, training
+from ldct_utils.report.drawings import noise, perceptual, slices, training
 
 
 @pytest.fixture(autouse=True)
@@ -34,14 +34,15 @@ def test_every_panel_has_its_lesions_circled_and_a_row_its_window_scale_and_diff
     assert [len(found) for found in circles] == [2, 2, 2]
     assert circles[0][0].center == (22, 12) and circles[0][0].radius == 5
     said = texts(figure)
-    assert {"head, P1\nC 40 W 80 HU", "50 mm", "LDCT − NDCT", "error 5.0 HU"} <= set(said)
+    assert {"head, P1\nC 40 W 80 HU", "10 mm", "LDCT − NDCT", "error 5.0 HU"} <= set(said)
     (bar,) = panels[0].lines
-    assert np.ptp(bar.get_xdata()) == 100  # 50 mm of 0.5 mm
+    assert np.ptp(bar.get_xdata()) == 20  # 10 mm of 0.5 mm a pixel: no more than 40 % of the 25 mm
+    assert panels[0].get_xlim() == (-0.5, 49.5)
 
 
 def test_without_lesions_scale_or_difference_nothing_is_drawn_of_them():
     figure = slices.grid([slices.Line("chest, P1", {"LDCT": image()}, "chest", pixel_mm=np.nan)])
-    assert len(figure.axes) == 1 and "50 mm" not in texts(figure)
+    assert len(figure.axes) == 1 and not any("mm" in said for said in texts(figure))
     assert "C −600 W 1500 HU" in texts(figure)[0]
     assert not [p for p in figure.axes[0].patches if isinstance(p, plt.Circle)]
 
@@ -87,3 +88,49 @@ def test_the_perceptual_share_is_drawn_in_percent_with_what_it_was_set_to():
 
 def test_a_term_has_no_colour_of_another():
     assert len({colour for _, colour in training.TERMS.values()}) == len(training.TERMS) <= len(plots.COLOURS)
+
+
+def test_a_network_and_a_depth_have_their_colours_and_psi_stands_at_the_lambda_that_was_used():
+    lambdas = np.logspace(-4, 0, 5)
+    depths = {"block1": (lambdas, None, 1e-2), "block2": (lambdas, 1 - lambdas, None)}
+    figure = perceptual.psi_by_lambda([("left", depths), ("", {"trained": (lambdas, None, None)})], lambdas, 0.95, 0.1)
+    left, right = figure.axes
+    lines = {line.get_label(): line for line in left.lines}
+    assert lines["block1"].get_color() is not lines["block2"].get_color() and "target ψ = 95 %" in lines
+    (dot,) = [line for line in left.lines if line.get_marker() == "o"]
+    assert dot.get_ydata() == pytest.approx(1) and list(lines["block1"].get_ydata()) == pytest.approx(100 * lambdas)
+    assert right.lines[0].get_label() == "trained network"
+    assert right.lines[0].get_color() == perceptual.NETWORKS["trained"][1]
+
+
+def test_lambda_is_drawn_with_its_interval_and_the_gradient_in_percent():
+    table = pd.DataFrame({"f": ["identity"] * 2, "layer": ["a", "b"], "x": [1e-3, 2e-3], "y": [1e-3, 3e-3],
+                          "lambda_low": 5e-4, "lambda_high": 5e-3, "gradient influence": [0.96, 0.97]})  # fmt: skip
+    left, right = perceptual.calibration(table, ["a", "b"], 0.95, "x", "y").axes
+    assert list(left.lines[0].get_ydata()) == [1e-3, 2e-3] and len(left.collections) == 1
+    assert list(right.lines[0].get_ydata()) == [96, 97] and right.get_ylim()[0] < 95
+
+
+def test_a_stand_in_is_drawn_beside_the_band_of_the_reference():
+    table = pd.DataFrame({"encoder": ["ImageNet", "random"], "level": ["a", "a"], "noise": [0.2, 0.4]})
+    (axis,) = perceptual.answers(table, ["a", "b"], {"noise": "20 HU noise"}, "ImageNet", 1.5).axes
+    assert axis.lines[0].get_color() == "black" and axis.lines[1].get_color() != "black" and len(axis.collections) == 1
+    assert len(perceptual.answers(table[1:], ["a"], {"noise": "x"}, "ImageNet", 1.5).axes[0].collections) == 0
+
+
+def test_a_histogram_has_the_share_of_pixels_a_hu_and_a_spectrum_its_own_mean():
+    figure = noise.histogram({"LDCT": np.array([1, 3])}, np.array([-1024, 0, 8]))
+    assert list(figure.axes[1].patches[0].get_data().values) == pytest.approx([25 / 1024, 75 / 8])
+    (axis,) = noise.spectra([0.1, 0.2], {"this": np.array([1.0, 3.0])}, {"Mayo": (2.0, 2.0)}, "lp/mm").axes
+    assert [list(line.get_ydata()) for line in axis.lines[:2]] == [[0.5, 1.5], [1, 1]]
+
+
+def test_a_patch_is_shown_with_the_lesion_and_error_of_its_place(tiny_cohort):
+    from ldct_utils import cohorts
+
+    cohort = cohorts.load(tiny_cohort)
+    place = pd.Series({"row": 1, "y": 10, "x": 20, "patient": "P001"})
+    ndct = np.asarray(cohort.ndct[1, 10:26, 20:36], np.float32)
+    line = slices.of_patch(cohort, place, 16, {"trained network": ndct + 4})
+    assert (line.images["NDCT"] == ndct).all() and line.below == {"trained network": "error 4.0 HU"}
+    assert line.difference[0] == "trained network − NDCT" and line.pixel_mm == 0.75

@@ -237,15 +237,20 @@ def circle_lesions(axis, mask, room: float = 3.0):
         axis.add_patch(plt.Circle(middle, radius, fill=False, color=COLOURS[4], lw=1.0))
 
 
-def scale_bar(axis, pixel_mm: float, length_mm: float = 50.0):
-    """Draw a bar of this length at the lower left of an image. Args: pixel_mm: side of a pixel; NaN draws nothing."""
+def scale_bar(axis, pixel_mm: float):
+    """Draw a bar at the lower left of an image, of 50 mm or, on a small one, of less.
+
+    Args: pixel_mm: side of a pixel; NaN draws nothing.
+    """
     if not pixel_mm > 0:
         return
     height, width = axis.get_images()[0].get_array().shape[:2]
+    length_mm = next((mm for mm in (50, 20, 10, 5, 2) if mm <= 0.4 * width * pixel_mm), 1)
     left, low = 0.04 * width, 0.95 * height
     edge = [patheffects.withStroke(linewidth=3, foreground="black")]  # seen on bone and on air
+    axis.autoscale(False)
     axis.plot([left, left + length_mm / pixel_mm], [low, low], color="white", lw=1.5, path_effects=edge)
-    axis.text(left, low - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8, va="bottom", path_effects=edge)
+    axis.text(left, low - 0.02 * height, f"{length_mm} mm", color="white", fontsize=8, va="bottom", path_effects=edge)
 
 
 # {what a table stores: what a reader sees}, for columns of evaluation domains and references

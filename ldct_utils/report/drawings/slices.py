@@ -95,6 +95,23 @@ def of_cohort(cohort, row: int, images: dict | None = None, minus: tuple = ("LDC
     )  # fmt: skip
 
 
+def of_patch(cohort, place, patch: int, outputs: dict) -> Line:
+    """A line of a patch: outputs of networks, the NDCT, and what the last output differs from it by.
+
+    Args: place: row, y, x and patient of the patch. patch: its side, pixels. outputs: name -> (patch, patch), HU.
+    """
+    about = cohort.slices.set_index("row").loc[place.row]
+    inside = slice(place.y, place.y + patch), slice(place.x, place.x + patch)
+    ndct = np.asarray(cohort.ndct[place.row][inside], np.float32)
+    last = [*outputs][-1]
+    return Line(
+        f"{about.anatomy}, {about.patient}", outputs | {"NDCT": ndct}, about.anatomy,
+        None if cohort.lesion_masks is None else cohort.lesion_masks[place.row][inside], about.get("pixel_mm"),
+        (f"{last} − NDCT", outputs[last] - ndct),
+        {name: f"error {rms(image - ndct):.1f} HU" for name, image in outputs.items()},
+    )  # fmt: skip
+
+
 def examples(about, stored, lesion_masks=None) -> list[Line]:
     """Lines of the slices that a test of a network stores: input, output, target, truth, and the error that is left.
 
