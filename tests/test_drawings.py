@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ldct_utils.report import plots
-from ldct_utils.report.drawings import noise, perceptual, slices, training
+from ldct_utils.report.drawings import noise, perceptual, slices, training, trainings
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +134,51 @@ def test_a_patch_is_shown_with_the_lesion_and_error_of_its_place(tiny_cohort):
     line = slices.of_patch(cohort, place, 16, {"trained network": ndct + 4})
     assert (line.images["NDCT"] == ndct).all() and line.below == {"trained network": "error 4.0 HU"}
     assert line.difference[0] == "trained network − NDCT" and line.pixel_mm == 0.75
+
+
+def test_a_method_of_one_loss_has_the_colour_of_the_loss_and_no_other_has_it():
+    found = trainings.colours(["vgg · a", "mse", "vgg · b", "l1"])
+    assert found["mse"] == training.TERMS["mse"][1] and found["l1"] == training.TERMS["l1"][1]
+    assert len(set(found.values())) == 4 and training.TERMS["charbonnier"][1] not in found.values()
+
+
+def curves():
+    rows = [
+        ("mse", m, step, seed, 2.0 - step - 0.1 * seed)
+        for m in ("mse", "vgg · a")
+        for step in (0, 1)
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame(rows, columns=["name", "method", "step", "seed", "value"])
+
+
+def test_losses_begin_at_one_and_metrics_have_the_range_of_seeds_and_controls():
+    names = {"mse": "MSE", "vgg · a": "MSE + VGG (a)"}
+    (axis,) = trainings.losses(curves(), {"mse": "MSE"}, names).axes
+    assert [line.get_ydata()[0] for line in axis.lines] == [1, 1] and axis.lines[0].get_label() == "MSE"
+    controls = pd.DataFrame({"name": ["mse"], "control": ["LDCT"], "value": [0.5]})
+    axis = trainings.metrics(curves(), controls, {"mse": ("PSNR ↑", "dB")}, names).axes[0]
+    assert len(axis.collections) == 2 and axis.lines[-1].get_ydata()[0] == 0.5 and axis.get_title() == "PSNR ↑"
+
+
+def test_tables_in_colour_name_their_rows_and_columns_and_hold_true_minus_signs():
+    table = pd.DataFrame([[-0.5, 1.0]], index=["mse"], columns=["psnr", "ssim"])
+    labels = {"mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
+    (axis,) = trainings.agreement({"Of curves": table}, labels).axes
+    assert [t.get_text() for t in axis.texts] == ["−0.50", "1.00"] and axis.get_title() == "Of curves"
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["MSE"]
+    axis = trainings.picks(np.array([[0, 0.5], [np.nan, 0]]), ["a", "b"]).axes[0]
+    assert [t.get_text() for t in axis.texts] == ["0", "50", "0"]
+
+
+def test_errors_of_networks_stand_below_their_images_on_one_scale(tiny_cohort):
+    from ldct_utils import cohorts
+
+    cohort = cohorts.load(tiny_cohort)
+    ndct = np.asarray(cohort.ndct[0], np.float32)
+    above, below = slices.errors(cohort, 0, {"LDCT": ndct + 30, "MSE": ndct - 10})
+    assert list(above.images) == ["LDCT", "MSE", "NDCT"] and above.below["MSE"] == "error 10.0 HU"
+    assert (below.images["LDCT"] == 30).all() and below.differences
+    figure = slices.grid([above, below])
+    assert any("±30 HU" in text for text in texts(figure))
+    assert figure.axes[3].get_images()[0].get_clim() == figure.axes[4].get_images()[0].get_clim() == (-30, 30)

@@ -29,6 +29,19 @@ def slices(cohort, split: str, most: int) -> pd.DataFrame:
     return about.groupby("patient").head(most).sort_values("row").reset_index(drop=True)
 
 
+def free(names) -> list[str]:
+    """Those of the metrics that are not the MSE in other units.
+
+    Raises: ValueError: if none is left.
+    """
+    found = [name for name in names if name not in ("psnr", "rmse_hu", "nrmse")]
+    if not found:
+        raise ValueError(
+            f"{', '.join(names)} are the MSE in other units: add a metric, such as ssim, that no formula ties"
+        )
+    return found
+
+
 def _same(fitted, cohort) -> bool:
     """Whether a run was fitted on what is this cohort to the bit, under another id."""
     found = paths.cohorts() / f"{fitted.params.get('source')}-{fitted.numbers['cohort']}" / "cohort.json"
@@ -68,10 +81,15 @@ class Scorer:
     @property
     def said(self) -> str:
         """How many metrics there are, and which are left out for what, in words."""
+        return f"{len(self.info)} metrics. {self.absent}"
+
+    @property
+    def absent(self) -> str:
+        """Which metrics are left out for what, in words."""
         rows = [row for row in self.missing.itertuples(index=False) if row.name not in self.info]
         absent = ", ".join(f"{row.name} ({row.missing}: `{row.remedy}`)" for row in rows)
         tiny = f" Slices are too small for: {', '.join(self.tiny)}." if self.tiny else ""
-        return f"{len(self.info)} metrics. Not here: {absent or 'none'}.{tiny}"
+        return f"Not here: {absent or 'none'}.{tiny}"
 
     def score(self, pred, targets: dict) -> pd.DataFrame:
         """Every metric in every domain, of images against each target or, by no-reference metrics, alone.

@@ -74,10 +74,11 @@ def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
     return figure
 
 
-def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, cmap: str = "RdBu"):
+def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, cmap: str = "RdBu", form: str = ""):
     """Draw a table of numbers as colours from ``low`` to ``high``, with the numbers in it; NaN stay empty.
 
     Args: values: (lines, columns). columns, lines: their labels. cmap: diverging (RdBu and alike), or rising to dark.
+        form: of the numbers; two decimals below 10 by default.
     Returns: the image, for a colour bar.
     """
     drawn = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
@@ -88,7 +89,7 @@ def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, c
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
             dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
-            shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+            shown = f"{value:{form or ('.2f' if abs(value) < 10 else '.0f')}}".replace("-", "−")
             axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     return drawn
 

@@ -6,7 +6,7 @@ import torch
 
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import full_reference
-from ldct_utils.training import prediction, psi
+from ldct_utils.training import losses, prediction, psi
 from ldct_utils.training.losses import FEATURE_TERM
 
 
@@ -90,3 +90,20 @@ def whole_slices(network, ldct, ndct, at_once: int, precision: str, device) -> d
         "psnr": 10 * np.log10(intensity.HU_SPAN**2 / mse),
         "ssim": float(ssim.mean()),
     }
+
+
+@torch.no_grad()
+def slice_losses(pred, ndct, encoder, crop: int, precision: str = "float32", device="cpu") -> pd.DataFrame:
+    """MSE, L1 and Charbonnier loss of whole slices and the VGG loss of their centre.
+
+    Args: pred, ndct: (N, H, W), HU. encoder: on the device. crop: side of the centre, pixels.
+    Returns: a row a slice and loss: image, name, value, domain (``network``), reference (``ndct``).
+    """
+    whole = [torch.from_numpy(intensity.to_net(x))[:, None].to(device) for x in (pred, ndct)]
+    top, left = ((side - min(crop, side)) // 2 for side in pred.shape[1:])
+    centre = [x[..., top : top + crop, left : left + crop] for x in whole]
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16"):
+        values = losses.build({"mse": 1.0, "l1": 1.0, "charbonnier": 1.0}).terms(*whole)
+        values |= losses.build({FEATURE_TERM: 1.0}, encoder).terms(*centre)
+    tables = [pd.DataFrame({"image": range(len(v)), "name": k, "value": v.cpu()}) for k, v in values.items()]
+    return pd.concat(tables).assign(domain="network", reference="ndct")

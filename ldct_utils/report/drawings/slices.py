@@ -1,5 +1,6 @@
 """CT slices beside each other: window, mm scale, lesions circled, and what two of them differ by."""
 
+import textwrap
 from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,7 @@ class Line:
         lesions: (H, W), numbers of lesions, circled in every panel; None where none are known.
         pixel_mm: side of a pixel; None or NaN where it is not known: then there is no mm scale.
         difference: (title, (H, W) HU), a last panel with a scale of its own; None for none.
+        differences: whether all its images are differences, on one scale.
         below: title -> what is written under that panel, e.g. its error.
     """
 
@@ -29,6 +31,7 @@ class Line:
     pixel_mm: float | None = None
     difference: tuple | None = None
     below: dict = field(default_factory=dict)
+    differences: bool = False
 
 
 def grid(lines: list[Line], size: float = 2.6, limit: float | None = None, across: int | None = None):
@@ -49,15 +52,19 @@ def grid(lines: list[Line], size: float = 2.6, limit: float | None = None, acros
         axis.set_axis_off()
     for row, (line, shown) in zip(axes, panels):
         window = plots.anatomy_window(line.anatomy)
-        plots.row_label(row[0], f"{line.label}\n{plots.window_text(*window)}")
-        for axis, (title, image, apart) in zip(row, shown):
-            if apart:
-                _difference(figure, axis, title, image, limit)
+        said = f"±{_limit(line, limit):g} HU" if line.differences else plots.window_text(*window)
+        plots.row_label(row[0], f"{line.label}\n{said}")
+        for axis, (name, image, apart) in zip(row, shown):
+            title = textwrap.fill(name, 24)
+            if apart or line.differences:
+                drawn = plots.difference(axis, image, limit or _limit(line), title)
+                if apart or name == shown[-1][0]:
+                    figure.colorbar(drawn, ax=axis, label="HU", shrink=0.8)
             else:
                 plots.show(axis, image, *window, title)
             if line.lesions is not None:
                 plots.circle_lesions(axis, line.lesions)
-            axis.text(0.5, -0.03, line.below.get(title, ""), transform=axis.transAxes, ha="center", va="top", size=9)
+            axis.text(0.5, -0.03, line.below.get(name, ""), transform=axis.transAxes, ha="center", va="top", size=9)
         plots.scale_bar(row[0], np.nan if line.pixel_mm is None else line.pixel_mm)
     return figure
 
@@ -69,10 +76,10 @@ def _panels(line: Line, across: int | None) -> list[tuple]:
     return [(line, found[start : start + across]) for start in range(0, len(found), across)]
 
 
-def _difference(figure, axis, title, image, limit):
-    image = np.asarray(image, np.float32)
-    limit = limit or float(np.ceil(np.percentile(np.abs(image), 99) / 10) * 10) or 10.0
-    figure.colorbar(plots.difference(axis, image, limit, title), ax=axis, label="HU", shrink=0.8)
+def _limit(line: Line, limit: float | None = None) -> float:
+    """The end of the scale of a line's differences, HU: 99 % of the pixels of the first lie within it."""
+    image = next(iter(line.images.values())) if line.differences else line.difference[1]
+    return limit or float(np.ceil(np.percentile(np.abs(image), 99) / 10) * 10) or 10.0
 
 
 def of_cohort(cohort, row: int, images: dict | None = None, minus: tuple = ("LDCT", "NDCT"), label: str = "") -> Line:
@@ -131,6 +138,21 @@ def examples(about, stored, lesion_masks=None) -> list[Line]:
             )
         )  # fmt: skip
     return lines
+
+
+def errors(cohort, row: int, outputs: dict) -> list[Line]:
+    """Two lines of one slice: outputs and the NDCT, and below them each output minus the NDCT, on one scale.
+
+    Args: outputs: name -> (H, W), HU.
+    """
+    first, ndct = of_cohort(cohort, row), np.asarray(cohort.ndct[row], np.float32)
+    below = {title: f"error {rms(image - ndct):.1f} HU" for title, image in outputs.items()}
+    apart = {title: image - ndct for title, image in outputs.items()}
+    about = first.anatomy, first.lesions, first.pixel_mm
+    return [
+        Line(first.label, outputs | {"NDCT": ndct}, *about, None, below),
+        Line("minus NDCT", apart, *about, differences=True),
+    ]
 
 
 def rms(error_hu) -> float:
