@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ldct_utils.report import plots
-from ldct_utils.report.drawings import noise, perceptual, slices, training, trainings
+from ldct_utils.report.drawings import noise, perceptual, search, slices, spread, training, trainings
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +182,23 @@ def test_errors_of_networks_stand_below_their_images_on_one_scale(tiny_cohort):
     figure = slices.grid([above, below])
     assert any("±30 HU" in text for text in texts(figure))
     assert figure.axes[3].get_images()[0].get_clim() == figure.axes[4].get_images()[0].get_clim() == (-30, 30)
+
+
+def test_a_group_of_values_has_a_dot_for_each_and_a_bar_at_its_mean():
+    table = pd.DataFrame({"of": ["a", "a", "b"], "score": [1.0, 3.0, np.nan]})
+    axis = spread.dots(table, "of", "score", "score (lower is better)").axes[0]
+    assert sorted(axis.lines[0].get_xdata()) == [1, 3] and list(axis.lines[1].get_xdata()) == [2, 2]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"] and axis.get_xlim()[0] <= 0
+
+
+def test_a_search_shows_chance_proposals_and_failures_and_circles_the_best():
+    trials = pd.DataFrame({"trial": [1, 2, 3], "score": [0.5, np.nan, 0.7], "best": [0.5, 0.5, 0.7],
+                           "lr": [1e-4, 1e-3, 1e-2], "failed": ["", "diverged", ""]})  # fmt: skip
+    drawn = {line.get_label(): line for line in search.history(trials, "score", 1, "SSIM").axes[0].lines}
+    assert list(drawn["drawn from the priors"].get_xdata()) == [1]
+    assert list(drawn["expected improvement"].get_xdata()) == [3] and list(drawn["failed"].get_xdata()) == [2]
+    space = {"lr": {"low": 1e-5, "high": 1e-1, "log": True, "int": False}}
+    axis = search.over_parameters(trials.dropna(subset="score"), "score", space, trials.loc[2], "SSIM").axes[0]
+    assert axis.get_xscale() == "log" and list(axis.lines[0].get_xdata()) == [1e-2]
+    bars = search.importance(pd.DataFrame({"parameter": ["lr", "eps"], "share": [0.8, 0.2]})).axes[0].patches
+    assert sorted(bar.get_width() for bar in bars) == [20, 80]

@@ -1,8 +1,7 @@
 """Metrics put to the test: how they react to known damage, and whether they improve when the loss does.
 
-``scoring`` chooses slices and metrics, ``agreement`` sets metrics against losses along a training, ``trainings`` tells it
-of several trainings in tables, ``reactions`` sets
-them against known damage and against what an observer detects.
+``scoring`` chooses slices and metrics, ``agreement`` sets metrics against losses along a training, ``trainings`` tells
+it of several trainings in tables, ``reactions`` sets them against known damage and against what an observer detects.
 
 May import: study, ct, stats, metrics, task_based, noise2quality. Start reading in ``reactions``.
 """
