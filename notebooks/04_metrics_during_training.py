@@ -214,11 +214,11 @@ report.figure(
 
 # %%
 pairs = part[part.detrended].sort_values("gain" if paired else "mean", ascending=False)
-sure = pairs[pairs.gain_low > 0]
+sure, judged = pairs[pairs.gain_low > 0], int(pairs.gain_low.notna().sum())
 report.table(
     run, "agreement_intervals", pairs.replace({"loss": LABEL, "metric": LABEL}),
-    f"{report.some(len(sure), len(pairs), 'pair').capitalize()} agreed more within a training than between two.",
-    f"Of them {len(sure[sure.metric.isin(free)])} are tied by no formula. Intervals: 95 %, {people}, {over_runs}.",
+    f"{report.some(len(sure), judged, 'pair').capitalize()} agreed more within a training than between two.",
+    f"No formula ties {len(sure[sure.metric.isin(free)])} of them. Pairs with a 95 % interval: {judged} of {len(pairs)}.",
     {"loss": "loss", "metric": "metric", ("mean", "low", "high"): "correlation of changes",
      "others": "with another seed", ("gain", "gain_low", "gain_high"): "difference"},
 )  # fmt: skip

@@ -65,7 +65,7 @@ middle = [report.number(part[metric].median()) if len(part) else "none" for part
 # %%
 report.figure(
     run, "history", drawings.history(trials, metric, told["startup"], score),
-    f"The best of {report.plural(len(trials), 'trial')} is trial {best.trial}, with a {score} of {best[metric]:.4f}.",
+    f"The best of {report.plural(len(trials), 'trial')} is trial {best.trial}, with {score} {best[metric]:.4f}.",
     f"The median {score} of trials drawn from the priors is {middle[0]}, of proposed trials {middle[1]}.",
     alt="Dot plot of the score over the trials: drawn from the priors, proposed, failed; a line of the best so far.",
 )  # fmt: skip
@@ -86,9 +86,10 @@ report.table(
 
 # %%
 edges = searches.at_edge(space, best)
+at_end = f"The best trial has {report.listed(edges)} at an end of the prior."
 report.figure(
     run, "slices", drawings.over_parameters(scored, metric, space, best, score),
-    f"The best trial lies at an end of its prior in {report.listed(edges, 'no parameter')}.",
+    at_end if edges else "No value of the best trial lies at an end of its prior.",
     f"{score} over every searched parameter, on the width of its prior; the best trial is circled.",
     alt="Scatter plots of the score, a panel a parameter, coloured by trial, the best trial circled.",
 )  # fmt: skip
@@ -114,7 +115,7 @@ report.figure(
 # %%
 report.table(
     run, "best", searches.values(space, best),
-    f"Trial {best.trial} reached a {score} of {best[metric]:.4f} on the validation patients.",
+    f"Trial {best.trial} reached {score} {best[metric]:.4f} on the validation patients.",
     f"Its run folder is `{best.folder}`.", {"parameter": "parameter", "value": "value", "prior": "prior"},
 )  # fmt: skip
 
@@ -148,7 +149,7 @@ gain = "There was no random trial to compare with."
 if len(chance):
     gain = f"That {report.compared(best[metric] - chance[metric].max(), np.nan, np.nan, 'the best random trial')}."
 report.text(
-    f"**What we saw.** {report.plural(len(trials), 'trial')} reached a {score} of {best[metric]:.4f} on the validation "
+    f"**What we saw.** {report.plural(len(trials), 'trial')} reached {score} {best[metric]:.4f} on the validation "
     f"patients. {gain} {first}. One limit: the score chose the trial, so it is optimistic. Next: train these values "
     "with several seeds in `03_train`, and compare methods of the same budget in `06_stats`."
 )
