@@ -218,7 +218,7 @@ sure, judged = pairs[pairs.gain_low > 0], int(pairs.gain_low.notna().sum())
 report.table(
     run, "agreement_intervals", pairs.replace({"loss": LABEL, "metric": LABEL}),
     f"{report.some(len(sure), judged, 'pair').capitalize()} agreed more within a training than between two.",
-    f"No formula ties {len(sure[sure.metric.isin(free)])} of them. Pairs with a 95 % interval: {judged} of {len(pairs)}.",
+    f"Tied by no formula: {len(sure[sure.metric.isin(free)])}. Pairs with a 95 % interval: {judged} of {len(pairs)}.",
     {"loss": "loss", "metric": "metric", ("mean", "low", "high"): "correlation of changes",
      "others": "with another seed", ("gain", "gain_low", "gain_high"): "difference"},
 )  # fmt: skip
