@@ -32,6 +32,7 @@ from tqdm.auto import tqdm
 from ldct_utils.cohorts import patches
 from ldct_utils.models import encoders, networks
 from ldct_utils.report import plots
+from ldct_utils.report.drawings import training as drawings
 from ldct_utils.study import machine, paths
 from ldct_utils.training import checkpoints, history, losses, setup
 from ldct_utils.training.methods.supervised import Supervised
@@ -162,10 +163,10 @@ def loop_cost(updates):
                     "total": updates + 1, "done": 0, "batch": 8, "eval_every": 10**9, "checkpoint_every": 200,
                     "every": (10, 10**9, 200), "save_every_s": 30.0, "psi_on": "fixed",
                     "tqdm": tqdm, "plots": plots, "setup": setup, "checkpoints": checkpoints,
-                    "time": time, "torch": torch,
-                    "files": SimpleNamespace(write_parquet=lambda *a: None),
+                    "time": time,
                     "run": SimpleNamespace(folder=Path(folder), id="benchmark", finished=False),
-                    "validate": lambda: {"val_rmse_hu": 0.0},
+                    "watch": SimpleNamespace(scores=lambda: {"val_rmse_hu": 0.0}),
+                    "live": plots.Live(drawings.curves), "saved": time.monotonic(),
                 }  # fmt: skip
                 step.update(*sampler.next())
                 started = time.perf_counter()

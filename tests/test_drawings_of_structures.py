@@ -74,11 +74,11 @@ def test_a_circle_goes_round_every_lesion():
     axis = plt.figure().subplots()
     masks = np.zeros((40, 40), int)
     masks[5:8, 5:8], masks[20:31, 20:31] = 1, 4
-    plots.circled(axis, masks)
+    plots.circle(axis, masks)
     small, large = axis.patches
     assert tuple(small.center) == (6, 6) and tuple(large.center) == (25, 25) and small.radius < large.radius == 8
-    plots.circled(axis, None)
-    plots.circled(axis, np.zeros((4, 4)))
+    plots.circle(axis, None)
+    plots.circle(axis, np.zeros((4, 4)))
     assert len(axis.patches) == 2
 
 

@@ -9,8 +9,8 @@ from conftest import ROOT, write_tiny_cohort
 from notebook_cells import code_cells
 
 from ldct_utils import cohorts, report
-from ldct_utils.report import captions
 from ldct_utils.study import planning, runs, sources
+from ldct_utils.training import refusals
 
 
 @pytest.mark.parametrize(
@@ -57,18 +57,18 @@ def test_a_study_without_the_folder_of_its_test_data_is_stopped_as_it_is_planned
     assert planning.plan("real", {"test_root": "data"})[0].params["test_root"].endswith("data")
 
 
-def test_03_train_without_training_patients_says_what_to_give(outputs, monkeypatch):
+def test_03_train_without_training_patients_says_what_to_give(outputs):
     folder = write_tiny_cohort(outputs / "cohorts" / "simulated-00000000", 2, 1)
     cohort = cohorts.load(folder)
     cohort.slices["split"] = ["test", "val"]
-    space = {"run": None, "report": captions, "max_steps": 10, "normalise": "none"}
-    monkeypatch.setattr(cohorts, "get", lambda *_: cohort)
-    given, *cells = code_cells(ROOT / "notebooks" / "03_train.py")
-    (pairs,) = (cell for cell in cells if "cohort = cohorts.get(" in cell)
-    exec(given, values := {})
     said = "no training patients: its split, draw, gives 1 patient to test, 1 patient to val. Give split=draw, a split"
-    with pytest.raises(ValueError, match=re.escape(said) + " file .*under train, or split=train"):
-        exec(pairs, values | space | {"cohorts": cohorts})
+    for given in ((10, "none"), (0, "meanstd")):
+        with pytest.raises(ValueError, match=re.escape(said) + " file .*under train, or split=train"):
+            refusals.check_pairs(cohort, *given)
+    refusals.check_pairs(cohort, 0, "none")  # only tests a network
+    cohort.slices["split"] = ["train", "val"]
+    with pytest.raises(ValueError, match="has no test patients: its split is draw"):
+        refusals.check_pairs(cohort, 10, "none")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldct_utils.ct import dicom, dose, noise_checks, nps
+from ldct_utils.ct import dicom, dose, noise_checks, nps, pair_noise
 from ldct_utils.phantom import patient as phantom
 
 PIXEL = 0.75
@@ -199,3 +199,49 @@ def test_real_pairs_are_as_uncorrelated_as_simulated_ones_must_be(test_data):
     quarter, full = real_pair(test_data)
     assert noise_checks.correlation(quarter, full) == pytest.approx(-0.08, abs=0.03)
     assert nps.tissue_noise(quarter, full) / nps.tissue_noise(full, full) == pytest.approx(2.12, abs=0.1)
+
+
+# ---- the noise of a pair, and the verdicts ----
+def water(sd, seed=0):
+    """Water cylinder with white noise of this SD, (160, 160) HU."""
+    y, x = np.mgrid[:160, :160] - 79.5
+    return np.where(np.hypot(x, y) < 70, 40.0, -1000.0) + np.random.default_rng(seed).normal(0, sd, (160, 160))
+
+
+def test_the_noise_of_a_pair_is_what_was_added_and_its_mean_what_was_shifted():
+    normal = water(10)
+    low = normal + np.random.default_rng(1).normal(3, 17, normal.shape)
+    found = pair_noise.levels(low, normal)
+    assert found["bias_hu"] == pytest.approx(3, abs=0.5) and abs(found["correlation"]) < 0.1
+    assert found["added_noise_hu"] / found["ndct_noise_hu"] == pytest.approx(1.7, rel=0.1)
+    air = pair_noise.levels(np.full((64, 64), -1000.0), np.full((64, 64), -1000.0))
+    assert set(air) == {"bias_hu", *pair_noise.LEVELS} and np.isnan([air[name] for name in pair_noise.LEVELS]).all()
+
+
+def test_white_noise_has_a_flat_spectrum_and_no_scanner_has_it():
+    pairs = [(water(0) + np.random.default_rng(s).normal(0, 20, (160, 160)), water(0), 0.75) for s in (1, 2)]
+    curve, along = pair_noise.mean_texture(pairs, nps.FREQUENCIES)
+    assert np.nanstd(curve) < 0.25 * np.nanmean(curve) and np.divide(*along) == pytest.approx(1, abs=0.4)
+    assert pair_noise.mean_texture([(np.zeros((64, 64)), np.full((64, 64), -1000.0), 0.75)], nps.FREQUENCIES) is None
+    assert pair_noise.white_error(0.75, "B30") > 0.3
+
+
+def test_the_noise_of_an_organ_is_read_where_enough_of_it_is_seen():
+    truth, masks = np.zeros((2, 30, 30)), np.zeros((2, 30, 30), int)
+    masks[0], masks[1, :5] = 1, 1
+    images = truth + np.random.default_rng(0).normal(0, [[[12.0]], [[99.0]]], truth.shape)
+    assert pair_noise.organ_noise(images, truth, masks, 1, [0, 1]) == pytest.approx(12, rel=0.1)
+    assert np.isnan(pair_noise.organ_noise(images, truth, masks, 2, [0, 1]))
+
+
+def test_a_peak_is_the_middle_of_the_fullest_bin_inside():
+    assert pair_noise.peak([9, 1, 3, 2], [0, 10, 20, 30, 40], 10, 40) == 25
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "verdict"),
+    [(0.5, (0, 1), "as it should be"), (2, (0, 1), "off"), (np.nan, (0, 1), "not measurable"),
+     (2, (), "for comparison"), (3, (0.15, np.inf), "as it should be")],
+)  # fmt: skip
+def test_a_check_has_a_verdict_only_with_a_value_and_limits(value, limits, verdict):
+    assert pair_noise.check("x", value, *limits)["verdict"] == verdict

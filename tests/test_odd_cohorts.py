@@ -36,7 +36,7 @@ def test_where_no_soft_tissue_is_seen_01_ends_with_a_sentence(outputs, monkeypat
 
     monkeypatch.setattr(nps, "tissue_noise", none)
     space = execute(ROOT / "notebooks" / "01_data.py", SMALL | {"sample": 3})
-    assert space["seen"]() == "No slice shows enough soft tissue to measure noise in."
+    assert space["seen"] == "No slice shows enough soft tissue to measure noise in."
     assert finished("01_data").numbers["ndct_noise_hu"] is None
 
 

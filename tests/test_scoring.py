@@ -114,3 +114,11 @@ def test_a_fitted_metric_comes_last_and_only_from_the_same_cohort(outputs):
             choose(["psnr"], fitted=fitted)
     files.write_json(theirs, {"fingerprint": cohort().meta["fingerprint"]})  # the same one, made by code that has moved
     assert list(choose(["psnr"], fitted=fitted).info) == ["psnr", "ct_niqe"]
+
+
+def test_controls_of_known_order_are_counted_against_their_own_slice():
+    values = pd.DataFrame({"control": ["NDCT"] * 3 + ["blur"] * 3, "row": [0, 1, 2] * 2, "patient": ["a", "a", "b"] * 2,
+                           "value": [1.0, 2.0, 3.0, 2.0, 1.0, np.nan]})  # fmt: skip
+    found = ct_niqe.summed(values, ["NDCT", "blur"]).set_index("control")
+    assert found["CT-NIQE"]["NDCT"] == pytest.approx((1.5 + 3) / 2)  # patients count alike
+    assert found["worse than NDCT"].tolist() == ["", "1 of 2"] and found.share["blur"] == 0.5

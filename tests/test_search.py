@@ -20,6 +20,7 @@ from conftest import ROOT, TRACED
 from notebook_cells import execute
 
 from ldct_utils import report
+from ldct_utils.stats import search as searches
 from ldct_utils.study import planning
 
 sys.path.insert(0, str(ROOT / "workflow"))
@@ -362,3 +363,21 @@ def test_the_notebook_shows_history_importance_and_the_best_trial(outputs, monke
     kept = pd.read_parquet(folder / "trials.parquet")
     assert kept.failed.tolist().count("FloatingPointError: diverged") == 1
     assert any("on another machine" in text for text in said)
+
+
+def test_a_best_value_at_an_end_of_its_prior_is_named_on_the_scale_of_the_prior():
+    space = {"lr": {"low": 1e-5, "high": 1e-1, "log": True}, "depth": {"low": 1, "high": 9, "log": False}}
+    assert searches.at_edge(space, {"lr": 1e-3, "depth": 5}) == []
+    assert searches.at_edge(space, {"lr": 1.1e-5, "depth": 9}) == ["lr", "depth"]
+    assert searches.at_edge(space, {"lr": 2e-3, "depth": 8.5}) == []
+
+
+def test_trials_without_any_score_are_refused_with_the_reason_of_the_last():
+    one = {"values": {"lr": 1e-3}, "score": None, "seconds": 1.0, "folder": "x", "interrupted": 0}
+    told = {"metric": "val_ssim", "trials": [one | {"reason": "diverged"}, one | {"reason": "killed"}]}
+    with pytest.raises(ValueError, match="none of the 2 trials has a score; the last failed with: killed"):
+        searches.trials(told)
+    told["trials"].append(one | {"score": 0.5, "reason": None})
+    found = searches.trials(told)
+    assert found.trial.tolist() == [1, 2, 3] and found.failed.tolist() == ["diverged", "killed", ""]
+    assert found.best.isna().tolist() == [True, True, False]

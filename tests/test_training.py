@@ -23,7 +23,7 @@ from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders, networks
 from ldct_utils.study import paths, runs
-from ldct_utils.training import checkpoints, losses, prediction, psi, setup, testing
+from ldct_utils.training import asked, checkpoints, losses, prediction, psi, setup, testing, validation
 from ldct_utils.training.history import History
 from ldct_utils.training.methods.supervised import Supervised
 
@@ -555,6 +555,11 @@ def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_p
         ({"normalise": "meanstd"}, "network 'unet' cannot be told mean_hu and std_hu"),
         ({"normalise": "zscore"}, "normalise is none, or meanstd"),
         ({"sampling": "patients", "patch_skip": 32}, "sampling is slices, or patients without a patch_skip"),
+        ({"loss": "l1", "psi_on": "hold"}, "psi_on=hold re-solves the weight of loss=vgg; loss 'l1' has none"),
+        ({"loss": "vgg", "psi_target": 0.0, "psi_on": "hold"}, "loss 'mse' has none to solve for"),
+        ({"log_every": 0}, "are at least 1, got \\(0, 100, 200\\)"),
+        ({"psi_of": "trained"}, "psi_of is identity or untrained"),
+        ({"settings": {"channels": 4}}, "channels must be given as parameters of 03_train, not inside settings"),
         ({"train_slices": 0}, "train_slices is at least 1, or None for all, not 0"),
         ({"method": "wgan", "method_settings": {"n_g": 2}}, "method 'wgan' has no setting 'n_g'; it has lam_perc"),
     ],
@@ -628,3 +633,65 @@ def test_the_benchmark_of_the_loop_runs_the_loop_of_the_notebook(monkeypatch):
 
     bare, looped = bench_training.loop_cost(2)  # a name that the loop has gained would end it
     assert min(bare, looped) > 0
+
+
+# ---- what was asked for, and what is watched ----
+def test_a_network_gets_what_was_asked_for_and_else_its_own_defaults():
+    assert asked.network_settings("unet", {}, channels=None, residual=None) == {"channels": 16, "residual": True}
+    assert asked.network_settings("unet", {}, channels=4, residual=False) == {"channels": 4, "residual": False}
+    assert asked.network_settings("cnn10", {}, channels=None, residual=None) == {}
+    assert asked.network_settings("denomamba", {"dim": 4}, channels=8, residual=None) == {"channels": 8, "dim": 4}
+    found = asked.network_settings("dugan", {}, None, {"mean": -500.0, "std": 400.0}, channels=None, residual=None)
+    assert {"mean_hu": -500.0, "std_hu": 400.0}.items() <= found.items()
+    assert asked.network_settings("cnn10", {}, "hub", channels=None)["mean_hu"] == intensity.EULIG_MEAN_HU
+
+
+def test_psi_at_its_ends_is_a_loss_of_one_term():
+    assert [asked.loss("vgg", None, at) for at in (0.0, 0.5, 1.0)] == ["mse", "vgg", "vgg_only"]
+    assert asked.loss("vgg", 0.1, 0.0) == "vgg" and asked.loss("l1", None, 1.0) == "l1"
+
+
+def test_a_training_ends_by_updates_or_epochs_whichever_comes_first():
+    assert [asked.updates(*given, an_epoch=10) for given in ((7, None), (None, 2), (7, 2), (70, 2))] == [7, 20, 7, 20]
+    assert asked.updates(0, None, 10, "hub") == 0
+    for given in ((None, None), (0, None)):
+        with pytest.raises(ValueError, match="give max_steps or epochs, at least 1"):
+            asked.updates(*given, 10)
+
+
+def test_whole_slices_one_hu_off_have_an_error_of_one_hu():
+    class OneHU(nn.Module):
+        def forward(self, image):
+            return image + 1 / intensity.HU_SPAN
+
+    ldct = np.random.default_rng(0).integers(-200, 200, (2, 32, 32)).astype(np.int16)
+    found = validation.whole_slices(OneHU(), ldct, ldct, 1, "float32", "cpu")
+    assert found["rmse_hu"] == pytest.approx(1, abs=1e-3)
+    assert found["psnr"] == pytest.approx(20 * np.log10(4096), abs=0.01) and found["ssim"] > 0.999
+
+
+def test_the_watch_tells_terms_shares_and_errors_as_they_are_at_the_moment(tiny_cohort):
+    loss, cohort = vgg_loss(), cohorts.load(tiny_cohort)
+    step, rows = new_step(loss), cohort.rows("val")
+    watch = validation.Watch(step, loss, patches.Sampler(cohort, rows, 32, None, 2, 0), cohort, rows, 1, "float32")
+    first, ldct, ndct = watch.scores(), watch.patches, watch.wanted[0]
+    terms = {name: term.detach().numpy() for name, term in loss.terms(step.network.eval()(ldct), ndct).items()}
+    assert first["val_mse"] == pytest.approx(terms["mse"].mean(), rel=1e-5)
+    weighted = loss.weights["vgg"] * terms["vgg"].sum()
+    assert first["val_psi_ratio_of_sums"] == pytest.approx(weighted / (terms["mse"].sum() + weighted), rel=1e-5)
+    assert 0 < first["val_gradient_influence"] < 1 and first == watch.scores()
+    loss.weights["vgg"] *= 2
+    assert watch.scores()["val_gradient_influence"] > first["val_gradient_influence"]
+
+
+def test_losses_of_patches_are_those_of_the_ldct_or_of_the_untrained_network(tiny_cohort):
+    cohort = cohorts.load(tiny_cohort)
+    sampler = [patches.Sampler(cohort, cohort.rows("train"), 32, None, 2, 0) for _ in range(3)]
+    step = new_step()
+    step.network = networks.build("unet", channels=2)  # without a residual: it begins far from the identity
+    own, network = (validation.patch_losses(step, losses.build("mse"), sampler[i], 2, of)
+                    for i, of in enumerate(("identity", "untrained")))  # fmt: skip
+    ldct, ndct = sampler[2].next()
+    assert len(own) == 4 and list(own) == ["mse"]
+    assert own.mse[:2].to_numpy() == pytest.approx(((ldct - ndct) ** 2).mean((1, 2, 3)).numpy(), rel=1e-5)
+    assert network.mse.min() > 10 * own.mse.max()

@@ -53,6 +53,19 @@ def images(cohort, about: pd.DataFrame) -> dict:
     return {name: None if one is None else np.asarray(one[rows], np.float32) for name, one in stored.items()}
 
 
+def free(names) -> list[str]:
+    """Those of the metrics that are not the MSE in other units.
+
+    Raises: ValueError: if none is left.
+    """
+    found = [name for name in names if name not in ("psnr", "rmse_hu", "nrmse")]
+    if not found:
+        raise ValueError(
+            f"{', '.join(names)} are the MSE in other units: add a metric, such as ssim, that no formula ties"
+        )
+    return found
+
+
 def _same(fitted, cohort) -> bool:
     """Whether a run was fitted on what is this cohort to the bit, under another id."""
     found = paths.cohorts() / f"{fitted.params.get('source')}-{fitted.numbers['cohort']}" / "cohort.json"
@@ -92,6 +105,11 @@ class Scorer:
     @property
     def said(self) -> str:
         """How many metrics there are, and which are left out for what, in words."""
+        return f"{len(self.info)} metrics. {self.absent}"
+
+    @property
+    def absent(self) -> str:
+        """Which metrics are left out for what, in words."""
         rows = [row for row in self.missing.itertuples(index=False) if row.name not in self.info]
         absent = ", ".join(f"{row.name} ({row.missing}: `{row.remedy}`)" for row in rows)
         tiny = f" Slices are too small for: {', '.join(self.tiny)}." if self.tiny else ""

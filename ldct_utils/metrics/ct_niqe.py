@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn import functional as F
 
@@ -192,3 +193,19 @@ def load(folder) -> Metric:
     if model.mean.shape != (36,) or model.covariance.shape != (36, 36):
         raise ValueError(f"{paths.short(folder / FILE)} holds no model of 36 features, but {model.mean.shape}")
     return metric(model)
+
+
+def summed(values, controls, plain: str = "NDCT") -> pd.DataFrame:
+    """Scores of images of known order: a row a control.
+
+    Args: values: columns control, row (of the slice), patient, value. controls: in which order. plain: what the others
+        are set against.
+    Returns: control, CT-NIQE (mean over patients), worse than NDCT (``3 of 8`` slices that have a score; empty for the
+        NDCT), share (the same as a number).
+    """
+    wide, found = values.pivot(index="row", columns="control", values="value"), []
+    for name in controls:
+        worse, valid = (wide[name] > wide[plain]).sum(), wide[name].notna().sum()
+        mean = values[values.control == name].groupby("patient").value.mean().mean()
+        found.append((name, mean, "" if name == plain else f"{worse} of {valid}", worse / max(valid, 1)))
+    return pd.DataFrame(found, columns=["control", "CT-NIQE", "worse than NDCT", "share"])

@@ -51,7 +51,7 @@ def loss_style(method: str) -> tuple[str, str]:
 
 def window_text(level: float, width: float) -> str:
     """A window as radiology writes it, e.g. ``C 50 W 400 HU``."""
-    return f"C {level:g} W {width:g} HU"
+    return f"C {level:g} W {width:g} HU".replace("-", "−")
 
 
 def show(axis, image_hu, level: float, width: float, title: str = ""):
@@ -93,10 +93,11 @@ def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
     return figure
 
 
-def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, cmap: str = "RdBu"):
+def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, cmap: str = "RdBu", form: str = ""):
     """Draw a table of numbers as colours from ``low`` to ``high``, with the numbers in it; NaN stay empty.
 
     Args: values: (lines, columns). columns, lines: their labels. cmap: diverging (RdBu and alike), or rising to dark.
+        form: of the numbers; two decimals below 10 by default.
     Returns: the image, for a colour bar.
     """
     drawn = axis.imshow(values, cmap=cmap, vmin=low, vmax=high, aspect="auto")
@@ -107,7 +108,7 @@ def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, c
     for (i, j), value in np.ndenumerate(values):
         if np.isfinite(value):
             dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
-            shown = f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}"
+            shown = f"{value:{form or ('.2f' if abs(value) < 10 else '.0f')}}".replace("-", "−")
             axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     return drawn
 
@@ -222,42 +223,6 @@ def window_at(hu: float, anatomy: str) -> tuple[float, float]:
     return next((w for w in known if abs(hu - w[0]) <= 0.4 * w[1]), known[-1])
 
 
-LOSS_TERMS = ("mse", "l1", "charbonnier", "vgg", "perceptual", "grad", "mean_srmse")
-CRITIC_TERMS = ("adv", "critic", "gp", "adv_image", "adv_gradient", "critic_image", "critic_gradient", "cutmix")
-
-
-def training_curves(history):
-    """Training at a glance: the loss terms as they enter the loss, and the error on whole validation slices.
-
-    What critics add, which may be negative and need not fall, has a panel of its own.
-
-    Args: history: the table that ``history.History`` keeps.
-    Returns: the figure.
-    """
-    judged = [name for name in CRITIC_TERMS if name in history]
-    figure, axes = plt.subplots(1, 3 if judged else 2, figsize=(14 if judged else 10, 3.2))
-    left, right = axes[0], axes[-1]
-    for colour, name in zip(COLOURS, judged):
-        axes[1].plot(history.step, history[name], color=colour, label=name)
-    if judged:
-        axes[1].set(xlabel="updates", ylabel="adversarial terms", yscale="symlog")
-        axes[1].legend(fontsize=7)
-    weighted = {"vgg": history.get("lam", 1.0)}  # pixel terms nearly always have weight 1
-    for colour, name in zip(COLOURS, LOSS_TERMS):
-        if name in history:
-            label = {"vgg": "λ · VGG", "mse": "MSE"}.get(name, name)
-            left.semilogy(history.step, history[name] * weighted.get(name, 1.0), color=colour, label=label)
-    left.set(xlabel="updates", ylabel="training loss, network units")  # of the method, where it has its own
-    left.legend()
-    right.axhline(0, color="black", lw=0.8)
-    if "val_rmse_hu" in history:
-        scored = history.dropna(subset="val_rmse_hu")
-        right.plot(scored.step, scored.val_rmse_hu, "o-", color=COLOURS[2])
-        right.set_ylim(0, 1.1 * min(scored.val_rmse_hu.max(), 3 * scored.val_rmse_hu.iloc[-1]))
-    right.set(xlabel="updates", ylabel="RMSE against NDCT, validation, HU")
-    return figure
-
-
 class Live:
     """A figure that is drawn anew in its place while a notebook works, at most ``share`` of the time.
 
@@ -312,3 +277,13 @@ def scale_bar(axis, pixel_mm: float, length_mm: float | None = None):
     axis.autoscale(False)
     axis.plot([left, left + length_mm / pixel_mm], [low, low], color="white", lw=1.5, path_effects=edge)
     axis.text(left, low - 0.02 * height, f"{length_mm:g} mm", color="white", fontsize=8, va="bottom", path_effects=edge)
+
+
+# {what a table stores: what a reader sees}, for columns of evaluation domains and references
+WORDS = {
+    "domain": {
+        "hu": "all pixels, HU", "body": "inside the body, HU", "window": "display window", "viana2025": "8 bits",
+        "eulig2024": "window of the LDCT benchmark",
+    },
+    "reference": {"ndct": "NDCT", "truth": "noise-free truth"},
+}  # fmt: skip

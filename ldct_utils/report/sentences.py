@@ -106,7 +106,8 @@ def interval(value: float, low: float, high: float, unit: str = "", sign: bool =
     """A value with its 95 % interval, e.g. ``0.69 [0.65, 0.74]``; the value alone where there is no interval."""
     if pd.isna(low) or pd.isna(high):
         return number(value, unit=unit, sign=sign)
-    places = decimals(value, low, high)
+    tiny = 0 < max(map(abs, (value, low, high))) < SMALL  # written with powers of ten
+    places = None if tiny else decimals(value, low, high)
     ends = ", ".join(number(end, places) for end in (low, high))
     return f"{number(value, places, sign=sign)} [{ends}]" + (f" {unit}" if unit else "")
 

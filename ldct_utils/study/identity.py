@@ -36,8 +36,8 @@ COHORTS = ("source", "test_source", "sharp_source")  # parameters that name the 
 RUN_FOLDER = re.compile(r".*-([0-9a-f]{8})")
 PARENT = re.compile(r"\d\d[a-z]?_\w+|cohorts")  # the folder that a run's or a cohort's folder lies in
 # What a statement of a notebook that binds no name may call without deciding anything: it shows something, or refuses a
-# test before the training.
-DECIDES_NOTHING = re.compile(r"report\.\w+|training\.testing\.check")
+# training that cannot be.
+DECIDES_NOTHING = re.compile(r"report\.\w+|training\.refusals\.\w+")
 DATA = {
     "data_root",
     "test_root",

@@ -64,6 +64,16 @@ def checkpoints(folder) -> dict[int, Path]:
     return dict(sorted((int(match[1]), path) for match, path in found if match))
 
 
+def in_step(chosen) -> int:
+    """How many checkpoints each of these runs has. Raises: ValueError: unless all have them at the same steps."""
+    steps = {tuple(checkpoints(run.folder)) for run in chosen}
+    if len(steps) > 1:
+        raise ValueError(
+            "these runs have checkpoints at different steps; train them with the same max_steps and checkpoint_every"
+        )
+    return len(next(iter(steps)))
+
+
 def load_network(folder, checkpoint="last"):
     """The network of a run, trained, in evaluation mode, on the CPU.
 

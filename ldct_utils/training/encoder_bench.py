@@ -30,7 +30,16 @@ NOISE_HU = 20.0  # standard deviation of the added noise in the body
 BLUR_PIXELS = 1.0
 LEVELS = ("block3_conv2", "block5_conv4")  # what the study's perceptual losses read
 FACTOR = 1.5  # how far a stand-in's answers may lie from ImageNet's
+CHANGES = {  # what each column of ``responses`` answers to, in words
+    "noise": "20 HU noise", "blur": "1 pixel blur", "lesions": "lesions lost", "lesions / noise": "lesions / noise",
+}  # fmt: skip
 FIRST_BLOCK = {"resnet50": 3, "efficientnet_lite0": 2}  # the block of a VGG whose sampling ``stage1`` has
+
+
+def slices(cohort, rows, most: int) -> list[int]:
+    """At most so many of these slices to compare encoders on: with lesions, where they are known, and added noise."""
+    known = rows if cohort.lesion_masks is None else [row for row in rows if cohort.lesion_masks[row].any()]
+    return [row for row in cohort.spread(known, most) if (cohort.ldct[row] != cohort.ndct[row]).any()]
 
 
 def harms(cohort, rows, noise_hu=NOISE_HU) -> dict[str, np.ndarray]:
@@ -156,6 +165,17 @@ def verdict(table, candidate, reference="ImageNet", levels=LEVELS, factor=FACTOR
     if (far > 1).any():
         return "refused"
     return "open" if np.isnan(far).any() else "admitted"
+
+
+def verdicts(table, candidates, reference="ImageNet") -> dict:
+    """``verdict`` of every candidate but the reference; empty without a table."""
+    return {} if table is None else {name: verdict(table, name) for name in candidates if name != reference}
+
+
+def of_study(table, levels) -> pd.DataFrame:
+    """The rows of ``compare`` at the levels that the study's losses read; at the deepest measured where none is."""
+    at = [level for level in levels if level in LEVELS] or levels[-1:]
+    return table[table.level.isin(at)].sort_values("level", kind="stable")
 
 
 def told(verdicts: dict) -> str:

@@ -33,6 +33,15 @@ PUBLISHED = (
 )
 
 
+def published() -> pd.DataFrame:
+    """``PUBLISHED`` as a table, with the psi that the losses give, the one that is claimed and the λ that gives it."""
+    table = pd.DataFrame(PUBLISHED, columns=["experiment", "context", "layer", "lambda", "epoch", "MSE", "PL"])
+    table["psi"] = [ratio_of_sums(r.MSE, r.PL, lam) for r, lam in zip(table.itertuples(), table["lambda"])]
+    table["claimed psi"] = 0.95
+    table["lambda for 0.95"] = [lambda_for(r.MSE, r.PL, 0.95) for r in table.itertuples()]
+    return table
+
+
 def _losses(mse, perceptual):
     mse, perceptual = (np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in (mse, perceptual))
     if mse.shape != perceptual.shape or mse.ndim != 1 or not mse.size:

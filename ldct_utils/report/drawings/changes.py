@@ -81,8 +81,8 @@ def suspects(shown: list[dict]):
         figure.colorbar(drawn, ax=line[3], shrink=0.85, label="HU")
         for axis in line:
             axis.contour(one["segment"], [0.5], colors=SEGMENT, linewidths=1.2)
-            plots.circled(axis, one["lesions"])
-        plots.scale_bar(line[0], one["pixel_mm"], one["ldct"].shape)
+            plots.circle(axis, one["lesions"])
+        plots.scale_bar(line[0], one["pixel_mm"])
         change, before = (number(one[name], 1, "HU", sign=True) for name in ("change_hu", "before_hu"))
         plots.row_label(
             line[0], f"{one['patient']}, contrast {before}\nchange {change}\n{plots.window_text(*window)}", 8

@@ -63,5 +63,5 @@ def compared(truth, images: dict, lesions, pixel_mm: float, window, added=None, 
 def _panel(axis, title, mask, draw):
     drawn = draw(axis)
     axis.set_title(title, fontsize=FACE)
-    plots.circle_lesions(axis, mask)
+    plots.circle(axis, mask)
     return drawn

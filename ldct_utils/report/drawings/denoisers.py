@@ -70,7 +70,7 @@ def slices(about, images, titles, lesions=None, size: float = 1.9):
             if j != 1:
                 drawn = plots.difference(below[j], error, LIMIT_HU, f"error {np.sqrt(np.mean(error**2)):.0f} HU")
             for axis in ((above[j], below[j]) if j != 1 else (above[j],)) if lesions is not None else ():
-                plots.circle_lesions(axis, lesions[i])
+                plots.circle(axis, lesions[i])
         plots.row_label(above[0], f"{row['label']}\n{plots.window_text(*window)}", 8)
         plots.row_label(below[0], f"minus {titles[1]}", 8)
         plots.scale_bar(above[0], row.get("pixel_mm", np.nan))

@@ -9,7 +9,6 @@ from scipy import ndimage
 from ldct_utils.report import plots
 
 SIDE = 128  # pixels of a cut-out
-MARK = "#E69F00"  # of what is circled: seen on grey by the colour-blind too
 ERROR = 50.0  # HU at the ends of the colours of a difference
 
 
@@ -26,25 +25,6 @@ def around(mask, shape, side: int = SIDE) -> tuple[slice, slice]:
     tried = [*centres, *((np.add(a, b) / 2) for a in centres for b in centres)]
     held = {n: np.unique(mask[cut(one)]).size * 1e6 + (mask[cut(one)] > 0).sum() for n, one in enumerate(tried)}
     return cut(tried[max(held, key=held.get)])
-
-
-def circle(axis, mask, color: str = MARK):
-    """Circles around every lesion of a mask (H, W) of lesion numbers, a little larger than the lesion."""
-    labels = mask if mask is not None else np.zeros((1, 1), int)
-    for number in np.unique(labels[labels > 0]):
-        row, column = ndimage.center_of_mass(labels == number)
-        radius = np.sqrt((labels == number).sum() / np.pi) + 4
-        axis.add_patch(plt.Circle((column, row), radius, fill=False, ec=color, lw=1.2))
-
-
-def scale(axis, pixel_mm: float, mm: float = 20.0):
-    """A bar of so many mm in the lower left corner; none where the size of a pixel is not known."""
-    if not np.isfinite(pixel_mm):
-        return
-    height = axis.get_ylim()[0]
-    axis.set_autoscale_on(False)
-    axis.plot([4, 4 + mm / pixel_mm], [height - 5] * 2, color="white", lw=2, solid_capstyle="butt")
-    axis.text(4, height - 8, f"{mm:g} mm", color="white", fontsize=8, va="bottom")
 
 
 def below(axis, words: str):
@@ -67,13 +47,13 @@ def strips(rows: list[dict]):
             axis.set_axis_off()
         for axis, (title, image) in zip(line, row["panels"].items()):
             plots.show(axis, image[cut], *row["window"], title)
-            circle(axis, mask)
+            plots.circle(axis, mask)
             below(axis, row.get("notes", {}).get(title, ""))
-        scale(line[0], row["pixel_mm"])
+        plots.scale_bar(line[0], row["pixel_mm"])
         plots.row_label(line[0], f"{row['label']}\n{plots.window_text(*row['window'])}", 9)
         for axis, (title, image) in zip(line[len(row["panels"]) :], row.get("difference", {}).items()):
             drawn = plots.difference(axis, image[cut], ERROR, title)
-            circle(axis, mask, "black")
+            plots.circle(axis, mask, "black")
             figure.colorbar(drawn, ax=axis, shrink=0.8, label="HU")
     return figure
 
@@ -99,12 +79,12 @@ def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):
         axis.set_axis_off()
     for column, (title, image) in zip(axes.T, (panels | {"noise-free truth": truth}).items()):
         plots.show(column[0], image[cut], *window, "\n".join(textwrap.wrap(title, 24)))
-        circle(column[0], marked)
+        plots.circle(column[0], marked)
         if title in panels:
             drawn = plots.difference(column[1], (image - truth)[cut], ERROR)
-            circle(column[1], marked, "black")
+            plots.circle(column[1], marked, "black")
             below(column[0], f"error {np.sqrt(np.mean((image - truth)[cut] ** 2)):.1f} HU")
-    scale(axes[0, 0], pixel_mm)
+    plots.scale_bar(axes[0, 0], pixel_mm)
     plots.row_label(axes[0, 0], f"{label}\n{plots.window_text(*window)}", 9)
     plots.row_label(axes[1, 0], "image − truth", 9)
     figure.colorbar(drawn, cax=axes[1, -1].inset_axes([0.02, 0.05, 0.06, 0.9]), label="HU")

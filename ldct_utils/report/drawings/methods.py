@@ -78,7 +78,7 @@ def errors(about, target, made: dict, reference: str, methods: dict, lesions=Non
             words = fill(methods[method], 24) + "\n" if i == 0 else ""
             drawn = plots.difference(axis, error, LIMIT_HU, f"{words}error {np.sqrt(np.mean(error**2)):.1f} HU")
         for axis in line if lesions is not None else ():
-            plots.circle_lesions(axis, lesions[i])
+            plots.circle(axis, lesions[i])
     figure.colorbar(drawn, ax=axes, label=f"image − {reference}, HU", shrink=0.6, pad=0.01)
     return figure
 

@@ -90,13 +90,13 @@ def maps(stored: dict, doses, label, wanted, window, pixel_mm: float, lesions=No
     figure, axes = plt.subplots(len(lines), 2 + len(stored), figsize=size, squeeze=False)
     for line, i in zip(axes, lines):
         plots.show(line[0], first[i, 0], *window)
-        plots.scale_bar(line[0], pixel_mm, first.shape[-2:], 100.0)
+        plots.scale_bar(line[0], pixel_mm)
         plots.row_label(line[0], f"dose {percent(doses[i])}\n{plots.window_text(*window)}")
         drawn = _map(line[1], first[i, 1], wanted, f"true, mean {number(first[i, 1].mean(), 2)}")
         for axis, (model, one) in zip(line[2:], stored.items()):
             _map(axis, one[i, 2], wanted, f"{label(model)}, {number(one[i, 2].mean(), 2)}")
         for axis in line:
-            plots.circled(axis, lesions, plots.COLOURS[1])
+            plots.circle(axis, lesions, plots.COLOURS[1])
     _bar(figure, drawn, axes[:, 1:], wanted)
     return figure
 
@@ -117,8 +117,8 @@ def examples(stored, doses, wanted, window, pixel_mm: float, lesions=None):
             axes[3, column], predicted - true, limit, f"mean {number((predicted - true).mean(), 2)}"
         )
     for axis in axes.flat:
-        plots.circled(axis, lesions, plots.COLOURS[1])
-    plots.scale_bar(axes[0, 0], pixel_mm, stored.shape[-2:], 100.0)
+        plots.circle(axis, lesions, plots.COLOURS[1])
+    plots.scale_bar(axes[0, 0], pixel_mm)
     for line, text in zip(axes[:, 0], (plots.window_text(*window), "true", "predicted", "predicted − true")):
         plots.row_label(line, text)
     _bar(figure, drawn, axes[1:3], wanted)

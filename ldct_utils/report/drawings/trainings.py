@@ -1,0 +1,93 @@
+"""Losses and metrics along several trainings: curves, agreement, and what picking a checkpoint by each costs."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from ldct_utils.report import plots
+from ldct_utils.report.drawings.training import TERMS
+
+STYLE = {"LDCT": "--", "NDCT, blurred": ":"}  # of the controls that metrics are drawn beside
+
+
+def colours(methods) -> dict:
+    """{method: colour}: a method of one loss has the colour of the loss; the others share the rest."""
+    own = {name: TERMS[name][1] for name in methods if name in TERMS}
+    kept = {TERMS[name][1] for name in ("mse", "l1", "charbonnier")}
+    rest = [colour for colour in plots.COLOURS if colour not in kept]
+    others = [name for name in methods if name not in own]
+    return {m: own.get(m) or rest[others.index(m) % len(rest)] for m in methods}
+
+
+def losses(curves, labels: dict, names: dict):
+    """How each loss falls in every method, relative to before training.
+
+    Args: curves: columns name, method, step, value. labels: {loss: title}. names: {method: label in the legend}.
+    Returns: the figure.
+    """
+    means = curves.groupby(["name", "method", "step"]).value.mean()
+    figure, axes = plt.subplots(1, len(labels), figsize=(3.1 * len(labels), 3.2), squeeze=False)
+    colour = colours(names)
+    for axis, (name, label) in zip(axes[0], labels.items()):
+        for method, called in names.items():
+            line = means[name, method]
+            axis.plot(line.index, line / line.iloc[0], color=colour[method], label=called)
+        axis.set(title=label, xlabel="updates")
+    axes[0, 0].set_ylabel("relative to before training")
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def metrics(curves, controls, panels: dict, names: dict):
+    """One panel a metric: its mean over seeds against updates with the range over seeds, a line a method.
+
+    Args:
+        curves: columns name, method, step, seed, value. controls: columns name, control, value.
+        panels: {metric: (title with the better direction, unit or "")}. names: {method: label}.
+    Returns: the figure.
+    """
+    across, colour = 4, colours(names)
+    means = curves.groupby(["name", "method", "step", "seed"]).value.mean()
+    fixed = controls.groupby(["name", "control"]).value.mean()
+    figure, axes = plt.subplots(-(-len(panels) // across), across, squeeze=False)
+    figure.set_size_inches(12, 2.6 * len(axes))
+    for axis in axes.ravel()[len(panels) :]:
+        axis.set_axis_off()
+    for axis, (name, (title, unit)) in zip(axes.ravel(), panels.items()):
+        for method, called in names.items():
+            seeds = means[name, method].unstack("seed")
+            axis.plot(seeds.index, seeds.mean(axis=1), color=colour[method], label=called)
+            axis.fill_between(seeds.index, seeds.min(axis=1), seeds.max(axis=1), color=colour[method], alpha=0.2, lw=0)
+        seen = axis.get_ylim()
+        for control, value in fixed[name].items():
+            axis.axhline(value, color="black", ls=STYLE[control], lw=1, label=control)
+        margin = 0.6 * (seen[1] - seen[0])
+        axis.set_ylim(max(axis.get_ylim()[0], seen[0] - margin), min(axis.get_ylim()[1], seen[1] + margin))
+        axis.set(title=title, xlabel="updates", ylabel=unit or None)
+    _legend(figure, axes[0, 0])
+    return figure
+
+
+def agreement(panels: dict, labels: dict):
+    """Tables of correlations in colour, one above the other.
+
+    Args: panels: {title: frame of values in [-1, 1]}. labels: {row or column: what it is called}.
+    Returns: the figure.
+    """
+    columns = next(iter(panels.values())).columns
+    figure, axes = plt.subplots(len(panels), 1, figsize=(0.62 * len(columns) + 2.2, 3.1 * len(panels)), sharex=True)
+    for axis, (title, table) in zip(np.atleast_1d(axes), panels.items()):
+        plots.matrix(axis, table.to_numpy(), [labels[c] for c in columns], [labels[row] for row in table.index])
+        axis.set_title(title)
+    return figure
+
+
+def picks(cost, labels):
+    """What picking a checkpoint by one quantity costs by every other. Args: cost: (quantities, quantities), shares."""
+    figure, axis = plt.subplots(figsize=(0.55 * len(labels) + 2.5, 0.42 * len(labels) + 1.6))
+    plots.matrix(axis, 100 * cost, labels, labels, 0, 100, "Blues", form=".0f")
+    axis.set(xlabel="… costs so many % of the range by", ylabel="picking the checkpoint by …")
+    return figure
+
+
+def _legend(figure, axis):
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
