@@ -32,7 +32,7 @@ def test_every_panel_has_its_lesions_circled_and_a_row_its_window_scale_and_diff
     panels = figure.axes[:3]
     circles = [[p for p in axis.patches if isinstance(p, plt.Circle)] for axis in panels]
     assert [len(found) for found in circles] == [2, 2, 2]
-    assert circles[0][0].center == (22, 12) and circles[0][0].radius == 5
+    assert tuple(circles[0][0].center) == (22, 12) and circles[0][0].radius == 6
     said = texts(figure)
     assert {"head, P1\nC 40 W 80 HU", "10 mm", "LDCT − NDCT", "error 5.0 HU"} <= set(said)
     (bar,) = panels[0].lines
@@ -139,7 +139,7 @@ def test_a_patch_is_shown_with_the_lesion_and_error_of_its_place(tiny_cohort):
 def test_a_method_of_one_loss_has_the_colour_of_the_loss_and_no_other_has_it():
     found = trainings.colours(["vgg · a", "mse", "vgg · b", "l1"])
     assert found["mse"] == training.TERMS["mse"][1] and found["l1"] == training.TERMS["l1"][1]
-    assert len(set(found.values())) == 4 and training.TERMS["charbonnier"][1] not in found.values()
+    assert len(set(found.values())) == 4
 
 
 def curves():

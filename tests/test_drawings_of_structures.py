@@ -63,7 +63,7 @@ def one_suspect(**changed) -> dict:
 def test_a_suspect_shows_window_scale_lesion_and_difference():
     figure = changes.suspects([one_suspect()])
     words = [text.get_text() for axis in figure.axes for text in axis.texts]
-    assert "20 mm" in words and any("C 50 W 400 HU" in word and "contrast −3.0 HU" in word for word in words)
+    assert "5 mm" in words and any("C 50 W 400 HU" in word and "contrast −3.0 HU" in word for word in words)
     circles = [len([p for p in axis.patches if isinstance(p, plt.Circle)]) for axis in figure.axes[:4]]
     assert circles == [1, 1, 1, 1] and titles(figure)[-1] == "" and figure.axes[3].get_title() == "output − LDCT"
     blind = changes.suspects([one_suspect(lesions=None, pixel_mm=NAN)])
@@ -76,7 +76,7 @@ def test_a_circle_goes_round_every_lesion():
     masks[5:8, 5:8], masks[20:31, 20:31] = 1, 4
     plots.circle(axis, masks)
     small, large = axis.patches
-    assert tuple(small.center) == (6, 6) and tuple(large.center) == (25, 25) and small.radius < large.radius == 8
+    assert tuple(small.center) == (6, 6) and tuple(large.center) == (25, 25) and small.radius < large.radius == 9
     plots.circle(axis, None)
     plots.circle(axis, np.zeros((4, 4)))
     assert len(axis.patches) == 2

@@ -153,7 +153,7 @@ def test_lesions_are_circled_where_they_are_and_the_scale_is_in_mm():
     plots.scale_bar(axis, 0.5)
     (circle,) = [p for p in axis.patches if isinstance(p, plots.plt.Circle)]
     assert tuple(circle.center) == (22, 12) and circle.radius == pytest.approx(6)
-    assert np.ptp(axis.lines[0].get_xdata()) == pytest.approx(20)
+    assert np.ptp(axis.lines[0].get_xdata()) == pytest.approx(10)  # 5 mm, which fit
     plots.circle(axis, None)
     plots.plt.close(figure)
 

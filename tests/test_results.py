@@ -463,8 +463,8 @@ def test_the_gains_of_trainings_are_told_with_their_intervals_and_left_empty_whe
     row = {"trained on": "x", "gain in dB, pairs": 1.5, "low, pairs": -4.853, "high, pairs": 7.853}
     nan = float("nan")
     row |= {"gain in dB, wheel": nan, "low, wheel": nan, "high, wheel": nan}
-    assert results_collect._with_spans(row) == {
+    assert collect._with_spans(row) == {
         "trained on": "x", "gain in dB, pairs": "1.50 [-4.85, 7.85]", "gain in dB, wheel": ""
     }  # fmt: skip
     one = {"gain in dB, pairs": 3.0, "low, pairs": nan, "high, pairs": nan}
-    assert results_collect._with_spans(one) == {"gain in dB, pairs": "3.00 –"}
+    assert collect._with_spans(one) == {"gain in dB, pairs": "3.00 –"}

@@ -375,7 +375,7 @@ def test_a_best_value_at_an_end_of_its_prior_is_named_on_the_scale_of_the_prior(
 def test_trials_without_any_score_are_refused_with_the_reason_of_the_last():
     one = {"values": {"lr": 1e-3}, "score": None, "seconds": 1.0, "folder": "x", "interrupted": 0}
     told = {"metric": "val_ssim", "trials": [one | {"reason": "diverged"}, one | {"reason": "killed"}]}
-    with pytest.raises(ValueError, match="none of the 2 trials has a score; the last failed with: killed"):
+    with pytest.raises(ValueError, match="no trial has a score, of 2; the last failed with: killed"):
         searches.trials(told)
     told["trials"].append(one | {"score": 0.5, "reason": None})
     found = searches.trials(told)

@@ -109,6 +109,7 @@ def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, c
         if np.isfinite(value):
             dark = abs(value - middle) > 0.6 * reach if cmap.startswith("RdBu") else value > middle
             shown = f"{value:{form or ('.2f' if abs(value) < 10 else '.0f')}}".replace("-", "−")
+            shown = shown if any(digit in shown for digit in "123456789") else shown.lstrip("+−")
             axis.text(j, i, shown, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     return drawn
 

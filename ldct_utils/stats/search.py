@@ -22,7 +22,7 @@ def trials(told: dict) -> pd.DataFrame:
     )  # fmt: skip
     table[told["metric"]] = table[told["metric"]].astype(float)
     if table[told["metric"]].isna().all():
-        raise ValueError(f"none of the {len(table)} trials has a score; the last failed with: {table.failed.iloc[-1]}")
+        raise ValueError(f"no trial has a score, of {len(table)}; the last failed with: {table.failed.iloc[-1]}")
     return table.assign(best=table[told["metric"]].cummax().ffill())
 
 

@@ -164,7 +164,7 @@ def check(doses, low_dose: float, metrics, kind: str):
         (``kind``) that no Hotelling observer has.
     """
     if not metrics:
-        raise ValueError("metrics names at least one image metric to set beside d'")
+        raise ValueError("metrics is empty: give at least one image metric to set beside d'")
     if kind not in observers.KINDS:
         raise ValueError(f"observer_channels are {', '.join(observers.KINDS)}, not {kind!r}")
     if low_dose not in doses or doses != sorted(doses) or doses[-1] != 1:

@@ -5,13 +5,9 @@ import matplotlib.pyplot as plt
 from ldct_utils.report import plots
 
 # {term: (what it is called, its colour)}: one name and colour in every figure
-TERMS = {
-    name: (label, colour)
-    for (name, label), colour in zip(
-        {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "VGG", "perceptual": "perceptual",
-         "grad": "gradient", "mean_srmse": "MeanSRMSE"}.items(), plots.COLOURS,
-    )
-}  # fmt: skip
+LABELS = {"mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "VGG", "mean_srmse": "MeanSRMSE"}
+TERMS = {name: (label, plots.loss_style(name)[0]) for name, label in LABELS.items()}
+TERMS |= {"perceptual": ("perceptual", plots.COLOURS[4]), "grad": ("gradient", plots.COLOURS[6])}
 CRITICS = {
     "adv": "adversarial", "critic": "critic", "gp": "gradient penalty", "adv_image": "adversarial, image",
     "adv_gradient": "adversarial, gradient", "critic_image": "critic, image", "critic_gradient": "critic, gradient",

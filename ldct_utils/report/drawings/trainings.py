@@ -4,18 +4,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ldct_utils.report import plots
-from ldct_utils.report.drawings.training import TERMS
 
 STYLE = {"LDCT": "--", "NDCT, blurred": ":"}  # of the controls that metrics are drawn beside
 
 
 def colours(methods) -> dict:
-    """{method: colour}: a method of one loss has the colour of the loss; the others share the rest."""
-    own = {name: TERMS[name][1] for name in methods if name in TERMS}
-    kept = {TERMS[name][1] for name in ("mse", "l1", "charbonnier")}
-    rest = [colour for colour in plots.COLOURS if colour not in kept]
-    others = [name for name in methods if name not in own]
-    return {m: own.get(m) or rest[others.index(m) % len(rest)] for m in methods}
+    """{method: colour}: that of its loss in every figure. Of several with one loss the first has it; the others take
+    colours that are no other loss's here."""
+    found, own = {}, {method: plots.loss_style(method)[0] for method in methods}
+    for method in methods:
+        free = [colour for colour in plots.COLOURS[::-1] if colour not in {*found.values(), *own.values()}]
+        found[method] = own[method] if own[method] not in found.values() or not free else free[0]
+    return found
 
 
 def losses(curves, labels: dict, names: dict):
