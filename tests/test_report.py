@@ -152,11 +152,12 @@ def test_five_answers_stand_first_each_with_its_picture_and_all_else_is_folded(s
 def test_a_long_table_shows_twelve_rows_and_the_rest_behind_one_click(study):
     run = SimpleNamespace(folder=study("a"))
     frame = pd.DataFrame({"patient": range(30), "rmse": 1.0, "low": 0.5, "high": 1.5, "seed": 7})
-    heads = {"patient": "patient", ("rmse", "low", "high"): "RMSE, HU"}
+    heads = {"patient": "patient | slice", ("rmse", "low", "high"): "RMSE, HU"}
     report.table(run, "errors", frame, "All have 1 HU.", "Seed 7.", heads=heads)
     text = page.write().read_text(encoding="utf-8")
     view, _, whole = text[text.index('id="default-a') :].partition("<summary>All 30 rows of Table 1.1</summary>")
     assert view.count("1.0 [0.5, 1.5]") == 12 and whole.split("</details>")[0].count("1.0 [0.5, 1.5]") == 30
+    assert '<th scope="col" class="n">patient | slice</th>' in view
     assert '<th scope="col" class="n">RMSE, HU</th>' in view and "seed" not in whole.split("</table>")[0]
     assert list(pd.read_parquet(run.folder / "errors.parquet")) == list(frame)  # stored as it was
     with pytest.raises(ValueError, match="one head"):
