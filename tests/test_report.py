@@ -1,6 +1,8 @@
 """The HTML report: what it shows, what it links to, and that it survives whatever is on disk."""
 
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -275,3 +277,84 @@ def test_what_is_published_shows_nobody_and_needs_nothing_else(study, tmp_path):
     with pytest.raises(ValueError, match=r"01_toy/bb was made with data_root: it is not for publishing"):
         page.publish("default", tmp_path / "published", "")
     assert path.is_file()  # refused before anything is deleted
+
+
+# ---- for everybody: keyboard, screen reader, narrow screens ----
+class Structure(HTMLParser):
+    """What assistive technology goes by: regions that scroll, heads of tables, names of links, order of headings."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.scrolling, self.labels, self.heads, self.links, self.headings, self.inside = [], [], [], [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        if named.get("class") == "scroll":
+            self.scrolling.append(named)
+        if named.get("role") == "region":
+            self.labels.append(named.get("aria-label"))
+        if tag == "th":
+            self.heads.append(named.get("scope"))
+        if tag == "a":
+            self.inside = [named.get("href"), named.get("aria-label") or ""]
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_data(self, data):
+        if self.inside:
+            self.inside[1] += data.strip()
+
+    def handle_endtag(self, tag):
+        if tag == "a" and self.inside:
+            self.links.append(tuple(self.inside))
+            self.inside = None
+
+
+@pytest.fixture
+def whole_page(study):
+    """A page with a first page, two runs of one notebook, a long table and figures."""
+    for name in ("a", "bb"):
+        run = SimpleNamespace(folder=study(name, saw="It gained.", lr=len(name)))
+        fig, ax = plt.subplots()
+        ax.plot([1, 2])
+        report.figure(run, "curve", fig, "It fell.", alt="A falling line.")
+        report.table(run, "errors", pd.DataFrame({"patient": range(30), "rmse": 1.0}), "All have 1 HU.")
+    folder = study("answers", of=page.FRONT)
+    report.figure(SimpleNamespace(folder=folder), "hero", fig, "It works.", alt="A line.")
+    files.write_json(folder / "front.json", front.page({}))
+    return page.write()
+
+
+def test_the_page_can_be_used_by_keyboard_and_screen_reader(whole_page):
+    text = whole_page.read_text(encoding="utf-8")
+    found = Structure(text)
+    assert found.scrolling and all(one.get("tabindex") == "0" and one.get("aria-label") for one in found.scrolling)
+    assert len(found.labels) == len(set(found.labels))
+    assert found.heads and set(found.heads) == {"col"}
+    named = [name for _, name in found.links]
+    assert all(named) and 'class="skip" href="#top"' in text
+    by_name = {}
+    for target, name in found.links:
+        by_name.setdefault(name, set()).add(target)
+    assert all(len(targets) == 1 for targets in by_name.values()), by_name  # one name leads to one place
+    assert found.headings[0] == 1 and all(b - a <= 1 for a, b in zip(found.headings, found.headings[1:]))
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here to lay the page out")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_fits_its_width_in_a_browser(whole_page, tmp_path, width):
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<iframe id="f" src="{whole_page.as_uri()}" style="width:{width}px;height:900px;border:0"></iframe><script>'
+        "onload = () => { document.body.dataset.wide = document.getElementById('f').contentDocument.documentElement"
+        ".scrollWidth; }</script>"
+    )
+    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+    done = subprocess.run(
+        ["chromium", *flags.split(), "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}",
+         "--virtual-time-budget=5000", "--dump-dom", frame.as_uri()],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    (wide,) = re.findall(r'data-wide="(\d+)"', done.stdout)
+    assert int(wide) <= width
