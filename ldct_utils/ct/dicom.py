@@ -207,7 +207,9 @@ def _check(data):
     if data.get("SOPClassUID", "") in ENHANCED_CT:
         raise Unusable("Enhanced CT, several frames in one file: export as single-frame CT images")
     if data.get("SOPClassUID", "") not in ("", CT_IMAGE) or data.get("Modality", "CT") != "CT":
-        kind = UID(data.get("SOPClassUID", "")).name or data.get("Modality", "an object of another kind")
+        kind = UID(data.get("SOPClassUID", "")).name
+        if data.get("SOPClassUID", "") in ("", CT_IMAGE):
+            kind = f"modality {data.get('Modality', 'unknown')}"
         raise Unusable(f"not a CT image but {kind}: leave it out, or export the CT images themselves")
     if "LOCALIZER" in _image_type(data):
         raise Unusable("a localizer (scout view)")
