@@ -48,7 +48,9 @@ def family(outputs: Path) -> list[int]:
 
 def kill_one(outputs: Path, rng: random.Random) -> str:
     """Kill a random process of the study; returns what it was. Orphans go on: the next start must bear with them."""
-    chosen = rng.choice(family(outputs) or [0])
+    if not (there := family(outputs)):
+        return "nothing: none was there"
+    chosen = rng.choice(there)
     try:
         words = Path(f"/proc/{chosen}/cmdline").read_bytes().split(b"\0")
         os.kill(chosen, signal.SIGKILL)
