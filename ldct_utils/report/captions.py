@@ -20,8 +20,8 @@ _shown: dict = {}  # {(notebook, kind): what this notebook has shown, in order}:
 
 
 def text(markdown: str):
-    """Show a sentence or paragraph that holds computed numbers."""
-    display(Markdown(markdown))
+    """Show a sentence or paragraph that holds computed numbers. Markup in it, such as a file's odd name, stays text."""
+    display(Markdown(markdown.replace("<", "&lt;")))
 
 
 def bracket(low: float, high: float, form: str = ".3g") -> str:
