@@ -1,5 +1,6 @@
 """Every notebook: its two files agree, papermill sees its parameters, and it runs through the real workflow."""
 
+import ast
 import json
 import os
 import re
@@ -63,6 +64,29 @@ def test_a_notebook_opens_with_its_question_and_ends_with_what_was_seen(script):
     assert f'start("{script.stem}", globals())' in code[1]
     assert any("run.finish(" in source for source in code)
     assert "**What we saw.**" in "\n".join(c.source for c in cells[-3:])
+
+
+LONGEST = {"06_stats": 365}  # lines of a script; of all others 300
+
+
+@each_notebook
+def test_a_notebook_is_a_paper_and_no_program(script):
+    """Short cells with prose around them: a reader can judge each step where it stands."""
+    cells = [cell for cell in jupytext.read(script).cells if "parameters" not in cell.metadata.get("tags", [])]
+    code = [[line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+            for cell in cells if cell.cell_type == "code"]  # fmt: skip
+    assert max(map(len, code)) <= 25 and np.median([len(lines) for lines in code]) <= 9
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= LONGEST.get(script.stem, 300)
+
+
+@each_notebook
+def test_every_figure_is_told_to_who_cannot_see_it_and_starts_with_its_finding(script):
+    for cell in jupytext.read(script).cells:
+        tree = ast.parse(cell.source if cell.cell_type == "code" else "")
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if ast.unparse(call.func) in ("report.figure", "figure"):
+                named = {word.arg for word in call.keywords}
+                assert len(call.args) >= 6 or "alt" in named, f"line {call.lineno}: no alternative text"
 
 
 @each_notebook
