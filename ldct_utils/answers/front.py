@@ -266,6 +266,6 @@ def limits(blocks) -> list[str]:
     }[_kind(blocks)]
     return [
         who,
-        f"Networks are as good as their training, {trained} each; larger ones trained longer may rank otherwise.",
+        f"Networks were trained {trained} each; larger ones, trained longer, may rank otherwise.",
         "Model observers stand in for radiologists. No person read an image.",
     ]
