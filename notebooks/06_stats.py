@@ -327,7 +327,7 @@ if invariances:
     of_contrast = hidden[hidden["quantity"] == "contrast kept"].set_index("denoiser")["mean"]
     report.figure(
         run, "hidden_drawn", drawings.shares_kept(hidden, list(looked), hiding.QUANTITIES),
-        f"{of_contrast.idxmin()} keeps least of the lesions' contrast, {report.percent(of_contrast.min())}.",
+        f"{spoken(of_contrast.idxmin().removeprefix('unet · '))} keeps least of the lesions' contrast, {report.percent(of_contrast.min())}.",
         "95 % intervals over patients; dotted: all of it.",
         "Dots with intervals, a line a network: shares of d′ of two observers and of contrast that are kept.",
     )  # fmt: skip
