@@ -327,7 +327,8 @@ if invariances:
     of_contrast = hidden[hidden["quantity"] == "contrast kept"].set_index("denoiser")["mean"]
     report.figure(
         run, "hidden_drawn", drawings.shares_kept(hidden, list(looked), hiding.QUANTITIES),
-        f"{spoken(of_contrast.idxmin().removeprefix('unet · '))} keeps least of the lesions' contrast, {report.percent(of_contrast.min())}.",
+        f"{spoken(of_contrast.idxmin().removeprefix('unet · '))} keeps least of the lesions' contrast, "
+        f"{report.percent(of_contrast.min())}.",
         "95 % intervals over patients; dotted: all of it.",
         "Dots with intervals, a line a network: shares of d′ of two observers and of contrast that are kept.",
     )  # fmt: skip
