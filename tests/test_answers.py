@@ -49,12 +49,16 @@ def answer(key, **parts):
 def test_the_page_has_one_sentence_five_questions_and_three_limits():
     page = front.page(BLOCKS)
     assert page["sentence"] == (
-        "By RMSE and SSIM the network seems to save 60 to 78 % of the dose; for a model observer that allows for all "
-        "noise and looks for faint lesions, it saves none."
+        "In simulated patients, the network seems to save 60 to 78 % of the dose by the usual scores RMSE and SSIM; for "
+        "a computed reader that knows the noise and looks for faint lesions, it saves none."
     )
     assert [one["key"] for one in page["answers"]] == list(front.QUESTIONS) and len(page["sure"]) == 3
     assert len(page["words"]) == 8 and set(page["shown"]) == {"hero", *front.QUESTIONS}
-    assert "simulated" in page["sure"][0] and page["scope"] == ["30 patients, 10 of them tested", "120 slices"]
+    assert "simulated" in page["sure"][0] and page["scope"] == [
+        "30 simulated patients",
+        "networks judged on 10 that they never saw",
+        "120 slices",
+    ]
 
 
 def test_an_observer_that_gains_is_not_hidden():
@@ -68,11 +72,11 @@ def test_an_observer_that_gains_is_not_hidden():
 @pytest.mark.parametrize(
     ("arms", "start"),
     [([], "No perceptual loss was compared with MSE."),
-     ([arm("vgg", -0.5)], "MSE gives the best PSNR: of 1 perceptual loss the best, MSE + VGG, is 0.50 dB worse than"),
-     ([arm("vgg", 0.05)], "No perceptual loss was shown to raise PSNR over MSE."),
-     ([arm("vgg", 0.05), arm("vgg_only", -0.5)], "None of the 2 perceptual losses was shown to raise PSNR over MSE."),
-     ([arm("vgg", 0.5)], "The only perceptual loss gave a higher PSNR than MSE."),
-     ([arm("vgg", 0.5), arm("vgg_only", 0.4)], "All 2 perceptual losses gave a higher PSNR than MSE."),
+     ([arm("vgg", -0.5)], "By PSNR, no: the perceptual loss is 0.50 dB worse than MSE"),
+     ([arm("vgg", 0.05)], "By PSNR, not shown: the perceptual loss is 0.05 dB better than MSE"),
+     ([arm("vgg", 0.05), arm("vgg_only", -0.5)], "By PSNR, not shown: the best of 2 perceptual losses is 0.05 dB better"),
+     ([arm("vgg", 0.5)], "By PSNR, yes: the only perceptual loss beat MSE."),
+     ([arm("vgg", 0.5), arm("vgg_only", 0.4)], "By PSNR, yes: all 2 perceptual losses beat MSE."),
      ([arm("vgg", 0.5, trainings=1)], "With one training a loss nothing is decided about losses.")],
 )  # fmt: skip
 def test_what_a_perceptual_loss_does_has_a_sentence_for_every_case(arms, start):
@@ -81,32 +85,30 @@ def test_what_a_perceptual_loss_does_has_a_sentence_for_every_case(arms, start):
 
 def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     rows = [{"loss": "a", "answer": "buys something", "more_kept": span(0.03)}, {"loss": "b", "answer": "not shown"}]
-    assert "But 1 of 2 losses keeps more" in answer("loss", tradeoff={"rows": rows})["sentences"]
-    assert "up to 0.03 more" in answer("loss", tradeoff={"rows": rows})["sentences"]
-    assert (
-        "None of the 2 losses was shown to keep more" in answer("loss", tradeoff={"rows": [rows[1]] * 2})["sentences"]
-    )
+    assert "yes: 1 of 2 other losses keeps more" in answer("loss", tradeoff={"rows": rows})["sentences"]
+    assert "at most 3 % more" in answer("loss", tradeoff={"rows": rows})["sentences"]
+    assert "No loss of 2 was shown to keep more" in answer("loss", tradeoff={"rows": [rows[1]] * 2})["sentences"]
 
 
 def test_a_study_that_did_not_ask_says_which_one_does():
     one = answer("reference")
-    assert one["sentences"] == "This study did not ask. The command is `make study STUDY=noise2quality`."
+    assert one["sentences"] == "This study did not ask; the study `noise2quality` does."
     assert one["sure"] is None
     assert all(a["sure"] is None for a in front.page({})["answers"])
 
 
 def test_comparisons_that_could_not_be_decided_are_not_in_the_denominator():
-    assert answer("newer")["sentences"].startswith("15 comparisons of a method with the best older one had enough")
+    assert answer("newer")["sentences"].startswith("By scores alone: of 15 comparisons with the best")
     none = BLOCKS["newer"] | {"too_few": 80}
     assert answer("newer", newer=none)["sentences"].startswith("None of 80 comparisons had the patients")
 
 
 def test_those_who_say_the_same_are_named_together_and_few_patients_have_no_interval():
     told = answer("dose")["sentences"]
-    assert "equals a plain reconstruction at 69 % (65 to 73) by RMSE and 82 % (77 to 87) by SSIM." in told
+    assert "scores as well as a plain reconstruction at 69 % (65 to 73) by RMSE and 82 % (77 to 87) by SSIM." in told
     alike = {"mse": {"full dose": {}, "worth": {"RMSE ↓": {"value": None}, "SSIM ↑": {"value": None}}}}
     told = answer("dose", dose=BLOCKS["dose"] | {"methods": alike})["sentences"]
-    assert "at more than the full dose by RMSE and SSIM." in told
+    assert "at more than 100 % by RMSE and SSIM." in told
     assert "too few for an interval" in answer("loss", influence={"patients": 5, "rows": [MSE]})["sure"]
 
 
@@ -153,7 +155,11 @@ def test_12_answers_writes_the_first_page_and_leaves_open_what_no_run_answers(tm
     )  # fmt: skip
     (done,) = runs.select("adhoc/12_answers/*")
     page = files.read_json(done.folder / "front.json")
-    assert page["scope"] == ["8 patients, 3 of them tested", "8 slices"] and done.numbers["cohorts"] == ["abc"]
+    assert page["scope"] == [
+        "8 simulated patients",
+        "networks judged on 3 that they never saw",
+        "8 slices",
+    ] and done.numbers["cohorts"] == ["abc"]
     assert done.numbers["open_questions"] == len(said.QUESTIONS) and not len(done.table("answers"))
     with pytest.raises(papermill.PapermillExecutionError, match="12_answers needs finished runs"):
         papermill.execute_notebook(

@@ -378,7 +378,7 @@ def test_a_headline_is_a_sentence_or_holds_one(stored, finished):
     finished({"14_tradeoff": ({"headline": stored}, {})})
     results.collect("made")
     assert "It takes contrast." in results.rendered("made tradeoff", "README.md").splitlines()[0]
-    assert "stored no such figure" in results.rendered("made tradeoff_picture", "README.md")
+    assert "stored no such picture" in results.rendered("made tradeoff_picture", "README.md")
 
 
 def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):

@@ -85,10 +85,11 @@ def sentence(blocks) -> str:
         "it saves none" if alone else f"none of the {len(ideal)} saves any"
     )  # fmt: skip
     where = "In simulated patients, " if _kind(blocks) == "simulated " else ""
-    return (
+    text = (
         f"{where}{networks} seems to save {dose} of the dose by the usual scores RMSE and SSIM; for a computed reader "
         f"that knows the noise and looks for faint lesions, {sees}."
-    ).replace("the network seems", "The network seems" if not where else "the network seems")
+    )
+    return text[0].upper() + text[1:]
 
 
 # ---- two sentences an answer; nothing where the study did not ask ----
