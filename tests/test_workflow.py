@@ -646,3 +646,24 @@ def test_outputs_that_were_moved_are_reported_as_before(progress, monkeypatch):
     after = page.read_study("toy")
     assert [after[k] for k in ("runs", "finished", "older")] == [before[k] for k in ("runs", "finished", "older")]
     assert (after["runs"], after["finished"], after["older"]) == (4, 2, 0)
+
+
+def test_braces_in_the_name_of_the_outputs_folder_are_refused_before_anything_runs(toy, tmp_path, monkeypatch):
+    toy("notebooks: {01_toy: {runs: [{name: one}]}}\n")
+    monkeypatch.setenv("LDCT_OUTPUTS", str(tmp_path / "out {a}"))
+    done = call()
+    assert (
+        done.returncode == 2
+        and "takes braces for wildcards: choose an outputs folder without" in done.stderr + done.stdout
+    )
+    assert not (tmp_path / "out {a}").exists()
+
+
+def test_what_the_workflow_engine_stumbles_over_reaches_the_terminal(toy, tmp_path):
+    log = tmp_path / "snakemake.log"
+    log.write_text("old words\n")
+    before = log.stat().st_size
+    log.write_text("old words\nBuilding DAG\nWildcardError in rule x:\n  No values given for   wildcard 'a'.\n")
+    assert load_study().stumbled(log, before) == "WildcardError in rule x: No values given for wildcard 'a'."
+    log.write_text("old words\nlocked by another\n")
+    assert load_study().stumbled(log, before) == "locked by another"

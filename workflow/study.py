@@ -201,6 +201,10 @@ def snakemake(arguments: list[str], heard) -> bool:
 def run(study: str, profile: str, overrides: dict) -> bool:
     """Run what is missing of a study. Returns: whether every run of it is finished now."""
     where, folder = HERE / "profiles" / profile, paths.outputs() / study
+    if re.search("[{}]", str(folder)):
+        raise ValueError(
+            f"the workflow engine takes braces for wildcards: choose an outputs folder without, not {folder}"
+        )
     if not (where / "config.yaml").is_file():
         known = ", ".join(sorted(p.name for p in where.parent.iterdir()))
         raise FileNotFoundError(f"no profile {profile!r}; known: {known}")
@@ -220,7 +224,9 @@ def run(study: str, profile: str, overrides: dict) -> bool:
         arguments = ["--snakefile", str(HERE / "Snakefile"), "--directory", str(paths.root())]
         arguments += ["--profile", str(where), "--nolock", "--ignore-incomplete"]
         arguments += ["--config", f"plan={plan}", f"events={told}"]
-        with into(folder / "snakemake.log") as out:
+        log = folder / "snakemake.log"
+        before = log.stat().st_size if log.is_file() else 0
+        with into(log) as out:
             progress = Progress(told, planned, out)
             progress.start()
             try:
@@ -231,8 +237,18 @@ def run(study: str, profile: str, overrides: dict) -> bool:
     still = [p for p in planned if not p.finished]
     if still:
         say_missing(planned, still, progress)
+        if not progress.failed and not progress.killed:
+            print(f"No run was begun. The workflow engine says: {stumbled(log, before)}")
         print(f"Snakemake's log: {paths.short(folder / 'snakemake.log')}. The same command again does what is left.")
     return not still
+
+
+def stumbled(log: Path, before: int) -> str:
+    """What the workflow engine complained about in the part of its log that begins at a byte, in one line."""
+    text = log.read_bytes()[before:].decode("utf-8", "replace")
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    at = [number for number, line in enumerate(lines) if re.match(r"\w*(Error|Exception)\b", line)]
+    return " ".join(lines[at[-1] : at[-1] + 4] if at else lines[-3:]) or "nothing"
 
 
 def say_missing(planned: list, still: list, progress: Progress):
