@@ -468,3 +468,14 @@ def test_the_gains_of_trainings_are_told_with_their_intervals_and_left_empty_whe
     }  # fmt: skip
     one = {"gain in dB, pairs": 3.0, "low, pairs": nan, "high, pairs": nan}
     assert collect._with_spans(one) == {"gain in dB, pairs": "3.00 –"}
+
+
+def test_the_published_report_is_small_and_says_where_it_comes_from():
+    folder = ROOT / "docs" / "report"
+    stored = [path for path in folder.rglob("*") if path.is_file()]
+    assert stored and sum(path.stat().st_size for path in stored) <= 12e6
+    assert {path.suffix for path in stored} == {".html", ".png"}
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    known = results.load(results.PUBLISHED)["provenance"]
+    assert all(commit in text for commit in known["commits"]) and "CPU" in text
+    assert not re.search(r"Figure \d+\w?\.\d+[^<]*real CT", text)  # whose pictures stay private
