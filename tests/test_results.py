@@ -159,7 +159,7 @@ def test_every_stored_file_says_where_it_comes_from_and_names_no_machine(study):
 
 
 @pytest.mark.parametrize(
-    "page", [*results.PAGES, "CONTRIBUTING.md", *(f"docs/{n}.md" for n in ("running", "studies", "map"))]
+    "page", [*results.PAGES, "CONTRIBUTING.md", *(f"docs/{n}.md" for n in ("running", "studies", "map", "words", "terms", "reliability"))]
 )
 def test_links_of_a_page_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
