@@ -143,3 +143,8 @@ def test_a_bound_of_a_dose_is_told_as_what_it_means(sentence, said):
 def test_a_domain_is_told_by_its_grey_values():
     assert sentences.scale("viana2025") == "256 grey levels, as published"
     assert sentences.scale("window C 40 W 400") == "window C 40 W 400"
+
+
+def test_what_a_working_point_asks():
+    said = sentences.asked(0.02, 1.0)
+    assert "less than 2 % over the last quarter" in said and said.endswith("at least 1 dB above its input's.")

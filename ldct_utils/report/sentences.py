@@ -187,6 +187,17 @@ def worsened(falls: int, total: int, when: str) -> str:
     return f"{who[:1].upper()}{who[1:]} call{'s' * (falls < 2)} the image worse in every patient {when}."
 
 
+def asked(steady: float, gain_db: float) -> str:
+    """What a working point asks of a network that was trained pixel by pixel, in a sentence.
+
+    Args: steady: relative change of its objective over the last quarter of its updates; gain_db: over its input.
+    """
+    return (
+        f"At its working point, a network's own objective changed by less than {percent(steady)} over the last quarter "
+        f"of its updates, and its PSNR is at least {gain_db:g} dB above its input's."
+    )
+
+
 def beyond(sentence: str) -> str:
     """A sentence on equal doses in which a bound is told as what it means.
 
