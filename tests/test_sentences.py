@@ -125,7 +125,7 @@ def test_the_largest_gain_is_no_gain_where_it_is_negative(gain, said):
      (6, 6, "All 6 metrics call"), (1, 1, "The only metric calls"), (0, 1, "No metric calls")],
 )  # fmt: skip
 def test_how_many_metrics_call_an_image_worse(falls, total, said):
-    told = sentences.worsened(falls, total, "when all lesions are removed")
+    told = sentences.worsened(falls, total)
     assert told == f"{said} the image worse in every patient when all lesions are removed."
 
 

@@ -178,10 +178,10 @@ def gained(who: str, gain: float, what: str, unit: str) -> str:
     return f"no network improves {what}; {who} loses least, {number(abs(gain), 2, unit)}"
 
 
-def worsened(falls: int, total: int, when: str) -> str:
+def worsened(falls: int, total: int, when: str = "when all lesions are removed") -> str:
     """How many metrics call an image worse in every patient, e.g. ``None of the 6 metrics calls the image worse ...``.
 
-    Args: falls: metrics that fall in all patients, of ``total``. when: ``when all lesions are removed``.
+    Args: falls: metrics that fall in all patients, of ``total``. when: after which damage.
     """
     who = some(falls, total, "metric")
     return f"{who[:1].upper()}{who[1:]} call{'s' * (falls < 2)} the image worse in every patient {when}."
