@@ -162,7 +162,7 @@ images = {drawings.NETWORKS[f][0]: intensity.from_net(p[example, 0].numpy()) for
 report.figure(
     run, "predictions", pictures.grid([pictures.of_patch(cohort, where.iloc[example], patch_size, images)], 2.2),
     f"The untrained network is {rmse['untrained']:.0f} HU off, the LDCT itself {rmse['identity']:.1f} HU.",
-    f"Trained: {rmse['trained']:.1f} HU. RMSE of all patches. The untrained output is flat grey, too bright to be shown.",
+    f"Trained: {rmse['trained']:.1f} HU. RMSE of all patches. The untrained output is flat grey, above the window.",
     alt="Row of CT patches: LDCT, even grey of the untrained network, trained network, NDCT, and a difference.",
 )  # fmt: skip
 
@@ -214,9 +214,8 @@ report.figure(
 
 # %% [markdown]
 # ## The literature's configurations
-# The paper's Table 1 lists eleven studies. Those that name an encoder and a layer are measured at their own λ on the
-# same patches. A λ belongs to its weights: those of Keras's VGG-19 do not carry over to torchvision's, of another
-# scale.
+# The paper's Table 1 lists eleven studies. Those with an encoder and a layer are measured at their own λ on the same
+# patches. A λ belongs to its weights: those of Keras's VGG-19 do not carry over to torchvision's.
 
 # %%
 two, own = {f: predictions[f] for f in ("untrained", "identity")}, run.params
