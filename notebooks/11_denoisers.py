@@ -175,9 +175,8 @@ direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 # %% [markdown]
 # ## Each against the best before it
 # By anatomy and metric: is a method better or worse than the best of all older ones (by its mean)? The verdict is the
-# 95 % interval over patients *and* trainings of this pair alone: it excludes 0 or it does not. `newer.parquet` has p of
-# a Wilcoxon test over patients and a mixed model, Holm-corrected over the metrics of a pair: both speak of *these
-# networks*.
+# 95 % interval over patients *and* trainings of the pair: it excludes 0 or it does not. `newer.parquet` has p of
+# Wilcoxon and a mixed model over patients, Holm-corrected over the metrics of a pair: both speak of *these networks*.
 
 # %%
 newer = run.table(
