@@ -108,3 +108,43 @@ def test_who_is_first_by_what(first, said):
 def test_what_bars_are_and_when_there_are_none(number, said):
     assert sentences.bars(number, "patient") == said
     assert sentences.bars(7, "study", "Brackets") == "Brackets: 95 % intervals over 7 studies."
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [(0.352, "MSE improves PSNR most, by 0.35 dB"), (-0.012, "no network improves PSNR; MSE loses least, 0.01 dB"),
+     (0.0, "no network improves PSNR; MSE loses least, 0.00 dB")],
+)  # fmt: skip
+def test_the_largest_gain_is_no_gain_where_it_is_negative(gain, said):
+    assert sentences.gained("MSE", gain, "PSNR", "dB") == said
+
+
+@pytest.mark.parametrize(
+    ("falls", "total", "said"),
+    [(0, 6, "None of the 6 metrics calls"), (1, 6, "1 of 6 metrics calls"), (4, 6, "4 of 6 metrics call"),
+     (6, 6, "All 6 metrics call"), (1, 1, "The only metric calls"), (0, 1, "No metric calls")],
+)  # fmt: skip
+def test_how_many_metrics_call_an_image_worse(falls, total, said):
+    told = sentences.worsened(falls, total)
+    assert told == f"{said} the image worse in every patient when all lesions are removed."
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"),
+    [("an image as good as FBP at 53 %, for d′ as FBP at 25 %.", None),
+     ("an image as good as FBP at less than 25 %, for d′ as FBP at less than 25 % [less than 25, 30].",
+      "an image worse than FBP at 25 %, for d′ worse than FBP at 25 % [less than 25, 30]."),
+     ("an image as good as FBP at more than 100 %.", "an image better than FBP at 100 %.")],
+)  # fmt: skip
+def test_a_bound_of_a_dose_is_told_as_what_it_means(sentence, said):
+    assert sentences.beyond(sentence) == (said or sentence)
+
+
+def test_a_domain_is_told_by_its_grey_values():
+    assert sentences.scale("viana2025") == "256 grey levels, as published"
+    assert sentences.scale("window C 40 W 400") == "window C 40 W 400"
+
+
+def test_what_a_working_point_asks():
+    said = sentences.asked(0.02, 1.0)
+    assert "less than 2 % over the last quarter" in said and said.endswith("at least 1 dB above its input's.")
