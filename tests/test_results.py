@@ -158,9 +158,10 @@ def test_every_stored_file_says_where_it_comes_from_and_names_no_machine(study):
         assert files.sha256(ROOT / "docs" / "results" / f"{study}-{name}.png") == digest
 
 
-@pytest.mark.parametrize(
-    "page", [*results.PAGES, "CONTRIBUTING.md", *(f"docs/{n}.md" for n in ("running", "studies", "map", "words", "terms", "reliability"))]
-)
+LINKED = ("running", "studies", "map", "words", "terms", "reliability")
+
+
+@pytest.mark.parametrize("page", [*results.PAGES, "CONTRIBUTING.md", *(f"docs/{name}.md" for name in LINKED)])
 def test_links_of_a_page_lead_somewhere(page):
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r'(?:\]\(|src=")(?!https?:)([^)"\s]+)[)"]', text):
