@@ -184,7 +184,7 @@ added, expected = (report.number(levels[name].median(), 1) for name in ("added_n
 varied = [name for name in ("anatomy", "kernel", "dose") if name == "anatomy" or summary[name].nunique() > 1]
 report.table(
     run, "noise", summary.sort_values("added_noise_hu", ascending=False),
-    f"Low dose adds {added} HU of noise, where the dose explains {expected} HU.",
+    f"Low dose adds {added} HU of noise; {expected} HU are expected from the dose (allowed: 0.7 to 1.4 times as much).",
     f"Medians over {report.plural(len(levels), 'slice')}, high-pass SD in soft tissue. Slices with too little soft "
     f"tissue to tell: {levels.ndct_noise_hu.isna().sum()}.",
     dict(zip(varied, varied)) | {
@@ -216,7 +216,7 @@ if curves:
         run, "noise_power_spectrum",
         drawings.spectra(frequencies, {f"this cohort, {made or name}": c for name, c in curves.items()}, known, unit),
         f"The noise that low dose adds has its peak with kernel {peaks}.",
-        "Black: noise of the Mayo challenge, B30 of L506, slice 87, and D45 of L096."
+        "Black: noise of two real patients (L506 with the soft kernel B30, L096 with the sharp kernel D45)."
         if metric else "The pixel size is unknown, so no scanner's noise stands beside it.",
         alt="Line plot of noise power over spatial frequency: this cohort, a scanner's kernels in black, white noise.",
     )  # fmt: skip

@@ -81,7 +81,7 @@ from ldct_utils.training import calibration, encoder_bench, literature, psi
 # %% [markdown]
 # ## Two definitions under one name
 # With $\ell_{MSE}$ and $\ell_{PL}$ of image $i$ (both **means**, as in the authors' code; the paper's Eqs. 2-4 write
-# sums, which would change λ by the number of features over pixels) the paper defines ψ twice:
+# sums, which would change λ by the number of features over pixels) the paper of Viana et al. (2025) defines ψ twice:
 #
 # $$\text{Eq. 5:}\quad \psi = \frac1N\sum_i\frac{\lambda\,\ell_{PL}^{(i)}}{\ell_{MSE}^{(i)}+\lambda\,\ell_{PL}^{(i)}}
 # \qquad\qquad \text{Algorithm 2:}\quad
@@ -99,7 +99,7 @@ last = published[published.epoch == 10]
 report.table(
     run, "published", published,
     f"The authors' losses give ψ = {report.percent(last.psi.min())} to {report.percent(last.psi.max())} at epoch 10.",
-    "The paper claims 95 % for all. Losses: method/perceptual_influence.py of the authors' code.",
+    "Authors and paper: Viana et al. (2025), who claim 95 % for all. The losses are those in their published code.",
     {"experiment": "experiment", "context": "encoder", "layer": "layer", "epoch": "epoch", "lambda": "λ that was used",
      "psi": "ψ that it gives", "lambda for 0.95": "λ for ψ = 95 %"},
 )  # fmt: skip
@@ -111,15 +111,16 @@ shown = {f"{r.experiment}: {r.context}, {r.layer}": (psi.curve(r.MSE, r.PL), Non
 report.figure(
     run, "published_curves", drawings.psi_by_lambda([("", shown)], psi.LAMBDAS, 0.95, psi.LITERATURE_LAMBDA),
     f"At the literature's λ = 0.1 the pixel term no longer counts: ψ is {report.percent(baseline, 2)}.",
-    "The published curves, from the losses of epoch 10; a dot is the λ that was used, the number that of block5_conv4.",
+    "Curves: ψ for each λ, computed from the losses that Viana et al. published for epoch 10. Dot: the λ they used. "
+    "The number in bold is for their ImageNet encoder at block5_conv4.",
     alt="Line plot: ψ in percent rises from 0 to 100 over a logarithmic axis of λ, one line an experiment.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## Three networks, the same patches
 # ψ depends on the predictions. An untrained U-Net ends in a sigmoid and predicts grey, wrong by more than 1000 HU. The
-# LDCT itself is what a residual network predicts before its first step. A trained network (a short fit here, without a
-# run of `03_train`) makes a small error of another texture. Each could claim to be "the" network of Eq. 5.
+# LDCT itself is what a residual network predicts before its first step. A trained network (here a short fit, without a
+# run of `03_train`) makes a small error of another texture. Each could be the network of Eq. 5.
 
 # %%
 torch.set_num_threads(threads)
@@ -161,7 +162,7 @@ images = {drawings.NETWORKS[f][0]: intensity.from_net(p[example, 0].numpy()) for
 report.figure(
     run, "predictions", pictures.grid([pictures.of_patch(cohort, where.iloc[example], patch_size, images)], 2.2),
     f"The untrained network is {rmse['untrained']:.0f} HU off, the LDCT itself {rmse['identity']:.1f} HU.",
-    f"The trained network: {rmse['trained']:.1f} HU. RMSE over all patches; the even grey lies above the window.",
+    f"Trained: {rmse['trained']:.1f} HU. RMSE of all patches. The untrained output is flat grey, above the window.",
     alt="Row of CT patches: LDCT, even grey of the untrained network, trained network, NDCT, and a difference.",
 )  # fmt: skip
 
@@ -197,7 +198,7 @@ ends = [report.percent(end, 1) for end in (table["psi at 0.1"].min(), table["psi
 report.figure(
     run, "curves", drawings.psi_by_lambda(panels, lambdas, psi_target, psi.LITERATURE_LAMBDA),
     f"At the literature's λ = 0.1 ψ lies between {ends[0]} and {ends[1]}.",
-    "Over all layers and networks. Solid by Algorithm 2, dotted by Eq. 5.",
+    "Over all layers and networks. Solid: ψ as a ratio of sums (Algorithm 2). Dotted: as a mean of ratios (Eq. 5).",
     alt="Two line plots of ψ over a logarithmic axis of λ: left a line a layer, right a line a network.",
 )  # fmt: skip
 
@@ -213,9 +214,8 @@ report.figure(
 
 # %% [markdown]
 # ## The literature's configurations
-# The paper's Table 1 lists what eleven studies used. Those that name an encoder and a layer are measured at their own λ
-# on the same patches; with `context=random` a random encoder of the same architecture stands in. A λ belongs to the
-# weights it was found with: those of Keras's VGG-19 do not carry over to torchvision's, of another scale.
+# The paper's Table 1 lists eleven studies. Those with an encoder and a layer are measured at their own λ on the same
+# patches. A λ belongs to its weights: those of Keras's VGG-19 do not carry over to torchvision's.
 
 # %%
 two, own = {f: predictions[f] for f in ("untrained", "identity")}, run.params
@@ -227,7 +227,8 @@ heads |= {"psi, identity": "ψ of the LDCT itself", "lambda for psi, identity": 
 report.table(
     run, "table_1", table_1,
     f"At their own λ the studies' ψ is {' to '.join(at_own)}." if at_own else "No study could be measured here.",
-    "Several layers add up. Input convention x255; untrained network and LDCT itself as predictions.",
+    "Where a study names several layers, their losses are added. Encoders get grey values from 0 to 255. The "
+    "prediction is the LDCT itself; the stored table has that of an untrained network too.",
     heads,
 )  # fmt: skip
 
@@ -235,8 +236,7 @@ report.table(
 # ## What does an encoder answer to?
 # The relative change of the features, $|\phi(x')-\phi(x)|\,/\,|\phi(x)|$ (norms over all channels, positions, slices),
 # is measured for three changes of NDCT slices x: 20 HU more of the scanner's own noise, a blur by 1 pixel, and the loss
-# of every lesion, which only simulated patients allow. ImageNet's VGG-19 is compared with an edge detector's VGG-16,
-# EfficientNet-Lite0 and random filters at the same depth. **The rule.** An encoder may stand in for ImageNet in
+# of every lesion (simulated patients only). **The rule.** An encoder may stand in for ImageNet's VGG-19 in
 # `context=auto` only if its answers to noise and to lesions and their ratio lie within a factor of 1.5 of ImageNet's at
 # both levels of the study, block3_conv2 and block5_conv4.
 
@@ -268,8 +268,8 @@ if answers is not None:
     low, *_, high = answers[answers.level == level].sort_values("noise").itertuples()
     report.figure(
         run, "encoders", drawings.answers(answers, bench_levels, changes, "ImageNet", encoder_bench.FACTOR),
-        f"20 HU of noise change {high.encoder} by {report.percent(high.noise)} and {low.encoder} by "
-        f"{report.percent(low.noise)}.", f"At {level}. {nearest}",
+        f"20 HU of noise change the features of encoders by {report.percent(low.noise)} ({low.encoder}) to "
+        f"{report.percent(high.noise)} ({high.encoder}).", f"At {level}. {nearest}",
         alt="Dot plots over depth, a panel a change (noise, blur, lesions, ratio), a colour an encoder, log axis.",
     )  # fmt: skip
 

@@ -137,16 +137,17 @@ controls = run.table(
 means, above = reactions.rated_above(controls[controls.domain == domains[0]], INFO)
 blurred = f"The blurred NDCT scores above the NDCT by {report.some(len(above['NDCT, blurred']), len(NAMES), 'metric')}"
 report.table(
-    run, "controls_shown", means, f"{blurred}.",
-    f"The noisy one does by {report.listed(above['NDCT + noise'])}, the LDCT by {report.listed(above['LDCT'])}. Means "
-    f"over {report.plural(len(about), 'slice')} of {people}, domain {domains[0]}, reference {reference}.",
+    run, "controls_shown", means,
+    f"The blurred NDCT is rated above the NDCT by {report.some(len(above['NDCT, blurred']), len(NAMES), 'metric')}.",
+    f"The NDCT with more noise is rated above it by {report.listed(above['NDCT + noise'], 'no metric')}, the LDCT by "
+    f"{report.listed(above['LDCT'], 'no metric')}. Means over {report.plural(len(about), 'slice')} of {people}, in "
+    f"{report.scale(domains[0])}, against the {'NDCT' if reference == 'ndct' else 'noise-free truth'}.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## How do metrics react to damage?
-# Known damage is done to the slices, at known strengths, at each dose. Does a metric fall as the damage grows, and by
-# how much, in units of what the LDCT's dose does to it? A removed lesion is the damage that a diagnosis depends on.
-# *Which damages are on the list is our choice*, and nothing is summed up over the list.
+# Known damage is done to the slices at each dose. Does a metric fall as it grows, and how far, in units of what the
+# LDCT's dose does? *Which damages are on the list is our choice*, so nothing is summed up over them.
 
 # %%
 HARMS = reactions.kinds(lesions)
@@ -181,8 +182,9 @@ answer = f"Removing every lesion moves {few} by less than 5 % of what {unit} of 
 answer = answer if len(removed) else "By how much a removed lesion moves a metric is not known: no interval exists."
 report.figure(
     run, "audit", damage.reactions(part, LABEL, harms, ldct_dose), answer,
-    f"Left: 1 is as much as {unit} of the dose costs, negative calls the damage an improvement, empty: not known. "
-    f"Right: −1 falls with every step. Greatest strength, {report.percent(audited_dose)} of the dose, {people}.",
+    f"Left: at 1 the score falls as much as at {unit} of the dose; below 0 it calls the damage an improvement; what is "
+    "not known is empty. Right: at −1 the score falls with every step of the damage. Greatest strength of each damage, "
+    f"{report.percent(audited_dose)} of the dose, {people}.",
     alt="Two tables of colours, a row a metric, a column a kind of damage: size of the fall and rank correlation.",
 )  # fmt: skip
 
@@ -201,10 +203,8 @@ report.table(
 # %% [markdown]
 # ## Does a metric follow the diagnosis?
 # d′ of a channelised Hotelling observer says how well lesions in a simulated liver are detected in images with the same
-# damage. Over doses pooled, anything that reacts to noise follows d′; the question is whether it does so *within* one
-# dose. d′ is of lesions at known places: damage to the surroundings that a reader would mistake for disease is outside
-# of what it sees. d′ that differ by less than their standard error share a rank. **Which damages are on the list is our
-# choice, and so is, through them, the correlation**: with another list it would be another.
+# damage. Over doses pooled, anything that reacts to noise follows d′: does it also *within* one dose? d′ is of lesions
+# at known places, blind to their surroundings. d′ that differ by less than their standard error share a rank.
 
 # %%
 LESIONS = tuple(Lesion(*one) for one in ((1.0, -25.0), (2.0, -9.0), (4.0, -3.0)))  # mm and HU, as in 04b_dose
@@ -223,9 +223,10 @@ if tasks:
     ranked["within"] = [a if a == "pooled" else report.percent(float(a)) for a in ranked.within]
     report.table(
         run, "diagnosis", ranked,
-        f"Over the {len(harms)} kinds of damage we chose, following lesion detection at every dose was shown for "
-        f"{follows}, running against it for {against}.",
-        f"Another list of damages would give other numbers. {report.bars(min(many, tasks), 'liver', 'Brackets')}",
+        f"No metric was shown to fall, or to rise, when lesion detection falls ({len(NAMES)} metrics)."
+        if not any(reactions.at_every_dose(follow)) else
+        f"When lesion detection falls, a fall was shown at every dose for {follows}, a rise for {against}.",
+        f"Over {len(harms)} kinds of damage that we chose. {report.bars(min(many, tasks), 'liver', 'Brackets')}",
         heads={"metric": "metric", "within": "dose", ("rho", "low", "high"): "rank correlation with d′",
                "conditions": "conditions", "told_apart": "different d′ among these", "d_se": "standard error of d′"},
     )  # fmt: skip
@@ -244,9 +245,8 @@ if tasks:
 
 # %% [markdown]
 # ## Direction, size, and size by changed pixel
-# A metric that is a mean over pixels moves little where few pixels change, however clearly it falls. So each damage has
-# three numbers: how many metrics fall in *every* patient; by how much, in units of what the LDCT's dose does; and that
-# size over the share of the body that the damage changes, since a dose changes nearly all of it.
+# A mean over pixels moves little where few pixels change. So each damage has three numbers: how many metrics fall in
+# *every* patient; by how much; and that size over the share of the body that the damage changes.
 
 # %%
 body = np.stack([intensity.body_mask(image) for image in seen["ndct"]])
@@ -265,9 +265,9 @@ if lesions:
 
 # %%
 report.table(
-    run, "by_harm", order, direction,
-    f"Counts of {len(NAMES)} metrics; size: median over metrics, in units of {unit} of the dose. Greatest strength, "
-    f"{report.percent(audited_dose)} of the dose, {people}. The list of damages is our choice.",
+    run, "by_harm", order, report.worsened(int(gone), len(NAMES)) if lesions else direction,
+    f"Counts of {len(NAMES)} metrics. Size: 1 is the change at {unit} of the dose; median over metrics. Greatest "
+    f"strength, {report.percent(audited_dose)} of the dose, {people}. The list of damages is our choice.",
     heads={"harm": "damage", "falls_in_all": "fall in every patient", "rises_in_all": "rise in every patient",
            "size": "size", "share": "body changed, %", "per_voxel": "size by changed pixel"}
     | ({"d_change": "change of d′, %"} if tasks else {}),
@@ -295,6 +295,6 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** {answer} {direction} {blurred}, as a control. One limit: {people}, and a list of damages that "
-    "is our choice. Next, `04b_dose` asks how much dose a denoiser saves."
+    f"**What we saw.** {answer} {report.worsened(int(gone), len(NAMES)) if lesions else direction} {blurred}, as a "
+    f"control. One limit: {people}, and a list of damages that is our choice. Next: which dose is saved (`04b_dose`)."
 )

@@ -139,15 +139,14 @@ for method, changed in x_inv.items():
     into, out = (evidence.rmse_hu(*pair).mean() for pair in ((changed, x_hu), (after, before)))
     report.figure(
         run, method, drawings.changed_inputs(rows, x_hu, changed, before, after),
-        f"The {summary.called(method)} changes the input by {into:.3g} HU and the output by {out:.2g} HU.",
+        f"The {summary.called(method)} changes the input by {into:#.3g} HU and the output by {out:#.3g} HU.",
         f"Root mean squares. Both differences of a row have one scale. {people}.", alt=drawings.ALT["changed_inputs"],
     )  # fmt: skip
 
 # %% [markdown]
 # ### Controls with known answers
-# For the identity the search must give x back (α < 1), for a constant run to its bound, and for a mean filter find
-# what lies where its gain is below √α. The aimed search must catch a denoiser that erases the crop's lesions, or that
-# none is hidden would say nothing, and must not catch one that keeps half of them, since half is more than √α.
+# The search must give x back for the identity (α < 1), run to its bound for a constant, and find what lies where the
+# gain of a mean filter is below √α. The aimed search must catch a denoiser that erases lesions, not one that halves.
 
 # %%
 aimed_at = (found[0].inside, found[0].around, aim_px) if aim_px else ()
@@ -155,17 +154,17 @@ on_known = partial(controls.searched, found[0].ldct, alpha, sigma_hu, lr, contro
 known = run.table("controls", on_known).set_index("control")
 report.table(
     run, "controls", known.rename(index={"blur": "mean filter"}).reset_index(),
-    f"The search leaves {report.number(known['in, HU']['identity'], unit='HU')} of change for the identity, where 0 is "
-    f"right, and puts {report.percent(known['power where gain < √α']['blur'])} of it where the mean filter is blind.",
-    "The share should be 100 %. The two contrasts must differ for the denoiser that erases lesions. One crop.",
+    "A network that returns its input hides nothing, where the search still changed "
+    f"{report.number(known['in, HU']['identity'], unit='HU')} (right: 0).", "For a mean filter, "
+    f"{report.percent(known['power where gain < √α']['blur'])} of the change is what the filter cannot see (right: 100 "
+    "%). Where lesions are erased, their contrast must change in the input and not in the output. One crop.",
     heads={column: head for column, head in drawings.CONTROLS.items() if column in {"control", *known}},
 )  # fmt: skip
 
 # %% [markdown]
 # ## Second and third generation: drawing
-# A search leaves what low-dose images look like. A generator, and a VAE with a flow, were trained to draw such images
-# (`05a_train_invariances`), for the middle of each crop. The VAE's reconstruction of x stands beside them, since what a
-# decoder cannot draw looks like an invariance.
+# A generator, and a VAE with a flow, were trained to draw images that look like low dose (`05a_train_invariances`).
+# The VAE's reconstruction of x stands beside them: what a decoder cannot draw looks like an invariance.
 
 # %%
 MADE = {method: changed[:, None] for method, changed in x_inv.items()}  # {method: (crops, draws, side, side) HU}
@@ -185,7 +184,8 @@ for method in (one for one in ("generator", "VAE + flow") if one in MADE):
     report.figure(
         run, f"draws_{method.split()[0].lower()}", drawings.draws(rows, panels, spread),
         f"Draws of the {method} differ from each other by {np.sqrt(np.mean(spread**2)):.1f} HU (SD).",
-        f"The two outputs are alike where the model is right. {people}.", alt=drawings.ALT["draws"],
+        f"The LDCT differs from its NDCT by {np.std(x_hu - [one.ndct for one in found]):.1f} HU (SD). If the model is "
+        f"right, the two outputs are alike. {people}.", alt=drawings.ALT["draws"],
     )  # fmt: skip
 
 # %% [markdown]
@@ -203,15 +203,15 @@ answer = (f"The change of the plain search is {ratio['search', 'input']:.2f} tim
           f"and moves the network's output {ratio['search', 'output']:.2f} times as much.")  # fmt: skip
 spans = f"95 % intervals over patients where there are {intervals.MIN_PATIENTS} or more."
 report.table(
-    run, "ratios", ratios.assign(method=ratios.method.map(LABELS)), answer, f"{spans} Last column, as published: mean "
-    "absolute change of the input in units of 502 HU.", heads=drawings.RATIOS,
+    run, "ratios", ratios.assign(method=ratios.method.map(LABELS)), answer, f"{spans} Last column: mean absolute "
+    "change of the input / 502 HU, the SD of CT numbers that the published code divides by.", heads=drawings.RATIOS,
 )  # fmt: skip
 
 # %%
 report.figure(
     run, "evidence_shown", drawings.beside_repeated_scan(summary.ratios(changes, NULL), LABELS), answer,
-    "Each point is a patient. Right of 1 the input changes more than between two scans; only below 1, where the output "
-    f"changes less, is a change an invariance. {people}.", alt=drawings.ALT["beside_repeated_scan"],
+    f"A point a patient; {people}. Right of the vertical line the input changes more than between two scans. Only "
+    "below the horizontal line does the network ignore the change.", alt=drawings.ALT["beside_repeated_scan"],
 )  # fmt: skip
 repeated = changes[changes.method == NULL["search"]].groupby("anatomy")[["in_hu", "out_hu"]].mean()
 report.figure(
@@ -224,8 +224,7 @@ report.figure(
 # ## Does the network hide anatomy?
 # p of a change of a segment's mean, or of a lesion's contrast (its mean minus that of its organ around it), is exact:
 # the share of repeated scans that change it as much. **Changed** is what they do not explain in the input (p ≤ level),
-# **hidden** what of these they explain in the output. What was not changed tells nothing of f. Two controls: scans that
-# were held back, changed in one of twenty at most; and x itself, which as one more scan has p ≤ level in that share.
+# **hidden** what of these they explain in the output. Controls: scans held back, and x, which has p ≤ level so often.
 
 # %%
 counts = {
@@ -238,7 +237,8 @@ told = {"segment": f"x itself has p ≤ {level:g} in {report.percent(far['in'], 
 for what, count in counts.items():
     report.table(
         run, f"{what}_counts", count.assign(method=count.method.map(summary.called)),
-        summary.hiding(count, x_inv, what), f"{told[what]} {people}.", heads=drawings.COUNTS,
+        summary.hiding(count, x_inv, what), f"{told[what]} {people}." + (" f is the network." if what == "lesion" else
+        f" For x, the unchanged input, {report.percent(level)} is right."), heads=drawings.COUNTS,
     )  # fmt: skip
 
 # %%

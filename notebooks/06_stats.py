@@ -60,9 +60,8 @@ from ldct_utils.training.designs import spoken, worded
 # %% [markdown]
 # ## The networks, and whether they were trained enough
 # A *method* is everything that was chosen about a run except its seed. λ is set so that ψ has a target **at the start**
-# of training, and then stays, as in the paper. ψ moves from there (`03_train`). A method is at its *working point* if
-# the last quarter of its updates changed its own objective by less than 2 % and it gains 1 dB PSNR over its input; one
-# with a critic may be 1.5 dB worse, with a noise texture nearer to the NDCT's. Others are unfinished trainings.
+# of training, and then stays, as in the paper; ψ moves from there (`03_train`). At its *working point* a method with a
+# critic may be 1.5 dB worse than its input, with a noise texture nearer to the NDCT's.
 
 # %%
 found = select(runs)
@@ -78,13 +77,13 @@ reached = working_point.table(points).set_index("method")["at its working point"
 shown = listed.assign(way=[psi.path(one) for one in listed.itertuples()], reached=listed["method"].map(reached))
 heads = {"run": "run", "method": "method", "way": "ψ: start → half → end, %", "reached": "at its working point"}
 report.table(run, "runs", worded(shown), working_point.said(points),
-             f"Left out as repeats of a method and a seed: {report.plural(len(found) - len(chosen), 'run')}.",
+             f"{report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} Left out as repeats of "
+             f"a method and a seed: {report.plural(len(found) - len(chosen), 'run')}.",
              heads | {name: name for name in varying[:3]})  # fmt: skip
 
 # %% [markdown]
 # ## What this many patients can show
-# A two-sided Wilcoxon test of *n* patients has 2ⁿ sign patterns, so it cannot give less than 2¹⁻ⁿ, whatever the
-# networks do. The first of the metrics picks the best method; spreads are told in PSNR and RMSE too.
+# A two-sided Wilcoxon test of *n* patients gives no p under 2¹⁻ⁿ. The first of the metrics picks the best method.
 
 # %%
 SPREAD = {"psnr": ("PSNR", "dB"), "rmse_hu": ("RMSE", "HU")}
@@ -114,7 +113,7 @@ for reference, words in references.items():
     who = report.leaders({info(m).label: says[first] for m, first in best[reference].items()})
     report.table(
         run, f"table3_{reference}", worded(comparison.mean_and_rank(part)), f"{who}.",
-        f"Against the {words}, domain {domain}. Scores that are not finite: {part['count'].rsub(slices).sum():g}.",
+        f"Against the {words}, {report.scale(domain)}. Not finite: {part['count'].rsub(slices).sum():g} scores.",
         comparison.heads_of_ranks(metrics),
     )  # fmt: skip
 winner = best[main][primary]
@@ -142,13 +141,11 @@ else:
 # %% [markdown]
 # ## Table 4: the best against the others
 # The published test is a Wilcoxon signed-rank test over *slices* with an unpaired Cohen's d. Slices of one patient
-# share anatomy and noise, so beside it stand tests whose unit is the patient: Wilcoxon over the patients' means, and a
-# mixed model, difference ~ 1 + (1 | patient). All three take the networks as given. The **verdict** on two methods is
-# the 95 % interval over patients *and trainings*: it excludes 0 or it does not, and one training gives none. p values
-# are Holm-corrected over the metrics. The best was picked by the same scores, which flatters it.
-#
-# How far do published verdicts go? The paper prints all p of its Table 4 as 0.0. They come from thousands of slices of
-# two test patients (L096, printed as L097, and L506), who cannot give less than 0.5.
+# share anatomy and noise, so beside it stand tests over patients: Wilcoxon, and a mixed model, difference ~ 1 + (1 |
+# patient). All three take the networks as given. The **verdict** on two methods is the 95 % interval over patients *and
+# trainings*: it excludes 0 or it does not. p values are Holm-corrected over the metrics. The best was picked by the
+# same scores, which flatters it. The paper prints all p as 0.0, from thousands of slices of two patients (L096, printed
+# as L097, and L506), who cannot give less than 0.5.
 
 # %%
 tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
@@ -160,7 +157,8 @@ for reference, words in references.items():
     report.table(
         run, f"table4_{reference}", worded(part), comparison.verdicts_said(part["verdict"], "the best method"),
         f"Against the {words}. Of {report.plural(len(part), 'difference')} between these networks, Wilcoxon calls "
-        f"{by_patients} significant over {people}, and {by_slices} over slices.", comparison.TABLE4,
+        f"{by_patients} significant over {people}, and {by_slices} over slices. A verdict needs "
+        f"{intervals.MIN_PATIENTS} patients and two trainings of a network.", comparison.TABLE4,
     )  # fmt: skip
 
 # %%
@@ -168,15 +166,15 @@ paper = comparison.published_effects()
 off = (paper["d derived"] - paper["d published"]).abs().max()
 orders = [f"{' > '.join(order)} by {info(m).label}" for m, order in comparison.published_orders().items()]
 report.table(
-    run, "table4_paper", paper, f"The published effect sizes follow from the published means and SDs, to {off:.3f}.",
-    f"By the paper's own means the order is {report.listed(orders)}.",
+    run, "table4_paper", paper, f"The effect sizes of Viana et al. (2025) follow from means and SDs, to {off:.3f}.",
+    "E1 and E2 are their losses with an ImageNet encoder, at block3_conv2 and block5_conv4, E3 and E4 with a medical "
+    f"encoder at the same layers. By their own means, best first, the order is {report.listed(orders)}.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## Control: do the tests keep quiet where there is nothing to find?
-# If the labels of two methods are swapped within randomly chosen patients, no difference is left but chance; a test
-# over slices does not know that they were swapped together. If two trainings of *one* method are compared, a test that
-# speaks of methods should rarely be significant. The verdicts above allow for trainings; single trainings cannot.
+# Labels of two methods are swapped within randomly chosen patients, which leaves only chance. And two trainings of
+# *one* method are compared, where a test that speaks of methods should rarely be significant.
 
 # %%
 headline = tests.query("domain == @domain and reference == @main and metric == @primary")
@@ -203,15 +201,16 @@ for reference, words in references.items():
     own = sides["over the LDCT"].query("method == @top")
     report.figure(
         run, f"patients_{reference}", drawings.patients(sides, says, f"gain in {label}, {words}"),
-        f"{says[top]} gains over its input in {report.some((own['better_by'] > 0).sum(), len(own), 'patient')}.",
-        f"On average it gains {report.interval(*own[['mean', 'low', 'high']].iloc[0])} in {label}.",
+        f"Against the {words}, {says[top]} has a better {label} than its input in "
+        f"{report.some((own['better_by'] > 0).sum(), len(own), 'patient')}.",
+        f"The input has {report.number(tables[domain, reference, primary][LDCT].value.mean())}; {says[top]} on average "
+        f"{report.compared(*own[['mean', 'low', 'high']].iloc[0], 'its input', info(primary).unit)}.",
         f"Marks of patients and bars with intervals, one line a method; right of 0 is better in {label}.",
     )  # fmt: skip
 
 # %% [markdown]
 # ## Where the errors are
-# Structure in these maps is anatomy that was changed. Grain is noise that was left or, against the NDCT, noise of the
-# NDCT that was taken out.
+# Structure in these maps is anatomy that was changed; grain is noise that was left or, against the NDCT, taken out.
 
 # %%
 ranked = summary.query("domain == @domain and reference == @main and metric == @primary").sort_values("rank")["method"]
@@ -242,8 +241,9 @@ else:
     tau = report.number(transfer.same_order(real), 2)
     report.table(
         run, "real_ct", worded(real),
-        f"On a real CT {says[real.method[0]]} gains most, {report.number(real.gain_db[0], 2)} dB PSNR over its input.",
-        f"Ranges: over trainings. Its order and that of the test patients have Kendall's τ = {tau} (1: the same).",
+        f"On a real CT {report.gained(says[real.method[0]], real.gain_db[0], 'PSNR', 'dB')}.",
+        "Brackets: lowest and highest training. " + ("Two networks or fewer have no order to compare." if tau == "–"
+        else f"The order here and that of the test patients have Kendall's τ = {tau} (1: the same)."),
         transfer.HEADS,
     )  # fmt: skip
 
@@ -260,9 +260,8 @@ if on_real:
 
 # %% [markdown]
 # ## RQ3: ψ, layer and context
-# Each line is a layer and a context, from MSE alone (ψ = 0) to the perceptual term alone (ψ = 100 %). A point stands at
-# the ψ that training **ended** with; the thin line runs back to the ψ that it was started with. Shown is the difference
-# from the MSE network of the same architecture where there is one, else from the LDCT.
+# From MSE alone (ψ = 0) to VGG alone (100 %), a line a layer and context: the difference from the MSE network of that
+# architecture, else from the LDCT. A point is the ψ that training **ended** with; a thin line runs to its start.
 
 # %%
 lines, aside = designs.arms(listed, varying)
@@ -282,15 +281,16 @@ if len(lines):
         run, "psi", drawings.psi(effects, labels, len(metrics)),
         f"By {label} the best perceptual loss, {says[best_one.method]}, {than}.",
         f"ψ moved by up to {100 * (raw['psi_start'] - raw['psi_end']).abs().max():.0f} points while training. Hollow: "
-        f"one training. Left out, since another setting stands in the same place: {report.listed(map(spoken, aside))}.",
+        f"one training. Mean of {says[best_one.base]}: "
+        f"{report.number(tables[domain, main, primary][best_one.base].value.mean())}."
+        + f" Left out, since another setting stands in their place: {report.listed(map(spoken, aside))}." * bool(aside),
         "Difference from the base against ψ at the end of training, a line a layer and encoder; up is better.",
     )  # fmt: skip
 
 # %% [markdown]
-# The paper's guideline (ImageNet encoder: lower layer; medical encoder: deeper layer) is a statement about an
-# *interaction*: (deep − shallow) in one context minus (deep − shallow) in the other. It needs all four cells at one ψ.
-# Where the ψ of two cells differs by more than `psi_tolerance` at start, half or end, the row is a comparison at fixed
-# λ, in which context and ψ differ together.
+# The paper's guideline (ImageNet encoder: lower layer; medical encoder: deeper layer) is an *interaction*: (deep −
+# shallow) in one context minus that in the other, from four cells at one ψ. Where their ψ differ by more than
+# `psi_tolerance`, the row is a comparison at fixed λ, in which context and ψ differ together.
 
 # %%
 crossed = run.table("interactions", lambda: comparison.interactions(of_domain, lines, psi_tolerance, draws, seed))
@@ -327,7 +327,8 @@ if invariances:
     of_contrast = hidden[hidden["quantity"] == "contrast kept"].set_index("denoiser")["mean"]
     report.figure(
         run, "hidden_drawn", drawings.shares_kept(hidden, list(looked), hiding.QUANTITIES),
-        f"{of_contrast.idxmin()} keeps least of the lesions' contrast, {report.percent(of_contrast.min())}.",
+        f"{spoken(of_contrast.idxmin().removeprefix('unet · '))} keeps least of the lesions' contrast, "
+        f"{report.percent(of_contrast.min())}.",
         "95 % intervals over patients; dotted: all of it.",
         "Dots with intervals, a line a network: shares of d′ of two observers and of contrast that are kept.",
     )  # fmt: skip

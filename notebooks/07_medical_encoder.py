@@ -20,8 +20,7 @@
 # which `02_psi_calibration` and `03_train` read with context medical and weights set to this run's folder; its header
 # holds the result of the test. **Cost** about two minutes on 2 cores, a third of them for the test.
 #
-# Words: LDCT and NDCT are the low-dose and the normal-dose slice. An encoder turns an image into features, level by
-# level; a perceptual loss compares features instead of pixels.
+# Words: an encoder turns an image into features, level by level; a perceptual loss compares them instead of pixels.
 
 # %% tags=["parameters"]
 from typing import Optional

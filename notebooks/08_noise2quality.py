@@ -79,7 +79,7 @@ wanted, window = targets.get(target), (level, width)
 varying = [name for name in (*comparison.SETTINGS, "patch_size") if about_runs[name].nunique() > 1]
 report.table(
     run, "runs", about_runs, f"We compare {plural(len(chosen), 'training')} of {plural(len(models), 'design')}.",
-    f"Cohort {cohort.id}, target {wanted.label}, window {plots.window_text(*window)}.",
+    f"All predict maps of {wanted.label}, computed in the window {plots.window_text(*window)}.",
     {"model": "design", "seed": "seed", "weights": "weights"} | {name: name.replace("_", " ") for name in varying},
 )  # fmt: skip
 

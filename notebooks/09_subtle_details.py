@@ -98,7 +98,7 @@ called = {name: designs.spoken(name) for name in method.values()}
 report.table(
     run, "methods", about_runs.assign(called=about_runs["method"].map(called)),
     f"We test {plural(len(called) - 1, 'method')} on {plural(len(rows), 'slice')} of {plural(patients, 'patient')}.",
-    f"Cohort {test.id}.", {"run": "run", "called": "method", "seed": "seed"},
+    "A row a training.", {"run": "run", "called": "method", "seed": "seed"},
 )  # fmt: skip
 
 # %% [markdown]

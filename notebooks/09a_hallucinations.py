@@ -87,8 +87,8 @@ main = pipeline.one_of(denoiser, load(denoiser).id, ids) if denoiser else about_
 # %%
 report.table(
     run, "methods", about_runs.assign(called=about_runs.run.map(called)),
-    f"Segments are listed for {called[main]}, run {main}.", f"Cohort {test.id}: {plural(len(tested), 'slice')} of "
-    f"{plural(patients, 'patient')}.", {"run": "run", "called": "method", "seed": "seed"},
+    f"Segments are listed for {called[main]}.", f"{plural(len(tested), 'slice')} of {plural(patients, 'patient')}.",
+    {"run": "run", "called": "method", "seed": "seed"},
 )  # fmt: skip
 
 # %% [markdown]

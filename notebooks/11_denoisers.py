@@ -55,7 +55,7 @@ from ldct_utils.metrics import comparison, denoised
 from ldct_utils.models.classical import build, tune
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.segments import total
-from ldct_utils.stats import nulls
+from ldct_utils.stats import intervals, nulls
 from ldct_utils.study.runs import select
 from ldct_utils.training import checkpoints, costs, designs, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
@@ -92,9 +92,8 @@ if any(one.params.get("init") == "hub" for one in chosen):
 
 # %% [markdown]
 # ## Which of them were trained enough
-# At its *working point* the last quarter of a network's updates changed its objective by less than 2 %, and it gains
-# 1 dB PSNR over its input. One with a critic may be 1.5 dB worse than its input, with a noise texture nearer to the
-# NDCT's than MSE gives. Others get no verdict, and nobody is compared with them.
+# At its *working point* a network with a critic may be 1.5 dB worse than its input, with a noise texture nearer to the
+# NDCT's than MSE gives. Networks that are not there get no verdict, and nobody is compared with them.
 
 # %%
 tested = [testing.scores(one) for one in chosen]
@@ -102,7 +101,8 @@ points = working_point.of_methods(chosen, tested, labels)
 unfinished = [name for name, one in points.items() if not one.reached]
 reached = run.table("working_points", lambda: working_point.table(points))
 report.table(run, "working_points", worded(reached), working_point.said(points),
-             "Means over trainings. Noise texture: the noise power spectrum in flat soft tissue.")  # fmt: skip
+             f"{report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} Others get no verdict. Means over "
+             "trainings. Noise texture: the noise power spectrum in flat soft tissue.")  # fmt: skip
 
 # %% [markdown]
 # PSNR knows nothing of lesions. What each network passes on of their contrast stands beside it.
@@ -174,10 +174,9 @@ direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 
 # %% [markdown]
 # ## Each against the best before it
-# By anatomy and metric, in the order of age: is a method better or worse than the best of all older ones (by its mean)?
-# The verdict is the 95 % interval over patients *and* trainings of this pair alone. It excludes 0 or it does not; one
-# training gives none, and other methods change nothing. `newer.parquet` has p of a Wilcoxon test over patients and of a
-# mixed model beside it, Holm-corrected over the metrics of a pair: both speak of *these networks*.
+# By anatomy and metric: is a method better or worse than the best of all older ones (by its mean)? The verdict is the
+# 95 % interval over patients *and* trainings of the pair: it excludes 0 or it does not. `newer.parquet` has p of
+# Wilcoxon and a mixed model over patients, Holm-corrected over the metrics of a pair: both speak of *these networks*.
 
 # %%
 newer = run.table(
@@ -187,8 +186,9 @@ summed = comparison.verdicts_said(newer["verdict"], "the newer method")
 without = newer["verdict"].value_counts().drop(list(comparison.DECIDED), errors="ignore")
 report.figure(
     run, "newer_shown", drawings.newer(newer, says, LABEL), summed,
-    f"Against the {against}, {report.plural(patients, 'patient')}; bars: 95 % over patients and trainings. Comparisons "
-    f"without a verdict: {report.listed(f'{n} ({word})' for word, n in without.items())}.",
+    f"Against the {against}, {report.plural(patients, 'patient')}; bars: 95 % over patients and trainings. A verdict "
+    f"needs {intervals.MIN_PATIENTS} patients and two trainings of a network that is at its working point. "
+    f"Without one: {report.listed(f'{n} ({word})' for word, n in without.items())}.",
     "Dots with intervals, a panel a metric and a line a method: how much better it is than the best older one.",
 )  # fmt: skip
 

@@ -157,7 +157,7 @@ open_ones = said.open_questions(blocks)
 report.table(
     run, "answers_shown", answers,
     f"{report.plural(len(answers), 'question')} of the study {'has' if len(answers) == 1 else 'have'} an answer.",
-    f"Open, because no run was given: {report.listed(open_ones)}." if open_ones else "No question is open.",
+    f"Open, because no run was given: {report.listed(open_ones)}" if open_ones else "No question is open.",
     heads={"question": "question", "answer": "answer", "notebook": "from"},
 )  # fmt: skip
 

@@ -452,7 +452,7 @@ def write(block: str, stored: dict) -> str:
         return paragraphs(f"The study `{stored['study']}` did not run `{notebook}`.", source(stored))
     try:
         if block.endswith("_picture") and block.removesuffix("_picture") not in stored["pictures"]:
-            return paragraphs(f"`{notebook}` of this study stored no such figure.", source(stored))
+            return paragraphs(f"*`{notebook}` of this study stored no such picture.*", source(stored))
         text = say(stored["blocks"])
     except (KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{file}: block {needed or block} lacks a number: {error!r}") from error

@@ -26,15 +26,16 @@ SHOWN = {
     "reference": ("maps",),
 }
 WORDS = {
-    "LDCT, NDCT": "low-dose and normal-dose CT slices; the network gets the first and should return the second",
+    "loss": "what a network is trained to make small: MSE compares pixels; a perceptual loss compares features of a "
+    "second network, the encoder VGG, here with random weights unless it says otherwise",
+    "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU": "Hounsfield units: water is 0, air −1000",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
-    "MSE, VGG": "two losses: mean squared error of pixels, and of features of a network trained to see",
-    "λ and ψ": "weight of the VGG term in the loss, and the share of the loss that it makes up",
-    "PSNR, SSIM": "scores of an image against a reference, borrowed from photographs; higher is better",
+    "RMSE, PSNR, SSIM": "usual scores of an image against a reference; a low RMSE and a high PSNR or SSIM are better",
+    "model observer": "a computed reader that decides whether a lesion is there; the Hotelling observer knows the "
+    "noise and its texture, the non-prewhitening observer does not",
     "d′": "how well a model observer tells lesion from no lesion; 0 is guessing",
-    "Hotelling observer": "the model observer that allows for all noise; a simpler one, without that, is the "
-    "non-prewhitening observer",
+    "interval": "the range in which the value lies with 95 % certainty, given other patients and other trainings",
 }
 ENOUGH = 6  # patients, below which no interval is taken
 
@@ -49,7 +50,7 @@ def page(blocks) -> dict:
     for key, (question, notebooks, study) in QUESTIONS.items():
         sentences = SAY[key](blocks)
         sure = SURE[key](blocks) if sentences else None
-        sentences = sentences or f"This study did not ask. The command is `make study STUDY={study}`."
+        sentences = sentences or f"This study did not ask; the study `{study}` does."
         one = {"key": key, "question": question, "sentences": sentences, "sure": sure, "notebooks": list(notebooks)}
         answers.append(one)
     whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}
@@ -57,11 +58,12 @@ def page(blocks) -> dict:
 
 
 def scope(blocks) -> list[str]:
-    """What was looked at: patients, and how many of them were tested."""
+    """What was looked at: patients, and how many of them no network saw in its training."""
     n = blocks.get("cohort")
     if n is None:
         return []
-    return [f"{plural(n['patients'], 'patient')}, {n['test_patients']} of them tested", plural(n["slices"], "slice")]
+    seen = f"networks judged on {n['test_patients']} that they never saw"
+    return [plural(n["patients"], _kind(blocks) + "patient"), seen, plural(n["slices"], "slice")]
 
 
 def sentence(blocks) -> str:
@@ -78,11 +80,16 @@ def sentence(blocks) -> str:
     low, high = fixed(100 * min(saved), 0), percent(max(saved))
     dose = high if f"{low} %" == high else f"{low} to {high}"
     gain = sum(known(s) and s["low"] > n["low_dose"] + 0.005 for s in ideal)
-    sees = "it saves none" if not gain else "it saves some" if len(ideal) == 1 else f"{gain} of {len(ideal)} save some"
-    return (
-        f"By RMSE and SSIM {networks} seems to save {dose} of the dose; for a model observer that allows for all noise "
-        f"and looks for faint lesions, {sees}."
+    alone = len(ideal) == 1
+    sees = ("it saves some" if alone else f"{gain} of the {len(ideal)} save some") if gain else (
+        "it saves none" if alone else f"none of the {len(ideal)} saves any"
+    )  # fmt: skip
+    where = "In simulated patients, " if _kind(blocks) == "simulated " else ""
+    text = (
+        f"{where}{networks} seems to save {dose} of the dose by the usual scores RMSE and SSIM; for a computed reader "
+        f"that knows the noise and looks for faint lesions, {sees}."
     )
+    return text[0].upper() + text[1:]
 
 
 # ---- two sentences an answer; nothing where the study did not ask ----
@@ -93,34 +100,30 @@ def loss(blocks) -> str:
     if not arms:
         words.append("No perceptual loss was compared with MSE.")
     else:
-        (name, best), signs = arms[0], [decided(span) for _, span in arms]
+        (_, best), signs = arms[0], [decided(span) for _, span in arms]
         once = max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1
         better, worse = signs.count(1), signs.count(-1)
+        several = "the perceptual loss is" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses is"
         if once:
             words.append("With one training a loss nothing is decided about losses.")
         elif better:
-            words.append(f"{some(better, len(arms), 'perceptual loss').capitalize()} gave a higher PSNR than MSE.")
+            words.append(f"By PSNR, yes: {some(better, len(arms), 'perceptual loss')} beat MSE.")
         elif worse == len(arms):
-            words.append(
-                f"MSE gives the best PSNR: of {plural(len(arms), 'perceptual loss')} the best, {called(name)}, is "
-                f"{compared(best, 'dB', 'MSE')}."
-            )
+            words.append(f"By PSNR, no: {several} {compared(best, 'dB', 'MSE')}.")
         else:
-            words.append(f"{some(0, len(arms), 'perceptual loss').capitalize()} was shown to raise PSNR over MSE.")
+            words.append(f"By PSNR, not shown: {several} {compared(best, 'dB', 'MSE')}.")
     rows = blocks.get("tradeoff", {}).get("rows", [])
     if rows:
         buys = [row for row in rows if row["answer"] == "buys something"]
         kept = max((row["more_kept"]["value"] for row in buys if "more_kept" in row), default=None)
+        mixed = "the image of the MSE network mixed with its own input until both have the same error"
         if buys and kept is not None:
             words.append(
-                f"But {some(len(buys), len(rows), 'loss')} {'keeps' if len(buys) == 1 else 'keep'} more of a lesion's "
-                f"contrast than the MSE network blended with its input to the same error: up to {fixed(kept)} more."
+                f"By the contrast of lesions, yes: {some(len(buys), len(rows), 'other loss')} "
+                f"{'keeps' if len(buys) == 1 else 'keep'} more of it than {mixed}, at most {percent(kept)} more."
             )
         else:
-            words.append(
-                f"{some(0, len(rows), 'loss').capitalize()} was shown to keep more of a lesion's contrast than the MSE "
-                "network blended with its input to the same error."
-            )
+            words.append(f"No loss of {len(rows)} was shown to keep more of a lesion's contrast than {mixed}.")
     return " ".join(words)
 
 
@@ -134,11 +137,11 @@ def scores(blocks) -> str:
         else:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
             size = "" if gone["size"] is None else (
-                f", but in the median by {percent(gone['size'])} of what a quarter of the dose lowers them"
+                f", but in the median by {percent(gone['size'])} of what cutting the dose to 25 % does"
             )  # fmt: skip
             words.append(
-                f"Removing every lesion lowers {some(fall, of, 'metric')} in every patient{size}; lesions are "
-                f"{100 * gone['share']:.1f} % of the body."
+                f"We removed every lesion, {100 * gone['share']:.1f} % of the body. That lowers "
+                f"{some(fall, of, 'score')} in every patient{size}."
             )
     if "judges" in blocks:
         words.append(blocks["judges"]["answer"])
@@ -154,9 +157,10 @@ def newer(blocks) -> str:
         return f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."
     open_ones = enough - n["better"] - n["worse"]
     return (
-        f"{plural(enough, 'comparison')} of a method with the best older one had enough patients and trainings for a "
-        f"verdict. The newer method was better in {n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not "
-        f"shown to differ in {open_ones or 'none'}."
+        f"By scores alone: of {plural(enough, 'comparison')} with the best older method the newer one was better in "
+        f"{n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not shown to differ in {open_ones or 'none'}. "
+        f"{plural(n['too_few'], 'more comparison')} had too few patients or trainings for a verdict. "
+        "A better score need not be a better diagnosis."
     )
 
 
@@ -166,27 +170,36 @@ def dose(blocks) -> str:
         n = blocks["dose"]
         method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
         worth = n["methods"][method].get("worth", {})
-        told = {name: "more than the full dose" if s["value"] is None else share(s) for name, s in worth.items()}
+        told = {name: "more than 100 %" if s["value"] is None else share(s) for name, s in worth.items()}
         scored = {said.OBSERVERS.get(m, m): told[m] for m in ("RMSE ↓", "SSIM ↑") if m in told}
         seen = {f"a {said.OBSERVERS.get(m, m)}": told[m] for m in ("d' (CHO)", "d' (NPW)") if m in told}
+        low = percent(n["low_dose"])
         if scored:
             words.append(
-                f"A slice at {percent(n['low_dose'])} of the dose, cleaned by the {called(method)} network, equals a "
-                f"plain reconstruction at {_grouped(scored, 'by')}."
+                f"A slice at {low} of the dose, cleaned by the {called(method)} network, scores as well as a plain "
+                f"reconstruction at {_grouped(scored, 'by')}."
             )
         if seen:
-            words.append(f"For faint lesions it equals one at {_grouped(seen, 'to')}.")
+            words.append(f"Its faint lesions are as visible as at {_grouped(seen, 'to')}, where {low} is no gain.")
     if "observers" in blocks:
         n = blocks["observers"]
-        saves = f"{some(n['saves'], n['asked'], 'comparison')} {'saves' if n['saves'] <= 1 else 'save'} dose"
+        saves = f"{some(n['saves'], n['asked'], 'comparison')} {'shows' if n['saves'] <= 1 else 'show'} dose saved"
         words.append(
             f"Asked by {plural(len(n['believed']), 'model observer')} that passed every test, {saves} and "
-            f"{n['costs'] or 'none'} cost{'s' if n['costs'] == 1 else ''} dose."
+            f"{n['costs'] or 'none'} dose lost."
         )
     if "invariances" in blocks:
-        hidden = said.hidden(blocks)
-        words.append(f"Whether lesions are hidden: {hidden[0].lower()}{hidden[1:]}")
+        words.append(hiding(blocks))
     return " ".join(words)
+
+
+def hiding(blocks) -> str:
+    """What is known of lesions that a network hides."""
+    told = said.hidden(blocks)
+    if told.startswith("Not tested. "):
+        rest = told.removeprefix("Not tested. ")
+        return f"Whether networks hide lesions stays open: {rest[0].lower()}{rest[1:]}"
+    return f"Do they hide lesions? {told}"
 
 
 def _grouped(told: dict, word: str) -> str:
@@ -213,8 +226,8 @@ def _tested(blocks, patients: int, trainings: int) -> str:
     if patients < ENOUGH:
         return f"{tested}, too few for an interval."
     if trainings == 1:
-        return f"{tested} and one training each, whose spread no interval holds."
-    return f"{tested} and {trainings} trainings each; intervals hold both."
+        return f"{tested}, one training each: intervals leave out what another training would change."
+    return f"{tested}, {trainings} trainings each: intervals hold the differences of patients and of trainings."
 
 
 def sure_of_loss(blocks) -> str:
@@ -223,9 +236,9 @@ def sure_of_loss(blocks) -> str:
 
 
 def sure_of_scores(blocks) -> str:
-    audited = f"{plural(blocks['audit']['patients'], 'patient')} audited" if "audit" in blocks else ""
+    audited = f"{plural(blocks['audit']['patients'], 'patient')} with lesions removed" if "audit" in blocks else ""
     faulty = f"{plural(blocks['judges']['patients'], 'patient')} with planted faults" if "judges" in blocks else ""
-    return f"{'; '.join(filter(None, [audited, faulty]))}. Which damages were tried is our choice."
+    return f"{'; '.join(filter(None, [audited, faulty]))}. Which damage was tried is our choice."
 
 
 def sure_of_newer(blocks) -> str:
@@ -266,6 +279,6 @@ def limits(blocks) -> list[str]:
     }[_kind(blocks)]
     return [
         who,
-        f"Networks are as good as their training, {trained} each; larger ones trained longer may rank otherwise.",
+        f"Networks were trained {trained} each; larger ones, trained longer, may rank otherwise.",
         "Model observers stand in for radiologists. No person read an image.",
     ]

@@ -8,9 +8,24 @@ May import: study, ct. Start reading in ``captions``.
 """
 
 from ldct_utils.report.captions import bracket, brackets, figure, figures, shown, table, text
-from ldct_utils.report.sentences import bars, compared, interval, leaders, listed, number, percent, plural, some
+from ldct_utils.report.sentences import (
+    asked,
+    bars,
+    beyond,
+    compared,
+    gained,
+    interval,
+    leaders,
+    listed,
+    number,
+    percent,
+    plural,
+    scale,
+    some,
+    worsened,
+)
 
 __all__ = [
-    "bars", "bracket", "brackets", "compared", "figure", "figures", "interval", "leaders", "listed", "number",
-    "percent", "plural", "shown", "some", "table", "text",
+    "asked", "bars", "beyond", "bracket", "brackets", "compared", "figure", "figures", "gained", "interval", "leaders",
+    "listed", "number", "percent", "plural", "scale", "shown", "some", "table", "text", "worsened",
 ]  # fmt: skip

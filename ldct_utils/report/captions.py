@@ -20,8 +20,8 @@ _shown: dict = {}  # {(notebook, kind): what this notebook has shown, in order}:
 
 
 def text(markdown: str):
-    """Show a sentence or paragraph that holds computed numbers."""
-    display(Markdown(markdown))
+    """Show a sentence or paragraph that holds computed numbers. Markup in it, such as a file's odd name, stays text."""
+    display(Markdown(markdown.replace("<", "&lt;")))
 
 
 def bracket(low: float, high: float, form: str = ".3g") -> str:
@@ -135,7 +135,8 @@ def table(run, name: str, frame: pd.DataFrame, finding: str, reading: str = "", 
     # Columns of numbers to the right; text that looks like a number stays as it was written.
     first = [column[0] if isinstance(column, tuple) else column for column in heads or frame]
     sides = ["right" if pd.api.types.is_numeric_dtype(frame[c]) else "left" for c in first]
-    markdown = seen.to_markdown(index=False, disable_numparse=True, colalign=sides) if len(seen.columns) else ""
+    piped = seen.map(lambda cell: cell.replace("|", r"\|")).rename(columns=lambda head: head.replace("|", r"\|"))
+    markdown = piped.to_markdown(index=False, disable_numparse=True, colalign=sides) if len(seen.columns) else ""
     files.write_text(run.folder / f"{name}.md", markdown + "\n")
     caption = f"{finding} {reading}".strip().replace("%", r"\%")
     files.write_text(run.folder / f"{name}.tex", seen.to_latex(index=False, escape=True, caption=caption))

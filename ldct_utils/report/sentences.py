@@ -5,11 +5,16 @@ an interval says that it has none.
 """
 
 import math
+import re
 
 import pandas as pd
 
 MINUS = "−"
 SMALL = 1e-4  # numbers under it are written with a power of ten
+SCALES = {  # of evaluation domains: the grey values in which scores are computed, as they are read
+    "hu": "CT numbers in HU", "body": "CT numbers in HU, the body only", "viana2025": "256 grey levels, as published",
+    "window": "the window of each anatomy", "eulig2024": "the window of each anatomy, as in the benchmark",
+}  # fmt: skip
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -156,3 +161,48 @@ def bars(number: int, word: str, drawn: str = "Bars", least: int = 6) -> str:
     if number < least:
         return f"Too few {several} for intervals."
     return f"{drawn}: 95 % intervals over {plural(number, word)}."
+
+
+def scale(domain: str) -> str:
+    """The grey values in which scores of an evaluation domain are computed, e.g. ``CT numbers in HU``."""
+    return SCALES.get(domain, domain)
+
+
+def gained(who: str, gain: float, what: str, unit: str) -> str:
+    """The largest gain as it follows a place: ``MSE improves PSNR most, by 0.35 dB``; losses are called losses.
+
+    Args: who: the network with the largest gain. gain: what it gains over its input, in ``unit``; what: the score.
+    """
+    if gain > 0:
+        return f"{who} improves {what} most, by {number(gain, 2, unit)}"
+    return f"no network improves {what}; {who} loses least, {number(abs(gain), 2, unit)}"
+
+
+def worsened(falls: int, total: int, when: str = "when all lesions are removed") -> str:
+    """How many metrics call an image worse in every patient, e.g. ``None of the 6 metrics calls the image worse ...``.
+
+    Args: falls: metrics that fall in all patients, of ``total``. when: after which damage.
+    """
+    who = some(falls, total, "metric")
+    return f"{who[:1].upper()}{who[1:]} call{'s' * (falls < 2)} the image worse in every patient {when}."
+
+
+def asked(steady: float, gain_db: float) -> str:
+    """What a working point asks of a network that was trained pixel by pixel, in a sentence.
+
+    Args: steady: relative change of its objective over the last quarter of its updates; gain_db: over its input.
+    """
+    return (
+        f"At its working point, a network's own objective changed by less than {percent(steady)} over the last quarter "
+        f"of its updates, and its PSNR is at least {gain_db:g} dB above its input's."
+    )
+
+
+def beyond(sentence: str) -> str:
+    """A sentence on equal doses in which a bound is told as what it means.
+
+    ``as good as FBP at less than 25 %`` is ``worse than FBP at 25 %``, and ``as FBP at more than 100 %`` is ``better
+    than FBP at 100 %``.
+    """
+    words = {"less": "worse", "more": "better"}
+    return re.sub(r"(as good )?as FBP at (less|more) than", lambda m: f"{words[m[2]]} than FBP at", sentence)

@@ -20,7 +20,7 @@ CONTROLS = {
 }  # fmt: skip
 RATIOS = {
     "method": "method", "quantity": "where", "hu": "change, HU RMS", "null_hu": "repeated scan, HU RMS",
-    ("ratio", "low", "high"): "times a repeated scan", "pix_md": "mean |change|, 502 HU",
+    ("ratio", "low", "high"): "times a repeated scan", "pix_md": "mean |change| / 502 HU",
 }  # fmt: skip
 COUNTS = {
     "method": "method", "tested": "tested", "changed": "changed", "hidden": "hidden of these",
