@@ -85,10 +85,15 @@ def sentence(blocks) -> str:
         "it saves none" if alone else f"none of the {len(ideal)} saves any"
     )  # fmt: skip
     where = "In simulated patients, " if _kind(blocks) == "simulated " else ""
-    text = (
-        f"{where}{networks} seems to save {dose} of the dose by the usual scores RMSE and SSIM; for a computed reader "
-        f"that knows the noise and looks for faint lesions, {sees}."
-    )
+    text = f"{where}{networks} seems to save {dose} of the dose by the usual scores RMSE and SSIM; "
+    ideal_reader = f"for a computed reader that knows the noise and looks for faint lesions, {sees}."
+    if "observers" in blocks:
+        seen = blocks["observers"]
+        ideal_reader = (
+            f"computed readers that look for lesions see dose saved in {seen['saves'] or 'none'} of {seen['asked']} "
+            f"comparisons, and {ideal_reader.removesuffix('.').replace('a computed reader', 'the one')}."
+        ).replace("the one that knows the noise and looks for faint lesions", "the one that knows the noise")
+    text += ideal_reader
     return text[0].upper() + text[1:]
 
 
