@@ -64,8 +64,8 @@ def test_the_page_has_one_sentence_five_questions_and_three_limits():
 def test_readers_that_can_gain_stand_beside_the_one_that_cannot():
     asked = {"saves": 18, "costs": 2, "asked": 54, "believed": ["CHO", "NPW"]}
     assert front.sentence(changed(observers=asked)).endswith(
-        "; computed readers that look for lesions see dose saved in 18 of 54 comparisons, and for the one that knows the "
-        "noise, it saves none."
+        "; computed readers that look for lesions see dose saved in 18 of 54 comparisons, and for the one that knows "
+        "the noise, it saves none."
     )
     assert "18 of 54 comparisons show dose saved and 2 dose lost" in answer("dose", observers=asked)["sentences"]
 
