@@ -232,13 +232,13 @@ counts = {
     for what in ("segment", "lesion")[: 1 + with_lesions]
 }
 far = summary.beyond(tables["own"], level)
-could = f"Only lesions could be found of whose contrast f passes on less than {report.percent(alpha**0.5)}."
-told = {"segment": f"x itself has p ≤ {level:g} in {report.percent(far['in'], 1)} of segments.", "lesion": could}
+told = {"segment": f"In the unchanged input {report.percent(far['in'], 1)} of segments have p ≤ {level:g}, where "
+        f"{report.percent(level)} is right.", "lesion": "The search can find only lesions whose contrast the network "
+        f"reduces to less than {report.percent(alpha**0.5)}."}  # fmt: skip
 for what, count in counts.items():
     report.table(
         run, f"{what}_counts", count.assign(method=count.method.map(summary.called)),
-        summary.hiding(count, x_inv, what), f"{told[what]} {people}." + (" f is the network." if what == "lesion" else
-        f" For x, the unchanged input, {report.percent(level)} is right."), heads=drawings.COUNTS,
+        summary.hiding(count, x_inv, what), f"{told[what]} {people}.", heads=drawings.COUNTS,
     )  # fmt: skip
 
 # %%

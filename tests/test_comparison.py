@@ -125,7 +125,7 @@ def test_verdicts_are_told_in_a_sentence_in_every_case():
     def said(*verdicts):
         return comparison.verdicts_said(pd.Series(verdicts, dtype=object), "the best method")
 
-    assert said() == said("one training") == "No comparison has a verdict."
+    assert said() == said("one training") == "No comparison could be decided."
     assert said("better", "too few patients") == "One comparison has a verdict: the best method is better."
     assert said("not shown") == "One comparison has a verdict: the best method is undecided."
     assert said("better", "better") == "2 comparisons have a verdict: the best method is better in all of them."

@@ -341,7 +341,7 @@ def verdicts_said(found, who: str) -> str:
     counts = {words[verdict]: int((found == verdict).sum()) for verdict in DECIDED}
     told = {word: n for word, n in counts.items() if n or word in ("better", "worse", "undecided")}
     if not (number := sum(counts.values())):
-        return "No comparison has a verdict."
+        return "No comparison could be decided."
     only = [word for word, n in told.items() if n == number]
     if number == 1:
         return f"One comparison has a verdict: {who} is {only[0]}."

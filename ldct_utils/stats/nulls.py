@@ -150,8 +150,8 @@ def trainings_said(found, metric: str, label: str, patients: int) -> str:
         return f"All trainings of a method have the same {label}, so another seed changed nothing here."
     if paired.smallest_p(patients) >= intervals.ALPHA:
         return (
-            f"With {patients} patient{'s' * (patients != 1)} {test} cannot be significant, so it says nothing of two "
-            "trainings of one method."
+            f"{patients} patient{' is' if patients == 1 else 's are'} too few for {test} to be significant, so it "
+            "cannot show whether two trainings of one method differ."
         )
     if pairs == 1:
         return (
