@@ -272,7 +272,7 @@ def test_several_series_stay_apart_and_what_is_no_slice_is_listed(source, tmp_pa
     shutil.copy(source / "1.dcm", source / "copy.dcm")
     said = denoise(source, tmp_path / "out")
     assert "slices: 6 (DICOM)" in said
-    for reason in ("a localizer", "not a CT image but SR", "not a DICOM file"):
+    for reason in ("a localizer", "not a CT image but Basic Text SR Storage", "not a DICOM file"):
         assert f"skipped, 1 x: {reason}" in said
     assert said.count("skipped, 1 x: ") == 4  # the copy too
     made = slices_of(tmp_path / "out")

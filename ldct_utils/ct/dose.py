@@ -16,8 +16,9 @@ TUBE = {"abdomen": 1.0, "chest": 0.5, "head": 3.0}
 OWN = "own"  # kernel: the noise texture of the slice itself
 OWN_NOISE = (0.5, 200.0)  # HU, fine part of a slice's own noise: rounding to whole HU alone makes 0.3
 # Noise over all frequencies against the slice's own, where the fine part is equal: real series of four scanners, with
-# three kernels each, lie between 0.79 and 1.07; a kernel that is far too smooth for the series gives 2.3.
-TEXTURE = (0.6, 1.35)
+# three kernels each, lie under 1.1; a kernel that is far too smooth for the series gives 2.3. Small values say nothing:
+# what looks like much noise of the slice's own may be anatomy.
+TEXTURE = 1.35
 AEC_REFERENCE = 5.0  # line integral of the patient for whom the tube gives N0
 AEC_STRENGTH = (
     0.5  # tube current follows exp(strength * line integral): constant noise at least dose (Gies et al. 1999)
@@ -241,14 +242,14 @@ def low_dose_from_image(ndct_hu, pixel_mm, dose=0.25, kernel="hann", seed=0, noi
     drawn = unit_noise(ndct_hu, pixel_mm, "ramp" if kernel == OWN else kernel, np.random.default_rng(seed), views)
     if noise_kernel is not None:
         drawn = _reshape(drawn, ndct_hu, pixel_mm, noise_kernel)
-    drawn *= np.float32(own / nps.tissue_noise(drawn, ndct_hu))
-    ratio = nps.flat_noise(drawn, ndct_hu) / nps.flat_noise(ndct_hu, ndct_hu)
-    if ratio < TEXTURE[0] or ratio > TEXTURE[1]:
+    level = own / nps.tissue_noise(drawn, ndct_hu)
+    ratio = level * nps.flat_noise(drawn, ndct_hu) / nps.flat_noise(ndct_hu, ndct_hu)
+    if ratio > TEXTURE:
         raise ValueError(
             f"noise of kernel {kernel} is of another texture than this slice's: set right where noise is fine, it "
             f"would be {ratio:.2g} times as strong over all frequencies; kernel={OWN} measures it in the slice itself"
         )
-    return ndct_hu + np.float32(np.sqrt((1 - a) / a)) * drawn
+    return ndct_hu + np.float32(level * np.sqrt((1 - a) / a)) * drawn
 
 
 def _reshape(drawn, tissue_hu, pixel_mm, wanted):
