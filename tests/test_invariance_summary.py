@@ -62,10 +62,7 @@ def test_what_is_hidden_is_said_in_one_sentence(rows, said):
     assert summary.hiding(told, ("search", "aimed")) == said
 
 
-def test_the_share_that_is_passed_on_and_that_is_kept():
-    regions = pd.DataFrame({"patient": [0, 0, 1], "lesion": [1, 1, 2], "change_in": [1.0, -2, 4]})
-    regions["change_out"] = [0.5, -1, 1]
-    assert summary.passed_on(regions).tolist() == pytest.approx([0.5, 0.25])
+def test_what_is_kept_of_each_lesion():
     contrasts = pd.DataFrame({"patient": [0, 0, 1], "lesion": [1, 1, 2], "anatomy": "head", "radius_mm": 4.0,
                               "contrast": "under 25 HU", "kept": [0.8, 1.0, 0.5]})  # fmt: skip
     assert summary.kept_by_lesion(contrasts)[["mean", "min", "max"]].to_numpy().ravel().tolist() == pytest.approx(

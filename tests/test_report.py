@@ -247,12 +247,6 @@ def test_numbers_are_shown_with_four_digits(value, shown):
     assert page.number(value) == shown
 
 
-def test_intervals_are_written_in_the_format_asked_for_and_a_dash_where_there_is_none():
-    table = pd.DataFrame({"low": [0.12345, float("nan")], "high": [1.0, float("nan")]})
-    assert report.bracket(0.12345, 1.0) == "[0.123, 1]" and report.bracket(0.12345, 1.0, ".2g") == "[0.12, 1]"
-    assert report.brackets(table) == ["[0.12, 1.00]", "–"]
-
-
 # ---- the report that is published ----
 def test_what_is_published_shows_nobody_and_needs_nothing_else(study, tmp_path):
     folder = study("a", saw="It gained.")

@@ -59,15 +59,6 @@ def by_kind(regions) -> pd.DataFrame:
     ).reset_index()  # fmt: skip
 
 
-def passed_on(regions) -> pd.Series:
-    """Share of a change of its contrast that f passes on, by patient and lesion: least squares through 0.
-
-    Args: regions: lesions of one method, ``change_in`` and ``change_out`` in HU.
-    """
-    sums = regions.assign(both=regions.change_in * regions.change_out, own=regions.change_in**2)
-    return sums.groupby(["patient", "lesion"])[["both", "own"]].sum().eval("both / own")
-
-
 def beyond(own, level: float) -> dict:
     """{"in", "out": share of segments with p <= level, mean over patients}: ``level`` is right where p is uniform.
 

@@ -7,7 +7,7 @@
 May import: study, ct. Start reading in ``captions``.
 """
 
-from ldct_utils.report.captions import bracket, brackets, figure, figures, shown, table, text
+from ldct_utils.report.captions import figure, figures, shown, table, text
 from ldct_utils.report.sentences import (
     asked,
     bars,
@@ -26,6 +26,6 @@ from ldct_utils.report.sentences import (
 )
 
 __all__ = [
-    "asked", "bars", "beyond", "bracket", "brackets", "compared", "figure", "figures", "gained", "interval", "leaders",
+    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "interval", "leaders",
     "listed", "number", "percent", "plural", "scale", "shown", "some", "table", "text", "worsened",
 ]  # fmt: skip

@@ -24,16 +24,6 @@ def text(markdown: str):
     display(Markdown(markdown.replace("<", "&lt;")))
 
 
-def bracket(low: float, high: float, form: str = ".3g") -> str:
-    """An interval as text, each end in this format; a dash where there is none."""
-    return "–" if pd.isna(low) else f"[{low:{form}}, {high:{form}}]"
-
-
-def brackets(table: pd.DataFrame, form: str = ".2f") -> list[str]:
-    """``bracket`` of every row of a table with columns low and high."""
-    return [bracket(*ends, form) for ends in zip(table.low, table.high)]
-
-
 def chapter(notebook: str) -> str:
     """The number by which a notebook is cited, e.g. ``4b`` for ``04b_dose``."""
     return notebook.split("_")[0].lstrip("0")

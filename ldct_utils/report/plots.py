@@ -64,22 +64,6 @@ def show(axis, image_hu, level: float, width: float, title: str = ""):
     return axis
 
 
-def side_by_side(images: dict, level: float, width: float, size: float = 3.0):
-    """Slices of one size in one row and one window.
-
-    Args:
-        images: title -> (H, W) image in HU.
-        level, width: display window in HU.
-        size: width of one panel in inches.
-    Returns: the figure.
-    """
-    figure, axes = plt.subplots(1, len(images), figsize=(size * len(images), size * 1.12), squeeze=False)
-    for axis, (title, image) in zip(axes[0], images.items()):
-        show(axis, image, level, width, title)
-    figure.supxlabel(window_text(level, width), fontsize=9)
-    return figure
-
-
 def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
     """A grid of slices: one row a (label, title -> image in HU, level, width), for several anatomies or runs."""
     columns = max(len(images) for _, images, _, _ in table)
