@@ -75,6 +75,7 @@ def test_what_is_kept_of_each_lesion():
     kept = summary.kept(contrasts, detection)
     assert [kept[name].mean for name in ("contrast", "d_prime", "d_npw")] == pytest.approx([0.7, 0.75, 1.25])
     assert np.isnan(kept["contrast"].low)
+    regions = pd.DataFrame({"patient": [0, 0, 1], "lesion": [1, 1, 2]})
     regions = regions.assign(method="search", changed=[True, False, True], hidden=[True, False, False])
     about = {"radius, mm": "3–5", "contrast": "under 25 HU"}
     counts = summary.by_kind(regions.assign(**about))
