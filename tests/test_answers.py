@@ -61,13 +61,32 @@ def test_the_page_has_one_sentence_five_questions_and_three_limits():
     ]
 
 
-def test_readers_that_can_gain_stand_beside_the_one_that_cannot():
-    asked = {"saves": 18, "costs": 2, "asked": 54, "believed": ["CHO", "NPW"]}
-    assert front.sentence(changed(observers=asked)).endswith(
-        "; computed readers that look for lesions see dose saved in 18 of 54 comparisons, and for the one that knows "
-        "the noise, it saves none."
+def reader(saves, asked=11):
+    return {"saves": saves, "costs": 0, "asked": asked}
+
+
+@pytest.mark.parametrize(
+    ("readers", "end"),
+    [({}, "; no computed reader that looks for lesions could be asked."),
+     ({"NPWE": reader(0)}, "; the computed reader that looks for lesions sees none saved."),
+     ({"NPWE": reader(1)}, "; the computed reader that looks for lesions sees some saved."),
+     ({"NPWE": reader(0), "NPW": reader(0)}, "; 2 computed readers look for lesions, and none sees any saved."),
+     ({"NPWE": reader(9), "NPW": reader(1)}, "; 2 computed readers look for lesions, and all see some saved."),
+     ({"NPWE": reader(9), "NPW": reader(1), "search": reader(0)},
+      "; of 3 computed readers that look for lesions, 2 see some saved and 1 see none.")],
+)  # fmt: skip
+def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
+    asked = {"saves": 10, "costs": 2, "asked": 33, "believed": list(readers), "readers": readers}
+    assert front.sentence(changed(observers=asked)).endswith(end)
+
+
+def test_the_answer_on_dose_names_the_observers_that_see_it_saved():
+    readers = {"NPWE": reader(10), "search, retrained": reader(0, 10)}
+    asked = {"saves": 10, "costs": 2, "asked": 21, "believed": list(readers), "readers": readers}
+    assert answer("dose", observers=asked)["sentences"].endswith(
+        "see dose saved in 10 of 21 comparisons and lost in 2; saved by observer: non-prewhitening with an eye filter "
+        "10 of 11 and searching 0 of 10."
     )
-    assert "18 of 54 comparisons show dose saved and 2 dose lost" in answer("dose", observers=asked)["sentences"]
 
 
 def test_an_observer_that_gains_is_not_hidden():
@@ -85,7 +104,7 @@ def test_an_observer_that_gains_is_not_hidden():
      ([arm("vgg", 0.05)], "By PSNR, not shown: the perceptual loss is 0.05 dB better than MSE"),
      ([arm("vgg", 0.05), arm("vgg_only", -0.5)], "By PSNR, not shown: the best of 2 perceptual losses is 0.05 dB"),
      ([arm("vgg", 0.5)], "By PSNR, yes: the only perceptual loss beat MSE."),
-     ([arm("vgg", 0.5), arm("vgg_only", 0.4)], "By PSNR, yes: all 2 perceptual losses beat MSE."),
+     ([arm("vgg", 0.5), arm("vgg_only", 0.4)], "By PSNR, yes: both perceptual losses beat MSE."),
      ([arm("vgg", 0.5, trainings=1)], "With one training a loss nothing is decided about losses.")],
 )  # fmt: skip
 def test_what_a_perceptual_loss_does_has_a_sentence_for_every_case(arms, start):

@@ -66,9 +66,6 @@ def test_a_notebook_opens_with_its_question_and_ends_with_what_was_seen(script):
     assert "**What we saw.**" in "\n".join(c.source for c in cells[-3:])
 
 
-LONGEST = {"06_stats": 365}  # lines of a script; of all others 300
-
-
 @each_notebook
 def test_a_notebook_is_a_paper_and_no_program(script):
     """Short cells with prose around them: a reader can judge each step where it stands."""
@@ -76,7 +73,7 @@ def test_a_notebook_is_a_paper_and_no_program(script):
     code = [[line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
             for cell in cells if cell.cell_type == "code"]  # fmt: skip
     assert max(map(len, code)) <= 25 and np.median([len(lines) for lines in code]) <= 9
-    assert len(script.read_text(encoding="utf-8").splitlines()) <= LONGEST.get(script.stem, 300)
+    assert len(script.read_text(encoding="utf-8").splitlines()) <= 300
 
 
 @each_notebook

@@ -21,7 +21,7 @@ def test_a_number_of_things(number, word, said):
 @pytest.mark.parametrize(
     ("number", "total", "said"),
     [(0, 0, "no metric"), (0, 1, "no metric"), (1, 1, "the only metric"), (0, 17, "none of the 17 metrics"),
-     (3, 17, "3 of 17 metrics"), (17, 17, "all 17 metrics")],
+     (3, 17, "3 of 17 metrics"), (17, 17, "all 17 metrics"), (2, 2, "both metrics")],
 )  # fmt: skip
 def test_how_many_of_all(number, total, said):
     assert sentences.some(number, total, "metric") == said

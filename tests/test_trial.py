@@ -231,3 +231,12 @@ def test_the_order_is_kept_by_an_observer_that_ranks_alike():
     assert trial.of_image(pd.DataFrame(rows), tasks.BLUR, "d_prime", ["same"]) == {
         tasks.FINE: {"same": 5.0}, tasks.PATIENTS: {"same": -2.0},
     }  # fmt: skip
+
+
+def test_comparisons_are_counted_by_observer_those_that_see_dose_saved_first():
+    rows = [("a", 0.1, 0.2), ("b", 0.3, 0.4), ("b", 0.2, 0.3), ("a", 0.2, 0.25), ("b", 0.26, 0.9)]
+    asked = pd.DataFrame(rows, columns=["observer", "worth_low", "worth_high"])
+    assert list(trial.by_observer(asked, 0.25).items()) == [
+        ("b", {"asked": 3, "saves": 2, "costs": 0}), ("a", {"asked": 2, "saves": 0, "costs": 1})
+    ]  # fmt: skip
+    assert trial.by_observer(asked[:0], 0.25) == {}

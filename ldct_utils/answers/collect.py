@@ -351,8 +351,8 @@ def judges(of) -> dict:
 def observers(of) -> dict:
     """04d: which observers pass, and by how many comparisons denoisers save or cost dose."""
     stored = of[0].numbers["headline"]
-    kept = ("believed", "failed", "blind_to_fading", "could_gain", "saves", "costs", "asked", "realisations")
-    return {name: stored[name] for name in (*kept, "backgrounds")}
+    kept = ("believed", "failed", "blind_to_fading", "could_gain", "saves", "costs", "asked", "readers")
+    return {name: stored[name] for name in (*kept, "realisations", "backgrounds")}
 
 
 def two_tasks(of) -> dict:

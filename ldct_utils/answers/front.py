@@ -1,7 +1,7 @@
 """The report's first page in words: one sentence, five answers, how sure each is and where it comes from."""
 
 from ldct_utils.answers import said
-from ldct_utils.answers.words import called, compared, decided, fixed, known, listed, percent, share
+from ldct_utils.answers.words import READERS, called, compared, decided, fixed, known, listed, percent, share
 from ldct_utils.report.sentences import plural, some
 
 # {key: (the question that a reader asks, notebooks that answer it, what to run where this study did not ask)}
@@ -88,13 +88,21 @@ def sentence(blocks) -> str:
     text = f"{where}{networks} seems to save {dose} of the dose by the usual scores RMSE and SSIM; "
     ideal_reader = f"for a computed reader that knows the noise and looks for faint lesions, {sees}."
     if "observers" in blocks:
-        seen = blocks["observers"]
-        ideal_reader = (
-            f"computed readers that look for lesions see dose saved in {seen['saves'] or 'none'} of {seen['asked']} "
-            f"comparisons, and {ideal_reader.removesuffix('.').replace('a computed reader', 'the one')}."
-        ).replace("the one that knows the noise and looks for faint lesions", "the one that knows the noise")
+        ideal_reader = f"{readers(blocks['observers']['readers'])}."
     text += ideal_reader
     return text[0].upper() + text[1:]
+
+
+def readers(of) -> str:
+    """How many computed readers see dose saved, of those that could gain: {reader: {asked, saves, costs}}."""
+    sees, many = sum(one["saves"] > 0 for one in of.values()), len(of)
+    if not of:
+        return "no computed reader that looks for lesions could be asked"
+    if many == 1:
+        return f"the computed reader that looks for lesions sees {'some' if sees else 'none'} saved"
+    if sees in (0, many):
+        return f"{many} computed readers look for lesions, and {'all see some' if sees else 'none sees any'} saved"
+    return f"of {many} computed readers that look for lesions, {sees} see some saved and {many - sees} see none"
 
 
 # ---- two sentences an answer; nothing where the study did not ask ----
@@ -188,10 +196,10 @@ def dose(blocks) -> str:
             words.append(f"Its faint lesions are as visible as at {_grouped(seen, 'to')}, where {low} is no gain.")
     if "observers" in blocks:
         n = blocks["observers"]
-        saves = f"{some(n['saves'], n['asked'], 'comparison')} {'shows' if n['saves'] <= 1 else 'show'} dose saved"
+        each = listed(f"{READERS.get(who, who)} {one['saves']} of {one['asked']}" for who, one in n["readers"].items())
         words.append(
-            f"Asked by {plural(len(n['believed']), 'model observer')} that passed every test, {saves} and "
-            f"{n['costs'] or 'none'} dose lost."
+            f"Model observers that passed every test, and could gain, see dose saved in {n['saves'] or 'none'} of "
+            f"{plural(n['asked'], 'comparison')} and lost in {n['costs'] or 'none'}; saved by observer: {each}."
         )
     if "invariances" in blocks:
         words.append(hiding(blocks))

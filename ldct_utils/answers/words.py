@@ -24,6 +24,11 @@ CONTEXTS = {"random": "random encoder", "imagenet": "ImageNet encoder", "medical
 REFERENCES = {"truth": "noise-free truth", "ndct": "normal-dose slice"}
 OBSERVERS = {"d' (CHO)": "Hotelling observer", "d' (NPW)": "non-prewhitening observer"}
 OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM", "MeanSRMSE ↓": "MeanSRMSE", "MaxSRMSE ↓": "MaxSRMSE"}
+READERS = {
+    **{"NPWE": "non-prewhitening with an eye filter", "NPW": "non-prewhitening"},
+    **{"CHO, learned on FBP": "channelised Hotelling, learned on plain reconstructions"},
+    **{"search, learned on FBP": "searching, learned on plain reconstructions", "search, retrained": "searching"},
+}
 DOMAINS = {
     **{"viana2025": "grey values of 8 bits for −1024 to 3072 HU", "hu": "HU", "body": "HU inside the body"},
     **{"window": "a window of HU", "eulig2024": "the window of each anatomy"},

@@ -15,6 +15,7 @@ COUNTS = {
     "denoiser": "network", "method": "input found by", "tested": "lesions looked at", "changed": "changed",
     "hidden": "hidden of these", ("share", "low", "high"): "share hidden, mean over patients [95 %]",
 }  # fmt: skip
+WAYS = {"null": "repeated scan", "^aimed$": "search aimed at anatomy"}  # of finding an input, as they are read
 QUANTITIES = {
     "d' kept": "d′ kept, Hotelling observer", "d' kept, NPW": "d′ kept, NPW observer", "contrast kept": "contrast kept",
 }  # fmt: skip

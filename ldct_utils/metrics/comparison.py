@@ -261,6 +261,13 @@ def turned(table, value: str) -> pd.DataFrame:
     return table.assign(better_by=sign * table[value], low=ends[:, 0], high=ends[:, 1])
 
 
+def sides(scores, domain: str, reference: str, metric: str, top: str, draws: int = 10_000, seed: int = 0) -> dict:
+    """``by_patient`` of all methods over the LDCT, and of ``top`` over each other: under "ldct" and "top"."""
+    names = [name for name in dict.fromkeys(scores["method"]) if name != LDCT]
+    pairs = {"ldct": {m: (m, LDCT) for m in names}, "top": {m: (top, m) for m in names}}
+    return {side: by_patient(scores, domain, reference, metric, p, draws, seed) for side, p in pairs.items()}
+
+
 def by_patient(
     scores, domain: str, reference: str, metric: str, pairs, draws: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
@@ -300,14 +307,6 @@ def published_effects() -> pd.DataFrame:
             for name, values in PUBLISHED.items() if name != "E1"
         ]
     )  # fmt: skip
-
-
-def published_orders() -> dict[str, list[str]]:
-    """{metric: the methods of Viana et al., best first by their own means}."""
-    return {
-        metric: sorted(PUBLISHED, key=lambda name: -PUBLISHED[name][metric][0] * info(metric).direction)
-        for metric in PUBLISHED["E1"]
-    }
 
 
 def tallied(found) -> dict[str, int]:

@@ -18,6 +18,7 @@ from ldct_utils.report.sentences import (
     leaders,
     listed,
     number,
+    ordered,
     percent,
     plural,
     scale,
@@ -27,5 +28,5 @@ from ldct_utils.report.sentences import (
 
 __all__ = [
     "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "interval", "leaders",
-    "listed", "number", "percent", "plural", "scale", "shown", "some", "table", "text", "worsened",
+    "listed", "number", "ordered", "percent", "plural", "scale", "shown", "some", "table", "text", "worsened",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ def plural(number: int, word: str) -> str:
 
 
 def some(number: int, total: int, word: str) -> str:
-    """How many of all, as a subject: ``none of the 17 metrics``, ``3 of 17 metrics``, ``all 17 metrics``.
+    """How many of all, as a subject: ``none of the 17 metrics``, ``3 of 17 metrics``, ``both metrics``.
 
     Raises: ValueError: for more than all, or fewer than none.
     """
@@ -41,7 +41,9 @@ def some(number: int, total: int, word: str) -> str:
     several = plural(total, word)
     if number == 0:
         return f"none of the {several}"
-    return f"all {several}" if number == total else f"{number} of {several}"
+    if number < total:
+        return f"{number} of {several}"
+    return several.replace("2", "both", 1) if total == 2 else f"all {several}"
 
 
 def listed(words, none: str = "none", most: int | None = None) -> str:
@@ -111,10 +113,14 @@ def interval(value: float, low: float, high: float, unit: str = "", sign: bool =
     """A value with its 95 % interval, e.g. ``0.69 [0.65, 0.74]``; the value alone where there is no interval."""
     if pd.isna(low) or pd.isna(high):
         return number(value, unit=unit, sign=sign)
-    tiny = 0 < max(map(abs, (value, low, high))) < SMALL  # written with powers of ten
-    places = None if tiny else decimals(value, low, high)
+    places = None if _tiny(value, low, high) else decimals(value, low, high)
     ends = ", ".join(number(end, places) for end in (low, high))
     return f"{number(value, places, sign=sign)} [{ends}]" + (f" {unit}" if unit else "")
+
+
+def _tiny(*values: float) -> bool:
+    """Whether values are written with powers of ten."""
+    return 0 < max((abs(one) for one in values if not pd.isna(one)), default=0) < SMALL
 
 
 def percent(share: float, places: int = 0) -> str:
@@ -128,7 +134,7 @@ def compared(difference: float, low: float, high: float, than: str, unit: str = 
     ``is 0.33 dB better than MSE (95 % interval 0.02 to 0.64 better)``; ``was not shown to differ from MSE (0.03 dB
     worse; 95 % interval 1.48 worse to 1.42 better)``; ``is 0.33 dB better than MSE (no interval)``.
     """
-    places = decimals(difference, low, high)
+    places = None if _tiny(difference, low, high) else decimals(difference, low, high)
     unit = f" {unit}" if unit else ""
 
     def side(value):
@@ -136,7 +142,7 @@ def compared(difference: float, low: float, high: float, than: str, unit: str = 
         return number(abs(value), places), word
 
     size, word = side(difference)
-    if not float(size.replace(",", "")):
+    if not any(digit in "123456789" for digit in size):
         size, word = "0", "apart"
     if pd.isna(low) or pd.isna(high):
         return (
@@ -176,6 +182,13 @@ def gained(who: str, gain: float, what: str, unit: str) -> str:
     if gain > 0:
         return f"{who} improves {what} most, by {number(gain, 2, unit)}"
     return f"no network improves {what}; {who} loses least, {number(abs(gain), 2, unit)}"
+
+
+def ordered(tau: float) -> str:
+    """Whether two orders of networks are one, by Kendall's tau; NaN where there is no order to compare."""
+    if pd.isna(tau):
+        return "Two networks or fewer have no order to compare."
+    return f"The order here and that of the test patients have Kendall's τ = {number(tau, 2)} (1: the same)."
 
 
 def worsened(falls: int, total: int, when: str = "when all lesions are removed") -> str:

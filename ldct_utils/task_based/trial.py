@@ -129,6 +129,16 @@ def helped_by_dose(real: pd.DataFrame, full: float) -> pd.Index:
     return rising[rising["gap"] > REACH * rising["gap_se"]].set_index(["task", "observer"]).index
 
 
+def by_observer(asked: pd.DataFrame, low_dose: float) -> dict[str, dict[str, int]]:
+    """{observer: {asked, saves, costs}}: its comparisons, and those whose interval lies above or below the dose.
+
+    Args: asked: columns observer, worth_low and worth_high. low_dose: of the images that were cleaned.
+    """
+    told = asked.assign(saves=asked["worth_low"] > low_dose, costs=asked["worth_high"] < low_dose, asked=True)
+    counts = told.groupby("observer", sort=False)[["asked", "saves", "costs"]].sum().astype(int)
+    return counts.sort_values("saves", ascending=False, kind="stable").to_dict("index")
+
+
 def saved_in_words(bought: pd.DataFrame, doses) -> list[str]:
     """Doses that images save, in % with their intervals; at the ends of the doses looked at as bounds.
 

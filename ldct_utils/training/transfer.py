@@ -28,18 +28,6 @@ def tests(trained, source: str) -> tuple[list, str]:
     return [testing.scores(one, scan, most=testing.REAL_SLICES) for one in trained], ""
 
 
-def example(methods, losses, real) -> tuple:
-    """The stored slices of one network that no result has chosen: the first that was trained with MSE alone, if any.
-
-    Args: methods, losses: of each training. real: its tests on the real CT.
-    Returns: its method; about the slices; their images (S, 4, H, W), HU; and the RMSE before and after it, HU.
-    """
-    at = next((i for i, loss in enumerate(losses) if loss == "mse"), 0)
-    pictures = real[at].array("examples")
-    before, after = np.sqrt(np.mean((pictures[:, [0, 3]] - pictures[:, [1]]) ** 2, axis=(0, 2, 3)))
-    return list(methods)[at], real[at].table("examples_rows"), pictures, before, after
-
-
 def same_order(table) -> float:
     """Kendall's tau of the methods' gains on the real CT and on their own test patients; NaN for two methods or fewer.
 

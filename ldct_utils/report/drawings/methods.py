@@ -83,25 +83,6 @@ def errors(about, target, made: dict, reference: str, methods: dict, lesions=Non
     return figure
 
 
-def cleaned(about, pictures):
-    """Slices before and after a network beside their normal dose, and what the network changed.
-
-    Args: about: a row a slice: anatomy, and pixel_mm where it is known. pictures: (S, 4, H, W), HU: low dose, normal
-        dose, noise-free truth, prediction (``training.testing.examples``).
-    """
-    figure, axes = plt.subplots(len(about), 4, figsize=(12.4, 3.3 * len(about)), squeeze=False)
-    for line, row, (low, normal, _, after) in zip(axes, about.to_dict("records"), np.asarray(pictures, np.float64)):
-        window = plots.anatomy_window(row["anatomy"])
-        for axis, words, image in zip(line, ("low dose", "cleaned", "normal dose"), (low, after, normal)):
-            off = f", error {np.sqrt(np.mean((image - normal) ** 2)):.0f} HU" if image is not normal else ""
-            plots.show(axis, image, *window, words + off)
-        drawn = plots.difference(line[3], after - low, LIMIT_HU, "cleaned − low dose")
-        plots.row_label(line[0], f"{row['anatomy']}\n{plots.window_text(*window)}")
-        plots.scale_bar(line[0], row.get("pixel_mm", np.nan))
-        figure.colorbar(drawn, ax=line[3], label="HU", shrink=0.8)
-    return figure
-
-
 def psi(effects, panels: dict, columns: int):
     """What a loss gains over its base against the ψ reached, %: a line a network, context and layer, thin back to the
     ψ at the start; up is better. A hollow mark is one training.

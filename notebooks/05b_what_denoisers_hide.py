@@ -1,0 +1,131 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05b · Which denoiser hides most?
+# **Question.** Several networks were searched in the same way, on the same patients. How many known lesions could be
+# changed without the network showing it, and how much of a lesion does each network pass on?
+#
+# **Reads** finished runs of `05_invariances`. **Writes** the counts of lesions, and `hidden.parquet`: what each network
+# keeps, by quantity, with intervals over patients. **Cost** seconds.
+#
+# Words: a *repeated scan* is the same patient at the same dose with new noise. A lesion counts as *changed* where it
+# changed by more than a repeated scan changes it, and as *hidden* where the output does not follow. d′ says how well a
+# model observer tells "lesion" from "no lesion"; 0 is guessing.
+
+# %% tags=["parameters"]
+study: str = "adhoc"  # results go to outputs/<study>/05b_what_denoisers_hide/
+run_name: str = ""  # what the run is called; empty takes what differs from the defaults
+runs: list = ["adhoc/05_invariances/*"]  # run folders or globs, relative to outputs/; the first one is compared with
+draws: int = 10000  # bootstrap draws over patients
+seed: int = 0  # seeds the bootstrap
+
+# %%
+from ldct_utils.study.runs import start
+
+run = start("05b_what_denoisers_hide", globals())
+
+# %% tags=["hide-input"] jupyter={"source_hidden": true}
+import numpy as np
+
+from ldct_utils import report
+from ldct_utils.invariance import comparison as hiding
+from ldct_utils.report.drawings import methods as drawings
+from ldct_utils.study.runs import select
+from ldct_utils.training.designs import spoken
+
+# %% [markdown]
+# ## The networks
+# Runs compare only if they looked at the same patients in the same way; others are refused by name.
+
+# %%
+looked = hiding.named(select(runs))
+says = {name: spoken(name.removeprefix("unet · ")) for name in looked}
+report.text(f"{report.plural(len(looked), 'network')}: {report.listed(says.values())}.")
+
+# %% [markdown]
+# ## Were known lesions changed, and hidden?
+# A search looks for a change of the input that the network does not pass on. Only changed lesions can be hidden: where
+# none was changed, nothing was tested.
+
+# %%
+counts = run.table("lesion_counts", lambda: hiding.lesion_counts(looked))
+shown = counts.assign(denoiser=counts["denoiser"].map(says), method=counts["method"].replace(hiding.WAYS, regex=True))
+changed, tested = hiding.searched(counts)
+report.table(
+    run, "hidden_counts", shown,
+    f"By more than a repeated scan would, searches changed the lesion in {report.some(changed, tested, 'try')}.",
+    "A try is a lesion, a network and a way of searching. A search only finds a lesion of which the network passes "
+    f"on less than {report.percent(hiding.findable(looked))} of a change.", hiding.COUNTS,
+)  # fmt: skip
+
+# %% [markdown]
+# ## How much of a lesion is passed on?
+# No search is needed for this. A known lesion is put into the input; what reaches the output is measured in three ways:
+# contrast, and d′ of two model observers. The Hotelling observer allows for the noise and its texture, the
+# non-prewhitening (NPW) one does not.
+
+# %%
+by_denoiser = {name: hiding.kept(one) for name, one in looked.items()}
+hidden = run.table("hidden", lambda: hiding.compared(by_denoiser, draws, seed))
+of_contrast = hidden[hidden["quantity"] == "contrast kept"].set_index("denoiser")["mean"]
+least = of_contrast.idxmin()
+report.figure(
+    run, "hidden_drawn", drawings.shares_kept(hidden.assign(denoiser=hidden["denoiser"].map(says)), says.values(),
+                                              hiding.QUANTITIES),
+    f"{says[least]} keeps least of the lesions' contrast, {report.percent(of_contrast[least])}.",
+    "95 % intervals over patients; dotted: all of it.",
+    "Dots with intervals, a line a network: shares of d′ of two observers and of contrast that are kept.",
+)  # fmt: skip
+
+# %% [markdown]
+# Differences from the first network, paired by patient. An interval that holds 0 decides nothing.
+
+# %%
+first, *others = looked
+apart = hidden.dropna(subset=["its low"]) if others else hidden[:0]
+decided = (apart["its low"] > 0) | (apart["its high"] < 0) if others else []
+if not others:
+    report.text("One network has none to be compared with.")
+elif apart.empty:
+    report.text("Too few patients for an interval: no difference between networks is decided.")
+else:
+    span = [f"minus {first}", "its low", "its high"]
+    shown = apart.assign(**100 * apart[span]).replace({"denoiser": says, "quantity": hiding.QUANTITIES})
+    report.table(
+        run, "apart", shown,
+        f"An interval that excludes 0 belongs to {report.some(sum(decided), len(apart), 'difference')}.",
+        f"In percentage points, minus those of {says[first]}; positive keeps more. One training each.",
+        {"denoiser": "network", "quantity": "quantity", tuple(span): "difference [95 %]"},
+    )  # fmt: skip
+
+# %% [markdown]
+# ## Checks
+
+# %%
+assert counts["changed"].le(counts["tested"]).all() and counts["hidden"].le(counts["changed"]).all()
+assert np.isfinite(hidden["mean"]).all(), "a share that is kept could not be taken"
+
+# %%
+run.finish(networks=len(looked), tested=tested, changed=changed, decided=int(sum(decided)),
+           contrast_kept={name: float(value) for name, value in of_contrast.items()})  # fmt: skip
+
+# %%
+searched = (
+    f"Searches changed the lesion in {report.some(changed, tested, 'try')}" if changed
+    else f"Searches changed no lesion in {report.plural(tested, 'try')}, so whether one can be hidden was not tested"
+)  # fmt: skip
+report.text(
+    f"**What we saw.** {says[least]} passes on {report.percent(of_contrast[least])} of the lesions' contrast, the "
+    f"least of {report.plural(len(looked), 'network')}. {searched}. The limit is one training a network. "
+    "`15_judges` tests the search itself on denoisers that are known to hide."
+)
