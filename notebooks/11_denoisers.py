@@ -26,7 +26,7 @@
 study: str = "adhoc"  # results go to outputs/<study>/11_denoisers/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
-order: list = ["cnn10", "redcnn", "wganvgg", "resnet", "qae", "dugan", "transct", "bilateral"]  # networks, oldest first
+years: dict = {}  # {network: its year of publication}, of networks of one's own; without a year it counts as newest
 classical: list = ["tv", "nlm"]  # methods without training, tuned on the validation slices; they count as the oldest
 reference: str = "ndct"  # what is scored against: ndct, or truth where it is known
 rfs_by: str = "auto"  # organs by thresholds, totalsegmentator, or auto: the latter on real scans if it can be
@@ -78,13 +78,13 @@ patients, against = about.patient.nunique(), testing.REFERENCES[reference]
 # %%
 networks = [one.params["network"] for one in chosen]
 labels = designs.labels(networks, listed["method"])  # a network with one design is called by its name
-names = designs.by_age(labels, networks, classical, order)
+names = designs.by_age(labels, networks, classical, years)
 says = {name: spoken(name) for name in ["LDCT", *names]}
 report.table(
-    run, "methods", listed.assign(label=labels, network=networks, words=[says[label] for label in labels]),
+    run, "methods", listed.assign(words=[says[label] for label in labels], year=designs.published(networks, years)),
     f"The methods are {report.listed(map(says.get, names))}, oldest first.",
     f"{report.plural(len(rows), 'test slice')} of {report.plural(patients, 'patient')}; a row a training.",
-    {"run": "run", "words": "method", "seed": "seed"} | {name: name for name in varying[:4]},
+    {"run": "run", "words": "method", "year": "published", "seed": "seed"} | {name: name for name in varying[:4]},
 )  # fmt: skip
 if any(one.params.get("init") == "hub" for one in chosen):
     report.text("Published weights were trained on patients of the LDCT and Projection data. Where test patients are "

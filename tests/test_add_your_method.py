@@ -78,7 +78,7 @@ def test_it_becomes_a_row_of_the_table(added, outputs):
     given = {"study": "mine", "threads": 1, "precision": "float32", "runs": ["mine/03_train/*"], "draws": 100}
     execute(
         ROOT / "notebooks" / "11_denoisers.py",
-        given | {"order": last["order"], "classical": last["classical"], "swaps": 10},
+        given | {"years": last["years"], "classical": last["classical"], "swaps": 10},
     )
     (folder,) = (path.parent for path in (outputs / "mine" / "11_denoisers").glob("*/result.json"))
     newer = pd.read_parquet(folder / "newer.parquet")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import papermill
@@ -154,8 +155,6 @@ def test_questions_are_answered_or_open_and_none_is_lost():
 
 
 def test_a_contrast_of_an_error_is_stored_as_better_and_told_as_a_difference():
-    from types import SimpleNamespace
-
     found = collect._first_minus_second(SimpleNamespace(metric="mse", mean=0.2, low=0.1, high=0.3))
     assert found == {"value": -0.2, "low": -0.3, "high": -0.1}
     assert collect._first_minus_second(SimpleNamespace(metric="ssim", mean=0.2, low=0.1, high=0.3))["value"] == 0.2
@@ -193,3 +192,20 @@ def test_12_answers_writes_the_first_page_and_leaves_open_what_no_run_answers(tm
         papermill.execute_notebook(
             ROOT / "notebooks" / "12_answers.ipynb", tmp_path / "none.ipynb", cwd=ROOT, progress_bar=False
         )
+
+
+@pytest.mark.parametrize(
+    ("trainings", "said"),
+    [([3, 3], "10 simulated test patients, 3 trainings each: intervals hold"),
+     ([1, 3], "10 simulated test patients, 1 to 3 trainings each: where there is one, the interval leaves out"),
+     ([2, 3], "10 simulated test patients, 2 to 3 trainings each: intervals hold"),
+     ([1, 1], "10 simulated test patients, one training each: intervals leave out")],
+)  # fmt: skip
+def test_trainings_are_counted_of_each_network_and_not_of_the_one_with_most(trainings, said):
+    assert answer("newer", newer=BLOCKS["newer"] | {"trainings": trainings})["sure"].startswith(said)
+
+
+def test_the_spread_of_lambda_that_is_told_is_over_layers_and_networks():
+    numbers = {"lambda_spread": {"within_layer": 137.0, "over_all": 308.0}, "encoder": {"context": "random"}}
+    one = SimpleNamespace(numbers=numbers, params={"psi_target": 0.95})
+    assert collect.lambdas([one]) == {"psi": 0.95, "spread": {"random": 308.0}}

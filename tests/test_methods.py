@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 
 from ldct_utils.report import plots
 from ldct_utils.training import designs, psi, transfer
@@ -191,7 +192,18 @@ def test_a_table_for_a_reader_names_methods_and_metrics_in_words():
 
 def test_networks_stand_in_the_order_of_their_age_and_unnamed_ones_last():
     labels, networks = ["a", "unet", "cnn10"], ["qae", "unet", "cnn10"]
-    assert designs.by_age(labels, networks, ["tv"], ["cnn10", "qae"]) == ["tv", "cnn10", "a", "unet"]
+    assert designs.by_age(labels, networks, ["tv"], {}) == ["tv", "unet", "cnn10", "a"]  # a U-Net is never the newest
+    own = [*networks, "mine"]
+    assert designs.by_age([*labels, "b"], own, [], {}) == ["unet", "cnn10", "a", "b"]
+    assert designs.by_age([*labels, "b"], own, [], {"mine": 2016}) == ["unet", "b", "cnn10", "a"]
+    assert designs.published(["qae", "mine"], {}) == ["2020", "–"]
+
+
+def test_every_network_of_the_study_has_its_year_of_publication():
+    folder = ROOT / "ldct_utils" / "models" / "networks"
+    assert set(designs.YEARS) == {file.stem for file in folder.glob("[!_]*.py")}
+    for name in set(designs.YEARS) - {"unet", "denomamba"}:  # whose files cite by number
+        assert str(designs.YEARS[name]) in (folder / f"{name}.py").read_text(encoding="utf-8").split('"""')[1]
 
 
 def test_cells_of_contexts_and_layers_are_said_once_and_none_is_said_too():

@@ -148,3 +148,18 @@ def test_a_domain_is_told_by_its_grey_values():
 def test_what_a_working_point_asks():
     said = sentences.asked(0.02, 1.0)
     assert "less than 2 % over the last quarter" in said and said.endswith("at least 1 dB above its input's.")
+
+
+@pytest.mark.parametrize(
+    ("tau", "said"),
+    [(NAN, "Two networks or fewer have no order to compare."),
+     (1.0, "The order here and that of the test patients have Kendall's τ = 1.00 (1: the same)."),
+     (-0.333, "The order here and that of the test patients have Kendall's τ = −0.33 (1: the same).")],
+)  # fmt: skip
+def test_an_order_is_told_by_a_tau_that_is_at_most_one(tau, said):
+    assert sentences.ordered(tau) == said
+
+
+def test_a_difference_too_small_for_decimals_is_told_by_a_power_of_ten():
+    assert sentences.compared(1.2e-5, NAN, NAN, "MSE", "dB") == "is 1.20 · 10⁻⁵ dB better than MSE (no interval)"
+    assert "(1.20 · 10⁻⁵ worse; 95 % interval 3.00 · 10⁻⁵ worse to" in sentences.compared(-1.2e-5, -3e-5, 1e-5, "MSE")

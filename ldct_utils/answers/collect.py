@@ -222,7 +222,8 @@ def newer(of) -> dict:
         kept["too_few"] = total - sum(int(counts.get(name, 0)) for name in ("better", "worse", "not shown", "differs"))
     else:
         kept = {name: n[name] for name in ("better", "worse", "too_few", "patients")}
-    seeds = where(table, anatomy="all")["seeds"].dropna()
+    trained = ~shown["method"].isin(run.params["classical"])  # what is not trained has no trainings to count
+    seeds = shown["seeds"][trained].dropna()
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
 
 

@@ -234,18 +234,23 @@ def _kind(blocks) -> str:
     return "" if source is None else "simulated " if source == "simulated" else "real "
 
 
-def _tested(blocks, patients: int, trainings: int) -> str:
+def _tested(blocks, patients: int, trainings) -> str:
+    """Patients and trainings behind an answer. Args: trainings: how many of each network, a number of each."""
     tested = plural(patients, _kind(blocks) + "test patient")
     if patients < ENOUGH:
         return f"{tested}, too few for an interval."
-    if trainings == 1:
+    least, most = min(trainings), max(trainings)
+    if most == 1:
         return f"{tested}, one training each: intervals leave out what another training would change."
-    return f"{tested}, {trainings} trainings each: intervals hold the differences of patients and of trainings."
+    each = f"{most} trainings" if least == most else f"{least} to {most} trainings"
+    if least == 1:
+        return f"{tested}, {each} each: where there is one, the interval leaves out what another would change."
+    return f"{tested}, {each} each: intervals hold the differences of patients and of trainings."
 
 
 def sure_of_loss(blocks) -> str:
     n = blocks["influence"]
-    return _tested(blocks, n["patients"], max(row["trainings"] for row in n["rows"]))
+    return _tested(blocks, n["patients"], [row["trainings"] for row in n["rows"]])
 
 
 def sure_of_scores(blocks) -> str:
@@ -256,14 +261,16 @@ def sure_of_scores(blocks) -> str:
 
 def sure_of_newer(blocks) -> str:
     n = blocks["newer"]
-    return f"{_tested(blocks, n['patients'], n['trainings'][1])} Small networks, short trainings."
+    return f"{_tested(blocks, n['patients'], n['trainings'])} Small networks, short trainings."
 
 
 def sure_of_dose(blocks) -> str:
     words = []
     if "dose" in blocks:
         n = blocks["dose"]
-        words.append(f"{_tested(blocks, n['patients'], n['trainings'])} Lesions at known places in a simulated liver.")
+        words.append(
+            f"{_tested(blocks, n['patients'], [n['trainings']])} Lesions at known places in a simulated liver."
+        )
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]
         tested = max((row[w]["tested"] for row in rows for w in ("search", "aimed") if w in row), default=0)
@@ -273,7 +280,7 @@ def sure_of_dose(blocks) -> str:
 
 def sure_of_reference(blocks) -> str:
     n = blocks["quality"]
-    return _tested(blocks, n["patients"], max(m["trainings"] for m in n["models"].values()))
+    return _tested(blocks, n["patients"], [m["trainings"] for m in n["models"].values()])
 
 
 SAY = {"loss": loss, "scores": scores, "newer": newer, "dose": dose, "reference": reference}

@@ -1,6 +1,7 @@
 """Designs: what was chosen about a training except its seed, and what to call it in tables and figures (a method)."""
 
 import itertools
+import math
 from pathlib import PurePath
 
 import pandas as pd
@@ -145,13 +146,28 @@ def labels(networks, methods) -> list[str]:
     return [network if several[network] == 1 else method for network, method in zip(networks, methods)]
 
 
-def by_age(labels, networks, classical, order) -> list[str]:
-    """Methods, oldest first: those without training, then networks by ``order``, then those that it does not name.
+# When a network was published, by the papers that its file in models/networks cites. The U-Net's design is that of
+# Ronneberger et al. (MICCAI 2015), whoever trained it since.
+YEARS = {
+    "unet": 2015, "cnn10": 2017, "redcnn": 2017, "wganvgg": 2018, "resnet": 2018, "qae": 2020, "transct": 2021,
+    "dugan": 2022, "bilateral": 2022, "denomamba": 2024,
+}  # fmt: skip
 
-    Args: labels, networks: of each training. classical: methods without training. order: networks, oldest first.
+
+def by_age(labels, networks, classical, years) -> list[str]:
+    """Methods, oldest first: those without training, then networks by year, then those whose year nobody gave.
+
+    Args: labels, networks: of each training. classical: methods without training. years: {network: year}, beside and
+        before those of ``YEARS``.
     """
-    age, network_of = {name: i for i, name in enumerate(order)}, dict(zip(labels, networks))
-    return [*classical, *sorted(network_of, key=lambda label: age.get(network_of[label], len(age)))]
+    known, network_of = YEARS | dict(years), dict(zip(labels, networks))
+    return [*classical, *sorted(network_of, key=lambda label: known.get(network_of[label], math.inf))]
+
+
+def published(networks, years) -> list[str]:
+    """The year in which each network was published, as ``by_age`` takes it; a dash where nobody gave one."""
+    known = YEARS | dict(years)
+    return [str(known.get(network, "–")) for network in networks]
 
 
 # Denoisers as text names them.
