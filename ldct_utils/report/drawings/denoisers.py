@@ -43,7 +43,7 @@ def newer(table, methods: dict, metrics: dict):
     axes[0, 0].set_yticks(range(len(lines)), [fill(methods[name], 26) for name in lines])
     axes[0, 0].set_ylim(len(lines) - 0.4, -0.6)
     handles = [plt.Line2D([], [], marker=m, ls="", color="0.3", label=a) for m, a in zip(MARKS, anatomies)]
-    for words, colour in [*VERDICTS.items(), ("no verdict", plots.COLOURS[7])]:
+    for words, colour in [*VERDICTS.items(), ("not shown, or no verdict", plots.COLOURS[7])]:
         handles.append(plt.Line2D([], [], color=colour, lw=3, label=words))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
