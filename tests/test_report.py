@@ -104,7 +104,9 @@ def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
         assert not inside or (path.parent / unquote(inside)).is_file(), target
         assert not anchor or anchor in found.ids or anchor == "top", target
     assert found.alts[0] == 'A "line" & <b>no more</b>.'
-    assert "<strong>12 HU</strong>" in text and "<b>odd</b>" not in text  # Markdown is rendered, HTML is shown as text
+    assert (
+        "<strong>12\u00a0HU</strong>" in text and "<b>odd</b>" not in text
+    )  # Markdown is rendered, HTML is shown as text
     assert "Losses &amp; psi" in text and "Is it good?" in text and "Reads" not in text
     assert '<td class="n">31.2</td>' in text  # the table, with the digits it was shown with
     runs = text.split("<tbody>")[1].split("</tbody>")[0]  # what differs between the runs, and nothing else
@@ -115,7 +117,7 @@ def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
 def test_a_single_answer_stands_on_the_front_page(study):
     study("a", saw="It gained **4.2 dB**.")
     first = page.write().read_text(encoding="utf-8").split('<h2 class="study" id="default">')[0]
-    assert "It gained <strong>4.2 dB</strong>." in first
+    assert "It gained <strong>4.2\u00a0dB</strong>." in first
 
 
 def test_five_answers_stand_first_each_with_its_picture_and_all_else_is_folded(study):

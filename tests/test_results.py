@@ -472,6 +472,20 @@ def test_the_gains_of_trainings_are_told_with_their_intervals_and_left_empty_whe
     assert collect._with_spans(one) == {"gain in dB, pairs": "3.00 –"}
 
 
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here to draw the page")
+def test_the_picture_of_the_report_shows_its_page(tmp_path):
+    (tmp_path / "index.html").write_text('<body style="margin:0;background:#c00000">')
+    assert results.photographed(tmp_path / "index.html", tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as drawn:
+        assert drawn.size == (600, 500) and drawn.convert("RGB").getpixel((300, 450)) == (192, 0, 0)
+
+
+def test_without_a_browser_the_picture_of_the_report_stays_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not results.photographed(tmp_path / "index.html", tmp_path / "page.png")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_published_report_is_small_and_says_where_it_comes_from():
     folder = ROOT / "docs" / "report"
     stored = [path for path in folder.rglob("*") if path.is_file()]

@@ -11,8 +11,10 @@ import argparse
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -157,6 +159,24 @@ def collect(name: str) -> Path:
     return folder() / f"{name}.json"
 
 
+def photographed(written: Path, target: Path) -> bool:
+    """Write what a reader first sees of a page, 1200 x 1000 pixels of it, small, where Chromium is there to draw it.
+
+    Returns: whether it was written; without a browser ``target`` stays as it was.
+    """
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        return False
+    with tempfile.TemporaryDirectory() as room:
+        flags = "--headless --no-sandbox --disable-gpu --hide-scrollbars --disable-background-networking"
+        shot = Path(room) / "shot.png"
+        command = [browser, *flags.split(), f"--user-data-dir={room}/profile", "--window-size=1200,1000",
+                   "--virtual-time-budget=5000", f"--screenshot={shot}", written.resolve().as_uri()]  # fmt: skip
+        subprocess.run(command, capture_output=True, check=True, timeout=120)
+        page.compress(shot, target, width=600)
+    return True
+
+
 # ---- docs/results/<study>.json to the blocks of the pages ----
 def _finite(text: str) -> float:
     number = float(text)
@@ -224,7 +244,10 @@ def main() -> int:
             print(f"collected: {paths.short(collect(given.study))}")
         if given.study == PUBLISHED:
             about = re.sub(r"<.*?>|`", "", results_blocks.source(load(PUBLISHED)))
-            print(f"published: {paths.short(page.publish(PUBLISHED, paths.root() / 'docs' / 'report', about))}")
+            written = page.publish(PUBLISHED, paths.root() / "docs" / "report", about)
+            print(f"published: {paths.short(written)}")
+            if not photographed(written, folder() / f"{PUBLISHED}-report.png"):
+                print("no Chromium here to draw the picture of the report in README.md: it stays as it was")
         for name in PAGES:
             text = filled(name)
             changed = text != (paths.root() / name).read_text(encoding="utf-8")

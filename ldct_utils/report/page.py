@@ -81,6 +81,9 @@ def compress(source: Path, target: Path, width: int = 1000):
             small.quantize(256, Image.Quantize.MAXCOVERAGE).save(temporary, format="PNG", optimize=True)
 
 
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|HU|dB|mm)(?!\w))")  # a number and its unit stay on one line
+
+
 def _write(folder: Path, shown: list[dict], about: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     environment = Environment(loader=PackageLoader("ldct_utils.report", "templates"), autoescape=select_autoescape())
@@ -91,7 +94,7 @@ def _write(folder: Path, shown: list[dict], about: str = "") -> Path:
     text = environment.get_template("report.html").render(
         studies=shown, written=written, first=first, front=FRONT, about=about
     )
-    files.write_text(folder / "index.html", text)
+    files.write_text(folder / "index.html", _UNIT.sub("\u00a0", text))
     return folder / "index.html"
 
 
