@@ -70,39 +70,31 @@ def sentence(blocks) -> str:
     """What the study found, in one sentence."""
     if "dose" not in blocks:
         return "This study asked neither what scores nor what observers see."
-    n = blocks["dose"]
-    full = [of.get("full dose", {}) for of in n["methods"].values()]
-    saved = [1 - s["value"] for of in full for m, s in of.items() if m.startswith(("RMSE", "SSIM")) and s["value"]]
-    ideal = [of["worth"]["d' (CHO)"] for of in n["methods"].values() if "d' (CHO)" in of.get("worth", {})]
-    networks = "the network" if len(n["methods"]) == 1 else f"each of {len(n['methods'])} networks"
-    if not saved or not ideal:
+    n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
+    worth = [of.get("worth", {}) for of in n["methods"].values()]
+    scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
+    networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
+    if not scored:
         return f"Too little was measured to say how much dose {networks} saves."
-    low, high = fixed(100 * min(saved), 0), percent(max(saved))
-    dose = high if f"{low} %" == high else f"{low} to {high}"
-    gain = sum(known(s) and s["low"] > n["low_dose"] + 0.005 for s in ideal)
-    alone = len(ideal) == 1
-    sees = ("it saves some" if alone else f"{gain} of the {len(ideal)} save some") if gain else (
-        "it saves none" if alone else f"none of the {len(ideal)} saves any"
-    )  # fmt: skip
-    where = "In simulated patients, " if _kind(blocks) == "simulated " else ""
-    text = f"{where}{networks} seems to save {dose} of the dose by the usual scores RMSE and SSIM; "
-    ideal_reader = f"for a computed reader that knows the noise and looks for faint lesions, {sees}."
+    within_range = [span["value"] for span in scored if span["value"] is not None]
+    least = f"{percent(min(within_range))} or more" if within_range else "full dose or more"
+    text = f"In simulations, slices at {low} of the dose, cleaned by {networks}, score like slices at {least} by RMSE and SSIM"
+    return f"{text}; {readers(blocks, worth)}."
+
+
+def readers(blocks, worth) -> str:
+    """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
     if "observers" in blocks:
-        ideal_reader = f"{readers(blocks['observers']['readers'])}."
-    text += ideal_reader
-    return text[0].upper() + text[1:]
-
-
-def readers(of) -> str:
-    """How many computed readers see dose saved, of those that could gain: {reader: {asked, saves, costs}}."""
-    sees, many = sum(one["saves"] > 0 for one in of.values()), len(of)
-    if not of:
-        return "no computed reader that looks for lesions could be asked"
-    if many == 1:
-        return f"the computed reader that looks for lesions sees {'some' if sees else 'none'} saved"
-    if sees in (0, many):
-        return f"{many} computed readers look for lesions, and {'all see some' if sees else 'none sees any'} saved"
-    return f"of {many} computed readers that look for lesions, {sees} see some saved and {many - sees} see none"
+        best = [percent(one["best"]["value"]) for one in blocks["observers"]["readers"].values()]
+        if not best:
+            return "no computed reader that could have seen a gain was asked"
+        who = "one computed reader" if len(best) == 1 else f"{len(best)} computed readers"
+        doses = best[0] if len(set(best)) == 1 else f"{best[-1].removesuffix(' %')} to {best[0]}"
+        return f"to {who} their lesions are as visible as at {doses} at best"
+    ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
+    if not ideal:
+        return "whether lesions are seen any better was not asked"
+    return f"to an ideal observer their faint lesions are as visible as at {percent(max(ideal))} at best"
 
 
 # ---- two sentences an answer; nothing where the study did not ask ----
@@ -192,18 +184,30 @@ def dose(blocks) -> str:
                 f"A slice at {low} of the dose, cleaned by the {called(method)} network, scores as well as a plain "
                 f"reconstruction at {_grouped(scored, 'by')}."
             )
-        if seen:
+        if seen and "observers" not in blocks:
             words.append(f"Its faint lesions are as visible as at {_grouped(seen, 'to')}, where {low} is no gain.")
     if "observers" in blocks:
         n = blocks["observers"]
-        each = listed(f"{READERS.get(who, who)} {one['saves']} of {one['asked']}" for who, one in n["readers"].items())
-        words.append(
-            f"Model observers that passed every test, and could gain, see dose saved in {n['saves'] or 'none'} of "
-            f"{plural(n['asked'], 'comparison')} and lost in {n['costs'] or 'none'}; saved by observer: {each}."
-        )
+        words.append(testified(n["readers"]))
     if "invariances" in blocks:
         words.append(hiding(blocks))
     return " ".join(words)
+
+
+def testified(readers) -> str:
+    """What computed readers that could have gained see: the dose of each at its best, and how often dose is saved."""
+    if not readers:
+        return "No computed reader was shown to gain from any processing, so none can say whether dose is saved."
+    each = listed(f"{share(one['best'])} to {READERS.get(who, who)}" for who, one in readers.items())
+    asked, saves, costs, anatomy, there = (
+        sum(one[name] for one in readers.values())
+        for name in ("asked", "saves", "costs", "in_patients", "saves_in_patients")
+    )
+    return (
+        f"Lesions are at best as visible as at {each} ({plural(len(readers), 'computed reader')} that could see a gain). "
+        f"Dose is saved in {saves or 'none'} of {plural(asked, 'comparison')} and lost in {costs or 'none'}; in simulated "
+        f"livers, where there is anatomy, it is saved in {there or 'none'} of {anatomy}."
+    )
 
 
 def hiding(blocks) -> str:

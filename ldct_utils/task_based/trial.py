@@ -27,6 +27,7 @@ NOTHING, DOSE, BEST, BLUR, ERASER = (
     "sees lesions where there are none", "gains nothing from dose", "sees more than there is",
     "prefers a blur where detail counts", "does not notice an eraser",
 )  # fmt: skip
+SAVING = 0.005  # of the full dose: a dose is called saved or lost where its interval lies further off than this
 TELLING = 0.98  # AUC of who knows everything, above which no image could show that an observer sees more
 DETAIL = (tasks.FINE, tasks.SHAPE, tasks.FINE_SEARCH)  # tasks in which a blur must not win
 
@@ -129,14 +130,32 @@ def helped_by_dose(real: pd.DataFrame, full: float) -> pd.Index:
     return rising[rising["gap"] > REACH * rising["gap_se"]].set_index(["task", "observer"]).index
 
 
-def by_observer(asked: pd.DataFrame, low_dose: float) -> dict[str, dict[str, int]]:
-    """{observer: {asked, saves, costs}}: its comparisons, and those whose interval lies above or below the dose.
+def saved_and_lost(asked: pd.DataFrame, low_dose: float) -> tuple[pd.Series, pd.Series]:
+    """Which comparisons show dose saved, and which show it lost: their interval lies beyond half a point of the dose.
 
-    Args: asked: columns observer, worth_low and worth_high. low_dose: of the images that were cleaned.
+    Args: asked: columns worth_low and worth_high. low_dose: of the images that were cleaned.
     """
-    told = asked.assign(saves=asked["worth_low"] > low_dose, costs=asked["worth_high"] < low_dose, asked=True)
-    counts = told.groupby("observer", sort=False)[["asked", "saves", "costs"]].sum().astype(int)
-    return counts.sort_values("saves", ascending=False, kind="stable").to_dict("index")
+    return asked["worth_low"] > low_dose + SAVING, asked["worth_high"] < low_dose - SAVING
+
+
+def by_observer(asked: pd.DataFrame, low_dose: float) -> dict[str, dict]:
+    """{observer: its comparisons}: asked, saves, costs; of these in_patients and saves_in_patients, where there is
+    anatomy; and ``best``, the largest dose that an image is worth to it, with task, low and high. Most first.
+
+    Args: asked: columns observer, task, worth, worth_low and worth_high. low_dose: of the images that were cleaned.
+    """
+    saves, costs = saved_and_lost(asked, low_dose)
+    told = asked.assign(asked=True, saves=saves, costs=costs, in_patients=asked["task"] == tasks.PATIENTS)
+    told["saves_in_patients"] = told["saves"] & told["in_patients"]
+    found = {}
+    for observer, part in told.groupby("observer", sort=False):
+        counts = part[["asked", "saves", "costs", "in_patients", "saves_in_patients"]].sum()
+        best = part.loc[part["worth"].idxmax()]
+        ends = {"value": best["worth"], "low": best["worth_low"], "high": best["worth_high"]}
+        found[observer] = {name: int(count) for name, count in counts.items()} | {
+            "best": {name: float(end) for name, end in ends.items()} | {"task": best["task"]}
+        }
+    return dict(sorted(found.items(), key=lambda one: -one[1]["best"]["value"]))
 
 
 def saved_in_words(bought: pd.DataFrame, doses) -> list[str]:
