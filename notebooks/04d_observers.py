@@ -290,7 +290,7 @@ run.finish(headline=headline)
 # %%
 report.text(
     f"**What we saw.** The rules are kept by {report.some(len(believed), len(PANEL), 'observer')}; broken by "
-    f"{report.listed(failed, none='no one')}. {saved}, by those that could gain. As a control, the ceiling, which can gain "
-    f"from none, was shown to gain from {top}. One limit: the observers are formulas, the lesions discs, and one of "
-    "seven tasks has anatomy. `04b_dose` asks the ceiling in more patients."
+    f"{report.listed(failed, none='no one')}. {saved}, by those that could gain. As a control, the ceiling, which can "
+    f"gain from none, was shown to gain from {top}. One limit: the observers are formulas, the lesions discs, and one "
+    "of seven tasks has anatomy. `04b_dose` asks the ceiling in more patients."
 )

@@ -450,7 +450,8 @@ def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
 def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     headline = {"believed": ["CHO", "NPWE"], "failed": {"contrast over noise": ["blur"]}, "blind_to_fading": ["CHO"],
                 "could_gain": {"NPWE": "42 % (total variation)"}, "saves": 18, "costs": 2, "asked": 54,
-                "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2}}, "realisations": 400,
+                "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2, "best": {**GAIN["truth"], "task": "1 mm"}}},
+                "realisations": 400,
                 "backgrounds": 120}  # fmt: skip
     said = results_blocks.observers({"observers": collect.observers([SimpleNamespace(numbers={"headline": headline})])})
     assert "2 of 3 model observers passed every test. contrast over noise failed." in said

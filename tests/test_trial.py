@@ -233,10 +233,15 @@ def test_the_order_is_kept_by_an_observer_that_ranks_alike():
     }  # fmt: skip
 
 
-def test_comparisons_are_counted_by_observer_those_that_see_dose_saved_first():
-    rows = [("a", 0.1, 0.2), ("b", 0.3, 0.4), ("b", 0.2, 0.3), ("a", 0.2, 0.25), ("b", 0.26, 0.9)]
-    asked = pd.DataFrame(rows, columns=["observer", "worth_low", "worth_high"])
-    assert list(trial.by_observer(asked, 0.25).items()) == [
-        ("b", {"asked": 3, "saves": 2, "costs": 0}), ("a", {"asked": 2, "saves": 0, "costs": 1})
-    ]  # fmt: skip
+def test_comparisons_are_counted_by_observer_with_the_dose_of_each_at_its_best():
+    rows = [("a", "1 mm", 0.15, 0.1, 0.2), ("b", "patients", 0.35, 0.3, 0.4), ("b", "1 mm", 0.25, 0.2, 0.3),
+            ("a", "1 mm", 0.22, 0.2, 0.242), ("b", "1 mm", 0.6, 0.26, 0.9),
+            ("b", "patients", 0.26, 0.254, 0.3)]  # fmt: skip
+    asked = pd.DataFrame(rows, columns=["observer", "task", "worth", "worth_low", "worth_high"])
+    found = trial.by_observer(asked, 0.25)
+    assert list(found) == ["b", "a"]
+    best = {"value": 0.6, "low": 0.26, "high": 0.9, "task": "1 mm"}
+    counts = {"asked": 4, "saves": 2, "costs": 0, "in_patients": 2, "saves_in_patients": 1}  # 25.4 % is no saving
+    assert found["b"] == counts | {"best": best}
+    assert found["a"]["costs"] == 2 and found["a"]["best"]["value"] == 0.22
     assert trial.by_observer(asked[:0], 0.25) == {}

@@ -118,16 +118,22 @@ def audit(blocks) -> str:
 def dose(blocks) -> str:
     n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
     measures = list(dict.fromkeys(m for of in n["methods"].values() for m in of.get("worth", {})))
-    head = [f"dose that the image at {low} is worth, %, by", *(called(m) for m in n["methods"])]
-    lines = [[OBSERVERS.get(m, m), *(cell(of.get("worth", {}).get(m), 0, 100) for of in n["methods"].values())]
-             for m in measures]  # fmt: skip
+    head = ["dose of an equally good plain image, %, by", *(called(m) for m in n["methods"])]
+    lines = [
+        [OBSERVERS.get(m, m), *(dose_cell(of.get("worth", {}).get(m)) for of in n["methods"].values())]
+        for m in measures
+    ]
     note = (
-        f"*Worth: the dose at which a plain reconstruction is as good; at {low} a network saves nothing; beyond: more "
-        f"than the normal dose. 95 % intervals over {counted(n['patients'], 'patient')}, {n['realisations']} scans a "
-        f"class; {trained(n.get('trainings', 1))}.*"
+        f"*For images at {low} of the dose that a network cleaned; at {low} it saves nothing. 95 % intervals over "
+        f"{counted(n['patients'], 'patient')}, {n['realisations']} scans a class; {trained(n.get('trainings', 1))}.*"
     )
     said = [answer.asked(answer.doses, blocks), answer.detection(blocks)]
     return paragraphs(table(head, lines), note, bullets(said))
+
+
+def dose_cell(span) -> str:
+    """An equal dose in % with its interval; beyond the doses looked at it is more than the full one."""
+    return "> 100" if span is not None and span["value"] is None else cell(span, 0, 100)
 
 
 def dose_picture(blocks) -> str:
@@ -152,12 +158,16 @@ def tradeoff(blocks) -> str:
     said = [answer.asked(answer.tradeoff, blocks)]
     if "half_width_kept" in n and "half_width_db" in n:
         said.append(
-            f"The widest intervals are ±{n['half_width_kept']:.3f} of the contrast (wanted: {n['wanted_kept']:g}) and "
-            f"±{n['half_width_db']:.2f} dB (wanted: {n['wanted_db']:g})."
+            f"The widest interval of a difference is ±{n['half_width_kept']:.3f} of the contrast, where "
+            f"{n['wanted_kept']:g} was wanted, and ±{n['half_width_db']:.2f} dB, where {n['wanted_db']:g} was wanted."
         )
     if (n.get("null_pairs") or [0, 0])[1]:
         different, pairs = n["null_pairs"]
-        said.append(f"By patients alone, {different} of {counted(pairs, 'pair')} of MSE trainings would differ.")
+        several = counted(pairs, "pair")
+        said.append(
+            f"With intervals over patients alone, {different} of {several} of MSE trainings would wrongly "
+            "count as different."
+        )
     note = "Beyond a blend of the MSE network's output with its input, positive is better; 95 % intervals over "
     note += f"{counted(n['patients'], 'patient')} and trainings." if "patients" in n else "patients and trainings."
     return paragraphs(*([table(head, lines), f"*{note}*"] if lines else []), bullets(said))
@@ -173,27 +183,39 @@ def tradeoff_picture(blocks) -> str:
 def judges(blocks) -> str:
     n = blocks["judges"]
     note = (
-        "“From 25 %”: the fault is caught at this strength and all larger ones, and then in how many patients at full "
-    )
-    note += (
-        f"strength, with its 95 % interval; {counted(n['patients'], 'simulated patient')}, 5 % false alarms on others."
+        "“From 100 %”: the fault is caught at full strength; a smaller number is the weakest strength from which on "
+        "it is. Then: in how many patients at full strength, with its 95 % interval. "
+        f"{counted(n['patients'], 'simulated patient')}, 5 % false alarms on others."
     )
     said = [answer.asked(answer.believed, blocks)]
     if n["silent"]:
-        said.append(f"No fault is caught by {listed(n['silent'])}: what they find in a network means nothing.")
+        whose = "what it finds" if len(n["silent"]) == 1 else "what they find"
+        said.append(f"No fault is caught by {listed(n['silent'])}; {whose} in a network is no evidence here.")
     if n["misled"]:
-        said.append(f"A denoiser without a fault is called by {listed(n['misled'])}.")
+        said.append(
+            "What does nothing leaves all the noise, where the image that it is compared with has half of it. That is "
+            f"noticed by {listed(n['misled'])}."
+        )
     return paragraphs(table(n["columns"], n["rows"]), f"*{note}*", bullets(said))
 
 
 def observers(blocks) -> str:
     n = blocks["observers"]
-    gains = [f"{name}: {gain}" for name, gain in n["could_gain"].items()]
-    said = [
-        answer.asked(answer.passing, blocks),
-        f"The largest gain that a denoiser is shown to give: {'; '.join(gains)}.",
-    ]
-    return bullets(said)
+    names = [*n["could_gain"]]
+    lines = [[name, n["could_gain"][name], counted_of(n["readers"].get(name)), best_of(n["readers"].get(name))]
+             for name in names]  # fmt: skip
+    head = ["model observer", "largest gain in d′ by any image (image, task)", "dose saved, in comparisons"]
+    head += ["dose of an equally good plain image at best, %"]
+    note = "*Only observers that pass the tests and were shown to gain are asked about dose.*"
+    return paragraphs(table(head, lines), note, bullets([answer.asked(answer.passing, blocks)]))
+
+
+def counted_of(reader) -> str:
+    return f"{reader['saves']} of {reader['asked']}" if reader else ""
+
+
+def best_of(reader) -> str:
+    return f"{cell(reader['best'], 0, 100)} ({reader['best']['task']})" if reader else ""
 
 
 def two_tasks(blocks) -> str:
@@ -217,7 +239,7 @@ def quality(blocks) -> str:
             than = compared(pair["difference"], "", f"that of {map_of(second)}", 3, ("higher", "lower"))
             said.append(f"The {pair['metric'].upper()} of the map of {map_of(first)} is {than}.")
     if n.get("dose_accuracy") is not None:
-        guess = f", where guessing is right in {percent(1 / n['doses'])}" if n.get("doses") else ""
+        guess = f"; guessing is right in {percent(1 / n['doses'])}" if n.get("doses") else ""
         said.append(f"The dose classifier is right in {percent(n['dose_accuracy'])} of the images{guess}.")
     if rated := [f"{kind} {fixed(v['predicted'])} (right: {fixed(v['true'])})" for kind, v in n["kinds"].items()]:
         said.append(f"Mean rating by the map: {', '.join(rated)}.")
@@ -242,7 +264,8 @@ def newer(blocks) -> str:
         weights = row.get("weights")
         lines.append([called(row["method"]), *line, "" if weights is None else f"{weights:,}"])
     least, most = n["trainings"]
-    note = f"{counted(n['patients'], 'patient')}; {trained(1) if most == 1 else f'{least} to {most} trainings each'}."
+    each = f"{most} trainings each" if least == most else f"{least} to {most} trainings each"
+    note = f"{counted(n['patients'], 'patient')}; {trained(1) if most == 1 else each}."
     if n.get("comparisons"):
         arrows = "↑ better, ↓ worse than the best older one; no arrow: not shown, or no verdict."
         note = f"By age, oldest first. {note} {arrows}"
@@ -292,14 +315,17 @@ def changes(blocks) -> str:
         said.append(f"Without the normal-dose slice, as in a hospital, the test finds {listed(without)}.")
     if each:
         said.append(
-            f"Control: of a perfect denoiser's segments a test calls changed {listed(each)}, where 5 % would be right."
+            f"As a control, nothing was changed: the test then calls changed {listed(each)} of the segments, where 5 % "
+            "would be right."
         )
     for row in n["suspicious"]:
         many = f"{fixed(row['a_slice'])} segments a slice" if row["a_slice"] else "no segment"
-        free = f"{fixed(row['lesion_free'], 3)} a slice" if row["lesion_free"] else "none"
+        free = f"{fixed(row['lesion_free'])} a slice" if row["lesion_free"] else "none"
         who = f"of the {called(row['method'])} network"
+        weight = "" if row["a_slice"] > row["lesion_free"] else " These are no evidence of a changed lesion."
         said.append(
-            f"The test names {many} {who} as suspicious; on scans without lesions {free}, where none would be right."
+            f"The test names {many} {who} as suspicious; on scans without lesions, where none would be right, {free}."
+            f"{weight}"
         )
     return bullets(said)
 
@@ -314,9 +340,15 @@ def invariances(blocks) -> str:
         network = "U-Net" if row["network"] == "unet" else LOSSES.get(row["network"], row["network"])
         loss = called(row["method"].split(" · network")[0])
         kept = share(row["kept"]) if "kept" in row else ""
-        lines.append([network, loss, changed[0], shown[0], shown[1], *ratio, kept])
-    head = ["network", "loss", "lesions changed by the fine search", "lesions hidden", "hidden by a coarse search"]
-    head += ["input change ÷ another scan's", "output change ÷ another scan's", "lesions' contrast kept"]
+        lines.append([f"{network}, {loss}", changed[0], shown[0], shown[1], *ratio, kept])
+    head = [
+        "network, loss",
+        "lesions changed by the plain search",
+        "of these hidden",
+        "hidden by the search for anatomy",
+    ]
+    head += ["input change, in those of another scan", "output change, in those of another scan"]
+    head += ["lesions' contrast kept"]
     names = [(row["network"], row["method"]) for row in rows]
     note = f"{counted(rows[0]['patients'], 'patient')}; {trained(max(map(names.count, names)))}."
     if alpha := rows[0].get("alpha"):
@@ -330,6 +362,9 @@ def invariances(blocks) -> str:
     )
 
 
+MEASURES = {"contrast": "the contrast of lesions that is kept"}
+
+
 def transfer(blocks) -> str:
     n = blocks["transfer"]
     columns = [c for c in n["arms"][0] if c not in ("slices", "texture_db", "kept")]
@@ -341,7 +376,7 @@ def transfer(blocks) -> str:
     for one in n["claims"]:
         role = "control" if one["role"] == "control" else "arm"
         than = compared(one | {"value": one["difference"]}, "dB", f"those of the {role} “{one['second']}”", level=90)
-        said.append(f"In {one['measure']}, networks of “{one['first']}” are {than}.")
+        said.append(f"By {MEASURES.get(one['measure'], one['measure'])}, networks of “{one['first']}” are {than}.")
     said.append(f"Two arms count as equal within {n['margin_db']:g} dB.")
     note = f"*{counted(n['networks'], 'network')}. Gain: lower RMSE inside the body, 95 % intervals over trainings.*"
     head = [*columns, "distance of noise spectrum, dB", "contrast kept"]

@@ -29,7 +29,8 @@ import study
 
 from ldct_utils.study import files, machine, paths, runs
 
-CLOCKED = {"seconds", "patches_per_s", "s a slice", "MB a slice"}  # numbers and columns that a clock or meter gave
+# Numbers, columns and sentences that a clock or meter gave.
+CLOCKED = {"seconds", "patches_per_s", "s a slice", "MB a slice", "megabytes", "How long does it take?"}
 STORED = (".parquet", ".npy", ".safetensors")
 COHORTS = "01_data"  # the notebook whose result is a cohort as well
 MOST = 12  # differences named, a run

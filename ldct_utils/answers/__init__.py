@@ -3,5 +3,5 @@
 ``collect`` takes the numbers, ``said`` makes a sentence of them with its zero, one, all and too-few cases, ``front``
 the five answers of the report's first page. README, docs/results.md and the report say the same, since all ask here.
 
-May import: cohorts, metrics, report, stats, structures, study, training. Start reading in ``said``.
+May import: cohorts, metrics, report, stats, structures, study, task_based, training. Start reading in ``said``.
 """

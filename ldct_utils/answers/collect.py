@@ -214,7 +214,8 @@ def newer(of) -> dict:
         if method in cost.index:
             row |= {"weights": int(cost["weights"][method]), "seconds": float(cost["s a slice"][method])}
         rows.append(row)
-    compared = table[table["best before"].notna()]
+    networks = ~table["method"].isin(run.params["classical"])  # a filter against doing nothing tells nothing of them
+    compared = table[table["best before"].notna() & networks]
     total = len(compared)
     if "verdict" in compared:
         counts = compared["verdict"].value_counts()
@@ -224,6 +225,10 @@ def newer(of) -> dict:
         kept = {name: n[name] for name in ("better", "worse", "too_few", "patients")}
     trained = ~shown["method"].isin(run.params["classical"])  # what is not trained has no trainings to count
     seeds = shown["seeds"][trained].dropna()
+    if "verdict" in compared:
+        reasons = compared["verdict"][~compared["verdict"].isin(["better", "worse", "not shown", "differs"])]
+        kept["without"] = {str(reason): int(count) for reason, count in reasons.value_counts().items()}
+        kept["unfinished"] = [called(name) for name in n.get("unfinished", [])]
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
 
 
@@ -336,6 +341,7 @@ def tradeoff(of) -> dict:
         spans = {name: span(*values[loss]) for name, values in columns.items() if loss in values}
         rows.append({"loss": loss, "answer": stored.get("answers", {}).get(loss, "")} | spans)
     kept = ("patients", "lesions", "half_width_kept", "half_width_db", "wanted_kept", "wanted_db", "null_pairs")
+    kept += ("against", "against_other", "answers_other")
     about = {name: stored[name] for name in kept if stored.get(name) is not None}
     return {"answer": stored.get("answer", ""), "rows": rows} | about
 

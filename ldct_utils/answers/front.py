@@ -1,8 +1,9 @@
 """The report's first page in words: one sentence, five answers, how sure each is and where it comes from."""
 
 from ldct_utils.answers import said
-from ldct_utils.answers.words import READERS, called, compared, decided, fixed, known, listed, percent, share
+from ldct_utils.answers.words import READERS, called, compared, decided, grouped, known, listed, percent, share
 from ldct_utils.report.sentences import plural, some
+from ldct_utils.task_based import blending
 
 # {key: (the question that a reader asks, notebooks that answer it, what to run where this study did not ask)}
 QUESTIONS = {
@@ -78,8 +79,8 @@ def sentence(blocks) -> str:
         return f"Too little was measured to say how much dose {networks} saves."
     within_range = [span["value"] for span in scored if span["value"] is not None]
     least = f"{percent(min(within_range))} or more" if within_range else "full dose or more"
-    text = f"In simulations, slices at {low} of the dose, cleaned by {networks}, score like slices at {least} by RMSE and SSIM"
-    return f"{text}; {readers(blocks, worth)}."
+    cleaned = f"In simulations, slices at {low} of the dose, cleaned by {networks}, score like slices at"
+    return f"{cleaned} {least} by RMSE and SSIM; {readers(blocks, worth)}."
 
 
 def readers(blocks, worth) -> str:
@@ -108,25 +109,33 @@ def loss(blocks) -> str:
         (_, best), signs = arms[0], [decided(span) for _, span in arms]
         once = max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1
         better, worse = signs.count(1), signs.count(-1)
-        several = "the perceptual loss is" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses is"
+        encoders = {name.split(" · ")[2] for name, _ in arms if len(name.split(" · ")) > 2}
+        random = " (their encoder is random)" if encoders == {"random"} else ""
+        several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
+        several = f"{several}{random.replace('their', 'its') if len(arms) == 1 else random} is"
         if once:
             words.append("With one training a loss nothing is decided about losses.")
         elif better:
             words.append(f"By PSNR, yes: {some(better, len(arms), 'perceptual loss')} beat MSE.")
         elif worse == len(arms):
-            words.append(f"By PSNR, no: {several} {compared(best, 'dB', 'MSE')}.")
+            words.append(f"By PSNR, for which MSE is trained, no: {several} {compared(best, 'dB', 'MSE')}.")
         else:
             words.append(f"By PSNR, not shown: {several} {compared(best, 'dB', 'MSE')}.")
     rows = blocks.get("tradeoff", {}).get("rows", [])
     if rows:
-        buys = [row for row in rows if row["answer"] == "buys something"]
+        buys = [row for row in rows if row["answer"] == blending.BUYS]
         kept = max((row["more_kept"]["value"] for row in buys if "more_kept" in row), default=None)
-        mixed = "the image of the MSE network mixed with its own input until both have the same error"
+        mixed = "a mix of the MSE network's image and its input with the same error"
         if buys and kept is not None:
+            n, points = blocks["tradeoff"], plural(round(100 * kept), "point")
+            also = sum(one == blending.BUYS for one in n.get("answers_other", {}).values())
             words.append(
-                f"By the contrast of lesions, yes: {some(len(buys), len(rows), 'other loss')} "
-                f"{'keeps' if len(buys) == 1 else 'keep'} more of it than {mixed}, at most {percent(kept)} more."
+                f"By the contrast of lesions, a little: against the {n.get('against', 'reference')} "
+                f"{some(len(buys), len(rows), 'other loss')} {'keeps' if len(buys) == 1 else 'keep'} more of it than "
+                f"{mixed}, at most {points} of 100."
             )
+            if n.get("answers_other"):
+                words.append(f"Against the {n['against_other']}, {some(also, len(rows), 'loss')} would.")
         else:
             words.append(f"No loss of {len(rows)} was shown to keep more of a lesion's contrast than {mixed}.")
     return " ".join(words)
@@ -162,10 +171,9 @@ def newer(blocks) -> str:
         return f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."
     open_ones = enough - n["better"] - n["worse"]
     return (
-        f"By scores alone: of {plural(enough, 'comparison')} with the best older method the newer one was better in "
-        f"{n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not shown to differ in {open_ones or 'none'}. "
-        f"{plural(n['too_few'], 'more comparison')} had too few patients or trainings for a verdict. "
-        "A better score need not be a better diagnosis."
+        f"By scores alone: in {plural(enough, 'comparison')} of a network with the best older method, the newer one "
+        f"was better in {n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not shown to differ in "
+        f"{open_ones or 'none'}.{said.without(n)} A better score need not be a better diagnosis."
     )
 
 
@@ -182,10 +190,10 @@ def dose(blocks) -> str:
         if scored:
             words.append(
                 f"A slice at {low} of the dose, cleaned by the {called(method)} network, scores as well as a plain "
-                f"reconstruction at {_grouped(scored, 'by')}."
+                f"reconstruction at {grouped(scored, 'by')}."
             )
         if seen and "observers" not in blocks:
-            words.append(f"Its faint lesions are as visible as at {_grouped(seen, 'to')}, where {low} is no gain.")
+            words.append(f"Its faint lesions are as visible as at {grouped(seen, 'to')}, where {low} is no gain.")
     if "observers" in blocks:
         n = blocks["observers"]
         words.append(testified(n["readers"]))
@@ -203,10 +211,11 @@ def testified(readers) -> str:
         sum(one[name] for one in readers.values())
         for name in ("asked", "saves", "costs", "in_patients", "saves_in_patients")
     )
+    who = plural(len(readers), "computed reader")
     return (
-        f"Lesions are at best as visible as at {each} ({plural(len(readers), 'computed reader')} that could see a gain). "
-        f"Dose is saved in {saves or 'none'} of {plural(asked, 'comparison')} and lost in {costs or 'none'}; in simulated "
-        f"livers, where there is anatomy, it is saved in {there or 'none'} of {anatomy}."
+        f"To {who} that could see a gain, its lesions are at best as visible as at {each}. Dose is saved in "
+        f"{saves or 'none'} of {plural(asked, 'comparison')} and lost in {costs or 'none'}; where there is anatomy, in "
+        f"simulated livers, it is saved in {there or 'none'} of {anatomy}."
     )
 
 
@@ -217,14 +226,6 @@ def hiding(blocks) -> str:
         rest = told.removeprefix("Not tested. ")
         return f"Whether networks hide lesions stays open: {rest[0].lower()}{rest[1:]}"
     return f"Do they hide lesions? {told}"
-
-
-def _grouped(told: dict, word: str) -> str:
-    """Who says what, those together who say the same: ``60 % by RMSE and SSIM``."""
-    same = {}
-    for who, what in told.items():
-        same.setdefault(what, []).append(who)
-    return listed(f"{what} {word} {listed(who)}" for what, who in same.items())
 
 
 def reference(blocks) -> str:
@@ -275,6 +276,9 @@ def sure_of_dose(blocks) -> str:
         words.append(
             f"{_tested(blocks, n['patients'], [n['trainings']])} Lesions at known places in a simulated liver."
         )
+    if "observers" in blocks:
+        livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
+        words.append(f"Computed readers: lesions in water and in {livers}, one training each.")
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]
         tested = max((row[w]["tested"] for row in rows for w in ("search", "aimed") if w in row), default=0)

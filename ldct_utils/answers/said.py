@@ -14,6 +14,7 @@ from ldct_utils.answers.words import (
     counted,
     decided,
     fixed,
+    grouped,
     known,
     listed,
     map_of,
@@ -23,6 +24,7 @@ from ldct_utils.answers.words import (
     table,
     within,
 )
+from ldct_utils.task_based import trial
 
 FAINT = "faint lesions"
 NOTEBOOKS = "{notebooks}/"  # where notebooks lie, seen from the page that a table stands on
@@ -110,10 +112,10 @@ def tradeoff(blocks) -> str:
 def together(blocks) -> str:
     n = blocks["agreement"]
     own, other = n["agreement_of_changes"], n["agreement_of_changes_with_other_seed"]
-    text = f"Their changes correlate by {fixed(own)} in the median"
+    text = f"From checkpoint to checkpoint, losses and metrics correlate by {fixed(own)} in the median"
     if other is None:
         return f"Not decided. {text}; with one training a loss there is nothing to compare with."
-    text += f", with the metrics of another training by {fixed(other)}."
+    text += f", and with the metrics of another training by {fixed(other)}."
     pairs, beyond = n["pairs"], n["beyond"]
     if not pairs:
         return f"Not decided. {text}"
@@ -130,7 +132,7 @@ def removal(blocks) -> str:
     if known := n.get("lesion_removed"):
         fall, of = int(known["falls_in_all"]), int(known["metrics"])
         size = "" if known["size"] is None else (
-            f" In the median they move by {percent(known['size'])} of what a quarter of the dose moves them, since "
+            f" In the median they move by {percent(known['size'])} of what a quarter of the dose moves them; "
             f"lesions are {100 * known['share']:.1f} % of the body."
         )  # fmt: skip
         said = "Yes" if fall == of else "In part" if fall else "No"
@@ -157,7 +159,7 @@ def noticed(blocks) -> str:
     if not words:
         return f"No. We removed {what}; no metric of {len(found)} noticed it under added noise."
     never = f", and by {listed(by[0])} under none" if 0 in by else ""
-    return f"Up to some noise. We removed {what} and added noise. The loss is noticed {listed(words)}{never}."
+    return f"Up to some noise. We removed {what} and added noise. That they are gone is noticed {listed(words)}{never}."
 
 
 # ---- dose, newer networks, maps of quality ----
@@ -166,18 +168,19 @@ def doses(blocks) -> str:
     method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
     worth, said = n["methods"][method].get("worth", {}), []
     dose_of = {m: "more than the full dose" if s["value"] is None else percent(s["value"]) for m, s in worth.items()}
-    scores = [f"{dose_of[m]} by {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
-              if not m.startswith("d'")]  # fmt: skip
+    told = {f"{OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}": dose for m, dose in dose_of.items()}
     seen = [f"{dose_of[m]} to a {OBSERVERS.get(m, m)}{within(worth[m], 0, 100)}" for m in worth
             if m.startswith("d'")]  # fmt: skip
-    if scores:
+    scored = {who: dose for (who, dose), m in zip(told.items(), worth) if not m.startswith("d'")}
+    if scored:
         said.append(
-            f"An image at {low} of the dose, cleaned by the {called(method)} network, is as good as {listed(scores)}."
+            f"An image at {low} of the dose, cleaned by the {called(method)} network, is as good as "
+            f"{grouped(scored, 'by')}."
         )
     if seen:
         said.append(f"For {FAINT} it is as good as {listed(seen)}.")
     if "d' (CHO)" in worth:
-        said.append("The Hotelling observer allows for all noise: it is a ceiling, which no denoiser can raise.")
+        said.append("The Hotelling observer allows for all noise: it is a ceiling, which processing can hardly raise.")
     return " ".join(said) or "No dose could be compared."
 
 
@@ -187,8 +190,8 @@ def detection(blocks) -> str:
     spans = [of["worth"]["d' (CHO)"] for of in methods.values() if "d' (CHO)" in of.get("worth", {})]
     if not spans:
         return ""
-    gains = sum(known(s) and s["low"] > low for s in spans)
-    losses = sum(known(s) and s["high"] < low for s in spans)
+    gains = sum(known(s) and s["low"] > low + trial.SAVING for s in spans)
+    losses = sum(known(s) and s["high"] < low - trial.SAVING for s in spans)
     who = f"For a model observer that allows for the noise texture and looks for {FAINT},"
     if len(spans) == 1:
         return f"{who} the network {'saves' if gains else 'costs' if losses else 'is not shown to save'} dose."
@@ -208,9 +211,24 @@ def newest(blocks) -> str:
         return f"Not decided. None of {few} had the patients and trainings for a verdict."
     rest, all_of_them = enough - n["better"] - n["worse"], counted(enough, "comparison")
     return (
-        f"In {n['better'] or 'none'} of {all_of_them} with a verdict. The newer method was "
-        f"worse in {n['worse'] or 'none'} and not shown to differ in {rest or 'none'}."
+        f"In {n['better'] or 'none'} of {all_of_them} with a verdict. The newer network was "
+        f"worse in {n['worse'] or 'none'} and not shown to differ in {rest or 'none'}.{without(n)}"
     )
+
+
+WITHOUT = {
+    "too few patients": "with too few patients", "one training": "with one training",
+    "no seed in common": "with no seed in common",
+}  # fmt: skip
+
+
+def without(n) -> str:
+    """Why comparisons of networks have no verdict, after a space; nothing where all have one."""
+    words = []
+    for reason, count in n.get("without", {}).items():
+        of = f"{count} of {listed(n['unfinished'])}, still improving" if reason == "not at a working point" else ""
+        words.append(of or f"{count} {WITHOUT.get(reason, f'({reason})')}")
+    return f" Without a verdict: {listed(words)}." if words else ""
 
 
 def maps(blocks) -> str:
@@ -261,13 +279,17 @@ def planted(blocks) -> str:
 
 
 # ---- whom to believe ----
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def believed(blocks) -> str:
     return blocks["judges"]["answer"]
 
 
 def passing(blocks) -> str:
     n = blocks["observers"]
-    failed = f" {listed(n['failed'])} failed." if n["failed"] else ""
+    failed = f" {_capital(listed(n['failed']))} failed." if n["failed"] else ""
     return (
         f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test.{failed} "
         f"By those that could gain from a denoiser, {n['saves']} of {counted(n['asked'], 'comparison')} save dose and "
@@ -284,7 +306,7 @@ QUESTIONS = {
     "Does a U-Net trained with MSE improve on its input?": ("influence", "06_stats", mse_gain),
     "Does a perceptual term in the loss raise PSNR?": ("influence", "06_stats", perceptual),
     "What does a perceptual term give and take?": ("tradeoff", "14_tradeoff", tradeoff),
-    "Is the published test over slices sound?": ("influence", "06_stats", swaps),
+    "Is the test over slices of Viana et al. sound?": ("influence", "06_stats", swaps),
     "Do losses and metrics of one training agree?": ("agreement", "04_metrics_during_training", together),
     "Do metrics notice that every lesion is gone?": ("audit", "04c_metric_audit", removal),
     "Are a few removed lesions noticed?": ("details", "09_subtle_details", noticed),

@@ -92,6 +92,14 @@ def share(span) -> str:
 ENDS = {"value", "low", "high"}
 
 
+def grouped(told: dict, word: str) -> str:
+    """Who says what, those together who say the same: ``60 % by RMSE and SSIM``."""
+    same = {}
+    for who, what in told.items():
+        same.setdefault(what, []).append(who)
+    return listed(f"{what} {word} {listed(who)}" for what, who in same.items())
+
+
 def cell(span, digits: int = 2, scale: float = 1) -> str:
     """A value and its interval for a table, ``0.69 [0.65, 0.74]``; None is beyond what was looked at."""
     if span is None:

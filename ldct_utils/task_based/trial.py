@@ -120,7 +120,7 @@ def largest_gains(low: pd.DataFrame, images, names) -> pd.DataFrame:
     )
     best = gains[gains["sure"]].sort_values("share").groupby("observer").tail(1).set_index("observer")
     found = best[["share", "image", "task"]].reindex(pd.Index(names, name="observer")).reset_index()
-    said = [f"{one.share:+.0%} ({one.image}, {one.task})".replace("%", " %") for one in found.itertuples()]
+    said = [f"{100 * one.share:+.0f} % ({one.image}, {one.task})" for one in found.itertuples()]
     return found.assign(text=np.where(found["share"].isna(), "none is shown", said))
 
 
