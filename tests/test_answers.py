@@ -85,9 +85,8 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     readers = {"NPWE": reader(0.57, 10), "CHO, learned on FBP": reader(0.26, 2, 10)}
     said = answer("dose", observers={"readers": readers, "backgrounds": 120})
     assert said["sentences"].endswith(
-        "To 2 computed readers that could see a gain, its lesions are at best as visible as at 57 % (56 to 58) to the "
-        "one with an eye filter and 26 % (25 to 27) to the one taught on plain images. Dose is saved in 12 of 21 "
-        "comparisons and lost in none; where there is anatomy, in simulated livers, it is saved in 2 of 4."
+        "At best, lesions look as at a dose of 57 % (56 to 58) to a computed reader with an eye filter and 26 % (25 to "
+        "27) to one taught on plain images; in simulated livers dose is saved in 2 of 4 comparisons."
     )
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})["sentences"]

@@ -206,17 +206,13 @@ def testified(readers) -> str:
     """What computed readers that could have gained see: the dose of each at its best, and how often dose is saved."""
     if not readers:
         return "No computed reader was shown to gain from any processing, so none can say whether dose is saved."
-    each = listed(f"{share(one['best'])} to {READERS.get(who, who)}" for who, one in readers.items())
-    asked, saves, costs, anatomy, there = (
-        sum(one[name] for one in readers.values())
-        for name in ("asked", "saves", "costs", "in_patients", "saves_in_patients")
+    whose = ["a computed reader", *["one"] * (len(readers) - 1)]
+    each = listed(
+        f"{share(one['best'])} to {who} {READERS.get(name, name)}" for who, (name, one) in zip(whose, readers.items())
     )
-    who = plural(len(readers), "computed reader")
-    return (
-        f"To {who} that could see a gain, its lesions are at best as visible as at {each}. Dose is saved in "
-        f"{saves or 'none'} of {plural(asked, 'comparison')} and lost in {costs or 'none'}; where there is anatomy, in "
-        f"simulated livers, it is saved in {there or 'none'} of {anatomy}."
-    )
+    anatomy, there = (sum(one[name] for one in readers.values()) for name in ("in_patients", "saves_in_patients"))
+    livers = f"; in simulated livers dose is saved in {there or 'none'} of {plural(anatomy, 'comparison')}"
+    return f"At best, lesions look as at a dose of {each}{livers * bool(anatomy)}."
 
 
 def hiding(blocks) -> str:
@@ -239,9 +235,12 @@ def _kind(blocks) -> str:
     return "" if source is None else "simulated " if source == "simulated" else "real "
 
 
-def _tested(blocks, patients: int, trainings) -> str:
-    """Patients and trainings behind an answer. Args: trainings: how many of each network, a number of each."""
-    tested = plural(patients, _kind(blocks) + "test patient")
+def _tested(blocks, patients: int, trainings, what: str = "") -> str:
+    """Patients and trainings behind an answer.
+
+    Args: trainings: a number of each network. what: patients, if not those that networks are tested on.
+    """
+    tested = plural(patients, what or _kind(blocks) + "test patient")
     if patients < ENOUGH:
         return f"{tested}, too few for an interval."
     least, most = min(trainings), max(trainings)
@@ -273,9 +272,7 @@ def sure_of_dose(blocks) -> str:
     words = []
     if "dose" in blocks:
         n = blocks["dose"]
-        words.append(
-            f"{_tested(blocks, n['patients'], [n['trainings']])} Lesions at known places in a simulated liver."
-        )
+        words.append(f"Scores: {_tested(blocks, n['patients'], [n['trainings']], 'simulated abdomen')}")
     if "observers" in blocks:
         livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
         words.append(f"Computed readers: lesions in water and in {livers}, one training each.")

@@ -25,11 +25,11 @@ REFERENCES = {"truth": "noise-free truth", "ndct": "normal-dose slice"}
 OBSERVERS = {"d' (CHO)": "Hotelling observer", "d' (NPW)": "non-prewhitening observer"}
 OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM", "MeanSRMSE ↓": "MeanSRMSE", "MaxSRMSE ↓": "MaxSRMSE"}
 READERS = {
-    "NPWE": "the one with an eye filter",
-    "NPW": "the one that ignores the noise texture",
-    "CHO, learned on FBP": "the one taught on plain images",
-    "search, learned on FBP": "the one that searches, taught on plain images",
-    "search, retrained": "the one that searches",
+    "NPWE": "with an eye filter",
+    "NPW": "that ignores the noise texture",
+    "CHO, learned on FBP": "taught on plain images",
+    "search, learned on FBP": "that searches, taught on plain images",
+    "search, retrained": "that searches",
 }
 DOMAINS = {
     **{"viana2025": "grey values of 8 bits for −1024 to 3072 HU", "hu": "HU", "body": "HU inside the body"},
