@@ -392,7 +392,8 @@ def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):
     results.collect("made")
     said = results.rendered("made tradeoff", "docs/results.md")
     assert "| MSE + VGG | 2.50 [2.00, 3.00] | 0.770 [0.700, 0.800] | 0.050 [0.010, 0.090] | 0.10 | buys |" in said
-    assert "±0.040 of the contrast (wanted: 0.04) and ±0.30 dB (wanted: 0.35)" in said and "2 of 3 pairs of MSE" in said
+    assert "±0.040 of the contrast, where 0.04 was wanted, and ±0.30 dB, where 0.35 was wanted." in said
+    assert "2 of 3 pairs of MSE trainings would wrongly count as different." in said
 
 
 def test_a_dose_beyond_the_normal_one_is_said_so():
@@ -440,22 +441,32 @@ def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     n = collect.judges([run])
     assert n["columns"] == ["judge", "eraser", "identity"] and n["rows"][1][2] == ""
     said = results_blocks.judges({"judges": n})
-    assert "| segments | from 25 %: 87 % [70, 95] |  |" in said and "called by gain in PSNR" in said
+    assert "| segments | from 25 %: 87 % [70, 95] |  |" in said and "That is noticed by gain in PSNR." in said
     assert "No fault is caught" not in said
     run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])})
     silent = results_blocks.judges({"judges": collect.judges([run])})
-    assert "No fault is caught by a and b: what they find in a network means nothing." in silent
+    assert "No fault is caught by a and b; what they find in a network is no evidence here." in silent
 
 
 def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
-    headline = {"believed": ["CHO", "NPWE"], "failed": {"contrast over noise": ["blur"]}, "blind_to_fading": ["CHO"],
-                "could_gain": {"NPWE": "42 % (total variation)"}, "saves": 18, "costs": 2, "asked": 54,
-                "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2, "best": {**GAIN["truth"], "task": "1 mm"}}},
-                "realisations": 400,
-                "backgrounds": 120}  # fmt: skip
+    headline = {
+        "believed": ["CHO", "NPWE"],
+        "failed": {"contrast over noise": ["blur"]},
+        "blind_to_fading": ["CHO"],
+        "could_gain": {"NPWE": "42 % (total variation)"},
+        "saves": 18,
+        "costs": 2,
+        "asked": 54,
+        "realisations": 400,
+        "backgrounds": 120,
+        "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2, "best": {**GAIN["truth"], "task": "1 mm"}}},
+    }
     said = results_blocks.observers({"observers": collect.observers([SimpleNamespace(numbers={"headline": headline})])})
-    assert "2 of 3 model observers passed every test. contrast over noise failed." in said
-    assert "18 of 54 comparisons save dose and 2 cost dose" in said and "NPWE: 42 %" in said
+    assert "2 of 3 model observers passed every test. Contrast over noise failed." in said
+    assert (
+        "18 of 54 comparisons save dose and 2 cost dose" in said
+        and "| NPWE | 42 % (total variation) | 18 of 54 | 250 [200, 300] (1 mm) |" in said
+    )
     both = {"answer": "Confirmed.", "decided": True, "patients": 6, "trainings": 3, "contrast_hu": {"shape": -18.7},
             "controls": {"blur harms": True, "full dose helps": False}}  # fmt: skip
     said = results_blocks.two_tasks({"two_tasks": collect.two_tasks([SimpleNamespace(numbers={"headline": both})])})
