@@ -227,7 +227,7 @@ else:
 # ## Does it behave like a scanner?
 # Each line is a computed number, the range it should lie in, and the verdict. White noise is a control: it must lie far
 # from the scanner's. The simulated scanner is also asked for what real data cannot be asked for, on a water cylinder
-# with inserts of fat and gas: its noise variance must follow $1/a$ at dose $a$, with electronic noise $\sigma_e$ the law
+# with inserts of fat and gas: noise variance must follow $1/a$ at dose $a$, with electronic noise $\sigma_e$ the law
 # $\frac{1}{aN}+\frac{\sigma_e^2}{(aN)^2}$, which holds for noise that was *inserted* only if its variance is
 # $\frac{1-a}{aN}\left[1+\frac{1+a}{a}\frac{\sigma_e^2}{N}\right]$ (Yu et al. 2012).
 
