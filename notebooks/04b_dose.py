@@ -19,7 +19,7 @@
 # doses), `spectra.parquet` (coherence with the truth), `inserts.parquet` (transfer functions). **Cost**: about one
 # minute, and 45 s a U-Net of 16 channels, on one core. **Words.** FBP, filtered back-projection, is the plain
 # reconstruction. d′ says how well a model observer tells "lesion" from "no lesion"; 0 is guessing. The Hotelling
-# observer (CHO) allows for the noise texture, the non-prewhitening one (NPW) does not. Doses are shares of the normal one.
+# observer (CHO) allows for the noise texture, the non-prewhitening one (NPW) not. Doses are shares of the normal one.
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/04b_dose/
