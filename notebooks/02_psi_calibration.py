@@ -16,8 +16,9 @@
 # on the layer, on the definition of ψ, and on the network whose predictions are measured?
 #
 # **Reads** the training slices of a cohort, and encoder weights where there are any. **Writes** `losses.parquet` (every
-# loss of every patch), the tables and figures below, and λ for each layer in `result.json`. **Cost** about two minutes
-# on 2 cores, half of them for the comparison of encoders.
+# loss of every patch), tables, figures, and λ for each layer in `result.json`. **Cost** about two minutes on 2 cores.
+# **Words.** LDCT and NDCT are a slice at low and at normal dose. An encoder is a frozen network that turns images into
+# features. The perceptual term is the mean squared difference of features, λ its weight, ψ its share of the loss.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -76,7 +77,7 @@ from ldct_utils.models.networks import unet
 from ldct_utils.report.drawings import perceptual as drawings
 from ldct_utils.report.drawings import slices as pictures
 from ldct_utils.stats import intervals
-from ldct_utils.training import calibration, encoder_bench, literature, psi
+from ldct_utils.training import calibration, designs, encoder_bench, literature, psi
 
 # %% [markdown]
 # ## Two definitions under one name
@@ -118,9 +119,8 @@ report.figure(
 
 # %% [markdown]
 # ## Three networks, the same patches
-# ψ depends on the predictions. An untrained U-Net ends in a sigmoid and predicts grey, wrong by more than 1000 HU. The
-# LDCT itself is what a residual network predicts before its first step. A trained network (here a short fit, without a
-# run of `03_train`) makes a small error of another texture. Each could be the network of Eq. 5.
+# ψ depends on the predictions. An untrained U-Net ends in a sigmoid and predicts grey, over 1000 HU off; a residual one
+# predicts the LDCT itself. A trained network (without `trained`, a short fit) makes a small error of another texture.
 
 # %%
 torch.set_num_threads(threads)
@@ -220,13 +220,13 @@ report.figure(
 # %%
 two, own = {f: predictions[f] for f in ("untrained", "identity")}, run.params
 table_1 = run.table("table_1", lambda: literature.measure(two, ndct, psi_target, psi_definition, own))
-at_own = table_1.filter(regex="^psi, ").to_numpy(float)
-at_own = [report.percent(end, 1) for end in np.nanpercentile(at_own, (0, 100))] if np.isfinite(at_own).any() else []
+at_own = table_1.filter(items=["psi, identity"]).dropna().to_numpy(float)
+ends = dict.fromkeys(report.percent(end, 1) for end in ((at_own.min(), at_own.max()) if at_own.size else ()))
 heads = {c: c for c in ("study", "encoder", "layers", "measured with")} | {"lambda": "its λ"}
-heads |= {"psi, identity": "ψ of the LDCT itself", "lambda for psi, identity": f"λ for {target}"} if at_own else {}
+heads |= {"psi, identity": "ψ of the LDCT itself", "lambda for psi, identity": f"λ for {target}"} if at_own.size else {}
 report.table(
     run, "table_1", table_1,
-    f"At their own λ the studies' ψ is {' to '.join(at_own)}." if at_own else "No study could be measured here.",
+    f"At the studies' λ, with the encoders that are here, ψ of the LDCT is {' to '.join(ends) or 'unknown'}.",
     "Where a study names several layers, their losses are added. Encoders get grey values from 0 to 255. The "
     "prediction is the LDCT itself; the stored table has that of an untrained network too.",
     heads,
@@ -236,9 +236,9 @@ report.table(
 # ## What does an encoder answer to?
 # The relative change of the features, $|\phi(x')-\phi(x)|\,/\,|\phi(x)|$ (norms over all channels, positions, slices),
 # is measured for three changes of NDCT slices x: 20 HU more of the scanner's own noise, a blur by 1 pixel, and the loss
-# of every lesion (simulated patients only). **The rule.** An encoder may stand in for ImageNet's VGG-19 in
-# `context=auto` only if its answers to noise and to lesions and their ratio lie within a factor of 1.5 of ImageNet's at
-# both levels of the study, block3_conv2 and block5_conv4.
+# of every lesion (simulated patients only). **The rule.** We call an encoder a stand-in for ImageNet's VGG-19 if its
+# answers to noise and to lesions and their ratio lie within a factor of 1.5 of ImageNet's at both levels of the study,
+# block3_conv2 and block5_conv4 (`context=auto` does not ask this: it falls back to random).
 
 # %%
 rows = encoder_bench.slices(cohort, train, bench_slices)
@@ -295,6 +295,6 @@ report.text(
     f"**What we saw.** For {target} at {middle} λ is {lams[0]} if the untrained network is measured and "
     f"{lams[1]} for the LDCT itself. λ lies up to {spread['within_layer']:,.0f}-fold apart within a layer, and "
     f"{spread['over_all']:,.0f}-fold over layers and networks. The perceptual term then holds {gradient[0]} to "
-    f"{gradient[1]} of the gradient. One limit: features of one {arch} on {report.plural(patches, 'patch')}. Next: "
-    "`03_train` sets λ from ψ."
+    f"{gradient[1]} of the gradient. One limit: features of one {designs.spoken(arch)} on "
+    f"{report.plural(patches, 'patch')}. Next: `03_train` sets λ from ψ."
 )

@@ -12,12 +12,13 @@
 
 # %% [markdown]
 # # 03 · What does a network learn from a given loss?
-# **Question.** A network is trained on pairs of low-dose and normal-dose slices with a chosen loss. How good does it
-# get, and does the share ψ of the perceptual term stay where it was set?
+# **Question.** A network is trained on pairs of low-dose (LDCT) and normal-dose slices (NDCT) with a chosen loss. How
+# good does it get, and does the share ψ of the perceptual term stay where it was set?
 #
 # **Reads** a cohort (built if it is missing), and encoder weights where there are any. **Writes** `history.parquet`,
-# checkpoints, and below `tests/` the scores of network and input, a folder a test cohort. **Cost** of the defaults: 1
-# to 4 minutes on 2 cores after the cohort is built. Killed at any moment, the same command goes on where it was.
+# checkpoints, and below `tests/` the scores of network and input, a folder a test cohort. **Cost**: 1 to 4 minutes on 2
+# cores after the cohort is built. **Words.** The perceptual term compares features that a frozen network, the encoder,
+# finds in output and NDCT; λ is its weight, ψ its share of the loss. The paper is Viana et al. (2025).
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -110,8 +111,8 @@ from ldct_utils.training.validation import Watch, patch_losses
 
 # %% [markdown]
 # ## The pairs
-# LDCT (low dose) is the input, NDCT (normal dose) the target, both as (HU + 1024) / 4096. With `normalise=meanstd` the
-# network also holds mean and SD of the training LDCT. A patient is in one split only.
+# LDCT is the input, NDCT the target, both as (HU + 1024) / 4096. With `normalise=meanstd` the network also holds mean
+# and SD of the training LDCT. A patient is in one split only.
 
 # %%
 refusals.check(run.params)  # choices that contradict each other, before the cohort is built
@@ -124,15 +125,15 @@ val_rows = cohort.spread(cohort.rows("val") if len(cohort.rows("val")) else trai
 report.figure(
     run, "pair", pictures.grid([pictures.of_cohort(cohort, val_rows[0])]),
     "The network has to take away the noise in the right panel and nothing else.",
-    f"Circles mark known lesions. Slices to train on: {len(train_rows)}, to validate on: {len(cohort.rows('val'))}.",
+    f"Lesions are circled. We train on {report.plural(len(train_rows), 'slice')} and validate on {len(val_rows)}.",
     alt="Row of CT images: LDCT, NDCT, the noise-free truth where it is known, and LDCT minus NDCT in colour.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## The loss
-# `vgg` is the paper's Eq. 4, MSE + λ · VGG, both as means over pixels and features; ψ is the share of the second term.
-# `mean_srmse` averages the error of each structure of the NDCT: a lesion counts as much as the liver, and air not at
-# all. In `wgan` and `dugan` critics learn beside the network; one adds a perceptual term, the other MSE and gradients.
+# `vgg` is MSE + λ · VGG (Viana et al., Eq. 4, but with means in place of sums). `mean_srmse` averages the error of each
+# structure of the NDCT: a lesion counts as much as the liver, and air not at all. In `wgan` and `dugan` critics, which
+# tell outputs from NDCT, learn beside the network; one adds a perceptual term, the other MSE and gradients.
 
 # %%
 chosen = asked.loss(loss, lam, psi_target)  # with ψ = 0 the MSE alone, with ψ = 1 the perceptual term alone
@@ -216,7 +217,7 @@ with tqdm(total=total * batch, initial=done * batch, unit="patch", mininterval=1
 
 # %% [markdown]
 # ## Checks
-# The training ends here. What follows draws and tests it, cannot change it, and is no part of its identity.
+# What follows draws and tests the training, and is no part of its identity (the hash that ends its folder's name).
 
 # %%
 curves = run.table("history", history.table)
@@ -235,8 +236,7 @@ run.finish(
 # %% [markdown]
 # ## How training went
 # λ is set for a ψ **at the start** and then stays, as in the paper. MSE and VGG loss fall at different paces, so ψ
-# moves; late in training noise floors set it, since the MSE cannot fall under the NDCT's own noise. With `psi_on=hold`
-# λ moves instead: such a run stands apart from the others.
+# moves; late in training noise floors set it. With `psi_on=hold` λ moves instead: such a run stands apart.
 
 # %%
 if total:
@@ -258,9 +258,9 @@ if chosen == "vgg" and total:
 
 # %% [markdown]
 # ## Whole slices of patients it never saw
-# LDCT and output are scored in every evaluation domain, against NDCT and, where it is known, the noise-free truth. PSNR
-# knows nothing of lesions: simulated slices exist without them too, and show how much of a lesion's contrast comes
-# through. `real_ct` adds one real patient, whose noise was inserted. A test has an identity of its own (`tests/`).
+# LDCT and output are scored in every evaluation domain, against NDCT and, if known, the noise-free truth. PSNR knows
+# nothing of lesions: simulated slices exist without them too, which shows what is kept of a lesion's contrast.
+# `real_ct` adds a real patient, whose noise was inserted. A test has its own identity (`tests/`).
 
 # %%
 wanted = {"the test patients": (cohorts.tested_on(cohort, test_source, test_root), None)}
@@ -295,6 +295,6 @@ kept = f"It keeps {report.percent(tested.numbers['kept'])} of the contrast of le
 kept = kept if tested.numbers["lesions"] else "No lesion is known in these patients, so none can be followed."
 report.text(
     f"**What we saw.** After {report.plural(total, 'update')} the network's output {gain} in PSNR on the test slices. "
-    f"{kept} {moved if chosen == 'vgg' and total else 'Its loss had no perceptual share that could move.'} One limit: "
+    f"{kept} {moved if chosen == 'vgg' and total else 'ψ was not followed in this run.'} One limit: "
     "one training. Next: `06_stats` compares losses over trainings and patients."
 )

@@ -13,15 +13,13 @@
 # %% [markdown]
 # # 04 · Do losses and metrics agree while a network trains?
 # **Question.** Do losses and metrics agree, from checkpoint to checkpoint and about the networks that come out? Which
-# metrics are erratic, and what does it cost to pick a checkpoint by one of them?
+# metrics reverse often, and what does it cost to pick a checkpoint by one of them?
 #
-# **Reads** the checkpoints of finished `03_train` runs, and optionally models of `04a_ct_niqe` and `08a_train_quality`.
-# **Writes** `run_<id>.parquet` (every loss and metric at every checkpoint of a run) and the tables of agreement.
-# **Cost** three quarters of a minute for a run of 11 checkpoints, on one core.
+# **Reads** checkpoints of `03_train` runs and, if given, models of `04a_ct_niqe` and `08a_train_quality`. **Writes**
+# `run_<id>.parquet` (scores by checkpoint) and tables of agreement. **Cost** 45 s a run of 11 checkpoints, on one core.
 #
-# SSIM in the domain `hu` is a mean squared error in disguise: its constant C2 is far larger than the contrasts of soft
-# tissue. Beside it stands SSIM (window). The question is that of Taifour et al. (arXiv 2511.00698); what they do not
-# report (VGG layer and weight, ε, input ranges, metrics, seeds) is our own choice.
+# SSIM in the domain `hu` is a mean squared error in disguise: its constant C2 is far larger than soft tissue's
+# contrasts. So SSIM (window) stands beside it. After Taifour et al. (arXiv 2511.00698); what they leave open we chose.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -70,8 +68,8 @@ from ldct_utils.training import checkpoints, designs, prediction, setup, validat
 
 # %% [markdown]
 # ## The runs and their slices
-# A *method* is everything that was chosen about a run except its seed. All runs must share one cohort. The slices come
-# from patients that no run was trained on, with `test_source` from another cohort.
+# A *method* is everything that was chosen about a run except its seed. All runs must share one cohort. Unless `split`
+# is train, no run was trained on these patients; `test_source` takes another cohort.
 
 # %%
 setup.seed_everything(seed, threads)
@@ -90,15 +88,15 @@ people = report.plural(patients, f"{'validation' if whose == 'val' else whose} p
 over_runs = report.plural(len(chosen), "run")
 run.table("runs", lambda: listed)
 report.table(
-    run, "runs", listed.replace({"method": names}), f"Watched: {over_runs} of {report.plural(len(names), 'method')}.",
+    run, "runs", listed.replace({"method": names}), f"We watch {over_runs} of {report.plural(len(names), 'method')}.",
     f"Scored slices: {len(rows)}, of {people}. Settings that differ beside the design: {report.listed(varying)}.",
     {"run": "run", "method": "method", "seed": "seed", "checkpoints": "checkpoints"},
 )  # fmt: skip
 
 # %% [markdown]
 # ## The metrics and the losses
-# A metric whose weights are not here is listed with the file it needs. Metrics are computed on what the evaluation
-# domain shows, losses in the network range, of every run, whatever it was trained with (VGG: of the slices' centre).
+# A metric whose weights are not here is listed with the file it needs. Metrics are computed in the evaluation domain.
+# All losses are computed for every run, in the network range, VGG on the slices' centre.
 
 # %%
 fitted = {"ct_niqe": ct_niqe, "n2q": n2q}
@@ -153,10 +151,11 @@ curves["aligned"] = agreement.align(curves.value, curves.name.map(direction))
 # bands the range over seeds. Dashed: the LDCT. Dotted: blurred NDCT, where the pixel size is known.
 
 # %%
-own = report.some(trainings.lowest_in_their_own(curves, LOSSES), len(LOSSES), "loss").capitalize()
+lowest, trained = trainings.lowest_in_their_own(curves, LOSSES)
+own = report.some(lowest, trained, "trained loss").capitalize() + " ended lowest in a network trained with that loss."
 report.figure(
     run, "losses", drawings.losses(curves[curves.domain == "network"], LOSSES, names),
-    f"{own} ended lowest in a network trained with that loss.", f"Means over seeds and {people}.",
+    own if trained else "No network was trained with any of these losses.", f"Means over seeds and {people}.",
     alt="Line plots over updates, a panel a loss, a line a method: each loss relative to before training.",
 )  # fmt: skip
 shown = int((about.anatomy == "abdomen").argmax())  # the first of the abdomen, else the first
@@ -181,20 +180,18 @@ for of, stem, reference in [("full-reference", "full_reference", "ndct"), ("no-r
     part, fixed = (t[(t.domain == domains[0]) & (t.reference == reference)] for t in (curves, controls))
     panels = {n: (f"{LABEL[n]} {INFO[n].arrow}", INFO[n].unit) for n in scorer.of(of)}
     if panels:
-        rose = trainings.improved(part, panels)
+        rose = {LABEL[name]: did for name, did in trainings.improved(part, panels).items()}
+        found, missed = report.improved(rose, of)
         report.figure(
-            run, stem, drawings.metrics(part, fixed, panels, names),
-            f"{report.some(sum(rose.values()), len(panels), f'{of} metric').capitalize()} improved in every run.",
-            f"Not in every run: {report.listed((LABEL[n] for n in rose if not rose[n]), most=6)}. Means over {people}.",
+            run, stem, drawings.metrics(part, fixed, panels, names), found, f"{missed} Means over {people}.".strip(),
             alt="Line plots over updates, a panel a metric, a line a method, bands over seeds, controls in black.",
         )  # fmt: skip
 
 # %% [markdown]
 # ## Do losses and metrics agree?
 # Per run: rank correlation over checkpoints between each loss and each metric, higher turned to better. Any two curves
-# that improve correlate; so do their *changes* from one checkpoint to the next, since steps shrink in every training.
-# The control measures what that alone gives: losses of one run against metrics of *another* of the same method. Only
-# agreement beyond that ties a metric to a loss. PSNR and RMSE are tied to MSE by a formula, as a check.
+# that improve correlate, and so do their *changes*, since steps shrink. As a control, losses of one run meet metrics of
+# *another* of its method: only agreement beyond that ties a metric to a loss. A formula ties PSNR and RMSE to MSE.
 
 # %%
 given = curves, list(listed.method), LOSSES, NAMES, domains, references, draws, seed
@@ -202,13 +199,15 @@ agreed = run.table("agreement", lambda: trainings.agreements(*given))
 part = agreed[(agreed.domain == domains[0]) & (agreed.reference == "ndct") & (agreed.kind == "spearman")]
 typical, between = (trainings.typical(part, free, column) for column in ("mean", "others"))
 paired = part.others.notna().any()
-control = f"With another training's metrics it is {between[True]:.2f}." if paired else "No method has two seeds."
+within, apart = (report.number(value[True], 2) for value in (typical, between))
+control = f"With another training's metrics it is {apart}." if paired else "No method has two seeds."
+together = f"From checkpoint to checkpoint, changes of losses and metrics correlate by {within} (median)."
+together = together if np.isfinite(typical[True]) else "Changes from checkpoint to checkpoint cannot be correlated."
 
 # %%
 report.figure(
     run, "agreement", drawings.agreement(trainings.tables(part, LOSSES, NAMES), LABEL),
-    f"The changes of losses and metrics correlate by {typical[True]:.2f} in the median.",
-    f"{control} Rank correlations, means over {over_runs}; medians leave out metrics that a formula ties to MSE.",
+    together, f"{control} Rank correlations, means over {over_runs}; medians without what a formula ties to MSE.",
     alt="Tables in colour, losses by metrics: rank correlation of curves, of changes, and beyond another training.",
 )  # fmt: skip
 
@@ -217,17 +216,18 @@ pairs = part[part.detrended].sort_values("gain" if paired else "mean", ascending
 sure, judged = pairs[pairs.gain_low > 0], int(pairs.gain_low.notna().sum())
 report.table(
     run, "agreement_intervals", pairs.replace({"loss": LABEL, "metric": LABEL}),
-    f"{report.some(len(sure), judged, 'pair').capitalize()} agreed more within a training than between two.",
+    f"{report.some(len(sure), judged, 'pair').capitalize()} agreed more within a training than between two."
+    if judged else "No pair has an interval.",
     f"Tied by no formula: {len(sure[sure.metric.isin(free)])}. Pairs with a 95 % interval: {judged} of {len(pairs)}.",
     {"loss": "loss", "metric": "metric", ("mean", "low", "high"): "correlation of changes",
      "others": "with another seed", ("gain", "gain_low", "gain_high"): "difference"},
 )  # fmt: skip
 
 # %% [markdown]
-# ## Which metrics are erratic?
-# How often a curve reverses (white noise: 2/3), its path length over its net change, and, in units of the spread
-# between seeds, all that it moves against its net change and its scatter in the second half (from 11 checkpoints on).
-# With a scatter above 1 the choice of the checkpoint matters more than the seed.
+# ## Which metrics reverse often?
+# We count reversals (white noise: 2/3) and divide path length by net change. Setbacks (movement against the net change)
+# and scatter (second half, from 11 checkpoints on) are in units of the spread between seeds. With a scatter above 1 the
+# choice of the checkpoint matters more than the seed.
 
 # %%
 erratic = run.table("erratic", lambda: trainings.erratic(curves, order, domains[0]))
@@ -295,6 +295,6 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** The changes of losses and metrics correlate by {typical[True]:.2f} in the median. {control} "
-    f"{agree} One limit: {people}, and metrics that agree need not be right. Next: `04c_metric_audit`."
+    f"**What we saw.** {together} {control} {agree} One limit: {people}, and metrics that agree need not be right. "
+    "Next: `04c_metric_audit`."
 )

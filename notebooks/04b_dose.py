@@ -15,12 +15,11 @@
 # **Question.** At which dose is a denoised image as good as a plain reconstruction at full dose: for detecting a
 # lesion, and by the metrics that rank denoisers? Does the output hold fine structure that the truth does not?
 #
-# **Reads** checkpoints of finished `03_train` runs. **Writes** `measured.parquet` (d′ and metrics), `doses.parquet`
-# (equivalent doses), `spectra.parquet` (coherence with the truth), `inserts.parquet` (transfer functions). **Cost** of
-# the defaults: about one minute, and 45 s a U-Net of 16 channels, on one core. **Words.** FBP, filtered
-# back-projection, is the plain reconstruction. d′ says how well a model observer tells "lesion" from "no lesion"; 0 is
-# guessing. The Hotelling observer (CHO) allows for the noise texture, the non-prewhitening observer (NPW) does not.
-# Doses are shares of the normal one.
+# **Reads** checkpoints of `03_train` runs. **Writes** `measured.parquet` (d′ and metrics), `doses.parquet` (equivalent
+# doses), `spectra.parquet` (coherence with the truth), `inserts.parquet` (transfer functions). **Cost**: about one
+# minute, and 45 s a U-Net of 16 channels, on one core. **Words.** FBP, filtered back-projection, is the plain
+# reconstruction. d′ says how well a model observer tells "lesion" from "no lesion"; 0 is guessing. The Hotelling
+# observer (CHO) allows for the noise texture, the non-prewhitening one (NPW) not. Doses are shares of the normal one.
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/04b_dose/
@@ -29,16 +28,16 @@ runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative 
 patients: int = 6  # simulated abdomens that no network was trained on; under 6 there are no intervals
 lesions: list = [[1.0, -25.0], [2.0, -9.0], [4.0, -3.0]]  # radius in mm and contrast in HU of each
 doses: list = [0.1, 0.25, 0.5, 1.0]  # fractions of the normal dose, rising, in (0, 1]
-realisations: int = 200  # noise realisations a class, patient and dose
+realisations: int = 200  # noise draws a class, patient and dose
 crop: int = 96  # rows and columns that are reconstructed and denoised around the lesions, pixels
 region: int = 33  # rows and columns that an observer sees around a lesion, pixels, odd
 observer_channels: str = "laguerre_gauss"  # of the Hotelling observer: laguerre_gauss, dense_dog or gabor
 metrics: list = ["rmse_hu", "ssim", "mean_srmse", "max_srmse"]  # image metrics over dose; values that are positive
-scored: int = 20  # realisations of the present class that the metrics score
+scored: int = 20  # noise draws with the lesion that the metrics score
 kernel: str = "B30"  # reconstruction kernel, that of the runs
 low_dose: float = 0.25  # dose at which both are looked at, the networks' own
 structured: int = 160  # rows and columns of anatomy for the coherence, pixels
-repeats: int = 24  # noise realisations for the coherence
+repeats: int = 24  # noise draws for the coherence
 fine: float = 0.4  # lp/mm above which structure is called fine
 contrasts: list = [30.0, 100.0, 300.0]  # HU of the inserts whose transfer functions are taken
 draws: int = 2000  # bootstrap draws over patients
@@ -87,7 +86,8 @@ trained_at = sorted({float(one.params.get("dose", low_dose)) for one in chosen})
 spoken = {name: designs.spoken(name) for name in run.table("networks", lambda: listed)["method"]}
 names, looks = list(spoken), {"FBP": styles.FBP} | styles.styles(spoken)
 report.text(
-    f"Trained at {report.listed(map(report.percent, trained_at))} of the dose: {report.listed(spoken.values())}."
+    f"We test networks trained at {report.listed(map(report.percent, trained_at))} of the dose with "
+    f"{report.listed(spoken.values())}."
 )
 denoisers = [prediction.denoiser(one, batch, precision, device) for one in chosen]
 NETWORKS = list(zip(listed.method, listed.seed, denoisers))
@@ -152,7 +152,7 @@ top = gains.query("observer == 'CHO' and lesion == @equivalence.ALL and dose == 
 report.figure(
     run, "detection", over_dose.detection(means, gains, [one.text for one in wanted], looks),
     f"At {low} of the dose, d′ of the Hotelling observer after the best network, {spoken[top.method]}, "
-    f"{report.compared(top['mean'], top.low, top.high, 'in FBP')}.",
+    f"{report.compared(top['mean'], top.low, top.high, 'that in FBP')}.",
     "A column a lesion (radius, contrast). Below: change of d′ by denoising, on the same scans. Filled: Hotelling "
     f"observer; hollow: non-prewhitening observer. {over} In FBP the Hotelling observer's d′ is "
     + report.number(equivalence.curve(per_patient, [low_dose], "d'", "CHO", equivalence.ALL, "FBP").mean()) + ".",
@@ -184,8 +184,8 @@ report.figure(
 # %% [markdown]
 # ## Equivalent doses
 # Two readings of the same curves: the dose of the *FBP* that is as good as the image denoised at the networks' own
-# dose, and the dose at which the *denoised* image reaches FBP at full dose. Curves rise by isotonic regression; their
-# logarithms are interpolated in log dose ("linear": the values, where one is not above 0), never extrapolated.
+# dose, and the dose at which the *denoised* image reaches FBP at full dose. Isotonic regression makes curves rise. We
+# interpolate log value over log dose, or plain values ("linear") if one is ≤ 0, and never extrapolate.
 
 # %%
 MEASURES = {f"d' ({observer})": ("d'", observer, 1) for observer in ("CHO", "NPW")}
@@ -199,13 +199,12 @@ answer = (
     f"By {info(metrics[0]).label} the {designs.network(pick)} makes an image of {low} of the dose as good as FBP at "
     f"{by_image}, for the Hotelling observer as FBP at {by_cho}."
 )
-
-most = told.iloc[0]
+most, saves = told.iloc[0], of_all[of_all.reading == "worth"].dose.max() >= 1.005 * low_dose
+by = most.judge.strip(" ↑↓")
+best = f"By {by} the saving is largest" if saves else f"No score shows a saving, and {by} comes closest"
+best += f": the {designs.network(most.method)} makes the image as good as FBP at {most.worth}."
 report.table(
-    run, "doses", told.replace({"method": spoken}),
-    f"No score credits a dose saving: at the most, by {most.judge.strip(' ↑↓')}, FBP at {most.worth} is as good."
-    if of_all[of_all.reading == "worth"].dose.max() < 1.005 * low_dose else
-    f"{most.judge.strip(' ↑↓')} credits most dose: after {spoken[most.method]} the image equals FBP at {most.worth}.",
+    run, "doses", told.replace({"method": spoken}), report.beyond(best),
     f"All lesions together, largest dose first; `doses.parquet` has each lesion. {within}",
     heads={"judge": "judged by", "method": "network", "worth": f"FBP as good as the image denoised at {low}",
            "full dose": "denoised image as good as FBP at 100 %"},
@@ -223,9 +222,9 @@ report.figure(
 # ## Is the fine structure real?
 # Coherence of the output with the noise-free truth, by spatial frequency, in anatomy full of edges. An output's power
 # has three parts: coherent with the truth (a linear image of it), repeatable but incoherent (in every repeated scan and
-# not the truth's: an upper bound of what was invented, since structure may also be weakened unevenly), and noise. Power
-# beyond the truth's, the *surplus*, is amplified where it is coherent and else invented. Controls: FBP at both doses,
-# blurred, unsharp masked (a linear image of the truth), with a fine texture pasted onto it, and median filtered.
+# not the truth's: an upper bound of what was invented, since structure may also be weakened unevenly), and noise. The
+# *surplus* is the repeatable power over the truth's: above 1, detail was amplified (coherent) or invented. Controls:
+# FBP at both doses, blurred, unsharp masked (linear), with a fine texture pasted onto it, and median filtered.
 
 # %%
 seen = partial(fabrication.spectra, NETWORKS, patients, low_dose, repeats, structured, seed, kernel)
@@ -293,8 +292,9 @@ run.finish(
 )  # fmt: skip
 
 # %%
+answer += f" For the non-prewhitening observer the image is as good as FBP at {by_npw}."
 report.text(
-    f"**What we saw.** {report.beyond(answer)} The non-prewhitening observer says {by_npw}; the Hotelling one is a "
-    f"ceiling. As a control, d′ of FBP grows with the dose to the power {law[0]:.2f} (theory: 0.5); more fine detail "
-    f"than in the truth was found for {more}. One limit: discs at known places. Next: `04d_observers`, which can gain."
+    f"**What we saw.** {report.beyond(answer)} The Hotelling observer is a ceiling. As a control, d′ of FBP grows with "
+    f"the dose to the power {law[0]:.2f} (theory: 0.5). More fine detail than in the truth was found for {more}. One "
+    "limit: discs at known places. Next: `04d_observers`, which can gain."
 )

@@ -36,20 +36,20 @@ test_root: Optional[str] = None  # folder of that cohort
 crop: int = 128  # rows and columns around a patient's lesions, else of the slice's middle, pixels
 crops: Optional[int] = 1  # most crops a patient, each of another slice; None takes all its test slices
 most_patients: Optional[int] = None  # examine no more than this many; None takes all
-realisations: int = 200  # other noise realisations of every crop, with lesions and without
+realisations: int = 200  # other noise draws of every crop, with lesions and without
 distance: str = "mse"  # mse, dssim or vgg16 (context: below)
 context: str = "auto"  # of the VGG-16: imagenet, random, a weights file, or auto (imagenet if it is here, else random)
 scale_hu: Optional[float] = None  # HU at which the bounded distance is 1/2 (dssim: data range); None: its usual one
 tile: Optional[int] = None  # mse: bound every tile of so many pixels a side by itself; None bounds the crop as one
 alpha: float = 0.1  # weight of the change, in (0, 1): the share of its power that f may pass on
-sigma_hu: float = 41.0  # SD of the noise at the start, HU; 41 reads the slides' 1e-2 as an SD of the network range
+sigma_hu: float = 41.0  # SD of the noise at the start, HU; 41: Kachelriess' 1e-2, read as SD of the network range
 lr: float = 1e-3  # Adam's learning rate, network range: 4.1 HU an iteration
 iterations: int = 3000  # of Adam
 aim_px: Optional[float] = 2.0  # a second search, rewarded for changes blurred by so many pixels (SD); None: only one
 control_iterations: int = 300  # for the controls
 at_once: int = 8  # crops that go through f together
 samples: int = 32  # draws a crop of generator and flow
-level: float = 0.05  # a change counts where so few of the null's changes are as large
+level: float = 0.05  # a change counts where so small a share of repeated scans change as much
 segmentation: str = "felzenszwalb"  # how structures are found in the NDCT: felzenszwalb, otsu or thresholds
 region: int = 33  # rows and columns that the observers see around a lesion, pixels, odd
 faint: float = 2.0  # d' in x to which lesions are weakened before f is asked what it keeps of it; 2 is an AUC of .92
@@ -104,12 +104,12 @@ people = f"{report.plural(patients, 'patient')}, {report.plural(lesions, 'known 
 
 # %% [markdown]
 # ## First generation: searching
-# The changed input x_inv minimises **d(f(x), f(x_inv)) − α d(x, x_inv)** by Adam, from x + n. The published bound is
-# not specified; here d = m / (m + s²) with m the mean square never reaches 1, so that its gradient never dies. For
-# small changes the objective falls along a direction exactly if f passes on less than α of its power, √α of its
-# amplitude: what f only weakens, no search finds.
+# We look for an input x_inv that lies far from x and that f maps to the same output. Adam, from x + n, minimises
+# **d(f(x), f(x_inv)) − α d(x, x_inv)**. Kachelriess' talk bounds the distance d, without saying how; ours is m / (m +
+# s²) with m the mean square, which stays under 1 and keeps a gradient. A search finds a small change only if the
+# network passes on less than √α of its amplitude.
 #
-# A *plain search* finds fine texture, as most that f does not see. An *aimed search* asks whether f can hide *anatomy*:
+# A *plain search* mostly finds fine texture, which f does not see. An *aimed search* asks whether f hides *anatomy*:
 # its change counts only after a Gaussian blur, while the output must stay as it was at every scale. It runs in float32:
 # bf16 rounds soft tissue to 8 HU, which would pass for an invariance.
 
@@ -136,10 +136,10 @@ x_inv, before = dict(zip(SEARCHES, run.array("search", searched))), denoised(x_h
 rows = drawings.rows_of(found)  # one crop of each anatomy, its lesions circled
 for method, changed in x_inv.items():
     after = denoised(changed)
-    into, out = (evidence.rmse_hu(*pair).mean() for pair in ((changed, x_hu), (after, before)))
+    into, out = (report.number(evidence.rmse_hu(*pair).mean()) for pair in ((changed, x_hu), (after, before)))
     report.figure(
         run, method, drawings.changed_inputs(rows, x_hu, changed, before, after),
-        f"The {summary.called(method)} changes the input by {into:#.3g} HU and the output by {out:#.3g} HU.",
+        f"The {summary.called(method)} changes the input by {into} HU and the output by {out} HU.",
         f"Root mean squares. Both differences of a row have one scale. {people}.", alt=drawings.ALT["changed_inputs"],
     )  # fmt: skip
 
@@ -156,8 +156,8 @@ report.table(
     run, "controls", known.rename(index={"blur": "mean filter"}).reset_index(),
     "A network that returns its input hides nothing, where the search still changed "
     f"{report.number(known['in, HU']['identity'], unit='HU')} (right: 0).", "For a mean filter, "
-    f"{report.percent(known['power where gain < √α']['blur'])} of the change is what the filter cannot see (right: 100 "
-    "%). Where lesions are erased, their contrast must change in the input and not in the output. One crop.",
+    f"{report.percent(known['power where gain < √α']['blur'])} of the change lies where the filter passes less than "
+    f"{report.percent(alpha**0.5)} (right: 100 %). Erased lesions must change in the input alone. One crop.",
     heads={column: head for column, head in drawings.CONTROLS.items() if column in {"control", *known}},
 )  # fmt: skip
 
@@ -222,9 +222,9 @@ report.figure(
 
 # %% [markdown]
 # ## Does the network hide anatomy?
-# p of a change of a segment's mean, or of a lesion's contrast (its mean minus that of its organ around it), is exact:
-# the share of repeated scans that change it as much. **Changed** is what they do not explain in the input (p ≤ level),
-# **hidden** what of these they explain in the output. Controls: scans held back, and x, which has p ≤ level so often.
+# p is the share of repeated scans that change a segment's mean, or a lesion's contrast (its mean minus that of its
+# organ around it), as much. *Changed*: p ≤ level in the input. *Hidden*: changed, and p > level in the output. As
+# controls, held-back scans and the unchanged input should have p ≤ level in that share of cases.
 
 # %%
 counts = {
@@ -296,5 +296,5 @@ run.finish(
 
 # %%
 anatomy = f"{summary.hiding(counts['lesion'], x_inv)} {happens}" if with_lesions else "No lesions are known here."
-limit = f"One limit: crops of {crop} pixels, one {trained.params['network']} trained with {designs.called(trained)}."
-report.text(f"**What we saw.** {answer} {anatomy} {limit}")
+network, loss = (designs.spoken(name) for name in (trained.params["network"], designs.called(trained)))
+report.text(f"**What we saw.** {answer} {anatomy} One limit: {crop}-pixel crops, one {network} trained with {loss}.")

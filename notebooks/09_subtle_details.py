@@ -18,7 +18,7 @@
 # **Reads** `03_train` runs of one cohort and, if given, volumes of the Medical Segmentation Decathlon. **Writes**
 # `errors.parquet` (errors by slice and segments), `ranking.parquet` (the order of the methods), `removal.parquet` (TPF
 # by metric and noise), `losses.parquet` (lesions by loss). **Cost** on one core: a minute, another for ten networks.
-#
+# **Words.** TPF, the true-positive fraction, is how often a metric calls the image without lesions the worse one.
 # SRMSE, the error of one structure, follows Kachelriess ("Problems in Assessing AI Image Quality", DKFZ).
 
 # %% tags=["parameters"]
@@ -49,14 +49,14 @@ real_lesions: list = [[3.0, -20.0], [5.0, -10.0]]  # radius, mm, and contrast, H
 real_region: int = 33  # rows and columns that an observer sees there, pixels, odd
 lesions: list = [[1.0, -25.0], [2.0, -9.0], [4.0, -3.0]]  # radius in mm and contrast in HU, faint as in 04b_dose
 lesion_patients: int = 6  # simulated patients that no network has seen
-lesion_realisations: int = 200  # noise realisations a class, for d'
+lesion_realisations: int = 200  # noise draws a class, for d'
 lesion_crop: int = 80  # rows and columns around the lesions that are reconstructed and denoised, pixels
 lesion_dose: Optional[float] = None  # fraction of the normal dose; None takes that of the runs' cohort
 lesion_kernel: Optional[str] = None  # of the reconstruction, such as B30 or D45; None takes that of the runs' cohort
 draws: int = 1000  # bootstrap draws over patients
 seed: int = 0  # seeds noise and draws
 device: str = "auto"  # auto, cpu or cuda
-precision: str = "float32"  # of the networks: auto, float32 or bf16, whose rounding is a change of 1 HU itself
+precision: str = "float32"  # of the networks: auto, float32 or bf16 (rounds soft tissue to 8 HU, the output by 1)
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
@@ -71,8 +71,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report, segments
-from ldct_utils.report import bars, listed, number, percent, plural
+from ldct_utils.report import bars, number, percent, plural
 from ldct_utils.report.drawings import structures as drawings
+from ldct_utils.stats import intervals
 from ldct_utils.structures import errors, removal
 from ldct_utils.structures.volumes import stacks
 from ldct_utils.study.runs import select
@@ -105,10 +106,10 @@ report.table(
 # ## 1. Errors over structures
 # SRMSE is the RMSE inside one segment; MeanSRMSE is its mean and MaxSRMSE its maximum over the segments of a slice, HU.
 # The segments that count are those of the **target**: on a denoised image a structure that was lost has no segment.
-# *Linked*, masks of neighbouring slices are one segment where they overlap enough. Background, what is as large as the
-# body, what is small, and duplicates are left out: all of them would bring the mean over pixels back in. Methods are
-# ranked by their means over patients. The order of two is *reversed*, against that by RMSE, only where the intervals of
-# both differences exclude 0.
+# *Linked*, masks of neighbouring slices are one segment where they overlap enough. Left out are background and
+# body-sized segments, which would bring the mean over pixels back, duplicates, and what has under `min_area` pixels.
+# Methods are ranked by their means over patients. The order of two is *reversed*, against that by RMSE, only where the
+# intervals of both differences exclude 0.
 
 # %%
 references = {"ndct": "NDCT"} | ({"truth": "noise-free truth"} if test.truth is not None else {})
@@ -119,15 +120,16 @@ error["method"] = error["run"].map(method)
 
 # %%
 count = errors.counted(error)
-report.text(f"By **{find(np.float32(test.ndct[rows[0]])).method}** a slice of the NDCT has "
+by = drawings.SEGMENTATIONS[segmentation]
+report.text(f"By **{find(np.float32(test.ndct[rows[0]])).method.replace(segmentation, by, 1)}** an NDCT slice has "
             f"{number(count['segments'], 0)} segments and {number(count['background'], 1)} in the air.")  # fmt: skip
 
 # %%
 ranking = run.table("ranking", lambda: errors.ranked(error, draws, seed))
 agreement = errors.agreement(ranking)
 best, best_mean = errors.best(ranking)
-ordered = (f"{called[best.method]} has the least error: {number(best.mean_hu, 1)} HU over pixels and "
-           f"{number(best_mean, 1)} HU over structures.")  # fmt: skip
+ordered = (f"{called[best.method]} has the least error over pixels, {number(best.mean_hu, 1)} HU; over structures its "
+           f"error is {number(best_mean, 1)} HU.")  # fmt: skip
 report.figure(
     run, "errors_shown", drawings.errors(ranking, references, called), ordered,
     f"Each panel is a kind of error, each line a method, the best by RMSE on top. {bars(patients, 'patient')}",
@@ -137,7 +139,8 @@ report.figure(
 # %%
 several, turned, pairs = bool(agreement.pairs.max()), agreement.reversed.max(), plural(agreement.pairs.max(), "pair")
 turns = f"Errors over structures reverse at most {turned} of {pairs} of methods." if turned else (
-    "No two methods were shown to change places by errors over structures.")  # fmt: skip
+    "No two methods were shown to change places by errors over structures." if patients >= intervals.MIN_PATIENTS else
+    "Too few patients to show that two methods change places.")  # fmt: skip
 if several:
     words = references | {"ldct": "LDCT", "mean_srmse": "MeanSRMSE", "max_srmse": "MaxSRMSE"}
     report.table(
@@ -152,14 +155,13 @@ else:
 # %% [markdown]
 # ## 2. The removal experiment
 # A fraction q of the known structures, at least one, is taken out of a volume. White noise of SD σ is added,
-# independently, to the volume with and without them, and both are scored against the clean original. **TPF** is how
-# often a metric calls the volume without the structures the worse one; 0.5 is chance. Segments come from the original,
-# never from what was removed; where they *are* what was removed the curve is an upper bound ("oracle"). For PSNR theory
-# gives TPF = Φ(k e² / (2 √(N σ⁴ + k e² σ²))), k of N voxels changed by e HU (RMS).
+# independently, to the volume with and without them, and both are scored against the original. For TPF 0.5 is chance.
+# Segments come from the original, never from what was removed; where they *are* what was removed the curve is an upper
+# bound ("oracle"). For PSNR theory gives TPF = Φ(k e² / (2 √(N σ⁴ + k e² σ²))), k of N voxels changed by e HU (RMS).
 #
-# The talk's q = 10 % changed 0.007 to 0.03 % of the voxels. A patient's few lesions are more; `small_lesions` puts in
-# as many small ones. Only more volumes make the intervals narrower, not more draws of the noise. At last PSNR's rate is
-# held against its theory: in single volumes, with many draws, at the noise where theory says 75 %.
+# In Kachelriess' talk q = 10 % changed 0.007 to 0.03 % of the voxels. Here at least one lesion goes, a larger share;
+# `small_lesions` puts in small ones instead. Only more volumes make the intervals narrower, not more draws of noise. At
+# last PSNR's rate is held against its theory: in single volumes, with many draws, at the noise where theory says 75 %.
 
 # %%
 sets = removal.sets(test, decathlon, volumes, most_slices, small_lesions, decathlon_slices, seed)
@@ -176,8 +178,7 @@ else:
 # %%
 if sets:
     MAIN = removal.labels(spans, ("psnr", "ssim", "mean_srmse", "max_srmse", removal.ORACLE))
-    by = [f"by {m} {removal.reach(hu)}" for m, hu in removal.limits(spans, ("psnr", "mean_srmse")).items()]
-    noticed = f"The removal is noticed {listed(by, none='by no metric that was asked')}."
+    noticed = report.noticed(removal.limits(spans, ("psnr", "mean_srmse")))
     report.figure(
         run, "removal_shown", drawings.removal(spans, theory, MAIN), noticed,
         "TPF: how often a metric calls the volume without the structures the worse one. Oracle: its segments are the "
@@ -190,7 +191,7 @@ if sets:
     top = spans[spans.metric != removal.ORACLE].sort_values(["sigma", "tpf"]).iloc[-1]
     report.table(
         run, "removal_table", removal.in_words(spans, MAIN),
-        f"At {top.sigma:g} HU of noise {removal.label(top.metric)} notices it best (TPF {number(top.tpf, 2)}).",
+        f"At {top.sigma:g} HU of noise the highest TPF is {number(top.tpf, 2)} ({removal.label(top.metric)}).",
         "TPF with its 95 % interval over volumes; 1 is best, 0.5 is chance.",
         {"cohort": "volumes", "sigma": "noise, HU"} | {name: name for name in MAIN.values()},
     )  # fmt: skip
@@ -207,7 +208,7 @@ if with_theory:
 
 # %% [markdown]
 # ## 3. MeanSRMSE as a loss
-# The talk proposes it. Networks trained with different losses see the same noise of the same unseen patients: how much
+# Kachelriess' talk proposes it. Networks trained with different losses see the same noise of unseen patients: how much
 # of a faint lesion's contrast do they keep, and how well do model observers detect it? d′ says how well an observer
 # tells "lesion" from "no lesion"; the Hotelling observer allows for the noise's grain, the non-prewhitening one not.
 
@@ -244,7 +245,8 @@ if losses and len(contrast) > 1:
     decided = gaps.differs.dropna().astype(bool)
     report.table(
         run, "losses_compared", gaps.assign(called=gaps.second.map(called), what=gaps.quantity.map(drawings.KEPT)),
-        f"{called[against]} was shown to differ in {report.some(int(decided.sum()), len(decided), 'comparison')}.",
+        f"{called[against]} was shown to differ in {report.some(int(decided.sum()), len(decided), 'comparison')}."
+        if len(decided) else "No comparison could be decided.",
         f"Positive: {called[against]} keeps more than the other loss; by patient and training.",
         {"called": "other loss", "what": "kept of", ("difference", "low", "high"): "more [95 % interval]",
          "differs": "shown to differ"},
@@ -294,5 +296,5 @@ run.finish(
 
 # %%
 seen = [turns if several else ordered, *([noticed] if sets else []), *([keeps] if losses else [])]
-report.text(f"**What we saw.** {' '.join(seen)} A lesion without a segment of its own ({segmentation}) is in no error "
-            "over segments. Next: `09a_hallucinations` looks for what is gone in a single image.")  # fmt: skip
+report.text(f"**What we saw.** {' '.join(seen)} Errors over segments leave out lesions without a segment of their own "
+            f"({by}). Next: `09a_hallucinations` looks for what is gone in a single image.")  # fmt: skip

@@ -387,8 +387,6 @@ def test_up_to_where_a_removal_is_noticed_without_a_gap():
     assert removal.limits(spans, ("psnr", "ssim")) == {"PSNR": 5}
     with pytest.raises(ValueError, match="one cohort"):
         removal.noticed_up_to(pd.concat([spans, spans.assign(q=0.5)]), "psnr")
-    assert [removal.reach(hu) for hu in (0, 5)] == ["only without noise", "up to 5 HU of noise"]
-    assert removal.reach(np.nan).startswith("at no noise level")
     wide = removal.in_words(spans, {"psnr": "PSNR"})
     assert wide["PSNR"].tolist()[:2] == ["1.00 [0.6, 1]", "0.90 [0.7, 1]"]
     assert removal.in_words(spans.assign(low=np.nan), {"psnr": "PSNR"})["PSNR"][0] == "1.00 –"

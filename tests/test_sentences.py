@@ -73,7 +73,8 @@ def test_a_value_and_its_interval(values, said):
      ((-0.25, -1.5, 1.4), "was not shown to differ from MSE (0.2 dB worse; 95 % interval 1.5 worse to 1.4 better)"),
      ((0.0, -0.2, 0.2), "was not shown to differ from MSE (0 dB apart; 95 % interval 0.20 worse to 0.20 better)"),
      ((0.33, NAN, NAN), "is 0.330 dB better than MSE (no interval)"),
-     ((0.0, NAN, NAN), "is as good as MSE (no interval)")],
+     ((0.0, NAN, NAN), "is as good as MSE (no interval)"), ((NAN, NAN, NAN), "could not be compared with MSE"),
+     ((NAN, -1.0, 1.0), "could not be compared with MSE"), ((None, NAN, NAN), "could not be compared with MSE")],
 )  # fmt: skip
 def test_a_comparison_says_its_direction_and_what_was_not_shown(values, said):
     assert sentences.compared(*values, "MSE", "dB") == said
@@ -117,6 +118,31 @@ def test_what_bars_are_and_when_there_are_none(number, said):
 )  # fmt: skip
 def test_the_largest_gain_is_no_gain_where_it_is_negative(gain, said):
     assert sentences.gained("MSE", gain, "PSNR", "dB") == said
+
+
+@pytest.mark.parametrize(
+    ("rose", "said", "missed"),
+    [({"a": True}, "The only new metric, a, improved in every run.", ""),
+     ({"a": False}, "The only new metric, a, did not improve in every run.", ""),
+     ({"a": True, "b": True}, "Both new metrics improved in every run.", ""),
+     ({"SSIM": True, "b": False, "c": True}, "2 of 3 new metrics improved in every run.", "These did not: b."),
+     ({"SSIM": False, "b": False}, "None of the 2 new metrics improved in every run.", "These did not: SSIM and b.")],
+)  # fmt: skip
+def test_which_metrics_improved_and_which_did_not(rose, said, missed):
+    assert sentences.improved(rose, "new") == (said, missed)
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [({}, "No metric was asked whether it notices the removal."),
+     ({"PSNR": 5.0}, "The removal is noticed by PSNR up to 5 HU of noise."),
+     ({"PSNR": 5.0, "SSIM": 0.0}, "The removal is noticed by PSNR up to 5 HU of noise and by SSIM only without noise."),
+     ({"PSNR": 0.0, "SSIM": NAN}, "The removal is noticed by PSNR only without noise. SSIM was not shown to notice the "
+      "removal at any noise level."),
+     ({"PSNR": NAN, "SSIM": NAN}, "PSNR and SSIM were not shown to notice the removal at any noise level.")],
+)  # fmt: skip
+def test_up_to_how_much_noise_a_removal_is_noticed(limits, said):
+    assert sentences.noticed(limits) == said
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,11 @@ def test_what_improved_in_every_run_and_which_loss_ended_lowest_in_its_own(curve
     assert trainings.improved(curves[curves.domain == "hu"], ["psnr", "free"]) == {"psnr": True, "free": True}
     worse = curves.assign(aligned=np.where(curves.run == "b-0", -curves.aligned, curves.aligned))
     assert trainings.improved(worse[worse.domain == "hu"], ["psnr", "free"]) == {"psnr": False, "free": False}
-    assert trainings.lowest_in_their_own(curves, ["mse"]) == 1
-    assert trainings.lowest_in_their_own(curves.replace({"method": {"mse": "l1"}}), ["mse"]) == 0
+    assert trainings.lowest_in_their_own(curves, ["mse"]) == (1, 1)
+    other = curves.replace({"method": {"mse": "l1"}})  # no run was trained with the MSE, which cannot be lowest there
+    assert trainings.lowest_in_their_own(other, ["mse"]) == (0, 0)
+    worst = curves.assign(value=np.where(curves.method == "mse", 1 + curves.value, curves.value))
+    assert trainings.lowest_in_their_own(worst, ["mse"]) == (0, 1)
 
 
 def test_tables_of_runs_are_joined_with_their_patients():

@@ -24,10 +24,15 @@ def joined(tables, listed, patient) -> pd.DataFrame:
     return curves.assign(patient=np.asarray(patient)[curves.image])
 
 
-def lowest_in_their_own(curves, losses) -> int:
-    """How many losses end lowest in a method that was trained with them, whose name begins with theirs."""
+def lowest_in_their_own(curves, losses) -> tuple[int, int]:
+    """How many losses end lowest in a method that was trained with them, whose name begins with theirs.
+
+    Returns: their number, and that of the losses that any method was trained with.
+    """
     means = curves[curves.domain == "network"].groupby(["name", "method", "step"]).value.mean()
-    return sum(str(means[name].groupby("method").last().idxmin()).startswith(name) for name in losses)
+    trained = [name for name in losses if any(str(method).startswith(name) for method in curves.method.unique())]
+    lowest = [str(means[name].groupby("method").last().idxmin()).startswith(name) for name in trained]
+    return sum(lowest), len(trained)
 
 
 def improved(curves, names) -> dict[str, bool]:

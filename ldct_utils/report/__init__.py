@@ -14,9 +14,11 @@ from ldct_utils.report.sentences import (
     beyond,
     compared,
     gained,
+    improved,
     interval,
     leaders,
     listed,
+    noticed,
     number,
     ordered,
     percent,
@@ -27,6 +29,7 @@ from ldct_utils.report.sentences import (
 )
 
 __all__ = [
-    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "interval", "leaders",
-    "listed", "number", "ordered", "percent", "plural", "scale", "shown", "some", "table", "text", "worsened",
+    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval",
+    "leaders", "listed", "noticed", "number", "ordered", "percent", "plural", "scale", "shown", "some", "table", "text",
+    "worsened",
 ]  # fmt: skip

@@ -259,13 +259,6 @@ def limits(spans: pd.DataFrame, wanted: Sequence[str]) -> dict[str, float]:
     return {text: noticed_up_to(first, name) for name, text in labels(first, wanted).items()}
 
 
-def reach(sigma: float) -> str:
-    """Up to where a removal is noticed, in words that follow "noticed". Args: sigma: of ``noticed_up_to``, HU."""
-    if np.isnan(sigma):
-        return "at no noise level, not even without noise"
-    return f"up to {sigma:g} HU of noise" if sigma else "only without noise"
-
-
 def sees_all_without_noise(table: pd.DataFrame, metric: str = "psnr") -> bool:
     """Whether a metric notices every removal where no noise was added: a check, since any change lowers PSNR."""
     quiet = table[(table["sigma"] == 0) & (table["q"] > 0) & (table["metric"] == metric)]

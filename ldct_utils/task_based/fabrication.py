@@ -1,7 +1,7 @@
 """Fine structure that comes back in every noise realisation: how much there is, and whether the truth has less.
 
 Powers by frequency are those of ``resolution.Coherence``, HU^2 mm^2, by patient. What is repeatable and incoherent with
-the truth bounds from above what was invented; repeatable power beyond the truth's own is the *surplus*.
+the truth bounds from above what was invented; repeatable power over the truth's own is the *surplus*.
 """
 
 from dataclasses import dataclass

@@ -170,12 +170,13 @@ def published(networks, years) -> list[str]:
     return [str(known.get(network, "–")) for network in networks]
 
 
-# Denoisers as text names them.
+# Denoisers and encoders as text names them.
 NAMES = {
     "mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG", "vgg_only": "VGG alone",
     "mean_srmse": "MeanSRMSE", "unet": "U-Net", "cnn10": "CNN-10", "redcnn": "RED-CNN", "wganvgg": "WGAN-VGG",
     "resnet": "ResNet", "qae": "QAE", "dugan": "DU-GAN", "transct": "TransCT", "bilateral": "bilateral filter network",
-    "tv": "total variation", "nlm": "non-local means", "bm3d": "BM3D",
+    "tv": "total variation", "nlm": "non-local means", "bm3d": "BM3D", "vgg19": "VGG-19", "vgg16": "VGG-16",
+    "resnet50": "ResNet-50", "efficientnet_lite0": "EfficientNet-Lite0", "autoencoder": "autoencoder",
 }  # fmt: skip
 
 

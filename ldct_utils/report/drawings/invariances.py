@@ -15,7 +15,7 @@ SHOWN = {  # what became of a lesion: marker and colour
 CHANCE = "#999999"  # of repeated scans, in all figures
 CONTROLS = {
     "control": "denoiser", "start, HU": "change at the start, HU", "in, HU": "change of input, HU",
-    "out, HU": "change of output, HU", "power where gain < √α": "share of change in what is removed",
+    "out, HU": "change of output, HU", "power where gain < √α": "share of change where gain is under √α",
     "contrast in, HU": "lesion's contrast, input, HU", "contrast out, HU": "lesion's contrast, output, HU",
 }  # fmt: skip
 RATIOS = {

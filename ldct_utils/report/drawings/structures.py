@@ -17,6 +17,7 @@ KINDS = {  # title: error, image whose segments count, unit
     "MeanSRMSE,\nsegments of the output": ("mean_srmse", "output", "slices"),
     "MaxSRMSE,\nsegments of the NDCT": ("max_srmse", "ndct", "slices"),
 }
+SEGMENTATIONS = {"felzenszwalb": "Felzenszwalb", "otsu": "Otsu", "thresholds": "thresholds", "sam": "SAM"}  # as read
 KEPT = {"kept": "contrast", "d_cho_kept": "d′, Hotelling observer", "d_npw_kept": "d′, non-prewhitening observer"}
 
 
