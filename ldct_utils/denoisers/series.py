@@ -46,8 +46,8 @@ def denoise(name: str, source, out, range_of=None, device: str = "cpu", say=None
         if getattr(error, "errno", None):  # the system's own words name the file, whose name may identify the patient
             reason = os.strerror(error.errno)
             raise OSError(
-                f"a file cannot be read or written ({reason}): see to the disk and the rights in OUT, then start again; "
-                "what is finished is kept"
+                f"a file cannot be read or written ({reason}): see to the disk and the rights in OUT, then start "
+                "again; what is finished is kept"
             ) from None
         raise
     return out
