@@ -6,6 +6,7 @@ on with. The source is only ever read.
 
 import gzip
 import shutil
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,7 +293,7 @@ def _unpack(path: Path, plain: Path):
     try:
         with files.write_atomic(plain) as temporary, gzip.open(path) as packed, open(temporary, "wb") as file:
             shutil.copyfileobj(packed, file, CHUNK)
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         if getattr(error, "errno", None):
             raise
         raise ValueError(f"IN is no whole .gz file ({type(error).__name__}): copy it again from its origin") from None
