@@ -1,9 +1,19 @@
 """Real DICOM files for tests: CT slices with whatever is wrong with them, and identities that must never get out."""
 
+import base64
+import gzip
+import html
+import io
+import re
+import zipfile
+import zlib
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
+import pyarrow.parquet as pq
 import pydicom
+from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -72,21 +82,52 @@ def truncate(path, keep=0.6):
     Path(path).write_bytes(content[: int(len(content) * keep)])
 
 
-def texts(folder):
-    """Bytes of every file below a folder, with its name, for searching."""
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file():
-            yield path, path.read_bytes()
+def contents(name: str, content: bytes):
+    """The bytes of a file, and of all that is packed inside: archives, columns, pictures and their notes, streams."""
+    yield content
+    if content[:2] == b"\x1f\x8b":
+        yield from contents(name, gzip.decompress(content))
+    elif content[:4] == b"PK\3\4":  # zip, npz, whl, a state of torch
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            for member in packed.namelist():
+                yield member.encode()
+                yield from contents(member, packed.read(member))
+    elif content[:4] == b"PAR1":  # columns are compressed, and so is what pandas says of them
+        table = pq.read_table(io.BytesIO(content))
+        yield f"{table.schema.metadata} {table.to_pylist()}".encode()
+    elif content[:4] == b"\x89PNG":
+        with Image.open(io.BytesIO(content)) as picture:
+            yield repr(picture.info).encode()
+    elif content[:4] == b"%PDF":
+        for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
+            try:
+                yield zlib.decompress(stream)
+            except zlib.error:  # not compressed, and so in the bytes already
+                continue
+    elif content[:1] in b"{<" and name.endswith((".ipynb", ".html", ".json")):
+        for packed in re.findall(rb"[A-Za-z0-9+/\\n]{200,}={0,2}", content):
+            try:
+                yield from contents("picture", base64.b64decode(packed.replace(b"\\n", b"")))
+            except (ValueError, zlib.error, OSError):  # looks like base64 and is none
+                continue
 
 
-def find_identity(folder) -> list:
-    """(file, string) of every planted identity below a folder, in file names too; NumPy and parquet files included."""
-    return [
-        (path.name, text)
-        for path, content in texts(folder)
-        for text in IDENTITY
-        if text.encode() in content or text in str(path.relative_to(folder))
-    ]
+def find_identity(folder, words=IDENTITY) -> list:
+    """(file, word) of every planted word below a folder: in names, in bytes, in what is packed, in wide characters.
+
+    Upper and lower case count as the same; so do the ways in which a web page or an address writes a character.
+    """
+    spelt = {}
+    for word in words:
+        for text in {word, html.escape(word), quote(word), word.replace("^", " "), word.replace("^", ", ")}:
+            spelt |= {text.lower().encode(code): word for code in ("utf-8", "utf-16-le", "utf-32-le")}
+    found = set()
+    for path in sorted(p for p in Path(folder).rglob("*")):
+        texts = [str(path.relative_to(folder)).encode()]
+        texts += contents(path.name, path.read_bytes()) if path.is_file() else []
+        for text in map(bytes.lower, texts):
+            found |= {(path.name, word) for text_of, word in spelt.items() if text_of in text}
+    return sorted(found)
 
 
 assert pydicom.__version__ >= "3", "compress() writes encapsulated pixel data since pydicom 3"

@@ -12,6 +12,7 @@ from dicom_files import truncate, write_ct, write_pair
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from ldct_utils import cohorts
+from ldct_utils.denoisers import stacks
 
 QUIET = {"progress": False}
 SECONDARY, SR, ENHANCED = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.11", "1.2.840.10008.5.1.4.1.1.2.1"
@@ -91,6 +92,13 @@ def legal(folder):
     return 5
 
 
+def unread(path):
+    """A file of a volume or an array whose beginning is right and whose rest is none of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((b"PK\3\4" if path.suffix == ".npz" else b"\x1f\x8b\x08") + bytes(64))
+    return path
+
+
 def listed(cohort):
     return sum(entry["files"] for entry in cohort.meta["skipped"])
 
@@ -146,6 +154,32 @@ def test_pairs_used_and_listed_are_what_was_given(tmp_path, outputs, source):
     cohort = cohorts.get(source, root, split="train", **QUIET)
     assert len(cohort.slices) == 2 and 2 * len(cohort.slices) + listed(cohort) == given
     assert any("at its position" in reason for reason in reasons(cohort))
+
+
+def test_own_pairs_used_listed_and_noted_are_what_was_given(tmp_path, outputs):
+    root = tmp_path / "data"
+    for dose, seed in (("low", 1), ("full", 2)):
+        for i in range(3):
+            write_ct(root / "Ann" / dose / f"{i}.dcm", image(seed + i), z=3.0 * i + (dose == "low" and i == 2))
+    given = 3 + junk(root / "Ann" / "full") + odd_slices(root / "Ann" / "low")  # the full dose lies among the junk
+    for volume in ("volume.nii.gz", "array.npy"):  # which would be pairs of their own
+        (root / "Ann" / "full" / volume).rename(root / volume)
+    (root / "Ann" / "other" / "x").mkdir(parents=True)
+    write_ct(root / "Ann" / "other" / "x" / "1.dcm")
+    cohort = cohorts.get("paired", root, split="train", pairs="low={patient}/low, full={patient}/full", **QUIET)
+    assert "3 files below data_root are in no pair that was named" in cohort.meta["notes"]
+    assert len(cohort.slices) == 2 and 2 * len(cohort.slices) + listed(cohort) + 2 == given
+
+
+@pytest.mark.parametrize("name", ["volume.nii.gz", "array.npz"])
+def test_a_damaged_volume_is_said_to_be_one(tmp_path, outputs, name):
+    for dose in ("low", "full"):
+        unread(tmp_path / "data" / "Ann" / dose / name)
+    with pytest.raises(ValueError, match="truncated or"):
+        cohorts.get("paired", tmp_path / "data", pairs="low={patient}/low, full={patient}/full", **QUIET)
+    if name.endswith(".gz"):
+        with pytest.raises(ValueError, match=r"IN is no whole NIfTI file"):
+            stacks.find(tmp_path / "data" / "Ann" / "low" / name, tmp_path)
 
 
 def test_arrays_used_and_listed_are_what_was_given(tmp_path, outputs):

@@ -968,8 +968,10 @@ def test_a_header_of_another_exam_in_a_folder_of_the_challenge_is_noted(data, ou
 
 def test_the_name_of_a_folder_above_the_data_is_no_patient_of_the_challenge(data, outputs):
     write_pair(data / "L203" / "mayo", "somebody")
-    with pytest.raises(ValueError, match="neither a low-dose nor a full-dose series"):
+    with pytest.raises(ValueError, match="no patient of the challenge, as L067, by folder or header: source=paired"):
         cohorts.get("mayo2016", data / "L203" / "mayo", **QUIET)
+    taken = "low={patient}/quarter_1mm, full={patient}/full_1mm"  # the advice, followed
+    assert len(cohorts.get("paired", data / "L203" / "mayo", pairs=taken, split="train", **QUIET).slices) == 2
 
 
 @pytest.mark.usefixtures("one_process")

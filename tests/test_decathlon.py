@@ -130,6 +130,8 @@ def describe(**changed):
         (lambda f: (f / "labelsTr" / "case_000.nii.gz").unlink(), FileNotFoundError, "labelsTr.*missing: unpack"),
         (truncate, ValueError, r"imagesTr.*is truncated or no NIfTI"),
         (lambda f: (f / "imagesTr" / "case_000.nii.gz").write_bytes(b"text"), ValueError, "truncated or no NIfTI"),
+        (lambda f: (f / "imagesTr" / "case_000.nii.gz").write_bytes(b"\x1f\x8b\x08" + bytes(64)), ValueError,
+         "truncated or no NIfTI"),
         (replace("labelsTr", np.zeros((9, 9, 9), np.uint8)), ValueError, r"its labels \(9, 9, 9\)"),
         (replace("imagesTr", np.zeros((40, 36, 6, 2), np.float32)), ValueError, "channels as dataset.json lists, 1"),
         (replace("labelsTr", np.full((40, 36, 6), 7, np.uint8)), ValueError, "holds 7, a label that dataset.json"),

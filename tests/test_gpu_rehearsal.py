@@ -158,6 +158,9 @@ def test_the_rehearsal_sees_a_tensor_on_the_cpu(gpu):
         images() + images(device="cpu")
     with pytest.raises(DataDependentOutputException):
         images().mean().item()
+    with Copies() as copies:
+        images(2, 8).cpu(), images(3, 8, device="cpu").to(GPU), images(4, 8, device="cpu").to(GPU, non_blocking=True)
+    assert copies.waited == [("cuda", "cpu", 2, 1, 8, 8), ("cpu", "cuda", 3, 1, 8, 8)]
 
     class Wrong(torch.autograd.Function):
         forward = staticmethod(lambda ctx, image: image * 2)
@@ -225,16 +228,18 @@ def test_the_term_over_structures_is_the_only_loss_that_waits(gpu):
 
 # ---- updates and predictions ----
 class Copies(TorchDispatchMode):
-    """Notes copies from the CPU to the GPU that are waited for."""
+    """Notes copies that are waited for: from the CPU to the GPU where nobody says otherwise, and all that come back."""
 
     def __init__(self):
         super().__init__()
         self.waited = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function == torch.ops.aten._to_copy.default and args[0].device.type == "cpu":
-            to = torch.device((kwargs or {}).get("device") or "cpu")
-            self.waited += [tuple(args[0].shape)] if to.type == "cuda" and not kwargs.get("non_blocking") else []
+        if function == torch.ops.aten._to_copy.default:
+            asked = kwargs or {}
+            way = args[0].device.type, torch.device(asked.get("device") or args[0].device).type
+            if way == ("cuda", "cpu") or (way == ("cpu", "cuda") and not asked.get("non_blocking")):
+                self.waited.append((*way, *args[0].shape))
         return function(*args, **(kwargs or {}))
 
 
@@ -246,7 +251,7 @@ METHOD_SETTINGS = {
 
 @pytest.mark.parametrize(("precision", "accumulate"), [("float32", 1), ("bf16", 2)])
 @pytest.mark.parametrize("method", methods.METHODS)
-def test_an_update_never_waits_for_the_gpu(method, precision, accumulate, gpu):
+def test_an_update_never_waits_for_the_gpu(method, precision, accumulate, gpu, monkeypatch):
     encoder = encoder_of("vgg19", "block2_conv2", "x255")
     with unset_fake_temporarily():
         network = networks.build("unet", channels=4, residual=True)
@@ -255,10 +260,12 @@ def test_an_update_never_waits_for_the_gpu(method, precision, accumulate, gpu):
         patch_size=64, mean_hu=-500.0, std_hu=500.0, lr=1e-3, betas=(0.9, 0.999), eps=1e-12, precision=precision,
         device=GPU, accumulate=accumulate,
     )  # fmt: skip
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor)
     with Copies() as copies:
         for _ in range(2):  # the second one has Adam's moments
             terms = step.update(images(device="cpu"), images(device="cpu"))
-    assert copies.waited == []
+    assert copies.waited == [] and len(pinned) >= 4 * accumulate  # every part of both images, in two updates
     assert {(term.device, *term.shape) for term in terms.values()} == {(torch.device(GPU), 2)}
     assert {p.device for p in step.parameters()} == {torch.device(GPU)}
 

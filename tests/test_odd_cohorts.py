@@ -40,6 +40,22 @@ def test_where_no_soft_tissue_is_seen_01_ends_with_a_sentence(outputs, monkeypat
     assert finished("01_data").numbers["ndct_noise_hu"] is None
 
 
+def test_crops_of_lung_alone_are_looked_at_trained_on_and_scored(outputs, tmp_path, recwarn):
+    rng, air = np.random.default_rng(0), np.full((64, 64), -850.0)
+    air[:20] = -1000
+    for name in (f"{patient}_{number}" for patient in ("L067", "L096", "L109") for number in range(2)):
+        ndct = air + rng.normal(0, 12, air.shape)
+        for kind, hu in (("target", ndct), ("input", ndct + rng.normal(0, 20, air.shape))):
+            np.save(tmp_path / f"{name}_{kind}.npy", ((hu + 1024) / 4096).astype(np.float32))
+    given = {"source": "npy", "data_root": str(tmp_path), "hu_range": [-1024, 3072], "split": "draw", "study": "odd"}
+    space = execute(ROOT / "notebooks" / "01_data.py", given | {"sample": 3})
+    assert space["seen"] == "No slice shows enough soft tissue to measure noise in."
+    small = {"max_steps": 2, "channels": 4, "patch_size": 32, "batch": 2, "val_patches": 2, "threads": 1}
+    scores = execute(ROOT / "notebooks" / "03_train.py", given | small)["scores"].set_index("domain")
+    assert scores.value["hu"].notna().all() and scores.value["body"].isna().all()  # no body is seen, and it is said
+    assert any("no value" in str(warning.message) for warning in recwarn)
+
+
 def test_one_file_given_for_both_images_is_said(outputs):
     folder = write_tiny_cohort(outputs / "cohorts" / "simulated-00000000")
     cohort = cohorts.load(folder)

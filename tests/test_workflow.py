@@ -232,13 +232,30 @@ def test_after_a_kill_nothing_goes_on_writing_and_the_same_command_finishes_the_
     assert sorted(steps[runs.Run(slow.folder).name]) == sorted([*map(str, range(9)), *begun[len(kept) :]])
 
 
-def test_two_calls_at_once_share_the_work_and_a_third_has_none(toy):
-    outputs = toy("notebooks: {01_toy: {runs: [{name: one, seconds: 2}]}}")
-    both = [subprocess.Popen(command(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [p.communicate(timeout=300)[0] for p in both]
-    assert [p.returncode for p in both] == [0, 0]
-    assert sum("waiting: another process is working on" in text for text in told) == 1
-    assert list(computed(outputs).values()) == [["0"]]
+def test_two_calls_and_another_study_at_once_share_the_folder_and_a_later_call_has_nothing_to_do(
+    toy, tmp_path, monkeypatch
+):
+    go = tmp_path / "go"  # no run can end before all three commands are at work
+    monkeypatch.setenv("TOY_WAITS_FOR", str(go))
+    outputs = toy("notebooks: {01_toy: {runs: [{name: one, steps: 3}]}}")
+    (tmp_path / "params" / "other.yaml").write_text("notebooks: {01_toy: {runs: [{name: two, steps: 3, value: 2}]}}")
+    logs = [tmp_path / f"said-{number}.txt" for number in range(3)]
+    commands = [command(), command(), [*command()[:-1], "other"]]
+    going = []
+    for words, log in zip(commands, logs):
+        with open(log, "w") as file:
+            going.append(subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT))
+
+    def said(part):
+        return sum(part in log.read_text() for log in logs)
+
+    wait_for(lambda: said("waiting: another process is working on") == 1 and said("start   01_toy") == 2)
+    wait_for(lambda: len(list(outputs.rglob("step_1.parquet"))) == 2)
+    go.touch()
+    assert [one.wait(timeout=300) for one in going] == [0, 0, 0], [log.read_text() for log in logs]
+    assert list(computed(outputs).values()) == [["0", "1", "2"]] * 2 and not list(outputs.rglob(".tmp-*"))
+    page_now = (outputs / "report" / "index.html").read_text()  # of whoever came last: it shows both
+    assert "The value was 1.0." in page_now and "The value was 2.0." in page_now
 
     (outputs / "toy" / "snakemake.log").unlink()
     before, done, spent = os.times(), call(), os.times()

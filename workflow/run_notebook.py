@@ -14,7 +14,7 @@ from pathlib import Path
 import events
 import quick_start
 
-from ldct_utils.study import paths
+from ldct_utils.study import files, paths
 
 quick_start.without_web_address_grammar()
 
@@ -78,7 +78,8 @@ def main(plan: str, number: str, told: str) -> int:
     except PapermillExecutionError as error:
         message = f"{error.ename}: {error.evalue}"
     except Exception as error:  # a dead kernel, a full disk: whatever it was belongs into the same list
-        message = f"{type(error).__name__}: {error}"
+        full = isinstance(error, OSError) and error.errno in files.FULL
+        message = f"{type(error).__name__}: {files.no_space(folder, error.errno) if full else error}"
     else:
         if (folder / "result.json").is_file():
             events.tell(own, "done", seconds=time.time() - began)

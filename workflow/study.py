@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import os
 import re
+import shutil
 import statistics
 import sys
 import threading
@@ -25,6 +26,7 @@ import yaml
 from ldct_utils.study import files, identity, paths, planning
 
 HERE = Path(__file__).resolve().parent
+SAYING = 1 << 16  # bytes of free space below which a run may be unable to say why it ended
 
 
 def clock(seconds: float) -> str:
@@ -53,6 +55,13 @@ def write_plan(folder: Path, planned: list) -> Path:
     path = folder / "plan.json"
     files.write_json(path, runs)
     return path
+
+
+def ended_from_outside(began) -> str:
+    """Why a run may have ended without a word: it had no space left to say so, or something killed it."""
+    if shutil.disk_usage(paths.outputs()).free < SAYING:
+        return files.no_space(paths.outputs())
+    return f"its process was ended from outside (out of memory?) {'' if began else 'before it began'}"
 
 
 class Progress(threading.Thread):
@@ -149,7 +158,7 @@ class Progress(threading.Thread):
         began = self.running.pop(index, None)
         logs = [log for log in record.log if log and not log.endswith("notebook.ipynb")]
         reason = (record.rule_msg or "").partition("For further")[0]  # a job on a cluster has one, and a log
-        reason = reason or f"its process was ended from outside (out of memory?) {'' if began else 'before it began'}"
+        reason = reason or ended_from_outside(began)
         self.killed[index] = " ".join([reason.strip(), *(f"Log: {paths.short(log)}" for log in logs)])
         self.say(f"         KILLED  {self.label(index)}: {self.killed[index]}")
 
@@ -292,7 +301,7 @@ def main() -> int:
         from ldct_utils.report import page
 
         print(f"report: {paths.short(page.write())}")
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0 if complete else 1

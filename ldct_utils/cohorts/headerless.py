@@ -1,5 +1,7 @@
 """Slices that come without DICOM headers: NIfTI volumes, and NumPy arrays and stacks of them."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def load(path: Path, **options) -> np.ndarray:
                     raise dicom.about(path, ValueError(f"holds {len(found.files)} arrays: save one in a file"))
                 return found[found.files[0]]
         return found
-    except (ValueError, EOFError, OSError, KeyError) as error:
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if getattr(error, "errno", None):
             raise dicom.not_read(path, error) from None
         if hasattr(error, "path"):
@@ -81,7 +83,7 @@ def about(path: Path) -> About:
     try:
         image = _turned(path)
         across, down, along = (float(size) for size in image.header.get_zooms())
-    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError) as error:
+    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, zlib.error) as error:
         if getattr(error, "errno", None):
             raise dicom.not_read(path, error) from None
         raise dicom.about(path, ValueError("truncated or no NIfTI volume; copy it again")) from None
@@ -95,7 +97,7 @@ def stored(path: Path) -> np.ndarray:
     """Values of a volume (S, H, W) float32, as the file gives them. Raises: ValueError: if they are not finite."""
     try:
         values = upright(path) if str(path).lower().endswith(NIFTI) else load(path)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         if getattr(error, "errno", None):
             raise dicom.not_read(path, error) from None
         raise dicom.about(path, ValueError("truncated or damaged; copy it again")) from None

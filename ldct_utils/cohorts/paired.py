@@ -20,9 +20,7 @@ LAYOUT = {
 
 def _series_of(source: str, header, root: Path) -> tuple | None:
     """(patient, series key, is low dose) of a file, from its folders and header; None if they do not say."""
-    inside = header.path.relative_to(root)
-    by_header = header.person if reading.CHALLENGE_ID.fullmatch(header.person) else None
-    patient = reading.challenge_id(header.path, root) or by_header
+    inside, patient = header.path.relative_to(root), _patient(header, root)
     if source == "mayo2016":
         named = [
             re.fullmatch(r"(?i)(full|quarter)_(\d+mm(?:_sharp)?)", part) for part in (root.name, *inside.parts[:-1])
@@ -37,6 +35,12 @@ def _series_of(source: str, header, root: Path) -> tuple | None:
         if named and patient is not None:
             return patient, "", named[1].lower() == "low"
     return None
+
+
+def _patient(header, root: Path) -> str | None:
+    """The exam of the challenge that a file belongs to, by its folders or else its header; None if neither says."""
+    by_header = header.person if reading.CHALLENGE_ID.fullmatch(header.person) else None
+    return reading.challenge_id(header.path, root) or by_header
 
 
 def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
@@ -54,6 +58,8 @@ def plan(source: str, folders: list, read: dict, progress: bool) -> Plan:
             other = "tcia" if source == "mayo2016" else "mayo2016"
             if _series_of(other, header, root):
                 reason = f"its folders are those of source={other}, not of {source}"
+            elif _patient(header, root) is None:
+                reason = "no patient of the challenge, as L067, by folder or header: source=paired takes any names"
             else:
                 reason = "neither a low-dose nor a full-dose series by its folder: source=paired takes any folders"
             skipped.append((reading.challenge_id(header.path, root), "", reason, header.path))

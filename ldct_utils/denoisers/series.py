@@ -6,6 +6,7 @@ printed but kernel, pixel size and thickness; headers are in the output's files 
 
 import hashlib
 import json
+import os
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -43,9 +44,10 @@ def denoise(name: str, source, out, range_of=None, device: str = "cpu", say=None
             (out / ".denoise.lock").unlink(missing_ok=True)
             out.rmdir()
         if getattr(error, "errno", None):  # the system's own words name the file, whose name may identify the patient
+            reason = os.strerror(error.errno)
             raise OSError(
-                f"a file cannot be read or written ({error.strerror}): see to the disk and the rights in OUT, then "
-                "start again; what is finished is kept"
+                f"a file cannot be read or written ({reason}): see to the disk and the rights in OUT, then start "
+                "again; what is finished is kept"
             ) from None
         raise
     return out

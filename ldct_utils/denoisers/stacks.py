@@ -6,6 +6,7 @@ on with. The source is only ever read.
 
 import gzip
 import shutil
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ldct_utils.study import files
 
 RECORD = ".denoise.json"  # in the folder of the output: whose output it is
 PART = ".part"  # of a volume that is not finished
+CHUNK = 1 << 20  # bytes
 NIFTI = (".nii", ".nii.gz")
 HU_REMEDY = "convert it to HU and start again"
 
@@ -175,7 +177,8 @@ class Volume:
             record.update(done=0, clipped=0)
             with files.write_atomic(self._part) as temporary, open(temporary, "wb") as file:
                 file.write(self._head)
-                file.truncate(length)
+                for start in range(0, self._stored.nbytes, CHUNK):  # real zeros: they take the space that slices need,
+                    file.write(bytes(min(CHUNK, self._stored.nbytes - start)))  # or a full disk would kill the process
         self._made = np.memmap(self._part, self._stored.dtype, "r+", len(self._head), self._stored.shape,
                                "F" if self._stored.flags.f_contiguous else "C")  # fmt: skip
         self._out = self._slices(self._made)
@@ -207,7 +210,7 @@ class Volume:
             if self._target.suffix == ".gz":
                 with open(self._part, "rb") as plain, open(temporary, "wb") as raw:
                     with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:  # no clock: the same bytes every time
-                        shutil.copyfileobj(plain, packed, 1 << 20)
+                        shutil.copyfileobj(plain, packed, CHUNK)
             else:
                 shutil.copyfile(self._part, temporary)
         self._record["whole"] = True
@@ -289,8 +292,8 @@ def _unpack(path: Path, plain: Path):
     """A compressed volume's plain copy: slices of it are read one at a time, in whatever order."""
     try:
         with files.write_atomic(plain) as temporary, gzip.open(path) as packed, open(temporary, "wb") as file:
-            shutil.copyfileobj(packed, file, 1 << 20)
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+            shutil.copyfileobj(packed, file, CHUNK)
+    except (EOFError, OSError, zlib.error) as error:
         if getattr(error, "errno", None):
             raise
         raise ValueError(f"IN is no whole .gz file ({type(error).__name__}): copy it again from its origin") from None

@@ -34,7 +34,8 @@ def write(folder: Path | None = None) -> Path:
     Returns: the page's path.
     """
     folder = Path(folder or paths.outputs() / "report")
-    return _write(folder, [study for study in map(read_study, studies()) if study["notebooks"]])
+    with files.locked(folder / "index.html"):  # of two studies that end at once the later must see the earlier
+        return _write(folder, [study for study in map(read_study, studies()) if study["notebooks"]])
 
 
 def publish(study: str, folder: Path, about: str) -> Path:

@@ -8,6 +8,7 @@ Source: Antonelli et al. 2022, Nat Commun 13, 4128.
 """
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -133,7 +134,7 @@ def _read(folder: Path, listed: str):
     try:
         image = nibabel.as_closest_canonical(nibabel.load(file))
         values = np.asanyarray(image.dataobj)
-    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError) as error:
+    except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
         if isinstance(error, PermissionError):
             raise PermissionError(f"no permission to read {folder / listed}: chmod u+r it") from error
         raise ValueError(f"{folder / listed} is truncated or no NIfTI file ({error}): unpack the task again") from error

@@ -1,8 +1,10 @@
 """Files that are either whole or absent: write to a temporary name, flush to disk, rename; and folder locks."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from contextlib import contextmanager
@@ -11,6 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+
+from ldct_utils.study import paths
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # no space, the user's share of it is used up, a limit of file sizes
+PROBE = 1 << 16  # bytes: more than what a library that gave up has left unwritten of its last block
 
 
 def _flush(path: Path):
@@ -22,20 +29,56 @@ def _flush(path: Path):
         os.close(handle)
 
 
+def _no_space(error: Exception, probe: Path) -> int | None:
+    """The system's number of the error if it came from a full disk. Many writers (``np.save``, torch, safetensors) do
+    not say that it did: then the disk is asked, by writing to ``probe``."""
+    number = getattr(error, "errno", None)
+    if number is None:
+        try:
+            with open(probe, "ab") as file:
+                file.write(bytes(PROBE))
+        except OSError as refused:
+            number = refused.errno
+    return number if number in FULL else None
+
+
+def no_space(path, number: int = errno.ENOSPC) -> str:
+    """What to say where a file or folder cannot be written since the disk is full."""
+    shown = re.sub(r"\.tmp-[0-9a-f]{8}-", "", paths.short(path))  # a file of a folder that is being made
+    return (
+        f"{shown} could not be written ({os.strerror(number)}): free some space there, then start again; what is "
+        "finished is kept"
+    )
+
+
+@contextmanager
+def _naming(path: Path, probe: Path):
+    """Raises: OSError: naming ``path`` and saying what to do, where what is written inside finds the disk full."""
+    try:
+        yield
+    except Exception as error:
+        told = getattr(error, "errno", None) and error.__cause__ is not None  # in words already, by who wrote inside
+        if told or not (number := _no_space(error, probe)):
+            raise
+        raise OSError(number, no_space(path, number)) from error
+
+
 @contextmanager
 def write_atomic(path):
     """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on failure.
 
     The temporary name keeps the suffix, so that writers that look at it (``np.save``, matplotlib) behave.
+    Raises: OSError: naming ``path``, where the disk is full, whatever the writer raises then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)
+        with _naming(path, temporary):
+            yield temporary
+            _flush(temporary)
+            os.replace(temporary, path)
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -94,7 +137,7 @@ def write_npy(path, array: np.ndarray):
 def new_folder(folder):
     """Yield a temporary sibling of ``folder``; rename it to ``folder`` on success, remove it on failure.
 
-    Raises: FileExistsError: if ``folder`` exists already; nothing is ever overwritten.
+    Raises: FileExistsError: if ``folder`` exists already; nothing is ever overwritten. OSError: as ``write_atomic``.
     """
     folder = Path(folder)
     if folder.exists():
@@ -103,13 +146,14 @@ def new_folder(folder):
     temporary = folder.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{folder.name}")
     temporary.mkdir()
     try:
-        yield temporary
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                _flush(path)
-        _flush(temporary)
-        os.rename(temporary, folder)
-        _flush(folder.parent)
+        with _naming(folder, temporary / "probe"):
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    _flush(path)
+            _flush(temporary)
+            os.rename(temporary, folder)
+            _flush(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
