@@ -15,6 +15,7 @@ from ldct_utils.report.sentences import (
     compared,
     gained,
     interval,
+    kept_least,
     leaders,
     listed,
     number,
@@ -22,11 +23,13 @@ from ldct_utils.report.sentences import (
     percent,
     plural,
     scale,
+    slowest,
     some,
     worsened,
 )
 
 __all__ = [
-    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "interval", "leaders",
-    "listed", "number", "ordered", "percent", "plural", "scale", "shown", "some", "table", "text", "worsened",
+    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "interval", "kept_least",
+    "leaders", "listed", "number", "ordered", "percent", "plural", "scale", "shown", "slowest", "some", "table", "text",
+    "worsened",
 ]  # fmt: skip
