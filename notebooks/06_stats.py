@@ -243,8 +243,8 @@ else:
     raw = run.table("psi_effects", lambda: comparison.over_psi(of_domain, lines, draws, seed))
     effects = comparison.turned(raw.assign(who=designs.whose(raw)), "difference")
     best_one = comparison.best_effect(effects, main, primary)
-    base = " or ".join(dict.fromkeys(map(says.get, effects["base"])))
-    labels = {(r, m): f"gain in {info(m).label} over {base}, {w}" for r, w in references.items() for m in metrics}
+    base = " or ".join(dict.fromkeys(spoken(name.partition(" · ")[0]) for name in effects["base"]))
+    labels = {(r, m): f"gain in {info(m).label} over {base},\n{w}" for r, w in references.items() for m in metrics}
     than = report.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
     report.figure(
         run, "psi", drawings.psi(effects, labels, len(metrics)),

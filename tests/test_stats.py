@@ -413,7 +413,7 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
 
     listed = done.table("runs")
     assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"])
-    assert "Left out as repeats of a method and a seed: 4 runs" in shown
+    assert "We left out 4 runs as repeats of a method and a seed." in shown
     assert {"vgg · block3_conv2 · random · ψ 95 % held", "vgg · block5_conv4 · random · λ 0.01"} < set(listed["method"])
     assert listed.set_index("method")["psi"]["vgg · block5_conv4 · random · λ 0.01"] == 0.9  # measured, first updates
     assert (

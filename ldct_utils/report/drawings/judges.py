@@ -45,7 +45,7 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths):
     axis.tick_params(length=0)
     for at in lines_at:
         axis.axvline(at, color="black", lw=2)
-    words = {"misled": "alarm at a denoiser without a fault", "not asked": "cannot be asked, or too few patients"}
+    words = {"misled": "alarm without a fault", "not asked": "cannot be asked, or too few patients"}
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=f"caught from {sentences.percent(s)}")
             for s in strengths]  # fmt: skip
     keys += [Patch(facecolor=face, edgecolor="#777777", hatch="////" if state == "not asked" else None,
