@@ -152,8 +152,8 @@ judged = {
     observer: table[(table["observer"] == observer) & (table["share"] == 1)].set_index("name")["said"][names].to_dict()
     for observer in characterise.OBSERVERS
 }
-answer = characterise.answer(judged[characterise.DECIDES], reasons)
 whole = table[table["share"] == 1].set_index(["name", "observer"])
+answer = characterise.answer(judged[characterise.DECIDES], reasons, whole)
 
 
 def ratio(name, observer, task):
@@ -231,7 +231,7 @@ run.finish(headline=headline)
 
 # %%
 report.text(
-    f"**What we saw.** {answer} {detail}. {held}; one limit is that lesions lie at known places in simulated livers "
-    "and the observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps of a "
-    "lesion's contrast."
+    f"**What we saw.** {answer} {held}; one limit is that lesions lie at known places in simulated livers and the "
+    "observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps of a lesion's "
+    "contrast."
 )

@@ -50,7 +50,7 @@ from ldct_utils.training.designs import spoken
 # %%
 looked = hiding.named(select(runs))
 says = {name: spoken(name.removeprefix("unet · ")) for name in looked}
-report.text(f"{report.plural(len(looked), 'network')}: {report.listed(says.values())}.")
+report.text(f"Searches were made on {report.listed(says.values())}.")
 
 # %% [markdown]
 # ## Were known lesions changed, and hidden?
@@ -78,12 +78,12 @@ report.table(
 by_denoiser = {name: hiding.kept(one) for name, one in looked.items()}
 hidden = run.table("hidden", lambda: hiding.compared(by_denoiser, draws, seed))
 of_contrast = hidden[hidden["quantity"] == "contrast kept"].set_index("denoiser")["mean"]
-least = of_contrast.idxmin()
+least, people = of_contrast.idxmin(), by_denoiser[next(iter(looked))]["contrast kept"].size
+told = report.kept_least(says[least], report.percent(of_contrast[least]), len(looked), "the lesions' contrast")
 report.figure(
     run, "hidden_drawn", drawings.shares_kept(hidden.assign(denoiser=hidden["denoiser"].map(says)), says.values(),
                                               hiding.QUANTITIES),
-    f"{says[least]} keeps least of the lesions' contrast, {report.percent(of_contrast[least])}.",
-    "95 % intervals over patients; dotted: all of it.",
+    told, f"On the dotted line all of it is kept. {report.bars(people, 'patient')}",
     "Dots with intervals, a line a network: shares of d′ of two observers and of contrast that are kept.",
 )  # fmt: skip
 
@@ -125,7 +125,6 @@ searched = (
     else f"Searches changed no lesion in {report.plural(tested, 'try')}, so whether one can be hidden was not tested"
 )  # fmt: skip
 report.text(
-    f"**What we saw.** {says[least]} passes on {report.percent(of_contrast[least])} of the lesions' contrast, the "
-    f"least of {report.plural(len(looked), 'network')}. {searched}. The limit is one training a network. "
-    "`15_judges` tests the search itself on denoisers that are known to hide."
+    f"**What we saw.** {told} {searched}. The limit is one training a network. `15_judges` tests the search itself on "
+    "denoisers that are known to hide."
 )

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 06 · Which loss is better, and how sure can we be?
 # **Question.** Which of any set of trained networks scores best, by which metric, against which reference, and which
-# differences would survive other patients and other seeds? Over several ψ: how do layer and encoder interact (RQ3)?
+# differences would survive other patients and other seeds? Over several ψ, how do layer and encoder interact?
 #
 # **Reads** the tests of finished `03_train` runs (done here where they have not been). **Writes** Tables 3 and 4 in the
 # form of Viana et al. (arXiv 2509.23025), and with patients as the unit. **Cost** half a minute to two minutes.
@@ -58,8 +58,8 @@ from ldct_utils.training.designs import spoken, worded
 # %% [markdown]
 # ## The networks, and whether they were trained enough
 # A *method* is everything that was chosen about a run except its seed. λ is set so that ψ has a target **at the start**
-# of training, and then stays, as in the paper; ψ moves from there (`03_train`). At its *working point* a method with a
-# critic may be 1.5 dB worse than its input, with a noise texture nearer to the NDCT's.
+# of training, and then stays, as in the paper; ψ moves from there (`03_train`). At its *working point* a method was
+# trained enough to be compared; with a critic it may be 1.5 dB worse than its input, its noise nearer to the NDCT's.
 
 # %%
 found = select(runs)
@@ -75,8 +75,8 @@ reached = working_point.table(points).set_index("method")["at its working point"
 shown = listed.assign(way=[psi.path(one) for one in listed.itertuples()], reached=listed["method"].map(reached))
 heads = {"run": "run", "method": "method", "way": "ψ: start → half → end, %", "reached": "at its working point"}
 report.table(run, "runs", worded(shown), working_point.said(points),
-             f"{report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} Left out as repeats of "
-             f"a method and a seed: {report.plural(len(found) - len(chosen), 'run')}.",
+             f"{report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} We left out "
+             f"{report.plural(len(found) - len(chosen), 'run')} as repeats of a method and a seed.",
              heads | {name: name for name in varying[:3]})  # fmt: skip
 
 # %% [markdown]
@@ -93,8 +93,7 @@ references = {name: words for name, words in testing.REFERENCES.items() if name 
 (main, *_), label = references, info(primary).label
 names, patients, slices = list(dict.fromkeys(listed["method"])), scores["patient"].nunique(), scores["row"].nunique()
 seeds, people = listed.groupby("method")["seed"].nunique(), report.plural(patients, "patient")
-limits = nulls.limits_said(patients, len(metrics), int(seeds.min()))
-report.text(f"**{people}** with {report.plural(slices, 'slice')}. {limits}")
+report.text(f"**{people}**, {report.plural(slices, 'slice')}. {nulls.limits_said(patients, len(metrics), seeds.min())}")
 
 # %% [markdown]
 # ## Table 3: mean (SD) and ranks
@@ -126,8 +125,8 @@ else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
     (least, share) = shown[["method", "kept"]].iloc[-1]
     report.table(run, "kept", worded(shown),
-                 f"{says[least]} keeps least of a lesion's contrast, {report.number(share)} %.",
-                 f"95 % intervals over {people} and trainings.", testing.KEPT)  # fmt: skip
+                 report.kept_least(says[least], f"{report.number(share)} %", len(shown)),
+                 report.bars(patients, "patient", "Brackets"), testing.KEPT)  # fmt: skip
 
 # %% [markdown]
 # ## Table 4: the best against the others
@@ -147,8 +146,8 @@ for reference, words in references.items():
     by_patients, by_slices = ((part[p] < intervals.ALPHA).sum() for p in ("p_patients_holm", "p_slices"))
     report.table(
         run, f"table4_{reference}", worded(part), comparison.verdicts_said(part["verdict"], "the best method"),
-        f"Against the {words}. Of {report.plural(len(part), 'difference')} between these networks, Wilcoxon calls "
-        f"{by_patients} significant over {people}, and {by_slices} over slices. A verdict needs "
+        f"Against the {words}. Of {report.plural(len(part), 'difference')} from the other networks and the LDCT, "
+        f"Wilcoxon calls {by_patients} significant over {people}, and {by_slices} over slices. A verdict needs "
         f"{intervals.MIN_PATIENTS} patients and two trainings of a network.", comparison.TABLE4,
     )  # fmt: skip
 
@@ -231,9 +230,9 @@ else:
     )  # fmt: skip
 
 # %% [markdown]
-# ## RQ3: ψ, layer and context
-# From MSE alone (ψ = 0) to VGG alone (100 %), a line a layer and context: the difference from the MSE network of that
-# architecture, else from the LDCT. A point is the ψ that training **ended** with; a thin line runs to its start.
+# ## ψ, layer and encoder
+# MSE alone has ψ = 0, VGG alone 100 %. Each line is a layer and an encoder. Up is the gain over the MSE network, or
+# over the LDCT where there is none. A point is the ψ that training **ended** with; a thin line runs to its start.
 
 # %%
 lines, aside = designs.arms(listed, varying)
@@ -244,7 +243,8 @@ else:
     raw = run.table("psi_effects", lambda: comparison.over_psi(of_domain, lines, draws, seed))
     effects = comparison.turned(raw.assign(who=designs.whose(raw)), "difference")
     best_one = comparison.best_effect(effects, main, primary)
-    labels = {(r, m): f"{info(m).label} over the base, {w}" for r, w in references.items() for m in metrics}
+    base = " or ".join(dict.fromkeys(spoken(name.partition(" · ")[0]) for name in effects["base"]))
+    labels = {(r, m): f"gain in {info(m).label} over {base},\n{w}" for r, w in references.items() for m in metrics}
     than = report.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
     report.figure(
         run, "psi", drawings.psi(effects, labels, len(metrics)),
@@ -252,19 +252,19 @@ else:
         f"ψ moved by up to {100 * (raw['psi_start'] - raw['psi_end']).abs().max():.0f} points while training. "
         "Hollow: one training."
         + f" Left out, since another setting stands in their place: {report.listed(map(spoken, aside))}." * bool(aside),
-        "Difference from the base against ψ at the end of training, a line a layer and encoder; up is better.",
+        f"Gain over {base} against ψ at the end of training, a line a layer and encoder; up is better.",
     )  # fmt: skip
 
 # %% [markdown]
 # The paper's guideline (ImageNet encoder: lower layer; medical encoder: deeper layer) is an *interaction*: (deep −
-# shallow) in one context minus that in the other, from four cells at one ψ. Where their ψ differ by more than
-# `psi_tolerance`, the row is a comparison at fixed λ, in which context and ψ differ together.
+# shallow) with one encoder minus that with the other, from four cells at one ψ. Where their ψ differ by more than
+# `psi_tolerance`, the row is a comparison at fixed λ, in which encoder and ψ differ together.
 
 # %%
 crossed = run.table("interactions", lambda: comparison.interactions(of_domain, lines, psi_tolerance, draws, seed))
 at_one_psi, excluding = crossed["kind"].str.startswith("interaction").sum(), (crossed["excludes 0"] == "yes").sum()
 if crossed.empty:
-    report.text(f"An interaction needs two contexts and two layers; these runs have {designs.cells_said(lines)}.")
+    report.text(f"An interaction needs two encoders and two layers; these runs have {designs.cells_said(lines)}.")
 else:
     report.table(run, "interactions", worded(crossed, reference=references),
                  f"An interval that excludes 0 belongs to {report.some(excluding, len(crossed), 'difference')}.",
@@ -296,5 +296,5 @@ simulated = ", all simulated," * ("truth" in references)
 report.text(
     f"**What we saw.** {first} ({report.plural(len(names), 'method')}). "
     f"{comparison.verdicts_said(ours['verdict'], 'the best method')} {of_trainings} The limit is {people}{simulated} "
-    f"and {report.plural(seeds.min(), 'training')} a method."
+    f"and at least {report.plural(seeds.min(), 'training')} a method."
 )

@@ -52,7 +52,7 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.metrics import comparison, denoised
-from ldct_utils.models.classical import build, tune
+from ldct_utils.models.classical import build, in_words, tune
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, nulls
@@ -92,8 +92,8 @@ if any(one.params.get("init") == "hub" for one in chosen):
 
 # %% [markdown]
 # ## Which of them were trained enough
-# At its *working point* a network with a critic may be 1.5 dB worse than its input, with a noise texture nearer to the
-# NDCT's than MSE gives. Networks that are not there get no verdict, and nobody is compared with them.
+# A network is at its *working point* if it was trained enough to be compared. With a critic it may then be 1.5 dB worse
+# than its input, with a noise texture nearer to the NDCT's than MSE gives. Others get no verdict and are no rivals.
 
 # %%
 tested = [testing.scores(one) for one in chosen]
@@ -114,7 +114,7 @@ if lesions.empty:
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
     least, share = shown[["method", "kept"]].iloc[-1]
-    least = f"{says[least]} keeps least of a lesion's contrast, {report.number(share)} %."
+    least = report.kept_least(says[least], f"{report.number(share)} %", len(shown))
     report.table(run, "kept", worded(shown), least, "The untouched LDCT keeps 100 %.", testing.KEPT)
 
 # %% [markdown]
@@ -130,7 +130,8 @@ def tuned():
 
 
 settings_of = dict(run.table("tuned", tuned).itertuples(index=False)) if classical else {}
-report.text("Tuned: " + report.listed(f"{says[k]} {v}" for k, v in settings_of.items()) + ".")
+settled = [f"{says[name]} {in_words(ast.literal_eval(given))}" for name, given in settings_of.items()]
+report.text(f"Tuning gives {report.listed(settled, 'nothing, since every method was trained')}.")
 
 
 # %%
@@ -174,7 +175,7 @@ direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 
 # %% [markdown]
 # ## Each against the best before it
-# By anatomy and metric: is a method better or worse than the best of all older ones (by its mean)? The verdict is the
+# By anatomy and metric: is a method better or worse than the best of all older ones, the LDCT first? The verdict is the
 # 95 % interval over patients *and* trainings of the pair: it excludes 0 or it does not. `newer.parquet` has p of
 # Wilcoxon and a mixed model over patients, Holm-corrected over the metrics of a pair: both speak of *these networks*.
 
@@ -183,12 +184,10 @@ newer = run.table(
     "newer", lambda: comparison.against_older(scores, ["LDCT", *names], direction, unfinished, draws, seed)
 )
 summed = comparison.verdicts_said(newer["verdict"], "the newer method")
-without = newer["verdict"].value_counts().drop(list(comparison.DECIDED), errors="ignore")
 report.figure(
     run, "newer_shown", drawings.newer(newer, says, LABEL), summed,
-    f"Against the {against}, {report.plural(patients, 'patient')}; bars: 95 % over patients and trainings. A verdict "
-    f"needs {intervals.MIN_PATIENTS} patients and two trainings of a network that is at its working point. "
-    f"Without one: {report.listed(f'{n} ({word})' for word, n in without.items())}.",
+    f"Against the {against}. {report.bars(patients, 'patient')} A verdict needs {intervals.MIN_PATIENTS} patients and "
+    "two trainings of a network that is at its working point. The first rival of all is the LDCT.",
     "Dots with intervals, a panel a metric and a line a method: how much better it is than the best older one.",
 )  # fmt: skip
 
@@ -220,7 +219,8 @@ report.table(run, "nulls_shown", nulls.in_words(empty, LABEL), of_trainings, spr
 
 # %% [markdown]
 # ## The easiest and the hardest slice
-# By SSIM, a mean over the methods. Grain in the differences is noise that was left; structure is anatomy that changed.
+# By SSIM, a mean over the methods. Grain is noise that was left or, against the NDCT, the NDCT's own; structure is
+# anatomy that changed.
 
 # %%
 of_slices = scores[(scores.metric == "ssim") & scores.method.isin(names)].groupby("row").value.mean()
@@ -270,10 +270,9 @@ def measured():
 
 # %%
 cost, ssim = run.table("cost", measured), overall[overall["metric"] == "ssim"].set_index("method")["mean"]
-seconds = cost["s a slice"]
 report.table(
     run, "cost", worded(cost.assign(SSIM=cost.method.map(ssim)).sort_values("s a slice")),
-    f"The slowest method takes {seconds.max() / seconds.min():.2g} times as long as the fastest.",
+    report.slowest(cost["s a slice"]),
     f"A slice of {ldct.shape[1]}x{ldct.shape[2]} pixels, {precision} on {device}, best of three.", costs.HEADS,
 )  # fmt: skip
 

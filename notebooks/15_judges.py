@@ -64,8 +64,8 @@ from ldct_utils.training import prediction, setup
 
 # %% [markdown]
 # ## Patients, half of them without lesions
-# Every patient is scanned once as a whole and many times in a crop around its lesions. Every second patient is the
-# scan without lesions. No network has seen any of them.
+# Every patient is scanned once as a whole and many times in a crop around where its lesions are. Of every second
+# patient we take the scan without lesions. No network has seen any of them.
 
 # %%
 setup.seed_everything(seed, threads)
@@ -80,14 +80,14 @@ report.text(f"Judged are {who}. A known lesion is looked for in {report.plural(t
 
 # %% [markdown]
 # ## Denoisers with one known fault, and honest twins
-# Each knows the noise-free truth and leaves 40 to 60 % of the noise, without touching anatomy. One fault is laid over
-# it, at a strength from 0 to 1. The *honest twin* does the same without the fault. The twin of blur, median, total
-# variation, unsharp masking and the blind eraser is the truth plus what they make of the noise alone. The twin of a
-# network is made alike.
+# The *honest denoiser* knows the noise-free truth and leaves 40 to 60 % of the noise, without touching anatomy. Faults
+# are laid over it, at a strength from 0 to 1; blur, median and total variation work on the LDCT itself. The *honest
+# twin* does the same without the fault. The twin of blur, median, total variation, unsharp masking and the blind eraser
+# is the truth plus what they make of the noise alone. The twin of a network is made alike.
 #
 # - *Eraser*: replaces lesions that it knows. *Blind eraser*: takes out what is faint and of lesion size.
 # - *Texture paster*: up to 10 HU of fine texture. *Inserter*: a disc of up to 40 HU.
-# - *Identity* and *noise-free truth* have no fault. A judge that calls them answers to noise.
+# - *Identity* and *noise-free truth* have no fault. The identity leaves all noise and is thus noisier than its twin.
 
 # %%
 chosen = select(runs) if runs else []
@@ -134,10 +134,10 @@ twins = [honest.assign(denoiser=name, strength=s) for name, s in laid_over]
 scores = pd.concat([scores[scores["denoiser"] != "honest"], *twins], ignore_index=True)
 
 # %% [markdown]
-# ## How often each judge calls a fault
-# A judge calls a patient if its score is among the highest 5 % of those that the honest twin has in the other patients.
-# A fault is **caught** if it is called more often than its twin: the 95 % interval over patients of the difference lies
-# above 0. Intervals are not corrected for the number of cells.
+# ## How often each judge raises an alarm
+# A judge raises an alarm at a patient if its score is among the highest 5 % of those that the honest twin has in the
+# other patients. A fault is **caught** if it raises more alarms than its twin: the 95 % interval over patients of the
+# difference lies above 0. Intervals are not corrected for the number of cells.
 
 # %%
 own_task = {name: panel.JUDGES[name].own_task for name in judges}
@@ -161,28 +161,23 @@ if iterations:
 
 # %% [markdown]
 # ## Whom to believe, and of what
-# A judge earns belief by catching faults and by calling no denoiser that has none. With too few patients for 5 % false
-# alarms nothing is decided.
+# A judge is believed if it catches faults and raises no alarm at a faultless denoiser. An alarm at the identity is
+# right, since it is noisier than its twin, but a judge that raises it answers to noise. With too few patients for 5 %
+# false alarms nothing is decided.
 
 # %%
 graded = [name for name in faults if name not in faulty.HARMLESS]
 table = verdicts.by_judge(cell, found, labels)
-believed = table[(table["misled"] == "") & (table["caught"] > 0)]
 enough = len(people) * caught.FALSE_ALARMS >= 1
+headline = verdicts.best_said(table, cell, labels)
 if not enough:
     headline = f"Not decided: {report.plural(len(people), 'patient')} are too few for 5 % false alarms."
-elif believed.empty:
-    headline = "No judge catches a fault without calling a denoiser that has none."
-else:
-    best, most = believed.iloc[0][["judge", "caught"]]
-    headline = (f"“{best}” catches {most} of {report.plural(len(graded), 'fault')} and calls no denoiser without one; "
-                "no other such judge catches more.")  # fmt: skip
 
 # %%
 report.table(
     run, "judges", table.replace("", "none"), headline,
-    f"Caught: at full strength, more often than the honest twin. The last column is the highest of all twins; 5 % is "
-    f"right. {who}.", heads=drawings.HEADS,
+    "A fault counts as caught at full strength, if it raises more alarms than the honest twin. The last column is the "
+    f"highest of all twins; 5 % is right. Asked were {who}.", heads=drawings.HEADS,
 )  # fmt: skip
 
 # %% [markdown]
@@ -195,14 +190,15 @@ down = labels | ({verdicts.SEARCH: verdicts.SEARCH} if iterations else {})
 across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths), headline,
-    "Darker: a weaker fault is caught. Numbers: in how many of 100 patients the strongest fault is called, where 5 is "
-    f"right for an honest denoiser; in the row of the search, lesions hidden of changed. {who}.", alt=drawings.ALT,
+    "In darker cells a weaker fault is caught. Numbers: in how many of 100 patients the strongest fault raises an "
+    "alarm, where 5 is right for an honest denoiser; in the row of the search, lesions hidden of changed. Asked were "
+    f"{who}.", alt=drawings.ALT,
 )  # fmt: skip
 
 # %% [markdown]
 # ## Checks
-# A twin of what does nothing is the honest denoiser, honest twins are seldom called, and PSNR prefers the noise-free
-# truth.
+# A twin of what does nothing is the honest denoiser, honest twins seldom raise an alarm, and PSNR prefers the
+# noise-free truth.
 
 # %%
 nothing_done = scores[(scores["denoiser"] == "identity") & (scores["variant"] == "twin")]
@@ -227,11 +223,9 @@ run.finish(
 )  # fmt: skip
 
 # %%
-others = (
-    f" A denoiser without a fault is called by {report.listed(misled, 'no judge')}. No fault is caught by "
-    f"{report.listed([labels[j] for j in silent], 'no judge')}."
-)
+quiet = report.listed(f"“{labels[j]}”" for j in silent)
+others = f" {verdicts.alarms_said(table)} {f'{quiet} caught no fault' if silent else 'Every judge catches a fault'}."
 report.text(
-    f"**What we saw.** {headline}{others if enough else ''} One limit: faults and patients are made up, and each twin "
-    "knows the noise-free truth. `06_stats` compares losses by the metrics judged here."
+    f"**What we saw.** {headline}{others if enough else ''} One limit is that faults and patients are made up, and "
+    "each twin knows the noise-free truth. `06_stats` compares losses by the metrics judged here."
 )

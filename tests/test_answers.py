@@ -117,7 +117,7 @@ def test_what_a_perceptual_loss_does_has_a_sentence_for_every_case(arms, start):
 
 
 def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
-    rows = [{"loss": "a", "answer": blending.BUYS, "more_kept": span(0.03)}, {"loss": "b", "answer": "not shown"}]
+    rows = [{"loss": "a", "answer": blending.BETTER, "more_kept": span(0.03)}, {"loss": "b", "answer": "not shown"}]
     told = {"rows": rows, "against": "noise-free truth"}
     assert answer("loss", tradeoff=told)["sentences"].endswith(
         "By the contrast of lesions, a little: against the noise-free truth 1 of 2 other losses keeps more of it than "

@@ -158,7 +158,7 @@ def test_a_reference_that_keeps_everything_has_nothing_to_trade():
 def test_a_blend_of_the_reference_is_never_above_its_own_curve(share):
     base = nets()
     found = compare(moved(base, share=share), base, draws=300)
-    assert found.answer != blending.BUYS
+    assert found.answer != blending.BETTER
     if curve(base).best < share < 1:
         assert found.less_error.mean == found.more_kept.mean == 0
         assert found.less_error.low == found.less_error.high == 0
@@ -169,14 +169,14 @@ def test_an_oracle_that_gives_removed_lesions_back_is_found_above():
     base = nets()
     oracle = replace(base, kept=base.kept + 0.5 * (1 - base.kept))
     found = compare(oracle, base, draws=300)
-    assert found.answer == blending.BUYS and found.more_kept.low > 0 and found.less_error.low > 0
+    assert found.answer == blending.BETTER and found.more_kept.low > 0 and found.less_error.low > 0
     assert found.more_kept.mean == pytest.approx(0.17, abs=0.03)
 
 
 def test_the_distances_are_those_that_were_put_in():
     base = nets(luck=0)
     found = compare(moved(base, kept=0.05, share=0.4), base, draws=300)
-    assert found.more_kept.mean == pytest.approx(0.05, abs=1e-6) and found.answer == blending.BUYS
+    assert found.more_kept.mean == pytest.approx(0.05, abs=1e-6) and found.answer == blending.BETTER
     found = compare(moved(base, db=-0.4, share=0.4), base, draws=300)
     assert found.less_error.mean == pytest.approx(-0.4, abs=1e-6) and found.answer == blending.LESS
 
@@ -184,8 +184,8 @@ def test_the_distances_are_those_that_were_put_in():
 @pytest.mark.parametrize(
     ("change", "answer"),
     [
-        ({"db": 1.0, "kept": 0.001}, blending.BUYS),  # less error than any blend
-        ({"db": 1.0, "kept": 0.1}, blending.BUYS),
+        ({"db": 1.0, "kept": 0.001}, blending.BETTER),  # less error than any blend
+        ({"db": 1.0, "kept": 0.1}, blending.BETTER),
         ({"db": 1.0, "kept": -0.1}, blending.BEYOND),
         ({"db": -6.0, "kept": 0.3}, blending.WORSE),
         ({"db": -6.0, "kept": -0.1}, blending.WORSE),

@@ -129,3 +129,9 @@ def test_bm3d_is_not_listed_without_its_package_and_says_why():
         classical.build("bm3d", sigma_hu=20.0)
     with pytest.raises(ModuleNotFoundError, match="install the package bm3d"):
         classical.tune("bm3d", *pair(size=16))
+
+
+def test_tuned_settings_are_told_in_words():
+    assert classical.in_words({"weight_hu": 20.0}) == "a weight of 20 HU"
+    assert classical.in_words({"sigma_hu": 5.0, "strength": 0.8}) == "a noise of 5 HU and a strength of 0.8"
+    assert {setting for grid in classical.GRIDS.values() for setting in grid} <= set(classical.SETTINGS)

@@ -279,10 +279,60 @@ def test_the_best_judge_stands_first_and_one_that_answers_to_noise_last(trial):
     assert table["caught"].tolist() == [1, 0, 0] and table["asked"].tolist() == [1, 1, 1]
     assert table["misled"].tolist() == ["", "", "identity"] and table["missed"].tolist() == ["", "blur", "blur"]
     words = verdicts.rows_in_words(cells, JUDGES, ["blur", "identity", "net"], ["blind"])
-    assert words[2]["blur"].startswith("from 50 %: 100 %") and words[1]["identity"].startswith("called: 100 %")
+    assert words[2]["blur"].startswith("from 50 %: 100 %") and words[1]["identity"].startswith("alarm: 100 %")
     assert words[0]["net"] == verdicts.NOTHING and words[0]["judge"] == "a blind one"
     numbers = verdicts.as_numbers(cells, JUDGES)
     assert numbers["one that sees: blur"]["from"] == 0.5 and numbers["a blind one: blur"]["from"] is None
+
+
+def by_judge(**judges):
+    """Tables of ``verdicts``, and labels. Args: judges: (shares of faults, those above .2 caught; what misled it)."""
+    table, cells = [], []
+    for judge, (shares, misled) in judges.items():
+        table.append({"judge": judge, "caught": sum(s > 0.2 for s in shares), "asked": len(shares), "misled": misled})
+        told = dict(zip(("eraser", "inserter", "paster", "blur"), shares)) | {"identity": 0.9 if misled else 0.0}
+        for name, rate in (told | {"a network": 1.0}).items():
+            cells.append({"judge": judge, "denoiser": name, "rate": rate, "caught": rate > 0.2,
+                          "from": 1.0 if rate > 0.2 else np.nan})  # fmt: skip
+    return pd.DataFrame(table), pd.DataFrame(cells).astype({"caught": "boolean"}), {name: name for name in judges}
+
+
+NO_ALARM = "no alarm at an image that was not denoised. Chance gives 5 %."
+
+
+@pytest.mark.parametrize(
+    ("judges", "said"),
+    [({"A": ([0.82, 0.82, 0.27], ""), "B": ([0.9, 0.0, 0.0], ""), "C": ([1.0, 1.0, 1.0], "identity")},
+      f"The judge “A” catches 3 of 3 faults, in 82, 82 and 27 % of patients, and raises {NO_ALARM}"),
+     ({"A": ([0.82, 0.1], "")}, f"The judge “A” catches 1 of 2 faults, in 82 % of patients, and raises {NO_ALARM}"),
+     ({"A": ([0.82, 0.3, 0.4, 0.5], "")},
+      f"The judge “A” catches 4 of 4 faults, in 30 to 82 % of patients, and raises {NO_ALARM}"),
+     ({"A": ([0.82, 0.1], ""), "B": ([0.1, 0.4], "")},
+      f"The judges “A” and “B” each catch 1 of 2 faults, in 40 to 82 % of patients, and raise {NO_ALARM}"),
+     ({"A": ([0.8], "identity"), "B": ([0.0], "")},
+      "Every judge that catches a fault also raises an alarm at a denoiser without one."),
+     ({"A": ([0.1], "identity"), "B": ([0.0], "")}, "No judge catches a fault.")],
+)  # fmt: skip
+def test_the_best_judge_is_told_with_its_shares_and_none_and_a_tie_have_their_words(judges, said):
+    assert verdicts.best_said(*by_judge(**judges)) == said
+
+
+def test_where_no_faultless_denoiser_was_asked_no_alarm_is_told():
+    table, cells, labels = by_judge(A=([0.82], ""))
+    said = verdicts.best_said(table, cells[cells["denoiser"] != "identity"], labels)
+    assert said == "The judge “A” catches 1 of 1 fault, in 82 % of patients. Chance gives 5 %."
+
+
+@pytest.mark.parametrize(
+    ("misled", "said"),
+    [(["", ""], "No judge raises an alarm at a denoiser without a fault."),
+     (["identity", ""], "“A” sees that an image which was not denoised is noisier than its twin."),
+     (["identity", "identity, noise-free truth"],
+      "“A” and “B” see that an image which was not denoised is noisier than its twin. “B” raises an alarm at the "
+      "noise-free truth.")],
+)  # fmt: skip
+def test_an_alarm_at_the_identity_is_told_as_right(misled, said):
+    assert verdicts.alarms_said(pd.DataFrame({"judge": ["A", "B"], "misled": misled})) == said
 
 
 def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):

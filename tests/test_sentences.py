@@ -173,12 +173,23 @@ def test_a_domain_is_told_by_its_grey_values():
 
 def test_what_a_working_point_asks():
     said = sentences.asked(0.02, 1.0)
-    assert "less than 2 % over the last quarter" in said and said.endswith("at least 1 dB above its input's.")
+    assert "less than 2 % over the last quarter" in said
+    assert said.endswith("If it was trained without a critic, its PSNR is at least 1 dB above its input's.")
+
+
+def test_how_much_longer_the_slowest_takes():
+    assert sentences.slowest([0.1, 12.0, 1]) == "The slowest method takes 120 times as long as the fastest."
+    assert sentences.slowest([0.5]) == "The one method takes 0.500 s a slice."
+
+
+def test_one_network_alone_does_not_keep_the_least():
+    assert sentences.kept_least("MSE", "63 %", 3) == "MSE keeps least of a lesion's contrast, 63 %."
+    assert sentences.kept_least("MSE", "63 %", 1, "the lesions' contrast") == "MSE keeps 63 % of the lesions' contrast."
 
 
 @pytest.mark.parametrize(
     ("tau", "said"),
-    [(NAN, "Two networks or fewer have no order to compare."),
+    [(NAN, "Kendall's τ needs three networks or more without ties."),
      (1.0, "The order here and that of the test patients have Kendall's τ = 1.00 (1: the same)."),
      (-0.333, "The order here and that of the test patients have Kendall's τ = −0.33 (1: the same).")],
 )  # fmt: skip

@@ -413,7 +413,7 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
 
     listed = done.table("runs")
     assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"])
-    assert "Left out as repeats of a method and a seed: 4 runs" in shown
+    assert "We left out 4 runs as repeats of a method and a seed." in shown
     assert {"vgg · block3_conv2 · random · ψ 95 % held", "vgg · block5_conv4 · random · λ 0.01"} < set(listed["method"])
     assert listed.set_index("method")["psi"]["vgg · block5_conv4 · random · λ 0.01"] == 0.9  # measured, first updates
     assert (
@@ -469,7 +469,7 @@ def test_06_stats_takes_one_run_of_one_patient_without_truth(outputs):
     assert "its results speak of these slices and this network" in shown
     assert list(done.table("nulls").null.unique()) == ["other training"] and "No method was trained twice" in shown
     assert done.numbers["smallest_p"] == 1 and "Under 6 patients no interval is given" in shown
-    assert set(done.table("table4_ndct").verdict) == {"too few patients"} and "No comparison could be decided" in shown
+    assert set(done.table("table4_ndct").verdict) == {"too few patients"} and "No comparison could be judged" in shown
     assert "The one trained method is at its working point" in shown
     assert not (done.folder / "table3_truth.parquet").exists() and "no error maps" in shown and "no ψ" in shown
 

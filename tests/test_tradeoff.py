@@ -1,4 +1,4 @@
-"""What a loss buys beside blends: the notebook's answers for made-up networks whose places on the plane are known."""
+"""Losses beside blends: the notebook's answers for made-up networks whose places on the plane are known."""
 
 import json
 import re
@@ -102,13 +102,13 @@ MSE = {"mse": (0.5, 0.6)}
 def test_a_loss_above_the_curve_and_one_on_it_are_told_apart_and_the_controls_hold(study):
     on_it = 0.3 + 0.7 * 0.5, 0.3 + 0.7 * 0.6  # 30 % of the input
     found = study(MSE | {"l1": (on_it[0], on_it[1] + 0.1), "charbonnier": on_it})
-    assert found.decided and found.buys == ["L1"], found.answers
-    assert found.answers == {"L1": blending.BUYS, "Charbonnier": blending.OPEN}
+    assert found.decided and found.better == ["L1"], found.answers
+    assert found.answers == {"L1": blending.BETTER, "Charbonnier": blending.OPEN}
     assert found.more_kept["L1"][0] == pytest.approx(0.1, abs=0.01)
     assert found.kept["L1"][0] == pytest.approx(on_it[1] + 0.1, abs=0.01)
     assert found.gain_db["L1"][0] == pytest.approx(-20 * np.log10(on_it[0]), abs=0.4)
     assert re.match(r"L1 keeps 0\.(09|10)\d more", found.answer) and "1 of 2 losses lie" in found.answer
-    assert [*found.controls.values()] == [blending.OPEN, blending.OPEN, blending.BUYS]
+    assert [*found.controls.values()] == [blending.OPEN, blending.OPEN, blending.BETTER]
     assert found.reached and found.patients == 7 and found.seeds == {"L1": 3, "Charbonnier": 3, "MSE": 3}
     assert "3 of 3 controls came out" in found.text and "(wanted: 0.35)" in found.text
     assert found.gain_difference_db["L1"][0] == pytest.approx(20 * np.log10(0.5 / on_it[0]), abs=0.4)
@@ -120,8 +120,13 @@ def test_a_loss_above_the_curve_and_one_on_it_are_told_apart_and_the_controls_ho
 
 def test_a_loss_that_a_blend_beats_is_no_gain_whatever_it_keeps(study):
     found = study(MSE | {"l1": (0.9, 0.7)})
-    assert found.decided and not found.buys and found.answers == {"L1": blending.LESS}
-    assert found.answer.startswith("The one loss was not shown to be better") and "A blend is better" in found.answer
+    assert found.decided and not found.better and found.answers == {"L1": blending.LESS}
+    assert (
+        found.answer.startswith("The one loss was not shown to be better")
+        and "is better than the one loss." in found.answer
+    )
+    assert found.answers_other == {"L1": blending.LESS} and found.against_other == "NDCT"
+    assert "Against the NDCT the answer changes for no loss." in found.text
 
 
 @pytest.mark.parametrize(
@@ -137,8 +142,8 @@ def test_a_loss_that_a_blend_beats_is_no_gain_whatever_it_keeps(study):
 def test_what_cannot_be_decided_is_said_in_a_real_sentence(study, given, reason):
     found = study(**given)
     assert not found.decided and found.reasons[0].startswith(reason), found.reasons
-    assert found.answer.startswith(f"Not decided: whether a loss buys something, because {reason}")
-    assert not re.search(r"\bnan\b|None", found.text) and not found.buys
+    assert found.answer.startswith(f"Not decided: whether a loss is better than a blend, because {reason}")
+    assert not re.search(r"\bnan\b|None", found.text) and not found.better
 
 
 def test_the_reference_must_be_clear(study):
@@ -161,12 +166,16 @@ def rows(**answers):
 @pytest.mark.parametrize(
     ("answers", "said"),
     [({"a": blending.OPEN}, [f"The one loss was not shown to be better than {BLEND}."]),
-     ({"a": blending.BUYS}, ["A keeps 0.100 more of a lesion's contrast than the" + BLEND[1:] + " that has the same "
+     ({"a": blending.BETTER}, ["A keeps 0.100 more of a lesion's contrast than the" + BLEND[1:] + " that has the same "
                              "error (95 % interval 0.050 to 0.150)."]),
      ({"a": blending.BEYOND, "b": blending.BEYOND, "c": blending.WORSE},
       [f"None of 3 losses was shown to be better than {BLEND}.",
        "A, B have less error than any blend, but keep less.",
-       "A blend is better than 1 of them."])],
+       "A blend of the MSE network is better than 1 of 3 losses."]),
+     ({"a": blending.LESS, "b": blending.WORSE}, [f"None of 2 losses was shown to be better than {BLEND}.",
+                                                  "A blend of the MSE network is better than all 2 losses."]),
+     ({"a": blending.LESS}, [f"The one loss was not shown to be better than {BLEND}.",
+                             "A blend of the MSE network is better than the one loss."])],
 )  # fmt: skip
 def test_the_answer_has_its_none_one_and_several(answers, said):
     assert tradeoff.said(rows(**answers), [], str.upper) == said

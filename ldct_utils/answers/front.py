@@ -123,12 +123,12 @@ def loss(blocks) -> str:
             words.append(f"By PSNR, not shown: {several} {compared(best, 'dB', 'MSE')}.")
     rows = blocks.get("tradeoff", {}).get("rows", [])
     if rows:
-        buys = [row for row in rows if row["answer"] == blending.BUYS]
+        buys = [row for row in rows if row["answer"] == blending.BETTER]
         kept = max((row["more_kept"]["value"] for row in buys if "more_kept" in row), default=None)
         mixed = "a mix of the MSE network's image and its input with the same error"
         if buys and kept is not None:
             n, points = blocks["tradeoff"], plural(round(100 * kept), "point")
-            also = sum(one == blending.BUYS for one in n.get("answers_other", {}).values())
+            also = sum(one == blending.BETTER for one in n.get("answers_other", {}).values())
             words.append(
                 f"By the contrast of lesions, a little: against the {n.get('against', 'reference')} "
                 f"{some(len(buys), len(rows), 'other loss')} {'keeps' if len(buys) == 1 else 'keep'} more of it than "

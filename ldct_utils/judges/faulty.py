@@ -19,7 +19,8 @@ itself.
 | ``identity`` | no fault: all noise is left | yes |
 | ``truth`` | no fault: no noise is left | yes |
 
-The last two are no faults. A judge that catches them answers to noise, and not to what became of the anatomy.
+The last two are no faults. A judge that raises an alarm at them answers to noise, and not to what became of the
+anatomy: the identity is noisier than its twin.
 """
 
 from collections.abc import Callable

@@ -116,6 +116,49 @@ def by_judge(found, verdicts, judges) -> pd.DataFrame:
     return table.loc[order.index]
 
 
+FAULTLESS = {"identity": "an image that was not denoised", "truth": "the noise-free truth"}  # in a sentence
+
+
+def _listed(words) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def best_said(table, found, judges: dict) -> str:
+    """The judges that catch most faults and raise no alarm at a denoiser without one, in a sentence; or why none does.
+
+    Args: table: of ``by_judge``. found: of ``cells``. judges: {name: label}.
+    """
+    sure = table[(table["misled"] == "") & (table["caught"] > 0)]
+    if sure.empty:
+        noisy = "Every judge that catches a fault also raises an alarm at a denoiser without one."
+        return noisy if table["caught"].any() else "No judge catches a fault."
+    best = sure[sure["caught"] == sure["caught"].max()]
+    own = found[found["judge"].map(judges).isin(best["judge"]) & found["denoiser"].isin(faulty.names())]
+    shares = [round(100 * rate) for rate in own["rate"][own["from"].notna()]]
+    single = len(best) == 1
+    rates = _listed(list(map(str, shares))) if single and len(shares) < 4 else f"{min(shares)} to {max(shares)}"
+    who = f"The judge{'s' * (not single)} {_listed([f'“{name}”' for name in best['judge']])}"
+    catches, raises = ("catches", "raises") if single else ("each catch", "raise")
+    asked = [words for name, words in FAULTLESS.items() if name in set(own["denoiser"][own["caught"].notna()])]
+    alarm = f", and {raises} no alarm at {_listed(asked)}" if asked else ""
+    most, faults = best["caught"].iloc[0], int(best["asked"].max())
+    caught_of = f"{most} of {faults} fault{'s' * (faults > 1)}"
+    return f"{who} {catches} {caught_of}, in {rates} % of patients{alarm}. Chance gives {percent(caught.FALSE_ALARMS)}."
+
+
+def alarms_said(table) -> str:
+    """Which judges raise an alarm at a denoiser without a fault, in sentences. Args: table: of ``by_judge``."""
+    told = []
+    for name, words in {
+        "identity": "see{} that an image which was not denoised is noisier than its twin.",
+        "truth": "raise{} an alarm at the noise-free truth.",
+    }.items():
+        if who := [f"“{one.judge}”" for one in table.itertuples() if LABELS[name] in one.misled.split(", ")]:
+            told.append(f"{_listed(who)} {words.format('s' * (len(who) == 1))}")
+    return " ".join(told) or "No judge raises an alarm at a denoiser without a fault."
+
+
 def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
     """What is drawn, a row a judge and denoiser: its ``state``, ``strength`` from which it is caught, and ``text``.
 
@@ -170,5 +213,5 @@ def said(row, muted: bool = False) -> str:
         return NOTHING
     rates = f"{percent(row['rate'])} [{100 * row['rate_low']:.0f}, {100 * row['rate_high']:.0f}]"
     if row["denoiser"] not in faulty.names() or row["denoiser"] in faulty.HARMLESS:
-        return f"{'called' if row['caught'] else 'no'}: {rates}"
+        return f"{'alarm' if row['caught'] else 'no'}: {rates}"
     return f"from {percent(row['from'])}: {rates}" if np.isfinite(row["from"]) else f"no: {rates}"

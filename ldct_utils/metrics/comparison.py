@@ -332,22 +332,22 @@ DECIDED = ("better", "worse", "differs", "not shown")  # verdicts; the others sa
 
 
 def verdicts_said(found, who: str) -> str:
-    """How the comparisons with a verdict went, in a sentence.
+    """How comparisons went, in a sentence; those without a verdict stand apart, with the reason.
 
     Args: found: from ``verdicts``. who: what is better or worse, e.g. ``the best method``.
     """
-    words = {"better": "better", "worse": "worse", "differs": "different", "not shown": "undecided"}
+    words = {"better": "better", "worse": "worse", "differs": "different", "not shown": "not shown to differ"}
     counts = {words[verdict]: int((found == verdict).sum()) for verdict in DECIDED}
-    told = {word: n for word, n in counts.items() if n or word in ("better", "worse", "undecided")}
-    if not (number := sum(counts.values())):
-        return "No comparison could be decided."
-    only = [word for word, n in told.items() if n == number]
-    if number == 1:
-        return f"One comparison has a verdict: {who} is {only[0]}."
-    if only:
-        return f"{number} comparisons have a verdict: {who} is {only[0]} in all of them."
-    *others, last = (f"{word} in {n}" for word, n in told.items())
-    return f"{number} comparisons have a verdict: {who} is {', '.join(others)} and {last}."
+    reasons, number = found[~found.isin(DECIDED)].value_counts(), sum(counts.values())
+    missing, why = int(reasons.sum()), ", ".join(f"{reason} in {n}" for reason, n in reasons.items())
+    if not number:
+        return f"No comparison could be judged ({why})." if missing else "There was nothing to compare."
+    without = f" {missing} more could not be judged ({why})." if missing else ""
+    if only := [word for word, n in counts.items() if n == number]:
+        all_of = {1: "one comparison", 2: "both comparisons"}.get(number, f"all {number} comparisons")
+        return f"In {f'{number} comparisons' if missing and number > 1 else all_of} {who} was {only[0]}.{without}"
+    told = [f"{word} in {n or 'none'}" for word, n in counts.items() if n or word != "different"]
+    return f"In {number} comparisons {who} was {', '.join(told[:-1])} and {told[-1]}.{without}"
 
 
 def gains(scores, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:

@@ -49,6 +49,14 @@ def _bm3d(image, sigma_hu):
     return intensity.from_net(bm3d.bm3d(intensity.to_net(image), sigma_psd=sigma_hu / intensity.HU_SPAN))
 
 
+SETTINGS = {"weight_hu": "a weight of {:g} HU", "sigma_hu": "a noise of {:g} HU", "strength": "a strength of {:g}"}
+
+
+def in_words(settings: dict) -> str:
+    """Settings that ``tune`` gives, e.g. ``a noise of 20 HU and a strength of 0.8``."""
+    return " and ".join(SETTINGS[name].format(value) for name, value in settings.items())
+
+
 METHODS = {"bm3d": _bm3d, "nlm": _nlm, "tv": _tv}
 
 

@@ -16,6 +16,7 @@ from ldct_utils.report.sentences import (
     gained,
     improved,
     interval,
+    kept_least,
     leaders,
     listed,
     noticed,
@@ -24,12 +25,14 @@ from ldct_utils.report.sentences import (
     percent,
     plural,
     scale,
+    slowest,
     some,
     worsened,
 )
 
 __all__ = [
-    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval",
-    "leaders", "listed", "noticed", "number", "ordered", "percent", "plural", "scale", "shown", "some", "table", "text",
+    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval", "kept_least",
+    "leaders", "listed", "noticed", "number", "ordered", "percent", "plural", "scale", "shown", "slowest", "some",
+    "table", "text",
     "worsened",
 ]  # fmt: skip

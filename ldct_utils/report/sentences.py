@@ -187,10 +187,29 @@ def gained(who: str, gain: float, what: str, unit: str) -> str:
     return f"no network improves {what}; {who} loses least, {number(abs(gain), 2, unit)}"
 
 
+def kept_least(who: str, share: str, networks: int, what: str = "a lesion's contrast") -> str:
+    """Who of several networks keeps least, e.g. ``MSE keeps least of a lesion's contrast, 63 %.``; one is not compared.
+
+    Args: who: the network that keeps least. share: that it keeps, in words. networks: their number, itself among them.
+    """
+    return f"{who} keeps {share} of {what}." if networks == 1 else f"{who} keeps least of {what}, {share}."
+
+
+def slowest(seconds) -> str:
+    """How much longer the slowest method takes than the fastest; one alone is not compared.
+
+    Args: seconds: that each method takes for a slice, above 0.
+    """
+    seconds = list(seconds)
+    if len(seconds) == 1:
+        return f"The one method takes {number(seconds[0])} s a slice."
+    return f"The slowest method takes {number(max(seconds) / min(seconds))} times as long as the fastest."
+
+
 def ordered(tau: float) -> str:
-    """Whether two orders of networks are one, by Kendall's tau; NaN where there is no order to compare."""
+    """Whether two orders of networks are one, by Kendall's tau; NaN for under three networks, or where all are tied."""
     if pd.isna(tau):
-        return "Two networks or fewer have no order to compare."
+        return "Kendall's τ needs three networks or more without ties."
     return f"The order here and that of the test patients have Kendall's τ = {number(tau, 2)} (1: the same)."
 
 
@@ -233,13 +252,13 @@ def worsened(falls: int, total: int, when: str = "when all lesions are removed")
 
 
 def asked(steady: float, gain_db: float) -> str:
-    """What a working point asks of a network that was trained pixel by pixel, in a sentence.
+    """What a working point asks of a network, in sentences.
 
     Args: steady: relative change of its objective over the last quarter of its updates; gain_db: over its input.
     """
     return (
         f"At its working point, a network's own objective changed by less than {percent(steady)} over the last quarter "
-        f"of its updates, and its PSNR is at least {gain_db:g} dB above its input's."
+        f"of its updates. If it was trained without a critic, its PSNR is at least {gain_db:g} dB above its input's."
     )
 
 

@@ -1,9 +1,9 @@
-"""What a denoiser buys beyond the simplest trade of noise for detail, which is to give some of the input back.
+"""What a denoiser gains beyond the simplest trade of noise for detail, which is to give some of the input back.
 
 The blend b x + (1 - b) f(x) of a reference network f runs from the network (b = 0) to its input (b = 1). Of a known
 signal it keeps b + (1 - b) k, and its mean squared error is a quadratic in b, both exactly. Three mean squares a slice
-and one k a patient are therefore the whole curve of PSNR against signal kept. A denoiser buys something only where it
-lies above this curve.
+and one k a patient are therefore the whole curve of PSNR against signal kept. A denoiser is better than a blend only
+where it lies above this curve.
 
 The curve that counts is its branch from the least error to the input: on the rest a blend loses in both. Of two ways to
 read the distance of a denoiser from it, ``less_error`` (dB, beside the blend that keeps as much) is well defined
@@ -24,7 +24,7 @@ from ldct_utils.stats.intervals import Interval
 SHARES = (-1.0, 1.0)  # where the least error is looked for; under 0 more is taken away than the network does
 DIGITS = 9  # of differences; what is smaller is rounding
 
-BUYS = "buys something"
+BETTER = "better than a blend"
 BEYOND = "less error than any blend, but keeps less"
 LESS = "a blend does better"
 WORSE = "worse than its input"
@@ -242,5 +242,5 @@ def answer(gain: Interval, less: Interval, more: Interval) -> str:
     if gain.high < 0:
         return WORSE
     if less.low > 0:
-        return BEYOND if more.high < 0 else BUYS
+        return BEYOND if more.high < 0 else BETTER
     return LESS if less.high < 0 or more.high < 0 else OPEN

@@ -1,4 +1,4 @@
-"""How much dose a denoiser buys: doses at which two curves over dose are worth the same.
+"""How much dose a denoiser saves: doses at which two curves over dose are worth the same.
 
 Curves are rising (higher is better) and are given at the same doses for the same patients, (patients, doses). A value
 that is never reached gives infinity, one that is exceeded at the lowest dose gives 0: what lies beyond the doses that

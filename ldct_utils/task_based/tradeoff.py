@@ -163,20 +163,23 @@ def said(judged, reasons: list[str], say: Callable) -> list[str]:
     Args: judged: rows of ``comparisons`` by method, best first. reasons: from ``undecided``. say: method to words.
     """
     if reasons:
-        return [f"Not decided: whether a loss buys something, because {reasons[0]}."]
+        return [f"Not decided: whether a loss is better than a blend, because {reasons[0]}."]
     of = {answer: list(part.index) for answer, part in judged.groupby("answer", sort=False)}
-    buys, beyond = of.get(blending.BUYS, []), of.get(blending.BEYOND, [])
+    better, beyond = of.get(blending.BETTER, []), of.get(blending.BEYOND, [])
     lost = len(of.get(blending.LESS, [])) + len(of.get(blending.WORSE, []))
     has, keeps = ("has", "keeps") if len(beyond) == 1 else ("have", "keep")
     also = [f"{', '.join(map(say, beyond))} {has} less error than any blend, but {keeps} less."] if beyond else []
-    also += [f"A blend is better than {lost} of them."] if lost else []
-    if not buys:
+    which = (
+        f"{'all' if lost == len(judged) else f'{lost} of'} {len(judged)} losses" if len(judged) > 1 else "the one loss"
+    )
+    also += [f"A blend of the MSE network is better than {which}."] if lost else []
+    if not better:
         count = "The one loss was not shown" if len(judged) == 1 else f"None of {len(judged)} losses was shown"
         return [f"{count} to be better than a blend of the MSE network with its input.", *also]
-    row = judged.loc[buys[0]]
-    count = [f"{len(buys)} of {len(judged)} losses lie above the blends."] if len(judged) > 1 else []
+    row = judged.loc[better[0]]
+    count = [f"{len(better)} of {len(judged)} losses lie above the blends."] if len(judged) > 1 else []
     return [
-        f"{say(buys[0])} keeps {row['more_kept']:.3f} more of a lesion's contrast than the blend of the MSE network "
+        f"{say(better[0])} keeps {row['more_kept']:.3f} more of a lesion's contrast than the blend of the MSE network "
         f"with its input that has the same error (95 % interval {row['more_kept_low']:.3f} to "
         f"{row['more_kept_high']:.3f}).", *count, *also,
     ]  # fmt: skip
@@ -216,14 +219,19 @@ def headline(order, judged, reasons: list[str], say: Callable, wanted_db: float,
                                   "more_kept")))  # fmt: skip
     return {
         "answer": " ".join(words), "decided": not reasons, "reasons": reasons,
-        "buys": [] if reasons else [say(name) for name in judged.index[judged["answer"] == blending.BUYS]],
-        "answers": {say(name): answer for name, answer in order["answer"].items()},
+        "better": [] if reasons else [say(name) for name in judged.index[judged["answer"] == blending.BETTER]],
+        "answers": answers(order, say),
         **{name: spans(order, quantity, say) for quantity, name in names.items()},
         "half_width_db": widths["gain_difference"], "half_width_kept": widths["kept_difference"],
         "half_width_more_kept": widths["more_kept"], "half_width_less_error_db": widths["less_error"],
         "wanted_kept": wanted_kept, "wanted_db": wanted_db,
         "reached": bool(known and widths["gain_difference"] <= wanted_db and not wide),
     }  # fmt: skip
+
+
+def answers(table, say: Callable) -> dict[str, str]:
+    """{loss in words: its answer}. Args: table: rows of ``comparisons`` by method."""
+    return {say(name): answer for name, answer in table["answer"].items()}
 
 
 def spans(table, quantity: str, say: Callable) -> dict[str, list]:

@@ -8,10 +8,10 @@ from ldct_utils.report import plots, sentences
 
 PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeeee"}  # colours of cells, by state
 HEADS = {"judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
-         "misled": "called without a fault", "twin_percent": "honest twin called, % of patients"}  # fmt: skip
+         "misled": "alarm without a fault", "twin_percent": "alarms at honest twins, % of patients"}  # fmt: skip
 ALT = (
     "Grid of coloured cells, judges down and denoisers across: darker blue where a weaker fault is caught, orange "
-    "where a denoiser without a fault is called."
+    "where a denoiser without a fault raises an alarm."
 )
 
 
@@ -45,7 +45,7 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths):
     axis.tick_params(length=0)
     for at in lines_at:
         axis.axvline(at, color="black", lw=2)
-    words = {"misled": "calls what has no fault", "not asked": "cannot be asked, or too few patients"}
+    words = {"misled": "alarm without a fault", "not asked": "cannot be asked, or too few patients"}
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=f"caught from {sentences.percent(s)}")
             for s in strengths]  # fmt: skip
     keys += [Patch(facecolor=face, edgecolor="#777777", hatch="////" if state == "not asked" else None,
