@@ -104,6 +104,7 @@ FAULTS = {
         r"\+0.\d+ rows and \+0.\d+ columns beside",
     ),
     "cropped": (lambda hu: hu[:, 4:-4, 4:-4], "the output is 3 x 56 x 56 where the input is 3 x 64 x 64: pad"),
+    "a stride": (lambda hu: hu[:, ::2, ::2], "3 x 32 x 32 where the input is 3 x 64 x 64: resize the output"),
     "enlarged": (lambda hu: np.repeat(np.repeat(hu, 2, 1), 2, 2), "resize the output"),
     "not finite": (lambda hu: np.where(hu > 100, np.nan, hu), "are not finite"),
     "a share": (lambda hu: (hu + 1024) / 4096, "the output is no HU: it rises by 0.000244"),
@@ -319,6 +320,12 @@ def test_a_stack_and_files_by_row_are_matched(tmp_path, cohort):
         )
         with pytest.raises(ValueError, match="cannot be made anew"):
             found(images)
+
+
+def test_a_folder_without_a_file_is_told_as_one(tmp_path, cohort):
+    (tmp_path / "hers").mkdir()
+    with pytest.raises(ValueError, match=r"hers holds no file: name a folder of denoised images"):
+        opened.opened(str(tmp_path / "hers"), cohort)
 
 
 def test_images_in_another_order_size_number_or_range_are_refused(tmp_path, cohort):
