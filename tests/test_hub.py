@@ -17,6 +17,7 @@ from torch import nn
 
 from ldct_utils import cohorts
 from ldct_utils.cohorts import lookup
+from ldct_utils.denoisers import opened
 from ldct_utils.models import networks
 from ldct_utils.models import published as hub
 from ldct_utils.report import plots
@@ -205,6 +206,30 @@ def test_the_command_fetches_what_it_can_and_says_what_failed(bundle, server, ca
     assert hub.main(["cnn10", "qae"]) == 1
     said = capsys.readouterr().out
     assert "cnn10: " in said and re.search("qae: failed: .*404", said)
+
+
+def test_a_published_network_is_a_denoiser_by_its_name_and_one_that_makes_no_ct_is_refused(bundle, server, outputs):
+    cohort = cohorts.load(write_tiny_cohort(outputs / "cohorts" / "simulated-00000000"))
+    state = {key: 0 * value for key, value in published_cnn10().state_dict().items()}
+    serve(server, "cnn10", state)
+    with pytest.raises(ValueError, match=r"hub:cnn10: half of the body or more has the value .*puts out no image"):
+        opened.opened("hub:cnn10", cohort)
+    (bundle / "cnn10.pt").unlink()
+    for sign, channel in ((1, 0), (-1, 1)):  # x = relu(x) - relu(-x), through three layers
+        state["layers.0.weight"][channel, 0, 4, 4] = sign
+        state["layers.2.weight"][channel, channel, 1, 1] = 1
+        state["layers.4.weight"][0, channel, 2, 2] = sign
+    serve(server, "cnn10", state)
+    found, hu = opened.opened("hub:cnn10", cohort), np.asarray(cohort.ldct[:2], np.float32)
+    assert found.kind == "published network" and found.made_of == hub.SHA256["cnn10"] and found.network is not None
+    assert np.abs(found(hu) - hu).max() < 0.01 and left(bundle) == ["cnn10.pt"]
+    (bundle / "cnn10.pt").unlink()
+    (server / "cnn10.pt").unlink()
+    with pytest.raises(ConnectionError, match="Fetch it on a machine with a network"):
+        opened.opened("hub:cnn10", cohort)
+    with pytest.raises(ValueError, match="is a published network and takes HU"):
+        serve(server, "cnn10", state)
+        opened.opened("hub:cnn10", cohort, "net")
 
 
 # ---- as a run of 03_train ----

@@ -20,6 +20,7 @@ from conftest import ROOT, TRACED
 from notebook_cells import execute
 
 from ldct_utils import report
+from ldct_utils.report.drawings import search as drawings
 from ldct_utils.stats import search as searches
 from ldct_utils.study import planning
 
@@ -363,6 +364,91 @@ def test_the_notebook_shows_history_importance_and_the_best_trial(outputs, monke
     kept = pd.read_parquet(folder / "trials.parquet")
     assert kept.failed.tolist().count("FloatingPointError: diverged") == 1
     assert any("on another machine" in text for text in said)
+
+
+KINDS = TOY.replace("steps: int", 'kind: str = "l1"\nsteps: int').replace("-lr", "len(kind) - lr")
+MIXED = STUDY.replace(
+    "    steps: {low: 1, high: 100, int: true}", "    kind: {choices: [l1, mse, vgg]}\n    steps: {choices: [8, 64]}"
+)
+
+
+def test_a_search_over_choices_and_numbers_finds_the_best_that_is_known(toy, monkeypatch):
+    """Best is kind mse with 64 steps at lr 1e-3; kinds and steps have no order, and lr is best where kind says."""
+    root, tried = toy(MIXED.replace("trials: 6", "trials: 24").replace("startup: 9", "startup: 8")), []
+    (root / "notebooks" / "01_toy.py").write_text(KINDS)
+
+    def train(planned):
+        given = planned.params
+        tried.append((given["kind"], given["steps"]))
+        score = {"l1": 0.2, "mse": 1.0, "vgg": 0.0}[given["kind"]] + 0.5 * (given["steps"] == 64)
+        planned.folder.mkdir(parents=True, exist_ok=True)
+        result = {"numbers": {"val_score": score - 0.2 * abs(np.log10(given["lr"]) + 3)}, "seconds": 0.1}
+        (planned.folder / "result.json").write_text(json.dumps(result))
+
+    monkeypatch.setattr(search, "execute", train)
+    (root / "outputs" / "toy").mkdir(parents=True)
+    worker = search.Worker(search_space.read("toy"), search.open_storage(f"sqlite:///{root / 'outputs/toy/a.db'}", 60))
+    worker.work()
+    told = {"space": worker.search.space, "metric": "val_score", "trials": worker.export()[1]}
+    table = searches.trials(told)
+    best = table.loc[table["val_score"].idxmax()]
+    assert (best["kind"], best["steps"]) == ("mse", 64) and abs(np.log10(best["lr"]) + 3) < 0.5
+    late = tried[8:]
+    assert late.count(("mse", 64)) > len(late) / 2 and len(set(tried[:8])) > 3, "the proposals go where it is good"
+    assert set(searches.importance(told)["parameter"]) == set(told["space"])
+    assert all(searches.within(prior, table[name]) for name, prior in told["space"].items())
+    assert "kind" not in searches.at_edge(told["space"], best)
+    words = searches.values(told["space"], best).set_index("parameter")
+    assert tuple(words.loc["kind"]) == ("mse", "l1 | mse | vgg") and words.loc["steps", "value"] == "64"
+    figure = drawings.over_parameters(table, "val_score", told["space"], best, "score")
+    (axis,) = [axis for axis in figure.axes if axis.get_xlabel() == "kind"]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["l1", "mse", "vgg"]
+
+
+def test_a_choice_that_decides_everything_is_most_important():
+    rng, trials = np.random.default_rng(0), []
+    space = {"lr": {"low": 1e-5, "high": 1e-2, "log": True, "int": False}, "kind": {"choices": ["l1", "mse", None]}}
+    for _ in range(60):
+        values = {"lr": float(10 ** rng.uniform(-5, -2)), "kind": [None, "l1", "mse"][rng.integers(3)]}
+        trials.append({"values": values, "score": 1.0 * (values["kind"] == "mse") + 0.01 * rng.normal()})
+    shares = searches.importance({"space": space, "trials": trials}).set_index("parameter")["share"]
+    assert shares["kind"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("prior", "complaint"),
+    [
+        ("{choices: [l1]}", "choices are two or more different words"),
+        ("{choices: [l1, l1]}", "choices are two or more different words"),
+        ("{choices: [l1, mse], low: 1}", "without low and high"),
+        ("{choices: l1}", "choices are two or more different words"),
+        ("{choices: [l1, [mse]]}", "choices are two or more different words"),
+        ("{choices: [l1, 3]}", "kind"),  # a number where the notebook takes a word
+    ],
+)
+def test_choices_that_are_none_are_refused(toy, prior, complaint):
+    root = toy(MIXED.replace("{choices: [l1, mse, vgg]}", prior))
+    (root / "notebooks" / "01_toy.py").write_text(KINDS)
+    with pytest.raises(ValueError, match=complaint):
+        search_space.read("toy")
+
+
+def test_loss_layer_and_batch_are_choices_of_a_training_and_an_unknown_loss_is_refused(monkeypatch):
+    content = planning.read_study("hpo_small")
+    content["search"]["space"] |= {
+        "loss": {"choices": ["mse", "vgg", "mse + 0.1*l1"]}, "batch": {"choices": [4, 8]},
+        "layer": {"choices": ["block3_conv2", "block5_conv4"]},
+    }  # fmt: skip
+    monkeypatch.setattr(planning, "read_study", lambda study: content)
+    found = search_space.read("hpo_small")
+    fixed = optuna.trial.FixedTrial(
+        {"lr": 1e-3, "max_steps": 50, "patch_size": 32, "batch": 8, "loss": "vgg", "layer": "block5_conv4"}
+    )
+    params = found.planned(found.suggest(fixed)).params
+    assert (params["loss"], params["layer"], params["batch"]) == ("vgg", "block5_conv4", 8)
+    content["search"]["space"]["loss"] = {"choices": ["mse", "l7"]}
+    with pytest.raises(ValueError, match="loss 'l7' has no term 'l7'"):
+        search_space.read("hpo_small")
 
 
 def test_a_best_value_at_an_end_of_its_prior_is_named_on_the_scale_of_the_prior():

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_tiny_cohort
+from conftest import ROOT, write_tiny_cohort
 
 from ldct_utils import cohorts, metrics
 from ldct_utils.cohorts import unseen
-from ldct_utils.study import files, identity, runs
-from ldct_utils.training import testing
+from ldct_utils.study import files, identity, parameters, runs
+from ldct_utils.training import designs, refusals, testing
 
 
 @pytest.fixture
@@ -159,3 +159,41 @@ def test_what_methods_keep_has_an_interval_over_patients_and_trainings():
     assert np.isclose(found.loc["many", "kept"], 0.8, atol=0.02) and found.loc["one", "high"] < 0.55
     assert found.loc["many", "high"] - found.loc["many", "low"] > 0.3  # trainings differ more than patients
     assert testing.kept_of_methods([Stored([])], ["none"]).empty
+
+
+def test_a_window_of_ones_own_is_one_more_test_named_by_its_window(trained, calls):
+    run, cohort = trained
+    usual, own = testing.scores(run, cohort), testing.scores(run, cohort, window=(40.0, 400.0))
+    assert usual.folder != own.folder == testing.place(run, cohort, window=(40, 400)).folder
+    assert set(own.table("scores")["domain"]) == {"hu", "viana2025", "body", "window C 40 W 400"}
+    ssim = own.table("ldct_scores").query("domain == 'window C 40 W 400' and metric == 'psnr' and reference == 'ndct'")
+    row = ssim["row"].iloc[0]
+    ldct, ndct = (images[row].astype(float).clip(-160, 240) for images in (cohort.ldct, cohort.ndct))
+    assert ssim["value"].iloc[0] == pytest.approx(10 * np.log10(400**2 / np.mean((ldct - ndct) ** 2)))
+    hu = [one.table("scores").query("domain == 'hu'")["value"].to_numpy() for one in (usual, own)]
+    assert np.array_equal(*hu), "other domains stay as they were"
+    with pytest.raises(ValueError, match=r"needs level and width, .*; got level=40, width=None"):
+        testing.scores(run, cohort, window=(40, None))
+
+
+@pytest.mark.parametrize("wrong", [(None, 400.0), (40.0, 0.0), (40.0, -1.0), (float("nan"), 400.0)])
+def test_half_a_window_is_refused(wrong):
+    with pytest.raises(ValueError, match="a window of your own needs level and width"):
+        metrics.own_window(*wrong)
+
+
+def test_the_name_of_a_domain_tells_its_window():
+    assert metrics.own_window(None, None) is None and metrics.own_window(-600, 1500) == (-600.0, 1500.0)
+    for pair in ((40.0, 400.0), (-600.0, 1500.0), (37.5, 75.5)):
+        assert metrics.window_of("window C {:g} W {:g}".format(*pair)) == pair
+    assert metrics.window_of("window") == metrics.window_of("viana2025") == (None, None)
+
+
+def test_a_window_trains_nothing_again_and_makes_no_other_method():
+    given = parameters.read(ROOT / "notebooks" / "03_train.py")
+    usual = {name: one.default for name, one in given.parameters.items()}
+    ids = [identity.identity(given, usual | more) for more in ({}, {"level": 40.0, "width": 400.0}, {"lr": 2e-3})]
+    assert ids[0] == ids[1] != ids[2]
+    assert {"level", "width"} <= designs.ASIDE
+    with pytest.raises(ValueError, match="a window of your own needs level and width"):
+        refusals.check(usual | {"level": 40.0})

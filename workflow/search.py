@@ -27,6 +27,7 @@ import study as workflow
 import yaml
 from optuna.trial import TrialState
 
+from ldct_utils.stats.search import word
 from ldct_utils.study import files, identity, machine, parameters, paths, planning, runs
 
 SHOWN_BY = "10_search"
@@ -179,7 +180,7 @@ class Worker:
         values = self.search.suggest(trial)
         planned = self.search.planned(values)
         trial.set_user_attr("folder", identity.inside_outputs(planned.folder))
-        say("          start   " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        say("          start   " + ", ".join(f"{name} {word(value)}" for name, value in values.items()))
         try:
             reason = execute(planned)
         except (KeyboardInterrupt, Killed) as stop:

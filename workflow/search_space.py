@@ -26,8 +26,8 @@ class Search:
         fixed: the notebook's parameters before a trial's values are put in.
         trials: how many, those that fail by themselves included; startup: how many of them are drawn at random.
         metric: a validation score among the numbers of the notebook's ``result.json``, to be maximised.
-        space: {address: {low, high, log, int}}; an address is a parameter, or ``parameter.key`` inside a mapping or
-            list, e.g. ``method_settings.lam_perc`` and ``betas.0``.
+        space: {address: {low, high, log, int}}, or {address: {choices}} for values without an order; an address is a
+            parameter, or ``parameter.key`` inside a mapping or list, e.g. ``method_settings.lam_perc`` and ``betas.0``.
         overrides: parameters that win over the file.
     """
 
@@ -45,7 +45,11 @@ class Search:
     def suggest(self, trial) -> dict:
         """A trial's values, {address: value}."""
         ask = {True: trial.suggest_int, False: trial.suggest_float}
-        return {n: ask[p["int"]](n, p["low"], p["high"], log=p["log"]) for n, p in self.space.items()}
+        return {
+            n: trial.suggest_categorical(n, p["choices"]) if "choices" in p
+            else ask[p["int"]](n, p["low"], p["high"], log=p["log"])
+            for n, p in self.space.items()
+        }  # fmt: skip
 
     def planned(self, values: dict) -> planning.Planned:
         """The run of a trial: checked parameters and the folder. Raises: ValueError: as ``planning.plan``."""
@@ -98,9 +102,18 @@ def read(study: str, overrides: dict | None = None) -> Search:
     loads = {name: run.params[name] for name in ("network", "method", "source") if name in run.params}
     key = identity.hash8([identity.identity(script, loads), fixed])
     search = Search(study, key, run.notebook, run.params, metric=metric, space=space, overrides=overrides, **counts)
-    for end in ("low", "high"):
-        search.planned({address: prior[end] for address, prior in space.items()})
+    for values in _corners(space):
+        search.planned(values)
+        if "loss" in values and "network" in run.params:
+            _check_loss(where, values["loss"])
     return search
+
+
+def _corners(space: dict):
+    """Values of trials that between them have both ends of every prior, and every choice."""
+    ends = [prior.get("choices") or [prior["low"], prior["high"]] for prior in space.values()]
+    for place in range(max(map(len, ends))):
+        yield {address: those[min(place, len(those) - 1)] for address, those in zip(space, ends)}
 
 
 def _metric(where: str, name, script: parameters.Notebook) -> str:
@@ -120,9 +133,15 @@ def _metric(where: str, name, script: parameters.Notebook) -> str:
 
 
 def _prior(where: str, given) -> dict:
-    """A prior with all of its four entries: uniform between two ends, in the logarithm or not, whole or not."""
+    """A prior with all of its four entries: uniform between two ends, in the logarithm or not, whole or not; or of
+    choices, all equally likely."""
+    if isinstance(given, dict) and "choices" in given:
+        return _choices(where, given)
     if not isinstance(given, dict) or set(given) - PRIOR or not {"low", "high"} <= set(given):
-        raise ValueError(f"{where} needs a prior {{low, high}}, with log: true and int: true where wanted; got {given}")
+        raise ValueError(
+            f"{where} needs a prior {{low, high}}, with log: true and int: true where wanted, or {{choices: [...]}}; "
+            f"got {given}"
+        )
     prior = {"log": False, "int": False} | given
     ends = [prior["low"], prior["high"]]
     kinds = int if prior["int"] else int | float
@@ -132,6 +151,26 @@ def _prior(where: str, given) -> dict:
         raise ValueError(f"{where}: low must be below high{' and above 0' if prior['log'] else ''}, got {ends}")
     convert = int if prior["int"] else float
     return prior | {"low": convert(ends[0]), "high": convert(ends[1])}
+
+
+def _choices(where: str, given: dict) -> dict:
+    """A prior of choices: two or more different numbers, words, true, false or null, and nothing beside them."""
+    listed = given["choices"]
+    plain = isinstance(listed, list) and all(one is None or isinstance(one, bool | int | float | str) for one in listed)
+    if set(given) != {"choices"} or not plain or len({repr(one) for one in listed}) < max(2, len(listed)):
+        raise ValueError(
+            f"{where}: choices are two or more different words, numbers, true, false or null, without low and high; "
+            f"got {given}"
+        )
+    return {"choices": listed}
+
+
+def _check_loss(where: str, choice):
+    """Raises: ValueError: for a loss that 03_train does not have."""
+    from ldct_utils.training import losses
+
+    for term in losses.parse(choice):
+        parameters.check_name(f"{where}: loss {choice!r}", "term", term, losses.NAMES)
 
 
 def _check_address(where: str, address: str, script: parameters.Notebook, fixed: dict):

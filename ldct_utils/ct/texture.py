@@ -31,6 +31,20 @@ def curve(images, corners) -> np.ndarray:
     return nps.radial(nps.power_spectrum(np.stack(regions), 1.0, taper=True), 1.0, CYCLES)
 
 
+def peak(spectrum) -> float:
+    """Frequency at which a radial spectrum at ``CYCLES`` is highest, cycles a pixel, between the rings by a parabola.
+
+    At the first or last ring it is that ring: then the peak lies there or beyond.
+    """
+    values = np.asarray(spectrum, np.float64)
+    top = int(values.argmax())
+    if not 0 < top < len(values) - 1:
+        return float(CYCLES[top])
+    left, middle, right = values[top - 1 : top + 2]
+    bend = left - 2 * middle + right
+    return float(CYCLES[top] + (CYCLES[1] - CYCLES[0]) * (0.5 * (left - right) / bend if bend else 0.0))
+
+
 def distance_db(spectrum, reference) -> float:
     """Distance of two spectra in level and shape: RMS over the rings of 10 log10 of their ratio, dB; 0 if equal."""
     return float(np.sqrt(np.mean((10 * np.log10(np.asarray(spectrum) / np.asarray(reference))) ** 2)))

@@ -69,6 +69,8 @@ def _arrays(files, rows, cohort) -> dict[int, np.ndarray]:
 
 def _series(folder, rows, cohort) -> dict[int, np.ndarray]:
     """From DICOM: a slice belongs to the cohort's slice of the same patient at the same position."""
+    if not any(path.is_file() for path in Path(folder).rglob("*")):
+        raise ValueError(f"{paths.short(folder)} holds no file: name a folder of denoised images, .npy or DICOM")
     listed = dicom.find(folder)
     if not listed.headers:
         reason = listed.skipped[0][1] if listed.skipped else "it is empty"

@@ -120,7 +120,7 @@ ONNX, FUNCTION_KIND = "ONNX file", "Python function"
 
 def _find(name, cohort, input_name, batch, precision, device, threads) -> Denoiser:
     if not name:
-        raise ValueError(f"which denoiser? Give its name: {_names()}")
+        raise ValueError(f"which denoiser? Give its name: {_names(cohort)}")
     word, _, settings = name.partition(":")
     if word == "hub":
         found = _network(
@@ -156,21 +156,21 @@ def _find(name, cohort, input_name, batch, precision, device, threads) -> Denois
         return Denoiser(name, FUNCTION_KIND, about, call, made_of=files.sha256(code) if code else "")
     if path and cohort is None:
         raise ValueError(
-            f"{path.name} holds images that are denoised already, or is no denoiser: give one of {_names()}"
+            f"{path.name} holds images that are denoised already, or is no denoiser: give one of {_names(cohort)}"
         )
     if path:
         images = finished.matched(path, cohort)
         return Denoiser(
             path.stem, "folder of denoised images", f"{len(images)} slices matched", _only(images), None, images
         )
-    raise FileNotFoundError(f"no denoiser {name!r}: there is no such file, folder or run. Give one of {_names()}")
+    raise FileNotFoundError(f"no denoiser {name!r}: there is no such file, folder or run. Give one of {_names(cohort)}")
 
 
-def _names() -> str:
-    return (
-        "a file .onnx; a run, e.g. default/03_train/mse-0; hub:" + ", hub:".join(published.names()) + "; "
-        + ", ".join([*classical.METHODS, *FILTERS]) + "; package.module:function; a folder of denoised images"
-    )  # fmt: skip
+def _names(cohort) -> str:
+    """What a denoiser can be; without a cohort there is nothing to match finished images to."""
+    filters, hub = ", ".join([*classical.METHODS, *FILTERS]), ", hub:".join(published.names())
+    found = f"a file .onnx; a run, e.g. default/03_train/mse-0; hub:{hub}; {filters}; package.module:function"
+    return f"{found}; a folder of denoised images" if cohort is not None else found
 
 
 def _probe_rows(cohort) -> np.ndarray:

@@ -103,8 +103,9 @@ def _shape(made, ldct):
         remedy = "rows and columns are exchanged: transpose the output"
     elif made.ndim == 3 and len(made) == len(ldct):
         lost = [a - b for a, b in zip(ldct.shape[1:], made.shape[1:])]
+        border = min(lost) > 0 and max(lost) < min(ldct.shape[1:]) / 4  # a stride loses half or more
         remedy = "pad its input, or the convolutions, by half of what is missing on each side"
-        remedy = remedy if min(lost) > 0 else "resize the output to its input's grid"
+        remedy = remedy if border else "resize the output to its input's grid"
     raise ValueError(f"the output is {got} where the input is {wanted}: {remedy}")
 
 

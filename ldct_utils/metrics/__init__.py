@@ -9,8 +9,8 @@ May import: study, ct, stats, models, segments. Start reading in ``registry`` (w
 scores it).
 """
 
-from ldct_utils.metrics.evaluation import evaluate
+from ldct_utils.metrics.evaluation import evaluate, own_window, window_of
 from ldct_utils.metrics.registry import Metric
 from ldct_utils.metrics.scores import available, compute, info, names
 
-__all__ = ["Metric", "available", "compute", "evaluate", "info", "names"]
+__all__ = ["Metric", "available", "compute", "evaluate", "info", "names", "own_window", "window_of"]

@@ -93,11 +93,14 @@ def rated(cohort) -> bool:
     return cohort.ldct.shape[1:] == (ldct_iqa.SIZE,) * 2 and scores.available(["ldct_iqa"]).available.all()
 
 
-def scored(predict: Callable, cohort, rows, reference: str, rfs, masks: dict, device: str = "cpu") -> pd.DataFrame:
+def scored(
+    predict: Callable, cohort, rows, reference: str, rfs, masks: dict, device: str = "cpu", window=(None, None)
+) -> pd.DataFrame:
     """A method on slices: a row a slice and metric (RFS: the mean over the slice's organs).
 
     Args: predict: of slices (N, H, W) in HU. rows: of the cohort. reference: ``ndct`` or ``truth``. rfs, masks: from
-        ``rfs_of`` and ``masks_of``, of these slices.
+        ``rfs_of`` and ``masks_of``, of these slices. window: level and width, HU, of SSIM and PSNR; by default the
+        benchmark's, of each anatomy.
     """
     about, target, made = cohort.slices.set_index("row").loc[rows], getattr(cohort, reference), {}
 
@@ -106,7 +109,8 @@ def scored(predict: Callable, cohort, rows, reference: str, rfs, masks: dict, de
         made.update(zip(rows[len(made) : len(made) + len(hu)], found))
         return found
 
-    windowed = evaluation.evaluate(once, cohort, rows, ["eulig2024"], ["ssim", "psnr"], [reference])
+    domain = "window" if evaluation.own_window(*window) else "eulig2024"
+    windowed = evaluation.evaluate(once, cohort, rows, [domain], ["ssim", "psnr"], [reference], *window)
     stored = iter(made.values())
     whole = evaluation.evaluate(
         lambda hu: np.stack([next(stored) for _ in hu]), cohort, rows, ["hu"], ["vifp_eulig", "rmse_hu"], [reference]

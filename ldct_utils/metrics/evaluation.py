@@ -1,6 +1,8 @@
 """A denoiser scored on slices of a cohort, in every domain and against every reference, as one long table."""
 
 import itertools
+import math
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,6 +14,28 @@ from ldct_utils.metrics import scores
 DOMAINS = ("hu", "viana2025", "body", "window")
 METRICS = ("ssim", "psnr", "nrmse", "rmse_hu", "bias_hu")
 COLUMNS = ("row", "patient", "anatomy", "domain", "reference", "metric", "value")
+OWN = "window C {:g} W {:g}"  # domain of scores in one window, whatever the anatomy
+
+
+def own_window(level: float | None, width: float | None) -> tuple[float, float] | None:
+    """A window of one's own, centre and width in HU; None where neither is given: each anatomy has its own.
+
+    Raises: ValueError: where one of the two is missing, or the width is not positive.
+    """
+    if level is None and width is None:
+        return None
+    if level is None or width is None or not 0 < width < math.inf or not math.isfinite(level):
+        raise ValueError(
+            f"a window of your own needs level and width, its centre and its full width over 0, in HU; got "
+            f"level={level}, width={width}"
+        )
+    return float(level), float(width)
+
+
+def window_of(domain: str) -> tuple[float | None, float | None]:
+    """Level and width that the name of a domain tells, e.g. ``window C 40 W 400``; None and None for all others."""
+    told = re.fullmatch(r"window C (-?[\d.]+) W ([\d.]+)", domain)
+    return (float(told[1]), float(told[2])) if told else (None, None)
 
 
 def evaluate(
@@ -67,7 +91,8 @@ def evaluate(
         raise ValueError(f"the cohort has none of the references {', '.join(references)}")
     described = cohort.slices.set_index("row").loc[rows]
 
-    chosen = {"level": level, "width": width}
+    own = own_window(level, width)
+    chosen = dict(zip(("level", "width"), own or ()))
     scored = []
     chunks = [slice(start, start + batch) for start in range(0, len(rows), batch)]
     for chunk in progress(chunks) if progress else chunks:
@@ -93,7 +118,7 @@ def evaluate(
                     pair = [predicted[members], targets[reference][members]]
                     values[members, d, r] = scores.of_batch(wanted, domain, pair, mask, device)
         scored.append(values)
-    shown = [f"window C {level:g} W {width:g}" if name == "window" and level is not None else name for name in domains]
+    shown = [OWN.format(*own) if name == "window" and own else name for name in domains]
     parts = list(itertools.product(shown, present, [metric.name for metric in wanted]))
     table = described.loc[rows, ["patient", "anatomy"]].reset_index().iloc[np.repeat(np.arange(len(rows)), len(parts))]
     table[["domain", "reference", "metric"]] = parts * len(rows)

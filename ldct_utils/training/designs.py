@@ -15,7 +15,7 @@ from ldct_utils.training import psi as influence
 ASIDE = {
     *("study", "run_name", "seed", "device", "threads", "log_every", "eval_every", "checkpoint_every", "save_every_s"),
     *("val_patches", "val_slices", "loss", "layer", "context", "arch", "lam", "psi_target", "psi_on", "data_root"),
-    *("test_source", "test_root", "method"),  # the method of training stands in the place of the loss
+    *("test_source", "test_root", "level", "width", "method"),  # the method of training stands in the place of the loss
 }
 WEIGHTS = {".pth", ".pt", ".safetensors"}  # suffixes that a name can do without
 

@@ -3,7 +3,7 @@
 Nothing here decides a result: no part of a run's identity (``identity.DECIDES_NOTHING``).
 """
 
-from ldct_utils import cohorts
+from ldct_utils import cohorts, metrics
 from ldct_utils.cohorts import patches
 from ldct_utils.models import networks, published
 from ldct_utils.training import asked, methods, setup, testing
@@ -18,6 +18,7 @@ def check(given: dict):
     every = tuple(given[name] for name in ("log_every", "eval_every", "checkpoint_every"))
     if min(every) < 1:
         raise ValueError(f"log_every, eval_every and checkpoint_every are at least 1, got {every}")
+    metrics.own_window(given["level"], given["width"])  # half a window
     _check_psi(given["psi_of"], given["psi_on"])
     setup.learning_rate(given["schedule"], given["lr"], 0, 1, given["warmup"])  # an unknown schedule
     if given["train_slices"] is not None and given["train_slices"] < 1:

@@ -12,7 +12,7 @@ import pandas as pd
 from ldct_utils import cohorts
 from ldct_utils.cohorts import Cohort
 from ldct_utils.ct import planted
-from ldct_utils.metrics import evaluate, info
+from ldct_utils.metrics import evaluate, info, own_window
 from ldct_utils.stats import intervals
 from ldct_utils.study import files, identity, machine
 from ldct_utils.study.runs import TESTS, Run
@@ -26,14 +26,16 @@ REAL_SLICES = 24  # of a real CT that is scored beside the test cohort, spread o
 ORGANS = ("liver", "spleen", "kidney", "lung", "vertebrae", "aorta")
 
 
-def place(trained: Run, test: Cohort | None = None, most: int | None = None) -> Run:
+def place(trained: Run, test: Cohort | None = None, most: int | None = None, window=(None, None)) -> Run:
     """Where a test is stored, whether it has been done or not: ``<run>/tests/<cohort>--<id8>``.
 
-    Args: trained: a finished run of 03_train. test: the cohort; None for the training's own. most: as in ``scores``.
+    Args: trained: a finished run of 03_train. test: the cohort; None for the training's own. most, window: as in
+            ``scores``.
     """
     cohort = f"{trained.params['source']}-{trained.numbers['cohort']}" if test is None else test.folder.name
     code = identity.code_hash(["training.testing"], [{"network": trained.params["network"]}])
-    id8 = identity.hash8([trained.id, cohort, _device(trained), code, *([] if most is None else [most])])
+    own = [{"window": own}] if (own := own_window(*window)) else []
+    id8 = identity.hash8([trained.id, cohort, _device(trained), code, *([] if most is None else [most]), *own])
     return Run(trained.folder / TESTS / f"{cohort}--{id8}", "test", {"run": trained.id, "cohort": cohort})
 
 
@@ -63,7 +65,10 @@ def check(own: Cohort, source: str | None = None, root: str | None = None):
         )
 
 
-def scores(trained: Run, test: Cohort | None = None, progress: Callable | None = None, most: int | None = None) -> Run:
+def scores(
+    trained: Run, test: Cohort | None = None, progress: Callable | None = None, most: int | None = None,
+    window=(None, None),
+) -> Run:  # fmt: skip
     """The test of a network: done if it has not been, else read.
 
     Args:
@@ -71,6 +76,8 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         test: the cohort whose test patients are scored; None takes the training's own, which is read only if needed.
         progress: wraps the sequence of batches, e.g. ``tqdm``.
         most: slices that are scored at the most, spread over patients and scans; None for all.
+        window: level and width of the domain ``window``, HU; by default each anatomy has its own. Another window is
+            another test, and trains nothing again.
     Returns: the stored test. Tables: ``scores``, ``ldct_scores`` (see ``metrics.evaluate``), ``test`` (means over
         slices of both), ``organs`` (see ``organ_errors``; empty where no organs are known), ``kept`` (see
         ``lesions_kept``) and ``examples_rows``; arrays ``examples`` and, where
@@ -78,7 +85,7 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         the RMSE inside the body, and the contrast of lesions that is kept, None where none are known.
     Raises: ValueError: if the cohort has no test patients, or is the training's own and gone.
     """
-    done = place(trained, test, most)
+    done = place(trained, test, most, window)
     if done.finished:
         return done
     with files.locked(done.folder):
@@ -90,6 +97,7 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
         rows, denoise = cohort.rows("test"), prediction.as_trained(trained, _device(trained))
         rows = rows if most is None else cohort.spread(rows, most)
         made = []  # predictions, where organs are looked at too
+        own = dict(zip(("level", "width"), window))
 
         def predict(hu):
             predicted = denoise(hu)
@@ -97,8 +105,8 @@ def scores(trained: Run, test: Cohort | None = None, progress: Callable | None =
             return predicted
 
         tables = {
-            "LDCT": done.table("ldct_scores", lambda: evaluate(lambda hu: hu, cohort, rows)),
-            "prediction": done.table("scores", lambda: evaluate(predict, cohort, rows, progress=progress)),
+            "LDCT": done.table("ldct_scores", lambda: evaluate(lambda hu: hu, cohort, rows, **own)),
+            "prediction": done.table("scores", lambda: evaluate(predict, cohort, rows, progress=progress, **own)),
         }
         # Scores that were stored before a kill left no predictions: then they are made once more.
         done.table(

@@ -29,18 +29,24 @@ def history(trials, metric: str, startup: int, label: str):
 def over_parameters(scored, metric: str, space: dict, best, label: str):
     """Scores over every searched parameter on the width of its prior, the best trial circled; the colour is the trial.
 
-    Args: scored: trials that have a score. space: {parameter: low, high, log}. best: its row.
+    Args: scored: trials that have a score. space: {parameter: low, high, log, or choices}. best: its row.
     Returns: the figure.
     """
     columns = min(4, len(space))
     lines = -(-len(space) // columns)
     figure, axes = plt.subplots(lines, columns, figsize=(3.2 * columns, 2.9 * lines), squeeze=False, sharey=True)
     for axis, (name, prior) in zip(axes.flat, space.items()):
-        drawn = axis.scatter(
-            scored[name], scored[metric], c=scored.trial, cmap="viridis", s=22, clip_on=False, zorder=3
+        choices = prior.get("choices")
+        at, top = (
+            (scored[name], best[name]) if not choices else (scored[name].map(choices.index), choices.index(best[name]))
         )
-        axis.plot(best[name], best[metric], "o", ms=11, mfc="none", mec=plots.COLOURS[1], mew=1.8, clip_on=False)
-        axis.set(xlabel=name, xscale="log" if prior["log"] else "linear", xlim=(prior["low"], prior["high"]))
+        drawn = axis.scatter(at, scored[metric], c=scored.trial, cmap="viridis", s=22, clip_on=False, zorder=3)
+        axis.plot(top, best[metric], "o", ms=11, mfc="none", mec=plots.COLOURS[1], mew=1.8, clip_on=False)
+        if choices:
+            axis.set(xlabel=name, xlim=(-0.5, len(choices) - 0.5))
+            axis.set_xticks(range(len(choices)), [str(one) for one in choices], rotation=20)
+        else:
+            axis.set(xlabel=name, xscale="log" if prior["log"] else "linear", xlim=(prior["low"], prior["high"]))
     for axis in axes.flat[len(space) :]:
         axis.set_axis_off()
     for axis in axes[:, 0]:
