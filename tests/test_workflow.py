@@ -265,6 +265,23 @@ def test_two_calls_and_another_study_at_once_share_the_folder_and_a_later_call_h
     assert not (outputs / "toy" / "snakemake.log").exists()  # Snakemake was not even started
 
 
+def test_the_notebook_of_a_finished_run_that_was_cut_short_is_written_again(toy, tmp_path):
+    outputs, cut_short = toy("notebooks: {01_toy: {runs: [{name: one, value: 2}]}}"), load_study().cut_short
+    assert call().returncode == 0
+    (notebook,) = outputs.glob("toy/*/*/notebook.ipynb")
+    before, result, text = computed(outputs), notebook.with_name("result.json").read_bytes(), notebook.read_text()
+    assert not cut_short(notebook) and not cut_short(tmp_path / "none.ipynb")
+    about = json.loads(text)
+    about["metadata"]["papermill"]["end_time"] = None  # as papermill saves it on its way
+    notebook.write_text(json.dumps(about))
+    assert cut_short(notebook)
+    notebook.write_text(text[: len(text) // 2])
+    done = call()
+    assert done.returncode == 0 and "again   01_toy/one: its notebook was cut short" in done.stdout, done.stdout
+    assert "The value was 2.0." in (outputs / "report" / "index.html").read_text() and not cut_short(notebook)
+    assert computed(outputs) == before and notebook.with_name("result.json").read_bytes() == result
+
+
 @pytest.mark.parametrize(
     ("study", "complaint"),
     [

@@ -9,10 +9,12 @@ kill, a power cut) does what is left and nothing else. Snakemake's own words go 
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -226,10 +228,11 @@ def run(study: str, profile: str, overrides: dict) -> bool:
         missing = [p for p in planned if not p.finished]
         print(f"study {study}: {len(planned)} runs, {len(planned) - len(missing)} finished", flush=True)
         plan, told = write_plan(folder, planned), folder / "events"
-        if not missing:
-            return True
         for old in told.glob("*.jsonl"):
             old.unlink(missing_ok=True)
+        show_again(plan, planned, told)
+        if not missing:
+            return True
         arguments = ["--snakefile", str(HERE / "Snakefile"), "--directory", str(paths.root())]
         arguments += ["--profile", str(where), "--nolock", "--ignore-incomplete"]
         arguments += ["--config", f"plan={plan}", f"events={told}"]
@@ -250,6 +253,26 @@ def run(study: str, profile: str, overrides: dict) -> bool:
             print(f"No run was begun. The workflow engine says: {stumbled(log, before)}")
         print(f"Snakemake's log: {paths.short(folder / 'snakemake.log')}. The same command again does what is left.")
     return not still
+
+
+def cut_short(notebook: Path) -> bool:
+    """Whether a kill or a full disk ended the writing of an executed notebook; one that is not there is not."""
+    try:
+        return json.loads(notebook.read_text(encoding="utf-8"))["metadata"]["papermill"]["end_time"] is None
+    except (FileNotFoundError, KeyError):  # not there, or executed by something else
+        return False
+    except ValueError:
+        return True
+
+
+def show_again(plan: Path, planned: list, told: Path):
+    """Execute finished runs whose notebooks were cut short: they show what they stored, and compute nothing."""
+    for number, p in enumerate(planned):
+        if p.finished and cut_short(p.folder / "notebook.ipynb"):
+            print(f"         again   {p.notebook}/{p.name}: its notebook was cut short", flush=True)
+            subprocess.run(
+                [sys.executable, HERE / "run_notebook.py", plan, str(number), told], cwd=paths.root(), check=False
+            )
 
 
 def stumbled(log: Path, before: int) -> str:

@@ -37,19 +37,10 @@ LEAST_STEP_MM = 0.005  # positions that differ by less differ by rounding
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file
 PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
+PIXELS = ("BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation")
 TAGS = [
     "SOPInstanceUID",
-    *(
-        "SOPClassUID",
-        "Modality",
-        "ImageType",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "BitsStored",
-        "SamplesPerPixel",
-        "NumberOfFrames",
-    ),
+    *("SOPClassUID", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames", *PIXELS),
     *("PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "ConvolutionKernel"),
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "SeriesDescription", "BodyPartExamined"),
     *("SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "PatientID"),
@@ -216,6 +207,8 @@ def _check(data):
     _check_hu(data)
     if "Rows" not in data or "Columns" not in data:
         raise Unusable("no image in it: truncated, or not an image object")
+    if absent := [name for name in PIXELS if data.get(name, None) is None]:
+        raise Unusable(f"no {absent[0]}: its pixels cannot be decoded, export the series anew")
     if int(data.get("NumberOfFrames", 1) or 1) > 1 or int(data.get("SamplesPerPixel", 1)) > 1:
         raise Unusable("several frames or colours in one file: export as single-frame CT images")
     for name in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"):
