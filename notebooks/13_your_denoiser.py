@@ -55,7 +55,7 @@ draws: int = 2000  # bootstrap draws over patients
 seed: int = 0  # seeds noise and draws
 batch: int = 4  # slices given at once
 device: str = "auto"  # auto, cpu or cuda
-precision: str = "auto"  # of the study's own networks: auto, float32 or bf16
+precision: str = "float32"  # of runs of the study: float32, bf16 or auto; their ONNX files compute in float32
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%

@@ -197,3 +197,12 @@ def test_a_window_trains_nothing_again_and_makes_no_other_method():
     assert {"level", "width"} <= designs.ASIDE
     with pytest.raises(ValueError, match="a window of your own needs level and width"):
         refusals.check(usual | {"level": 40.0})
+
+
+@pytest.mark.parametrize(
+    ("notebook", "call"),
+    [("03_train", "testing.scores(run, of, tqdm, most, (level, width))"), ("06_stats", "window=window_of(domain)"),
+     ("11_denoisers", "(reference, rfs, masks, device, (level, width))")],
+)  # fmt: skip
+def test_notebooks_hand_on_the_window_that_they_are_told(notebook, call):
+    assert call in (ROOT / "notebooks" / f"{notebook}.py").read_text(encoding="utf-8")
