@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ldct_utils.ct import dicom, dose, noise_checks, nps, pair_noise
 from ldct_utils.phantom import patient as phantom
@@ -18,6 +19,15 @@ def scans():
 
 def white(shape, sd, seed=0):
     return np.random.default_rng(seed).normal(0, sd, shape)
+
+
+def test_noise_that_is_too_smooth_for_its_fine_part_shows_over_all_frequencies():
+    """What set the level cannot check it: blurred noise with the right fine part has far too much in sum."""
+    normal, smooth = water(10), ndimage.gaussian_filter(water(10, seed=1) - water(0, seed=1), 2)
+    fine = nps.tissue_noise(normal, normal) / nps.tissue_noise(smooth, normal)
+    found = pair_noise.levels(normal + np.sqrt(3) * fine * smooth, normal)  # a quarter of the dose
+    assert found["added_noise_hu"] / found["ndct_noise_hu"] == pytest.approx(np.sqrt(3), rel=0.1)
+    assert found["added_all_hu"] / found["ndct_all_hu"] > 2 * np.sqrt(3)
 
 
 def test_white_noise_has_a_flat_spectrum_at_variance_times_pixel_area():
@@ -214,6 +224,7 @@ def test_the_noise_of_a_pair_is_what_was_added_and_its_mean_what_was_shifted():
     found = pair_noise.levels(low, normal)
     assert found["bias_hu"] == pytest.approx(3, abs=0.5) and abs(found["correlation"]) < 0.1
     assert found["added_noise_hu"] / found["ndct_noise_hu"] == pytest.approx(1.7, rel=0.1)
+    assert found["added_all_hu"] == pytest.approx(17, rel=0.05) and found["ndct_all_hu"] == pytest.approx(10, rel=0.05)
     air = pair_noise.levels(np.full((64, 64), -1000.0), np.full((64, 64), -1000.0))
     assert set(air) == {"bias_hu", *pair_noise.LEVELS} and np.isnan([air[name] for name in pair_noise.LEVELS]).all()
 

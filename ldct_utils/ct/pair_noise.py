@@ -4,15 +4,16 @@ import numpy as np
 
 from ldct_utils.ct import intensity, noise_checks, nps
 
-LEVELS = ("ndct_noise_hu", "added_noise_hu", "correlation")
+LEVELS = ("ndct_noise_hu", "added_noise_hu", "correlation", "ndct_all_hu", "added_all_hu")
 
 
 def levels(ldct, ndct) -> dict:
     """Noise of one pair, images (H, W) in HU.
 
     Returns: ``bias_hu``: mean LDCT - NDCT inside the body. ``ndct_noise_hu``, ``added_noise_hu``: high-pass SD in flat
-        soft tissue of the NDCT and of LDCT - NDCT. ``correlation`` of the two. NaN where the slice has too little body
-        or soft tissue to tell.
+        soft tissue of the NDCT and of LDCT - NDCT. ``correlation`` of the two. ``ndct_all_hu``, ``added_all_hu``: SD
+        over all frequencies, in which the NDCT's holds some anatomy. NaN where the slice has too little body or soft tissue
+        to tell.
     """
     low, normal = np.asarray(ldct, np.float32), np.asarray(ndct, np.float32)
     body = intensity.body_mask(normal)
@@ -22,6 +23,8 @@ def levels(ldct, ndct) -> dict:
             nps.tissue_noise(normal, normal),
             nps.tissue_noise(low - normal, normal),
             noise_checks.correlation(low, normal),
+            nps.flat_noise(normal, normal),
+            nps.flat_noise(low - normal, normal),
         )
     except ValueError:
         measured = [np.nan] * len(LEVELS)
