@@ -12,8 +12,8 @@ def levels(ldct, ndct) -> dict:
 
     Returns: ``bias_hu``: mean LDCT - NDCT inside the body. ``ndct_noise_hu``, ``added_noise_hu``: high-pass SD in flat
         soft tissue of the NDCT and of LDCT - NDCT. ``correlation`` of the two. ``ndct_all_hu``, ``added_all_hu``: SD
-        over all frequencies, in which the NDCT's holds some anatomy. NaN where the slice has too little body or soft tissue
-        to tell.
+        over all frequencies, in which the NDCT's holds some anatomy. NaN where the slice has too little body or soft
+        tissue to tell.
     """
     low, normal = np.asarray(ldct, np.float32), np.asarray(ndct, np.float32)
     body = intensity.body_mask(normal)
