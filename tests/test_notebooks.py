@@ -186,7 +186,7 @@ def call(smoke, out: Path, *words: str) -> subprocess.CompletedProcess:
 def test_papermill_alone_trains_with_the_documented_command(smoke, tmp_path):
     done = call(smoke, tmp_path / "out.ipynb", "-p", "loss", "vgg", "-p", "layer", "block5_conv4")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "warning" not in done.stderr.lower() and "TCP" not in done.stderr  # a first user sees none that means nothing
+    assert "warning" not in done.stderr.lower() and "TCP" not in done.stderr
     (folder,) = (smoke[0] / "adhoc" / "03_train").glob("*/result.json")
     assert "block5_conv4" in folder.parent.name
     assert folder.parent.name in (tmp_path / "out.ipynb").read_text(encoding="utf-8")
