@@ -3,6 +3,7 @@
 A function takes the blocks of one study's file and returns Markdown: a table, how to read it, what was found.
 """
 
+import re
 from datetime import date
 
 from ldct_utils.answers import front
@@ -275,11 +276,16 @@ def newer(blocks) -> str:
     return paragraphs(table(head, lines), f"*{note}*", bullets(said + n.get("notes", [])))
 
 
+def _two_decimals(text: str) -> str:
+    """``0.89 [0.72, 1]`` as ``0.89 [0.72, 1.00]``."""
+    return re.sub(r"\d+(\.\d+)?", lambda number: f"{float(number[0]):.2f}", str(text))
+
+
 def details(blocks) -> str:
     n, parts = blocks["details"], []
     if n["notices"]:
         sigmas = [k for k in n["notices"][0] if k != "metric"]
-        lines = [[row["metric"], *(row[s] for s in sigmas)] for row in n["notices"]]
+        lines = [[row["metric"], *(_two_decimals(row[s]) for s in sigmas)] for row in n["notices"]]
         parts.append(table(["metric", *(f"noise added: {s} HU" for s in sigmas)], lines))
         parts.append(
             "*How often a metric calls the image without the lesions the worse one; 0.5 is chance. 95 % intervals.*"
@@ -292,7 +298,13 @@ def details(blocks) -> str:
             sides = "–" if low is None else f"[{fixed(low, 3)}, {fixed(high, 3)}]"
             span = f"{fixed(one['difference'], 3)} {sides}"
             lines.append(
-                [called(one["first"]), called(one["second"]), one["quantity"].replace(" kept", ""), span, sure]
+                [
+                    called(one["first"]),
+                    called(one["second"]),
+                    one["quantity"].replace(" kept", "").replace("d'", "d′"),
+                    span,
+                    sure,
+                ]
             )
         parts.append(table(["loss", "compared with", "kept of a faint lesion", "difference", "verdict"], lines))
     kept = n["kept"]
