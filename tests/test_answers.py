@@ -89,6 +89,9 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
         "27) to one taught on plain images; in simulated livers dose is saved in 2 of 4 comparisons."
     )
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
+    doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
+    said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})["sentences"]
+    assert said.endswith("2 of 4 comparisons. The one with an eye filter caught no planted fault.")
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})["sentences"]
     assert none.endswith("so none can say whether dose is saved.")
 

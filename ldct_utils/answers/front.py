@@ -196,14 +196,17 @@ def dose(blocks) -> str:
             words.append(f"Its faint lesions are as visible as at {grouped(seen, 'to')}, where {low} is no gain.")
     if "observers" in blocks:
         n = blocks["observers"]
-        words.append(testified(n["readers"]))
+        words.append(testified(n["readers"], blocks.get("judges", {}).get("silent", [])))
     if "invariances" in blocks:
         words.append(hiding(blocks))
     return " ".join(words)
 
 
-def testified(readers) -> str:
-    """What computed readers that could have gained see: the dose of each at its best, and how often dose is saved."""
+def testified(readers, silent) -> str:
+    """What computed readers that could have gained see: the dose of each at its best, and how often dose is saved.
+
+    Args: silent: judges of 15 that caught no planted fault, in words; a reader among them is named.
+    """
     if not readers:
         return "No computed reader was shown to gain from any processing, so none can say whether dose is saved."
     whose = ["a computed reader", *["one"] * (len(readers) - 1)]
@@ -212,7 +215,9 @@ def testified(readers) -> str:
     )
     anatomy, there = (sum(one[name] for one in readers.values()) for name in ("in_patients", "saves_in_patients"))
     livers = f"; in simulated livers dose is saved in {there or 'none'} of {plural(anatomy, 'comparison')}"
-    return f"At best, lesions look as at a dose of {each}{livers * bool(anatomy)}."
+    doubted = [READERS.get(name, name) for name in readers if any(f"({name})" in judge for judge in silent)]
+    doubts = f" The one {listed(doubted)} caught no planted fault." if doubted else ""
+    return f"At best, lesions look as at a dose of {each}{livers * bool(anatomy)}.{doubts}"
 
 
 def hiding(blocks) -> str:
