@@ -52,7 +52,7 @@ def test_the_page_has_one_sentence_five_questions_and_three_limits():
     page = front.page(BLOCKS)
     assert page["sentence"] == (
         "In simulations, slices at 25 % of the dose, cleaned by a network, score like slices at 69 % or more by RMSE "
-        "and SSIM; to an ideal observer their faint lesions are as visible as at 25 % at best."
+        "and SSIM; to an ideal observer their faint lesions look as at 25 % at most, where 25 % is no gain."
     )
     assert [one["key"] for one in page["answers"]] == list(front.QUESTIONS) and len(page["sure"]) == 3
     assert len(page["words"]) == 8 and set(page["shown"]) == {"hero", *front.QUESTIONS}
@@ -70,12 +70,12 @@ def reader(worth, saves=0, asked=11):
 
 @pytest.mark.parametrize(
     ("readers", "end"),
-    [({}, "; no computed reader that could have seen a gain was asked."),
-     ({"NPWE": reader(0.25)}, "; to one computed reader their lesions are as visible as at 25 % at best."),
+    [({}, "; no computed reader could be asked that can see a gain and catches faults."),
+     ({"NPWE": reader(0.25)}, "; to one computed reader their lesions look as at 25 % at most, where 25 % is no gain."),
      ({"NPWE": reader(0.3), "NPW": reader(0.3)},
-      "; to 2 computed readers their lesions are as visible as at 30 % at best."),
+      "; to 2 computed readers their lesions look as at 30 % at most, where 25 % is no gain."),
      ({"NPWE": reader(0.57), "NPW": reader(0.27), "search": reader(0.26)},
-      "; to 3 computed readers their lesions are as visible as at 26 to 57 % at best.")],
+      "; to 3 computed readers their lesions look as at 26 to 57 % at most, where 25 % is no gain.")],
 )  # fmt: skip
 def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
     assert front.sentence(changed(observers={"readers": readers, "backgrounds": 120})).endswith(end)
@@ -85,13 +85,18 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     readers = {"NPWE": reader(0.57, 10), "CHO, learned on FBP": reader(0.26, 2, 10)}
     said = answer("dose", observers={"readers": readers, "backgrounds": 120})
     assert said["sentences"].endswith(
-        "At best, lesions look as at a dose of 57 % (56 to 58) to a computed reader with an eye filter and 26 % (25 to "
-        "27) to one taught on plain images; in simulated livers dose is saved in 2 of 4 comparisons."
+        "At most, lesions look as at a dose of 57 % (56 to 58) to a computed reader with an eye filter (saved in 10 of "
+        "11 comparisons) and 26 % (25 to 27) to one taught on plain images (saved in 2 of 10 comparisons). In simulated "
+        "livers a saving was shown in 2 (4 comparisons)."
     )
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})["sentences"]
-    assert said.endswith("2 of 4 comparisons. The one with an eye filter caught no planted fault.")
+    assert "At most, lesions look as at a dose of 26 % (25 to 27) to a computed reader taught on plain" in said
+    assert "A reader with an eye filter says 57 %, but caught no planted fault." in said
+    assert front.sentence(changed(judges=doubted, observers={"readers": readers, "backgrounds": 120})).endswith(
+        "; to one computed reader their lesions look as at 26 % at most, where 25 % is no gain."
+    )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})["sentences"]
     assert none.endswith("so none can say whether dose is saved.")
 
@@ -99,7 +104,9 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
 def test_an_observer_that_gains_is_not_hidden():
     worth = BLOCKS["dose"]["methods"]["mse"]["worth"] | {"d' (CHO)": span(0.4, 0.05)}
     better = {"mse": BLOCKS["dose"]["methods"]["mse"] | {"worth": worth}}
-    assert front.sentence(changed(dose=BLOCKS["dose"] | {"methods": better})).endswith("as at 40 % at best.")
+    assert front.sentence(changed(dose=BLOCKS["dose"] | {"methods": better})).endswith(
+        "as at 40 % at most, where 25 % is no gain."
+    )
     assert front.sentence(changed(dose=None)).startswith("This study asked neither")
     unmeasured = BLOCKS["dose"] | {"methods": {"mse": {"full dose": {}, "worth": {}}}}
     assert front.sentence(changed(dose=unmeasured)).startswith("Too little was measured")
@@ -123,11 +130,14 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     rows = [{"loss": "a", "answer": blending.BETTER, "more_kept": span(0.03)}, {"loss": "b", "answer": "not shown"}]
     told = {"rows": rows, "against": "noise-free truth"}
     assert answer("loss", tradeoff=told)["sentences"].endswith(
-        "By the contrast of lesions, a little: against the noise-free truth 1 of 2 other losses keeps more of it than "
-        "a mix of the MSE network's image and its input with the same error, at most 3 points of 100."
+        "By the contrast of lesions, a little: measured against the noise-free truth, 1 of 2 other losses keeps "
+        "more of it than a mix of the MSE network's image and its input with the same error, the most 3 points of 100 "
+        "(−7 to 13)."
     )
     other = {"against_other": "NDCT", "answers_other": {"a": blending.OPEN, "b": blending.OPEN}}
-    assert answer("loss", tradeoff=told | other)["sentences"].endswith(" Against the NDCT, none of the 2 losses would.")
+    assert answer("loss", tradeoff=told | other)["sentences"].endswith(
+        " Measured against the NDCT, none of the 2 losses does."
+    )
     assert "No loss of 2 was shown to keep more" in answer("loss", tradeoff={"rows": [rows[1]] * 2})["sentences"]
 
 
@@ -139,7 +149,7 @@ def test_a_study_that_did_not_ask_says_which_one_does():
 
 
 def test_comparisons_that_could_not_be_decided_are_not_in_the_denominator():
-    assert answer("newer")["sentences"].startswith("By scores alone: in 15 comparisons of a network with the best")
+    assert answer("newer")["sentences"].startswith("By scores alone: 15 comparisons of a network with the best")
     none = BLOCKS["newer"] | {"too_few": 80}
     assert answer("newer", newer=none)["sentences"].startswith("None of 80 comparisons had the patients")
 
@@ -234,7 +244,7 @@ def test_a_random_encoder_is_named_with_the_losses_that_use_it():
 def test_comparisons_without_a_verdict_are_told_with_their_reason():
     n = BLOCKS["newer"] | {"without": {"too few patients": 45, "not at a working point": 20}, "unfinished": ["CNN-10"]}
     assert (
-        "Without a verdict: 45 with too few patients and 20 of CNN-10, still improving."
+        " 65 more have none: 45 with too few patients and 20 of CNN-10, whose training had not settled."
         in (answer("newer", newer=n)["sentences"])
     )
     assert said.without(BLOCKS["newer"]) == said.without({"without": {}}) == ""

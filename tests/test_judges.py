@@ -303,12 +303,14 @@ NO_ALARM = "no alarm at an image that was not denoised. Chance gives 5 %."
 @pytest.mark.parametrize(
     ("judges", "said"),
     [({"A": ([0.82, 0.82, 0.27], ""), "B": ([0.9, 0.0, 0.0], ""), "C": ([1.0, 1.0, 1.0], "identity")},
-      f"The judge “A” catches 3 of 3 faults, in 82, 82 and 27 % of patients, and raises {NO_ALARM}"),
-     ({"A": ([0.82, 0.1], "")}, f"The judge “A” catches 1 of 2 faults, in 82 % of patients, and raises {NO_ALARM}"),
+      f"The judge “A” catches 3 of 3 planted faults: eraser that knows lesions (82 % of patients), inserter (82 % of "
+      f"patients) and texture paster (27 % of patients), and raises {NO_ALARM}"),
+     ({"A": ([0.82, 0.1], "")}, f"The judge “A” catches 1 of 2 planted faults: eraser that knows "
+      f"lesions (82 % of patients), and raises {NO_ALARM}"),
      ({"A": ([0.82, 0.3, 0.4, 0.5], "")},
-      f"The judge “A” catches 4 of 4 faults, in 30 to 82 % of patients, and raises {NO_ALARM}"),
+      f"The judge “A” catches 4 of 4 planted faults, in 30 to 82 % of patients, and raises {NO_ALARM}"),
      ({"A": ([0.82, 0.1], ""), "B": ([0.1, 0.4], "")},
-      f"The judges “A” and “B” each catch 1 of 2 faults, in 40 to 82 % of patients, and raise {NO_ALARM}"),
+      f"The judges “A” and “B” each catch 1 of 2 planted faults, in 40 to 82 % of patients, and raise {NO_ALARM}"),
      ({"A": ([0.8], "identity"), "B": ([0.0], "")},
       "Every judge that catches a fault also raises an alarm at a denoiser without one."),
      ({"A": ([0.1], "identity"), "B": ([0.0], "")}, "No judge catches a fault.")],
@@ -320,7 +322,10 @@ def test_the_best_judge_is_told_with_its_shares_and_none_and_a_tie_have_their_wo
 def test_where_no_faultless_denoiser_was_asked_no_alarm_is_told():
     table, cells, labels = by_judge(A=([0.82], ""))
     said = verdicts.best_said(table, cells[cells["denoiser"] != "identity"], labels)
-    assert said == "The judge “A” catches 1 of 1 fault, in 82 % of patients. Chance gives 5 %."
+    assert (
+        said
+        == "The judge “A” catches 1 of 1 planted fault: eraser that knows lesions (82 % of patients). Chance gives 5 %."
+    )
 
 
 @pytest.mark.parametrize(

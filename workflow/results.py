@@ -71,7 +71,7 @@ def folder() -> Path:
 
 # ---- outputs/<study> to docs/results/<study>.json ----
 def rounded(value):
-    """``value`` in JSON's types, floats at four significant digits, NaN as null: what was not measured.
+    """``value`` in JSON's types, floats at six significant digits, NaN as null: what was not measured.
 
     Raises: ValueError: for an infinite number.
     """
@@ -82,7 +82,7 @@ def rounded(value):
     if isinstance(value, float):  # NumPy's too
         if math.isinf(value):
             raise ValueError(f"{value} is not a finite number")
-        return None if math.isnan(value) else float(f"{value:.4g}")
+        return None if math.isnan(value) else float(f"{value:.6g}")
     return value
 
 

@@ -185,14 +185,17 @@ def tradeoff_picture(blocks) -> str:
 def judges(blocks) -> str:
     n = blocks["judges"]
     note = (
-        "“From 100 %”: the fault is caught at full strength; a smaller number is the weakest strength from which on "
-        "it is. Then: in how many patients at full strength, with its 95 % interval. "
+        "“From 100 %”: the fault is caught at full strength, and not at weaker ones if any were tried. Then: in how "
+        "many patients at full strength, with its 95 % interval. "
         f"{counted(n['patients'], 'simulated patient')}, 5 % false alarms on others."
     )
     said = [answer.asked(answer.believed, blocks)]
     if n["silent"]:
         whose = "what it finds" if len(n["silent"]) == 1 else "what they find"
-        said.append(f"No fault is caught by {listed(n['silent'])}; {whose} in a network is no evidence here.")
+        said.append(
+            f"Patient by patient, no fault is caught by {listed(n['silent'])}; {whose} in a network is no evidence "
+            "here."
+        )
     if n["misled"]:
         said.append(
             "What does nothing leaves all the noise, where the image that it is compared with has half of it. That is "
@@ -421,8 +424,7 @@ def sentence(blocks) -> str:
 
 def five(blocks) -> str:
     """The five answers of the report's first page."""
-    asked = [one for one in front.page(blocks)["answers"] if one["sure"]]
-    rows = [[f"**{one['question']}**", one["sentences"], one["sure"]] for one in asked]
+    rows = [[f"**{one['question']}**", one["sentences"], one["sure"] or ""] for one in front.page(blocks)["answers"]]
     return table(["question", "answer", "how sure"], rows)
 
 

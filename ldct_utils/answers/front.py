@@ -1,7 +1,7 @@
 """The report's first page in words: one sentence, five answers, how sure each is and where it comes from."""
 
 from ldct_utils.answers import said
-from ldct_utils.answers.words import READERS, called, compared, decided, grouped, known, listed, percent, share
+from ldct_utils.answers.words import READERS, called, compared, decided, grouped, known, listed, percent, share, within
 from ldct_utils.report.sentences import plural, some
 from ldct_utils.task_based import blending
 
@@ -36,7 +36,8 @@ WORDS = {
     "model observer": "a computed reader that decides whether a lesion is there; the Hotelling observer knows the "
     "noise and its texture, the non-prewhitening observer does not",
     "d′": "how well a model observer tells lesion from no lesion; 0 is guessing",
-    "interval": "the range in which the value lies with 95 % certainty, given other patients and other trainings",
+    "interval": "a range made so that 95 % of such ranges hold the true value; whether it allows for other trainings "
+    "stands beside each answer",
 }
 ENOUGH = 6  # patients, below which no interval is taken
 
@@ -67,6 +68,9 @@ def scope(blocks) -> list[str]:
     return [plural(n["patients"], _kind(blocks) + "patient"), seen, plural(n["slices"], "slice")]
 
 
+DO = ("does", "do")
+
+
 def sentence(blocks) -> str:
     """What the study found, in one sentence."""
     if "dose" not in blocks:
@@ -85,17 +89,25 @@ def sentence(blocks) -> str:
 
 def readers(blocks, worth) -> str:
     """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
+    low = percent(blocks["dose"]["low_dose"])
     if "observers" in blocks:
-        best = [percent(one["best"]["value"]) for one in blocks["observers"]["readers"].values()]
+        best = [percent(one["best"]["value"]) for one in trusted(blocks).values()]
         if not best:
-            return "no computed reader that could have seen a gain was asked"
+            return "no computed reader could be asked that can see a gain and catches faults"
         who = "one computed reader" if len(best) == 1 else f"{len(best)} computed readers"
         doses = best[0] if len(set(best)) == 1 else f"{best[-1].removesuffix(' %')} to {best[0]}"
-        return f"to {who} their lesions are as visible as at {doses} at best"
+        return f"to {who} their lesions look as at {doses} at most, where {low} is no gain"
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "whether lesions are seen any better was not asked"
-    return f"to an ideal observer their faint lesions are as visible as at {percent(max(ideal))} at best"
+    return f"to an ideal observer their faint lesions look as at {percent(max(ideal))} at most, where {low} is no gain"
+
+
+def trusted(blocks) -> dict:
+    """Computed readers that could gain, without those that 15 found to catch no planted fault."""
+    silent = blocks.get("judges", {}).get("silent", [])
+    every = blocks["observers"]["readers"]
+    return {name: one for name, one in every.items() if not any(f"({name})" in judge for judge in silent)}
 
 
 # ---- two sentences an answer; nothing where the study did not ask ----
@@ -129,13 +141,16 @@ def loss(blocks) -> str:
         if buys and kept is not None:
             n, points = blocks["tradeoff"], plural(round(100 * kept), "point")
             also = sum(one == blending.BETTER for one in n.get("answers_other", {}).values())
+            most = max((row["more_kept"] for row in buys if "more_kept" in row), key=lambda span: span["value"])
             words.append(
-                f"By the contrast of lesions, a little: against the {n.get('against', 'reference')} "
+                f"By the contrast of lesions, a little: measured against the {n.get('against', 'reference')}, "
                 f"{some(len(buys), len(rows), 'other loss')} {'keeps' if len(buys) == 1 else 'keep'} more of it than "
-                f"{mixed}, at most {points} of 100."
+                f"{mixed}, the most {points} of 100{within(most, 0, 100)}."
             )
             if n.get("answers_other"):
-                words.append(f"Against the {n['against_other']}, {some(also, len(rows), 'loss')} would.")
+                words.append(
+                    f"Measured against the {n['against_other']}, {some(also, len(rows), 'loss')} {DO[also > 1]}."
+                )
         else:
             words.append(f"No loss of {len(rows)} was shown to keep more of a lesion's contrast than {mixed}.")
     return " ".join(words)
@@ -150,12 +165,16 @@ def scores(blocks) -> str:
             words.append(said.removal(blocks))
         else:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
+            most = n.get("moved", {}).get("MaxSRMSE")
+            exception = f", MaxSRMSE by {percent(most['value'])}" if most else ""
             size = "" if gone["size"] is None else (
-                f", but in the median by {percent(gone['size'])} of what cutting the dose to 25 % does"
+                f" The typical score moves by {percent(gone['size'])} of what cutting the dose to 25 % moves "
+                f"it{exception}."
             )  # fmt: skip
+            worse = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient."
             words.append(
-                f"We removed every lesion, {100 * gone['share']:.1f} % of the body. That lowers "
-                f"{some(fall, of, 'score')} in every patient{size}."
+                f"We removed every lesion, {100 * gone['share']:.1f} % of the body. "
+                f"{worse[:1].upper()}{worse[1:]}{size}"
             )
     if "judges" in blocks:
         words.append(blocks["judges"]["answer"])
@@ -171,8 +190,8 @@ def newer(blocks) -> str:
         return f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."
     open_ones = enough - n["better"] - n["worse"]
     return (
-        f"By scores alone: in {plural(enough, 'comparison')} of a network with the best older method, the newer one "
-        f"was better in {n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not shown to differ in "
+        f"By scores alone: {plural(enough, 'comparison')} of a network with the best older method have a verdict; the "
+        f"newer one was better in {n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not shown to differ in "
         f"{open_ones or 'none'}.{said.without(n)} A better score need not be a better diagnosis."
     )
 
@@ -196,36 +215,45 @@ def dose(blocks) -> str:
             words.append(f"Its faint lesions are as visible as at {grouped(seen, 'to')}, where {low} is no gain.")
     if "observers" in blocks:
         n = blocks["observers"]
-        words.append(testified(n["readers"], blocks.get("judges", {}).get("silent", [])))
+        words.append(testified(n["readers"], trusted(blocks)))
     if "invariances" in blocks:
         words.append(hiding(blocks))
     return " ".join(words)
 
 
-def testified(readers, silent) -> str:
+def testified(every, believed) -> str:
     """What computed readers that could have gained see: the dose of each at its best, and how often dose is saved.
 
-    Args: silent: judges of 15 that caught no planted fault, in words; a reader among them is named.
+    Args: every: {reader: its comparisons}. believed: those of them that catch planted faults.
     """
-    if not readers:
+    if not every:
         return "No computed reader was shown to gain from any processing, so none can say whether dose is saved."
-    whose = ["a computed reader", *["one"] * (len(readers) - 1)]
-    each = listed(
-        f"{share(one['best'])} to {who} {READERS.get(name, name)}" for who, (name, one) in zip(whose, readers.items())
-    )
-    anatomy, there = (sum(one[name] for one in readers.values()) for name in ("in_patients", "saves_in_patients"))
-    livers = f"; in simulated livers dose is saved in {there or 'none'} of {plural(anatomy, 'comparison')}"
-    doubted = [READERS.get(name, name) for name in readers if any(f"({name})" in judge for judge in silent)]
-    doubts = f" The one {listed(doubted)} caught no planted fault." if doubted else ""
-    return f"At best, lesions look as at a dose of {each}{livers * bool(anatomy)}.{doubts}"
+    words = []
+    if believed:
+        whose = ["a computed reader", *["one"] * (len(believed) - 1)]
+        each = listed(
+            f"{share(one['best'])} to {who} {READERS.get(name, name)} (saved in {one['saves']} of {one['asked']} "
+            "comparisons)" for who, (name, one) in zip(whose, believed.items())
+        )  # fmt: skip
+        words.append(f"At most, lesions look as at a dose of {each}.")
+    for name, one in every.items():
+        if name not in believed:
+            who = f"reader {READERS.get(name, name)}"
+            words.append(f"A {who} says {percent(one['best']['value'])}, but caught no planted fault.")
+    anatomy, there = (sum(one[name] for one in every.values()) for name in ("in_patients", "saves_in_patients"))
+    if anatomy:
+        shown = "no saving was shown" if not there else f"a saving was shown in {there}"
+        words.append(f"In simulated livers {shown} ({plural(anatomy, 'comparison')}).")
+    return " ".join(words)
 
 
 def hiding(blocks) -> str:
     """What is known of lesions that a network hides."""
     told = said.hidden(blocks)
     if told.startswith("Not tested. "):
-        rest = told.removeprefix("Not tested. ")
-        return f"Whether networks hide lesions stays open: {rest[0].lower()}{rest[1:]}"
+        return f"Whether networks hide lesions was not tested: {told.removeprefix('Not tested. O')}".replace(
+            ": ur", ": our"
+        )
     return f"Do they hide lesions? {told}"
 
 
@@ -280,7 +308,10 @@ def sure_of_dose(blocks) -> str:
         words.append(f"Scores: {_tested(blocks, n['patients'], [n['trainings']], 'simulated abdomen')}")
     if "observers" in blocks:
         livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
-        words.append(f"Computed readers: lesions in water and in {livers}, one training each.")
+        words.append(
+            f"Computed readers: lesions in water and in {livers}, one training each; “at most” is the largest of many, "
+            "and its interval is not corrected for that."
+        )
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]
         tested = max((row[w]["tested"] for row in rows for w in ("search", "aimed") if w in row), default=0)

@@ -226,9 +226,13 @@ def without(n) -> str:
     """Why comparisons of networks have no verdict, after a space; nothing where all have one."""
     words = []
     for reason, count in n.get("without", {}).items():
-        of = f"{count} of {listed(n['unfinished'])}, still improving" if reason == "not at a working point" else ""
+        of = (
+            f"{count} of {listed(n['unfinished'])}, whose training had not settled"
+            if reason == "not at a working point"
+            else ""
+        )
         words.append(of or f"{count} {WITHOUT.get(reason, f'({reason})')}")
-    return f" Without a verdict: {listed(words)}." if words else ""
+    return f" {sum(n.get('without', {}).values())} more have none: {listed(words)}." if words else ""
 
 
 def maps(blocks) -> str:
@@ -265,8 +269,8 @@ def hidden(blocks) -> str:
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
-        f"Not tested. We searched for changes of the input that the network ignores; none of {lesions} known lesions "
-        f"changed by more than another scan explains ({networks})."
+        f"Not tested. Our search changed none of {counted(lesions, 'known lesion')} by more than another scan does, so "
+        f"it could not show whether a network would hide the change ({networks})."
     )
 
 
@@ -291,7 +295,8 @@ def passing(blocks) -> str:
     n = blocks["observers"]
     failed = f" {_capital(listed(n['failed']))} failed." if n["failed"] else ""
     return (
-        f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test.{failed} "
+        f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test, all scans "
+        f"pooled.{failed} "
         f"By those that could gain from a denoiser, {n['saves']} of {counted(n['asked'], 'comparison')} save dose and "
         f"{n['costs']} cost dose."
     )

@@ -137,14 +137,19 @@ def best_said(table, found, judges: dict) -> str:
     own = found[found["judge"].map(judges).isin(best["judge"]) & found["denoiser"].isin(faulty.names())]
     shares = [round(100 * rate) for rate in own["rate"][own["from"].notna()]]
     single = len(best) == 1
-    rates = _listed(list(map(str, shares))) if single and len(shares) < 4 else f"{min(shares)} to {max(shares)}"
+    rates = f", in {min(shares)} to {max(shares)} % of patients"
+    if single and len(shares) < 4:  # each with its name
+        names = own["denoiser"][own["from"].notna()].map(
+            lambda name: LABELS.get(name, name).replace(", knows", " that knows")
+        )
+        rates = ": " + _listed([f"{name} ({share} % of patients)" for name, share in zip(names, shares)])
     who = f"The judge{'s' * (not single)} {_listed([f'“{name}”' for name in best['judge']])}"
     catches, raises = ("catches", "raises") if single else ("each catch", "raise")
     asked = [words for name, words in FAULTLESS.items() if name in set(own["denoiser"][own["caught"].notna()])]
     alarm = f", and {raises} no alarm at {_listed(asked)}" if asked else ""
     most, faults = best["caught"].iloc[0], int(best["asked"].max())
-    caught_of = f"{most} of {faults} fault{'s' * (faults > 1)}"
-    return f"{who} {catches} {caught_of}, in {rates} % of patients{alarm}. Chance gives {percent(caught.FALSE_ALARMS)}."
+    caught_of = f"{most} of {faults} planted fault{'s' * (faults > 1)}"
+    return f"{who} {catches} {caught_of}{rates}{alarm}. Chance gives {percent(caught.FALSE_ALARMS)}."
 
 
 def alarms_said(table) -> str:
