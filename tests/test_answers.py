@@ -86,8 +86,8 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     said = answer("dose", observers={"readers": readers, "backgrounds": 120})
     assert said["sentences"].endswith(
         "At most, lesions look as at a dose of 57 % (56 to 58) to a computed reader with an eye filter (saved in 10 of "
-        "11 comparisons) and 26 % (25 to 27) to one taught on plain images (saved in 2 of 10 comparisons). In simulated "
-        "livers a saving was shown in 2 (4 comparisons)."
+        "11 comparisons) and 26 % (25 to 27) to one taught on plain images (saved in 2 of 10 comparisons). In "
+        "simulated livers a saving was shown in 2 (4 comparisons)."
     )
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
