@@ -190,7 +190,7 @@ def test_what_is_collected_says_where_it_comes_from(finished, tmp_path):
     stored = json.loads(results.collect("made").read_text())
     expected = {"commits": ["0123456"], "dirty": False, "cpu": ["AMX"], "cores": 2, "precision": ["bf16"], "runs": 1}
     assert stored["provenance"].items() >= expected.items() and stored["collected"] == results.COMMAND
-    assert stored["blocks"] == {"cohort": COHORT | {"ndct_noise_hu": 9.658, "source": None}}
+    assert stored["blocks"] == {"cohort": COHORT | {"ndct_noise_hu": 9.65774, "source": None}}
     assert results.load("made") == stored
     said = results.rendered("made cohort", "README.md")
     assert said.startswith("30 simulated patients with 120 slices, 10 of them for testing; all checks are within")
@@ -223,7 +223,7 @@ def test_what_the_command_writes_itself_does_not_count_as_a_change(tmp_path, mon
 
 
 def test_a_number_that_is_not_finite_is_not_collected_and_one_that_is_absent_becomes_null(finished):
-    assert results.rounded({"a": [1.23456, float("nan"), 7]}) == {"a": [1.235, None, 7]}
+    assert results.rounded({"a": [1.2345678, float("nan"), 7]}) == {"a": [1.23457, None, 7]}
     finished({"01_data": (COHORT | {"ndct_noise_hu": float("inf")}, {})})
     with pytest.raises(ValueError, match="made: block cohort of 01_data: inf is not a finite number"):
         results.collect("made")
@@ -445,7 +445,9 @@ def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     assert "No fault is caught" not in said
     run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])})
     silent = results_blocks.judges({"judges": collect.judges([run])})
-    assert "No fault is caught by a and b; what they find in a network is no evidence here." in silent
+    assert (
+        "Patient by patient, no fault is caught by a and b; what they find in a network is no evidence here." in silent
+    )
 
 
 def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
@@ -462,7 +464,7 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
         "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2, "best": {**GAIN["truth"], "task": "1 mm"}}},
     }
     said = results_blocks.observers({"observers": collect.observers([SimpleNamespace(numbers={"headline": headline})])})
-    assert "2 of 3 model observers passed every test. Contrast over noise failed." in said
+    assert "2 of 3 model observers passed every test, all scans pooled. Contrast over noise failed." in said
     assert (
         "18 of 54 comparisons save dose and 2 cost dose" in said
         and "| NPWE | 42 % (total variation) | 18 of 54 | 250 [200, 300] (1 mm) |" in said
