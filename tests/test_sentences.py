@@ -160,7 +160,8 @@ def test_how_many_metrics_call_an_image_worse(falls, total, said):
     [("an image as good as FBP at 53 %, for d′ as FBP at 25 %.", None),
      ("an image as good as FBP at less than 25 %, for d′ as FBP at less than 25 % [less than 25, 30].",
       "an image worse than FBP at 25 %, for d′ worse than FBP at 25 % [less than 25, 30]."),
-     ("an image as good as FBP at more than 100 %.", "an image better than FBP at 100 %.")],
+     ("an image as good as FBP at more than 100 %.", "an image better than FBP at 100 %."),
+     ("as good as FBP at more than 100 % [more than 100, more than 100].", "better than FBP at 100 %.")],
 )  # fmt: skip
 def test_a_bound_of_a_dose_is_told_as_what_it_means(sentence, said):
     assert sentences.beyond(sentence) == (said or sentence)

@@ -266,7 +266,8 @@ def beyond(sentence: str) -> str:
     """A sentence on equal doses in which a bound is told as what it means.
 
     ``as good as FBP at less than 25 %`` is ``worse than FBP at 25 %``, and ``as FBP at more than 100 %`` is ``better
-    than FBP at 100 %``.
+    than FBP at 100 %``. An interval of which both ends lie beyond says nothing more and is left out.
     """
     words = {"less": "worse", "more": "better"}
-    return re.sub(r"(as good )?as FBP at (less|more) than", lambda m: f"{words[m[2]]} than FBP at", sentence)
+    told = re.sub(r" \[((?:less|more) than \d+), \1\]", "", sentence)  # an interval that lies beyond as a whole
+    return re.sub(r"(as good )?as FBP at (less|more) than", lambda m: f"{words[m[2]]} than FBP at", told)
