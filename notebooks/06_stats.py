@@ -182,7 +182,7 @@ report.table(run, "nulls_shown", words, of_trainings, nulls.spread_said(empty, S
 over_ldct = run.table("gains", lambda: comparison.gains(scores, draws, seed))
 for reference, words in references.items():
     top = best[reference][primary]
-    over, others = comparison.sides(scores, domain, reference, primary, top, draws, seed).values()
+    over, others = comparison.sides(scores, domain, reference, primary, top, draws, seed)
     own, drawn = over.query("method == @top"), {"over the LDCT": over, f"{says[top]} over each other": others}
     report.figure(
         run, f"patients_{reference}", drawings.patients(drawn, says, f"gain in {label}, {words}"),

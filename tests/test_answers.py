@@ -236,7 +236,7 @@ def test_the_spread_of_lambda_that_is_told_is_over_layers_and_networks():
 def test_a_random_encoder_is_named_with_the_losses_that_use_it():
     arms = [arm("vgg · block3_conv2 · random · ψ 95 % at start", -0.5), arm("vgg · block5_conv4 · random · λ 0.1", -1)]
     said = answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["sentences"]
-    assert "the best of 2 perceptual losses (their encoder is random) is 0.50 dB worse" in said
+    assert "the best of 2 perceptual losses (with a random encoder) is 0.50 dB worse" in said
     arms[0]["method"] = arms[0]["method"].replace("random", "imagenet")
     assert "random" not in answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["sentences"]
 

@@ -159,8 +159,11 @@ def test_a_long_table_shows_twelve_rows_and_the_rest_behind_one_click(study):
     heads = {"patient": "patient | slice", ("rmse", "low", "high"): "RMSE, HU"}
     report.table(run, "errors", frame, "All have 1 HU.", "Seed 7.", heads=heads)
     text = page.write().read_text(encoding="utf-8")
-    view, _, whole = text[text.index('id="default-a') :].partition("<summary>All 30 rows of Table 1.1</summary>")
-    assert view.count("1.0 [0.5, 1.5]") == 12 and whole.split("</details>")[0].count("1.0 [0.5, 1.5]") == 30
+    view, _, whole = text[text.index('id="default-a') :].partition("<summary>The other 18 rows of Table 1.1</summary>")
+    behind = whole.split("</details>")[0]
+    for part, patients in ((view, range(12)), (behind, range(12, 30))):  # each row once
+        assert part.count("1.0 [0.5, 1.5]") == len(patients)
+        assert [f'<td class="n">{patient}</td>' in part for patient in range(30)] == [p in patients for p in range(30)]
     assert '<th scope="col" class="n">patient | slice</th>' in view
     assert '<th scope="col" class="n">RMSE, HU</th>' in view and "seed" not in whole.split("</table>")[0]
     assert list(pd.read_parquet(run.folder / "errors.parquet")) == list(frame)  # stored as it was

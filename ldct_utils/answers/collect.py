@@ -11,6 +11,7 @@ import pandas as pd
 
 from ldct_utils.answers.words import called
 from ldct_utils.metrics import info
+from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal
 from ldct_utils.study.runs import select
@@ -214,19 +215,19 @@ def newer(of) -> dict:
         if method in cost.index:
             row |= {"weights": int(cost["weights"][method]), "seconds": float(cost["s a slice"][method])}
         rows.append(row)
-    networks = ~table["method"].isin(run.params["classical"])  # a filter against doing nothing tells nothing of them
-    compared = table[table["best before"].notna() & networks]
+    # A filter that beats doing nothing tells nothing of networks, and has no trainings to count.
+    networks = table[~table["method"].isin(run.params["classical"])]
+    compared = networks[networks["best before"].notna()]
     total = len(compared)
     if "verdict" in compared:
         counts = compared["verdict"].value_counts()
         kept = {name: int(counts.get(name, 0)) for name in ("better", "worse")} | {"patients": n["patients"]}
-        kept["too_few"] = total - sum(int(counts.get(name, 0)) for name in ("better", "worse", "not shown", "differs"))
+        kept["too_few"] = total - sum(int(counts.get(name, 0)) for name in DECIDED)
     else:
         kept = {name: n[name] for name in ("better", "worse", "too_few", "patients")}
-    trained = ~shown["method"].isin(run.params["classical"])  # what is not trained has no trainings to count
-    seeds = shown["seeds"][trained].dropna()
+    seeds = where(networks, anatomy="all")["seeds"].dropna()
     if "verdict" in compared:
-        reasons = compared["verdict"][~compared["verdict"].isin(["better", "worse", "not shown", "differs"])]
+        reasons = compared["verdict"][~compared["verdict"].isin(DECIDED)]
         kept["without"] = {str(reason): int(count) for reason, count in reasons.value_counts().items()}
         kept["unfinished"] = [called(name) for name in n.get("unfinished", [])]
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}

@@ -121,18 +121,17 @@ def loss(blocks) -> str:
         (_, best), signs = arms[0], [decided(span) for _, span in arms]
         once = max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1
         better, worse = signs.count(1), signs.count(-1)
-        encoders = {name.split(" · ")[2] for name, _ in arms if len(name.split(" · ")) > 2}
-        random = " (their encoder is random)" if encoders == {"random"} else ""
         several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
-        several = f"{several}{random.replace('their', 'its') if len(arms) == 1 else random} is"
+        if all(" · random · " in name for name, _ in arms):
+            several += " (with a random encoder)"
         if once:
             words.append("With one training a loss nothing is decided about losses.")
         elif better:
             words.append(f"By PSNR, yes: {some(better, len(arms), 'perceptual loss')} beat MSE.")
         elif worse == len(arms):
-            words.append(f"By PSNR, for which MSE is trained, no: {several} {compared(best, 'dB', 'MSE')}.")
+            words.append(f"By PSNR, for which MSE is trained, no: {several} is {compared(best, 'dB', 'MSE')}.")
         else:
-            words.append(f"By PSNR, not shown: {several} {compared(best, 'dB', 'MSE')}.")
+            words.append(f"By PSNR, not shown: {several} is {compared(best, 'dB', 'MSE')}.")
     rows = blocks.get("tradeoff", {}).get("rows", [])
     if rows:
         buys = [row for row in rows if row["answer"] == blending.BETTER]
@@ -251,9 +250,8 @@ def hiding(blocks) -> str:
     """What is known of lesions that a network hides."""
     told = said.hidden(blocks)
     if told.startswith("Not tested. "):
-        return f"Whether networks hide lesions was not tested: {told.removeprefix('Not tested. O')}".replace(
-            ": ur", ": our"
-        )
+        rest = told.removeprefix("Not tested. ")
+        return f"Whether networks hide lesions was not tested: {rest[0].lower()}{rest[1:]}"
     return f"Do they hide lesions? {told}"
 
 

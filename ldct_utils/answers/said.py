@@ -224,15 +224,10 @@ WITHOUT = {
 
 def without(n) -> str:
     """Why comparisons of networks have no verdict, after a space; nothing where all have one."""
-    words = []
-    for reason, count in n.get("without", {}).items():
-        of = (
-            f"{count} of {listed(n['unfinished'])}, whose training had not settled"
-            if reason == "not at a working point"
-            else ""
-        )
-        words.append(of or f"{count} {WITHOUT.get(reason, f'({reason})')}")
-    return f" {sum(n.get('without', {}).values())} more have none: {listed(words)}." if words else ""
+    settled = f"of {listed(n.get('unfinished', []))}, whose training had not settled"
+    why = WITHOUT | {"not at a working point": settled}
+    words = [f"{count} {why.get(reason, f'({reason})')}" for reason, count in n.get("without", {}).items()]
+    return f" {sum(n['without'].values())} more have none: {listed(words)}." if words else ""
 
 
 def maps(blocks) -> str:

@@ -6,6 +6,6 @@ and ``cost`` are what it measures, and ``said`` puts it in words. ``series`` app
 reference: ``stacks`` reads and writes it, ``derived`` makes a DICOM object of a denoised slice, ``familiar`` compares
 it with the training. What networks take for a range stands in ``ct.conventions``.
 
-May import: study, ct, phantom, stats, cohorts, models, metrics, segments, training, task_based, structures, invariance.
-Start reading in ``opened``.
+May import: study, ct, phantom, stats, cohorts, models, metrics, segments, training, task_based, structures, invariance,
+report. Start reading in ``opened``.
 """

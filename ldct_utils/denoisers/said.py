@@ -5,6 +5,7 @@ import pandas as pd
 
 from ldct_utils.denoisers import unseen
 from ldct_utils.denoisers.card import MEASURES
+from ldct_utils.report.sentences import listed
 
 PLAIN = {  # measures as they stand in a sentence
     "rmse": "error", "ssim": "SSIM", "bias": "the HU of tissues", "mean_srmse": "the error of structures",
@@ -23,12 +24,6 @@ WHY = {  # a measure of a denoiser that can be called has no value
     **dict.fromkeys(("sharp", "sharp_strong"), "since the contrast of the edge never falls to a half"),
     **dict.fromkeys(("unseen_in", "unseen_out"), "without a gradient"),
 }  # fmt: skip
-
-
-def listed(names) -> str:
-    """Names as a sentence lists them: a; a and b; a, b and c."""
-    names = list(names)
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def in_percent(one) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.judges import caught, faulty
+from ldct_utils.report.sentences import listed
 
 LABELS = {
     "eraser": "eraser, knows lesions", "blind_eraser": "eraser, blind", "blur": "blur", "median": "median",
@@ -119,11 +120,6 @@ def by_judge(found, verdicts, judges) -> pd.DataFrame:
 FAULTLESS = {"identity": "an image that was not denoised", "truth": "the noise-free truth"}  # in a sentence
 
 
-def _listed(words) -> str:
-    *others, last = words
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def best_said(table, found, judges: dict) -> str:
     """The judges that catch most faults and raise no alarm at a denoiser without one, in a sentence; or why none does.
 
@@ -142,11 +138,11 @@ def best_said(table, found, judges: dict) -> str:
         names = own["denoiser"][own["from"].notna()].map(
             lambda name: LABELS.get(name, name).replace(", knows", " that knows")
         )
-        rates = ": " + _listed([f"{name} ({share} % of patients)" for name, share in zip(names, shares)])
-    who = f"The judge{'s' * (not single)} {_listed([f'“{name}”' for name in best['judge']])}"
+        rates = ": " + listed([f"{name} ({share} % of patients)" for name, share in zip(names, shares)])
+    who = f"The judge{'s' * (not single)} {listed([f'“{name}”' for name in best['judge']])}"
     catches, raises = ("catches", "raises") if single else ("each catch", "raise")
     asked = [words for name, words in FAULTLESS.items() if name in set(own["denoiser"][own["caught"].notna()])]
-    alarm = f", and {raises} no alarm at {_listed(asked)}" if asked else ""
+    alarm = f", and {raises} no alarm at {listed(asked)}" if asked else ""
     most, faults = best["caught"].iloc[0], int(best["asked"].max())
     caught_of = f"{most} of {faults} planted fault{'s' * (faults > 1)}"
     return f"{who} {catches} {caught_of}{rates}{alarm}. Chance gives {percent(caught.FALSE_ALARMS)}."
@@ -160,7 +156,7 @@ def alarms_said(table) -> str:
         "truth": "raise{} an alarm at the noise-free truth.",
     }.items():
         if who := [f"“{one.judge}”" for one in table.itertuples() if LABELS[name] in one.misled.split(", ")]:
-            told.append(f"{_listed(who)} {words.format('s' * (len(who) == 1))}")
+            told.append(f"{listed(who)} {words.format('s' * (len(who) == 1))}")
     return " ".join(told) or "No judge raises an alarm at a denoiser without a fault."
 
 

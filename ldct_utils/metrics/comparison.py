@@ -261,11 +261,11 @@ def turned(table, value: str) -> pd.DataFrame:
     return table.assign(better_by=sign * table[value], low=ends[:, 0], high=ends[:, 1])
 
 
-def sides(scores, domain: str, reference: str, metric: str, top: str, draws: int = 10_000, seed: int = 0) -> dict:
-    """``by_patient`` of all methods over the LDCT, and of ``top`` over each other: under "ldct" and "top"."""
+def sides(scores, domain: str, reference: str, metric: str, top: str, draws: int = 10_000, seed: int = 0) -> tuple:
+    """``by_patient`` of all methods over the LDCT, and of the method ``top`` over each other."""
     names = [name for name in dict.fromkeys(scores["method"]) if name != LDCT]
-    pairs = {"ldct": {m: (m, LDCT) for m in names}, "top": {m: (top, m) for m in names}}
-    return {side: by_patient(scores, domain, reference, metric, p, draws, seed) for side, p in pairs.items()}
+    pairs = {m: (m, LDCT) for m in names}, {m: (top, m) for m in names}
+    return tuple(by_patient(scores, domain, reference, metric, side, draws, seed) for side in pairs)
 
 
 def by_patient(

@@ -33,6 +33,5 @@ from ldct_utils.report.sentences import (
 __all__ = [
     "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval", "kept_least",
     "leaders", "listed", "noticed", "number", "ordered", "percent", "plural", "scale", "shown", "slowest", "some",
-    "table", "text",
-    "worsened",
+    "table", "text", "worsened",
 ]  # fmt: skip

@@ -162,7 +162,7 @@ def _cell(value) -> str:
 
 
 def as_html(seen: pd.DataFrame, sides: list[str]) -> str:
-    """A drawn table as HTML: its first ``ROWS`` rows in view, all of them behind one click."""
+    """A drawn table as HTML: its first ``ROWS`` rows in view, the others behind one click."""
 
     def lines(rows):
         head = "".join(f'<th scope="col" style="text-align:{s}">{escape(str(c))}</th>' for c, s in zip(seen, sides))
@@ -174,4 +174,5 @@ def as_html(seen: pd.DataFrame, sides: list[str]) -> str:
 
     if len(seen) <= ROWS:
         return lines(seen)
-    return f"{lines(seen[:ROWS])}<details><summary>All {len(seen)} rows</summary>{lines(seen)}</details>"
+    others = f"<summary>The other {len(seen) - ROWS} rows</summary>{lines(seen[ROWS:])}"
+    return f"{lines(seen[:ROWS])}<details>{others}</details>"

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 from PIL import Image
 
 from ldct_utils.report import captions
@@ -86,6 +87,12 @@ def compress(source: Path, target: Path, width: int = 1000):
             small.quantize(256, Image.Quantize.MAXCOVERAGE).save(temporary, format="PNG", optimize=True)
 
 
+def _cells(table: str) -> Markup:
+    """A rendered table: every head is that of a column, to a screen reader; numbers have a class of their own."""
+    numbers = re.sub(r'<(th|td) style="text-align:right">', r'<\1 class="n">', table)
+    return Markup(re.sub(r"<th(?=[ >])", '<th scope="col"', numbers))
+
+
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|HU|dB|mm)(?!\w))")  # a number and its unit stay on one line
 
 
@@ -94,6 +101,7 @@ def _write(folder: Path, shown: list[dict], about: str = "") -> Path:
     environment = Environment(loader=PackageLoader("ldct_utils.report", "templates"), autoescape=select_autoescape())
     first = next((one for study in shown for one in fronts(study)), None)
     environment.filters |= {"md": _render, "md_inline": _markdown.renderInline, "words": _words, "number": number}
+    environment.filters["cells"] = _cells
     environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
     written = "" if about else f"Written {datetime.now().astimezone().strftime('%-d %B %Y, %H:%M')}"
     text = environment.get_template("report.html").render(
@@ -179,9 +187,9 @@ def _content(folder: Path, name: str, kind: str) -> dict:
     """The rendered table, or which files of a figure there are."""
     if kind == "table":
         lines = (folder / f"{name}.md").read_text(encoding="utf-8").splitlines()
-        view, rows = lines[: 2 + captions.ROWS], max(0, len(lines) - 2)
-        whole = _markdown.render("\n".join(lines)) if len(lines) > len(view) else ""
-        return {"html": _markdown.render("\n".join(view)), "whole": whole, "rows": rows}
+        (view, others), head = (lines[: 2 + captions.ROWS], lines[2 + captions.ROWS :]), lines[:2]
+        behind = _markdown.render("\n".join([*head, *others])) if others else ""
+        return {"html": _markdown.render("\n".join(view)), "behind": behind, "others": len(others)}
     with Image.open(folder / f"{name}.png") as image:
         # Shown at 110 pixels an inch, whatever the file's resolution, so that letters have one size on the whole page.
         scale = captions.INCH / image.info.get("dpi", (100, 100))[0]
