@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from conftest import ROOT
@@ -248,3 +249,21 @@ def test_comparisons_without_a_verdict_are_told_with_their_reason():
         in (answer("newer", newer=n)["sentences"])
     )
     assert said.without(BLOCKS["newer"]) == said.without({"without": {}}) == ""
+
+
+def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
+    """A filter that beats doing nothing is no newer network, and what is not trained has no trainings."""
+    rows = [("LDCT", None, None, None), ("tv", "LDCT", "better", 1), ("unet", "tv", "better", 3),
+            ("qae", "unet", "worse", 3), ("cnn10", "unet", "not at a working point", 2)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["method", "best before", "verdict", "seeds"]).assign(
+        anatomy="all", metric="ssim", mean=0.9, low=0.1, high=0.2, **{"better by": 0.15}
+    )
+    cost = pd.DataFrame({"method": ["unet"], "weights": [7], "s a slice": [0.1]})
+    run = SimpleNamespace(
+        params={"classical": ["tv"]}, numbers={"patients": 10, "unfinished": ["cnn10"]},
+        table={"newer": table, "cost": cost}.get,
+    )  # fmt: skip
+    found = collect.newer([run])
+    assert (found["comparisons"], found["better"], found["worse"], found["too_few"]) == (3, 1, 1, 1)
+    assert found["without"] == {"not at a working point": 1} and found["unfinished"] == ["CNN-10"]
+    assert found["trainings"] == [2, 3] and [row["method"] for row in found["rows"]][1] == "tv"
