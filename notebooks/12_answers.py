@@ -65,7 +65,8 @@ for name, rows, target in (
         who = rows[0]["label"].split(", ")[0]
         report.figure(
             run, name, drawn.strips(rows),
-            f"The network brings the error from {before:.0f} to {after:.0f} HU ({who}, {rows[0]['anatomy']}).",
+            f"The error is {before:.0f} HU in the low dose and {after:.0f} HU after the network ({who}, "
+            f"{rows[0]['anatomy']}).",
             f"One slice a row, lesions circled. Errors are RMS differences from {target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
             real=name == "hero_real",

@@ -139,6 +139,11 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     assert answer("loss", tradeoff=told | other)["sentences"].endswith(
         " Measured against the NDCT, none of the 2 losses does."
     )
+    assert (
+        answer("loss", tradeoff={"rows": rows[1:]})["sentences"]
+        .split("The one other")[1]
+        .startswith(" loss was not shown")
+    )
     assert "No loss of 2 was shown to keep more" in answer("loss", tradeoff={"rows": [rows[1]] * 2})["sentences"]
 
 
@@ -267,3 +272,14 @@ def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
     assert (found["comparisons"], found["better"], found["worse"], found["too_few"]) == (3, 1, 1, 1)
     assert found["without"] == {"not at a working point": 1} and found["unfinished"] == ["CNN-10"]
     assert found["trainings"] == [2, 3] and [row["method"] for row in found["rows"]][1] == "tv"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [((0.64, None), "score like slices at 64 % or more by"), ((None, None), "score like slices at 100 % or more by"),
+     ((0.0, 0.9), "score like slices at a dose below all that were looked at, or more, by")],
+)  # fmt: skip
+def test_the_least_dose_that_scores_tell_has_words_beyond_both_ends(values, said):
+    worth = {name: {"value": value} for name, value in zip(("RMSE ↓", "SSIM ↑"), values)}
+    of = {"mse": {"worth": worth}}
+    assert said in front.sentence(changed(dose=BLOCKS["dose"] | {"methods": of}))

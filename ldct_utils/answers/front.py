@@ -81,8 +81,8 @@ def sentence(blocks) -> str:
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
     if not scored:
         return f"Too little was measured to say how much dose {networks} saves."
-    within_range = [span["value"] for span in scored if span["value"] is not None]
-    least = f"{percent(min(within_range))} or more" if within_range else "full dose or more"
+    worst = min(1.0 if span["value"] is None else span["value"] for span in scored)  # None: more than the full dose
+    least = "a dose below all that were looked at, or more," if worst == 0 else f"{percent(worst)} or more"
     cleaned = f"In simulations, slices at {low} of the dose, cleaned by {networks}, score like slices at"
     return f"{cleaned} {least} by RMSE and SSIM; {readers(blocks, worth)}."
 
@@ -151,7 +151,8 @@ def loss(blocks) -> str:
                     f"Measured against the {n['against_other']}, {some(also, len(rows), 'loss')} {DO[also > 1]}."
                 )
         else:
-            words.append(f"No loss of {len(rows)} was shown to keep more of a lesion's contrast than {mixed}.")
+            who = "The one other loss was not shown" if len(rows) == 1 else f"No loss of {len(rows)} was shown"
+            words.append(f"{who} to keep more of a lesion's contrast than {mixed}.")
     return " ".join(words)
 
 
