@@ -57,10 +57,11 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.cohorts import simulated
+from ldct_utils.invariance import optimise
 from ldct_utils.judges import caught, faulty, panel, search, subjects, verdicts
 from ldct_utils.report.drawings import judges as drawings
 from ldct_utils.study.runs import named, select
-from ldct_utils.training import prediction, setup
+from ldct_utils.training import checkpoints, prediction, setup
 
 # %% [markdown]
 # ## Patients, half of them without lesions
@@ -150,14 +151,17 @@ labels = {name: panel.JUDGES[name].label for name in judges}
 # ## The invariance search, on one patient
 # The search of `05_invariances` looks for a change of the input that a denoiser does not show. It needs a gradient, so
 # that the median and total variation cannot be asked. A lesion is *changed* if its contrast moved by more than other
-# scans move it, and *hidden* if the output does not show that. Where no lesion was changed, hiding was not tested.
+# scans move it, and *hidden* if the output does not show that. Where no lesion was changed, hiding was not tested. Only
+# lesions can be found of whose contrast a denoiser passes on less than the root of alpha.
 
 # %%
 hunt = {"alpha": alpha, "sigma_hu": sigma_hu, "lr": lr, "iterations": iterations, "seed": seed}
 bar = partial(tqdm, desc="searches", unit="search")
 hunted = pd.DataFrame()
 if iterations:
-    hunted = run.table("searches", lambda: search.of_all(people, faults, strengths, bar, **hunt))
+    modules = [search.network(n, optimise.freeze(checkpoints.load_network(one.folder), "cpu"))
+               for n, one in zip(networks, chosen)]  # fmt: skip
+    hunted = run.table("searches", lambda: search.of_all(people, faults, strengths, bar, modules, **hunt))
 
 # %% [markdown]
 # ## Whom to believe, and of what

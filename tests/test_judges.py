@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 
 from ldct_utils.ct import degradations, planted
+from ldct_utils.invariance import optimise
 from ldct_utils.judges import caught, faulty, panel, search, subjects, verdicts
 from ldct_utils.models import classical
 from ldct_utils.report.drawings import judges as drawings
@@ -199,6 +200,25 @@ def test_psnr_is_a_gain_over_the_ldct_and_calls_the_identity():
     assert caught.verdict(scores("identity", 1.0, "psnr"), scores("identity", 0.0, "psnr")).caught
 
 
+def observed(d_out, d_in, noise_hu=10.0):
+    """What the eye of the NPWE scores where it has these d' in the output and had those in the LDCT."""
+    window, rng = (slice(0, 8), slice(0, 8)), np.random.default_rng(0)
+    tasks = [SimpleNamespace(window=window, d_x={"npwe": d}) for d in d_in]
+    scans = [rng.normal(0, noise_hu, (4, 8, 8)) for _ in tasks]
+    given = iter(d_out)
+    people = [SimpleNamespace(task=task) for task in tasks]
+    return panel._lost(SimpleNamespace(subjects=people, absent=scans, present=scans), "npwe", lambda *_: next(given))
+
+
+def test_an_observer_catches_an_eraser_though_some_lesions_are_near_nothing_to_it():
+    # two patients of 30 in whom it sees next to nothing, once by chance less than nothing
+    before = np.r_[np.full(28, 1.2), 0.05, -0.05]
+    honest, erased = observed(before + 0.3, before), observed(np.zeros(30), before)
+    found = caught.verdict(erased, honest)
+    assert found.caught and found.rate > 0.9
+    assert np.isneginf(observed([1.0, 1.0], [1.2, -0.05], noise_hu=0.0)).all()  # without noise nothing is lost
+
+
 def test_an_unknown_judge_is_refused():
     with pytest.raises(ValueError, match="no judge"):
         panel.scores("taste", None)
@@ -374,9 +394,20 @@ def test_only_faults_with_a_gradient_are_searched_and_filters_with_their_twins(m
     monkeypatch.setattr(search, "searched", lambda known, task, iterations: {"tested": iterations})
     task = SimpleNamespace(lesions=LESION, scans_truth=person().truth, clean=person().without)
     one = SimpleNamespace(diseased=True, task=task, known=person())
-    found = search.of_all([one], ["blur", "tv", "inserter"], [1.0], iterations=7)
-    assert list(found["denoiser"] + " " + found["variant"]) == ["blur fault", "blur twin", "inserter fault"]
-    assert (found["tested"] == 7).all()
+    net = search.network("net", torch.nn.Identity())
+    found = search.of_all([one], ["blur", "tv", "inserter"], [1.0], networks=[net], iterations=7)
+    rows = ["blur fault", "inserter fault", "blur twin", "net fault"]
+    assert list(found["denoiser"] + " " + found["variant"]) == rows
+    assert (found["tested"] == 7).all() and (found["strength"] == 1).all()
+
+
+def test_a_network_is_searched_in_hu_as_it_denoises():
+    net = torch.nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect", bias=False)
+    torch.nn.init.constant_(net.weight, 1 / 9)  # a mean filter keeps HU as they are
+    known, x = search.network("net", optimise.freeze(net, "cpu")), noisy(person())
+    np.testing.assert_allclose(known(x), ndimage.uniform_filter(x, (0, 3, 3), mode="mirror"), atol=0.05)
+    asked = {"alpha": 0.1, "sigma_hu": 41.0, "lr": 1e-3, "iterations": 2}
+    assert search.searched(known, task(), **asked)["in_hu"] > 0
 
 
 def test_a_name_that_is_not_known_is_refused():

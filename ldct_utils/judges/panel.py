@@ -64,17 +64,17 @@ def surplus(shown: Shown) -> np.ndarray:
 
 
 def cho(shown: Shown) -> np.ndarray:
-    """Share of d' that is lost to a channelised Hotelling observer, trained anew for each denoiser: the ceiling."""
+    """The d' that is lost to a channelised Hotelling observer, trained anew for each denoiser: the ceiling."""
     return _lost(shown, "cho", lambda images, task: observers.cho(*images, task.radius_px).d_prime)
 
 
 def npw(shown: Shown) -> np.ndarray:
-    """Share of d' that is lost to an observer that knows the lesion and takes noise as white."""
+    """The d' that is lost to an observer that knows the lesion and takes noise as white."""
     return _lost(shown, "npw", lambda images, task: observers.npw(*images, task.faint[task.window]).d_prime)
 
 
 def eye(shown: Shown) -> np.ndarray:
-    """Share of d' that is lost to an observer with an eye and internal noise: it cannot use what has faded (NPWE)."""
+    """The d' that is lost to an observer with an eye and internal noise: it cannot use what has faded (NPWE)."""
 
     def observe(images, task):
         return npwe.npwe(*images, task.faint[task.window], task.pixel_mm, task.internal).d_prime
@@ -83,12 +83,14 @@ def eye(shown: Shown) -> np.ndarray:
 
 
 def _lost(shown, name, observe):
+    """d' in the LDCT minus d' in the output. Not its share: an observer who sees little of a lesion in some patients
+    would have a d' near 0 in the denominator there, and these patients' twins would set the alarm for all."""
     found = np.full(len(shown.subjects), np.nan)
     for at, (one, *classes) in enumerate(zip(shown.subjects, shown.absent, shown.present)):
         if one.task is not None:
             seen = [images[:, *one.task.window] for images in classes]
             noise = max(images.std(0).max() for images in seen)
-            found[at] = 1 - (observe(seen, one.task) if noise > NO_NOISE_HU else np.inf) / one.task.d_x[name]
+            found[at] = one.task.d_x[name] - (observe(seen, one.task) if noise > NO_NOISE_HU else np.inf)
     return found
 
 

@@ -60,20 +60,29 @@ def searched(known, task, alpha: float, sigma_hu: float, lr: float, iterations: 
     return row
 
 
-def of_all(subjects: list, faults, strengths, progress=iter, **search) -> pd.DataFrame:
-    """Searches on every fault that has a gradient and on its twin, for the patient whose crop has the most lesions.
+def network(name: str, module) -> faulty.Known:
+    """A network as a denoiser that can be searched. Args: module: frozen, on the CPU, in the network range."""
+    return faulty.Known(name, 1.0, True, lambda hu: intensity.from_net(module(intensity.to_net(hu[:, None])))[:, 0])
+
+
+def of_all(subjects: list, faults, strengths, progress=iter, networks=(), **search) -> pd.DataFrame:
+    """Searches on every fault that has a gradient and on its twin, and on networks, for the patient whose crop has the
+    most lesions.
 
     Args: subjects: of ``subjects.draw``. faults, strengths: of ``faulty``. progress: function of the searches that
-        gives them back. search: alpha, sigma_hu, lr, iterations and seed, as for ``searched``.
+        gives them back. networks: of ``network``. search: alpha, sigma_hu, lr, iterations and seed, as for
+        ``searched``.
     Returns: ``denoiser``, ``strength``, ``variant`` (``fault`` or ``twin``), and what ``searched`` returns.
     """
     with_lesions = [one for one in subjects if one.diseased and one.task is not None]
     one = max(with_lesions, key=lambda one: ndimage.label(one.task.lesions)[1])
     task, rows = one.task, []
     patient = faulty.Patient(task.scans_truth, task.clean, task.lesions, one.known.pixel_mm, (16, 16), one.known.seed)
-    asked = [(name, s, make) for name in faults for s in strengths for make in (faulty.build, faulty.twin)]
-    for name, s, make in progress(asked):
-        known, variant = make(name, s, patient), "fault" if make is faulty.build else "twin"
-        if known.gradient and (variant == "fault" or name in faulty.FILTERS):
-            rows.append({"denoiser": name, "strength": s, "variant": variant} | searched(known, task, **search))
+    asked = [(name, "fault", faulty.build(name, s, patient)) for name in faults for s in strengths]
+    asked += [(name, "twin", faulty.twin(name, s, patient)) for name in faults if name in faulty.FILTERS
+              for s in strengths]  # fmt: skip
+    asked += [(one.name, "fault", one) for one in networks]
+    for name, variant, one in progress([each for each in asked if each[2].gradient]):
+        about = {"denoiser": name, "strength": one.strength, "variant": variant}
+        rows.append(about | searched(one, task, **search))
     return pd.DataFrame(rows)
