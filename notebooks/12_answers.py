@@ -123,7 +123,7 @@ if "newer" in blocks:
              ("gain", "gain_low", "gain_high"): "better in SSIM by", "rival": "than the best before it",
              "verdict": "verdict"}  # fmt: skip
     report.table(
-        run, "newer", compared, front.newer(blocks), "Means over the test slices in the window of each anatomy.",
+        run, "newer", compared, front.beaten(compared), "Means over the test slices in the window of each anatomy.",
         heads={column: head for column, head in heads.items() if column in compared or isinstance(column, tuple)},
     )  # fmt: skip
 

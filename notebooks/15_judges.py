@@ -193,7 +193,8 @@ cells = verdicts.grid(cell, hunted, judges, columns, silent)
 down = labels | ({verdicts.SEARCH: verdicts.SEARCH} if iterations else {})
 across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
-    run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths), headline,
+    run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths),
+    verdicts.all_caught_said(table) if enough else headline,
     "Darker: a weaker fault is caught, where some were tried. Numbers: in how many of 100 patients the strongest fault "
     "raises an alarm, where 5 is right for an honest denoiser; in the row of the search, lesions hidden of changed. "
     f"Asked were {who}.", alt=drawings.ALT,

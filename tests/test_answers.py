@@ -31,7 +31,8 @@ BLOCKS = {
     "influence": {"patients": 10, "rows": [MSE, arm("vgg · block3_conv2", -0.5)]},
     "audit": {"of": 17, "patients": 6,
               "lesion_removed": {"falls_in_all": 16, "metrics": 17, "size": 0.05, "share": 0.1}},
-    "judges": {"answer": "Of the judges, one catches most.", "patients": 22},
+    "judges": {"answer": "Of the judges, one catches most.", "patients": 22, "decided": True, "faults": 3,
+               "misled": ["b"], "caught_of_faults": {"a": 3, "b": 3, "c": 1}},
     "newer": {"comparisons": 80, "too_few": 65, "better": 8, "worse": 0, "patients": 10, "trainings": [1, 3]},
     "dose": {"low_dose": 0.25, "patients": 6, "trainings": 1, "methods": {"mse": {
         "full dose": {"RMSE ↓": span(0.22), "SSIM ↑": span(0.4)},
@@ -52,8 +53,8 @@ def answer(key, **parts):
 def test_the_page_has_one_sentence_five_questions_and_three_limits():
     page = front.page(BLOCKS)
     assert page["sentence"] == (
-        "In simulations, slices at 25 % of the dose, cleaned by a network, score like slices at 69 % or more by RMSE "
-        "and SSIM; to an ideal observer their faint lesions look as at 25 % at most, where 25 % is no gain."
+        "In simulations, slices at 25 % of the dose, cleaned by a network, score like slices at 69 % or more (RMSE, "
+        "SSIM); to an ideal observer, faint lesions in them look as at 25 % of the dose at most."
     )
     assert [one["key"] for one in page["answers"]] == list(front.QUESTIONS) and len(page["sure"]) == 3
     assert len(page["words"]) == 8 and set(page["shown"]) == {"hero", *front.QUESTIONS}
@@ -72,11 +73,11 @@ def reader(worth, saves=0, asked=11):
 @pytest.mark.parametrize(
     ("readers", "end"),
     [({}, "; no computed reader could be asked that can see a gain and catches faults."),
-     ({"NPWE": reader(0.25)}, "; to one computed reader their lesions look as at 25 % at most, where 25 % is no gain."),
+     ({"NPWE": reader(0.25)}, "; to one computed reader, lesions in them look as at 25 % of the dose at most."),
      ({"NPWE": reader(0.3), "NPW": reader(0.3)},
-      "; to 2 computed readers their lesions look as at 30 % at most, where 25 % is no gain."),
+      "; to 2 computed readers, lesions in them look as at 30 % of the dose at most."),
      ({"NPWE": reader(0.57), "NPW": reader(0.27), "search": reader(0.26)},
-      "; to 3 computed readers their lesions look as at 26 to 57 % at most, where 25 % is no gain.")],
+      "; to 3 computed readers, lesions in them look as at 26 to 57 % of the dose at most.")],
 )  # fmt: skip
 def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
     assert front.sentence(changed(observers={"readers": readers, "backgrounds": 120})).endswith(end)
@@ -85,28 +86,31 @@ def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, en
 def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     readers = {"NPWE": reader(0.57, 10), "CHO, learned on FBP": reader(0.26, 2, 10)}
     said = answer("dose", observers={"readers": readers, "backgrounds": 120})
-    assert said["sentences"].endswith(
-        "At most, lesions look as at a dose of 57 % (56 to 58) to a computed reader with an eye filter (saved in 10 of "
+    assert said["sentences"].endswith(" To 2 computed readers, lesions look as at 26 to 57 % of the dose at most.")
+    assert said["more"] == (
+        "At their best, lesions look as at 57 % (56 to 58) to a computed reader with an eye filter (saved in 10 of "
         "11 comparisons) and 26 % (25 to 27) to one taught on plain images (saved in 2 of 10 comparisons). In "
         "simulated livers a saving was shown in 2 (4 comparisons)."
     )
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
-    said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})["sentences"]
-    assert "At most, lesions look as at a dose of 26 % (25 to 27) to a computed reader taught on plain" in said
-    assert "A reader with an eye filter says 57 %, but caught no planted fault." in said
+    said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})
+    assert said["sentences"].endswith("To one computed reader, lesions look as at 26 % of the dose at most.")
+    assert "At their best, lesions look as at 26 % (25 to 27) to a computed reader taught on plain" in said["more"]
+    assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers={"readers": readers, "backgrounds": 120})).endswith(
-        "; to one computed reader their lesions look as at 26 % at most, where 25 % is no gain."
+        "; to one computed reader, lesions in them look as at 26 % of the dose at most."
     )
-    none = answer("dose", observers={"readers": {}, "backgrounds": 120})["sentences"]
-    assert none.endswith("so none can say whether dose is saved.")
+    none = answer("dose", observers={"readers": {}, "backgrounds": 120})
+    assert none["sentences"].endswith(" No computed reader could be asked that can see a gain and catches faults.")
+    assert none["more"] == ""
 
 
 def test_an_observer_that_gains_is_not_hidden():
     worth = BLOCKS["dose"]["methods"]["mse"]["worth"] | {"d' (CHO)": span(0.4, 0.05)}
     better = {"mse": BLOCKS["dose"]["methods"]["mse"] | {"worth": worth}}
     assert front.sentence(changed(dose=BLOCKS["dose"] | {"methods": better})).endswith(
-        "as at 40 % at most, where 25 % is no gain."
+        "as at 40 % of the dose at most."
     )
     assert front.sentence(changed(dose=None)).startswith("This study asked neither")
     unmeasured = BLOCKS["dose"] | {"methods": {"mse": {"full dose": {}, "worth": {}}}}
@@ -131,20 +135,17 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     rows = [{"loss": "a", "answer": blending.BETTER, "more_kept": span(0.03)}, {"loss": "b", "answer": "not shown"}]
     told = {"rows": rows, "against": "noise-free truth"}
     assert answer("loss", tradeoff=told)["sentences"].endswith(
-        "By the contrast of lesions, a little: measured against the noise-free truth, 1 of 2 other losses keeps "
-        "more of it than a mix of the MSE network's image and its input with the same error, the most 3 points of 100 "
-        "(−7 to 13)."
+        " By the contrast of lesions, a little: 1 of 2 other losses keeps more of it than a mix of the MSE network's "
+        "image with its input that has the same error, by 3 points of 100 at most (−7 to 13)."
     )
     other = {"against_other": "NDCT", "answers_other": {"a": blending.OPEN, "b": blending.OPEN}}
-    assert answer("loss", tradeoff=told | other)["sentences"].endswith(
-        " Measured against the NDCT, none of the 2 losses does."
+    assert answer("loss", tradeoff=told | other)["more"] == (
+        "That is against the noise-free truth; against the NDCT, none of the 2 losses did better than the mix."
     )
-    assert (
-        answer("loss", tradeoff={"rows": rows[1:]})["sentences"]
-        .split("The one other")[1]
-        .startswith(" loss was not shown")
-    )
-    assert "No loss of 2 was shown to keep more" in answer("loss", tradeoff={"rows": [rows[1]] * 2})["sentences"]
+    for none, who in ((rows[1:], "no other loss"), ([rows[1]] * 2, "none of the 2 other losses")):
+        said = answer("loss", tradeoff={"rows": none})
+        assert f"By the contrast of lesions, not shown: {who} keeps more of it than a mix" in said["sentences"]
+        assert said["more"] == ""
 
 
 def test_a_study_that_did_not_ask_says_which_one_does():
@@ -155,7 +156,13 @@ def test_a_study_that_did_not_ask_says_which_one_does():
 
 
 def test_comparisons_that_could_not_be_decided_are_not_in_the_denominator():
-    assert answer("newer")["sentences"].startswith("By scores alone: 15 comparisons of a network with the best")
+    assert answer("newer")["sentences"] == (
+        "By scores, not as a rule: in 15 comparisons with the best older method the newer network was better in 8, "
+        "worse in none, and not shown to differ in 7. A better score need not be a better diagnosis."
+    )
+    for better, worse, rule in ((15, 0, "yes"), (0, 0, "not shown"), (0, 3, "no")):
+        counts = BLOCKS["newer"] | {"better": better, "worse": worse}
+        assert answer("newer", newer=counts)["sentences"].startswith(f"By scores, {rule}: in 15 comparisons")
     none = BLOCKS["newer"] | {"too_few": 80}
     assert answer("newer", newer=none)["sentences"].startswith("None of 80 comparisons had the patients")
 
@@ -241,17 +248,17 @@ def test_the_spread_of_lambda_that_is_told_is_over_layers_and_networks():
 
 def test_a_random_encoder_is_named_with_the_losses_that_use_it():
     arms = [arm("vgg · block3_conv2 · random · ψ 95 % at start", -0.5), arm("vgg · block5_conv4 · random · λ 0.1", -1)]
-    said = answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["sentences"]
-    assert "the best of 2 perceptual losses (with a random encoder) is 0.50 dB worse" in said
+    said = answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})
+    assert "the best of 2 perceptual losses is 0.50 dB worse" in said["sentences"]
+    assert said["more"] == "The encoder of the perceptual losses has random weights."
     arms[0]["method"] = arms[0]["method"].replace("random", "imagenet")
-    assert "random" not in answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["sentences"]
+    assert answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["more"] == ""
 
 
 def test_comparisons_without_a_verdict_are_told_with_their_reason():
     n = BLOCKS["newer"] | {"without": {"too few patients": 45, "not at a working point": 20}, "unfinished": ["CNN-10"]}
-    assert (
-        " 65 more have none: 45 with too few patients and 20 of CNN-10, whose training had not settled."
-        in (answer("newer", newer=n)["sentences"])
+    assert answer("newer", newer=n)["more"] == (
+        "65 more have none: 45 with too few patients and 20 of CNN-10, whose training had not settled."
     )
     assert said.without(BLOCKS["newer"]) == said.without({"without": {}}) == ""
 
@@ -276,10 +283,39 @@ def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [((0.64, None), "score like slices at 64 % or more by"), ((None, None), "score like slices at 100 % or more by"),
-     ((0.0, 0.9), "score like slices at a dose below all that were looked at, or more, by")],
+    [((0.64, None), "score like slices at 64 % or more (RMSE"),
+     ((None, None), "score like slices at 100 % or more (RMSE"),
+     ((0.0, 0.9), "score like slices at a dose below all that were looked at, or more (RMSE")],
 )  # fmt: skip
 def test_the_least_dose_that_scores_tell_has_words_beyond_both_ends(values, said):
     worth = {name: {"value": value} for name, value in zip(("RMSE ↓", "SSIM ↑"), values)}
     of = {"mse": {"worth": worth}}
     assert said in front.sentence(changed(dose=BLOCKS["dose"] | {"methods": of}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({}, "“a” caught all of them without an alarm where there was none."),
+     ({"misled": ["a", "b"]}, "“c” caught 1 of them without an alarm where there was none."),
+     ({"misled": []}, "“a” and “b” each caught all of them without an alarm where there was none."),
+     ({"misled": ["a", "b", "c"]}, "none caught a fault without an alarm where there was none.")],
+)  # fmt: skip
+def test_judges_that_catch_faults_without_a_false_alarm_are_named(change, said):
+    told = answer("scores", judges=BLOCKS["judges"] | change)
+    assert told["sentences"].endswith(f" We planted 3 faults into denoisers and asked 3 ways of judging them; {said}")
+    assert told["more"].endswith("The lesions are 10.0 % of the body. Of the judges, one catches most.")
+    few = answer("scores", judges=BLOCKS["judges"] | {"decided": False})["sentences"]
+    assert few.endswith(
+        " We planted 3 faults into denoisers and asked 3 ways of judging them, in too few patients to decide."
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [(["", "better", "worse"], "1 of 2 methods is shown to be better than the best before it."),
+     (["", "better", "better"], "both methods are shown to be better than the best before them."),
+     (["", "worse", "not shown"], "none of the 2 methods is shown to be better than the best before it.")],
+)  # fmt: skip
+def test_methods_that_beat_the_best_before_them_are_counted(verdicts, said):
+    compared = pd.DataFrame({"verdict": verdicts, "rival": ["", "LDCT", "tv"]})
+    assert front.beaten(compared) == f"By SSIM, {said}"

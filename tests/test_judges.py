@@ -339,6 +339,16 @@ def test_the_best_judge_is_told_with_its_shares_and_none_and_a_tie_have_their_wo
     assert verdicts.best_said(*by_judge(**judges)) == said
 
 
+@pytest.mark.parametrize(
+    ("caught", "misled", "said"),
+    [([3, 1], ["", ""], "1 of 2 judges catches"), ([3, 3], ["", ""], "Both judges catch"),
+     ([3, 2], ["identity", ""], "None of the 2 judges catches")],
+)  # fmt: skip
+def test_judges_that_catch_every_fault_are_counted(caught, misled, said):
+    table = pd.DataFrame({"caught": caught, "asked": 3, "misled": misled})
+    assert verdicts.all_caught_said(table) == f"{said} every fault without an alarm where there is none."
+
+
 def test_where_no_faultless_denoiser_was_asked_no_alarm_is_told():
     table, cells, labels = by_judge(A=([0.82], ""))
     said = verdicts.best_said(table, cells[cells["denoiser"] != "identity"], labels)

@@ -52,6 +52,7 @@ def study(tmp_path, monkeypatch):
                 "numbers": {"psnr_db": 31.24567 + len(name), "cohort": "0123", "slices": 4, "interval_db": [1.0, 2.5]},
                 "commit": "abc",
                 "dirty": True,
+                "finished": "2026-01-02T03:04:05+00:00",
             }
             files.write_json(folder / "result.json", result | {"versions": {"numpy": "2.4.6"}, "files": {}})
         nbformat.write(notebook or executed(said(f"**What we saw.** {saw}")), folder / "notebook.ipynb")

@@ -20,7 +20,7 @@ import results_blocks
 from ldct_utils.answers import collect, words
 from ldct_utils.answers import said as answers
 from ldct_utils.report import page
-from ldct_utils.study import files
+from ldct_utils.study import files, runs
 
 STORED = sorted(p.stem for p in (ROOT / "docs" / "results").glob("*.json"))
 GAIN = {"truth": {"value": 2.5, "low": 2.0, "high": 3.0}}
@@ -231,8 +231,8 @@ def test_a_number_that_is_not_finite_is_not_collected_and_one_that_is_absent_bec
 
 def test_minutes_count_once_what_went_at_the_same_time_and_no_idle_time():
     ends = [("03:10", 600), ("03:08", 300), ("09:00", 60)]  # the second inside the first, the third hours later
-    runs = [{"finished": f"2026-01-01T{end}:00+00:00", "seconds": float(s)} for end, s in ends]
-    assert results.minutes_busy(runs) == pytest.approx(11)
+    went = [{"finished": f"2026-01-01T{end}:00+00:00", "seconds": float(s)} for end, s in ends]
+    assert runs.minutes_busy(went) == pytest.approx(11)
 
 
 def influence_tables(methods):

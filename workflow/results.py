@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import results_blocks
@@ -86,16 +85,6 @@ def rounded(value):
     return value
 
 
-def minutes_busy(results: list[dict]) -> float:
-    """Minutes in which at least one of the runs was going, whatever went beside it and however long it lay idle."""
-    ends = [datetime.fromisoformat(r["finished"]) for r in results]
-    going = sorted((end - timedelta(seconds=r["seconds"]), end) for end, r in zip(ends, results))
-    total, until = timedelta(0), going[0][0]
-    for begin, end in going:
-        total, until = total + max(end - max(begin, until), timedelta(0)), max(until, end)
-    return total.total_seconds() / 60
-
-
 def tree_changed() -> bool:
     """Whether a tracked file differs from the last commit, but for those that this command writes."""
     command = ["git", "-C", str(paths.root()), "status", "--porcelain", "--untracked-files=no"]
@@ -122,7 +111,7 @@ def provenance(study) -> dict:
         "threads": distinct("threads"),
         "finished": max(r["finished"] for r in found)[:10],
         "runs": len(found),
-        "minutes": minutes_busy(found),
+        "minutes": runs.minutes_busy(found),
         "notebooks": sorted(study.runs),
     }
 

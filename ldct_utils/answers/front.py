@@ -45,16 +45,17 @@ ENOUGH = 6  # patients, below which no interval is taken
 def page(blocks) -> dict:
     """The first page of a study from the blocks of ``collect``.
 
-    Returns: sentence; scope, a list of words; answers, a list with key, question, sentences, sure (None where the study
-        did not ask) and notebooks; sure, three sentences on the whole; words, explained; shown, figures by part.
+    Returns: sentence; scope, a list of words; answers, a list with key, question, sentences (the answer), more (what
+        else is known), sure (None where the study did not ask) and notebooks; sure, three sentences on the whole;
+        words, explained; shown, figures by part.
     """
     answers = []
     for key, (question, notebooks, study) in QUESTIONS.items():
-        sentences = SAY[key](blocks)
-        sure = SURE[key](blocks) if sentences else None
-        sentences = sentences or f"This study did not ask; the study `{study}` does."
-        one = {"key": key, "question": question, "sentences": sentences, "sure": sure, "notebooks": list(notebooks)}
-        answers.append(one)
+        said, more = (" ".join(words) for words in SAY[key](blocks))
+        sure = SURE[key](blocks) if said else None
+        said = said or f"This study did not ask; the study `{study}` does."
+        one = {"key": key, "question": question, "sentences": said, "more": more, "sure": sure}
+        answers.append(one | {"notebooks": list(notebooks)})
     whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}
     return whole | {"answers": answers, "shown": SHOWN}
 
@@ -68,9 +69,6 @@ def scope(blocks) -> list[str]:
     return [plural(n["patients"], _kind(blocks) + "patient"), seen, plural(n["slices"], "slice")]
 
 
-DO = ("does", "do")
-
-
 def sentence(blocks) -> str:
     """What the study found, in one sentence."""
     if "dose" not in blocks:
@@ -82,25 +80,29 @@ def sentence(blocks) -> str:
     if not scored:
         return f"Too little was measured to say how much dose {networks} saves."
     worst = min(1.0 if span["value"] is None else span["value"] for span in scored)  # None: more than the full dose
-    least = "a dose below all that were looked at, or more," if worst == 0 else f"{percent(worst)} or more"
-    cleaned = f"In simulations, slices at {low} of the dose, cleaned by {networks}, score like slices at"
-    return f"{cleaned} {least} by RMSE and SSIM; {readers(blocks, worth)}."
+    least = "a dose below all that were looked at, or more" if worst == 0 else f"{percent(worst)} or more"
+    cleaned = f"In simulations, slices at {low} of the dose, cleaned by {networks}, score like slices at {least}"
+    return f"{cleaned} (RMSE, SSIM); {readers(blocks, worth)}."
 
 
 def readers(blocks, worth) -> str:
     """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
-    low = percent(blocks["dose"]["low_dose"])
     if "observers" in blocks:
-        best = [percent(one["best"]["value"]) for one in trusted(blocks).values()]
-        if not best:
-            return "no computed reader could be asked that can see a gain and catches faults"
-        who = "one computed reader" if len(best) == 1 else f"{len(best)} computed readers"
-        doses = best[0] if len(set(best)) == 1 else f"{best[-1].removesuffix(' %')} to {best[0]}"
-        return f"to {who} their lesions look as at {doses} at most, where {low} is no gain"
+        return seen_at_best(trusted(blocks), "lesions in them")
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "whether lesions are seen any better was not asked"
-    return f"to an ideal observer their faint lesions look as at {percent(max(ideal))} at most, where {low} is no gain"
+    return f"to an ideal observer, faint lesions in them look as at {percent(max(ideal))} of the dose at most"
+
+
+def seen_at_best(believed: dict, lesions: str) -> str:
+    """The doses at which readers see lesions as well, each at its best, without a full stop."""
+    best = sorted(one["best"]["value"] for one in believed.values())
+    if not best:
+        return "no computed reader could be asked that can see a gain and catches faults"
+    who = "one computed reader" if len(best) == 1 else f"{len(best)} computed readers"
+    ends = list(dict.fromkeys(f"{100 * end:.0f}" for end in (best[0], best[-1])))
+    return f"to {who}, {lesions} look as at {' to '.join(ends)} % of the dose at most"
 
 
 def trusted(blocks) -> dict:
@@ -110,94 +112,118 @@ def trusted(blocks) -> dict:
     return {name: one for name, one in every.items() if not any(f"({name})" in judge for judge in silent)}
 
 
-# ---- two sentences an answer; nothing where the study did not ask ----
-def loss(blocks) -> str:
+# ---- an answer: its sentences, and what else is known; two empty lists where the study did not ask ----
+def loss(blocks) -> tuple[list, list]:
     if "influence" not in blocks:
-        return ""
-    arms, words = said.ranked(blocks), []
+        return [], []
+    contrast, more = kept_by_losses(blocks.get("tradeoff", {}))
+    arms = said.ranked(blocks)
+    if arms and all(" · random · " in name for name, _ in arms):
+        more.insert(0, "The encoder of the perceptual losses has random weights.")
+    return [psnr_of_losses(blocks, arms), *contrast], more
+
+
+def psnr_of_losses(blocks, arms) -> str:
     if not arms:
-        words.append("No perceptual loss was compared with MSE.")
-    else:
-        (_, best), signs = arms[0], [decided(span) for _, span in arms]
-        once = max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1
-        better, worse = signs.count(1), signs.count(-1)
-        several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
-        if all(" · random · " in name for name, _ in arms):
-            several += " (with a random encoder)"
-        if once:
-            words.append("With one training a loss nothing is decided about losses.")
-        elif better:
-            words.append(f"By PSNR, yes: {some(better, len(arms), 'perceptual loss')} beat MSE.")
-        elif worse == len(arms):
-            words.append(f"By PSNR, for which MSE is trained, no: {several} is {compared(best, 'dB', 'MSE')}.")
-        else:
-            words.append(f"By PSNR, not shown: {several} is {compared(best, 'dB', 'MSE')}.")
-    rows = blocks.get("tradeoff", {}).get("rows", [])
-    if rows:
-        buys = [row for row in rows if row["answer"] == blending.BETTER]
-        kept = max((row["more_kept"]["value"] for row in buys if "more_kept" in row), default=None)
-        mixed = "a mix of the MSE network's image and its input with the same error"
-        if buys and kept is not None:
-            n, points = blocks["tradeoff"], plural(round(100 * kept), "point")
-            also = sum(one == blending.BETTER for one in n.get("answers_other", {}).values())
-            most = max((row["more_kept"] for row in buys if "more_kept" in row), key=lambda span: span["value"])
-            words.append(
-                f"By the contrast of lesions, a little: measured against the {n.get('against', 'reference')}, "
-                f"{some(len(buys), len(rows), 'other loss')} {'keeps' if len(buys) == 1 else 'keep'} more of it than "
-                f"{mixed}, the most {points} of 100{within(most, 0, 100)}."
-            )
-            if n.get("answers_other"):
-                words.append(
-                    f"Measured against the {n['against_other']}, {some(also, len(rows), 'loss')} {DO[also > 1]}."
-                )
-        else:
-            who = "The one other loss was not shown" if len(rows) == 1 else f"No loss of {len(rows)} was shown"
-            words.append(f"{who} to keep more of a lesion's contrast than {mixed}.")
-    return " ".join(words)
+        return "No perceptual loss was compared with MSE."
+    (_, best), signs = arms[0], [decided(span) for _, span in arms]
+    several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
+    if max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1:
+        return "With one training a loss nothing is decided about losses."
+    if better := signs.count(1):
+        return f"By PSNR, yes: {some(better, len(arms), 'perceptual loss')} beat MSE."
+    if signs.count(-1) == len(arms):
+        return f"By PSNR, for which MSE is trained, no: {several} is {compared(best, 'dB', 'MSE')}."
+    return f"By PSNR, not shown: {several} is {compared(best, 'dB', 'MSE')}."
 
 
-def scores(blocks) -> str:
-    words = []
+def kept_by_losses(n) -> tuple[list, list]:
+    """What losses keep of a lesion's contrast beyond a mix of the MSE image and its input. Args: n: of 14_tradeoff."""
+    rows, mixed = n.get("rows", []), "a mix of the MSE network's image with its input that has the same error"
+    if not rows:
+        return [], []
+    buys = [row["more_kept"] for row in rows if row["answer"] == blending.BETTER and "more_kept" in row]
+    others = some(len(buys), len(rows), "other loss")
+    if not buys:
+        return [f"By the contrast of lesions, not shown: {others} keeps more of it than {mixed}."], []
+    most = max(buys, key=lambda span: span["value"])
+    points = plural(round(100 * most["value"]), "point")
+    keep = "keeps" if len(buys) == 1 else "keep"
+    told = f"{others} {keep} more of it than {mixed}, by {points} of 100 at most{within(most, 0, 100)}"
+    if not n.get("answers_other"):
+        return [f"By the contrast of lesions, a little: {told}."], []
+    also = some(sum(one == blending.BETTER for one in n["answers_other"].values()), len(rows), "loss")
+    other = f"That is against the {n['against']}; against the {n['against_other']}, {also} did better than the mix."
+    return [f"By the contrast of lesions, a little: {told}."], [other]
+
+
+def scores(blocks) -> tuple[list, list]:
+    words, more = [], []
     if "audit" in blocks:
-        n = blocks["audit"]
-        gone = n.get("lesion_removed")
+        gone = blocks["audit"].get("lesion_removed")
         if not gone or not gone["metrics"]:
             words.append(said.removal(blocks))
         else:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
-            most = n.get("moved", {}).get("MaxSRMSE")
-            exception = f", MaxSRMSE by {percent(most['value'])}" if most else ""
-            size = "" if gone["size"] is None else (
-                f" The typical score moves by {percent(gone['size'])} of what cutting the dose to 25 % moves "
-                f"it{exception}."
-            )  # fmt: skip
-            worse = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient."
-            words.append(
-                f"We removed every lesion, {100 * gone['share']:.1f} % of the body. "
-                f"{worse[:1].upper()}{worse[1:]}{size}"
-            )
+            worse = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient"
+            told = f"When every lesion is removed, {worse}"
+            if gone["size"] is not None:
+                but = "but the typical score moves only" if gone["size"] < 0.5 else "and the typical score moves"
+                told += f", {but} {percent(gone['size'])} as far as when the dose is cut to 25 %"
+            words.append(f"{told}.")
+            more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
+            if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
+                more.append(f"MaxSRMSE, the error of the worst segment, moves {percent(most['value'])} as far.")
     if "judges" in blocks:
-        words.append(blocks["judges"]["answer"])
-    return " ".join(words)
+        words.append(one_judge(blocks["judges"]))
+        more.append(blocks["judges"]["answer"])
+    return words, more
 
 
-def newer(blocks) -> str:
+def one_judge(n) -> str:
+    """How many ways of judging catch planted faults without a false alarm. Args: n: of 15_judges."""
+    honest = {judge: count for judge, count in n["caught_of_faults"].items() if judge not in n["misled"] and count}
+    ways, faults = plural(len(n["caught_of_faults"]), "way"), plural(n["faults"], "fault")
+    asked = f"We planted {faults} into denoisers and asked {ways} of judging them"
+    if not n["decided"]:
+        return f"{asked}, in too few patients to decide."
+    if not honest:
+        return f"{asked}; none caught a fault without an alarm where there was none."
+    best = [judge for judge, count in honest.items() if count == max(honest.values())]
+    most = max(honest.values())
+    what = f"{'all of them' if most == n['faults'] > 1 else f'{most} of them' if n['faults'] > 1 else 'it'}"
+    which = listed(f"“{judge}”" for judge in best)
+    caught = "caught" if len(best) == 1 else "each caught"
+    return f"{asked}; {which} {caught} {what} without an alarm where there was none."
+
+
+def newer(blocks) -> tuple[list, list]:
     if "newer" not in blocks:
-        return ""
+        return [], []
     n = blocks["newer"]
     enough = n["comparisons"] - n["too_few"]
     if enough <= 0:
-        return f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."
-    open_ones = enough - n["better"] - n["worse"]
-    return (
-        f"By scores alone: {plural(enough, 'comparison')} of a network with the best older method have a verdict; the "
-        f"newer one was better in {n['better'] or 'none'}, worse in {n['worse'] or 'none'}, and not shown to differ in "
-        f"{open_ones or 'none'}.{said.without(n)} A better score need not be a better diagnosis."
+        return [f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."], []
+    better, worse, of = n["better"], n["worse"], plural(enough, "comparison")
+    rule = "yes" if better == enough else "not as a rule" if better else "not shown" if not worse else "no"
+    told = (
+        f"By scores, {rule}: in {of} with the best older method the newer network was better in {better or 'none'}, "
+        f"worse in {worse or 'none'}, and not shown to differ in {(enough - better - worse) or 'none'}."
     )
+    return [told, "A better score need not be a better diagnosis."], [said.without(n).strip()]
 
 
-def dose(blocks) -> str:
-    words = []
+def beaten(compared) -> str:
+    """How many methods are better in SSIM than the best before them. Args: compared: of ``collect.newer_table``."""
+    verdicts = compared["verdict"][compared["rival"] != ""]
+    better = int((verdicts == "better").sum())
+    are = "is" if better < 2 else "are"
+    beats = f"{some(better, len(verdicts), 'method')} {are} shown to be better than the best before"
+    return f"By SSIM, {beats} {'it' if better < 2 else 'them'}."
+
+
+def dose(blocks) -> tuple[list, list]:
+    words, more = [], []
     if "dose" in blocks:
         n = blocks["dose"]
         method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
@@ -214,20 +240,19 @@ def dose(blocks) -> str:
         if seen and "observers" not in blocks:
             words.append(f"Its faint lesions are as visible as at {grouped(seen, 'to')}, where {low} is no gain.")
     if "observers" in blocks:
-        n = blocks["observers"]
-        words.append(testified(n["readers"], trusted(blocks)))
+        every, believed = blocks["observers"]["readers"], trusted(blocks)
+        told, more = seen_at_best(believed, "lesions"), testified(every, believed)
+        words.append(f"{told[:1].upper()}{told[1:]}.")
     if "invariances" in blocks:
         words.append(hiding(blocks))
-    return " ".join(words)
+    return words, more
 
 
-def testified(every, believed) -> str:
+def testified(every, believed) -> list[str]:
     """What computed readers that could have gained see: the dose of each at its best, and how often dose is saved.
 
     Args: every: {reader: its comparisons}. believed: those of them that catch planted faults.
     """
-    if not every:
-        return "No computed reader was shown to gain from any processing, so none can say whether dose is saved."
     words = []
     if believed:
         whose = ["a computed reader", *["one"] * (len(believed) - 1)]
@@ -235,7 +260,7 @@ def testified(every, believed) -> str:
             f"{share(one['best'])} to {who} {READERS.get(name, name)} (saved in {one['saves']} of {one['asked']} "
             "comparisons)" for who, (name, one) in zip(whose, believed.items())
         )  # fmt: skip
-        words.append(f"At most, lesions look as at a dose of {each}.")
+        words.append(f"At their best, lesions look as at {each}.")
     for name, one in every.items():
         if name not in believed:
             who = f"reader {READERS.get(name, name)}"
@@ -244,7 +269,7 @@ def testified(every, believed) -> str:
     if anatomy:
         shown = "no saving was shown" if not there else f"a saving was shown in {there}"
         words.append(f"In simulated livers {shown} ({plural(anatomy, 'comparison')}).")
-    return " ".join(words)
+    return words
 
 
 def hiding(blocks) -> str:
@@ -256,8 +281,8 @@ def hiding(blocks) -> str:
     return f"Do they hide lesions? {told}"
 
 
-def reference(blocks) -> str:
-    return said.maps(blocks) if "quality" in blocks else ""
+def reference(blocks) -> tuple[list, list]:
+    return ([said.maps(blocks)] if "quality" in blocks else []), []
 
 
 # ---- how sure ----

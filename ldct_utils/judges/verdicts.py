@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.judges import caught, faulty
-from ldct_utils.report.sentences import listed
+from ldct_utils.report.sentences import listed, some
 
 LABELS = {
     "eraser": "eraser, knows lesions", "blind_eraser": "eraser, blind", "blur": "blur", "median": "median",
@@ -146,6 +146,17 @@ def best_said(table, found, judges: dict) -> str:
     most, faults = best["caught"].iloc[0], int(best["asked"].max())
     caught_of = f"{most} of {faults} planted fault{'s' * (faults > 1)}"
     return f"{who} {catches} {caught_of}{rates}{alarm}. Chance gives {percent(caught.FALSE_ALARMS)}."
+
+
+def all_caught_said(table) -> str:
+    """How many judges catch all that they were asked of and raise no alarm at what has no fault, in a sentence.
+
+    Args: table: of ``by_judge``.
+    """
+    whole = int(((table["misled"] == "") & (table["caught"] == table["asked"]) & (table["asked"] > 0)).sum())
+    who = some(whole, len(table), "judge")
+    catch = "catches" if whole < 2 else "catch"
+    return f"{who[:1].upper()}{who[1:]} {catch} every fault without an alarm where there is none."
 
 
 def alarms_said(table) -> str:

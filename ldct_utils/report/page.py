@@ -16,7 +16,7 @@ from PIL import Image
 from ldct_utils.report import captions
 from ldct_utils.study import files, paths
 from ldct_utils.study.identity import DATA, RUN_FOLDER
-from ldct_utils.study.runs import TESTS, Run
+from ldct_utils.study.runs import TESTS, Run, minutes_busy
 
 # The words a notebook starts its last paragraph with: what the report's front page quotes.
 ANSWER = "**What we saw.**"
@@ -158,7 +158,7 @@ def fronts(study: dict) -> list[dict]:
             if path.is_file():
                 page, items = files.read_json(path), {one["name"]: one for one in run["items"]}
                 parts = {part: [items[n] for n in names if n in items] for part, names in page["shown"].items()}
-                minutes = sum(one["result"]["seconds"] for book in study["notebooks"] for one in book["finished"]) / 60
+                minutes = minutes_busy([one["result"] for book in study["notebooks"] for one in book["finished"]])
                 titles = {book["name"]: book["title"] for book in study["notebooks"]}
                 found.append(page | {"parts": parts, "run": run, "study": study, "minutes": minutes, "titles": titles})
     return sorted(found, key=lambda one: one["run"]["result"].get("finished", ""), reverse=True)

@@ -7,7 +7,7 @@ computed twice within a study, and a folder without ``result.json`` is an unfini
 import itertools
 import subprocess
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -270,3 +270,13 @@ def _matching(pattern: str) -> list[Path]:
         return [path for path in [Path(pattern)] if path.is_dir()]
     bases = (paths.outputs(), paths.root())
     return [p for base in bases for p in sorted(base.glob(pattern)) if identity.RUN_FOLDER.fullmatch(p.name)]
+
+
+def minutes_busy(results: list[dict]) -> float:
+    """Minutes in which at least one of the runs was going, whatever went beside it and however long it lay idle."""
+    ends = [datetime.fromisoformat(r["finished"]) for r in results]
+    going = sorted((end - timedelta(seconds=r["seconds"]), end) for end, r in zip(ends, results))
+    total, until = timedelta(0), going[0][0]
+    for begin, end in going:
+        total, until = total + max(end - max(begin, until), timedelta(0)), max(until, end)
+    return total.total_seconds() / 60
