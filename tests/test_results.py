@@ -21,6 +21,7 @@ from ldct_utils.answers import collect, words
 from ldct_utils.answers import said as answers
 from ldct_utils.report import page
 from ldct_utils.study import files, runs
+from ldct_utils.training import designs
 
 STORED = sorted(p.stem for p in (ROOT / "docs" / "results").glob("*.json"))
 GAIN = {"truth": {"value": 2.5, "low": 2.0, "high": 3.0}}
@@ -285,14 +286,9 @@ def test_both_forms_of_the_nulls_are_read(finished):
 
 # ---- words ----
 def test_names_and_numbers_in_words():
-    assert (
-        words.called("vgg · block3_conv2 · random · ψ 0.95 held")
-        == "MSE + VGG (block3_conv2, random encoder, ψ 95 % held)"
-    )
-    assert (
-        words.called("vgg · block3_conv2 · edges · ψ 95 % at start")
-        == "MSE + VGG (block3_conv2, edges, ψ 95 % at start)"
-    )
+    method = "vgg · block3_conv2 · edges · ψ 95 % at start"
+    assert words.called(method) == "MSE + VGG (block3_conv2, edges, ψ 95 % at start)" == designs.spoken(method)
+    assert words.called("LDCT") == "low-dose input" and words.called("unet") == "U-Net"
     assert words.called("mse · residual False") == "MSE (no skip connection)" and words.called("new") == "new"
     assert words.fixed(-0.004) == "0.00" and words.fixed(-1.5, 1) == "−1.5" and words.percent(0.256) == "26 %"
     span = {"value": -0.33, "low": -1.0, "high": 0.34}

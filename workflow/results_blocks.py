@@ -13,7 +13,6 @@ from ldct_utils.answers.said import FAINT
 from ldct_utils.answers.words import (
     CONTEXTS,
     DOMAINS,
-    LOSSES,
     OBSERVERS,
     REFERENCES,
     bullets,
@@ -355,8 +354,7 @@ def invariances(blocks) -> str:
         shown = [f"{c['hidden']} of {c['tested']}" if c else "" for c in found]
         changed = [str(c["changed"]) if c and c.get("changed") is not None else "" for c in found]
         ratio = [fixed(row[k]) if k in row else "" for k in ("search_in_over_null", "search_out_over_null")]
-        network = "U-Net" if row["network"] == "unet" else LOSSES.get(row["network"], row["network"])
-        loss = called(row["method"].split(" · network")[0])
+        network, loss = called(row["network"]), called(row["method"].split(" · network")[0])
         kept = share(row["kept"]) if "kept" in row else ""
         lines.append([f"{network}, {loss}", changed[0], shown[0], shown[1], *ratio, kept])
     head = [

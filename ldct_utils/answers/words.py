@@ -5,14 +5,9 @@ A span is {"value", "low", "high"}; an absent end was not stored, one that is No
 
 from ldct_utils.report.sentences import listed as report_listed
 from ldct_utils.report.sentences import number, percent, plural
+from ldct_utils.training import designs
 
 counted = plural
-LOSSES = {
-    **{"LDCT": "low-dose input", "mse": "MSE", "l1": "L1", "charbonnier": "Charbonnier", "vgg": "MSE + VGG"},
-    **{"vgg_only": "VGG alone", "mean_srmse": "MeanSRMSE", "tv": "total variation", "bilateral": "bilateral filter"},
-    **{"cnn10": "CNN-10", "redcnn": "RED-CNN", "wganvgg": "WGAN-VGG", "resnet": "ResNet", "qae": "QAE"},
-    **{"dugan": "DU-GAN", "transct": "TransCT", "unet": "U-Net of this study"},
-}
 MAPS = {
     "constant": "a constant",
     "lookup": "one number of noise",
@@ -38,17 +33,10 @@ DOMAINS = {
 
 
 def called(method: str) -> str:
-    """A method's name for readers, e.g. ``MSE + VGG (block3_conv2, random encoder, ψ 95 %)``."""
-    first, *rest = method.split(" · ")
-    words = []
-    for part in rest:
-        key, _, value = part.partition(" ")
-        share, _, more = value.partition(" ")
-        if key == "ψ" and not more.startswith("%"):
-            words.append(f"ψ {percent(float(share))} {more}".strip())
-        else:
-            words.append("no skip connection" if part == "residual False" else CONTEXTS.get(part, part))
-    return LOSSES.get(first, first) + (f" ({', '.join(words)})" if words else "")
+    """A method's name for readers, as figures have it: ``MSE + VGG (block3_conv2, random, ψ 95 % at start)``."""
+    if method == "LDCT":
+        return "low-dose input"
+    return designs.spoken(method).replace("residual False", "no skip connection")
 
 
 def map_of(model: str) -> str:

@@ -20,19 +20,19 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
         filters: name, strength, gain, kept (%). band: of the blends: gain, low, high, kept (%). dots: of it, marked.
         says: {method: its words}. undecided: answers drawn in grey. target: what the gain is against.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(14, 5.8), width_ratios=[2.2, 1, 1])
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 5.6), width_ratios=[2, 1, 1])
     _plane(axes[0], losses, filters, band, dots, says)
     axes[0].set(xlabel=f"gain in PSNR against the {target}, dB (0: LDCT)", ylabel="contrast of lesions kept, %")
     axes[2].sharey(axes[1])
-    words = (("more_kept", "contrast kept beyond the\nblend of equal error, points"),
-             ("less_error", "dB beyond the blend\nthat keeps as much"))  # fmt: skip
+    words = (("more_kept", "contrast kept beyond\nthe blend of equal error,\npoints"),
+             ("less_error", "gain beyond the blend\nthat keeps as much,\ndB"))  # fmt: skip
     for axis, (quantity, label) in zip(axes[1:], words):
         _distance(axis, losses, quantity, says, undecided)
         axis.set(xlabel=f"{label}, better →")
     axes[1].invert_yaxis()
     axes[2].tick_params(labelleft=False)
     axes[0].plot([], [], "o", color=plots.COLOURS[7], mec="black", mew=0.5, ms=8, label="right: undecided")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
@@ -64,9 +64,9 @@ def _distance(axis, losses, quantity, says, undecided):
         axis.plot(row[quantity], line, marker, color=colour, ms=8, mec="black", mew=0.5)
         axis.hlines(line, row[f"{quantity}_low"], row[f"{quantity}_high"], color=colour)
     axis.axvline(0, color=plots.COLOURS[0], lw=2)
-    axis.set_yticks(range(len(losses)), [fill(says[name], 26) for name in losses.index], fontsize=8)
+    axis.set_yticks(range(len(losses)), [fill(says[name], 20) for name in losses.index], fontsize=9)
     axis.margins(y=0.1)
-    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_locator(MaxNLocator(3))
 
 
 def lesion(cut, titles, middle, radius: float, anatomy: str, pixel_mm: float):
