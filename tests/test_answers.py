@@ -136,7 +136,7 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     told = {"rows": rows, "against": "noise-free truth"}
     assert answer("loss", tradeoff=told)["sentences"].endswith(
         " By the contrast of lesions, a little: 1 of 2 other losses keeps more of it than a mix of the MSE network's "
-        "image with its input that has the same error, by 3 points of 100 at most (−7 to 13)."
+        "image with its input that has the same error, by 3 percentage points at most (−7 to 13)."
     )
     other = {"against_other": "NDCT", "answers_other": {"a": blending.OPEN, "b": blending.OPEN}}
     assert answer("loss", tradeoff=told | other)["more"] == (

@@ -107,7 +107,10 @@ def test_a_loss_above_the_curve_and_one_on_it_are_told_apart_and_the_controls_ho
     assert found.more_kept["L1"][0] == pytest.approx(0.1, abs=0.01)
     assert found.kept["L1"][0] == pytest.approx(on_it[1] + 0.1, abs=0.01)
     assert found.gain_db["L1"][0] == pytest.approx(-20 * np.log10(on_it[0]), abs=0.4)
-    assert re.match(r"L1 keeps 0\.(09|10)\d more", found.answer) and "1 of 2 losses lie" in found.answer
+    assert (
+        re.match(r"L1 keeps (9\.\d|10\.\d) percentage points more", found.answer)
+        and "1 of 2 losses lie" in found.answer
+    )
     assert [*found.controls.values()] == [blending.OPEN, blending.OPEN, blending.BETTER]
     assert found.reached and found.patients == 7 and found.seeds == {"L1": 3, "Charbonnier": 3, "MSE": 3}
     assert "3 of 3 controls came out" in found.text and "(wanted: 0.35)" in found.text
@@ -166,8 +169,8 @@ def rows(**answers):
 @pytest.mark.parametrize(
     ("answers", "said"),
     [({"a": blending.OPEN}, [f"The one loss was not shown to be better than {BLEND}."]),
-     ({"a": blending.BETTER}, ["A keeps 0.100 more of a lesion's contrast than the" + BLEND[1:] + " that has the same "
-                             "error (95 % interval 0.050 to 0.150)."]),
+     ({"a": blending.BETTER}, ["A keeps 10.0 percentage points more of a lesion's contrast than the" + BLEND[1:] +
+                             " that has the same error (95 % interval 5.0 to 15.0)."]),
      ({"a": blending.BEYOND, "b": blending.BEYOND, "c": blending.WORSE},
       [f"None of 3 losses was shown to be better than {BLEND}.",
        "A, B have less error than any blend, but keep less.",

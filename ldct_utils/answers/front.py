@@ -147,9 +147,9 @@ def kept_by_losses(n) -> tuple[list, list]:
     if not buys:
         return [f"By the contrast of lesions, not shown: {others} keeps more of it than {mixed}."], []
     most = max(buys, key=lambda span: span["value"])
-    points = plural(round(100 * most["value"]), "point")
+    points = plural(round(100 * most["value"]), "percentage point")
     keep = "keeps" if len(buys) == 1 else "keep"
-    told = f"{others} {keep} more of it than {mixed}, by {points} of 100 at most{within(most, 0, 100)}"
+    told = f"{others} {keep} more of it than {mixed}, by {points} at most{within(most, 0, 100)}"
     if not n.get("answers_other"):
         return [f"By the contrast of lesions, a little: {told}."], []
     also = some(sum(one == blending.BETTER for one in n["answers_other"].values()), len(rows), "loss")

@@ -179,9 +179,9 @@ def said(judged, reasons: list[str], say: Callable) -> list[str]:
     row = judged.loc[better[0]]
     count = [f"{len(better)} of {len(judged)} losses lie above the blends."] if len(judged) > 1 else []
     return [
-        f"{say(better[0])} keeps {row['more_kept']:.3f} more of a lesion's contrast than the blend of the MSE network "
-        f"with its input that has the same error (95 % interval {row['more_kept_low']:.3f} to "
-        f"{row['more_kept_high']:.3f}).", *count, *also,
+        f"{say(better[0])} keeps {100 * row['more_kept']:.1f} percentage points more of a lesion's contrast than the "
+        "blend of the MSE network with its input that has the same error (95 % interval "
+        f"{100 * row['more_kept_low']:.1f} to {100 * row['more_kept_high']:.1f}).", *count, *also,
     ]  # fmt: skip
 
 
