@@ -140,7 +140,8 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     )
     other = {"against_other": "NDCT", "answers_other": {"a": blending.OPEN, "b": blending.OPEN}}
     assert answer("loss", tradeoff=told | other)["more"] == (
-        "That is against the noise-free truth; against the NDCT, none of the 2 losses did better than the mix."
+        "Errors are measured against the noise-free truth; with the NDCT as reference, none of the 2 losses did better "
+        "than the mix."
     )
     for none, who in ((rows[1:], "no other loss"), ([rows[1]] * 2, "none of the 2 other losses")):
         said = answer("loss", tradeoff={"rows": none})
@@ -258,7 +259,8 @@ def test_a_random_encoder_is_named_with_the_losses_that_use_it():
 def test_comparisons_without_a_verdict_are_told_with_their_reason():
     n = BLOCKS["newer"] | {"without": {"too few patients": 45, "not at a working point": 20}, "unfinished": ["CNN-10"]}
     assert answer("newer", newer=n)["more"] == (
-        "65 more have none: 45 with too few patients and 20 of CNN-10, whose training had not settled."
+        "65 more comparisons have no verdict: 45 with too few patients and 20 of CNN-10, whose training had not "
+        "settled."
     )
     assert said.without(BLOCKS["newer"]) == said.without({"without": {}}) == ""
 

@@ -341,12 +341,12 @@ def test_the_best_judge_is_told_with_its_shares_and_none_and_a_tie_have_their_wo
 
 @pytest.mark.parametrize(
     ("caught", "misled", "said"),
-    [([3, 1], ["", ""], "1 of 2 judges catches"), ([3, 3], ["", ""], "Both judges catch"),
-     ([3, 2], ["identity", ""], "None of the 2 judges catches")],
+    [([3, 1], ["", ""], "1 of 2 judges"), ([3, 3], ["", ""], "both judges"),
+     ([3, 2], ["identity", ""], "none of the 2 judges")],
 )  # fmt: skip
 def test_judges_that_catch_every_fault_are_counted(caught, misled, said):
     table = pd.DataFrame({"caught": caught, "asked": 3, "misled": misled})
-    assert verdicts.all_caught_said(table) == f"{said} every fault without an alarm where there is none."
+    assert verdicts.all_caught_said(table) == f"Every fault is caught, without an alarm where there is none, by {said}."
 
 
 def test_where_no_faultless_denoiser_was_asked_no_alarm_is_told():

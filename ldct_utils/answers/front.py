@@ -153,7 +153,10 @@ def kept_by_losses(n) -> tuple[list, list]:
     if not n.get("answers_other"):
         return [f"By the contrast of lesions, a little: {told}."], []
     also = some(sum(one == blending.BETTER for one in n["answers_other"].values()), len(rows), "loss")
-    other = f"That is against the {n['against']}; against the {n['against_other']}, {also} did better than the mix."
+    other = (
+        f"Errors are measured against the {n['against']}; with the {n['against_other']} as reference, {also} did "
+        "better than the mix."
+    )
     return [f"By the contrast of lesions, a little: {told}."], [other]
 
 

@@ -227,7 +227,8 @@ def without(n) -> str:
     settled = f"of {listed(n.get('unfinished', []))}, whose training had not settled"
     why = WITHOUT | {"not at a working point": settled}
     words = [f"{count} {why.get(reason, f'({reason})')}" for reason, count in n.get("without", {}).items()]
-    return f" {sum(n['without'].values())} more have none: {listed(words)}." if words else ""
+    count = counted(sum(n.get("without", {}).values()), "more comparison")
+    return f" {count} {'has' if count.startswith('1 ') else 'have'} no verdict: {listed(words)}." if words else ""
 
 
 def maps(blocks) -> str:

@@ -154,9 +154,7 @@ def all_caught_said(table) -> str:
     Args: table: of ``by_judge``.
     """
     whole = int(((table["misled"] == "") & (table["caught"] == table["asked"]) & (table["asked"] > 0)).sum())
-    who = some(whole, len(table), "judge")
-    catch = "catches" if whole < 2 else "catch"
-    return f"{who[:1].upper()}{who[1:]} {catch} every fault without an alarm where there is none."
+    return f"Every fault is caught, without an alarm where there is none, by {some(whole, len(table), 'judge')}."
 
 
 def alarms_said(table) -> str:
