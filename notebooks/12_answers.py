@@ -61,13 +61,15 @@ for name, rows, target in (
     ("hero", pictures.strips(first) if first else [], "the noise-free truth"),
 ):
     if rows:
-        before, after = rows[0]["errors"][:2]
+        before, after, normal = rows[0]["errors"]
+        besides = f", and {normal:.0f} HU at the normal dose" if normal else ""
         who = rows[0]["label"].split(", ")[0]
+        circles = "" if name == "hero_real" else "Circles mark known lesions; the faintest cannot be seen. "
         report.figure(
             run, name, drawn.strips(rows),
-            f"The error is {before:.0f} HU in the low dose and {after:.0f} HU after the network ({who}, "
+            f"The error is {before:.0f} HU in the low dose, {after:.0f} HU after the network{besides} ({who}, "
             f"{rows[0]['anatomy']}).",
-            f"One slice a row, lesions circled. Errors are RMS differences from {target}.",
+            f"One slice a row. {circles}Errors are RMS differences from {target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
             real=name == "hero_real",
         )  # fmt: skip
@@ -99,11 +101,11 @@ if "14_tradeoff" in given:
 # %%
 removed = pictures.without_lesions(cohorts.of(first)) if first else None
 if removed:
-    with_lesions, gone, low = removed["errors"]
+    with_lesions, gone, low = (round(error, 1) for error in removed["errors"])
     report.figure(
         run, "lesions_removed", drawn.strips([removed]),
-        f"Losing every lesion changes the error of this slice by {gone - with_lesions:+.1f} HU, the low dose by "
-        f"{low - with_lesions:+.1f} HU.",
+        f"In this slice losing every lesion changes the error by {gone - with_lesions:+.1f} HU, cutting the dose "
+        f"changes it by {low - with_lesions:+.1f} HU.",
         "All images are of one slice, with the same noise where the dose is the same. Errors are RMS differences from "
         "the noise-free truth.",
         alt="Four CT cut-outs: normal dose, the same without its lesions, low dose, and the lesions that were removed.",
@@ -134,7 +136,15 @@ if "newer" in blocks:
 # network ignores; a hidden lesion would be one of them (`05_invariances`).
 
 # %%
-SHOWN = {"04b_dose": ("crops", "equivalent_doses"), "05_invariances": ("aimed",)}
+saved = pictures.doses(given, front.trusted(blocks) if "observers" in blocks else None)
+if saved is not None:
+    report.figure(
+        run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
+        front.gap(saved, blocks["dose"]["low_dose"]),
+        "Each point is a network, in the lower rows a network and a task. Bars: 95 % intervals; an arrow lies beyond "
+        "the normal dose.", alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
+    )  # fmt: skip
+SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if front.hides(blocks) else ()}
 for notebook, names in SHOWN.items():
     for name in names:
         if notebook in given and name in report.figures(given[notebook][0]):

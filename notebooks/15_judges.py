@@ -195,9 +195,9 @@ across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths),
     verdicts.all_caught_said(table) if enough else headline,
-    "Darker: a weaker fault is caught, where some were tried. Numbers: in how many of 100 patients the strongest fault "
-    "raises an alarm, where 5 is right for an honest denoiser; in the row of the search, lesions hidden of changed. "
-    f"Asked were {who}.", alt=drawings.ALT,
+    "Numbers: in how many of 100 patients a fault at full strength raises an alarm, where 5 is chance. Orange: an "
+    "alarm without a fault, since an image that was not denoised has more noise. In the row of the search: lesions "
+    f"hidden of lesions changed, in one patient. Asked were {who}.", alt=drawings.ALT,
 )  # fmt: skip
 
 # %% [markdown]
@@ -223,7 +223,8 @@ misled = sorted(table["judge"][table["misled"] != ""])
 run.finish(
     headline={"answer": headline, "decided": bool(enough), "table": lines, "cells": verdicts.as_numbers(cell, labels),
               "patients": len(people), "silent": [labels[j] for j in silent], "faults": len(graded),
-              "caught_of_faults": {row.judge: int(row.caught) for row in table.itertuples()}, "misled": misled},
+              "caught_of_faults": {row.judge: int(row.caught) for row in table.itertuples()}, "misled": misled,
+              "noticed": verdicts.noticed(cell, labels)},
     cohort=cohort.id,
 )  # fmt: skip
 

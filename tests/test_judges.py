@@ -297,7 +297,11 @@ def test_the_best_judge_stands_first_and_one_that_answers_to_noise_last(trial):
     table = verdicts.by_judge(cells, found, JUDGES)
     assert table["judge"].tolist() == ["one that sees", "a blind one", "one of noise"]
     assert table["caught"].tolist() == [1, 0, 0] and table["asked"].tolist() == [1, 1, 1]
-    assert table["misled"].tolist() == ["", "", "identity"] and table["missed"].tolist() == ["", "blur", "blur"]
+    assert table["misled"].tolist() == ["", "", verdicts.LABELS["identity"]] and table["missed"].tolist() == [
+        "",
+        "blur",
+        "blur",
+    ]
     words = verdicts.rows_in_words(cells, JUDGES, ["blur", "identity", "net"], ["blind"])
     assert words[2]["blur"].startswith("from 50 %: 100 %") and words[1]["identity"].startswith("alarm: 100 %")
     assert words[0]["net"] == verdicts.NOTHING and words[0]["judge"] == "a blind one"
@@ -361,8 +365,8 @@ def test_where_no_faultless_denoiser_was_asked_no_alarm_is_told():
 @pytest.mark.parametrize(
     ("misled", "said"),
     [(["", ""], "No judge raises an alarm at a denoiser without a fault."),
-     (["identity", ""], "“A” sees that an image which was not denoised is noisier than its twin."),
-     (["identity", "identity, noise-free truth"],
+     ([verdicts.LABELS["identity"], ""], "“A” sees that an image which was not denoised is noisier than its twin."),
+     ([verdicts.LABELS["identity"], f"{verdicts.LABELS['identity']}, noise-free truth"],
       "“A” and “B” see that an image which was not denoised is noisier than its twin. “B” raises an alarm at the "
       "noise-free truth.")],
 )  # fmt: skip
@@ -383,7 +387,7 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
     down = JUDGES | {verdicts.SEARCH: verdicts.SEARCH}
     figure = drawings.grid(grid, down, {name: name for name in ("blur", "identity", "net")}, [1, 2], [0.5, 1.0])
     assert len(figure.axes[0].patches) == 12 and len(drawings.ALT) <= 200
-    assert "caught from 50 %" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "caught from 50 % of the strength" in [text.get_text() for text in figure.legends[0].get_texts()]
     plt.close(figure)
 
 

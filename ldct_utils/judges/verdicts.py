@@ -9,7 +9,7 @@ from ldct_utils.report.sentences import listed, some
 LABELS = {
     "eraser": "eraser, knows lesions", "blind_eraser": "eraser, blind", "blur": "blur", "median": "median",
     "tv": "total variation", "unsharp": "unsharp masking", "paster": "texture paster", "inserter": "inserter",
-    "identity": "identity", "truth": "noise-free truth",
+    "identity": "identity (not denoised)", "truth": "noise-free truth",
 }  # fmt: skip
 NOT_ASKED, FEW, NOTHING, NOT_TESTED = "cannot be asked", "too few patients", "says nothing", "not tested"
 SEARCH = "invariance search (05), one patient"
@@ -57,6 +57,16 @@ def silent(found) -> list[str]:
     known = found[found["denoiser"].isin([name for name in faulty.names() if name not in faulty.HARMLESS])]
     any_caught = known.groupby("judge", sort=False)["from"].apply(lambda one: one.notna().any())
     return list(any_caught.index[~any_caught])
+
+
+def noticed(found, judges: dict) -> dict:
+    """{judge: {fault: share of patients}} of the faults that each catches, by labels. Args: as of ``rows_in_words``."""
+    caught_ones = found[found["from"].notna() & found["denoiser"].isin(faulty.names())]
+    caught_ones = caught_ones[~caught_ones["denoiser"].isin(faulty.HARMLESS)]
+    told = {label: {} for label in judges.values()}
+    for one in caught_ones.itertuples():
+        told[judges[one.judge]][LABELS[one.denoiser]] = float(one.rate)
+    return told
 
 
 def percent(share: float) -> str:

@@ -89,3 +89,29 @@ def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):
     plots.row_label(axes[1, 0], "image − truth", 9)
     figure.colorbar(drawn, cax=axes[1, -1].inset_axes([0.02, 0.05, 0.06, 0.9]), label="HU")
     return figure
+
+
+def doses(found, judges: dict, at: float, looks: dict):
+    """The dose of an uncleaned image that is as good as the cleaned one, a line a judge, a point a network and task.
+
+    Args: found: judge, method, dose, low, high: fractions of the normal dose, infinite beyond it. judges: {name: its
+        words}, in order. at: the dose of the cleaned images. looks: {method: colour, marker and label}.
+    Returns: the figure.
+    """
+    figure, axis = plt.subplots(figsize=(8.5, 1.5 + 0.62 * len(judges)))
+    for line, name in enumerate(judges):
+        part = found[found["judge"] == name]
+        for shift, one in zip(np.linspace(-0.32, 0.32, len(part)), part.itertuples()):
+            middle, *ends = 100 * np.clip([one.dose, one.low, one.high], 0.0, 1.2)
+            look = looks[one.method]
+            axis.plot(ends, [line + shift] * 2, color=look["color"], lw=1.2)
+            axis.plot(middle, line + shift, marker=look["marker"] if one.dose <= 1 else ">", color=look["color"], ms=5)
+    axis.axvline(100 * at, color="black", lw=1, ls=":")
+    plots.ticks_at(axis, sorted({10, 25, 50, 100, 100 * at}))
+    axis.set(xlabel="dose of an uncleaned image that is as good, % of the normal dose; further right is better →",
+             xlim=(18, 125), yticks=range(len(judges)), yticklabels=judges.values())  # fmt: skip
+    axis.invert_yaxis()
+    handles = [plt.Line2D([], [], lw=1.2, **look) for look in looks.values()]
+    handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
+    return figure

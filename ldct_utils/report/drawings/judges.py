@@ -46,7 +46,8 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths):
     for at in lines_at:
         axis.axvline(at, color="black", lw=2)
     words = {"misled": "alarm without a fault", "not asked": "cannot be asked, or too few patients"}
-    keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=f"caught from {sentences.percent(s)}")
+    from_where = "caught from {} of the strength" if len(strengths) > 1 else "caught"
+    keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=from_where.format(sentences.percent(s)))
             for s in strengths]  # fmt: skip
     keys += [Patch(facecolor=face, edgecolor="#777777", hatch="////" if state == "not asked" else None,
                    label=words.get(state, state)) for state, face in PLAIN.items()]  # fmt: skip

@@ -31,7 +31,9 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
         axis.set(xlabel=f"{label}, better →")
     axes[1].invert_yaxis()
     axes[2].tick_params(labelleft=False)
-    axes[0].plot([], [], "o", color=plots.COLOURS[7], mec="black", mew=0.5, ms=8, label="right: undecided")
+    axes[0].plot(
+        [], [], "o", color=plots.COLOURS[7], mec="black", mew=0.5, ms=8, label="grey: not shown to differ from a blend"
+    )
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
@@ -42,7 +44,13 @@ def _plane(axis, losses, filters, band, dots, says):
         axis.plot(part["gain"], part["kept"], marker=marker, color=colour, ms=4, lw=1, ls=":",
                   label=f"{name}, by strength")  # fmt: skip
     axis.fill_betweenx(band["kept"], band["low"], band["high"], color=plots.COLOURS[0], alpha=0.2, lw=0)
-    axis.plot(band["gain"], band["kept"], color=plots.COLOURS[0], lw=2, label="blends of MSE and its input")
+    axis.plot(
+        band["gain"],
+        band["kept"],
+        color=plots.COLOURS[0],
+        lw=2,
+        label="MSE network (lower end), blended with its input",
+    )
     axis.plot(dots["gain"], dots["kept"], "o", ms=3.5, color=plots.COLOURS[0])
     for name, row in losses.iterrows():
         colour, marker = plots.loss_style(name)
