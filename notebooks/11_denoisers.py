@@ -188,11 +188,13 @@ direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 # %%
 judged = scores, ["LDCT", *names], direction, unfinished, draws, seed
 newer = run.table("newer", lambda: comparison.against_older(*judged))
-summed = comparison.verdicts_said(newer["verdict"], "the newer method")
+networks = newer[~newer["method"].isin(classical)]
+summed = comparison.verdicts_said(networks["verdict"], "the newer network")
 report.figure(
     run, "newer_shown", drawings.newer(newer, says, LABEL), summed,
-    f"Against the {against}. {report.bars(patients, 'patient')} A verdict needs {intervals.MIN_PATIENTS} patients and "
-    "two trainings of a network that is at its working point. The first rival of all is the LDCT.",
+    f"Against the {against}. {report.bars(patients, 'patient', also=' and trainings')} A verdict needs "
+    f"{intervals.MIN_PATIENTS} patients and two trainings of a network that is at its working point. Counted are "
+    "networks; the first rival of all is the LDCT.",
     "Dots with intervals, a panel a metric and a line a method: how much better it is than the best older one.",
 )  # fmt: skip
 
@@ -289,7 +291,7 @@ assert set(about.patient).isdisjoint(cohort.slices.patient[cohort.slices.split =
 assert (scores[scores.metric == "rfs"].value.abs() <= 1 + 1e-9).all()
 run.finish(
     cohort=cohort.id, methods=len(names), patients=patients, slices=len(rows), unfinished=unfinished, best=firsts,
-    **comparison.tallied(newer["verdict"]),
+    **comparison.tallied(networks["verdict"]),
     ssim={name: float(ssim[name]) for name in ssim.index}, trainings_sd=nulls.spreads(empty),
 )  # fmt: skip
 

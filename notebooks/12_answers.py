@@ -31,7 +31,7 @@ run = start("12_answers", globals())
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 from ldct_utils import cohorts, report
-from ldct_utils.answers import collect, front, pictures, said
+from ldct_utils.answers import collect, five, front, pictures, said
 from ldct_utils.report.drawings import front as drawn
 from ldct_utils.study import files
 
@@ -62,14 +62,14 @@ for name, rows, target in (
 ):
     if rows:
         before, after, normal = rows[0]["errors"]
-        besides = f", and {normal:.0f} HU at the normal dose" if normal else ""
+        besides = f", and {normal:.1f} HU at the normal dose" if normal else ""
         who = rows[0]["label"].split(", ")[0]
         circles = "" if name == "hero_real" else "Circles mark known lesions; the faintest cannot be seen. "
         report.figure(
             run, name, drawn.strips(rows),
-            f"The error is {before:.0f} HU in the low dose, {after:.0f} HU after the network{besides} ({who}, "
+            f"The error is {before:.1f} HU in the low dose, {after:.1f} HU after the network{besides} ({who}, "
             f"{rows[0]['anatomy']}).",
-            f"One slice a row. {circles}Errors are RMS differences from {target}.",
+            f"Cut-outs; one slice a row. {circles}Errors are RMS differences from {target} in the whole slice.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
             real=name == "hero_real",
         )  # fmt: skip
@@ -125,7 +125,7 @@ if "newer" in blocks:
              ("gain", "gain_low", "gain_high"): "better in SSIM by", "rival": "than the best before it",
              "verdict": "verdict"}  # fmt: skip
     report.table(
-        run, "newer", compared, front.beaten(compared), "Means over the test slices in the window of each anatomy.",
+        run, "newer", compared, five.beaten(compared), "Means over the test slices in the window of each anatomy.",
         heads={column: head for column, head in heads.items() if column in compared or isinstance(column, tuple)},
     )  # fmt: skip
 
@@ -136,15 +136,15 @@ if "newer" in blocks:
 # network ignores; a hidden lesion would be one of them (`05_invariances`).
 
 # %%
-saved = pictures.doses(given, front.trusted(blocks) if "observers" in blocks else None)
+saved = pictures.doses(given, five.trusted(blocks) if "observers" in blocks else None)
 if saved is not None:
     report.figure(
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
-        front.gap(saved, blocks["dose"]["low_dose"]),
+        five.gap(saved, blocks["dose"]["low_dose"]),
         "Each point is a network, in the lower rows a network and a task. Bars: 95 % intervals; an arrow lies beyond "
         "the normal dose.", alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
-SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if front.hides(blocks) else ()}
+SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}
 for notebook, names in SHOWN.items():
     for name in names:
         if notebook in given and name in report.figures(given[notebook][0]):

@@ -165,9 +165,8 @@ if iterations:
 
 # %% [markdown]
 # ## Whom to believe, and of what
-# A judge is believed if it catches faults and raises no alarm at a faultless denoiser. An alarm at the identity is
-# right, since it is noisier than its twin, but a judge that raises it answers to noise. With too few patients for 5 %
-# false alarms nothing is decided.
+# A judge is believed of the faults that it catches. An alarm at the identity is right, since it is noisier than its
+# twin, but a judge that raises it answers to noise. With too few patients for 5 % false alarms nothing is decided.
 
 # %%
 graded = [name for name in faults if name not in faulty.HARMLESS]
@@ -196,7 +195,7 @@ report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths),
     verdicts.all_caught_said(table) if enough else headline,
     "Numbers: in how many of 100 patients a fault at full strength raises an alarm, where 5 is chance. Orange: an "
-    "alarm without a fault, since an image that was not denoised has more noise. In the row of the search: lesions "
+    "alarm at what has no fault, an image that was not denoised: it has more noise. In the row of the search: lesions "
     f"hidden of lesions changed, in one patient. Asked were {who}.", alt=drawings.ALT,
 )  # fmt: skip
 

@@ -323,45 +323,35 @@ def by_judge(**judges):
     return pd.DataFrame(table), pd.DataFrame(cells).astype({"caught": "boolean"}), {name: name for name in judges}
 
 
-NO_ALARM = "no alarm at an image that was not denoised. Chance gives 5 %."
-
-
 @pytest.mark.parametrize(
     ("judges", "said"),
-    [({"A": ([0.82, 0.82, 0.27], ""), "B": ([0.9, 0.0, 0.0], ""), "C": ([1.0, 1.0, 1.0], "identity")},
-      f"The judge “A” catches 3 of 3 planted faults: eraser that knows lesions (82 % of patients), inserter (82 % of "
-      f"patients) and texture paster (27 % of patients), and raises {NO_ALARM}"),
-     ({"A": ([0.82, 0.1], "")}, f"The judge “A” catches 1 of 2 planted faults: eraser that knows "
-      f"lesions (82 % of patients), and raises {NO_ALARM}"),
+    [({"A": ([0.82, 0.82, 0.27], ""), "B": ([0.9, 0.0, 0.0], ""), "C": ([0.0, 1.0, 0.0], "identity")},
+      "The judge “A” catches 3 of 3 planted faults: eraser that knows lesions (82 % of patients), inserter (82 % of "
+      "patients) and texture paster (27 % of patients). Chance gives 5 %."),
+     ({"A": ([0.82, 0.1], "")}, "The judge “A” catches 1 of 2 planted faults: eraser that knows "
+      "lesions (82 % of patients). Chance gives 5 %."),
      ({"A": ([0.82, 0.3, 0.4, 0.5], "")},
-      f"The judge “A” catches 4 of 4 planted faults, in 30 to 82 % of patients, and raises {NO_ALARM}"),
-     ({"A": ([0.82, 0.1], ""), "B": ([0.1, 0.4], "")},
-      f"The judges “A” and “B” each catch 1 of 2 planted faults, in 40 to 82 % of patients, and raise {NO_ALARM}"),
-     ({"A": ([0.8], "identity"), "B": ([0.0], "")},
-      "Every judge that catches a fault also raises an alarm at a denoiser without one."),
+      "The judge “A” catches 4 of 4 planted faults, in 30 to 82 % of patients. Chance gives 5 %."),
+     ({"A": ([0.82, 0.1], "identity"), "B": ([0.1, 0.4], "")},
+      "The judges “A” and “B” each catch 1 of 2 planted faults, in 40 to 82 % of patients. Chance gives 5 %."),
      ({"A": ([0.1], "identity"), "B": ([0.0], "")}, "No judge catches a fault.")],
 )  # fmt: skip
 def test_the_best_judge_is_told_with_its_shares_and_none_and_a_tie_have_their_words(judges, said):
     assert verdicts.best_said(*by_judge(**judges)) == said
 
 
+def test_the_shares_in_which_faults_are_noticed_are_kept_by_judge():
+    _, cells, labels = by_judge(A=([0.82, 0.1], ""), B=([0.1, 0.1], "identity"))
+    assert verdicts.noticed(cells, labels) == {"A": {"eraser, knows lesions": 0.82}, "B": {}}
+
+
 @pytest.mark.parametrize(
-    ("caught", "misled", "said"),
-    [([3, 1], ["", ""], "1 of 2 judges"), ([3, 3], ["", ""], "both judges"),
-     ([3, 2], ["identity", ""], "none of the 2 judges")],
-)  # fmt: skip
-def test_judges_that_catch_every_fault_are_counted(caught, misled, said):
-    table = pd.DataFrame({"caught": caught, "asked": 3, "misled": misled})
-    assert verdicts.all_caught_said(table) == f"Every fault is caught, without an alarm where there is none, by {said}."
-
-
-def test_where_no_faultless_denoiser_was_asked_no_alarm_is_told():
-    table, cells, labels = by_judge(A=([0.82], ""))
-    said = verdicts.best_said(table, cells[cells["denoiser"] != "identity"], labels)
-    assert (
-        said
-        == "The judge “A” catches 1 of 1 planted fault: eraser that knows lesions (82 % of patients). Chance gives 5 %."
-    )
+    ("caught", "said"),
+    [([3, 1], "1 of 2 judges"), ([3, 3], "both judges"), ([2, 1], "none of the 2 judges")],
+)
+def test_judges_that_catch_every_fault_are_counted(caught, said):
+    table = pd.DataFrame({"caught": caught, "asked": 3, "misled": ""})
+    assert verdicts.all_caught_said(table) == f"Every fault is caught by {said}."
 
 
 @pytest.mark.parametrize(

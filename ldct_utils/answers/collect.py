@@ -15,6 +15,7 @@ from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal
 from ldct_utils.study.runs import select
+from ldct_utils.task_based import tradeoff as per_plane
 from ldct_utils.training import designs
 
 NO_VERDICT = {"not at a working point": "none: training not settled"}
@@ -243,7 +244,7 @@ def each_network(compared, run) -> list[dict]:
     for method, part in shown.groupby("method", sort=False):
         (year,) = designs.published([method], run.params.get("years", {}))
         counts = part["verdict"].value_counts()
-        found.append({"method": method, "year": year, "asked": len(part)}
+        found.append({"method": method, "year": year, "asked": len(part), "rivals": sorted(set(part["best before"]))}
                      | {name: int(counts.get(name, 0)) for name in ("better", "worse")})  # fmt: skip
     return found
 
@@ -359,7 +360,17 @@ def tradeoff(of) -> dict:
     kept = ("patients", "lesions", "half_width_kept", "half_width_db", "wanted_kept", "wanted_db", "null_pairs")
     kept += ("against", "against_other", "answers_other")
     about = {name: stored[name] for name in kept if stored.get(name) is not None}
-    return {"answer": stored.get("answer", ""), "rows": rows} | about
+    return {"answer": stored.get("answer", ""), "rows": rows, "mse_gain_db": mse_gain(of[0])} | about
+
+
+def mse_gain(run) -> dict | None:
+    """What the MSE network gains in PSNR over its input, in HU over whole slices; None without a noise-free truth."""
+    squares, lesions = (run.table(name) if has(run, name) else pd.DataFrame() for name in ("squares", "lesions"))
+    known = where(squares, method="mse", target="truth")
+    if not len(known):
+        return None
+    gain = intervals.patient_bootstrap(per_plane.of_method(squares, lesions, "mse", "truth").gain())
+    return span(gain.mean, gain.low, gain.high)
 
 
 def judges(of) -> dict:

@@ -55,7 +55,7 @@ def _rows(test: Run, cohort: Cohort | None, most: int) -> list[dict]:
         mask = None if cohort is None else _masks(cohort, one.row)
         panels, target = {LOW: ldct, CLEAN: made, NORMAL: ndct}, truth if np.isfinite(truth).all() else ndct
         row = {
-            "label": f"{'real CT' if cohort is None else one.patient}, {one.anatomy}",
+            "label": f"real CT, {one.anatomy}" if cohort is None else _label(cohort, one.row),
             "anatomy": one.anatomy,
             "errors": [_rmse(image, target) for image in panels.values()],
             "window": plots.anatomy_window(one.anatomy),
@@ -64,7 +64,7 @@ def _rows(test: Run, cohort: Cohort | None, most: int) -> list[dict]:
             "panels": panels | ({TRUTH: truth} if target is truth else {}),
             "difference": {} if target is truth else {"denoised − normal dose": made - ndct},
             "notes": {
-                title: f"error {_rmse(image, target):.0f} HU" for title, image in panels.items() if image is not target
+                title: f"error {_rmse(image, target):.1f} HU" for title, image in panels.items() if image is not target
             },
         }
         empty = mask is not None and not mask.any()
@@ -74,6 +74,13 @@ def _rows(test: Run, cohort: Cohort | None, most: int) -> list[dict]:
 
 def _about(cohort: Cohort, row: int):
     return cohort.slices.set_index("row").loc[row]
+
+
+def _label(cohort: Cohort, row: int) -> str:
+    """Patient, anatomy and which of the patient's slices."""
+    one = _about(cohort, row)
+    number = int((cohort.slices.row[cohort.slices.patient == one.patient] <= row).sum())
+    return f"{one.patient}, {one.anatomy}, slice {number}"
 
 
 def by_loss(trained: dict[str, Run]) -> dict | None:
@@ -92,15 +99,15 @@ def by_loss(trained: dict[str, Run]) -> dict | None:
     if not with_lesions:
         return None
     place = with_lesions[0]
-    one = about.iloc[place]
+    row = about.row.iloc[place]
     made = {name: np.array(testing.scores(run).array("examples")[place, 3]) for name, run in trained.items()}
     return {
-        "label": f"{one.patient}, {one.anatomy}",
-        "window": plots.anatomy_window(one.anatomy),
-        "pixel_mm": float(_about(cohort, one.row).pixel_mm),
-        "mask": _masks(cohort, one.row),
+        "label": _label(cohort, row),
+        "window": plots.anatomy_window(about.anatomy.iloc[place]),
+        "pixel_mm": float(_about(cohort, row).pixel_mm),
+        "mask": _masks(cohort, row),
         "panels": made,
-        "truth": np.asarray(cohort.truth[one.row], np.float32),
+        "truth": np.asarray(cohort.truth[row], np.float32),
     }
 
 
@@ -120,7 +127,7 @@ def without_lesions(cohort: Cohort) -> dict | None:
     truth, one = np.asarray(cohort.truth[row], np.float32), _about(cohort, row)
     panels = {NORMAL: images["with"], "same scan, lesions removed": images["gone"], LOW: images["low"]}
     return {
-        "label": f"{one.patient}, {one.anatomy}",
+        "label": _label(cohort, row),
         "window": plots.anatomy_window(one.anatomy),
         "pixel_mm": float(one.pixel_mm),
         "mask": _masks(cohort, row),

@@ -257,7 +257,7 @@ def hidden(blocks) -> str:
     if not found:
         return "Not asked: the searched images hold no known lesion."
     lesions, hiding = max(c["tested"] for c in found), [c["hidden"] for c in found if c["hidden"]]
-    networks = counted(len(found), "network")
+    networks = counted(len(found), "trained network")
     if hiding:
         who = "the network" if len(found) == 1 else f"{len(hiding)} of {networks}"
         return f"Yes, by {who}: at most {max(hiding)} of {counted(lesions, 'known lesion')}."

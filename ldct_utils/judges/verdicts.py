@@ -127,44 +127,33 @@ def by_judge(found, verdicts, judges) -> pd.DataFrame:
     return table.loc[order.index]
 
 
-FAULTLESS = {"identity": "an image that was not denoised", "truth": "the noise-free truth"}  # in a sentence
-
-
 def best_said(table, found, judges: dict) -> str:
-    """The judges that catch most faults and raise no alarm at a denoiser without one, in a sentence; or why none does.
+    """The judges that catch most faults, in a sentence; or that none does.
 
     Args: table: of ``by_judge``. found: of ``cells``. judges: {name: label}.
     """
-    sure = table[(table["misled"] == "") & (table["caught"] > 0)]
-    if sure.empty:
-        noisy = "Every judge that catches a fault also raises an alarm at a denoiser without one."
-        return noisy if table["caught"].any() else "No judge catches a fault."
-    best = sure[sure["caught"] == sure["caught"].max()]
-    own = found[found["judge"].map(judges).isin(best["judge"]) & found["denoiser"].isin(faulty.names())]
-    shares = [round(100 * rate) for rate in own["rate"][own["from"].notna()]]
-    single = len(best) == 1
+    best = table[(table["caught"] == table["caught"].max()) & (table["caught"] > 0)]
+    if best.empty:
+        return "No judge catches a fault."
+    graded = [name for name in faulty.names() if name not in faulty.HARMLESS]
+    own = found[found["judge"].map(judges).isin(best["judge"]) & found["denoiser"].isin(graded)]
+    own = own[own["from"].notna()]
+    shares, single = [round(100 * rate) for rate in own["rate"]], len(best) == 1
     rates = f", in {min(shares)} to {max(shares)} % of patients"
     if single and len(shares) < 4:  # each with its name
-        names = own["denoiser"][own["from"].notna()].map(
-            lambda name: LABELS.get(name, name).replace(", knows", " that knows")
-        )
+        names = own["denoiser"].map(lambda name: LABELS.get(name, name).replace(", knows", " that knows"))
         rates = ": " + listed([f"{name} ({share} % of patients)" for name, share in zip(names, shares)])
     who = f"The judge{'s' * (not single)} {listed([f'“{name}”' for name in best['judge']])}"
-    catches, raises = ("catches", "raises") if single else ("each catch", "raise")
-    asked = [words for name, words in FAULTLESS.items() if name in set(own["denoiser"][own["caught"].notna()])]
-    alarm = f", and {raises} no alarm at {listed(asked)}" if asked else ""
     most, faults = best["caught"].iloc[0], int(best["asked"].max())
     caught_of = f"{most} of {faults} planted fault{'s' * (faults > 1)}"
-    return f"{who} {catches} {caught_of}{rates}{alarm}. Chance gives {percent(caught.FALSE_ALARMS)}."
+    catch = "catches" if single else "each catch"
+    return f"{who} {catch} {caught_of}{rates}. Chance gives {percent(caught.FALSE_ALARMS)}."
 
 
 def all_caught_said(table) -> str:
-    """How many judges catch all that they were asked of and raise no alarm at what has no fault, in a sentence.
-
-    Args: table: of ``by_judge``.
-    """
-    whole = int(((table["misled"] == "") & (table["caught"] == table["asked"]) & (table["asked"] > 0)).sum())
-    return f"Every fault is caught, without an alarm where there is none, by {some(whole, len(table), 'judge')}."
+    """How many judges catch all that they were asked of, in a sentence. Args: table: of ``by_judge``."""
+    whole = int(((table["caught"] == table["asked"]) & (table["asked"] > 0)).sum())
+    return f"Every fault is caught by {some(whole, len(table), 'judge')}."
 
 
 def alarms_said(table) -> str:

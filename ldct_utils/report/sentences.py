@@ -161,15 +161,16 @@ def compared(difference: float, low: float, high: float, than: str, unit: str = 
     return f"is {size}{unit} {word} than {than} (95 % interval {near} to {far} {far_word})"
 
 
-def bars(number: int, word: str, drawn: str = "Bars", least: int = 6) -> str:
+def bars(number: int, word: str, drawn: str = "Bars", least: int = 6, also: str = "") -> str:
     """What bars are: ``Bars: 95 % intervals over 10 patients.``; under ``least`` there are none.
 
-    Args: drawn: ``Bands`` in a figure that has those, ``Brackets`` in a table.
+    Args: drawn: ``Bands`` in a figure that has those, ``Brackets`` in a table. also: what else they hold, e.g.
+        `` and trainings``.
     """
     several = plural(2, word).removeprefix("2 ")
     if number < least:
         return f"Too few {several} for intervals."
-    return f"{drawn}: 95 % intervals over {plural(number, word)}."
+    return f"{drawn}: 95 % intervals over {plural(number, word)}{also}."
 
 
 def scale(domain: str) -> str:

@@ -59,10 +59,9 @@ def strips(rows: list[dict]):
 
 
 def errors(slice_of_losses: dict) -> list[str]:
-    """What each network leaves, as words: ``12.2 HU (MSE)``; of the cut-out of ``with_errors``."""
-    mask, truth = slice_of_losses["mask"], slice_of_losses["truth"]
-    cut, panels = around(mask, truth.shape), slice_of_losses["panels"]
-    return [f"{np.sqrt(np.mean((image - truth)[cut] ** 2)):.1f} HU ({name})" for name, image in panels.items()]
+    """What each network leaves in the whole slice, as words: ``12.2 HU (MSE)``."""
+    truth, panels = slice_of_losses["truth"], slice_of_losses["panels"]
+    return [f"{np.sqrt(np.mean((image - truth) ** 2)):.1f} HU ({name})" for name, image in panels.items()]
 
 
 def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):
@@ -83,7 +82,7 @@ def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):
         if title in panels:
             drawn = plots.difference(column[1], (image - truth)[cut], ERROR)
             plots.circle(column[1], marked, "black")
-            below(column[0], f"error {np.sqrt(np.mean((image - truth)[cut] ** 2)):.1f} HU")
+            below(column[0], f"error {np.sqrt(np.mean((image - truth) ** 2)):.1f} HU")
     plots.scale_bar(axes[0, 0], pixel_mm)
     plots.row_label(axes[0, 0], f"{label}\n{plots.window_text(*window)}", 9)
     plots.row_label(axes[1, 0], "image − truth", 9)

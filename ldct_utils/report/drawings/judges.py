@@ -45,7 +45,7 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths):
     axis.tick_params(length=0)
     for at in lines_at:
         axis.axvline(at, color="black", lw=2)
-    words = {"misled": "alarm without a fault", "not asked": "cannot be asked, or too few patients"}
+    words = {"misled": "alarm at what has no fault", "not asked": "cannot be asked, or too few patients"}
     from_where = "caught from {} of the strength" if len(strengths) > 1 else "caught"
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=from_where.format(sentences.percent(s)))
             for s in strengths]  # fmt: skip

@@ -1,0 +1,337 @@
+"""The five answers of the report's first page in words: each its sentences, and what else is known.
+
+An answer is two lists of sentences, both empty where the study did not ask.
+"""
+
+from ldct_utils.answers import said
+from ldct_utils.answers.words import (
+    READERS,
+    REFERENCES,
+    called,
+    compared,
+    decided,
+    grouped,
+    known,
+    listed,
+    percent,
+    reference_of,
+    share,
+    within,
+)
+from ldct_utils.report.sentences import plural, some
+from ldct_utils.task_based import blending, tasks
+
+
+# ---- what dose an image is worth ----
+def whole_slices(blocks) -> dict | None:
+    """The dose of an uncleaned slice with the RMSE of the MSE network's, over whole slices: noise falls as the root of
+    the dose, so that a gain of g dB is a dose 10^(g / 10) times as high. None where 14 did not ask."""
+    gain = blocks.get("tradeoff", {}).get("mse_gain_db")
+    if not gain or "dose" not in blocks:
+        return None
+    return {end: blocks["dose"]["low_dose"] * 10 ** (value / 10) for end, value in gain.items()}
+
+
+def readers(blocks, worth) -> str:
+    """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
+    if "observers" in blocks:
+        return seen_at_best(trusted(blocks))
+    ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
+    if not ideal:
+        return "whether lesions are seen any better was not asked"
+    return f"an ideal observer finds faint lesions in them as easily as at {percent(max(ideal))} of the dose at best"
+
+
+def seen_at_best(believed: dict) -> str:
+    """The doses at which readers see lesions as well, each at its best, without a full stop."""
+    best = dict.fromkeys(percent(one["best"]["value"]).removesuffix(" %") for one in believed.values())
+    if not best:
+        return "no computed reader could be asked that can see a gain and catches faults"
+    who = "one computed reader finds" if len(believed) == 1 else f"{len(believed)} computed readers find"
+    asked, saves = (sum(one[name] for one in believed.values()) for name in ("in_patients", "saves_in_patients"))
+    livers = f", and in livers {saved_in_livers(asked, saves)}" if asked else ""
+    return f"{who} lesions{where(believed)} as easily as at {listed([*best][::-1])} % of the dose at best{livers}"
+
+
+def where(believed: dict) -> str:
+    """In what the lesions lay that readers find best, after a space."""
+    places = {"livers" if one["best"]["task"] == tasks.PATIENTS else "water" for one in believed.values()}
+    return f" in {' and '.join(sorted(places, reverse=True))}"
+
+
+def saved_in_livers(asked: int, saves: int) -> str:
+    return f"{saves} of {plural(asked, 'comparison')} save dose" if saves else "no saving was shown"
+
+
+def trusted(blocks) -> dict:
+    """Computed readers that could gain, without those that 15 found to catch no planted fault."""
+    silent = blocks.get("judges", {}).get("silent", [])
+    every = blocks["observers"]["readers"]
+    return {name: one for name, one in every.items() if not any(f"({name})" in judge for judge in silent)}
+
+
+# ---- the answers ----
+def loss(blocks) -> tuple[list, list]:
+    if "influence" not in blocks:
+        return [], []
+    arms = said.ranked(blocks)
+    random = bool(arms) and all(" · random · " in name for name, _ in arms)
+    more = ["The encoder of the perceptual losses has random weights."] if random else []
+    more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
+    return [psnr_of_losses(blocks, arms), *kept_by_losses(blocks.get("tradeoff", {}))], more
+
+
+def psnr_of_losses(blocks, arms) -> str:
+    if not arms:
+        return "No perceptual loss was compared with MSE."
+    (_, best), signs = arms[0], [decided(span) for _, span in arms]
+    several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
+    against = f"By PSNR against the {REFERENCES[reference_of(blocks['influence']['rows'][0]['gain_db'])]}"
+    if max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1:
+        return "With one training a loss nothing is decided about losses."
+    if better := signs.count(1):
+        return f"{against}, yes: {some(better, len(arms), 'perceptual loss')} beat MSE."
+    sure = "no" if signs.count(-1) == len(arms) else "not shown"
+    return f"{against}, {sure}: {several} is {compared(best, 'dB', 'MSE')}."
+
+
+def against_target(blocks) -> list[str]:
+    """The same against the normal-dose slice, on which networks are trained, where the truth is known as well."""
+    gaps = [
+        row["over_mse_db"]["ndct"]
+        for row in blocks["influence"]["rows"]
+        if {"ndct", "truth"} <= set(row["over_mse_db"])
+    ]
+    if not gaps:
+        return []
+    best = max(gaps, key=lambda span: span["value"])
+    return [f"Against the normal-dose slice, on which all are trained, the best is {compared(best, 'dB', 'MSE')}."]
+
+
+def kept_by_losses(n) -> list[str]:
+    """What losses keep of a lesion's contrast beyond a mix of the MSE image and its input. Args: n: of 14_tradeoff."""
+    rows = n.get("rows", [])
+    if not rows:
+        return []
+    buys = [row["more_kept"] for row in rows if row["answer"] == blending.BETTER and "more_kept" in row]
+    others = some(len(buys), len(rows), "other loss")
+    keep = "keeps" if len(buys) < 2 else "keep"
+    told = f"{others} {keep} more than the MSE image does when input is mixed in until the errors are equal"
+    if not buys:
+        return [f"By the contrast of lesions, not shown: {told}."]
+    most = max(buys, key=lambda span: span["value"])
+    points = plural(round(100 * most["value"]), "percentage point")
+    words = [f"By the contrast of lesions, a little: {told}; the best keeps {points} more{within(most, 0, 100)}."]
+    if n.get("answers_other"):
+        better = [loss for loss, answer in n["answers_other"].items() if answer == blending.BETTER]
+        also = listed(better) if better else "none"
+        words.append(
+            f"Errors are measured from the {n['against']} here; from the {n['against_other']}, {also} did better."
+        )
+    return words
+
+
+def seen_by_loss(rows) -> list[str]:
+    """How d′ after the MSE network compares with other losses. Args: rows: ``against`` of 09_subtle_details."""
+    told = []
+    for quantity, reader in (("d' kept, Hotelling", "CHO"), ("d' kept, non-prewhitening", "NPW")):
+        part = [row for row in rows if row["first"] == "mse" and row["quantity"] == quantity]
+        others = plural(len(part), "other loss")
+        more, less = (sum(row["differs"] and sign * row["difference"] > 0 for row in part) for sign in (1, -1))
+        if more or less:
+            better, worse = more or "none", less or "none"
+            told.append(f"by {reader} MSE is better than {better} of {others} and worse than {worse}")
+        elif part:
+            told.append(f"by {reader} no difference of MSE from {others} was shown")
+    return [f"In d′ of faint lesions, {listed(told)}."] if told else []
+
+
+def scores(blocks) -> tuple[list, list]:
+    words, more = [], []
+    if "audit" in blocks:
+        gone = blocks["audit"].get("lesion_removed")
+        if not gone or not gone["metrics"]:
+            words.append(said.removal(blocks))
+        else:
+            fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
+            worse = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient"
+            told = f"When every lesion is removed, {worse}"
+            if gone["size"] is not None:
+                but = "but the typical score moves only" if gone["size"] < 0.5 else "and the typical score moves"
+                told += f", {but} {percent(gone['size'])} as far as when the dose is cut to 25 %"
+            words.append(f"{told}.")
+            more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
+            if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
+                more.append(
+                    f"One score, MaxSRMSE, moves {percent(most['value'])} as far: the error of the worst segment."
+                )
+    if "judges" in blocks:
+        words.append(one_judge(blocks["judges"]))
+        more.append(NOTICED)
+    return words, more
+
+
+NOTICED = (
+    "A judge notices a fault if it raises more alarms than at the same denoiser without it; 5 % of patients is chance. "
+    "Judges are given the noise-free truth, or the lesion."
+)
+
+
+def one_judge(n) -> str:
+    """How many judges notice planted faults. Args: n: of 15_judges."""
+    counts = {judge: count for judge, count in n["caught_of_faults"].items() if count}
+    faults, judges = plural(n["faults"], "fault"), plural(len(n["caught_of_faults"]), "judge")
+    asked = f"We planted {faults} into denoisers and asked {judges}"
+    if not n["decided"]:
+        return f"{asked}, in too few patients to decide."
+    if not counts:
+        return f"{asked}; none noticed a fault."
+    most = max(counts.values())
+    best = [judge for judge, count in counts.items() if count == most]
+    what = "it" if n["faults"] == 1 else "all" if most == n["faults"] else f"{most} of them"
+    who = f"only “{best[0]}”" if len(best) == 1 else listed(f"“{one}”" for one in best)
+    shares = [round(100 * share) for judge in best for share in n.get("noticed", {}).get(judge, {}).values()]
+    ends = list(dict.fromkeys(f"{end}" for end in (min(shares), max(shares)))) if shares else []
+    where_in = f", in {' to '.join(ends)} % of patients" if ends else ""
+    return f"{asked}; {who} noticed {what}{where_in}."
+
+
+FEW = 3  # networks that are told one by one
+
+
+def the_best(one: dict) -> str:
+    """The best method before a network, by name where it is one for all scores."""
+    return called(one["rivals"][0]) if len(one.get("rivals", [])) == 1 else "the best before it"
+
+
+def newer(blocks) -> tuple[list, list]:
+    if "newer" not in blocks:
+        return [], []
+    n = blocks["newer"]
+    enough = n["comparisons"] - n["too_few"]
+    if enough <= 0:
+        return [f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."], []
+    better, worse, of = n["better"], n["worse"], plural(enough, "comparison")
+    rule = "yes" if better == enough else "not as a rule" if better else "not shown" if not worse else "no"
+    told = (
+        f"By scores, {rule}: in {of} with the best older method the newer network was better in {better or 'none'}, "
+        f"worse in {worse or 'none'}, and not shown to differ in {(enough - better - worse) or 'none'}."
+    )
+    each = [
+        f"{called(one['method'])} ({one['year']}) was better than {the_best(one)} by {one['better'] or 'none'} of "
+        f"{plural(one['asked'], 'score')} and worse by {one['worse'] or 'none'}."
+        for one in n.get("each", [])
+    ]
+    if 0 < len(each) <= FEW:
+        told = f"By scores, {rule}. {' '.join(each)}"
+    return [told, "A better score need not be a better diagnosis."], [said.without(n).strip()]
+
+
+def beaten(compared) -> str:
+    """How many methods are better in SSIM than the best before them. Args: compared: of ``collect.newer_table``."""
+    verdicts = compared["verdict"][compared["rival"] != ""]
+    better = int((verdicts == "better").sum())
+    are = "is" if better < 2 else "are"
+    beats = f"{some(better, len(verdicts), 'method')} {are} shown to be better than the best before"
+    return f"By SSIM, {beats} {'it' if better < 2 else 'them'}."
+
+
+def dose(blocks) -> tuple[list, list]:
+    words, more = [], []
+    if "dose" in blocks:
+        words, more = scored_as(blocks)
+    if "observers" in blocks:
+        words += testified(trusted(blocks))
+        more += in_detail(blocks["observers"], trusted(blocks))
+    if "invariances" in blocks:
+        words.append(hiding(blocks))
+    return words, more
+
+
+def scored_as(blocks) -> tuple[list, list]:
+    """The dose at which scores put cleaned images, and ideal readers where no others were asked; the rest is detail."""
+    n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
+    method = "mse" if "mse" in n["methods"] else next(iter(n["methods"]))
+    worth = n["methods"][method].get("worth", {})
+    told = {name: "more than 100 %" if s["value"] is None else share(s) for name, s in worth.items()}
+    scored = {said.OBSERVERS.get(m, m): told[m] for m in told if m.endswith(("↓", "↑"))}
+    seen = {f"a {said.OBSERVERS.get(m, m)}": told[m] for m in ("d' (CHO)", "d' (NPW)") if m in told}
+    crops = [f"In crops of livers the {called(method)} network's image is as good as one at {grouped(scored, 'by')}."]
+    crops = crops if scored else []
+    if whole := whole_slices(blocks):
+        network = "that the MSE network cleaned"
+        words = [f"By RMSE, a slice at {low} of the dose {network} is as good as an uncleaned one at {share(whole)}."]
+    else:
+        words, crops = crops, []
+    if seen and "observers" not in blocks:
+        words.append(f"Faint lesions are found as easily as at {grouped(seen, 'by')}, where {low} is no gain.")
+    return words, crops
+
+
+def gap(saved, low: float) -> str:
+    """What the picture of doses shows. Args: saved: of ``pictures.doses``. low: dose of the cleaned images."""
+    scores = saved["judge"].str.endswith(("↓", "↑"))
+    ends = [saved["dose"][one].clip(upper=1.0).median() for one in (scores, ~scores)]
+    at = [percent(end) for end in ends if end == end]
+    if len(at) < 2:
+        return f"The median of all scores puts cleaned images of {percent(low)} at {at[0]} of the dose."
+    return f"In the median, scores put cleaned images of {percent(low)} of the dose at {at[0]}, and readers at {at[1]}."
+
+
+def testified(believed) -> list[str]:
+    """How easily readers find lesions in cleaned slices. Args: believed: {reader: its comparisons}, of ``trusted``."""
+    if not believed:
+        return ["No computed reader could be asked that can see a gain and catches faults."]
+    whose = [f"a computed reader {{}} finds lesions{where(believed)} as easily", *["one {}"] * (len(believed) - 1)]
+    each = [
+        f"{who.format(READERS.get(name, name))} as at {share(one['best'])}"
+        for who, (name, one) in zip(whose, believed.items())
+    ]
+    return [f"At best, {listed(each)}."]
+
+
+def counted_verb(number: int, verb: str) -> str:
+    return f"{number or 'none'} {verb}{'s' * (number < 2)}"
+
+
+def in_detail(n, believed) -> list[str]:
+    """In how many comparisons dose is saved, whom not to believe, and what holds in anatomy. Args: n: of 04d."""
+    every = n["readers"]
+    if not every:
+        return []
+    asked, saves, costs = (sum(one[name] for one in every.values()) for name in ("asked", "saves", "costs"))
+    words = [
+        f"“At best” is one network at one task; of {asked} such comparisons {counted_verb(saves, 'save')} dose and "
+        f"{counted_verb(costs, 'cost')} dose."
+    ]
+    if (unable := len(n.get("believed", [])) - len(every)) > 0:
+        words.append(f"{plural(unable, 'more reader')} passed every test, but no denoiser was shown to help them.")
+    for name, one in every.items():
+        if name not in believed:
+            who = f"reader {READERS.get(name, name)}"
+            words.append(f"A {who} says {percent(one['best']['value'])}, but caught no planted fault.")
+    anatomy, there = (sum(one[name] for one in every.values()) for name in ("in_patients", "saves_in_patients"))
+    if anatomy:
+        words.append(f"In simulated livers {saved_in_livers(anatomy, there)}; intervals are wide there.")
+    return words
+
+
+def hiding(blocks) -> str:
+    """What is known of lesions that a network hides."""
+    told = said.hidden(blocks)
+    if told.startswith("Not tested. "):
+        return f"We could not test whether networks hide lesions: o{told.removeprefix('Not tested. O')}"
+    return f"Do they hide lesions? {told}"
+
+
+def hides(blocks) -> bool:
+    """Whether a hidden lesion was found, so that there is one to be shown."""
+    rows = blocks.get("invariances", {}).get("rows", [])
+    return any(row[way]["hidden"] for row in rows for way in ("search", "aimed") if way in row)
+
+
+def reference(blocks) -> tuple[list, list]:
+    return ([said.maps(blocks)] if "quality" in blocks else []), []
+
+
+SAY = {"loss": loss, "scores": scores, "newer": newer, "dose": dose, "reference": reference}
