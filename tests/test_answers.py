@@ -196,8 +196,8 @@ def test_those_who_say_the_same_are_named_together_and_few_patients_have_no_inte
     }
     whole = answer("dose", tradeoff={"mse_gain_db": gain, "patients": 9})
     assert whole["sentences"].startswith(
-        "By RMSE, a slice at 25 % of the dose that the MSE network cleaned is as good as an uncleaned one at 75 % (50 to "
-        "90)."
+        "By RMSE, a slice at 25 % of the dose that the MSE network cleaned is as good as an uncleaned one at 75 % "
+        "(50 to 90)."
     )
     assert whole["more"] == told
     assert whole["sure"].startswith("RMSE: 9 test patients and the trainings of the MSE network.")

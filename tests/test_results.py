@@ -340,9 +340,12 @@ def searched(tested, changed, hidden):
         ([searched(10, 0, 0)], "Not tested."),
         (
             [searched(10, 2, 0), searched(10, 0, 0)],
-            "No, of 10 known lesions; the search changed at most 2 (2 networks).",
+            "No, of 10 known lesions; the search changed at most 2 (2 trained networks).",
         ),
-        ([searched(16, None, 3), searched(16, None, 0)], "Yes, by 1 of 2 networks: at most 3 of 16 known lesions."),
+        (
+            [searched(16, None, 3), searched(16, None, 0)],
+            "Yes, by 1 of 2 trained networks: at most 3 of 16 known lesions.",
+        ),
         ([searched(16, 1, 1)], "Yes, by the network: at most 1 of 16 known lesions."),
     ],
 )
