@@ -4,13 +4,14 @@ import copy
 import json
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import papermill
 import pytest
 from conftest import ROOT
 
-from ldct_utils.answers import collect, five, front, said
+from ldct_utils.answers import collect, five, front, pictures, said
 from ldct_utils.report.drawings import front as drawn
 from ldct_utils.study import files, runs
 from ldct_utils.task_based import blending, tasks
@@ -190,10 +191,7 @@ def test_those_who_say_the_same_are_named_together_and_few_patients_have_no_inte
     assert answer("dose")["sentences"].startswith(
         f"{told} Faint lesions are found as easily as at 25 % (24 to 26) by a"
     )
-    gain = {
-        "mse_gain_db": {"value": 10 * np.log10(3), "low": 10 * np.log10(2), "high": 10 * np.log10(3.6)},
-        "patients": 9,
-    }
+    gain = {"value": 10 * np.log10(3), "low": 10 * np.log10(2), "high": 10 * np.log10(3.6)}
     whole = answer("dose", tradeoff={"mse_gain_db": gain, "patients": 9})
     assert whole["sentences"].startswith(
         "By RMSE, a slice at 25 % of the dose that the MSE network cleaned is as good as an uncleaned one at 75 % "
@@ -405,3 +403,32 @@ def test_the_gap_against_the_target_of_training_is_told_where_the_truth_is_known
         "on which all are trained, the best is 0.35 dB worse than MSE (95 % interval 0.25 to 0.45)."
         in (answer("loss", influence={"patients": 10, "rows": [MSE, both]})["more"])
     )
+
+
+def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
+    crops = pd.DataFrame({"lesion": [-1, -1, -1, 0], "reading": "worth", "method": ["mse", "vgg", "mse", "mse"],
+                          "measure": ["RMSE ↓", "RMSE ↓", "d' (CHO)", "RMSE ↓"], "dose": [np.inf, 0.6, 0.25, 0.3],
+                          "low": 0.2, "high": 0.7})  # fmt: skip
+    seen = pd.DataFrame({"task": "search", "observer": ["NPW", "NPWE", "NPW"], "image": ["MSE", "MSE", "blur"],
+                         "worth": [0.27, 0.57, 0.1], "worth_low": 0.2, "worth_high": 0.6})  # fmt: skip
+    given = {"04b_dose": [SimpleNamespace(table={"doses": crops}.get)]}
+    alone = pictures.doses(given, None)
+    assert list(alone["judge"]) == ["RMSE ↓", "RMSE ↓", "d' (CHO)"]  # all lesions together, readers last
+    given["04d_observers"] = [SimpleNamespace(table={"doses": seen}.get)]
+    both = pictures.doses(given, {"NPWE": {}, "NPW": {}})
+    assert list(both["judge"]) == ["RMSE ↓", "RMSE ↓", "NPWE", "NPW"] and list(both["method"]) == [
+        "mse",
+        "vgg",
+        "mse",
+        "mse",
+    ]
+    assert list(pictures.doses(given, {"NPW": {}})["judge"]) == ["RMSE ↓", "RMSE ↓", "NPW"]
+    words = pictures.judges(both)
+    assert words["RMSE ↓"] == "RMSE" and "eye" in words["NPWE"] and "(NPWE)" in words["NPWE"]
+    figure = drawn.doses(both, words, 0.25, pictures.looks(both))
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == list(words.values())
+    ends = [line.get_marker() for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert ends.count(">") == 1  # beyond the normal dose
+    plt.close(figure)
+    assert pictures.doses({}, None) is None
