@@ -69,7 +69,7 @@ for name, rows, target in (
             run, name, drawn.strips(rows),
             f"The error is {before:.1f} HU in the low dose, {after:.1f} HU after the network{besides} ({who}, "
             f"{rows[0]['anatomy']}).",
-            f"Cut-outs; one slice a row. {circles}Errors are RMS differences from {target} in the whole slice.",
+            f"Cut-outs; one slice a row. {circles}Errors are RMS differences, over the whole slice, from {target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
             real=name == "hero_real",
         )  # fmt: skip
@@ -141,8 +141,8 @@ if saved is not None:
     report.figure(
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
         five.gap(saved, blocks["dose"]["low_dose"]),
-        "Each point is a network, in the lower rows a network and a task. Bars: 95 % intervals; an arrow lies beyond "
-        "the normal dose.", alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
+        "Scores are of crops of livers, a point a network. Readers look for lesions in water and in livers, a point a "
+        "network and task. Bars: 95 % intervals; an arrow lies beyond the normal dose.", alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
 SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}
 for notebook, names in SHOWN.items():
