@@ -142,7 +142,8 @@ if saved is not None:
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
         five.gap(saved, blocks["dose"]["low_dose"]),
         "Scores are of crops of livers, a point a network. Readers look for lesions in water and in livers, a point a "
-        "network and task. Bars: 95 % intervals; an arrow lies beyond the normal dose.", alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
+        "network and task. Bars: 95 % intervals; an arrow lies beyond the normal dose.",
+        alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
 SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}
 for notebook, names in SHOWN.items():
