@@ -12,8 +12,8 @@
 
 # %% [markdown]
 # # 11 · Is newer better?
-# **Question.** Denoisers of several years, trained alike and tested on the same slices: is a newer one better than the
-# best before it, by scores and by what a radiomics study would read, and what does it cost?
+# **Question.** Denoisers of several years, trained and tested on the same slices: is a newer one better than the best
+# before it, by scores and by what a radiomics study would read, and what does it cost?
 #
 # **Reads** checkpoints of finished `03_train` runs of one cohort. **Writes** `scores.parquet` (by slice and method),
 # `newer.parquet` (each against the best before it), `nulls.parquet`, `cost.parquet`, `rfs.json` (what features are
@@ -153,8 +153,8 @@ def predictors():
 # ## Scores
 # SSIM and PSNR in a window, by default the anatomy's, VIF with the benchmark's argument order, and **RFS**: 42 radiomic
 # features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training* patients, and the cosine
-# between a method's vector and the NDCT's, so that one method more changes no other's score. Organs are found on the
-# NDCT, by TotalSegmentator on real scans where it can be, else as ranges of HU. LDCT-IQA rates slices of 512x512.
+# of a method's vector and the NDCT's. Organs are found on the NDCT, by TotalSegmentator on real scans where it can be,
+# else as ranges of HU. LDCT-IQA rates slices of 512x512.
 
 # %%
 by, wanted, why = denoised.organs_by(cohort, rfs_by, rfs_organs)
@@ -188,13 +188,12 @@ direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 # %%
 judged = scores, ["LDCT", *names], direction, unfinished, draws, seed
 newer = run.table("newer", lambda: comparison.against_older(*judged))
-networks = newer[~newer["method"].isin(classical)]
-summed = comparison.verdicts_said(networks["verdict"], "the newer network")
+verdicts = newer["verdict"][~newer["method"].isin(classical)]  # of networks
+summed = comparison.verdicts_said(verdicts, "the newer network")
 report.figure(
     run, "newer_shown", drawings.newer(newer, says, LABEL), summed,
-    f"Against the {against}. {report.bars(patients, 'patient', also=' and trainings')} A verdict needs "
-    f"{intervals.MIN_PATIENTS} patients and two trainings of a network that is at its working point. Counted are "
-    "networks; the first rival of all is the LDCT.",
+    f"Against the {against}. {report.bars(patients, 'patient', also=' and trainings')} Counted are networks; a verdict "
+    f"needs {intervals.MIN_PATIENTS} patients and two trainings at their working point. The first rival is the LDCT.",
     "Dots with intervals, a panel a metric and a line a method: how much better it is than the best older one.",
 )  # fmt: skip
 
@@ -291,8 +290,7 @@ assert set(about.patient).isdisjoint(cohort.slices.patient[cohort.slices.split =
 assert (scores[scores.metric == "rfs"].value.abs() <= 1 + 1e-9).all()
 run.finish(
     cohort=cohort.id, methods=len(names), patients=patients, slices=len(rows), unfinished=unfinished, best=firsts,
-    **comparison.tallied(networks["verdict"]),
-    ssim={name: float(ssim[name]) for name in ssim.index}, trainings_sd=nulls.spreads(empty),
+    **comparison.tallied(verdicts), ssim=ssim.to_dict(), trainings_sd=nulls.spreads(empty),
 )  # fmt: skip
 
 # %%
