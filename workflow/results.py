@@ -33,6 +33,7 @@ PICTURES = {
     "hero": ("12_answers", "hero"),
     "dose": ("04b_dose", "equivalent_doses"),
     "tradeoff": ("14_tradeoff", "plane"),
+    "judges": ("15_judges", "grid"),
 }
 
 

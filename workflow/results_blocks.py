@@ -33,6 +33,7 @@ from ldct_utils.answers.words import (
     trained,
     within,
 )
+from ldct_utils.report.drawings import judges as drawings
 
 FOLDER = "{results}/"  # where pictures lie, seen from the page that a block stands on
 STUDY = "{study}"
@@ -415,6 +416,36 @@ def cohort(blocks) -> str:
     )
 
 
+def courses(blocks) -> str:
+    """The error of each training by updates, beside that of the input."""
+    n, names = blocks["courses"]["input_rmse_hu"], list(blocks["courses"]["trainings"])
+    at = {name: dict(map(tuple, points)) for name, points in blocks["courses"]["trainings"].items()}
+    steps = sorted({step for points in at.values() for step in points if step})
+    shown = [step for step in steps if step in {128 * 2**k for k in range(12)} or step == steps[-1]]
+    lines = [[f"{step:,}", *(fixed(at[name][step], 1) if step in at[name] else "" for name in names)] for step in shown]
+    said = []
+    for name in names if n else []:
+        passed = next((step for step, rmse in sorted(at[name].items()) if step and rmse < n), None)
+        last = max(at[name])
+        said.append(
+            f"{name} has less error than its input ({fixed(n, 1)} HU) after {passed:,} updates."
+            if passed
+            else f"{name} is not as good as its input within {last:,} updates: {fixed(at[name][last], 1)} HU against "
+            f"{fixed(n, 1)} HU."
+        )
+    note = "*RMSE against the normal-dose slice on validation slices, HU.*"
+    return paragraphs(table(["updates", *names], lines), note, bullets(said))
+
+
+def judges_picture(blocks) -> str:
+    return (
+        f'<img src="{FOLDER}{STUDY}-judges.png" width="860" alt="{drawings.ALT}">\n\n*Numbers: in how many of 100 '
+        "patients the strongest fault raises an alarm; 5 is chance. Blue: more alarms than without the fault, darker "
+        "where a weaker one does too. Orange: an alarm at what has no fault. Last row: lesions hidden / changed.*\n\n"
+        + bullets([answer.asked(answer.believed, blocks)])
+    )
+
+
 # ---- the first page ----
 def sentence(blocks) -> str:
     return f"**{front.sentence(blocks)}**"
@@ -453,6 +484,8 @@ BLOCKS = {
     "observers": ("observers", "04d_observers", observers),
     "two_tasks": ("two_tasks", "04e_detect_or_characterise", two_tasks),
     "judges": ("judges", "15_judges", judges),
+    "judges_picture": ("judges", "15_judges", judges_picture),
+    "courses": ("courses", "03_train", courses),
     "quality": ("quality", "08_noise2quality", quality),
     "newer": ("newer", "11_denoisers", newer),
     "details": ("details", "09_subtle_details", details),

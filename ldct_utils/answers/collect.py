@@ -14,7 +14,7 @@ from ldct_utils.metrics import info
 from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal
-from ldct_utils.study.runs import select
+from ldct_utils.study.runs import named, select
 from ldct_utils.task_based import tradeoff as per_plane
 from ldct_utils.training import designs
 
@@ -159,6 +159,22 @@ def dose(of) -> dict:
         (row,) = part.itertuples()
         found["methods"].setdefault(method, {}).setdefault(reading, {})[measure] = span(row.dose, row.low, row.high)
     return found
+
+
+def courses(of) -> dict:
+    """03: RMSE on validation slices, HU, by updates, of each training; and that of the input, with which a network with a
+    skip connection begins: its head starts at zero."""
+    found, first = {}, []
+    for name, run in zip(named(of), of):
+        if not has(run, "history"):
+            continue
+        table = run.table("history")
+        table = table[table["val_rmse_hu"].notna()]
+        points = [[int(step), float(rmse)] for step, rmse in zip(table["step"], table["val_rmse_hu"])]
+        found[name] = points
+        if run.params["network"] == "unet" and run.params["residual"] and points and points[0][0] == 0:
+            first.append(points[0][1])
+    return {"input_rmse_hu": first[0] if first else None, "trainings": found}
 
 
 def quality(of) -> dict:
@@ -454,6 +470,7 @@ def newer_table(block: dict) -> pd.DataFrame:
 BLOCKS = {
     "cohort": ("01_data", cohort),
     "lambdas": ("02_psi_calibration", lambdas),
+    "courses": ("03_train", courses),
     "influence": ("06_stats", influence),
     "tradeoff": ("14_tradeoff", tradeoff),
     "agreement": ("04_metrics_during_training", agreement),
