@@ -162,8 +162,8 @@ def dose(of) -> dict:
 
 
 def courses(of) -> dict:
-    """03: RMSE on validation slices, HU, by updates, of each training; and that of the input, with which a network with a
-    skip connection begins: its head starts at zero."""
+    """03: RMSE on validation slices, HU, by updates, of each training; and that of the input, with which a network with
+    a skip connection begins: its head starts at zero."""
     found, first = {}, []
     for name, run in zip(named(of), of):
         if not has(run, "history"):
