@@ -25,7 +25,7 @@ SHOWN = {
     "loss": ("losses", "plane"),
     "scores": ("lesions_removed", "grid"),
     "newer": ("newer",),
-    "dose": ("crops", "doses", "aimed"),
+    "dose": ("doses", "crops", "aimed"),
     "reference": ("maps",),
 }
 WORDS = {
