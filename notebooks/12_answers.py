@@ -125,7 +125,9 @@ if "newer" in blocks:
              ("gain", "gain_low", "gain_high"): "better in SSIM by", "rival": "than the best before it",
              "verdict": "verdict"}  # fmt: skip
     report.table(
-        run, "newer", compared, five.beaten(compared), "Means over the test slices in the window of each anatomy.",
+        run, "newer", compared, five.beaten(compared),
+        f"Verdicts are by SSIM; counted above are {five.asked_by(blocks['newer'])}. More is better in all columns. "
+        "Means over the test slices in the window of each anatomy.",
         heads={column: head for column, head in heads.items() if column in compared or isinstance(column, tuple)},
     )  # fmt: skip
 
@@ -141,8 +143,8 @@ if saved is not None:
     report.figure(
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
         five.gap(saved, blocks["dose"]["low_dose"]),
-        "Scores are of crops of livers, a point a network. Readers look for lesions in water and in livers, a point a "
-        "network and task. Bars: 95 % intervals; an arrow lies beyond the normal dose.",
+        "A point is a network, of readers a network and a task, which is one kind of lesion. Scores are of crops of "
+        "livers. Bars: 95 % intervals; an arrow lies beyond the normal dose.",
         alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
 SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}

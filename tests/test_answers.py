@@ -64,11 +64,9 @@ def test_the_page_has_one_sentence_five_questions_and_three_limits():
     )
     assert [one["key"] for one in page["answers"]] == list(front.QUESTIONS) and len(page["sure"]) == 3
     assert len(page["words"]) == 8 and set(page["shown"]) == {"hero", *front.QUESTIONS}
-    assert "simulated" in page["sure"][0] and page["scope"] == [
-        "30 simulated patients",
-        "networks judged on 10 that they never saw",
-        "120 slices",
-    ]
+    people = ["30 simulated patients, 10 of them for testing", "120 slices"]
+    assert "simulated" in page["sure"][0] and page["scope"] == [*people, "further patients for dose and judges"]
+    assert front.scope({"cohort": BLOCKS["cohort"]}) == people and front.scope({}) == []
 
 
 def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
@@ -103,7 +101,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
         "livers 2 of 4 comparisons save dose; intervals are wide there."
     )
     more = answer("dose", observers={"readers": readers, "backgrounds": 120, "believed": ["a", "b", "c"]})["more"]
-    assert " 1 more reader passed every test, but no denoiser was shown to help them." in more
+    assert " 1 more reader of 04d can be believed, but no denoiser was shown to help them: they are not" in more
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})
@@ -159,7 +157,7 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     )
     other = {"against_other": "NDCT", "answers_other": {"a": blending.OPEN, "b": blending.OPEN}}
     assert answer("loss", tradeoff=told | other)["sentences"].endswith(
-        " Errors are measured from the noise-free truth here; from the NDCT, none did better."
+        " Errors are measured from the noise-free truth here; measured from the NDCT, none keeps more than the mix."
     )
     for none, who in ((rows[1:], "no other loss"), ([rows[1]] * 2, "none of the 2 other losses")):
         said = answer("loss", tradeoff={"rows": none})
@@ -246,11 +244,9 @@ def test_12_answers_writes_the_first_page_and_leaves_open_what_no_run_answers(tm
     )  # fmt: skip
     (done,) = runs.select("adhoc/12_answers/*")
     page = files.read_json(done.folder / "front.json")
-    assert page["scope"] == [
-        "8 simulated patients",
-        "networks judged on 3 that they never saw",
-        "8 slices",
-    ] and done.numbers["cohorts"] == ["abc"]
+    assert page["scope"] == ["8 simulated patients, 3 of them for testing", "8 slices"] and done.numbers["cohorts"] == [
+        "abc"
+    ]
     assert done.numbers["open_questions"] == len(said.QUESTIONS) and not len(done.table("answers"))
     with pytest.raises(papermill.PapermillExecutionError, match="12_answers needs finished runs"):
         papermill.execute_notebook(
@@ -338,6 +334,9 @@ def test_judges_that_notice_most_faults_are_named(change, said):
     told = answer("scores", judges=BLOCKS["judges"] | change)
     assert told["sentences"].endswith(f" We planted 3 faults into denoisers and asked 3 judges{said}")
     assert told["more"] == f"The lesions are 10.0 % of the body. {five.NOTICED}"
+    named = {"columns": ["judge", "inserter"], "caught_of_faults": {"test of segments (09a)": 1}}
+    more = answer("scores", judges=BLOCKS["judges"] | change | named)["more"]
+    assert "Of the faults, the inserter adds one that is not there. The test of segments asks of each" in more
 
 
 def test_a_few_networks_are_told_one_by_one_and_many_are_counted():
@@ -356,8 +355,9 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
     none, hidden = ({"tested": 10, "changed": n, "hidden": n} for n in (0, 3))
     told = answer("dose", invariances={"rows": [{"search": none, "aimed": none, "patients": 6}]})
     assert told["sentences"].endswith(
-        "We could not test whether networks hide lesions: our search for changes of the input that a network ignores "
-        "changed none of 10 known lesions by more than a second scan does (1 trained network)."
+        "Whether networks hide lesions is not known. We searched for changes of 10 known lesions that the output does "
+        "not show; the search changed no lesion by more than a second scan of the patient does, so nothing was put to the "
+        "test (1 trained network)."
     )
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})
@@ -382,6 +382,11 @@ def test_the_gap_between_scores_and_readers_is_told_in_medians(judges, doses, sa
 def test_methods_that_beat_the_best_before_them_are_counted(verdicts, said):
     compared = pd.DataFrame({"verdict": verdicts, "rival": ["", "LDCT", "tv"]})
     assert five.beaten(compared) == f"By SSIM, {said}"
+
+
+def test_the_scores_that_are_counted_are_named():
+    rows = [{"scores": {"ssim": {}, "rmse_hu": {}}}, {"scores": {"ssim": {}, "rfs": {}}}]
+    assert five.asked_by({"rows": rows}) == "SSIM, RMSE and RFS"
 
 
 def test_what_the_losses_do_to_d_prime_stands_beside_their_contrast():

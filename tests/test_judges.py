@@ -375,7 +375,7 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
     assert state["blind", "net"] == "not asked" and state[verdicts.SEARCH, "blur"] == "caught"
     assert state[verdicts.SEARCH, "net"] == "not asked"
     texts = grid.set_index(["judge", "denoiser"])["text"]
-    assert texts[verdicts.SEARCH, "blur"] == "2/3" and texts["noise", "identity"] == "100"
+    assert texts[verdicts.SEARCH, "blur"] == "2 of 3" and texts["noise", "identity"] == "100"
     down = JUDGES | {verdicts.SEARCH: verdicts.SEARCH}
     figure = drawings.grid(grid, down, {name: name for name in ("blur", "identity", "net")}, [1, 2], [0.5, 1.0])
     assert len(figure.axes[0].patches) == 12 and len(drawings.ALT) <= 200

@@ -18,6 +18,7 @@ from ldct_utils.answers.words import (
     share,
     within,
 )
+from ldct_utils.metrics import denoised
 from ldct_utils.report.sentences import plural, some
 from ldct_utils.task_based import blending, tasks
 
@@ -124,9 +125,10 @@ def kept_by_losses(n) -> list[str]:
     words = [f"By the contrast of lesions, a little: {told}; the best keeps {points} more{within(most, 0, 100)}."]
     if n.get("answers_other"):
         better = [loss for loss, answer in n["answers_other"].items() if answer == blending.BETTER]
-        also = listed(better) if better else "none"
+        also = f"{'only ' * (len(better) < len(buys))}{listed(better)}" if better else "none"
         words.append(
-            f"Errors are measured from the {n['against']} here; from the {n['against_other']}, {also} did better."
+            f"Errors are measured from the {n['against']} here; measured from the {n['against_other']}, {also} "
+            f"{'keep' if len(better) > 1 else 'keeps'} more than the mix."
         )
     return words
 
@@ -167,14 +169,31 @@ def scores(blocks) -> tuple[list, list]:
                 )
     if "judges" in blocks:
         words.append(one_judge(blocks["judges"]))
-        more.append(NOTICED)
+        more += about_judges(blocks["judges"])
     return words, more
 
 
+FAULTS = {
+    "eraser, knows lesions": "the eraser removes lesions",
+    "inserter": "the inserter adds one that is not there",
+    "texture paster": "the texture paster adds fine texture that was never measured",
+}
+TESTS = {
+    "test of segments (09a)": "The test of segments asks of each segment whether its contrast changed by more than "
+    "noise explains.",
+}
 NOTICED = (
-    "A judge notices a fault if it raises more alarms than at the same denoiser without it; 5 % of patients is chance. "
-    "Judges are given the noise-free truth, or the lesion."
+    "A judge raises an alarm where its score is beyond that of 95 % of patients after the same denoiser without the "
+    "fault; it notices a fault if alarms are more frequent than without it. Judges are given the noise-free truth, or "
+    "the lesion."
 )
+
+
+def about_judges(n) -> list[str]:
+    """What the faults and the best test are, and when a fault is noticed. Args: n: of 15_judges."""
+    faults = [words for name, words in FAULTS.items() if name in n.get("columns", [])]
+    told = [f"Of the faults, {listed(faults)}."] if faults else []
+    return told + [words for name, words in TESTS.items() if n["caught_of_faults"].get(name)] + [NOTICED]
 
 
 def one_judge(n) -> str:
@@ -225,6 +244,12 @@ def newer(blocks) -> tuple[list, list]:
     if 0 < len(each) <= FEW:
         told = f"By scores, {rule}. {' '.join(each)}"
     return [told, "A better score need not be a better diagnosis."], [said.without(n).strip()]
+
+
+def asked_by(n) -> str:
+    """The scores by which networks are compared, as a list. Args: n: of 11_denoisers."""
+    names = dict.fromkeys(name for row in n["rows"] for name in row["scores"])
+    return listed(denoised.LABELS.get(name, name).split(",")[0] for name in names)
 
 
 def beaten(compared) -> str:
@@ -305,7 +330,10 @@ def in_detail(n, believed) -> list[str]:
         f"{counted_verb(costs, 'cost')} dose."
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
-        words.append(f"{plural(unable, 'more reader')} passed every test, but no denoiser was shown to help them.")
+        words.append(
+            f"{plural(unable, 'more reader')} of 04d can be believed, but no denoiser was shown to help them: they are "
+            "not counted here."
+        )
     for name, one in every.items():
         if name not in believed:
             who = f"reader {READERS.get(name, name)}"
@@ -320,7 +348,7 @@ def hiding(blocks) -> str:
     """What is known of lesions that a network hides."""
     told = said.hidden(blocks)
     if told.startswith("Not tested. "):
-        return f"We could not test whether networks hide lesions: o{told.removeprefix('Not tested. O')}"
+        return f"Whether networks hide lesions is not known. {told.removeprefix('Not tested. ')}"
     return f"Do they hide lesions? {told}"
 
 

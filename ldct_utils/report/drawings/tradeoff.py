@@ -49,9 +49,11 @@ def _plane(axis, losses, filters, band, dots, says):
         band["kept"],
         color=plots.COLOURS[0],
         lw=2,
-        label="MSE network (lower end), blended with its input",
+        label="MSE network blended with its input",
     )
     axis.plot(dots["gain"], dots["kept"], "o", ms=3.5, color=plots.COLOURS[0])
+    alone = dots[dots["share"] == 0]
+    axis.plot(alone["gain"], alone["kept"], "o", ms=8, mec="black", mew=0.5, color=plots.COLOURS[0], ls="", label="MSE")
     for name, row in losses.iterrows():
         colour, marker = plots.loss_style(name)
         reach = [[[row[q] - row[f"{q}_low"]], [row[f"{q}_high"] - row[q]]] for q in ("kept", "gain")]
