@@ -356,8 +356,8 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
     told = answer("dose", invariances={"rows": [{"search": none, "aimed": none, "patients": 6}]})
     assert told["sentences"].endswith(
         "Whether networks hide lesions is not known. We searched for changes of 10 known lesions that the output does "
-        "not show; the search changed no lesion by more than a second scan of the patient does, so nothing was put to the "
-        "test (1 trained network)."
+        "not show; the search changed no lesion by more than a second scan of the patient does, so nothing was put to "
+        "the test (1 trained network)."
     )
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})

@@ -51,7 +51,9 @@ def compared(truth, images: dict, lesions, pixel_mm: float, window, added=None, 
                            lambda to, of=gap: plots.difference(to, of, limit))  # fmt: skip
         elif added is not None:
             most = max(1.0, float(np.ceil(np.abs(added).max())))
-            _panel(below, f"the lesions alone, ±{most:g} HU", mask, lambda to: plots.difference(to, added, most))
+            _panel(
+                below, f"the lesions alone, ±{most:g} HU", mask, lambda to, most=most: plots.difference(to, added, most)
+            )
         if number % across == 0:
             if not number:
                 plots.scale_bar(above, pixel_mm, length)
