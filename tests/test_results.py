@@ -515,7 +515,7 @@ def test_a_training_that_passes_its_input_and_one_that_does_not_are_told():
     text = results_blocks.courses({"courses": {"input_rmse_hu": 13.5, "trainings": trainings}})
     assert "| 512 | 60.0 | 9.2 |" in text and "| 1,024 | 20.3 |  |" in text
     assert "- paper-0 is not as good as its input within 1,024 updates: 20.3 HU against 13.5 HU." in text
-    assert "- residual has less error than its input (13.5 HU) after 512 updates." in text
+    assert "- residual first has less error than its input (13.5 HU) after 512 updates." in text
     assert "input" not in results_blocks.courses({"courses": {"input_rmse_hu": None, "trainings": trainings}})
 
 
@@ -526,5 +526,5 @@ def test_the_error_of_the_input_is_that_with_which_a_network_with_a_skip_connect
         return SimpleNamespace(name=name, id=name, params=params, table=lambda _: table, folder=None)
 
     monkeypatch.setattr(collect, "has", lambda run, name: True)
-    found = collect.courses([one("a", False, 900.0), one("b", True, 13.5)])
+    found = collect.courses([one("a", False, 900.0), one("b", None, 13.5)])
     assert found == {"input_rmse_hu": 13.5, "trainings": {"a": [[0, 900.0], [128, 9.0]], "b": [[0, 13.5], [128, 9.0]]}}

@@ -428,7 +428,7 @@ def courses(blocks) -> str:
         passed = next((step for step, rmse in sorted(at[name].items()) if step and rmse < n), None)
         last = max(at[name])
         said.append(
-            f"{name} has less error than its input ({fixed(n, 1)} HU) after {passed:,} updates."
+            f"{name} first has less error than its input ({fixed(n, 1)} HU) after {passed:,} updates."
             if passed
             else f"{name} is not as good as its input within {last:,} updates: {fixed(at[name][last], 1)} HU against "
             f"{fixed(n, 1)} HU."

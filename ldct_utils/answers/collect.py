@@ -172,7 +172,8 @@ def courses(of) -> dict:
         table = table[table["val_rmse_hu"].notna()]
         points = [[int(step), float(rmse)] for step, rmse in zip(table["step"], table["val_rmse_hu"])]
         found[name] = points
-        if run.params["network"] == "unet" and run.params["residual"] and points and points[0][0] == 0:
+        skips = run.params["network"] == "unet" and run.params["residual"] is not False  # None takes it where it can
+        if skips and points and points[0][0] == 0:
             first.append(points[0][1])
     return {"input_rmse_hu": first[0] if first else None, "trainings": found}
 
