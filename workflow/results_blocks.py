@@ -33,6 +33,7 @@ from ldct_utils.answers.words import (
     trained,
     within,
 )
+from ldct_utils.judges import verdicts
 from ldct_utils.report.drawings import judges as drawings
 
 FOLDER = "{results}/"  # where pictures lie, seen from the page that a block stands on
@@ -441,9 +442,36 @@ def judges_picture(blocks) -> str:
     return (
         f'<img src="{FOLDER}{STUDY}-judges.png" width="860" alt="{drawings.ALT}">\n\n*Numbers: in how many of 100 '
         "patients the strongest fault raises an alarm; 5 is chance. Blue: more alarms than without the fault, darker "
-        "where a weaker one does too. Orange: an alarm at what has no fault. Last row: lesions hidden / changed.*\n\n"
-        + bullets([answer.asked(answer.believed, blocks)])
+        "where a weaker one does too. Orange: an alarm at what has no fault. Last row: lesions hidden / changed. "
+        f"{counted(blocks['judges']['patients'], 'simulated patient')}.*\n\n" + bullets(of_judges(blocks["judges"]))
     )
+
+
+def of_judges(n) -> list[str]:
+    """What each judge notices, at what it raises an alarm although nothing is wrong, and what it says of networks."""
+    by_count = {}
+    for judge, count in sorted(n["caught_of_faults"].items(), key=lambda one: -one[1]):
+        by_count.setdefault(count, []).append(f"“{judge}”")
+    noticed = listed(f"{count or 'none'} by {listed(judges)}" for count, judges in by_count.items())
+    table = [dict(zip(n["columns"], row)) for row in n["rows"]]
+    judges = [row for row in table if row["judge"] in n["caught_of_faults"]]
+    said = [f"Of {counted(n['faults'], 'fault')} are noticed: {noticed}."]
+    if "noise-free truth" in n["columns"]:
+        misled = [f"“{row['judge']}”" for row in judges if row["noise-free truth"].startswith("alarm")]
+        said.append(f"At the noise-free truth, which has no fault, an alarm is raised by {listed(misled) or 'none'}.")
+    known = [*verdicts.LABELS.values(), "identity"]  # older files have the identity's short name
+    networks = [name for name in n["columns"][1:] if name not in known]
+    alarms = [f"at {name} by {sum(row[name].startswith('alarm') for row in judges)}" for name in networks]
+    if alarms:
+        said.append(f"Of {counted(len(judges), 'judge')}, an alarm is raised {listed(alarms)}.")
+    hunted = [row for row in table if row["judge"] not in n["caught_of_faults"]]
+    hidden = [f"{name} ({words.partition(': ')[2].removesuffix(' hidden')})" for row in hunted
+              for name, words in row.items() if words.startswith("from ")]  # fmt: skip
+    if hunted:
+        said.append(
+            f"In one patient the invariance search finds lesions that are hidden by {listed(hidden) or 'none'}."
+        )
+    return said
 
 
 # ---- the first page ----
