@@ -224,7 +224,7 @@ says = {name: spoken(name) for name in main.index}
 percent = [tradeoff.in_percent(table) for table in (order, points, band, dots)]
 report.figure(
     run, "plane", drawings.plane(*percent, says, tradeoff.UNDECIDED, TARGETS[leading]), finding,
-    "Left: further right is less error, further up more of the lesions; PSNR is of HU. Right: distance "
+    "Left: further right is less error, further up more of the lesions. Filters leave the frame. Right: distance "
     "from the blends (blue line) within patients. " + report.bars(len(piles), "patient", also=" and trainings"),
     "Left: gain in PSNR against contrast kept, curves of filters and blends, a point a loss. Right: their distances.",
 )  # fmt: skip

@@ -82,6 +82,8 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
       "at best, and in livers no saving was shown."),
      ({"NPWE": reader(0.3, task=tasks.PATIENTS), "NPW": reader(0.3)}, "; 2 computed readers find lesions in water and "
       "livers as easily as at 30 % of the dose at best, and in livers 2 of 4 comparisons save dose."),
+     ({"NPWE": reader(0.57, in_patients=2, there=0), "NPW": reader(0.3, in_patients=0, there=0)},
+      " at best, and in livers no saving was shown (1 of them asked)."),
      ({"NPWE": reader(0.57, in_patients=0), "NPW": reader(0.27, in_patients=0), "search": reader(0.26, in_patients=0)},
       "; 3 computed readers find lesions in water as easily as at 26, 27 and 57 % of the dose at best.")],
 )  # fmt: skip
@@ -101,7 +103,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
         "livers 2 of 4 comparisons save dose; intervals are wide there."
     )
     more = answer("dose", observers={"readers": readers, "backgrounds": 120, "believed": ["a", "b", "c"]})["more"]
-    assert " 1 more reader of 04d can be believed, but no denoiser was shown to help them: they are not" in more
+    assert " 1 more reader passed the checks of 04d, but nothing was shown to help them, so that they" in more
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})
@@ -283,8 +285,8 @@ def test_a_random_encoder_is_named_with_the_losses_that_use_it():
 def test_comparisons_without_a_verdict_are_told_with_their_reason():
     n = BLOCKS["newer"] | {"without": {"too few patients": 45, "not at a working point": 20}, "unfinished": ["CNN-10"]}
     assert answer("newer", newer=n)["more"] == (
-        "65 more comparisons have no verdict: 45 with too few patients and 20 of CNN-10, whose training had not "
-        "settled."
+        "65 more comparisons have no verdict: 45 with too few patients, as within one anatomy and 20 of CNN-10, "
+        "whose training had not settled."
     )
     assert said.without(BLOCKS["newer"]) == said.without({"without": {}}) == ""
 
@@ -341,11 +343,13 @@ def test_judges_that_notice_most_faults_are_named(change, said):
 
 def test_a_few_networks_are_told_one_by_one_and_many_are_counted():
     each = [{"method": "unet", "year": "2015", "asked": 5, "better": 4, "worse": 0, "rivals": ["tv"]},
-            {"method": "qae", "year": "2020", "asked": 5, "better": 0, "worse": 3}]  # fmt: skip
+            {"method": "qae", "year": "2020", "asked": 5, "better": 0, "worse": 3,
+             "open": ["ssim", "rfs"]}]  # fmt: skip
     told = answer("newer", newer=BLOCKS["newer"] | {"each": each})["sentences"]
     assert told.startswith(
-        "By scores, not as a rule. U-Net (2015) was better than total variation by 4 of 5 scores and worse by none. "
-        "QAE (2020) was better than the best before it by none of 5 scores and worse by 3. A better score"
+        "By scores, not as a rule. U-Net (2015) was better than total variation by 4 of 5 scores, worse by none. "
+        "QAE (2020) was better than the best before it by none of 5 scores, worse by 3, and not shown to differ by "
+        "SSIM and radiomic similarity. A better score"
     )
     many = answer("newer", newer=BLOCKS["newer"] | {"each": each * 2})["sentences"]
     assert many.startswith("By scores, not as a rule: in 15 comparisons")
@@ -355,9 +359,9 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
     none, hidden = ({"tested": 10, "changed": n, "hidden": n} for n in (0, 3))
     told = answer("dose", invariances={"rows": [{"search": none, "aimed": none, "patients": 6}]})
     assert told["sentences"].endswith(
-        "Whether networks hide lesions is not known. We searched for changes of 10 known lesions that the output does "
-        "not show; the search changed no lesion by more than a second scan of the patient does, so nothing was put to "
-        "the test (1 trained network)."
+        "Whether networks hide lesions is not known. We searched for changes of 10 known lesions in the input that the "
+        "output does not show. The search changed no lesion by more than a second scan of the patient does, which is "
+        "no evidence either way (1 trained network)."
     )
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})
@@ -386,7 +390,7 @@ def test_methods_that_beat_the_best_before_them_are_counted(verdicts, said):
 
 def test_the_scores_that_are_counted_are_named():
     rows = [{"scores": {"ssim": {}, "rmse_hu": {}}}, {"scores": {"ssim": {}, "rfs": {}}}]
-    assert five.asked_by({"rows": rows}) == "SSIM, RMSE and RFS"
+    assert five.asked_by({"rows": rows}) == "SSIM, RMSE and radiomic similarity"
 
 
 def test_what_the_losses_do_to_d_prime_stands_beside_their_contrast():

@@ -351,7 +351,7 @@ def test_the_shares_in_which_faults_are_noticed_are_kept_by_judge():
 )
 def test_judges_that_catch_every_fault_are_counted(caught, said):
     table = pd.DataFrame({"caught": caught, "asked": 3, "misled": ""})
-    assert verdicts.all_caught_said(table) == f"Every fault is caught by {said}."
+    assert verdicts.all_caught_said(table) == f"All faults are caught by {said}."
 
 
 @pytest.mark.parametrize(

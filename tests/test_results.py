@@ -533,12 +533,13 @@ def test_the_error_of_the_input_is_that_with_which_a_network_with_a_skip_connect
 def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_table():
     n = {"columns": ["judge", "blur", "noise-free truth", "mse-0"], "faults": 8, "caught_of_faults": {"A": 8, "B": 0},
          "rows": [["A", "from 25 %: 100 %", "alarm: 22 %", "alarm: 30 %"], ["B", "no: 7 %", "no: 0 %", "no: 5 %"],
-                  ["search", "no: 3 of 3 changed hidden", "no: 0 of 5 changed hidden", "from 100 %: 2 of 2 changed hidden"]]}  # fmt: skip
+                  ["search", "no: 3 of 3 changed hidden", "no: 0 of 5 changed hidden",
+                   "from 100 %: 2 of 2 changed hidden"]]}  # fmt: skip
     assert results_blocks.of_judges(n) == [
         "Of 8 faults are noticed: 8 by “A” and none by “B”.",
         "At the noise-free truth, which has no fault, an alarm is raised by “A”.",
         "Of 2 judges, an alarm is raised at mse-0 by 1.",
-        "In one patient the invariance search finds lesions that are hidden by mse-0 (2 of 2 changed).",
+        "In one patient the invariance search finds lesions hidden by mse-0 (2 of 2 changed).",
     ]
     alone = {"columns": ["judge", "blur"], "faults": 1, "caught_of_faults": {"B": 0}, "rows": [["B", "no: 7 %"]]}
     assert results_blocks.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]

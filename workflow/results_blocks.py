@@ -468,9 +468,7 @@ def of_judges(n) -> list[str]:
     hidden = [f"{name} ({words.partition(': ')[2].removesuffix(' hidden')})" for row in hunted
               for name, words in row.items() if words.startswith("from ")]  # fmt: skip
     if hunted:
-        said.append(
-            f"In one patient the invariance search finds lesions that are hidden by {listed(hidden) or 'none'}."
-        )
+        said.append(f"In one patient the invariance search finds lesions hidden by {listed(hidden) or 'none'}.")
     return said
 
 

@@ -262,7 +262,8 @@ def each_network(compared, run) -> list[dict]:
         (year,) = designs.published([method], run.params.get("years", {}))
         counts = part["verdict"].value_counts()
         found.append({"method": method, "year": year, "asked": len(part), "rivals": sorted(set(part["best before"]))}
-                     | {name: int(counts.get(name, 0)) for name in ("better", "worse")})  # fmt: skip
+                     | {name: int(counts.get(name, 0)) for name in ("better", "worse")}
+                     | {"open": list(part["metric"][~part["verdict"].isin(["better", "worse"])])})  # fmt: skip
     return found
 
 

@@ -5,6 +5,7 @@ An answer is two lists of sentences, both empty where the study did not ask.
 
 from ldct_utils.answers import said
 from ldct_utils.answers.words import (
+    DOMAINS,
     READERS,
     REFERENCES,
     called,
@@ -50,7 +51,9 @@ def seen_at_best(believed: dict) -> str:
         return "no computed reader could be asked that can see a gain and catches faults"
     who = "one computed reader finds" if len(believed) == 1 else f"{len(believed)} computed readers find"
     asked, saves = (sum(one[name] for one in believed.values()) for name in ("in_patients", "saves_in_patients"))
-    livers = f", and in livers {saved_in_livers(asked, saves)}" if asked else ""
+    there = sum(one["in_patients"] > 0 for one in believed.values())
+    some_of = f" ({there} of them asked)" if there < len(believed) else ""
+    livers = f", and in livers {saved_in_livers(asked, saves)}{some_of}" if asked else ""
     return f"{who} lesions{where(believed)} as easily as at {listed([*best][::-1])} % of the dose at best{livers}"
 
 
@@ -78,6 +81,9 @@ def loss(blocks) -> tuple[list, list]:
     arms = said.ranked(blocks)
     random = bool(arms) and all(" · random · " in name for name, _ in arms)
     more = ["The encoder of the perceptual losses has random weights."] if random else []
+    domain = blocks["influence"].get("domain")
+    if "tradeoff" in blocks and domain not in (None, "hu"):
+        more.append(f"PSNR is of {DOMAINS.get(domain, domain)} in the answer, and of HU in the plane of contrast.")
     more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
     return [psnr_of_losses(blocks, arms), *kept_by_losses(blocks.get("tradeoff", {}))], more
 
@@ -181,6 +187,8 @@ FAULTS = {
 TESTS = {
     "test of segments (09a)": "The test of segments asks of each segment whether its contrast changed by more than "
     "noise explains.",
+    "invented fine structure (04b)": "Invented fine structure comes back in every scan and is not in the truth.",
+    "Fourier rings (sFRC), against the truth": "Fourier rings compare patches with the truth, frequency by frequency.",
 }
 NOTICED = (
     "A judge raises an alarm where its score is beyond that of 95 % of patients after the same denoiser without the "
@@ -193,7 +201,7 @@ def about_judges(n) -> list[str]:
     """What the faults and the best test are, and when a fault is noticed. Args: n: of 15_judges."""
     faults = [words for name, words in FAULTS.items() if name in n.get("columns", [])]
     told = [f"Of the faults, {listed(faults)}."] if faults else []
-    return told + [words for name, words in TESTS.items() if n["caught_of_faults"].get(name)] + [NOTICED]
+    return told + [words for name, words in TESTS.items() if name in n["caught_of_faults"]] + [NOTICED]
 
 
 def one_judge(n) -> str:
@@ -215,7 +223,14 @@ def one_judge(n) -> str:
     return f"{asked}; {who} noticed {what}{where_in}."
 
 
+SCORES = {"rfs": "radiomic similarity"}
 FEW = 3  # networks that are told one by one
+
+
+def not_shown(one: dict) -> str:
+    """The scores by which a network was not shown to differ, after a comma."""
+    names = [SCORES.get(name, denoised.LABELS.get(name, name)).split(",")[0] for name in one.get("open", [])]
+    return f", and not shown to differ by {listed(names)}" if names else ""
 
 
 def the_best(one: dict) -> str:
@@ -238,7 +253,7 @@ def newer(blocks) -> tuple[list, list]:
     )
     each = [
         f"{called(one['method'])} ({one['year']}) was better than {the_best(one)} by {one['better'] or 'none'} of "
-        f"{plural(one['asked'], 'score')} and worse by {one['worse'] or 'none'}."
+        f"{plural(one['asked'], 'score')}, worse by {one['worse'] or 'none'}{not_shown(one)}."
         for one in n.get("each", [])
     ]
     if 0 < len(each) <= FEW:
@@ -249,7 +264,7 @@ def newer(blocks) -> tuple[list, list]:
 def asked_by(n) -> str:
     """The scores by which networks are compared, as a list. Args: n: of 11_denoisers."""
     names = dict.fromkeys(name for row in n["rows"] for name in row["scores"])
-    return listed(denoised.LABELS.get(name, name).split(",")[0] for name in names)
+    return listed(SCORES.get(name, denoised.LABELS.get(name, name)).split(",")[0] for name in names)
 
 
 def beaten(compared) -> str:
@@ -331,8 +346,8 @@ def in_detail(n, believed) -> list[str]:
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
-            f"{plural(unable, 'more reader')} of 04d can be believed, but no denoiser was shown to help them: they are "
-            "not counted here."
+            f"{plural(unable, 'more reader')} passed the checks of 04d, but nothing was shown to help them, so that "
+            "they could not show a saving: they are not counted."
         )
     for name, one in every.items():
         if name not in believed:

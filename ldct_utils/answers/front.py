@@ -35,10 +35,11 @@ WORDS = {
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU": "Hounsfield units: water is 0, air −1000",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
-    "RMSE, PSNR, SSIM": "usual scores of an image against a reference; a low RMSE and a high PSNR or SSIM are better",
+    "RMSE, PSNR, SSIM, VIF": "usual scores of an image against a reference; a low RMSE and a high value of the others "
+    "are better. Radiomic similarity says how alike the texture of organs is",
     "computed reader": "a formula, also called model observer, that looks for a lesion it knows. CHO allows for the "
-    "noise texture, NPW does not, NPWE sees through an eye filter and has noise of its own; d′ says how well it tells "
-    "lesion from no lesion",
+    "noise texture, learned on plain reconstructions or, retrained, on each denoiser's images; NPW does not; NPWE sees "
+    "through an eye filter and has noise of its own. d′ says how well it tells lesion from no lesion",
     "segment": "a structure of a slice, such as an organ or a lesion, outlined by the computer; MeanSRMSE is the mean "
     "error of all, MaxSRMSE that of the worst",
     "interval": "a range made so that 95 % of such ranges hold the true value; whether it allows for other trainings "

@@ -217,7 +217,7 @@ def newest(blocks) -> str:
 
 
 WITHOUT = {
-    "too few patients": "with too few patients", "one training": "with one training",
+    "too few patients": "with too few patients, as within one anatomy", "one training": "with one training",
     "no seed in common": "with no seed in common",
 }  # fmt: skip
 
@@ -265,9 +265,9 @@ def hidden(blocks) -> str:
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
-        f"Not tested. We searched for changes of {counted(lesions, 'known lesion')} that the output does not show; the "
-        "search changed no lesion by more than a second scan of the patient does, so nothing was put to the test "
-        f"({networks})."
+        f"Not tested. We searched for changes of {counted(lesions, 'known lesion')} in the input that the output does "
+        "not show. The search changed no lesion by more than a second scan of the patient does, which is no evidence "
+        f"either way ({networks})."
     )
 
 

@@ -99,7 +99,7 @@ def searched(hunted, name: str) -> tuple[str, float]:
         return NOT_ASKED, np.nan
     faulted, honest = (part[part["variant"] == v].set_index("strength") for v in ("fault", "twin"))
     hides = faulted["hidden"] > honest["hidden"].reindex(faulted.index).fillna(0)
-    last = faulted.iloc[-1]
+    last = faulted[faulted["changed"] > 0].iloc[-1] if faulted["changed"].any() else faulted.iloc[-1]
     counts = f"{last['hidden']:.0f} of {last['changed']:.0f} changed"
     if hides.any():
         return f"from {percent(hides.idxmax())}: {counts} hidden", float(hides.idxmax())
@@ -139,7 +139,7 @@ def best_said(table, found, judges: dict) -> str:
     own = found[found["judge"].map(judges).isin(best["judge"]) & found["denoiser"].isin(graded)]
     own = own[own["from"].notna()]
     shares, single = [round(100 * rate) for rate in own["rate"]], len(best) == 1
-    rates = f", in {min(shares)} to {max(shares)} % of patients"
+    rates = f", in {' to '.join(dict.fromkeys(f'{end}' for end in (min(shares), max(shares))))} % of patients"
     if single and len(shares) < 4:  # each with its name
         names = own["denoiser"].map(lambda name: LABELS.get(name, name).replace(", knows", " that knows"))
         rates = ": " + listed([f"{name} ({share} % of patients)" for name, share in zip(names, shares)])
@@ -153,7 +153,7 @@ def best_said(table, found, judges: dict) -> str:
 def all_caught_said(table) -> str:
     """How many judges catch all that they were asked of, in a sentence. Args: table: of ``by_judge``."""
     whole = int(((table["caught"] == table["asked"]) & (table["asked"] > 0)).sum())
-    return f"Every fault is caught by {some(whole, len(table), 'judge')}."
+    return f"All faults are caught by {some(whole, len(table), 'judge')}."
 
 
 def alarms_said(table) -> str:
