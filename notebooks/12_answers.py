@@ -138,13 +138,13 @@ if "newer" in blocks:
 # network ignores; a hidden lesion would be one of them (`05_invariances`).
 
 # %%
-saved = pictures.doses(given, five.trusted(blocks) if "observers" in blocks else None)
+saved = pictures.doses(given, five.trusted(blocks) if "observers" in blocks else None, five.whole_by_network(blocks))
 if saved is not None:
     report.figure(
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
         five.gap(saved, blocks["dose"]["low_dose"]),
-        "A point is a network, of readers a network and a task, which is one kind of lesion. Scores are of crops of "
-        "livers. Bars: 95 % intervals; an arrow lies beyond the normal dose.",
+        "A point is a network, of readers a network and a task, which is one kind of lesion. "
+        "Bars: 95 % intervals; an arrow lies beyond the normal dose.",
         alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
 SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}

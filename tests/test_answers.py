@@ -55,12 +55,13 @@ def test_the_page_has_one_sentence_five_questions_and_three_limits():
     page = front.page(BLOCKS)
     assert page["sentence"] == (
         "In simulated livers, a network makes crops at 25 % of the dose score like crops at 69 % or more (RMSE, SSIM); "
-        "an ideal observer finds faint lesions in them as easily as at 25 % of the dose at best."
+        "at best, an ideal observer sees faint lesions in them as well as at 25 % of the dose."
     )
     gain = {"value": 10 * np.log10(3), "low": 10 * np.log10(2), "high": 10 * np.log10(3.6)}
     whole = front.sentence(changed(tradeoff={"mse_gain_db": gain}))
     assert whole.startswith(
-        "In simulations, the MSE network makes slices at 25 % of the dose as good as slices at 75 % (50 to 90) by RMSE"
+        "In simulations, the MSE network makes slices at 25 % of the dose as good as slices at 75 % (95 % interval "
+        "50 to 90) by RMSE"
     )
     assert [one["key"] for one in page["answers"]] == list(front.QUESTIONS) and len(page["sure"]) == 3
     assert len(page["words"]) == 8 and set(page["shown"]) == {"hero", *front.QUESTIONS}
@@ -78,14 +79,14 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
 @pytest.mark.parametrize(
     ("readers", "end"),
     [({}, "; no computed reader could be asked that can see a gain and catches faults."),
-     ({"NPWE": reader(0.25, there=0)}, "; one computed reader finds lesions in water as easily as at 25 % of the dose "
-      "at best, and in livers no saving was shown."),
-     ({"NPWE": reader(0.3, task=tasks.PATIENTS), "NPW": reader(0.3)}, "; 2 computed readers find lesions in water and "
-      "livers as easily as at 30 % of the dose at best, and in livers 2 of 4 comparisons save dose."),
+     ({"NPWE": reader(0.25, there=0)}, "; at best, one computed reader sees lesions in water as well as at 25 % of "
+      "the dose, and in livers no saving was shown."),
+     ({"NPWE": reader(0.3, task=tasks.PATIENTS), "NPW": reader(0.3)}, "; at best, 2 computed readers see lesions in "
+      "water and livers as well as at 30 % of the dose, and in livers 2 of 4 comparisons save dose."),
      ({"NPWE": reader(0.57, in_patients=2, there=0), "NPW": reader(0.3, in_patients=0, there=0)},
-      " at best, and in livers no saving was shown (1 of them asked)."),
+      "% of the dose, and in livers no saving was shown (1 of them asked)."),
      ({"NPWE": reader(0.57, in_patients=0), "NPW": reader(0.27, in_patients=0), "search": reader(0.26, in_patients=0)},
-      "; 3 computed readers find lesions in water as easily as at 26, 27 and 57 % of the dose at best.")],
+      "; at best, 3 computed readers see lesions in water as well as at 26, 27 and 57 % of the dose.")],
 )  # fmt: skip
 def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
     assert front.sentence(changed(observers={"readers": readers, "backgrounds": 120})).endswith(end)
@@ -95,7 +96,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     readers = {"NPWE": reader(0.57, 10), "CHO, learned on FBP": reader(0.26, 2, 10)}
     said = answer("dose", observers={"readers": readers, "backgrounds": 120})
     assert said["sentences"].endswith(
-        " At best, a computed reader with an eye filter finds lesions in water as easily as at 57 % (56 to 58) and one "
+        " At best, a computed reader with an eye filter sees lesions in water as well as at 57 % (56 to 58) and one "
         "taught on plain images as at 26 % (25 to 27)."
     )
     assert said["more"] == (
@@ -108,12 +109,12 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})
     assert (
-        "At best, a computed reader taught on plain images finds lesions in water as easily as at 26 % (25 to 27)."
+        "At best, a computed reader taught on plain images sees lesions in water as well as at 26 % (25 to 27)."
         in (said["sentences"])
     )
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers={"readers": readers, "backgrounds": 120})).endswith(
-        "; one computed reader finds lesions in water as easily as at 26 % of the dose at best, and in livers 1 of 2 "
+        "; at best, one computed reader sees lesions in water as well as at 26 % of the dose, and in livers 1 of 2 "
         "comparisons save dose."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
@@ -125,7 +126,7 @@ def test_an_observer_that_gains_is_not_hidden():
     worth = BLOCKS["dose"]["methods"]["mse"]["worth"] | {"d' (CHO)": span(0.4, 0.05)}
     better = {"mse": BLOCKS["dose"]["methods"]["mse"] | {"worth": worth}}
     assert front.sentence(changed(dose=BLOCKS["dose"] | {"methods": better})).endswith(
-        "as easily as at 40 % of the dose at best."
+        "as well as at 40 % of the dose."
     )
     assert front.sentence(changed(dose=None)).startswith("This study asked neither")
     unmeasured = BLOCKS["dose"] | {"methods": {"mse": {"full dose": {}, "worth": {}}}}
@@ -188,17 +189,18 @@ def test_comparisons_that_could_not_be_decided_are_not_in_the_denominator():
 def test_those_who_say_the_same_are_named_together_and_few_patients_have_no_interval():
     crops = "In crops of livers the MSE network's image is as good as one at"
     told = f"{crops} 69 % (65 to 73) by RMSE and 82 % (77 to 87) by SSIM."
-    assert answer("dose")["sentences"].startswith(
-        f"{told} Faint lesions are found as easily as at 25 % (24 to 26) by a"
-    )
+    assert answer("dose")["sentences"].startswith(f"{told} Faint lesions are seen as well as at 25 % (24 to 26) by a")
     gain = {"value": 10 * np.log10(3), "low": 10 * np.log10(2), "high": 10 * np.log10(3.6)}
+    by_name = {"mse_gain_db": gain, "rows": [{"loss": "L1", "gain_db": {"value": 0.0}}]}
+    assert five.whole_by_network(changed(tradeoff=by_name))["L1"] == {"value": 0.25}
+    assert five.whole_by_network(BLOCKS) == {}
     whole = answer("dose", tradeoff={"mse_gain_db": gain, "patients": 9})
     assert whole["sentences"].startswith(
         "By RMSE, a slice at 25 % of the dose that the MSE network cleaned is as good as an uncleaned one at 75 % "
         "(50 to 90)."
     )
     assert whole["more"] == told
-    assert whole["sure"].startswith("RMSE: 9 test patients and the trainings of the MSE network.")
+    assert whole["sure"].startswith("RMSE: 9 test patients of all anatomies, and the trainings of the MSE network.")
     alike = {"mse": {"full dose": {}, "worth": {"RMSE ↓": {"value": None}, "SSIM ↑": {"value": None}}}}
     told = answer("dose", dose=BLOCKS["dose"] | {"methods": alike})["sentences"]
     assert told == f"{crops} more than 100 % by RMSE and SSIM."
@@ -276,10 +278,9 @@ def test_the_spread_of_lambda_that_is_told_is_over_layers_and_networks():
 def test_a_random_encoder_is_named_with_the_losses_that_use_it():
     arms = [arm("vgg · block3_conv2 · random · ψ 95 % at start", -0.5), arm("vgg · block5_conv4 · random · λ 0.1", -1)]
     said = answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})
-    assert "the best of 2 perceptual losses is 0.50 dB worse" in said["sentences"]
-    assert said["more"] == "The encoder of the perceptual losses has random weights."
+    assert "the best of 2 perceptual losses (with a random encoder) is 0.50 dB worse" in said["sentences"]
     arms[0]["method"] = arms[0]["method"].replace("random", "imagenet")
-    assert answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["more"] == ""
+    assert "random" not in answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["sentences"]
 
 
 def test_comparisons_without_a_verdict_are_told_with_their_reason():
@@ -334,7 +335,9 @@ NOTICED = {"noticed": {"a": {"eraser": 0.82, "inserter": 0.274}, "c": {"eraser":
 )  # fmt: skip
 def test_judges_that_notice_most_faults_are_named(change, said):
     told = answer("scores", judges=BLOCKS["judges"] | change)
-    assert told["sentences"].endswith(f" We planted 3 faults into denoisers and asked 3 judges{said}")
+    assert told["sentences"].endswith(
+        f" We planted 3 faults into ideal denoisers, which know the noise-free truth, and asked 3 judges{said}"
+    )
     assert told["more"] == f"The lesions are 10.0 % of the body. {five.NOTICED}"
     named = {"columns": ["judge", "inserter"], "caught_of_faults": {"test of segments (09a)": 1}}
     more = answer("scores", judges=BLOCKS["judges"] | change | named)["more"]
@@ -431,9 +434,11 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
         "mse",
         "mse",
     ]
-    assert list(pictures.doses(given, {"NPW": {}})["judge"]) == ["RMSE ↓", "RMSE ↓", "NPW"]
+    slices = pictures.doses(given, {"NPW": {}}, {"MSE": {"value": 0.74, "low": 0.6, "high": 0.9}, "L1": {"value": 0.7}})
+    assert list(slices["judge"]) == [pictures.WHOLE, "RMSE ↓", "RMSE ↓", "NPW"] and slices["dose"].iloc[0] == 0.74
+    assert pictures.judges(slices)[pictures.WHOLE] == "RMSE, whole slices"
     words = pictures.judges(both)
-    assert words["RMSE ↓"] == "RMSE" and "eye" in words["NPWE"] and "(NPWE)" in words["NPWE"]
+    assert words["RMSE ↓"] == "RMSE, liver crops" and "eye" in words["NPWE"] and "(NPWE)" in words["NPWE"]
     figure = drawn.doses(both, words, 0.25, pictures.looks(both))
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == list(words.values())
@@ -441,3 +446,10 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
     assert ends.count(">") == 1  # beyond the normal dose
     plt.close(figure)
     assert pictures.doses({}, None) is None
+
+
+def test_the_contrast_that_is_kept_of_searched_lesions_is_told():
+    rows = [{"kept": {"value": 0.89}}, {"kept": {"value": 0.95}}, {}]
+    assert five.kept_of_lesions(rows) == ["Of the contrast of the searched lesions 89 to 95 % is kept."]
+    assert five.kept_of_lesions(rows[:1]) == ["Of the contrast of the searched lesions 89 % is kept."]
+    assert five.kept_of_lesions([{}]) == []

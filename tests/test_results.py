@@ -511,11 +511,13 @@ def test_the_published_report_is_small_and_says_where_it_comes_from():
 
 
 def test_a_training_that_passes_its_input_and_one_that_does_not_are_told():
-    trainings = {"paper-0": [[0, 900.0], [512, 60.0], [1024, 20.3]], "residual": [[0, 13.5], [512, 9.2]]}
+    trainings = {"paper-0": [[0, 900.0], [512, 60.0], [1024, 20.3]], "residual": [[0, 13.5], [512, 9.2]],
+                 "restless": [[256, 12.0], [512, 14.0], [1024, 12.0]]}  # fmt: skip
     text = results_blocks.courses({"courses": {"input_rmse_hu": 13.5, "trainings": trainings}})
-    assert "| 512 | 60.0 | 9.2 |" in text and "| 1,024 | 20.3 |  |" in text
+    assert "| 512 | 60.0 | 9.2 | 14.0 |" in text and "| 1,024 | 20.3 |  | 12.0 |" in text
+    assert "- restless has less error than its input (13.5 HU) from 1,024 updates on." in text
     assert "- paper-0 is not as good as its input within 1,024 updates: 20.3 HU against 13.5 HU." in text
-    assert "- residual first has less error than its input (13.5 HU) after 512 updates." in text
+    assert "- residual has less error than its input (13.5 HU) from 512 updates on." in text
     assert "input" not in results_blocks.courses({"courses": {"input_rmse_hu": None, "trainings": trainings}})
 
 

@@ -426,10 +426,13 @@ def courses(blocks) -> str:
     lines = [[f"{step:,}", *(fixed(at[name][step], 1) if step in at[name] else "" for name in names)] for step in shown]
     said = []
     for name in names if n else []:
-        passed = next((step for step, rmse in sorted(at[name].items()) if step and rmse < n), None)
-        last = max(at[name])
+        last, passed = max(at[name]), None
+        for step, rmse in sorted(at[name].items(), reverse=True):
+            if not step or rmse >= n:
+                break
+            passed = step
         said.append(
-            f"{name} first has less error than its input ({fixed(n, 1)} HU) after {passed:,} updates."
+            f"{name} has less error than its input ({fixed(n, 1)} HU) from {passed:,} updates on."
             if passed
             else f"{name} is not as good as its input within {last:,} updates: {fixed(at[name][last], 1)} HU against "
             f"{fixed(n, 1)} HU."

@@ -250,6 +250,7 @@ def newer(of) -> dict:
         kept["without"] = {str(reason): int(count) for reason, count in reasons.value_counts().items()}
         kept["unfinished"] = [called(name) for name in n.get("unfinished", [])]
     kept["each"] = each_network(compared, run) if "verdict" in compared else []
+    kept["against"] = run.params.get("reference")
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
 
 

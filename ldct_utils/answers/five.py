@@ -25,13 +25,26 @@ from ldct_utils.task_based import blending, tasks
 
 
 # ---- what dose an image is worth ----
+def whole_by_network(blocks) -> dict[str, dict]:
+    """``whole_slices`` of every network of 14, by its name in words."""
+    mse = whole_slices(blocks)
+    if not mse:
+        return {}
+    gains = {row["loss"]: row["gain_db"] for row in blocks["tradeoff"].get("rows", []) if "gain_db" in row}
+    return {"MSE": mse} | {name: as_dose(blocks["dose"]["low_dose"], gain) for name, gain in gains.items()}
+
+
+def as_dose(low: float, gain_db: dict) -> dict:
+    return {end: low * 10 ** (value / 10) for end, value in gain_db.items()}
+
+
 def whole_slices(blocks) -> dict | None:
     """The dose of an uncleaned slice with the RMSE of the MSE network's, over whole slices: noise falls as the root of
     the dose, so that a gain of g dB is a dose 10^(g / 10) times as high. None where 14 did not ask."""
     gain = blocks.get("tradeoff", {}).get("mse_gain_db")
     if not gain or "dose" not in blocks:
         return None
-    return {end: blocks["dose"]["low_dose"] * 10 ** (value / 10) for end, value in gain.items()}
+    return as_dose(blocks["dose"]["low_dose"], gain)
 
 
 def readers(blocks, worth) -> str:
@@ -41,7 +54,7 @@ def readers(blocks, worth) -> str:
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "whether lesions are seen any better was not asked"
-    return f"an ideal observer finds faint lesions in them as easily as at {percent(max(ideal))} of the dose at best"
+    return f"at best, an ideal observer sees faint lesions in them as well as at {percent(max(ideal))} of the dose"
 
 
 def seen_at_best(believed: dict) -> str:
@@ -49,12 +62,12 @@ def seen_at_best(believed: dict) -> str:
     best = dict.fromkeys(percent(one["best"]["value"]).removesuffix(" %") for one in believed.values())
     if not best:
         return "no computed reader could be asked that can see a gain and catches faults"
-    who = "one computed reader finds" if len(believed) == 1 else f"{len(believed)} computed readers find"
+    who = "one computed reader sees" if len(believed) == 1 else f"{len(believed)} computed readers see"
     asked, saves = (sum(one[name] for one in believed.values()) for name in ("in_patients", "saves_in_patients"))
     there = sum(one["in_patients"] > 0 for one in believed.values())
     some_of = f" ({there} of them asked)" if there < len(believed) else ""
     livers = f", and in livers {saved_in_livers(asked, saves)}{some_of}" if asked else ""
-    return f"{who} lesions{where(believed)} as easily as at {listed([*best][::-1])} % of the dose at best{livers}"
+    return f"at best, {who} lesions{where(believed)} as well as at {listed([*best][::-1])} % of the dose{livers}"
 
 
 def where(believed: dict) -> str:
@@ -80,19 +93,20 @@ def loss(blocks) -> tuple[list, list]:
         return [], []
     arms = said.ranked(blocks)
     random = bool(arms) and all(" · random · " in name for name, _ in arms)
-    more = ["The encoder of the perceptual losses has random weights."] if random else []
+    more = []
     domain = blocks["influence"].get("domain")
     if "tradeoff" in blocks and domain not in (None, "hu"):
         more.append(f"PSNR is of {DOMAINS.get(domain, domain)} in the answer, and of HU in the plane of contrast.")
     more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
-    return [psnr_of_losses(blocks, arms), *kept_by_losses(blocks.get("tradeoff", {}))], more
+    return [psnr_of_losses(blocks, arms, random), *kept_by_losses(blocks.get("tradeoff", {}))], more
 
 
-def psnr_of_losses(blocks, arms) -> str:
+def psnr_of_losses(blocks, arms, random: bool) -> str:
     if not arms:
         return "No perceptual loss was compared with MSE."
     (_, best), signs = arms[0], [decided(span) for _, span in arms]
     several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
+    several += " (with a random encoder)" * random
     against = f"By PSNR against the {REFERENCES[reference_of(blocks['influence']['rows'][0]['gain_db'])]}"
     if max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1:
         return "With one training a loss nothing is decided about losses."
@@ -162,12 +176,11 @@ def scores(blocks) -> tuple[list, list]:
             words.append(said.removal(blocks))
         else:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
-            worse = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient"
-            told = f"When every lesion is removed, {worse}"
+            worse, when = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient", ""
             if gone["size"] is not None:
-                but = "but the typical score moves only" if gone["size"] < 0.5 else "and the typical score moves"
-                told += f", {but} {percent(gone['size'])} as far as when the dose is cut to 25 %"
-            words.append(f"{told}.")
+                but = "but" if gone["size"] < 0.5 else "and"
+                when = f", {but} the typical score by {percent(gone['size'])} of what cutting the dose to 25 % does"
+            words.append(f"When every lesion is removed, {worse}{when}.")
             more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
@@ -208,7 +221,7 @@ def one_judge(n) -> str:
     """How many judges notice planted faults. Args: n: of 15_judges."""
     counts = {judge: count for judge, count in n["caught_of_faults"].items() if count}
     faults, judges = plural(n["faults"], "fault"), plural(len(n["caught_of_faults"]), "judge")
-    asked = f"We planted {faults} into denoisers and asked {judges}"
+    asked = f"We planted {faults} into ideal denoisers, which know the noise-free truth, and asked {judges}"
     if not n["decided"]:
         return f"{asked}, in too few patients to decide."
     if not counts:
@@ -258,7 +271,8 @@ def newer(blocks) -> tuple[list, list]:
     ]
     if 0 < len(each) <= FEW:
         told = f"By scores, {rule}. {' '.join(each)}"
-    return [told, "A better score need not be a better diagnosis."], [said.without(n).strip()]
+    against = [f"Scores are taken against the {REFERENCES[n['against']]}."] if n.get("against") in REFERENCES else []
+    return [told, "A better score need not be a better diagnosis."], [*against, said.without(n).strip()]
 
 
 def asked_by(n) -> str:
@@ -285,7 +299,17 @@ def dose(blocks) -> tuple[list, list]:
         more += in_detail(blocks["observers"], trusted(blocks))
     if "invariances" in blocks:
         words.append(hiding(blocks))
+        more += kept_of_lesions(blocks["invariances"]["rows"])
     return words, more
+
+
+def kept_of_lesions(rows) -> list[str]:
+    """How much of their contrast networks keep of the lesions that were searched. Args: rows: of 05_invariances."""
+    kept = [row["kept"]["value"] for row in rows if "kept" in row]
+    if not kept:
+        return []
+    ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept))))
+    return [f"Of the contrast of the searched lesions {ends} % is kept."]
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -304,7 +328,7 @@ def scored_as(blocks) -> tuple[list, list]:
     else:
         words, crops = crops, []
     if seen and "observers" not in blocks:
-        words.append(f"Faint lesions are found as easily as at {grouped(seen, 'by')}, where {low} is no gain.")
+        words.append(f"Faint lesions are seen as well as at {grouped(seen, 'by')}, where {low} is no gain.")
     return words, crops
 
 
@@ -322,7 +346,7 @@ def testified(believed) -> list[str]:
     """How easily readers find lesions in cleaned slices. Args: believed: {reader: its comparisons}, of ``trusted``."""
     if not believed:
         return ["No computed reader could be asked that can see a gain and catches faults."]
-    whose = [f"a computed reader {{}} finds lesions{where(believed)} as easily", *["one {}"] * (len(believed) - 1)]
+    whose = [f"a computed reader {{}} sees lesions{where(believed)} as well", *["one {}"] * (len(believed) - 1)]
     each = [
         f"{who.format(READERS.get(name, name))} as at {share(one['best'])}"
         for who, (name, one) in zip(whose, believed.items())

