@@ -152,8 +152,9 @@ def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
     table = given["04b_dose"][0].table("doses")
     table = table[(table["lesion"] == equivalence.ALL) & (table["reading"] == "worth")]
     words = {designs.spoken(method): method for method in table["method"]}
-    slices = [{"measure": WHOLE, "method": words[name], "dose": one["value"], "low": one.get("low", np.nan),
-               "high": one.get("high", np.nan)} for name, one in dict(whole).items() if name in words]  # fmt: skip
+    whole = {method: dict(whole)[name] for name, method in words.items() if name in dict(whole)}
+    slices = [{"measure": WHOLE, "method": method, "dose": one["value"], "low": one.get("low", np.nan),
+               "high": one.get("high", np.nan)} for method, one in whole.items()]  # fmt: skip
     table = pd.concat([pd.DataFrame(slices), table], ignore_index=True) if slices else table
     by_readers = table["measure"].str.startswith("d'")
     table = table.rename(columns={"measure": "judge"}).assign(in_livers=True)[[*DOSES]]
