@@ -101,7 +101,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     )
     assert said["more"] == (
         "“At best” is one network at one task; of 21 such comparisons 12 save dose and none costs dose. In simulated "
-        "livers 2 of 4 comparisons save dose; intervals are wide there."
+        "livers 2 of 4 comparisons save dose."
     )
     more = answer("dose", observers={"readers": readers, "backgrounds": 120, "believed": ["a", "b", "c"]})["more"]
     assert " 1 more reader passed the checks of 04d, but nothing was shown to help them, so that they" in more

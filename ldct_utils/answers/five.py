@@ -379,7 +379,7 @@ def in_detail(n, believed) -> list[str]:
             words.append(f"A {who} says {percent(one['best']['value'])}, but caught no planted fault.")
     anatomy, there = (sum(one[name] for one in every.values()) for name in ("in_patients", "saves_in_patients"))
     if anatomy:
-        words.append(f"In simulated livers {saved_in_livers(anatomy, there)}; intervals are wide there.")
+        words.append(f"In simulated livers {saved_in_livers(anatomy, there)}.")
     return words
 
 
