@@ -195,8 +195,8 @@ report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths),
     verdicts.all_caught_said(table) if enough else headline,
     "Numbers: in how many of 100 patients a fault at full strength raises an alarm; 5 is chance. Orange: an alarm at "
-    "an image that was not denoised: no fault, but more noise than its twin's. The last row is no judge: of the "
-    f"lesions that the search changed, so many are hidden. Asked were {who}.", alt=drawings.ALT,
+    "an image that was not denoised: no fault, but more noise than the denoiser without a fault leaves. Last row: of "
+    f"lesions that the search changed in the input, so many do not show in the output. Asked: {who}.", alt=drawings.ALT,
 )  # fmt: skip
 
 # %% [markdown]

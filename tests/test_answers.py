@@ -104,7 +104,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
         "livers 2 of 4 comparisons save dose."
     )
     more = answer("dose", observers={"readers": readers, "backgrounds": 120, "believed": ["a", "b", "c"]})["more"]
-    assert " 1 more reader passed the checks of 04d, but nothing was shown to help them, so that they" in more
+    assert " 1 more reader passed the checks of 04d, but no denoiser or filter was shown to raise" in more
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})
@@ -363,9 +363,13 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
     told = answer("dose", invariances={"rows": [{"search": none, "aimed": none, "patients": 6}]})
     assert told["sentences"].endswith(
         "Whether networks hide lesions is not known. We searched for changes of 10 known lesions in the input that the "
-        "output does not show. The search changed no lesion by more than a second scan of the patient does, which is "
-        "no evidence either way (1 trained network)."
+        "output does not show. The search changed none by more than a second scan of the patient does: weaker hiding "
+        "was not tested (1 trained network)."
     )
+    assert said.reach([{"alpha": 0.1}, {}]).startswith(
+        "The search can find only lesions of which the output shows less"
+    )
+    assert "than 32 %, and " in said.reach([{"alpha": 0.1}])
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})
 
@@ -450,6 +454,6 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
 
 def test_the_contrast_that_is_kept_of_searched_lesions_is_told():
     rows = [{"kept": {"value": 0.89}}, {"kept": {"value": 0.95}}, {}]
-    assert five.kept_of_lesions(rows) == ["Of the contrast of the searched lesions 89 to 95 % is kept."]
-    assert five.kept_of_lesions(rows[:1]) == ["Of the contrast of the searched lesions 89 % is kept."]
+    assert five.kept_of_lesions(rows) == ["The networks' images keep 89 to 95 % of the contrast of these lesions."]
+    assert five.kept_of_lesions(rows[:1]) == ["The networks' images keep 89 % of the contrast of these lesions."]
     assert five.kept_of_lesions([{}]) == []

@@ -309,7 +309,7 @@ def kept_of_lesions(rows) -> list[str]:
     if not kept:
         return []
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept))))
-    return [f"Of the contrast of the searched lesions {ends} % is kept."]
+    return [f"The networks' images keep {ends} % of the contrast of these lesions."]
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -370,8 +370,8 @@ def in_detail(n, believed) -> list[str]:
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
-            f"{plural(unable, 'more reader')} passed the checks of 04d, but nothing was shown to help them, so that "
-            "they could not show a saving: they are not counted."
+            f"{plural(unable, 'more reader')} passed the checks of 04d, but no denoiser or filter was shown to raise "
+            "their d′: they could not have shown a saving, and are not counted."
         )
     for name, one in every.items():
         if name not in believed:

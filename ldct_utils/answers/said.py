@@ -250,6 +250,14 @@ def maps(blocks) -> str:
 
 
 # ---- what denoisers hide, remove and invent ----
+def reach(rows) -> str:
+    """Which lesions the search can find: it allows the output a share alpha of the change's power."""
+    alpha = max((row["alpha"] for row in rows if "alpha" in row), default=None)
+    if alpha is None:
+        return "The search "
+    return f"The search can find only lesions of which the output shows less than {percent(alpha**0.5)}, and "
+
+
 def hidden(blocks) -> str:
     rows = blocks["invariances"]["rows"]
     ways = [[row[w] for w in ("search", "aimed") if row.get(w, {}).get("tested")] for row in rows]
@@ -266,8 +274,8 @@ def hidden(blocks) -> str:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
         f"Not tested. We searched for changes of {counted(lesions, 'known lesion')} in the input that the output does "
-        "not show. The search changed no lesion by more than a second scan of the patient does, which is no evidence "
-        f"either way ({networks})."
+        f"not show. {reach(rows)}changed none by more than a second scan of the patient does: weaker hiding was not "
+        f"tested ({networks})."
     )
 
 
