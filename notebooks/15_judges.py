@@ -194,9 +194,9 @@ across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths),
     verdicts.all_caught_said(table) if enough else headline,
-    "Numbers: in how many of 100 patients a fault at full strength raises an alarm; 5 is chance. Orange: an alarm at "
-    "an image that was not denoised: no fault, but more noise than the denoiser without a fault leaves. Last row: of "
-    f"lesions that the search changed in the input, so many do not show in the output. Asked: {who}.", alt=drawings.ALT,
+    "Numbers: in how many of 100 patients a fault at full strength raises an alarm, blue where that is shown to be "
+    "more than chance, 5. Orange: an alarm at an image that was not denoised: no fault, but more noise. Last row, not "
+    f"counted: lesions that a search hides in the output. Asked: {who}.", alt=drawings.ALT,
 )  # fmt: skip
 
 # %% [markdown]

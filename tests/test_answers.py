@@ -70,6 +70,9 @@ def test_the_page_has_one_sentence_five_questions_and_three_limits():
     assert front.scope({"cohort": BLOCKS["cohort"]}) == people and front.scope({}) == []
 
 
+BEST = "; at best over networks and tasks, "
+
+
 def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
     best = {"value": worth, "low": worth - 0.01, "high": worth + 0.01, "task": task}
     counts = {"saves": saves, "costs": 0, "asked": asked, "in_patients": in_patients, "saves_in_patients": there}
@@ -79,14 +82,14 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
 @pytest.mark.parametrize(
     ("readers", "end"),
     [({}, "; no computed reader could be asked that can see a gain and catches faults."),
-     ({"NPWE": reader(0.25, there=0)}, "; at best, one computed reader sees lesions in water as well as at 25 % of "
+     ({"NPWE": reader(0.25, there=0)}, BEST + "one computed reader sees lesions in water as well as at 25 % of "
       "the dose, and in livers no saving was shown."),
-     ({"NPWE": reader(0.3, task=tasks.PATIENTS), "NPW": reader(0.3)}, "; at best, 2 computed readers see lesions in "
+     ({"NPWE": reader(0.3, task=tasks.PATIENTS), "NPW": reader(0.3)}, BEST + "2 computed readers see lesions in "
       "water and livers as well as at 30 % of the dose, and in livers 2 of 4 comparisons save dose."),
      ({"NPWE": reader(0.57, in_patients=2, there=0), "NPW": reader(0.3, in_patients=0, there=0)},
       "% of the dose, and in livers no saving was shown (1 of them asked)."),
      ({"NPWE": reader(0.57, in_patients=0), "NPW": reader(0.27, in_patients=0), "search": reader(0.26, in_patients=0)},
-      "; at best, 3 computed readers see lesions in water as well as at 26, 27 and 57 % of the dose.")],
+      BEST + "3 computed readers see lesions in water as well as at 26, 27 and 57 % of the dose.")],
 )  # fmt: skip
 def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
     assert front.sentence(changed(observers={"readers": readers, "backgrounds": 120})).endswith(end)
@@ -104,7 +107,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
         "livers 2 of 4 comparisons save dose."
     )
     more = answer("dose", observers={"readers": readers, "backgrounds": 120, "believed": ["a", "b", "c"]})["more"]
-    assert " 1 more reader passed the checks of 04d, but no denoiser or filter was shown to raise" in more
+    assert " 1 more reader passed the checks of 04d. No denoiser or filter of any kind was shown" in more
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers={"readers": readers, "backgrounds": 120})
@@ -114,7 +117,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     )
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers={"readers": readers, "backgrounds": 120})).endswith(
-        "; at best, one computed reader sees lesions in water as well as at 26 % of the dose, and in livers 1 of 2 "
+        BEST + "one computed reader sees lesions in water as well as at 26 % of the dose, and in livers 1 of 2 "
         "comparisons save dose."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
@@ -362,14 +365,12 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
     none, hidden = ({"tested": 10, "changed": n, "hidden": n} for n in (0, 3))
     told = answer("dose", invariances={"rows": [{"search": none, "aimed": none, "patients": 6}]})
     assert told["sentences"].endswith(
-        "Whether networks hide lesions is not known. We searched for changes of 10 known lesions in the input that the "
-        "output does not show. The search changed none by more than a second scan of the patient does: weaker hiding "
-        "was not tested (1 trained network)."
+        "Whether networks hide lesions is not known. Our search tries to change a lesion in the input so that the "
+        "output does not show it. Of 10 known lesions it changed none by more than a second scan of the patient does "
+        "(1 trained network)."
     )
-    assert said.reach([{"alpha": 0.1}, {}]).startswith(
-        "The search can find only lesions of which the output shows less"
-    )
-    assert "than 32 %, and " in said.reach([{"alpha": 0.1}])
+    limit = " It can do so only where the output shows less than 32 % of a lesion's contrast."
+    assert said.reach([{"alpha": 0.1}, {}]) == limit and said.reach([{}]) == ""
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})
 
@@ -453,7 +454,8 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
 
 
 def test_the_contrast_that_is_kept_of_searched_lesions_is_told():
+    kept = "Of the contrast of the lesions that were searched, the networks' images keep"
     rows = [{"kept": {"value": 0.89}}, {"kept": {"value": 0.95}}, {}]
-    assert five.kept_of_lesions(rows) == ["The networks' images keep 89 to 95 % of the contrast of these lesions."]
-    assert five.kept_of_lesions(rows[:1]) == ["The networks' images keep 89 % of the contrast of these lesions."]
+    assert five.kept_of_lesions(rows) == [f"{kept} 89 to 95 %."]
+    assert five.kept_of_lesions(rows[:1]) == [f"{kept} 89 %."]
     assert five.kept_of_lesions([{}]) == []

@@ -67,7 +67,8 @@ def seen_at_best(believed: dict) -> str:
     there = sum(one["in_patients"] > 0 for one in believed.values())
     some_of = f" ({there} of them asked)" if there < len(believed) else ""
     livers = f", and in livers {saved_in_livers(asked, saves)}{some_of}" if asked else ""
-    return f"at best, {who} lesions{where(believed)} as well as at {listed([*best][::-1])} % of the dose{livers}"
+    seen = f"lesions{where(believed)} as well as at {listed([*best][::-1])} % of the dose{livers}"
+    return f"at best over networks and tasks, {who} {seen}"
 
 
 def where(believed: dict) -> str:
@@ -96,7 +97,7 @@ def loss(blocks) -> tuple[list, list]:
     more = []
     domain = blocks["influence"].get("domain")
     if "tradeoff" in blocks and domain not in (None, "hu"):
-        more.append(f"PSNR is of {DOMAINS.get(domain, domain)} in the answer, and of HU in the plane of contrast.")
+        more.append(f"PSNR is of {DOMAINS.get(domain, domain)} in the answer, and of HU in the figure beside contrast.")
     more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
     return [psnr_of_losses(blocks, arms, random), *kept_by_losses(blocks.get("tradeoff", {}))], more
 
@@ -309,7 +310,7 @@ def kept_of_lesions(rows) -> list[str]:
     if not kept:
         return []
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept))))
-    return [f"The networks' images keep {ends} % of the contrast of these lesions."]
+    return [f"Of the contrast of the lesions that were searched, the networks' images keep {ends} %."]
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -370,8 +371,8 @@ def in_detail(n, believed) -> list[str]:
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
-            f"{plural(unable, 'more reader')} passed the checks of 04d, but no denoiser or filter was shown to raise "
-            "their d′: they could not have shown a saving, and are not counted."
+            f"{plural(unable, 'more reader')} passed the checks of 04d. No denoiser or filter of any kind was "
+            "shown to raise their d′; asked for a saving they can only say no, so they are not counted."
         )
     for name, one in every.items():
         if name not in believed:

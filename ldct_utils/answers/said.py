@@ -251,11 +251,11 @@ def maps(blocks) -> str:
 
 # ---- what denoisers hide, remove and invent ----
 def reach(rows) -> str:
-    """Which lesions the search can find: it allows the output a share alpha of the change's power."""
+    """Which lesions the search can change: it allows the output a share alpha of the change's power."""
     alpha = max((row["alpha"] for row in rows if "alpha" in row), default=None)
     if alpha is None:
-        return "The search "
-    return f"The search can find only lesions of which the output shows less than {percent(alpha**0.5)}, and "
+        return ""
+    return f" It can do so only where the output shows less than {percent(alpha**0.5)} of a lesion's contrast."
 
 
 def hidden(blocks) -> str:
@@ -273,9 +273,9 @@ def hidden(blocks) -> str:
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
-        f"Not tested. We searched for changes of {counted(lesions, 'known lesion')} in the input that the output does "
-        f"not show. {reach(rows)}changed none by more than a second scan of the patient does: weaker hiding was not "
-        f"tested ({networks})."
+        "Not tested. Our search tries to change a lesion in the input so that the output does not show it."
+        f"{reach(rows)} Of {counted(lesions, 'known lesion')} it changed none by more than a second scan of the "
+        f"patient does ({networks})."
     )
 
 
