@@ -448,7 +448,10 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == list(words.values())
     ends = [line.get_marker() for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
-    assert ends.count(">") == 1  # beyond the normal dose
+    assert ends.count(">") == 1 and "<" not in ends  # beyond the normal dose
+    below = drawn.doses(both.assign(dose=0.05), words, 0.25, pictures.looks(both))
+    assert [line.get_marker() for line in below.axes[0].lines if len(line.get_xdata()) == 1] == ["<"] * len(both)
+    plt.close(below)
     plt.close(figure)
     assert pictures.doses({}, None) is None
 

@@ -28,7 +28,7 @@ SHOWN = {
 WORDS = {
     "loss": "what a network is trained to make small: MSE compares pixels; a perceptual loss compares features of a "
     "second network, the encoder VGG, at a layer such as block3_conv2. ψ is its share of the whole loss, λ its weight; "
-    "an encoder is random where nobody trained it. The MSE network is the U-Net trained with MSE",
+    "an encoder is random where nobody trained it. The MSE network is the one trained with MSE",
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU": "Hounsfield units: water is 0, air −1000",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",

@@ -100,24 +100,26 @@ def doses(found, judges: dict, at: float, looks: dict):
     Returns: the figure.
     """
     figure, axis = plt.subplots(figsize=(8.5, 1.8 + 0.7 * len(judges)))
+    least = 0.75 * at  # what lies further left is an arrow, as what lies beyond the normal dose
     for line, name in enumerate(judges):
         part = found[found["judge"] == name]
         for shift, one in zip(np.linspace(-0.38, 0.38, len(part)), part.itertuples()):
-            middle, *ends = 100 * np.clip([one.dose, one.low, one.high], 0.0, 1.2)
+            middle, *ends = 100 * np.clip([one.dose, one.low, one.high], least, 1.2)
             look = looks[one.method]
             axis.plot(ends, [line + shift] * 2, color=look["color"], lw=1.2)
-            axis.plot(middle, line + shift, marker=look["marker"] if one.dose <= 1 else ">", color=look["color"], ms=5,
-                      mfc=look["color"] if one.in_livers else "white")  # fmt: skip
+            marker = ">" if one.dose > 1 else "<" if one.dose < least else look["marker"]
+            face = look["color"] if one.in_livers else "white"
+            axis.plot(middle, line + shift, marker=marker, color=look["color"], ms=5, mfc=face)
     axis.axvline(100 * at, color="black", lw=1, ls=":")
     plots.ticks_at(axis, sorted({10, 25, 50, 100, 100 * at}))
     axis.set(xlabel="dose of an uncleaned image that is as good, % of the normal dose; further right is better →",
-             xlim=(18, 125), yticks=range(len(judges)), yticklabels=judges.values())  # fmt: skip
+             xlim=(96 * least, 125), yticks=range(len(judges)), yticklabels=judges.values())  # fmt: skip
     axis.invert_yaxis()
     handles = [plt.Line2D([], [], lw=1.2, **look) for look in looks.values()]
     handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
     handles += [
         plt.Line2D([], [], color="black", ls="", marker="o", ms=5, mfc=face, label=words)
-        for face, words in (("black", "filled: lesions in livers"), ("white", "hollow: lesions in water"))
+        for face, words in (("black", "filled: in patients"), ("white", "hollow: in water"))
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
