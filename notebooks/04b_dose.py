@@ -112,7 +112,7 @@ _, before, after, *_ = [float(np.sqrt(np.mean((one - truth) ** 2))) for one in i
 report.figure(
     run, "crops", crops.compared(truth, images, scan.signals, scan.pixel_mm, (100, 150), added),
     f"At {low} of the dose the {designs.network(names[0])} takes the error from {before:.1f} to {after:.1f} HU.",
-    "A simulated liver. Below each image its difference from the truth; below the truth the lesions alone.",
+    "A simulated liver. Below each image its difference from the truth; below the truth the lesions alone, on their own scale.",
     alt="CT crops of a liver with circled lesions, noise-free, FBP and denoised; below each its difference from truth.",
 )  # fmt: skip
 

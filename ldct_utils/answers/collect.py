@@ -15,6 +15,7 @@ from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal
 from ldct_utils.study.runs import named, select
+from ldct_utils.task_based import tasks
 from ldct_utils.task_based import tradeoff as per_plane
 from ldct_utils.training import designs
 
@@ -407,7 +408,10 @@ def observers(of) -> dict:
     """04d: which observers pass, and by how many comparisons denoisers save or cost dose."""
     stored = of[0].numbers["headline"]
     kept = ("believed", "failed", "blind_to_fading", "could_gain", "saves", "costs", "asked", "readers")
-    return {name: stored[name] for name in (*kept, "realisations", "backgrounds")}
+    table = of[0].table("doses")
+    there = table[(table["task"] == tasks.PATIENTS) & ~table["image"].isin(tasks.CONTROLS)].groupby("observer")
+    livers = {name: {"low": float(one["worth_low"].min()), "high": float(one["worth_high"].max())} for name, one in there}
+    return {name: stored[name] for name in (*kept, "realisations", "backgrounds")} | {"livers": livers}
 
 
 def two_tasks(of) -> dict:

@@ -58,17 +58,17 @@ def readers(blocks, worth) -> str:
 
 
 def seen_at_best(believed: dict) -> str:
-    """The doses at which readers see lesions as well, each at its best, without a full stop."""
+    """What dose cleaned slices are worth to readers, each at its best, without a full stop."""
     best = dict.fromkeys(percent(one["best"]["value"]).removesuffix(" %") for one in believed.values())
     if not best:
         return "no computed reader could be asked that can see a gain and catches faults"
-    who = "one computed reader sees" if len(believed) == 1 else f"{len(believed)} computed readers see"
+    who = "one computed reader" if len(believed) == 1 else f"{len(believed)} computed readers"
     asked, saves = (sum(one[name] for one in believed.values()) for name in ("in_patients", "saves_in_patients"))
     there = sum(one["in_patients"] > 0 for one in believed.values())
-    some_of = f" ({there} of them asked)" if there < len(believed) else ""
+    some_of = f" ({there} of the {len(believed)} were asked)" if there < len(believed) else ""
     livers = f", and in livers {saved_in_livers(asked, saves)}{some_of}" if asked else ""
-    seen = f"lesions{where(believed)} as well as at {listed([*best][::-1])} % of the dose{livers}"
-    return f"at best over networks and tasks, {who} {seen}"
+    seen = f"look for lesions{where(believed)} they are worth {listed([*best][::-1])} % of the dose at best"
+    return f"to {who} that {seen.replace('look', 'looks', len(believed) == 1)}{livers}"
 
 
 def where(believed: dict) -> str:
@@ -97,7 +97,10 @@ def loss(blocks) -> tuple[list, list]:
     more = []
     domain = blocks["influence"].get("domain")
     if "tradeoff" in blocks and domain not in (None, "hu"):
-        more.append(f"PSNR is of {DOMAINS.get(domain, domain)} in the answer, and of HU in the figure beside contrast.")
+        more.append(
+            f"PSNR is of {DOMAINS.get(domain, domain)} in the answer, and of HU in the figure of lesions' contrast: "
+            "their dB are not the same."
+        )
     more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
     return [psnr_of_losses(blocks, arms, random), *kept_by_losses(blocks.get("tradeoff", {}))], more
 
@@ -107,7 +110,9 @@ def psnr_of_losses(blocks, arms, random: bool) -> str:
         return "No perceptual loss was compared with MSE."
     (_, best), signs = arms[0], [decided(span) for _, span in arms]
     several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
-    several += " (with a random encoder)" * random
+    several += ", with a random encoder," * (random and len(arms) == 1) + ", all with a random encoder," * (
+        random and len(arms) > 1
+    )
     against = f"By PSNR against the {REFERENCES[reference_of(blocks['influence']['rows'][0]['gain_db'])]}"
     if max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1:
         return "With one training a loss nothing is decided about losses."
@@ -135,21 +140,24 @@ def kept_by_losses(n) -> list[str]:
     rows = n.get("rows", [])
     if not rows:
         return []
-    buys = [row["more_kept"] for row in rows if row["answer"] == blending.BETTER and "more_kept" in row]
+    buying = [row for row in rows if row["answer"] == blending.BETTER and "more_kept" in row]
+    buys = [row["more_kept"] for row in buying]
     others = some(len(buys), len(rows), "other loss")
     keep = "keeps" if len(buys) < 2 else "keep"
-    told = f"{others} {keep} more than the MSE image does when input is mixed in until the errors are equal"
+    told = f"at equal error, {others} {keep} more of a lesion's contrast than the MSE image with input mixed in"
     if not buys:
         return [f"By the contrast of lesions, not shown: {told}."]
+    if left := [row["loss"] for row in rows if row not in buying]:
+        told += f" (not shown for {listed(left)})" if len(left) < FEW else ""
     most = max(buys, key=lambda span: span["value"])
     points = plural(round(100 * most["value"]), "percentage point")
     words = [f"By the contrast of lesions, a little: {told}; the best keeps {points} more{within(most, 0, 100)}."]
     if n.get("answers_other"):
         better = [loss for loss, answer in n["answers_other"].items() if answer == blending.BETTER]
-        also = f"{'only ' * (len(better) < len(buys))}{listed(better)}" if better else "none"
+        also = f"{'only ' * (len(better) < len(buys))}of {listed(better)}" if better else "of none"
         words.append(
-            f"Errors are measured from the {n['against']} here; measured from the {n['against_other']}, {also} "
-            f"{'keep' if len(better) > 1 else 'keeps'} more than the mix."
+            f"Errors are measured from the {n['against']} here; measured from the {n['against_other']}, this is shown "
+            f"{also}."
         )
     return words
 
@@ -162,8 +170,8 @@ def seen_by_loss(rows) -> list[str]:
         others = plural(len(part), "other loss")
         more, less = (sum(row["differs"] and sign * row["difference"] > 0 for row in part) for sign in (1, -1))
         if more or less:
-            better, worse = more or "none", less or "none"
-            told.append(f"by {reader} MSE is better than {better} of {others} and worse than {worse}")
+            ways = [f"{way} than {some(n, len(part), 'other loss')}" for way, n in (("better", more), ("worse", less)) if n]
+            told.append(f"by {reader} MSE is {listed(ways)}")
         elif part:
             told.append(f"by {reader} no difference of MSE from {others} was shown")
     return [f"In d′ of faint lesions, {listed(told)}."] if told else []
@@ -185,7 +193,8 @@ def scores(blocks) -> tuple[list, list]:
             more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
-                    f"One score, MaxSRMSE, moves {percent(most['value'])} as far: the error of the worst segment."
+                    "One score, MaxSRMSE (the error of the worst segment), is moved by lost lesions "
+                    f"{percent(most['value'])} as far as by the dose."
                 )
     if "judges" in blocks:
         words.append(one_judge(blocks["judges"]))
@@ -201,13 +210,14 @@ FAULTS = {
 TESTS = {
     "test of segments (09a)": "The test of segments asks of each segment whether its contrast changed by more than "
     "noise explains.",
-    "invented fine structure (04b)": "Invented fine structure comes back in every scan and is not in the truth.",
+    "invented fine structure (04b)": "The judge of invented fine structure looks for detail that comes back in "
+    "every scan and is not in the truth.",
     "Fourier rings (sFRC), against the truth": "Fourier rings compare patches with the truth, frequency by frequency.",
 }
 NOTICED = (
     "A judge raises an alarm where its score is beyond that of 95 % of patients after the same denoiser without the "
-    "fault; it notices a fault if alarms are more frequent than without it. Judges are given the noise-free truth, or "
-    "the lesion."
+    "fault, or, for the image that was not denoised, after the denoiser without any fault. It notices a fault if alarms "
+    "are more frequent than without it. Judges are given the noise-free truth, or the lesion."
 )
 
 
@@ -222,7 +232,8 @@ def one_judge(n) -> str:
     """How many judges notice planted faults. Args: n: of 15_judges."""
     counts = {judge: count for judge, count in n["caught_of_faults"].items() if count}
     faults, judges = plural(n["faults"], "fault"), plural(len(n["caught_of_faults"]), "judge")
-    asked = f"We planted {faults} into ideal denoisers, which know the noise-free truth, and asked {judges}"
+    made = "into a denoiser that knows the noise-free truth and leaves about half of the noise"
+    asked = f"We planted {faults} {made}, and asked {judges}"
     if not n["decided"]:
         return f"{asked}, in too few patients to decide."
     if not counts:
@@ -260,7 +271,7 @@ def newer(blocks) -> tuple[list, list]:
     if enough <= 0:
         return [f"None of {plural(n['comparisons'], 'comparison')} had the patients and trainings for a verdict."], []
     better, worse, of = n["better"], n["worse"], plural(enough, "comparison")
-    rule = "yes" if better == enough else "not as a rule" if better else "not shown" if not worse else "no"
+    rule = "yes" if better == enough else "not always" if better else "not shown" if not worse else "no"
     told = (
         f"By scores, {rule}: in {of} with the best older method the newer network was better in {better or 'none'}, "
         f"worse in {worse or 'none'}, and not shown to differ in {(enough - better - worse) or 'none'}."
@@ -300,17 +311,7 @@ def dose(blocks) -> tuple[list, list]:
         more += in_detail(blocks["observers"], trusted(blocks))
     if "invariances" in blocks:
         words.append(hiding(blocks))
-        more += kept_of_lesions(blocks["invariances"]["rows"])
     return words, more
-
-
-def kept_of_lesions(rows) -> list[str]:
-    """How much of their contrast networks keep of the lesions that were searched. Args: rows: of 05_invariances."""
-    kept = [row["kept"]["value"] for row in rows if "kept" in row]
-    if not kept:
-        return []
-    ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept))))
-    return [f"Of the contrast of the lesions that were searched, the networks' images keep {ends} %."]
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -325,7 +326,8 @@ def scored_as(blocks) -> tuple[list, list]:
     crops = crops if scored else []
     if whole := whole_slices(blocks):
         network = "that the MSE network cleaned"
-        words = [f"By RMSE, a slice at {low} of the dose {network} is as good as an uncleaned one at {share(whole)}."]
+        by = "By RMSE from the noise-free truth"
+        words = [f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned one at {share(whole)}."]
     else:
         words, crops = crops, []
     if seen and "observers" not in blocks:
@@ -347,12 +349,12 @@ def testified(believed) -> list[str]:
     """How easily readers find lesions in cleaned slices. Args: believed: {reader: its comparisons}, of ``trusted``."""
     if not believed:
         return ["No computed reader could be asked that can see a gain and catches faults."]
-    whose = [f"a computed reader {{}} sees lesions{where(believed)} as well", *["one {}"] * (len(believed) - 1)]
+    whose = ["a computed reader {}", *["one {}"] * (len(believed) - 1)]
     each = [
-        f"{who.format(READERS.get(name, name))} as at {share(one['best'])}"
+        f"{share(one['best'])} to {who.format(READERS.get(name, name))}"
         for who, (name, one) in zip(whose, believed.items())
     ]
-    return [f"At best, {listed(each)}."]
+    return [f"For finding lesions{where(believed)} the cleaned slice is worth, at best, {listed(each)}."]
 
 
 def counted_verb(number: int, verb: str) -> str:
@@ -367,12 +369,12 @@ def in_detail(n, believed) -> list[str]:
     asked, saves, costs = (sum(one[name] for one in every.values()) for name in ("asked", "saves", "costs"))
     words = [
         f"“At best” is one network at one task; of {asked} such comparisons {counted_verb(saves, 'save')} dose and "
-        f"{counted_verb(costs, 'cost')} dose."
+        f"{counted_verb(costs, 'cost')} dose: the whole interval lies more than half a percentage point off 25 %."
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
-            f"{plural(unable, 'more reader')} passed the checks of 04d. No denoiser or filter of any kind was "
-            "shown to raise their d′; asked for a saving they can only say no, so they are not counted."
+            f"{plural(unable, 'more reader')} passed the checks of 04d. Neither a network nor a filter was shown to "
+            "raise their d′, so that they may not be able to show a saving: they are left out, and would add none."
         )
     for name, one in every.items():
         if name not in believed:
@@ -380,8 +382,18 @@ def in_detail(n, believed) -> list[str]:
             words.append(f"A {who} says {percent(one['best']['value'])}, but caught no planted fault.")
     anatomy, there = (sum(one[name] for one in every.values()) for name in ("in_patients", "saves_in_patients"))
     if anatomy:
-        words.append(f"In simulated livers {saved_in_livers(anatomy, there)}.")
+        wide = [
+            f"{percent(n['livers'][name]['low'])} to {end_of(n['livers'][name]['high'])} (reader {READERS.get(name, name)})"
+            for name in believed
+            if name in n["livers"]
+        ]
+        words.append(f"In simulated livers {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
     return words
+
+
+def end_of(high: float) -> str:
+    """The upper end of a dose, of which nothing beyond the normal one was looked at."""
+    return "100 % or more" if high >= 1 else percent(high)
 
 
 def hiding(blocks) -> str:

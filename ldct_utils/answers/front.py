@@ -31,6 +31,7 @@ WORDS = {
     "an encoder is random where nobody trained it. The MSE network is the one trained with MSE",
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU": "Hounsfield units: water is 0, air −1000",
+    "total variation": "a filter that smooths and keeps edges; like Gaussian and median no network",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
     "RMSE, PSNR, SSIM, VIF": "usual scores of an image against a reference; a low RMSE and a high value of the others "
     "are better. Radiomic similarity says how alike the texture of organs is",
@@ -81,7 +82,7 @@ def sentence(blocks) -> str:
     worth = [of.get("worth", {}) for of in n["methods"].values()]
     if whole := five.whole_slices(blocks):
         full = f"{percent(whole['value'])}{within(whole, 0, 100, '95 % interval')}"
-        makes = f"the MSE network makes slices at {low} of the dose as good as slices at {full} by RMSE"
+        makes = f"slices at {low} of the dose that the MSE network cleaned are as good as others at {full} by RMSE"
         return f"In simulations, {makes}; {five.readers(blocks, worth)}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
@@ -146,7 +147,8 @@ def sure_of_dose(blocks) -> str:
         livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
         words.append(
             f"Computed readers: lesions in water and in {livers}, one training each; “at best” is the largest of "
-            "many, and its interval is not corrected for that. What a reader with noise of its own sees depends on it."
+            "many, and its interval is not corrected for that. What the reader with an eye filter sees depends on how "
+            "much noise of its own it is given."
         )
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]

@@ -255,7 +255,10 @@ def reach(rows) -> str:
     alpha = max((row["alpha"] for row in rows if "alpha" in row), default=None)
     if alpha is None:
         return ""
-    return f" It can do so only where the output shows less than {percent(alpha**0.5)} of a lesion's contrast."
+    kept = [row["kept"]["value"] for row in rows if "kept" in row]
+    ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept)))) if kept else ""
+    these = f"; these keep {ends} %" if kept else ""
+    return f" It can do so only where a network keeps less than {percent(alpha**0.5)} of a lesion's contrast{these}."
 
 
 def hidden(blocks) -> str:
@@ -273,7 +276,7 @@ def hidden(blocks) -> str:
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
-        "Not tested. Our search tries to change a lesion in the input so that the output does not show it."
+        "Not tested. Our search changes a lesion in the input so that the output stays as it is."
         f"{reach(rows)} Of {counted(lesions, 'known lesion')} it changed none by more than a second scan of the "
         f"patient does ({networks})."
     )

@@ -153,7 +153,8 @@ def best_said(table, found, judges: dict) -> str:
 def all_caught_said(table) -> str:
     """How many judges catch all that they were asked of, in a sentence. Args: table: of ``by_judge``."""
     whole = int(((table["caught"] == table["asked"]) & (table["asked"] > 0)).sum())
-    return f"All faults are caught by {some(whole, len(table), 'judge')}."
+    told = f"{some(whole, len(table), 'judge')} {'catches' if whole < 2 else 'catch'} every fault."
+    return told[:1].upper() + told[1:]
 
 
 def alarms_said(table) -> str:

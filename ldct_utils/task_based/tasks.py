@@ -37,6 +37,7 @@ PAIRED = 40  # realisations for the mean difference: the same noise in both clas
 
 PLAIN, BLUR, MEDIAN, TV, UNSHARP = "LDCT", "blur, 3 pixels", "median, 3 × 3", "total variation", "unsharp masking"
 ERASER, FADE, TRUTH = "eraser", "eraser that fades all", "noise-free truth"
+CONTROLS = (PLAIN, BLUR, MEDIAN, TV, UNSHARP, ERASER, FADE, TRUTH)  # images beside those of networks
 ERASED = 0.8  # share of the lesion that the erasers take away
 
 

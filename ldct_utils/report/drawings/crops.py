@@ -52,7 +52,7 @@ def compared(truth, images: dict, lesions, pixel_mm: float, window, added=None, 
         elif added is not None:
             most = max(1.0, float(np.ceil(np.abs(added).max())))
             _panel(
-                below, f"the lesions alone, ±{most:g} HU", mask, lambda to, most=most: plots.difference(to, added, most)
+                below, f"lesions alone, at ±{most:g} HU", mask, lambda to, most=most: plots.difference(to, added, most)
             )
         if number % across == 0:
             if not number:

@@ -49,7 +49,7 @@ def _plane(axis, losses, filters, band, dots, says):
         band["kept"],
         color=plots.COLOURS[0],
         lw=2,
-        label="MSE network blended with its input (below MSE: extrapolated)",
+        label="MSE network blended with its input (beyond MSE: input subtracted)",
     )
     axis.plot(dots["gain"], dots["kept"], "o", ms=3.5, color=plots.COLOURS[0])
     alone = dots[dots["share"] == 0]
