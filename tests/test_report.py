@@ -10,8 +10,10 @@ from urllib.parse import unquote
 import matplotlib
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from ldct_utils import report
 from ldct_utils.answers import front
@@ -324,6 +326,23 @@ def whole_page(study):
     report.figure(SimpleNamespace(folder=folder), "hero", fig, "It works.", alt="A line.")
     files.write_json(folder / "front.json", front.page({}))
     return page.write()
+
+
+def test_a_published_picture_keeps_the_greys_of_ct_and_the_colours_of_markers(tmp_path):
+    rng = np.random.default_rng(0)
+    ct = np.clip(rng.normal(120, 40, (300, 400)), 0, 255).astype(np.uint8)
+    image = np.repeat(ct[..., None], 3, -1)
+    markers = {(10, 10): (222, 143, 5), (50, 50): (1, 115, 178), (90, 90): (2, 158, 115)}
+    for (y, x), colour in markers.items():
+        image[y : y + 4, x : x + 4] = colour
+    Image.fromarray(image).save(tmp_path / "figure.png")
+    page.compress(tmp_path / "figure.png", tmp_path / "small.png")
+    with Image.open(tmp_path / "small.png") as written:
+        assert written.mode == "P"
+        kept = np.asarray(written.convert("RGB")).astype(int)
+    off = np.abs(kept - image)
+    assert off.max() <= 2 and off[100:, 100:].mean() < 1, "a step of grey is 2 of 255"
+    assert np.ptp(kept[100:, 100:], axis=-1).max() == 0, "grey pixels are tinted"
 
 
 def test_a_page_that_was_published_stays_until_the_new_one_is_whole(study, tmp_path, monkeypatch):

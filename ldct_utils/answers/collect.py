@@ -410,7 +410,9 @@ def observers(of) -> dict:
     kept = ("believed", "failed", "blind_to_fading", "could_gain", "saves", "costs", "asked", "readers")
     table = of[0].table("doses")
     there = table[(table["task"] == tasks.PATIENTS) & ~table["image"].isin(tasks.CONTROLS)].groupby("observer")
-    livers = {name: {"low": float(one["worth_low"].min()), "high": float(one["worth_high"].max())} for name, one in there}
+    livers = {
+        name: {"low": float(one["worth_low"].min()), "high": float(one["worth_high"].max())} for name, one in there
+    }
     return {name: stored[name] for name in (*kept, "realisations", "backgrounds")} | {"livers": livers}
 
 

@@ -50,15 +50,15 @@ def whole_slices(blocks) -> dict | None:
 def readers(blocks, worth) -> str:
     """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
     if "observers" in blocks:
-        return seen_at_best(trusted(blocks))
+        return seen_at_best(trusted(blocks), blocks["dose"]["low_dose"])
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "whether lesions are seen any better was not asked"
     return f"at best, an ideal observer sees faint lesions in them as well as at {percent(max(ideal))} of the dose"
 
 
-def seen_at_best(believed: dict) -> str:
-    """What dose cleaned slices are worth to readers, each at its best, without a full stop."""
+def seen_at_best(believed: dict, low: float) -> str:
+    """What dose cleaned images of a low one are worth to readers, each at its best, without a full stop."""
     best = dict.fromkeys(percent(one["best"]["value"]).removesuffix(" %") for one in believed.values())
     if not best:
         return "no computed reader could be asked that can see a gain and catches faults"
@@ -67,8 +67,9 @@ def seen_at_best(believed: dict) -> str:
     there = sum(one["in_patients"] > 0 for one in believed.values())
     some_of = f" ({there} of the {len(believed)} were asked)" if there < len(believed) else ""
     livers = f", and in livers {saved_in_livers(asked, saves)}{some_of}" if asked else ""
-    seen = f"look for lesions{where(believed)} they are worth {listed([*best][::-1])} % of the dose at best"
-    return f"to {who} that {seen.replace('look', 'looks', len(believed) == 1)}{livers}"
+    look, at_best = "looks" if len(believed) == 1 else "look", listed([*best][::-1])
+    worth = f"cleaned images are worth {at_best} % of the dose at best, where {percent(low)} is no gain"
+    return f"to {who} that {look} for lesions{where(believed)}, {worth}{livers}"
 
 
 def where(believed: dict) -> str:
@@ -170,8 +171,12 @@ def seen_by_loss(rows) -> list[str]:
         others = plural(len(part), "other loss")
         more, less = (sum(row["differs"] and sign * row["difference"] > 0 for row in part) for sign in (1, -1))
         if more or less:
-            ways = [f"{way} than {some(n, len(part), 'other loss')}" for way, n in (("better", more), ("worse", less)) if n]
-            told.append(f"by {reader} MSE is {listed(ways)}")
+            than = {
+                way: "the other loss" if len(part) == 1 else some(n, len(part), "other loss")
+                for way, n in (("better", more), ("worse", less))
+                if n
+            }
+            told.append(f"by {reader} MSE is {listed(f'{way} than {whom}' for way, whom in than.items())}")
         elif part:
             told.append(f"by {reader} no difference of MSE from {others} was shown")
     return [f"In d′ of faint lesions, {listed(told)}."] if told else []
@@ -216,8 +221,8 @@ TESTS = {
 }
 NOTICED = (
     "A judge raises an alarm where its score is beyond that of 95 % of patients after the same denoiser without the "
-    "fault, or, for the image that was not denoised, after the denoiser without any fault. It notices a fault if alarms "
-    "are more frequent than without it. Judges are given the noise-free truth, or the lesion."
+    "fault. It notices a fault if alarms are more frequent than without it. Judges are given the noise-free truth, or "
+    "the lesion."
 )
 
 
@@ -382,10 +387,10 @@ def in_detail(n, believed) -> list[str]:
             words.append(f"A {who} says {percent(one['best']['value'])}, but caught no planted fault.")
     anatomy, there = (sum(one[name] for one in every.values()) for name in ("in_patients", "saves_in_patients"))
     if anatomy:
+        reach = {name: n["livers"][name] for name in believed if name in n["livers"]}
         wide = [
-            f"{percent(n['livers'][name]['low'])} to {end_of(n['livers'][name]['high'])} (reader {READERS.get(name, name)})"
-            for name in believed
-            if name in n["livers"]
+            f"{percent(one['low'])} to {end_of(one['high'])} (reader {READERS.get(name, name)})"
+            for name, one in reach.items()
         ]
         words.append(f"In simulated livers {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
     return words

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markdown_it import MarkdownIt
 from markupsafe import Markup
@@ -24,6 +25,7 @@ HIDDEN = "hide-input"  # tag of a cell whose code no reader needs; JupyterLab is
 FRONT = "12_answers"  # the notebook whose table and figures stand on the front page
 # Parameters that say where and how a run was computed, not what: left out where runs are compared.
 BOOKKEEPING = {"study", "run_name", "run", "runs", "data_root", "device", "threads"}
+TINT = 4  # grey levels between the channels of a pixel up to which it counts as grey
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -76,15 +78,28 @@ def _of_nobody(item: dict) -> bool:
 
 
 def compress(source: Path, target: Path, width: int = 1000):
-    """Write a figure for the repository: at most ``width`` pixels wide, 256 colours.
+    """Write a figure for the repository: at most ``width`` pixels wide, 128 greys and 128 colours.
 
-    Chosen to cover what there is: by how often a colour stands there, that of a small marker becomes another one's.
+    CT is grey: left to the choice of a palette its noise becomes a few steps, some of them tinted. The colours are
+    chosen to cover what there is: by how often one stands there, that of a small marker becomes another one's.
     """
     with Image.open(source) as image:
         small = image.convert("RGB")
         small.thumbnail((width, 4 * width))
         with files.write_atomic(target) as temporary:
-            small.quantize(256, Image.Quantize.MAXCOVERAGE).save(temporary, format="PNG", optimize=True)
+            few = small.quantize(palette=_palette(small), dither=Image.Dither.NONE)
+            few.save(temporary, format="PNG", optimize=True)
+
+
+def _palette(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image).reshape(-1, 3)
+    coloured = pixels[np.ptp(pixels.astype(int), axis=1) > TINT]
+    chosen = np.linspace(0, 255, 128).round().astype(np.uint8).repeat(3).tolist()
+    if len(coloured):
+        chosen += Image.fromarray(coloured[None]).quantize(128, Image.Quantize.MAXCOVERAGE).getpalette()[: 3 * 128]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(chosen)
+    return palette
 
 
 def _cells(table: str) -> Markup:
