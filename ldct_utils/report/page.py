@@ -87,19 +87,21 @@ def compress(source: Path, target: Path, width: int = 1000):
         small = image.convert("RGB")
         small.thumbnail((width, 4 * width))
         with files.write_atomic(target) as temporary:
-            few = small.quantize(palette=_palette(small), dither=Image.Dither.NONE)
-            few.save(temporary, format="PNG", optimize=True)
+            _few_colours(np.asarray(small)).save(temporary, format="PNG", optimize=True)
 
 
-def _palette(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image).reshape(-1, 3)
-    coloured = pixels[np.ptp(pixels.astype(int), axis=1) > TINT]
-    chosen = np.linspace(0, 255, 128).round().astype(np.uint8).repeat(3).tolist()
-    if len(coloured):
-        chosen += Image.fromarray(coloured[None]).quantize(128, Image.Quantize.MAXCOVERAGE).getpalette()[: 3 * 128]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(chosen)
-    return palette
+def _few_colours(pixels) -> Image.Image:
+    """Pixels (H, W, 3) with a palette of 128 greys, evenly spaced, and 128 colours."""
+    tinted = np.ptp(pixels.astype(int), axis=2) > TINT
+    index = np.round(pixels.mean(2) * 127 / 255).astype(np.uint8)
+    palette = np.linspace(0, 255, 128).round().astype(int).repeat(3).tolist()
+    if tinted.any():
+        coloured = Image.fromarray(pixels[tinted][None]).quantize(128, Image.Quantize.MAXCOVERAGE)
+        index[tinted] = 128 + np.asarray(coloured)[0]
+        palette += coloured.getpalette()[: 3 * 128]
+    image = Image.fromarray(index)
+    image.putpalette(palette)
+    return image
 
 
 def _cells(table: str) -> Markup:
