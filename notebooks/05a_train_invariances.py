@@ -17,8 +17,7 @@
 # `05_invariances`.
 #
 # **Reads** a finished `03_train` run, its cohort, and for the flow the VAE of another run of this notebook. **Writes**
-# `model.safetensors`, `history.parquet`, `samples.npy`. **Cost** of the defaults: about 4 minutes on one core; a flow
-# spends one more on its controls. Killed at any moment, the same command goes on where it was.
+# `model.safetensors`, `history.parquet`, `samples.npy`. **Cost** of the defaults: about 4 minutes on one core.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -58,6 +57,7 @@ save_every_s: float = 30.0  # seconds between states to resume from
 val_patches: int = 64  # validation patches that the model is looked at on
 samples: int = 16  # draws a patch
 control_updates: list = [200, 300]  # flow: of a small VAE and its flow, for each control; [] leaves them out
+ct_control_updates: list = []  # flow: of VAE, flow and generator in the controls on CT; [] leaves these out
 
 # %%
 from ldct_utils.study import runs
@@ -74,23 +74,23 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.cohorts import patches
-from ldct_utils.invariance import distances, drawn, flow, generate, images, known, models, optimise
+from ldct_utils.invariance import distances, drawn, flow, generate, images, known, known_ct, models, optimise
 from ldct_utils.invariance import vae as cvae
 from ldct_utils.models import encoders
 from ldct_utils.report.drawings import invariances as drawings
+from ldct_utils.report.drawings import known_ct as shown
 from ldct_utils.study import files
 from ldct_utils.training import checkpoints, setup
 from ldct_utils.training.history import History
 
 # %% [markdown]
 # ## The denoiser and its patches
-# f is frozen. The model sees patches of the patients that f was trained on, and is looked at on the validation
-# patients; the test patients wait for `05_invariances`.
+# f is frozen. The model sees patches of f's training patients, and is looked at on the validation patients.
 
 # %%
 setup.seed_everything(seed, threads)
 setup.learning_rate(schedule, 1.0, 0, 1, warmup)  # an unknown schedule must not wait for the cohort
-models.check(model, vae, control_updates)
+models.check(model, vae, control_updates, ct_control_updates)
 peak = lr if lr is not None else 1e-5 if size == "published" and model != "generator" else 1e-3
 trained = runs.load(denoiser)
 f = checkpoints.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
@@ -113,7 +113,6 @@ report.text(
 
 # %% [markdown]
 # ## The model
-# Three of them, of two generations; this run trains one.
 
 # %%
 setup.seed_everything(seed, threads)
@@ -121,9 +120,8 @@ common = {"lr": peak, "betas": tuple(betas), "precision": precision, "device": d
 coder = None
 
 # %% [markdown]
-# `generator`: g(z | x) draws a changed patch. It minimises **d(f(x), f(g)) − α d(x, g) − β C(g)**, where the critic C
-# is *high* for what looks like an LDCT patch. The slides print +β C, which is the same if C says how unreal a patch is.
-# Nothing there keeps g from ignoring z; here a term rewards draws that differ.
+# `generator`: g(z | x) draws a changed patch. It minimises **d(f(x), f(g)) − α d(x, g) − β C(g)**; the critic C is
+# *high* for what looks like an LDCT patch (the slides print +β C). A term of ours rewards draws that differ.
 
 # %%
 if model == "generator":
@@ -132,9 +130,8 @@ if model == "generator":
     step = generate.Natural(f, net, generate.critic(), measure, alpha, beta, diversity, **common)
 
 # %% [markdown]
-# `vae`: z holds what f(x) does not say about x. Encoder and decoder both see f(x), so what they need not store in z is
-# what f lets through. Published are trainings of 200,000 updates; with their weight of the KL divergence a short one
-# ends with a z that says nothing of x.
+# `vae`: z holds what f(x) does not say about x; encoder and decoder see f(x). The published weight of the KL divergence
+# is for 200,000 updates: after few its z says nothing of x.
 
 # %%
 if model == "vae":
@@ -145,10 +142,9 @@ if model == "vae":
     step = cvae.TrainVAE(f, net, cvae.critic(net) if adversarial else None, seen, weights, **common)
 
 # %% [markdown]
-# `flow`: an invertible map, given f(x), from z to v that is normally distributed. Draw v, go back, decode: every patch
-# so made is, for the flow, as likely as x, and f ought to map all of them to f(x). The published flow reports a
-# log-determinant of zero for a leaky ReLU that shrinks negative values, so its likelihoods are biased; its samples are
-# not. The determinant here is that of the map (`tests/test_invariance_flow.py`).
+# `flow`: an invertible map, given f(x), from z to v that is normally distributed. Draw v, go back, decode: f ought to
+# map every such patch to f(x). The published flow leaves a leaky ReLU out of its log-determinant, which biases its
+# likelihoods, not its samples; the determinant here is that of the map (`tests/test_invariance_flow.py`).
 
 # %%
 FLOW_SIZES = {"published": {}, "small": {"blocks": 6, "width": 128, "depth": 2, "condition": 32, "embed": 8}}
@@ -161,8 +157,7 @@ print(f"{model}: {count:,} parameters, patches of {patch_size} pixels, {precisio
 
 # %% [markdown]
 # ## Training
-# As in `03_train`: a batch, an update, a row of the history now and then, and a state from which a killed run goes on
-# to the very same numbers.
+# As in `03_train`: a batch, an update, now and then a row of the history and a state to resume from.
 
 # %%
 history = History(batch, step.falling)
@@ -193,15 +188,15 @@ if not run.finished:
 term = next(iter(step.weights))
 report.figure(
     run, "curves", drawings.loss_terms(curves, step.weights),
-    f"After {report.plural(max_steps, 'update')} the term {term} is {report.number(curves[term].iloc[-1])}.",
-    f"Terms of the loss of the {model}, unweighted, means a patch.", alt=drawings.ALT["loss_terms"],
+    f"In {report.plural(max_steps, 'update')} {drawings.TERMS.get(term, term)} went from "
+    f"{report.number(curves[term].iloc[0])} to {report.number(curves[term].iloc[-1])}.",
+    f"Terms of the loss of the {drawings.MODELS[model]}, unweighted, means a patch.", alt=drawings.ALT["loss_terms"],
 )  # fmt: skip
 
 # %% [markdown]
 # ## Patients it has not seen
-# Draws for validation patches: how far they are from x, and how far f of them is from f(x). A useful model moves the
-# output little; what its change of the input must be held against, another scan of the same slice, is in
-# `05_invariances`.
+# Draws for validation patches: how far they are from x, and f of them from f(x). A useful model moves the output
+# little. Its change of the input is held against another scan of the same slice in `05_invariances`.
 
 # %%
 ldct, ndct = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2).next()
@@ -214,10 +209,11 @@ error = found.pop("inversion error", 0.0)
 into, out, spread = (found[key] for key in ("in, draws, HU", "out, draws, HU", "SD over draws, HU"))
 
 # %%
-answer = f"Draws differ from the low-dose patch by {into:.1f} HU, and their outputs from its output by {out:.1f} HU."
+decoder = runs.load(vae).numbers["reconstruction_hu"] if vae else found.get("in, reconstruction, HU")
+answer = drawings.drawn_said(into, out, spread, decoder)
 who = f"{report.plural(val_patches, 'patch')} of {people}, {report.plural(samples, 'draw')} each, one training"
 report.table(
-    run, "held_out", pd.DataFrame({"quantity": list(found), "value": list(found.values())}), answer,
+    run, "held_out", pd.DataFrame({"quantity": map(drawings.quantity, found), "value": list(found.values())}), answer,
     f"Root mean squares over pixels. {who}.",
 )  # fmt: skip
 rows = drawings.tissue_rows(fx, drawn.with_structure(ndct_hu))
@@ -225,18 +221,16 @@ panels = {"low-dose input": made[:, 0], "output": fx} | {f"draw {k + 1}": made[:
 panels |= {"reconstruction": made[:, 1]} if model == "vae" else {}
 report.figure(
     run, "draws", drawings.draws(rows, panels, made[:, 2:].std(axis=1, ddof=1)),
-    f"Draws of the {model} differ from each other by {spread:.1f} HU (SD).",
+    f"Draws of the {drawings.MODELS[model]} differ from each other by {spread:.1f} HU (SD).",
     f"Patches of soft tissue with the most structure. {who}.", alt=drawings.ALT["draws"],
 )  # fmt: skip
 
 # %% [markdown]
 # ## Controls with known answers
-# What VAE and flow draw for a denoiser cannot be checked against anything. So a small VAE and flow are trained the same
-# way on patches that are sums of four plane waves with normal amplitudes of 40 HU, and for an f that passes two of them
-# and removes two, each of which has correlation 0.6 with one that passes. What f leaves open is then known by a formula
+# Small VAEs and flows are trained on sums of four plane waves with normal amplitudes of 40 HU, for an f that passes two
+# and removes two, each of which has correlation 0.6 with one that passes. What f leaves open is then known
 # (`ldct_utils.invariance.known`): draws must keep the first, and vary in the second by 32 HU around 0.6 of the first.
-# Behind the identity they must not vary, and behind a constant they must vary like the data. The last control adds
-# white noise of 20 HU to all that the mean filter removes, in some 400 directions at once, which is nearer to CT.
+# Behind the identity they must not vary, behind a constant like the data. The last control adds noise of 20 HU.
 
 # %%
 controlled, answers = cache(lambda: known.controlled(control_updates, seed)), None
@@ -259,6 +253,29 @@ if answers is not None:
     )  # fmt: skip
 
 # %% [markdown]
+# ## Controls on CT
+# The same for all models, on CT patches with a disc of random contrast in the middle. An *eraser* replaces the middle:
+# draws ought to change the disc as freely as it differs from patch to patch. Behind the identity they must not. A model
+# that does not tell these two apart says nothing about a network (`ldct_utils.invariance.known_ct`).
+
+# %%
+on_ct = None
+if model == "flow" and ct_control_updates:
+    learned, looked_at = (patches.Sampler(cohort, rows, patch_size, None, size, seed + 4)
+                          for rows, size in ((train_rows, batch), (val_rows, 4 * val_patches)))  # fmt: skip
+    both = cache(lambda: known_ct.controlled(cohort, learned, looked_at, ct_control_updates, samples, seed))
+    on_ct = run.table("known_ct", lambda: both()[0])
+    report.table(
+        run, "known_ct_shown", shown.by_denoiser(on_ct), shown.said(on_ct),
+        "Right are slope 0 and the SD of the patches behind the eraser, 1 and 0 behind the identity. Brackets: 95 % "
+        f"intervals over {report.plural(int(on_ct.patients[0]), 'patient')}; one training each.", heads=shown.HEADS,
+    )  # fmt: skip
+    report.figure(
+        run, "known_ct_drawn", shown.patches(on_ct, run.array("known_ct_draws", lambda: both()[1])), shown.said(on_ct),
+        "The patch with the strongest disc. Right are draws that change it behind the eraser alone.", alt=shown.ALT,
+    )  # fmt: skip
+
+# %% [markdown]
 # ## Checks
 
 # %%
@@ -273,11 +290,11 @@ run.finish(
     **{"reconstruction_hu": found["in, reconstruction, HU"]} if model == "vae" else {},
     **{"nll_per_dimension": found["NLL a dimension"]} if model == "flow" else {},
     **{"control_sd_hu": open_sd} if answers is not None else {},
+    **{"controls_on_ct": known_ct.headline(on_ct)} if on_ct is not None else {},
 )  # fmt: skip
 
 # %%
 report.text(
-    f"**What we saw.** {answer} Draws differ from each other by {spread:.1f} HU, while f moves x itself by "
-    f"{found['f(x) from x, HU']:.1f} HU. One limit: a draw that f does not map to f(x) is a fault of the {model}, not "
-    "a property of f. Next: `05_invariances`."
+    f"**What we saw.** {answer} The network changes its input by {found['f(x) from x, HU']:.1f} HU. One limit: a draw "
+    f"that f does not map to f(x) is a fault of the {drawings.MODELS[model]}, not of f. Next: `05_invariances`."
 )

@@ -9,8 +9,9 @@ KINDS = {"generator": generate.build, "vae": vae.build, "flow": flow.build}
 FILE = "model.safetensors"
 
 
-def check(kind: str, vae, control_updates):
+def check(kind: str, vae, control_updates, ct_control_updates=()):
     """Refuse what cannot be trained. Args: vae: the run with the VAE of a flow, or None. control_updates: two, or none.
+    ct_control_updates: three, or none.
 
     Raises: ValueError: for an unknown kind, a VAE too many or too few, or other numbers of updates.
     """
@@ -21,6 +22,11 @@ def check(kind: str, vae, control_updates):
     if control_updates and (len(control_updates) != 2 or min(control_updates) < 1):
         raise ValueError(
             f"control_updates are those of the VAE and of the flow, both at least 1, not {control_updates!r}"
+        )
+    if ct_control_updates and (len(ct_control_updates) != 3 or min(ct_control_updates) < 1):
+        raise ValueError(
+            "ct_control_updates are those of the VAE, the flow and the generator, each at least 1, not "
+            f"{ct_control_updates!r}"
         )
 
 

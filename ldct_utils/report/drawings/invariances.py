@@ -43,6 +43,28 @@ ALT = {  # what one sees of a figure, by the function that draws it
     "loss_terms": "Line plots, one a term of the loss: its mean a patch over the updates of the training.",
     "known_draws": "CT-like patches of plane waves, a row a control: input, output and three draws.",
 }
+MODELS = {"vae": "VAE", "flow": "flow", "generator": "generator"}
+TERMS = {"l1": "the error of the reconstruction (l1, in units of its SD)", "nll": "the negative log-likelihood (nll)",
+         "d_out": "the change of the output (d_out)"}  # fmt: skip
+QUANTITIES = {"in, draws": "draw minus input", "out, draws": "output of a draw minus output of the input",
+              "in, reconstruction": "reconstruction by the VAE minus input",
+              "out, reconstruction": "its output minus output of the input", "LDCT from NDCT": "LDCT minus NDCT",
+              "f(x) from x": "output minus input"}  # fmt: skip
+
+
+def quantity(name: str) -> str:
+    """What 05a calls a quantity, in words: ``draw minus input, HU``."""
+    what, comma, unit = name.rpartition(", ")
+    return QUANTITIES.get(what, what) + comma + unit
+
+
+def drawn_said(into: float, out: float, spread: float, decoder: float | None) -> str:
+    """How far draws go, HU, and whether they go further than the decoder errs. Args: decoder: None without a VAE."""
+    told = f"Draws differ from the input by {into:.1f} HU, from each other by {spread:.1f} HU, and their outputs from "
+    told += f"its output by {out:.1f} HU."
+    if decoder is None or spread > decoder:
+        return told
+    return f"{told} The VAE alone errs by {decoder:.1f} HU: its draws do not show what the network ignores."
 
 
 @dataclass(frozen=True)
@@ -241,14 +263,14 @@ def tissue_rows(fx, indices) -> list:
     return rows
 
 
-def known_draws(titles, images):
+def known_draws(titles, images, window=(0, 300)):
     """A patch of each control: input, what the control shows of it, and three draws.
 
-    Args: titles: (controls,). images: (controls, 5, H, W), HU.
+    Args: titles: (controls,). images: (controls, 5, H, W), HU. window: centre and width, HU.
     """
     figure, axes = plt.subplots(len(titles), 5, figsize=(8.2, 1.75 * len(titles)), squeeze=False)
     for line, title, row in zip(axes, titles, images):
         for axis, name, image in zip(line, ("input", "output", "draw 1", "draw 2", "draw 3"), row):
-            plots.show(axis, image, 0, 300, name)
-        plots.row_label(line[0], f"{title}\n{plots.window_text(0, 300)}", 8)
+            plots.show(axis, image, *window, name)
+        plots.row_label(line[0], f"{title}\n{plots.window_text(*window)}", 8)
     return figure
