@@ -1,4 +1,4 @@
-"""Controls on CT for models that draw: an eraser and the identity; draws that are right, wrong, and of trained models."""
+"""Controls on CT for models that draw, an eraser and the identity: draws that are right, wrong, of trained models."""
 
 import numpy as np
 import pandas as pd
@@ -82,5 +82,5 @@ def test_no_patch_of_soft_tissue_is_an_error_that_says_so(tiny_cohort, monkeypat
     cohort = cohorts.load(tiny_cohort)
     monkeypatch.setattr(known_ct, "SOFT_HU", 0.0)
     sampler = patches.Sampler(cohort, cohort.slices.row.to_numpy(), SIDE, None, 8, 0)
-    with pytest.raises(ValueError, match="no patch lies in soft tissue: draw more of them"):
+    with pytest.raises(ValueError, match="no two patches of 50 batches lie in soft tissue"):
         known_ct.held_out(cohort, sampler, 0)

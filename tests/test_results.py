@@ -21,6 +21,7 @@ from ldct_utils.answers import collect, words
 from ldct_utils.answers import said as answers
 from ldct_utils.report import page
 from ldct_utils.study import files, runs
+from ldct_utils.task_based import tasks
 from ldct_utils.training import designs
 
 STORED = sorted(p.stem for p in (ROOT / "docs" / "results").glob("*.json"))
@@ -462,7 +463,13 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
         "backgrounds": 120,
         "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2, "best": {**GAIN["truth"], "task": "1 mm"}}},
     }
-    said = results_blocks.observers({"observers": collect.observers([SimpleNamespace(numbers={"headline": headline})])})
+    rows = [(tasks.PATIENTS, "MSE", 0.2, 0.9), (tasks.PATIENTS, "L1", 0.14, 0.8), (tasks.PATIENTS, tasks.BLUR, 0.1, 1.0),
+            ("1 mm", "MSE", 0.0, 2.0)]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["task", "image", "worth_low", "worth_high"]).assign(observer="NPWE")
+    run = SimpleNamespace(numbers={"headline": headline}, table=lambda name: table)
+    found = collect.observers([run])
+    assert found["livers"] == {"NPWE": {"low": 0.14, "high": 0.9}}, "networks in livers, and neither filters nor water"
+    said = results_blocks.observers({"observers": found})
     assert "2 of 3 model observers passed every test, all scans pooled. Contrast over noise failed." in said
     assert (
         "18 of 54 comparisons save dose and 2 cost dose" in said

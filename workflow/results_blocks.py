@@ -6,6 +6,8 @@ A function takes the blocks of one study's file and returns Markdown: a table, h
 import re
 from datetime import date
 
+import pandas as pd
+
 from ldct_utils.answers import front
 from ldct_utils.answers import said as answer
 from ldct_utils.answers.collect import ends
@@ -35,6 +37,7 @@ from ldct_utils.answers.words import (
 )
 from ldct_utils.judges import verdicts
 from ldct_utils.report.drawings import judges as drawings
+from ldct_utils.report.drawings import known_ct as control
 
 FOLDER = "{results}/"  # where pictures lie, seen from the page that a block stands on
 STUDY = "{study}"
@@ -494,6 +497,16 @@ def hero_picture(blocks) -> str:
     )
 
 
+def drawn(blocks) -> str:
+    rows = blocks["drawn"]["rows"]
+    if not rows:
+        return "Not asked: no flow was trained with controls on CT."
+    note = f"*{counted(rows[0]['patients'], 'patient')}, one training each.*"
+    return paragraphs(
+        note, bullets([f"*Do models that draw find what an eraser hides?* {control.said(pd.DataFrame(rows))}"])
+    )
+
+
 # {block of a page: (the block of the study's file that it needs, its notebook, what writes it)}
 BLOCKS = {
     "sentence": ("", "", sentence),
@@ -520,6 +533,7 @@ BLOCKS = {
     "details": ("details", "09_subtle_details", details),
     "changes": ("changes", "09a_hallucinations", changes),
     "invariances": ("invariances", "05_invariances", invariances),
+    "drawn": ("drawn", "05a_train_invariances", drawn),
     "transfer": ("transfer", "16_phantom_to_real", transfer),
     "plain": ("plain", "", plain),
 }

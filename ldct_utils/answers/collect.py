@@ -346,6 +346,11 @@ def invariances(of) -> dict:
     return {"rows": rows}
 
 
+def drawn(of) -> dict:
+    """05a: do models that draw tell an eraser from the identity? Rows are empty where no run asked."""
+    return {"rows": [row for run in of for row in run.numbers.get("controls_on_ct", [])]}
+
+
 def _with_spans(row: dict) -> dict:
     """A row whose columns ``gain in dB, <test>`` are text with their interval; empty where nobody was tested."""
     for column in [name for name in row if name.startswith("gain in dB, ")]:
@@ -493,5 +498,6 @@ BLOCKS = {
     "details": ("09_subtle_details", details),
     "changes": ("09a_hallucinations", changes),
     "invariances": ("05_invariances", invariances),
+    "drawn": ("05a_train_invariances", drawn),
     "transfer": ("16_phantom_to_real", transfer),
 }

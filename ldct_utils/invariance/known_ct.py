@@ -21,6 +21,7 @@ from ldct_utils.training import setup
 DISC_PX, ERASED_PX, DISC_HU = 4.0, 6.0, 60.0  # radii of the disc and of the eraser; the largest contrast
 RING_PX = (7.0, 11.0)  # where the surroundings of the disc begin and end
 SOFT_HU = 150.0  # discs are looked at where no pixel of the ring is further from water
+ENOUGH, BATCHES = 32, 50  # discs to be looked at; batches among which they are sought
 MODELS = ("VAE + flow", "generator")
 FLOW = {"blocks": 6, "width": 128, "depth": 2, "condition": 32, "embed": 8}
 REWARD = {"alpha": 0.1, "beta": 0.1, "diversity": 0.1}  # of the generator
@@ -29,7 +30,8 @@ Z95 = 1.96
 
 
 def _rings(side: int):
-    """Boolean (side, side): the disc without its rim, what the eraser replaces, the ring around; and the disc's own shape, 0 to 1."""
+    """Boolean (side, side): the disc without its rim, what the eraser replaces, the ring around; and the disc's shape,
+    0 to 1."""
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
     radius = np.hypot(rows, columns)
     around = (radius >= RING_PX[0]) & (radius <= RING_PX[1])
@@ -122,17 +124,24 @@ def judged(f, x_hu, tilde_hu, scan_hu, patient, draws: int = 2000, seed: int = 0
 def held_out(cohort, sampler, seed: int) -> tuple[torch.Tensor, float, np.ndarray]:
     """Patches with discs in soft tissue: (N, 1, P, P), network range; the SD of a contrast over scans, HU; and whose.
 
-    Args: sampler: of patches that no model sees in its training; one batch is taken.
+    Args: sampler: of patches that no model sees in its training; a batch is taken, and more until there are ``ENOUGH``.
+    Raises: ValueError: where ``BATCHES`` hold no patch of soft tissue.
     """
-    rows, _ = sampler.places(sampler.given)
-    ldct, ndct = sampler.next()
-    whose = cohort.slices.set_index("row").patient.loc[rows].to_numpy()
-    added = contrast(images.in_hu(ldct) - images.in_hu(ndct))
-    _, _, around, _ = _rings(ldct.shape[-1])
-    soft = (np.abs(images.in_hu(ndct)[:, around]) < SOFT_HU).all(1)
-    if not soft.any():
-        raise ValueError("no patch lies in soft tissue: draw more of them")
-    return with_disc(ldct, [seed, 7])[0][torch.from_numpy(soft)], float(added[soft].std(ddof=1)), whose[soft]
+    patient, kept, added, whose = cohort.slices.set_index("row").patient, [], [], []
+    for _ in range(BATCHES):
+        rows, _ = sampler.places(sampler.given)
+        ldct, ndct = sampler.next()
+        _, _, around, _ = _rings(ldct.shape[-1])
+        soft = (np.abs(images.in_hu(ndct)[:, around]) < SOFT_HU).all(1)
+        kept.append(ldct[torch.from_numpy(soft)])
+        added.append(contrast(images.in_hu(ldct) - images.in_hu(ndct))[soft])
+        whose.append(patient.loc[rows].to_numpy()[soft])
+        if sum(map(len, kept)) >= ENOUGH:
+            break
+    if sum(map(len, kept)) < 2:
+        raise ValueError(f"no two patches of {BATCHES} batches lie in soft tissue: the discs cannot be looked at")
+    scan_hu = float(np.concatenate(added).std(ddof=1))
+    return with_disc(torch.cat(kept), [seed, 7])[0], scan_hu, np.concatenate(whose)
 
 
 def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -164,6 +173,10 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
 
 
 def headline(table: pd.DataFrame) -> list[dict]:
-    """The same as numbers: a mapping a model, with ``caught`` and both rates with their ends."""
-    kept = ("model", "caught", "patients", "more", "more_low", "more_high", "eraser_hidden", "identity_hidden")
-    return [{key: getattr(one, key) for key in kept} for one in table.itertuples()]
+    """The rows of ``controlled`` as numbers for a run's result: whether each model is caught, and its rates."""
+    ends = ("more", "more_low", "more_high", "eraser_hidden", "identity_hidden", "eraser_sd_hu", "eraser_open_hu")
+    return [
+        {"model": one["model"], "caught": bool(one["caught"]), "patients": int(one["patients"])}
+        | {name: float(one[name]) for name in ends}
+        for one in table.to_dict("records")
+    ]
