@@ -48,7 +48,7 @@ import numpy as np
 from ldct_utils import cohorts, report
 from ldct_utils.metrics import comparison, info, window_of
 from ldct_utils.metrics.comparison import LDCT
-from ldct_utils.report import plots
+from ldct_utils.report import plots, verdicts
 from ldct_utils.report.drawings import methods as drawings
 from ldct_utils.stats import intervals, nulls, paired
 from ldct_utils.study.runs import select
@@ -57,9 +57,9 @@ from ldct_utils.training.designs import spoken, worded
 
 # %% [markdown]
 # ## The networks, and whether they were trained enough
-# A *method* is everything that was chosen about a run except its seed. λ is set so that ψ has a target **at the start**
-# of training, and then stays, as in the paper; ψ moves from there (`03_train`). At its *working point* a method was
-# trained enough to be compared; with a critic it may be 1.5 dB worse than its input, its noise nearer to the NDCT's.
+# A *method* is everything chosen about a run except its seed. λ is set for the ψ in its name and then stays, as in the
+# paper; ψ over the first updates may be some points off, and moves from there (`03_train`). At its *working point* a
+# method was trained enough to be compared; with a critic it may be 1.5 dB under its input, its noise nearer the NDCT's.
 
 # %%
 found = select(runs)
@@ -69,14 +69,15 @@ test = cohorts.tested_on(cohorts.of(*chosen), test_source, test_root) if test_so
 scored = [testing.scores(one, test, window=window_of(domain)) for one in chosen]
 points = working_point.of_methods(chosen, scored, listed["method"])
 says = {method: spoken(method) for method in [*listed["method"], LDCT]}
+GROUPS = {"perceptual losses": [says[m] for m in listed["method"][listed["layer"].notna()].unique()]}
 
 # %%
 reached = working_point.table(points).set_index("method")["at its working point"]
 shown = listed.assign(way=[psi.path(one) for one in listed.itertuples()], reached=listed["method"].map(reached))
 heads = {"run": "run", "method": "method", "way": "ψ: start → half → end, %", "reached": "at its working point"}
+left_out = f" We left out {report.plural(len(found) - len(chosen), 'run')} as repeats of a method and a seed."
 report.table(run, "runs", worded(shown), working_point.said(points),
-             f"{report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} We left out "
-             f"{report.plural(len(found) - len(chosen), 'run')} as repeats of a method and a seed.",
+             report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB) + left_out * (len(found) > len(chosen)),
              heads | {name: name for name in varying[:3]})  # fmt: skip
 
 # %% [markdown]
@@ -102,13 +103,16 @@ report.text(f"**{people}**, {report.plural(slices, 'slice')}. {nulls.limits_said
 
 # %%
 summary = run.table("summary", lambda: comparison.summary(comparison.by_slice(scores)))
-best = comparison.firsts(summary, domain)
+best, score_of = comparison.firsts(summary, domain), {m: info(m).label for m in metrics}
+tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
+judged = comparison.judged(tests)
+stands = verdicts.of_firsts(judged, domain, says, score_of)
 for reference, words in references.items():
     part = summary.query("domain == @domain and reference == @reference")
-    who = report.leaders({info(m).label: says[first] for m, first in best[reference].items()})
     report.table(
-        run, f"table3_{reference}", worded(comparison.mean_and_rank(part)), f"{who}.",
-        f"Against the {words}, {report.scale(domain)}. Not finite: {part['count'].rsub(slices).sum():g} scores.",
+        run, f"table3_{reference}", worded(comparison.mean_and_rank(part)), verdicts.best(stands[reference]),
+        f"Mean (SD) over {report.plural(slices, 'slice')} against the {words}, {report.scale(domain)}. Ranks are those "
+        f"of unrounded means. Not finite: {part['count'].rsub(slices).sum():g} scores.",
         comparison.heads_of_ranks(metrics),
     )  # fmt: skip
 winner = best[main][primary]
@@ -123,41 +127,41 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
-    (least, share) = shown[["method", "kept"]].iloc[-1]
-    report.table(run, "kept", worded(shown),
-                 report.kept_least(says[least], f"{report.number(share)} %", len(shown)),
-                 report.bars(patients, "patient", "Brackets"), testing.KEPT)  # fmt: skip
+    bars = report.bars(int(shown["patients"].max()), "patient", "Brackets", also=" and trainings")
+    report.table(run, "kept", worded(shown), verdicts.kept(shown, says, GROUPS), bars, testing.KEPT)
 
 # %% [markdown]
 # ## Table 4: the best against the others
 # The published test is a Wilcoxon signed-rank test over *slices* with an unpaired Cohen's d. Slices of one patient
 # share anatomy and noise, so beside it stand tests over patients: Wilcoxon, and a mixed model, difference ~ 1 + (1 |
 # patient). All three take the networks as given. The **verdict** on two methods is the 95 % interval over patients *and
-# trainings*: it excludes 0 or it does not. p values are Holm-corrected over the metrics. The best was picked by the
-# same scores, which flatters it. The paper prints all p as 0.0, from thousands of slices of two patients (L096, printed
-# as L097, and L506), who cannot give less than 0.5.
+# trainings*: it excludes 0 or it does not. Holm's correction over the metrics is that of p over patients only. The best
+# was picked by the same scores, which flatters it. The paper prints all p as 0.0, from thousands of slices of two
+# patients (L096, printed as L097, and L506), who cannot give less than 0.5.
 
 # %%
-tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
-judged = comparison.judged(tests)
+corrected = f"p over patients, Holm over {report.plural(len(metrics), 'score')}"
+heads = comparison.TABLE4 | {"p_patients_holm": corrected, "p_slices": "p over slices, uncorrected, as published"}
 for reference, words in references.items():
     part = judged.query("domain == @domain and reference == @reference")
     part = part.sort_values(["metric", "better_by"], ascending=[True, False])
     by_patients, by_slices = ((part[p] < intervals.ALPHA).sum() for p in ("p_patients_holm", "p_slices"))
     report.table(
-        run, f"table4_{reference}", worded(part), comparison.verdicts_said(part["verdict"], "the best method"),
-        f"Against the {words}. Of {report.plural(len(part), 'difference')} from the other networks and the LDCT, "
-        f"Wilcoxon calls {by_patients} significant over {people}, and {by_slices} over slices. A verdict needs "
-        f"{intervals.MIN_PATIENTS} patients and two trainings of a network.", comparison.TABLE4,
+        run, f"table4_{reference}", worded(part), verdicts.beside(stands[reference], f" against the {words}", GROUPS),
+        f"Wilcoxon calls {by_patients} of {report.plural(len(part), 'difference')} significant over patients, and "
+        f"{by_slices} over slices. Verdicts also allow for other trainings, p does not. A verdict needs "
+        f"{intervals.MIN_PATIENTS} patients and two trainings of a network.", heads,
     )  # fmt: skip
 
 # %%
 paper = comparison.published_effects()
-off = (paper["d derived"] - paper["d published"]).abs().max()
+off, floor = (paper["d derived"] - paper["d published"]).abs().max(), paper["smallest p of 2 patients"].min()
 report.table(
-    run, "table4_paper", paper, f"The effect sizes of Viana et al. (2025) follow from means and SDs, to {off:.3f}.",
-    "E1 and E2 are their losses with an ImageNet encoder, at block3_conv2 and block5_conv4, E3 and E4 with a medical "
-    "encoder at the same layers.",
+    run, "table4_paper", paper,
+    f"The p of Viana et al. (2025), printed as 0.0, count slices; over two patients none could be under {floor:g}.",
+    f"Their effect sizes d follow from their means and SDs, to {off:.3f}. E1 and E2 are their losses with an ImageNet "
+    "encoder, at block3_conv2 and block5_conv4, E3 and E4 with a medical encoder at the same layers.",
+    {name: name for name in paper} | {"SSIM": "SSIM of the other"},
 )  # fmt: skip
 
 # %% [markdown]
@@ -172,7 +176,7 @@ of_metrics["rmse_hu"] = tables["hu", main, "rmse_hu"]
 empty = run.table("nulls", lambda: nulls.both(of_metrics, comparison.closest(headline), swaps, seed))
 of_trainings = nulls.trainings_said(empty, primary, label, patients)
 words = nulls.in_words(empty, {name: plots.axis_label(info(name)) for name in of_metrics})
-report.table(run, "nulls_shown", words, of_trainings, nulls.spread_said(empty, SPREAD))
+report.table(run, "nulls_shown", words, *nulls.told(empty, score_of, of_trainings, nulls.spread_said(empty, SPREAD)))
 
 # %% [markdown]
 # ## Effects by patient
@@ -185,11 +189,12 @@ for reference, words in references.items():
     over, others = comparison.sides(scores, domain, reference, primary, top, draws, seed)
     own, drawn = over.query("method == @top"), {"over the LDCT": over, f"{says[top]} over each other": others}
     report.figure(
-        run, f"patients_{reference}", drawings.patients(drawn, says, f"gain in {label}, {words}"),
+        run, f"patients_{reference}", drawings.patients(drawn, {top: says[top]} | says, f"gain in {label}, {words}"),
         f"Against the {words}, {says[top]} has a better {label} than its input in "
         f"{report.some((own['better_by'] > 0).sum(), len(own), 'patient')}.",
         f"The input has {report.number(tables[domain, reference, primary][LDCT].value.mean())}; {says[top]} on average "
-        f"{report.compared(*own[['mean', 'low', 'high']].iloc[0], 'its input', info(primary).unit)}.",
+        f"{report.compared(*own[['mean', 'low', 'high']].iloc[0], 'its input', info(primary).unit)}. A mark is a "
+        "patient." + f" Right: how much better {says[top]} is than each other method." * bool(len(others)),
         f"Marks of patients and bars with intervals, one line a method; right of 0 is better in {label}.",
     )  # fmt: skip
 
@@ -198,19 +203,18 @@ for reference, words in references.items():
 # Structure in these maps is anatomy that was changed; grain is noise that was left or, against the NDCT, taken out.
 
 # %%
-ranked = summary.query("domain == @domain and reference == @main and metric == @primary").sort_values("rank")["method"]
-drawn = testing.with_examples(listed["method"], scored, ranked)
-for reference, words in references.items() if drawn else ():
+order = summary.query("domain == @domain and metric == @primary").sort_values("rank")
+for reference, words in references.items():
+    drawn = testing.with_examples(listed["method"], scored, order["method"][order["reference"] == reference])
+    if not drawn:
+        report.text("None of these runs stored example slices, so no error maps are drawn.")
+        break
     about, target, made, masks = testing.example_images(drawn, reference)
-    off = [np.sqrt(np.mean((made[m] - target) ** 2, axis=(1, 2))).mean() for m in (next(iter(drawn)), LDCT)]
+    told = verdicts.errors(target, made, says, words, label, len(names), masks is not None)
     report.figure(
-        run, f"errors_{reference}", drawings.errors(about, target, made, words, says, masks),
-        f"In these slices {says[next(iter(drawn))]} is {off[0]:.1f} HU off, and the LDCT {off[1]:.1f} HU.",
-        f"The best {label} first, {len(drawn)} of {report.plural(len(names), 'method')}, one training each.",
-        f"CT slices, a row an anatomy: the {words}, then maps of each image minus it in red and blue.",
+        run, f"errors_{reference}", drawings.errors(about, target, made, words, says, masks), *told,
+        alt=f"CT slices, a row an anatomy: the {words}, then maps of each image minus it in red and blue.",
     )  # fmt: skip
-if not drawn:
-    report.text("None of these runs stored example slices, so no error maps are drawn.")
 
 # %% [markdown]
 # ## The same networks on a real CT
@@ -224,15 +228,15 @@ if why:
 else:
     real = run.table("real_ct", lambda: transfer.means(listed.method, scored, on_real))
     report.table(
-        run, "real_ct", worded(real),
-        f"On a real CT {report.gained(says[real.method[0]], real.gain_db[0], 'PSNR', 'dB')}.",
-        f"Brackets: lowest and highest training. {report.ordered(transfer.same_order(real))}", transfer.HEADS,
+        run, "real_ct", worded(real), verdicts.gained_most(real, says, "PSNR", "dB", "On one real CT"),
+        "PSNR is that of HU against the scan's NDCT, at the dose of the training. Brackets: lowest and highest "
+        f"training. {report.ordered(transfer.same_order(real))}", transfer.HEADS,
     )  # fmt: skip
 
 # %% [markdown]
 # ## ψ, layer and encoder
 # MSE alone has ψ = 0, VGG alone 100 %. Each line is a layer and an encoder. Up is the gain over the MSE network, or
-# over the LDCT where there is none. A point is the ψ that training **ended** with; a thin line runs to its start.
+# over the LDCT where there is none. A point is the ψ that training **ended** with.
 
 # %%
 lines, aside = designs.arms(listed, varying)
@@ -248,10 +252,8 @@ else:
     than = report.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
     report.figure(
         run, "psi", drawings.psi(effects, labels, len(metrics)),
-        f"By {label} the best perceptual loss, {says[best_one.method]}, {than}.",
-        f"ψ moved by up to {100 * (raw['psi_start'] - raw['psi_end']).abs().max():.0f} points while training. "
-        "Hollow: one training."
-        + f" Left out, since another setting stands in their place: {report.listed(map(spoken, aside))}." * bool(aside),
+        f"By {label} against the {references[main]} the leading perceptual loss, {says[best_one.method]}, {than}.",
+        verdicts.over_psi(raw, patients, [*map(spoken, aside)]),
         f"Gain over {base} against ψ at the end of training, a line a layer and encoder; up is better.",
     )  # fmt: skip
 
@@ -291,10 +293,7 @@ run.finish(
 )  # fmt: skip
 
 # %%
-first = report.leaders({f"{label} against the {words}": says[best[r][primary]] for r, words in references.items()})
-simulated = ", all simulated," * ("truth" in references)
-report.text(
-    f"**What we saw.** {first} ({report.plural(len(names), 'method')}). "
-    f"{comparison.verdicts_said(ours['verdict'], 'the best method')} {of_trainings} The limit is {people}{simulated} "
-    f"and at least {report.plural(seeds.min(), 'training')} a method."
-)
+first = [verdicts.beside({label: stands[r][label]}, f" against the {w}", GROUPS) for r, w in references.items()]
+limit = f"{people}{', all simulated,' * ('truth' in references)} and at least {report.plural(seeds.min(), 'training')}"
+more = " a method" + f"; {verdicts.unanswered(lines)}" * crossed.empty
+report.text(f"**What we saw.** {' '.join(first)} {of_trainings} The limit is {limit}{more}.")

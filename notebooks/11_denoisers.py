@@ -20,7 +20,7 @@
 # normalised with). **Cost** seconds a network and slice of 512x512.
 #
 # Words: LDCT and NDCT are the low-dose and the normal-dose slice. SSIM and VIF measure likeness, PSNR error in decibel,
-# RFS (radiomic feature similarity) how alike the texture of organs is; more is better in all four.
+# radiomic similarity (RFS in files) how alike the texture of organs is; more is better in all four.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -57,6 +57,7 @@ from tqdm.auto import tqdm
 from ldct_utils import cohorts, report
 from ldct_utils.metrics import comparison, denoised, own_window
 from ldct_utils.models.classical import build, in_words, tune
+from ldct_utils.report import verdicts
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, nulls
@@ -85,11 +86,12 @@ networks = [one.params["network"] for one in chosen]
 labels = designs.labels(networks, listed["method"])  # a network with one design is called by its name
 names = designs.by_age(labels, networks, classical, years)
 says = {name: spoken(name) for name in ["LDCT", *names]}
+shown = listed.assign(words=[says[label] for label in labels], year=designs.published(networks, years))
 report.table(
-    run, "methods", listed.assign(words=[says[label] for label in labels], year=designs.published(networks, years)),
-    f"The methods are {report.listed(map(says.get, names))}, oldest first.",
-    f"{report.plural(len(rows), 'test slice')} of {report.plural(patients, 'patient')}; a row a training.",
-    {"run": "run", "words": "method", "year": "published", "seed": "seed"} | {name: name for name in varying[:4]},
+    run, "methods", verdicts.trainings(shown, says), f"Oldest first: {report.listed(map(says.get, names))}.",
+    f"{report.plural(len(rows), 'test slice')} of {report.plural(patients, 'patient')}; a row a training. "
+    f"Not trained: {report.listed(map(says.get, classical))}.",
+    {"run": "run", "words": "method", "year": "published", "seed": "seed"} | verdicts.settings(varying),
 )  # fmt: skip
 if any(one.params.get("init") == "hub" for one in chosen):
     report.text("Published weights were trained on patients of the LDCT and Projection data. Where test patients are "
@@ -107,7 +109,7 @@ unfinished = [name for name, one in points.items() if not one.reached]
 reached = run.table("working_points", lambda: working_point.table(points))
 report.table(run, "working_points", worded(reached), working_point.said(points),
              f"{report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} Others get no verdict. Means over "
-             "trainings. Noise texture: the noise power spectrum in flat soft tissue.")  # fmt: skip
+             "trainings. Texture: noise power spectrum in flat soft tissue.", verdicts.texture(reached))  # fmt: skip
 
 # %% [markdown]
 # PSNR knows nothing of lesions. What each network passes on of their contrast stands beside it.
@@ -118,9 +120,8 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
-    least, share = shown[["method", "kept"]].iloc[-1]
-    least = report.kept_least(says[least], f"{report.number(share)} %", len(shown))
-    report.table(run, "kept", worded(shown), least, "The untouched LDCT keeps 100 %.", testing.KEPT)
+    bars = report.bars(int(shown["patients"].max()), "patient", "Brackets", also=" and trainings")
+    report.table(run, "kept", worded(shown), verdicts.kept(shown, says), f"{bars} The LDCT keeps 100 %.", testing.KEPT)
 
 # %% [markdown]
 # Methods without training are tuned: the smallest RMSE on the middle slice of every validation patient.
@@ -151,10 +152,10 @@ def predictors():
 
 # %% [markdown]
 # ## Scores
-# SSIM and PSNR in a window, by default the anatomy's, VIF with the benchmark's argument order, and **RFS**: 42 radiomic
-# features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training* patients, and the cosine
-# of a method's vector and the NDCT's. Organs are found on the NDCT, by TotalSegmentator on real scans where it can be,
-# else as ranges of HU. LDCT-IQA rates slices of 512x512.
+# SSIM and PSNR in a window, by default the anatomy's, VIF with the benchmark's argument order. **Radiomic similarity**:
+# 42 radiomic features (IBSI's first order and GLCM) of each organ, z-scored on the NDCT of the *training* patients, and
+# the cosine of a method's vector and the NDCT's. Organs are found on the NDCT, by TotalSegmentator on real scans where
+# it can be, else as ranges of HU. LDCT-IQA rates slices of 512x512.
 
 # %%
 by, wanted, why = denoised.organs_by(cohort, rfs_by, rfs_organs)
@@ -176,35 +177,35 @@ def scored():
 
 
 scores = run.table("scores", scored)
-LABEL = {name: words for name, words in denoised.LABELS.items() if name in set(scores["metric"])}
+called = denoised.LABELS | {"rfs": "radiomic similarity"}
+LABEL = {name: words for name, words in called.items() if name in set(scores["metric"])}
+score_of = {name: words.split(",")[0] for name, words in LABEL.items()}
 direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
 
 # %% [markdown]
 # ## Each against the best before it
-# By anatomy and metric: is a method better or worse than the best of all older ones, the LDCT first? The verdict is the
-# 95 % interval over patients *and* trainings of the pair: it excludes 0 or it does not. `newer.parquet` has p of
-# Wilcoxon and a mixed model over patients, Holm-corrected over the metrics of a pair: both speak of *these networks*.
+# By anatomy and metric: is a method better than the best of all older ones, the LDCT first? The verdict is the 95 %
+# interval over patients *and* trainings of the pair: it excludes 0 or it does not. `newer.parquet` has p over patients.
 
 # %%
 judged = scores, ["LDCT", *names], direction, unfinished, draws, seed
 newer = run.table("newer", lambda: comparison.against_older(*judged))
-verdicts = newer["verdict"][~newer["method"].isin(classical)]  # of networks
-summed = comparison.verdicts_said(verdicts, "the newer network")
+of_networks, overall = newer["verdict"][~newer["method"].isin(classical)], newer[newer["anatomy"] == "all"]
+summed, aside = verdicts.newer(overall[~overall["method"].isin(classical)].dropna(subset="best before"), says, against)
 report.figure(
     run, "newer_shown", drawings.newer(newer, says, LABEL), summed,
-    f"Against the {against}. {report.bars(patients, 'patient', also=' and trainings')} Counted are networks; a verdict "
-    f"needs {intervals.MIN_PATIENTS} patients and two trainings at their working point. The first rival is the LDCT.",
+    f"{report.bars(patients, 'patient', also=' and trainings')} {aside} A network without a verdict is no rival of "
+    f"later ones. A verdict needs {intervals.MIN_PATIENTS} patients and two trainings at their working point.",
     "Dots with intervals, a panel a metric and a line a method: how much better it is than the best older one.",
 )  # fmt: skip
 
 # %%
-overall = newer[newer["anatomy"] == "all"]
 means = overall[overall["method"].isin(names)].pivot(index="metric", columns="method", values="mean")
 firsts = {name: (direction[name] * means.loc[name]).idxmax() for name in LABEL}
-leaders = report.leaders({words.split(",")[0]: says[firsts[name]] for name, words in LABEL.items()})
+leaders = verdicts.best(verdicts.of_newest(overall, firsts, unfinished, says, score_of), map(says.get, unfinished))
 wide = overall.pivot(index="method", columns="metric", values="mean").reindex(["LDCT", *names])[list(LABEL)]
 report.table(
-    run, "means", worded(wide.reset_index()), f"{leaders}.",
+    run, "means", worded(wide.reset_index()), leaders,
     f"Against the {against}, means over {report.plural(len(rows), 'test slice')}; SSIM and PSNR in {shown_in}.",
     {"method": "method"} | LABEL,
 )  # fmt: skip
@@ -220,12 +221,11 @@ pair = ("psnr", last["method"], last["best before"]) if patients > 1 else None
 empty = run.table("nulls", lambda: nulls.both(of_metrics, pair, swaps, seed))
 of_trainings = nulls.trainings_said(empty, "psnr", "PSNR", patients)
 spread = nulls.spread_said(empty, {"psnr": ("PSNR", "dB"), "rmse_hu": ("RMSE", "HU")})
-report.table(run, "nulls_shown", nulls.in_words(empty, LABEL), of_trainings, spread)
+report.table(run, "nulls_shown", nulls.in_words(empty, LABEL), *nulls.told(empty, score_of, of_trainings, spread))
 
 # %% [markdown]
 # ## The easiest and the hardest slice
-# By SSIM, a mean over the methods. Grain is noise that was left or, against the NDCT, the NDCT's own; structure is
-# anatomy that changed.
+# By SSIM, a mean over the methods. Grain is noise that was left or the NDCT's own; structure is anatomy that changed.
 
 # %%
 of_slices = scores[(scores.metric == "ssim") & scores.method.isin(names)].groupby("row").value.mean()
@@ -249,8 +249,8 @@ circled, images = cohort.lesion_masks, run.array("pictures", pictures)
 circled = None if circled is None else [circled[row] for row in seen["row"]]
 report.figure(
     run, "extremes", drawings.slices(seen, images, ["LDCT", against, *map(says.get, names)], circled),
-    f"SSIM is {of_slices.max():.3f} in the easiest slice and {of_slices.min():.3f} in the hardest.",
-    "Known lesions are circled. One training each.",
+    f"The methods' mean SSIM is {of_slices.max():.3f} in the easiest slice and {of_slices.min():.3f} in the hardest.",
+    "Lines in a difference are edges that a method changed. Known lesions are circled. One training each.",
     "Two CT slices, LDCT, reference and each method; below each the difference from the reference in red and blue.",
 )  # fmt: skip
 
@@ -290,11 +290,11 @@ assert set(about.patient).isdisjoint(cohort.slices.patient[cohort.slices.split =
 assert (scores[scores.metric == "rfs"].value.abs() <= 1 + 1e-9).all()
 run.finish(
     cohort=cohort.id, methods=len(names), patients=patients, slices=len(rows), unfinished=unfinished, best=firsts,
-    **comparison.tallied(verdicts), ssim=ssim.to_dict(), trainings_sd=nulls.spreads(empty),
+    **comparison.tallied(of_networks), ssim=ssim.to_dict(), trainings_sd=nulls.spreads(empty),
 )  # fmt: skip
 
 # %%
 report.text(
-    f"**What we saw.** {summed} {working_point.said(points)} {of_trainings} {leaders}. A network is as good as its "
-    "training, which here was that of the runs above; `04b_dose` and `05_invariances` ask what such scores do not see."
+    f"**What we saw.** {summed} {aside} {leaders} {verdicts.takes(cost['s a slice'])} {of_trainings} A network is as "
+    "good as its training (Table 11.1); `04b_dose` and `05_invariances` ask what such scores do not see."
 )

@@ -12,7 +12,7 @@
 
 # %% [markdown]
 # # 14 · Is any loss better than mixing the input back in?
-# **Question.** Another loss leaves more of a faint lesion and more noise. So does mixing some of the input back into
+# **Question.** Another loss leaves more of a lesion and more noise. So does mixing some of the input back into
 # the output of the MSE network, which costs no training. Does any loss do better?
 #
 # **Reads** finished `03_train` runs of one cohort whose lesions are known. **Writes** `squares.parquet` and
@@ -206,6 +206,7 @@ by_patients = [blending.compare(mixed.of([a]), trained_base.of([b]), draws, seed
 different = sum(bool(one.excludes_zero) for one in by_patients)
 controls = {name: main["answer"][name] for name in (SAME, OTHER, ORACLE) if name in main.index}
 faults = {name: out for name, out in controls.items() if (out == blending.BETTER) != (name == ORACLE)}
+held = f"{len(controls) - len(faults)} of {report.plural(len(controls), 'control')} came out as they must. " * decidable
 
 # %% [markdown]
 # ## The answer, and its picture
@@ -215,7 +216,8 @@ faults = {name: out for name, out in controls.items() if (out == blending.BETTER
 order = main.drop(list(controls)).sort_values("more_kept", ascending=False)
 judged, to = order[order["seeds"] > 1], blending.curve(trained_base)
 reasons = tradeoff.undecided(faults, bool(losses), len(piles), len(trained_base.seeds), len(judged))
-finding, *more = tradeoff.said(judged, reasons, spoken)
+of_other = compared[(compared["target"] == second) & compared["method"].isin(losses)].set_index("method")
+answered = tradeoff.said(judged, reasons, spoken, TARGETS[leading], dict(of_other["answer"]), TARGETS.get(second, ""))
 
 # %%
 points = tradeoff.filter_points(squares, lesions, leading, FILTERS)
@@ -223,9 +225,10 @@ band, dots = (tradeoff.band(to, at, draws, seed) for at in (np.linspace(to.best,
 says = {name: spoken(name) for name in main.index}
 percent = [tradeoff.in_percent(table) for table in (order, points, band, dots)]
 report.figure(
-    run, "plane", drawings.plane(*percent, says, tradeoff.UNDECIDED, TARGETS[leading]), finding,
-    "Left: further right is less error, further up more of the lesions. Filters leave the frame. Right: distance "
-    "from the blends (blue line) within patients. " + report.bars(len(piles), "patient", also=" and trainings"),
+    run, "plane", drawings.plane(*percent, says, tradeoff.UNDECIDED, TARGETS[leading]), answered[0],
+    "Left: right is less error, up more of the lesions. The blue line is the blends, with a 95 % band and a dot a "
+    "share of input, and ends at the least error. Right: distance from the blends. "
+    + report.bars(len(piles), "patient", also=" and trainings, uncorrected for the number of losses"),
     "Left: gain in PSNR against contrast kept, curves of filters and blends, a point a loss. Right: their distances.",
 )  # fmt: skip
 
@@ -243,12 +246,11 @@ if len(order):
     about = cohort.slices[cohort.slices["patient"] == patient].iloc[0]
     titles = [TARGETS[leading], "LDCT", "MSE", f"{report.percent(1 - share)} of MSE's change", spoken(best)]
     where = tradeoff.place(piles[patient], lesion)[2:]
+    others = tradeoff.neighbours(piles[patient], lesion)
     report.figure(
         run, "lesion", drawings.lesion(cut, titles, *where, about.anatomy, about.pixel_mm),
-        f"Of this lesion the MSE network keeps {kept[0]:.0f} % and {spoken(best)} {kept[2]:.0f} %.",
-        f"{patient}, lesion {lesion}, {about.anatomy}. The blend changes the input by a part of what the MSE network "
-        "does, and has as much error as the loss, or the least that a blend can have. One training each.",
-        "Two rows of five cut-outs around a circled lesion: images, and below what each passes on of the lesion.",
+        *tradeoff.example_said(kept, spoken(best), others, f"{patient}, lesion {lesion}, {about.anatomy}"),
+        alt="Two rows of five cut-outs around a circled lesion: images, and below what each passes on of the lesion.",
     )  # fmt: skip
 else:
     report.text("Without a loss to compare there is no cut-out.")
@@ -258,17 +260,14 @@ gain, kept = (intervals.patient_bootstrap(v, draws=draws, seed=seed) for v in (t
 own = pd.DataFrame({"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "kept": kept.mean,
                     "kept_low": kept.low, "kept_high": kept.high, "answer": "the reference"}, index=[base])  # fmt: skip
 shown = pd.concat([order, own, main.loc[list(controls)]]).assign(linear=linear)
-changed = compared[compared["method"].isin(losses)].groupby("method")["answer"].nunique()
-changed = report.listed(map(spoken, changed.index[changed > 1]), "no loss")
-of_other = compared[(compared["target"] == second) & compared["method"].isin(losses)].set_index("method")
+own_target = blending.curve(method_of(base, second)) if second else None
 words = [name if name in controls else spoken(name) for name in shown.index]
 report.table(
     run, "losses", tradeoff.in_percent(shown.rename_axis("method").reset_index()).assign(method=words),
-    (more or [finding])[0],
-    f"Positive is better than a blend; that with {report.percent(1 - to.best)} of the MSE network's change has the "
-    f"least error. With intervals over patients alone, {different} of {report.plural(len(pairs), 'pair')} of MSE "
-    "trainings would wrongly count as different."
-    + f" Against the {TARGETS.get(second)} the answer changes for {changed}." * bool(second), tradeoff.HEADS,
+    answered[-1],
+    f"{tradeoff.least_said(to, TARGETS[leading], own_target, TARGETS.get(second))} {held}A mix with the input must not "
+    "come out as better, the oracle must. " + tradeoff.pairs_said(different, len(pairs), len(trained_base.seeds)),
+    tradeoff.heads(TARGETS[leading]),
 )  # fmt: skip
 
 # %% [markdown]
@@ -281,7 +280,7 @@ assert np.isfinite(squares[["before", "both", "after"]]).all(axis=None) and np.i
 assert abs(main["more_kept"][SAME]) < 1e-6 or main["share"][SAME] in (to.best, 1), "a blend is off its own curve"
 
 seeds = listed.groupby("method")["seed"].nunique()
-headline = tradeoff.headline(order, judged, reasons, spoken, wanted_db, wanted_kept) | {
+headline = tradeoff.headline(order, judged, reasons, answered, spoken, wanted_db, wanted_kept) | {
     "reference": {"name": spoken(base), "gain_db": gain.mean, "kept": kept.mean}, "against": TARGETS[leading],
     "patients": len(piles), "lesions": lesion_count, "seeds": {spoken(n): int(count) for n, count in seeds.items()},
     "controls": controls, "null_pairs": [different, len(pairs)], "best_share": to.best,
@@ -291,10 +290,9 @@ headline = tradeoff.headline(order, judged, reasons, spoken, wanted_db, wanted_k
 run.finish(headline=headline)
 
 # %%
-held = f"{len(controls) - len(faults)} of {report.plural(len(controls), 'control')} came out as they must. " * decidable
 report.text(
     f"**What we saw.** {headline['answer']} The MSE network gains {report.number(gain.mean, 2)} dB and keeps "
-    f"{report.percent(kept.mean)} of a lesion's contrast; a linear filter of equal TTF would keep "
-    f"{report.percent(linear[base])}. {held}{tradeoff.width_said(judged, wanted_db, wanted_kept)} The lesions are "
-    "simulated and each is seen with one noise; `04b_dose` compares losses by detection."
+    f"{report.percent(kept.mean)} of a lesion's contrast. {tradeoff.linear_said(linear[base], kept)} "
+    f"{held}{tradeoff.width_said(judged, wanted_db, wanted_kept)} The lesions are simulated, each was scanned once; "
+    "`04b_dose` compares losses by detection."
 )

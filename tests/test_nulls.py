@@ -122,6 +122,17 @@ def test_the_spread_is_told_with_its_unit_interval_and_degrees_of_freedom():
     assert list(shown.score) == ["PSNR (dB)", "SSIM"] and shown.iloc[0, 3] == "2 of 2"
 
 
+def test_swapped_labels_lead_where_there_are_any():
+    found = pd.DataFrame({"null": ["labels swapped"], "metric": ["psnr"], "cases": [200], "slices": [50.0],
+                          "patients": [14.0]})  # fmt: skip
+    labels = {"psnr": "PSNR"}
+    first, rest = nulls.told(found, labels, "Of trainings.", "")
+    assert "in PSNR in 25 % of 200 trials, and over patients in 7 %; 5 % is right." in first and rest == "Of trainings."
+    none = found.assign(null="other training")
+    assert nulls.told(none, labels, "Of trainings.", "Spread.") == ("Of trainings.", "Spread.")
+    assert nulls.swapped_said(found.assign(patients=np.nan), labels) == ""
+
+
 def test_a_training_can_be_told_from_another_only_where_there_are_six_patients_for_an_interval():
     _, row = other(scores([[0, 1]], patients=5))
     assert np.isnan(row.interval) and row.patients == 0 and row.slices == 1

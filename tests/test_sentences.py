@@ -168,7 +168,7 @@ def test_a_bound_of_a_dose_is_told_as_what_it_means(sentence, said):
 
 
 def test_a_domain_is_told_by_its_grey_values():
-    assert sentences.scale("viana2025") == "256 grey levels, as published"
+    assert sentences.scale("viana2025") == "256 grey levels from −1024 to 3072 HU, as in Viana et al. (2025)"
     assert sentences.scale("window C 40 W 400") == "window C 40 W 400"
 
 

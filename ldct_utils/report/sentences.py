@@ -12,7 +12,8 @@ import pandas as pd
 MINUS = "−"
 SMALL = 1e-4  # numbers under it are written with a power of ten
 SCALES = {  # of evaluation domains: the grey values in which scores are computed, as they are read
-    "hu": "CT numbers in HU", "body": "CT numbers in HU, the body only", "viana2025": "256 grey levels, as published",
+    "hu": "CT numbers in HU", "body": "CT numbers in HU, the body only",
+    "viana2025": "256 grey levels from −1024 to 3072 HU, as in Viana et al. (2025)",
     "window": "the window of each anatomy", "eulig2024": "the window of each anatomy, as in the benchmark",
 }  # fmt: skip
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -167,6 +167,31 @@ def trainings_said(found, metric: str, label: str, patients: int) -> str:
     return said + "More than 5 % was not shown."
 
 
+def swapped_said(found, labels: dict) -> str:
+    """How often tests find a difference between swapped labels, in a sentence; empty where none were swapped.
+
+    Args: found: from ``both``. labels: {metric: what it is called}.
+    """
+    rows = found[(found["null"] == "labels swapped") & (found["cases"] > 0)]
+    if rows.empty or rows[["slices", "patients"]].isna().any(axis=None):
+        return ""
+    row = rows.iloc[0]
+    by_slices, by_patients = (100 * row[name] / row["cases"] for name in ("slices", "patients"))
+    return (
+        f"With labels swapped within patients, the test over slices finds a difference in {labels[row['metric']]} in "
+        f"{by_slices:.0f} % of {row['cases']:.0f} trials, and over patients in {by_patients:.0f} %; 5 % is right."
+    )
+
+
+def told(found, labels: dict, of_trainings: str, spread: str) -> tuple[str, str]:
+    """Finding and reading aid of the table of nulls: swapped labels first, where there are any.
+
+    Args: found, labels: as of ``swapped_said``. of_trainings, spread: from ``trainings_said`` and ``spread_said``.
+    """
+    first, *rest = filter(None, (swapped_said(found, labels), of_trainings, spread))
+    return first, " ".join(rest)
+
+
 def spreads(found) -> dict[str, float]:
     """{metric: pooled SD between trainings of one method} of ``both``; NaN where none was trained twice."""
     other = found[found["null"] == "other training"]

@@ -15,14 +15,18 @@ from ldct_utils.task_based import blending, resolution
 SIDE = 56  # of a cut-out around a lesion, pixels
 QUANTITIES = ("gain", "kept", "gain_difference", "kept_difference", "less_error", "more_kept")
 UNDECIDED = (blending.OPEN, blending.FEW_PATIENTS, blending.FEW_TRAININGS)  # answers that decide nothing
-# Heads of the columns that a reader sees of ``comparisons``, with ``linear`` joined.
-HEADS = {
-    "method": "loss", ("gain", "gain_low", "gain_high"): "gain in PSNR, dB [95 %]",
-    ("kept", "kept_low", "kept_high"): "contrast kept, %",
-    ("more_kept", "more_kept_low", "more_kept_high"): "kept beyond the blend of equal error, points",
-    ("less_error", "less_error_low", "less_error_high"): "dB beyond the blend that keeps as much",
-    "linear": "kept by a linear filter of equal TTF, %", "answer": "answer",
-}  # fmt: skip
+SPECK = 1.5  # HU; what is under it in a signal is rounding of the images
+
+
+def heads(against: str) -> dict:
+    """Heads of the columns that a reader sees of ``comparisons``, with ``linear`` joined."""
+    return {
+        "method": "loss", ("gain", "gain_low", "gain_high"): f"gain in PSNR of HU against the {against}, dB [95 %]",
+        ("kept", "kept_low", "kept_high"): "contrast kept, %",
+        ("more_kept", "more_kept_low", "more_kept_high"): "kept beyond the blend of equal error, points",
+        ("less_error", "less_error_low", "less_error_high"): "dB beyond the blend that keeps as much",
+        "linear": "kept by a linear filter that blurs strong edges as much, %", "answer": "answer",
+    }  # fmt: skip
 
 
 def piles(cohort, targets) -> dict[str, dict]:
@@ -157,32 +161,99 @@ def undecided(faults: dict, compared: bool, patients: int, trainings: int, judge
     return reasons + ["no loss was trained more than once"] * (compared and not judged)
 
 
-def said(judged, reasons: list[str], say: Callable) -> list[str]:
+def said(judged, reasons: list[str], say: Callable, against: str = "", other: dict | None = None, of: str = "") -> list:
     """The answer, in sentences; the first one is the finding.
 
-    Args: judged: rows of ``comparisons`` by method, best first. reasons: from ``undecided``. say: method to words.
+    Args:
+        judged: rows of ``comparisons`` by method, best first. reasons: from ``undecided``. say: method to words.
+        against: what errors are measured from. other: {method: its answer} where they are measured from ``of``.
     """
     if reasons:
         return [f"Not decided: whether a loss is better than a blend, because {reasons[0]}."]
-    of = {answer: list(part.index) for answer, part in judged.groupby("answer", sort=False)}
-    better, beyond = of.get(blending.BETTER, []), of.get(blending.BEYOND, [])
-    lost = len(of.get(blending.LESS, [])) + len(of.get(blending.WORSE, []))
+    groups = {answer: list(part.index) for answer, part in judged.groupby("answer", sort=False)}
+    better, beyond = groups.get(blending.BETTER, []), groups.get(blending.BEYOND, [])
+    lost = len(groups.get(blending.LESS, [])) + len(groups.get(blending.WORSE, []))
     has, keeps = ("has", "keeps") if len(beyond) == 1 else ("have", "keep")
     also = [f"{', '.join(map(say, beyond))} {has} less error than any blend, but {keeps} less."] if beyond else []
     which = (
         f"{'all' if lost == len(judged) else f'{lost} of'} {len(judged)} losses" if len(judged) > 1 else "the one loss"
     )
     also += [f"A blend of the MSE network is better than {which}."] if lost else []
+    if other:
+        also.append(elsewhere([name for name in judged.index if other.get(name) == blending.BETTER], better, say, of))
     if not better:
         count = "The one loss was not shown" if len(judged) == 1 else f"None of {len(judged)} losses was shown"
         return [f"{count} to be better than a blend of the MSE network with its input.", *also]
+    first = f"Against the {against} " if against else ""
+    blend = "of a lesion's contrast than the blend of the MSE network with its input that has the same error"
+    if len(better) > 1:
+        who = f"{'all' if len(better) == len(judged) else f'{len(better)} of'} {len(judged)} losses"
+        low, high = (f"{100 * judged.loc[better, 'more_kept'].agg(end):.1f}" for end in ("min", "max"))
+        more = low if low == high else f"{low} to {high}"
+        return [_capital(f"{first}{who} keep {more} percentage points more {blend}."), *also]
     row = judged.loc[better[0]]
-    count = [f"{len(better)} of {len(judged)} losses lie above the blends."] if len(judged) > 1 else []
+    count = [f"1 of {len(judged)} losses lies above the blends."] if len(judged) > 1 else []
     return [
-        f"{say(better[0])} keeps {100 * row['more_kept']:.1f} percentage points more of a lesion's contrast than the "
-        "blend of the MSE network with its input that has the same error (95 % interval "
+        f"{first}{say(better[0])} keeps {100 * row['more_kept']:.1f} percentage points more {blend} (95 % interval "
         f"{100 * row['more_kept_low']:.1f} to {100 * row['more_kept_high']:.1f}).", *count, *also,
     ]  # fmt: skip
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def elsewhere(there: list, here: list, say: Callable, of: str) -> str:
+    """Which losses are better than a blend where errors are measured from something else, in a sentence.
+
+    Args: there, here: methods that are better there, and by the answer. say: method to words. of: what is there.
+    """
+    names = [say(name) for name in there]
+    if not names:
+        return f"Against the {of} no loss was shown to be better than a blend."
+    who = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    only = "only " if set(there) < set(here) else ""
+    also = ", too" if set(there) == set(here) else ""
+    return f"Against the {of} {only}{who} {'was' if len(names) == 1 else 'were'} shown to be better than a blend{also}."
+
+
+def least_said(to: blending.Curve, against: str, other: blending.Curve | None = None, of: str = "") -> str:
+    """Which blend has the least error, in a sentence.
+
+    Args: to: the blends. against: what errors are measured from. other, of: the same for the training target.
+    """
+
+    def blend(curve):
+        off = round(-100 * curve.best)
+        return (
+            f"removes {abs(off)} % {'more' if off > 0 else 'less'} than the MSE network" if off else "is that network"
+        )
+
+    least, own = to.gain(to.best), to.gain(0)
+    text = f"Against the {against} the blend with the least error {blend(to)} ({least:.1f} dB, the network {own:.1f})"
+    return text + (f"; against the {of}, the training target, it {blend(other)}." if other else ".")
+
+
+def pairs_said(different: int, pairs: int, trainings: int) -> str:
+    """How many pairs of trainings of the reference patients alone would call different; empty where there is no pair.
+
+    Args: pairs: ordered, a mix of the one beside the blends of the other.
+    """
+    if not pairs:
+        return ""
+    return (
+        f"With intervals over patients alone, {different} of {pairs} ordered pairs of {trainings} MSE trainings would "
+        "wrongly count as different."
+    )
+
+
+def linear_said(linear: float, kept: intervals.Interval) -> str:
+    """Whether blur explains what the reference loses, in a sentence.
+
+    Args: linear: what a linear filter that blurs strong edges as much keeps. kept: what the network keeps.
+    """
+    so = ", so blur of strong edges does not explain the loss" if linear > kept.high else ""
+    return f"A linear filter that blurs strong edges as much would keep {100 * linear:.1f} %{so}."
 
 
 def half_widths(judged) -> dict[str, float | None]:
@@ -197,22 +268,30 @@ def width_said(judged, wanted_db: float, wanted_kept: float) -> str:
     widths = half_widths(judged)
     if None in widths.values():
         return "No interval could be given."
+    in_db, contrast = widths["gain_difference"], max(widths["kept_difference"], widths["more_kept"])
+
+    def aim(value, wanted):
+        return "met" if value <= wanted else "missed"
+
     return (
-        f"The widest interval of a difference from the MSE network is ±{widths['gain_difference']:.2f} dB (wanted: "
-        f"{wanted_db:g}) and ±{widths['kept_difference']:.3f} of the contrast, beyond a blend "
-        f"±{widths['more_kept']:.3f} (wanted: {wanted_kept:g})."
+        f"The aim in dB was {aim(in_db, wanted_db)}: differences from the MSE network are known to ±{in_db:.2f} dB "
+        f"(wanted: {wanted_db:g}). That in contrast was {aim(contrast, wanted_kept)}: ±{contrast:.3f} (wanted: "
+        f"{wanted_kept:g}). Distances in dB from a blend had no aim and are known to ±{widths['less_error']:.1f} dB."
     )
 
 
-def headline(order, judged, reasons: list[str], say: Callable, wanted_db: float, wanted_kept: float) -> dict:
+def headline(
+    order, judged, reasons: list[str], words: list[str], say: Callable, wanted_db: float, wanted_kept: float
+) -> dict:
     """What a finished run says of its losses, for tables of several runs.
 
     Args:
         order: rows of ``comparisons`` by method, best first; judged: those of more than one training. reasons: from
-            ``undecided``. say: method to words. wanted_db, wanted_kept: half-widths of intervals that were wanted.
+            ``undecided``. words: from ``said``. say: method to words. wanted_db, wanted_kept: half-widths of intervals
+            that were wanted.
     Returns: ``spans`` of every quantity, the answers, and how wide the intervals are.
     """
-    words, widths = said(judged, reasons, say), half_widths(judged)
+    widths = half_widths(judged)
     known = None not in widths.values()
     wide = known and max(widths["kept_difference"], widths["more_kept"]) > wanted_kept
     names = dict(zip(QUANTITIES, ("gain_db", "kept", "gain_difference_db", "kept_difference", "less_error_db",
@@ -255,6 +334,29 @@ def place(pile, lesion: int) -> tuple[int, list[int], np.ndarray, float]:
     inside = np.argwhere(own[at] > own[at].max() / 2)
     corner = [int(np.clip(m - SIDE // 2, 0, n - SIDE)) for m, n in zip(inside.mean(0), own.shape[1:])]
     return at, corner, inside.mean(0) - corner, np.ptp(inside, axis=0).max() / 2 + 4
+
+
+def neighbours(pile, lesion: int) -> int:
+    """How many other lesions show in the cut-out of a lesion."""
+    at, (top, left), *_ = place(pile, lesion)
+    cut = np.s_[at, top : top + SIDE, left : left + SIDE]
+    there = np.unique(pile["nearest"][cut][np.abs(pile["signal"][cut]) > SPECK])
+    return int((there != lesion).sum())
+
+
+def example_said(kept, best: str, others: int, place: str) -> tuple[str, str]:
+    """Finding and reading aid of a cut-out.
+
+    Args: kept: %, of reference, blend and loss. best: the loss in words. others: from ``neighbours``, counted with it.
+        place: patient, lesion and anatomy.
+    """
+    of, whose = ("In this cut-out", " of the lesions' contrast") if others else ("Of this lesion", "")
+    neighbour = "; what lies outside the circle is another lesion" * bool(others)
+    return (
+        f"{of} the MSE network keeps {kept[0]:.0f} %{whose} and {best} {kept[2]:.0f} %.",
+        f"{place}, one training each. Below: with minus without all lesions{neighbour}. The blend has as much error as "
+        "the loss, or the least that a blend can have.",
+    )
 
 
 def cut_out(pile, lesion: int, target: str, plain: Callable, other: Callable, share: float) -> np.ndarray:

@@ -7,9 +7,10 @@ import numpy as np
 
 from ldct_utils.report import plots
 
-VERDICTS = {"better": plots.COLOURS[0], "worse": plots.COLOURS[1]}  # colour; all others have no verdict: grey
+VERDICTS = {"better": plots.COLOURS[0], "worse": plots.COLOURS[1], "not shown to differ": plots.COLOURS[7]}
+SHOWN = {"not shown": "not shown to differ"}  # a verdict as the legend calls it; what is in neither has no verdict
 MARKS = "Ds^ov"  # an anatomy each, all of them together first
-LIMIT_HU = 100.0
+LIMIT_HU = 50.0  # end of the scale of differences
 
 
 def newer(table, methods: dict, metrics: dict):
@@ -33,9 +34,10 @@ def newer(table, methods: dict, metrics: dict):
         for row in table[table["metric"] == metric].itertuples():
             place = anatomies.index(row.anatomy)
             height = lines.index(row.method) + 0.18 * (place - (len(anatomies) - 1) / 2)
-            colour = VERDICTS.get(row.verdict, plots.COLOURS[7])
-            axis.plot([row.low, row.high], [height] * 2, color=colour, lw=1.4)
-            axis.plot(row[table.columns.get_loc("better by") + 1], height, MARKS[place % 5], ms=5.5, color=colour)
+            colour = VERDICTS.get(SHOWN.get(row.verdict, row.verdict))
+            axis.plot([row.low, row.high], [height] * 2, color=colour or "0.4", lw=1.4, ls="-" if colour else ":")
+            how = {"color": colour or "0.4", "mfc": colour or "white"}
+            axis.plot(row[table.columns.get_loc("better by") + 1], height, MARKS[place % 5], ms=5.5, **how)
         axis.axvline(0, color="black", lw=0.8, ls=":")
         axis.set(xlabel=f"gain in {label}, better →")
         axis.locator_params(axis="x", nbins=5)
@@ -43,9 +45,11 @@ def newer(table, methods: dict, metrics: dict):
     axes[0, 0].set_yticks(range(len(lines)), [fill(methods[name], 26) for name in lines])
     axes[0, 0].set_ylim(len(lines) - 0.4, -0.6)
     handles = [plt.Line2D([], [], marker=m, ls="", color="0.3", label=a) for m, a in zip(MARKS, anatomies)]
-    for words, colour in [*VERDICTS.items(), ("not shown, or no verdict", plots.COLOURS[7])]:
-        handles.append(plt.Line2D([], [], color=colour, lw=3, label=words))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    handles += [plt.Line2D([], [], color=colour, lw=3, label=words) for words, colour in VERDICTS.items()]
+    handles.append(
+        plt.Line2D([], [], color="0.4", lw=1.4, ls=":", marker="o", mfc="white", label="no verdict (hollow)")
+    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     return figure
 
 

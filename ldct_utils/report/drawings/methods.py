@@ -13,6 +13,8 @@ from ldct_utils.report.sentences import number
 
 ANATOMY_MARKS = "o^sDv"  # one an anatomy, in the order of their names
 LIMIT_HU = 50.0  # end of the scale of error maps
+ASIDE = 2.0  # of ψ, %, between the bars of two lines
+FAR = 0.03  # of ψ: what moved by less is drawn at its end only
 
 
 def patients(panels: dict, methods: dict, label: str):
@@ -99,7 +101,9 @@ def psi(effects, panels: dict, columns: int):
         _psi_lines(axis, panel)
         _psi_limits(axis, panel)
         axis.set(ylabel=f"{label}, better →")
-    figure.supxlabel("perceptual share ψ at the end of training, % (thin line: from its start)", fontsize=10)
+    moved = (effects["psi_start"] - effects["psi_end"]).abs().max() > FAR
+    also = "; a horizontal line runs to its start" if moved else ""
+    figure.supxlabel(f"perceptual share ψ at the end of training, % (marks of one ψ side by side{also})", fontsize=10)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
@@ -110,13 +114,14 @@ def _psi_lines(axis, panel):
         part = part.sort_values("psi_end")
         colour, mark = plots.loss_style(part["method"].iloc[0])
         how = {"color": colour, "marker": "*" if held else mark, "ms": 9 if held else 6}
-        x = 100 * part["psi_end"].to_numpy() + 0.6 * (i - (len(lines) - 1) / 2)  # bars of one ψ stand side by side
+        x = 100 * part["psi_end"].to_numpy() + ASIDE * (i - (len(lines) - 1) / 2)  # bars of one ψ stand side by side
         start = [] if held or part["base"].iloc[0] == "LDCT" else [0.0]
-        axis.plot([*start, *x], [*start, *part["better_by"]], ls="" if held else ("-", "--", ":", "-.")[i % 4],
+        axis.plot([*start, *x], [*start, *part["better_by"]], ls="" if held else ("-", "--", ":", "-.")[i % 4], lw=0.8,
                   label=f"{layer}, {who}" + ", ψ held" * held, **how)  # fmt: skip
-        axis.vlines(x, part["low"], part["high"], color=colour, lw=1)
-        axis.hlines(part["better_by"], x, 100 * part["psi_start"], color=colour, lw=0.8, alpha=0.6)
-        axis.plot(100 * part["psi_start"], part["better_by"], "|", color=colour, ms=7)
+        axis.vlines(x, part["low"], part["high"], color=colour, lw=1.6)
+        far = part[(part["psi_start"] - part["psi_end"]).abs() > FAR]
+        axis.hlines(far["better_by"], 100 * far["psi_end"], 100 * far["psi_start"], color=colour, lw=0.8, alpha=0.6)
+        axis.plot(100 * far["psi_start"], far["better_by"], "|", color=colour, ms=7)
         alone = (part["seeds"] == 1).to_numpy()
         axis.plot(x[alone], part["better_by"][alone], ls="", mfc="white", **how)
     axis.axhline(0, color="black", lw=0.8, ls=":")

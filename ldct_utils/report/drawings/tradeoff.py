@@ -18,10 +18,10 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
         losses: rows by method, best first, with gain, kept, more_kept, less_error, each with ``_low`` and ``_high``,
             contrasts in %; answer.
         filters: name, strength, gain, kept (%). band: of the blends: gain, low, high, kept (%). dots: of it, marked.
-        says: {method: its words}. undecided: answers drawn in grey. target: what the gain is against.
+        says: {method: its words}. undecided: answers drawn hollow. target: what the gain is against.
     """
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 5.6), width_ratios=[2, 1, 1])
-    _plane(axes[0], losses, filters, band, dots, says)
+    _plane(axes[0], losses, filters, band, dots, says, undecided)
     axes[0].set(xlabel=f"gain in PSNR of HU against the {target}, dB (0: LDCT)", ylabel="contrast of lesions kept, %")
     axes[2].sharey(axes[1])
     words = (("more_kept", "contrast kept beyond\nthe blend of equal error,\npoints"),
@@ -31,19 +31,32 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
         axis.set(xlabel=f"{label}, better →")
     axes[1].invert_yaxis()
     axes[2].tick_params(labelleft=False)
-    axes[0].plot(
-        [], [], "o", color=plots.COLOURS[7], mec="black", mew=0.5, ms=8, label="grey: not shown to differ from a blend"
-    )
+    if losses["answer"].isin(undecided).any():
+        hollow = "hollow: not shown to differ from a blend, or not decided"
+        axes[0].plot([], [], "o", color="0.3", mfc="white", mew=1.2, ms=8, label=hollow)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
-def _plane(axis, losses, filters, band, dots, says):
+def _face(row, colour, undecided):
+    """How the mark of a loss is filled: hollow where nothing was decided."""
+    hollow = row["answer"] in undecided
+    return {"mfc": "white" if hollow else colour, "mec": colour if hollow else "black", "mew": 1.2 if hollow else 0.5}
+
+
+def _plane(axis, losses, filters, band, dots, says, undecided):
+    low = min([0, *losses["gain_low"].fillna(losses["gain"])]) - 0.3
+    lowest = min([band["kept"].min(), *losses["kept_low"].fillna(losses["kept"])])
+    lowest -= 0.3 * (100 - lowest) + 0.1
     for name, part in filters.groupby("name", sort=False):
         marker, colour = FILTERS[name]
+        seen = (
+            (part["gain"] >= low) & (part["kept"] >= lowest)
+        ).any()  # what lies outside the frame is not in the legend
         axis.plot(part["gain"], part["kept"], marker=marker, color=colour, ms=4, lw=1, ls=":",
-                  label=f"{name}, by strength")  # fmt: skip
-    axis.fill_betweenx(band["kept"], band["low"], band["high"], color=plots.COLOURS[0], alpha=0.2, lw=0)
+                  label=f"{name}, by strength" if seen else None)  # fmt: skip
+    axis.fill_betweenx(band["kept"], band["low"], band["high"], color=plots.COLOURS[0], alpha=0.2, lw=0,
+                       label="95 % interval of the blends")  # fmt: skip
     axis.plot(
         band["gain"],
         band["kept"],
@@ -57,22 +70,19 @@ def _plane(axis, losses, filters, band, dots, says):
     for name, row in losses.iterrows():
         colour, marker = plots.loss_style(name)
         reach = [[[row[q] - row[f"{q}_low"]], [row[f"{q}_high"] - row[q]]] for q in ("kept", "gain")]
-        axis.errorbar(row["gain"], row["kept"], *reach, color=colour, marker=marker, ms=8, mec="black", mew=0.5, lw=1.2,
-                      ls="", label=says[name])  # fmt: skip
+        axis.errorbar(row["gain"], row["kept"], *reach, color=colour, marker=marker, ms=8, lw=1.2,
+                      ls="", label=says[name], **_face(row, colour, undecided))  # fmt: skip
     axis.axvline(0, color="black", lw=0.8)
     axis.axhline(100, color="black", lw=0.8)
     axis.annotate("better", (0.97, 0.17), (0.83, 0.04), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
-    low = min([0, *losses["gain_low"].fillna(losses["gain"])])
-    lowest = min([band["kept"].min(), *losses["kept_low"].fillna(losses["kept"])])
-    axis.set(xlim=(low - 0.3, None), ylim=(lowest - 0.3 * (100 - lowest) - 0.1, None))
+    axis.set(xlim=(low, None), ylim=(lowest, None))
 
 
 def _distance(axis, losses, quantity, says, undecided):
     for line, (name, row) in enumerate(losses.iterrows()):
         colour, marker = plots.loss_style(name)
-        colour = plots.COLOURS[7] if row["answer"] in undecided else colour
-        axis.plot(row[quantity], line, marker, color=colour, ms=8, mec="black", mew=0.5)
         axis.hlines(line, row[f"{quantity}_low"], row[f"{quantity}_high"], color=colour)
+        axis.plot(row[quantity], line, marker, color=colour, ms=8, **_face(row, colour, undecided))
     axis.axvline(0, color=plots.COLOURS[0], lw=2)
     axis.set_yticks(range(len(losses)), [fill(says[name], 20) for name in losses.index], fontsize=9)
     axis.margins(y=0.1)
@@ -98,7 +108,7 @@ def lesion(cut, titles, middle, radius: float, anatomy: str, pixel_mm: float):
         for axis in axes[:, i]:
             axis.add_patch(plt.Circle(middle[::-1], radius, fill=False, color=plots.COLOURS[4], lw=1.2))
     plots.row_label(axes[0, 0], f"image\n{plots.window_text(level, width)}")
-    plots.row_label(axes[1, 0], "with minus without\nthe lesion")
-    figure.colorbar(drawn, ax=axes, label="passed on of the lesion, HU", shrink=0.5)
+    plots.row_label(axes[1, 0], "with minus without\nall lesions")
+    figure.colorbar(drawn, ax=axes, label="passed on of the lesions, HU", shrink=0.5)
     plots.scale_bar(axes[0, 0], pixel_mm, 10)
     return figure
