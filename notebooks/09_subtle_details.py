@@ -99,7 +99,7 @@ called = {name: designs.spoken(name) for name in method.values()}
 report.table(
     run, "methods", about_runs.assign(called=about_runs["method"].map(called)),
     f"We test {plural(len(called) - 1, 'method')} on {plural(len(rows), 'slice')} of {plural(patients, 'patient')}.",
-    "A row a training.", {"run": "run", "called": "method", "seed": "seed"},
+    "Each row is a training.", {"run": "run", "called": "method", "seed": "seed"},
 )  # fmt: skip
 
 # %% [markdown]
@@ -127,27 +127,25 @@ report.text(f"By **{find(np.float32(test.ndct[rows[0]])).method.replace(segmenta
 # %%
 ranking = run.table("ranking", lambda: errors.ranked(error, draws, seed))
 agreement = errors.agreement(ranking)
-best, best_mean = errors.best(ranking)
-ordered = (f"{called[best.method]} has the least error over pixels, {number(best.mean_hu, 1)} HU; over structures its "
-           f"error is {number(best_mean, 1)} HU.")  # fmt: skip
+(best, best_mean), unclear = errors.best(ranking), errors.not_beaten(error, draws, seed)
+ordered = drawings.least(best.method, best.mean_hu, best_mean, unclear, called)
 report.figure(
     run, "errors_shown", drawings.errors(ranking, references, called), ordered,
-    f"Each panel is a kind of error, each line a method, the best by RMSE on top. {bars(patients, 'patient')}",
+    "Each panel is a kind of error, each line a method, the best by RMSE on top. Over structures is MeanSRMSE with "
+    f"segments of the NDCT. {bars(patients, 'patient')}",
     alt="Dot plots of the error of each method in HU, a panel a kind of error, with intervals.",
 )  # fmt: skip
 
 # %%
-several, turned, pairs = bool(agreement.pairs.max()), agreement.reversed.max(), plural(agreement.pairs.max(), "pair")
-turns = f"Errors over structures reverse at most {turned} of {pairs} of methods." if turned else (
-    "No two methods were shown to change places by errors over structures." if patients >= intervals.MIN_PATIENTS else
-    "Too few patients to show that two methods change places.")  # fmt: skip
+several, trainings = bool(agreement.pairs.max()), about_runs.groupby("method").size()
+turns = drawings.turned(agreement, len(called) - 1, trainings, patients >= intervals.MIN_PATIENTS)
 if several:
     words = references | {"ldct": "LDCT", "mean_srmse": "MeanSRMSE", "max_srmse": "MaxSRMSE"}
     report.table(
-        run, "agreement", agreement.replace(words).sort_values("tau"), turns,
-        f"Tau is Kendall's rank correlation with the order by RMSE (1: the same). {bars(patients, 'patient')}",
-        {"error": "error", "segments of": "segments of", "unit": "over", "reference": "against", "tau": "tau",
-         "reversed": "reversed pairs"},
+        run, "agreement",
+        agreement.replace(words).assign(of=agreement.unit.map(drawings.UNITS)).sort_values("tau"), turns,
+        "Tau is Kendall's rank correlation with the order by RMSE (1: the same). Linked: segments that overlap in "
+        "neighbouring slices count as one.", drawings.AGREEMENT,
     )  # fmt: skip
 else:
     report.text("With one denoiser there is no order to compare.")
@@ -178,20 +176,21 @@ else:
 # %%
 if sets:
     MAIN = removal.labels(spans, ("psnr", "ssim", "mean_srmse", "max_srmse", removal.ORACLE))
-    noticed = report.noticed(removal.limits(spans, ("psnr", "mean_srmse")))
+    first, limits = removal.first_of(gone, spans), removal.limits(spans, [m for m in MAIN if m != removal.ORACLE])
+    what = "lesion" if first.cohort == test.meta["source"] else "structure"
+    noticed = report.noticed(limits, first.removed, first.structures, what)
     report.figure(
-        run, "removal_shown", drawings.removal(spans, theory, MAIN), noticed,
-        "TPF: how often a metric calls the volume without the structures the worse one. Oracle: its segments are the "
-        f"removed structures themselves, an upper bound. {bars(spans.volumes.min(), 'volume')}",
+        run, "removal_shown", drawings.removal(spans, theory, MAIN, removal.labels(spans, [*spans.metric])), noticed,
+        "TPF is how often a metric calls the volume without them the worse one; a metric notices where its "
+        f"{drawings.sure(spans)}. The oracle knows the removed structures, an upper bound; all metrics see the same "
+        f"noise. {bars(spans.volumes.min(), 'volume')}",
         alt="Line plot: how often each metric notices the removal (0 to 1), falling as noise rises from left to right.",
     )  # fmt: skip
 
 # %%
 if sets:
-    top = spans[spans.metric != removal.ORACLE].sort_values(["sigma", "tpf"]).iloc[-1]
     report.table(
-        run, "removal_table", removal.in_words(spans, MAIN),
-        f"At {top.sigma:g} HU of noise the highest TPF is {number(top.tpf, 2)} ({removal.label(top.metric)}).",
+        run, "removal_table", removal.in_words(spans, MAIN), drawings.hardest(spans, MAIN, removal.ORACLE),
         "TPF with its 95 % interval over volumes; 1 is best, 0.5 is chance.",
         {"cohort": "volumes", "sigma": "noise, HU"} | {name: name for name in MAIN.values()},
     )  # fmt: skip
@@ -229,12 +228,12 @@ else:
 if losses:
     contrast = left[left.quantity == "kept"].sort_values("mean", ascending=False)
     called |= {name: designs.spoken(name) for name in contrast.method}
-    ends = dict.fromkeys(map(percent, (contrast["mean"].min(), contrast["mean"].max())))
-    keeps = f"Networks keep {' to '.join(ends)} of a faint lesion's contrast."
+    keeps = drawings.keeps(dict(zip(contrast.method.map(called), contrast["mean"])))
     report.figure(
         run, "losses_shown", drawings.kept(left, called), keeps,
-        f"{plural(len(lesions), 'lesion')} a patient. {bars(left.patients.min(), 'patient')} A loss was "
-        f"trained at least {plural(left.seeds.min(), 'time')}.",
+        f"{drawings.planted(lesions)}; 06, 11 and 14 ask for the patients' own lesions. "
+        f"{bars(left.patients.min(), 'patient', also=' and trainings')} A loss was trained at least "
+        f"{plural(left.seeds.min(), 'time')}.",
         alt="Three dot plots with intervals, a line a loss: contrast and detectability kept, relative to the LDCT.",
     )  # fmt: skip
 
@@ -242,12 +241,10 @@ if losses:
 if losses and len(contrast) > 1:
     against = sorted({n for n in contrast.method if "srmse" in n} or {*contrast.method})[0]
     gaps = kept.against(tables, against, draws, seed)
-    decided = gaps.differs.dropna().astype(bool)
     report.table(
         run, "losses_compared", gaps.assign(called=gaps.second.map(called), what=gaps.quantity.map(drawings.KEPT)),
-        f"{called[against]} was shown to differ in {report.some(int(decided.sum()), len(decided), 'comparison')}."
-        if len(decided) else "No comparison could be decided.",
-        f"Positive: {called[against]} keeps more than the other loss; by patient and training.",
+        drawings.against(called[against], gaps) if len(gaps) else "No other loss shares a seed.",
+        f"Positive: {called[against]} keeps more. Intervals are over patients and trainings.",
         {"called": "other loss", "what": "kept of", ("difference", "low", "high"): "more [95 % interval]",
          "differs": "shown to differ"},
     )  # fmt: skip
@@ -296,5 +293,7 @@ run.finish(
 
 # %%
 seen = [turns if several else ordered, *([noticed] if sets else []), *([keeps] if losses else [])]
-report.text(f"**What we saw.** {' '.join(seen)} Errors over segments leave out lesions without a segment of their own "
-            f"({by}). Next: `09a_hallucinations` looks for what is gone in a single image.")  # fmt: skip
+if not losses or not any("srmse" in name for name in contrast.method):
+    seen.append("No loss over structures was compared here; study `subtle_details` does.")
+report.text(f"**What we saw.** {' '.join(seen)} Errors over segments leave out lesions that have none of their own, "
+            f"outlined by {report.outlined_by(segmentation)}. Next: `09a_hallucinations`.")  # fmt: skip

@@ -87,7 +87,8 @@ main = pipeline.one_of(denoiser, load(denoiser).id, ids) if denoiser else about_
 # %%
 report.table(
     run, "methods", about_runs.assign(called=about_runs.run.map(called)),
-    f"Segments are listed for {called[main]}.", f"{plural(len(tested), 'slice')} of {plural(patients, 'patient')}.",
+    f"The lists below are for {called[main]}.",
+    f"{plural(len(tested), 'slice')} of {plural(patients, 'patient')}, at most {slices_each} a patient.",
     {"run": "run", "called": "method", "seed": "seed"},
 )  # fmt: skip
 
@@ -136,17 +137,18 @@ if calibrated:
     alarms = null.calibration_numbers(calibration, method[main])
     report.table(
         run, "calibration", calibration.replace(drawings.IMAGES | {method[main]: called[main]}),
-        f"Where nothing was lost the test calls {percent(alarms['null_false_alarms'], 1)} of the segments changed, a "
-        f"naive one {percent(alarms['naive_false_alarms'])}; 5 % is right.", "Shares of the segments of lesion-free "
-        f"scans. {bars(patients, 'patient', 'Brackets')}", drawings.CALIBRATION,
+        drawings.calibrated(calibration, method[main], called[main]), "5 % is right. Perfect: a denoiser that gives "
+        "the noise-free truth. Tests: null is this test, naive takes pixels as independent, spectrum takes z as "
+        f"normal. {bars(patients, 'patient', 'Brackets')}", drawings.CALIBRATION,
     )  # fmt: skip
 
 # %%
 if calibrated:
     report.figure(
         run, "uniform", drawings.p_values(free_rows[free_rows.run == main]),
-        f"{percent(alarms['p_under_05'], 1)} of the lesion-free segments have p < 0.05.",
-        f"{called[main]}; on the dotted lines p is right. It is right over patients, not for each of them.",
+        f"{percent(alarms['p_under_05'], 1)} of the lesion-free segments have p < 0.05, where 5 % is right.",
+        f"{called[main]}; on the dotted lines p is right. {drawings.right(calibration, method[main])} "
+        f"Right: by patient, {drawings.in_patients(free_rows[free_rows.run == main])}; colours sorted apart.",
         alt="Left: share of segments at or below p against p, both logarithmic. Right: that share at 0.05, by patient.",
     )  # fmt: skip
 
@@ -159,14 +161,10 @@ if calibrated:
 judged = null.judged(examined[examined.kind.isin(["as it is", NULL])], alpha, nulled)
 suspects = run.table("suspicious", lambda: null.listed(judged[(judged.run == main) & (judged.kind == "as it is")]))
 rates = null.rates(judged, method, calibrated, draws, seed)
-named = "One patient gives no null, so that no segment can be called suspicious."
-if nulled:
-    own = null.numbers(rates, main)
-    named = f"The test names {number(own['suspicious_a_slice'], 2)} suspicious segments a slice"
-    named += f", {number(own['suspicious_a_lesion_free_slice'], 2)} where nothing was lost." if calibrated else "."
+named = drawings.named(rates, main, nulled, calibrated)
 report.table(
     run, "suspicious", suspects.replace({"source": drawings.IMAGES}), named,
-    "Listed are the suspicious segments, or the first ten. A change of the opposite sign of the contrast fades it.",
+    drawings.most_suspicious(suspects, alpha, nulled) + " A change of the opposite sign of the contrast fades it.",
     drawings.SUSPICIOUS | ({"p": "p", "p_adjusted": "corrected p"} if nulled else {"z": "z"}),
 )  # fmt: skip
 
@@ -175,8 +173,8 @@ count = int(suspects.suspicious.sum())
 drawn = suspects[suspects.suspicious].head(worst) if count else suspects.head(1)
 report.figure(
     run, "worst", drawings.suspects(pipeline.cutouts(slices, main, drawn, find)),
-    f"The list holds {plural(count, 'suspicious segment')}." if count else "No segment is suspicious.",
-    "Drawn are the first of the list: segments in orange, known lesions in blue, contrast and change at the left.",
+    drawings.first_suspect(drawn, count, nulled),
+    f"Contour: the segment; circle: a known lesion. The output is that of {called[main]}.",
     alt="Cut-outs of the LDCT, the output, the NDCT and the difference of the first two, with a segment's contour.",
 )  # fmt: skip
 
@@ -194,8 +192,7 @@ if planted:
     own_curves = detector[detector.run == main]
     table = detectors.lines(own_curves, {"kind": "kind", "segments_of": "segments of", "score": "score"})
     all_of = table[(table["segments of"] == "all") & (table.score == "this test")].set_index("kind")
-    finds = [detectors.told(all_of["found at 1 false mark"][kind], kind) for kind in detectors.KINDS]
-    found = f"At one false mark a slice the test finds {listed(finds)}."
+    found, simple = detectors.found_said(table), detectors.simpler_said(table)
 else:
     report.text("Nothing can be planted: the lesions of these patients are not known, or nothing gives a null.")
 
@@ -203,16 +200,18 @@ else:
 if planted:
     curves = own_curves[own_curves.segments_of == "all"]
     report.figure(
-        run, "detector_shown", drawings.detector(curves, list(detectors.SCORES), detectors.MARKS), found,
-        f"{called[main]}. {bars(own_curves.patients.max(), 'patient', 'Bands')} The right panels count "
-        "lesions that no segment shows as missed.",
+        run, "detector_shown", drawings.detector(curves, list(detectors.SCORES), detectors.marks(with_lesions)), found,
+        f"{simple} {called[main]}; the right panels count lesions that no segment shows as missed. "
+        f"{bars(own_curves.patients.max(), 'patient', 'Bands of two scores')}",
         alt="ROC and FROC curves of removals (top) and insertions (bottom) for three scores, with bands.",
     )  # fmt: skip
     report.table(
-        run, "detector_table", table.replace({"segments of": drawings.IMAGES}),
+        run, "detector_table",
+        table.replace({"segments of": drawings.IMAGES}).assign(by=table.score.replace(drawings.SCORES)),
         f"Segments show {all_of.shown['removal']} removed and {all_of.shown['insertion']} inserted lesions.",
-        f"Others cannot be found. {bars(patients, 'patient', 'Brackets')}",
-        {"kind": "kind", "segments of": "segments of", "score": "score"} | drawings.FOUND,
+        "Others cannot be found. Naive z takes the noise of pixels as independent, change alone is the RMS of output "
+        f"minus LDCT. {bars(patients, 'patient', 'Brackets')}",
+        {"kind": "kind", "segments of": "segments of", "by": "score"} | drawings.FOUND,
     )  # fmt: skip
 
 # %% [markdown]
@@ -238,14 +237,15 @@ if planted:
     report.figure(
         run, "patch_detector_shown", drawings.patch_detector(both),
         f"At one false mark a slice sFRC against the NDCT finds {seen}.", "Of lesions 16 times as strong it finds "
-        f"{percent(of_sfrc[detectors.stronger(16)])}. {called[main]}, patches of {patch} pixels.",
+        f"{percent(of_sfrc[detectors.stronger(16)])}. {called[main]}, patches of {patch} pixels. "
+        f"{bars(own_curves.patients.max(), 'patient', 'Bands of two lines')}",
         alt="FROC curves of removals (left) and insertions (right): lesions found against false marks a slice.",
     )  # fmt: skip
 
     report.table(
         run, "patch_detector_table", at_one.sort_values("found at 1 false mark", ascending=False),
-        f"The test by segment finds {listed(finds)}.", "A patch may be marked for another segment in it. Shown: what "
-        "some mark can show.", {"kind": "kind", "detector": "detector"} | drawings.FOUND,
+        found, f"Shown: how many of the {by_patch.lesions.max()} lesions lie in a segment or patch. A patch may be "
+        "marked for another segment in it.", {"kind": "kind", "detector": "detector"} | drawings.FOUND,
     )  # fmt: skip
 
 # %%
@@ -256,7 +256,8 @@ if tuned:
     mine = cutoffs[cutoffs.run == main].set_index("reference")
     report.table(
         run, "cutoffs", cutoffs.replace({"reference": drawings.IMAGES}),
-        f"Tuned for 1 false mark a slice, sFRC against the NDCT gives {number(mine.false['ndct'], 2)} on others.",
+        f"Tuned for 1 false mark a slice, sFRC against the NDCT gives {number(mine.false['ndct'], 1)} on other patients"
+        + (f" and {number(mine.false_free['ndct'], 1)} on their lesion-free scans." if again else "."),
         f"Tuned with {called[main]}. On lesion-free scans every mark is false. {bars(patients, 'patient', 'Brackets')}",
         drawings.of(cutoffs, drawings.CUTOFFS),
     )  # fmt: skip
@@ -286,14 +287,14 @@ assert test_source or train.isdisjoint(patient for patient, _ in tested), "a pat
 assert examined.z.notna().all() and (not nulled or examined.p.between(0, 1).all())
 run.finish(
     cohort=test.id, denoiser=main, methods=len({*method.values()}), segmentation=segmentation,
-    **(own if nulled else {}), **(alarms if calibrated else {}),
+    **(null.numbers(rates, main) if nulled else {}), **(alarms if calibrated else {}),
     **(detectors.numbers(table, at_one, sources) if planted else {}),
     **({"sfrc_cutoff_lp_mm": mine.cutoff.to_dict()} if tuned else {}),
 )  # fmt: skip
 
 # %%
-told = [found, f"sFRC, which needs the NDCT, finds {seen}."] if planted else []
+told = [found, simple, f"sFRC, which takes the NDCT as its reference, finds {seen}."] if planted else []
 report.text(
-    f"**What we saw.** {' '.join([*told, named])} A lesion without a segment of its own ({segmentation}) stays unseen. "
-    "Next: `05_invariances` asks whether a network *can* hide one."
+    f"**What we saw.** {' '.join(filter(None, [*told, named]))} A lesion without a segment of its own (outlined by "
+    f"{report.outlined_by(segmentation)}) stays unseen. Next: `05_invariances` asks whether a network *can* hide one."
 )

@@ -177,10 +177,12 @@ if not enough:
     headline = f"Not decided: {report.plural(len(people), 'patient')} are too few for 5 % false alarms."
 
 # %%
+truth_asked = "" if "truth" in faults else "; the noise-free truth was not asked"
+by_patient = " The test of segments is asked here by patient, in 09a by lesion." if "segments" in judges else ""
 report.table(
     run, "judges", table.replace("", "none"), headline,
-    "A fault counts as caught at full strength, if it raises more alarms than the honest twin. The last column is the "
-    f"highest of all twins; 5 % is right. Asked were {who}.", heads=drawings.HEADS,
+    "A twin is the same denoiser without the fault; a fault at full strength is caught if it raises more alarms than "
+    f"its twin. Asked were {who}{truth_asked}.{by_patient}", heads=drawings.heads(faults),
 )  # fmt: skip
 
 # %% [markdown]
@@ -189,14 +191,19 @@ report.table(
 
 # %%
 cells = verdicts.grid(cell, hunted, judges, columns, silent)
-down = labels | ({verdicts.SEARCH: verdicts.SEARCH} if iterations else {})
+down = labels | ({verdicts.SEARCH: f"{verdicts.SEARCH},\nnot counted"} if iterations else {})
+of_eraser = f" (the eraser: of the {int(diseased.sum())} with lesions)" if "eraser" in faults else ""
+own_lesions = verdicts.own_lesions_said([panel.JUDGES[name] for name in judges], faults, tasks, len(people))
+of_search = " Last row: lesions that the search of 05 shows to be hidden, of those changed; blue: the fault was found."
 across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
-    run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths),
-    verdicts.all_caught_said(table) if enough else headline,
-    "Numbers: in how many of 100 patients a fault at full strength raises an alarm, blue where that is shown to be "
-    "more than chance, 5. Orange: an alarm at an image that was not denoised: no fault, but more noise. Last row, not "
-    f"counted: lesions that a search hides in the output. Asked: {who}.", alt=drawings.ALT,
+    run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths,
+                               [len(labels)] if iterations else []),
+    verdicts.all_caught_said(table, cell, labels) if enough else headline,
+    f"Numbers: the share of {report.plural(len(people), 'patient')}, in %, in whom a fault at full strength raises an "
+    f"alarm{of_eraser}, blue where that is shown to be more than at its twin. {own_lesions}"
+    + (of_search if iterations else ""),
+    alt=drawings.ALT,
 )  # fmt: skip
 
 # %% [markdown]
@@ -231,6 +238,7 @@ run.finish(
 quiet = report.listed(f"“{labels[j]}”" for j in silent)
 others = f" {verdicts.alarms_said(table)} {f'{quiet} caught no fault' if silent else 'Every judge catches a fault'}."
 report.text(
-    f"**What we saw.** {headline}{others if enough else ''} One limit is that faults and patients are made up, and "
-    "each twin knows the noise-free truth. `06_stats` compares losses by the metrics judged here."
+    f"**What we saw.** {headline} {verdicts.asked_said(faults, strengths)}{others if enough else ''} One limit is that "
+    "faults and patients are made up, and that each twin, the same denoiser without the fault, knows the noise-free "
+    "truth. `06_stats` compares losses by the metrics judged here."
 )

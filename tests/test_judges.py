@@ -297,7 +297,7 @@ def test_the_best_judge_stands_first_and_one_that_answers_to_noise_last(trial):
     table = verdicts.by_judge(cells, found, JUDGES)
     assert table["judge"].tolist() == ["one that sees", "a blind one", "one of noise"]
     assert table["caught"].tolist() == [1, 0, 0] and table["asked"].tolist() == [1, 1, 1]
-    assert table["misled"].tolist() == ["", "", verdicts.LABELS["identity"]] and table["missed"].tolist() == [
+    assert table["misled"].tolist() == ["", "", verdicts.IN_SENTENCES["identity"]] and table["missed"].tolist() == [
         "",
         "blur",
         "blur",
@@ -346,19 +346,57 @@ def test_the_shares_in_which_faults_are_noticed_are_kept_by_judge():
 
 
 @pytest.mark.parametrize(
-    ("caught", "said"),
-    [([3, 1], "1 of 2 judges"), ([3, 3], "both judges"), ([2, 1], "none of the 2 judges")],
-)
-def test_judges_that_catch_every_fault_are_counted(caught, said):
-    table = pd.DataFrame({"caught": caught, "asked": 3, "misled": ""})
-    assert verdicts.all_caught_said(table) == f"All faults are caught by {said}."
+    ("judges", "said"),
+    [({"A": ([0.8, 0.3], ""), "B": ([0.9, 0.1], "")},
+      "1 of 2 judges catches every fault, least often the inserter, in 30 % of patients."),
+     ({"A": ([0.8, 0.3], ""), "B": ([0.9, 0.7], "identity")},
+      "Both judges catch every fault, least often the inserter, in 30 % of patients."),
+     ({"A": ([0.8, 0.1], ""), "B": ([0.1, 0.1], "")}, "None of the 2 judges catches every fault."),
+     ({"A": ([0.8], ""), "B": ([0.1], "")}, "1 of 2 judges catches every fault.")],
+)  # fmt: skip
+def test_judges_that_catch_every_fault_are_counted_with_what_they_see_least(judges, said):
+    assert verdicts.all_caught_said(*by_judge(**judges)) == said
+
+
+NOT_DENOISED = verdicts.IN_SENTENCES["identity"]
+FAULTS = [name for name in faulty.names() if name not in faulty.HARMLESS]
+
+
+@pytest.mark.parametrize(
+    ("faults", "strengths", "said"),
+    [(["eraser", "identity", "inserter"], [1.0],
+      "Asked about were eraser that knows lesions and inserter, at full strength only; study `controls` asks more."),
+     (["blur", "truth"], [0.5], "Asked about was blur, at 50 % of the strength only; study `controls` asks more."),
+     (["identity"], [1.0], "No fault was asked about.")],
+)  # fmt: skip
+def test_the_faults_that_were_asked_about_are_told_with_their_strengths(faults, strengths, said):
+    assert verdicts.asked_said(faults, strengths) == said
+    assert verdicts.asked_said(FAULTS, [0.25, 1.0]).endswith("and inserter, at 25 to 100 % of the strength.")
+
+
+def test_whose_lesions_judges_look_for_is_told_and_who_has_none():
+    own, other = (panel.JUDGES[name] for name in ("cho", "psnr"))
+    assert verdicts.own_lesions_said([other], ["inserter"], 21, 22) == ""
+    told = "Observers and kept contrast look for a patient's own lesions, in all patients"
+    assert verdicts.own_lesions_said([own, other], ["eraser"], 22, 22) == f"{told}."
+    one = f"{told} but 1, who has none far enough from the border; what the inserter adds elsewhere they cannot see."
+    assert verdicts.own_lesions_said([own], ["inserter"], 21, 22) == one
+
+
+@pytest.mark.parametrize(
+    ("asked", "head"),
+    [(["eraser", "identity"], "alarm at the image that was not denoised"), (["truth"], "alarm at the noise-free truth"),
+     (["identity", "truth"], "alarm without a fault"), (["eraser"], None)],
+)  # fmt: skip
+def test_the_column_of_alarms_names_what_has_no_fault(asked, head):
+    assert drawings.heads(asked).get("misled") == head
 
 
 @pytest.mark.parametrize(
     ("misled", "said"),
     [(["", ""], "No judge raises an alarm at a denoiser without a fault."),
-     ([verdicts.LABELS["identity"], ""], "“A” sees that an image which was not denoised is noisier than its twin."),
-     ([verdicts.LABELS["identity"], f"{verdicts.LABELS['identity']}, noise-free truth"],
+     ([NOT_DENOISED, ""], "“A” sees that an image which was not denoised is noisier than its twin."),
+     ([NOT_DENOISED, f"{NOT_DENOISED}; noise-free truth"],
       "“A” and “B” see that an image which was not denoised is noisier than its twin. “B” raises an alarm at the "
       "noise-free truth.")],
 )  # fmt: skip
@@ -377,7 +415,7 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
     texts = grid.set_index(["judge", "denoiser"])["text"]
     assert texts[verdicts.SEARCH, "blur"] == "2 of 3" and texts["noise", "identity"] == "100"
     down = JUDGES | {verdicts.SEARCH: verdicts.SEARCH}
-    figure = drawings.grid(grid, down, {name: name for name in ("blur", "identity", "net")}, [1, 2], [0.5, 1.0])
+    figure = drawings.grid(grid, down, {name: name for name in ("blur", "identity", "net")}, [1, 2], [0.5, 1.0], [3])
     assert len(figure.axes[0].patches) == 12 and len(drawings.ALT) <= 200
     assert "caught from 50 % of the strength" in [text.get_text() for text in figure.legends[0].get_texts()]
     plt.close(figure)

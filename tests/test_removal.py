@@ -401,6 +401,8 @@ def test_sets_of_volumes_are_scored_and_psnr_stands_beside_its_theory():
     assert theory.sigma.tolist() == [0, 5] and theory.theory[0] == 1 and theory.gap[0] == 0
     assert removal.sees_all_without_noise(found) and not removal.sees_all_without_noise(found.assign(tpf=0.5))
     numbers = removal.numbers(removal.amounts(found), spans, theory)
+    first = removal.first_of(removal.amounts(found), spans)
+    assert (first.cohort, first.q) == tuple(spans.loc[0, ["cohort", "q"]])
     assert numbers["removed"][0]["structures"] == len(volume("A").table) * 2
     assert numbers["psnr_off_theory"] == theory.gap.max() and numbers["mean_srmse"] == []
 

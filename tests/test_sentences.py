@@ -134,15 +134,23 @@ def test_which_metrics_improved_and_which_did_not(rose, said, missed):
 
 @pytest.mark.parametrize(
     ("limits", "said"),
-    [({}, "No metric was asked whether it notices the removal."),
-     ({"PSNR": 5.0}, "The removal is noticed by PSNR up to 5 HU of noise."),
-     ({"PSNR": 5.0, "SSIM": 0.0}, "The removal is noticed by PSNR up to 5 HU of noise and by SSIM only without noise."),
-     ({"PSNR": 0.0, "SSIM": NAN}, "The removal is noticed by PSNR only without noise. SSIM was not shown to notice the "
-      "removal at any noise level."),
-     ({"PSNR": NAN, "SSIM": NAN}, "PSNR and SSIM were not shown to notice the removal at any noise level.")],
+    [({}, "No metric was asked whether it notices that."),
+     ({"PSNR": 5.0}, "PSNR notices that they are gone up to 5 HU of noise."),
+     ({"PSNR": 5.0, "SSIM": 0.0}, "SSIM notices that they are gone only without noise, PSNR up to 5 HU."),
+     ({"PSNR": 5.0, "SSIM": 5.0, "MaxSRMSE": 20.0},
+      "PSNR and SSIM notice that they are gone up to 5 HU of noise, MaxSRMSE up to 20 HU."),
+     ({"PSNR": 0.0, "SSIM": NAN}, "PSNR notices that they are gone only without noise. SSIM was not shown to notice "
+      "the removal at any level of noise."),
+     ({"PSNR": NAN, "SSIM": NAN}, "PSNR and SSIM were not shown to notice the removal at any level of noise.")],
 )  # fmt: skip
 def test_up_to_how_much_noise_a_removal_is_noticed(limits, said):
-    assert sentences.noticed(limits) == said
+    assert sentences.noticed(limits, 18, 71) == f"We removed 18 of 71 lesions and added noise. {said}"
+
+
+def test_of_what_was_removed_one_is_singular_and_none_is_told():
+    one = "We removed 1 of 4 structures and added noise. PSNR notices that it is gone up to 5 HU of noise."
+    assert sentences.noticed({"PSNR": 5.0}, 1, 4, "structure") == one
+    assert sentences.noticed({"PSNR": 0.5}, 0, 4) == "No lesion was removed, so that there is nothing to notice."
 
 
 @pytest.mark.parametrize(

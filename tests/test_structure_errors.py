@@ -71,3 +71,20 @@ def test_an_order_is_reversed_where_both_differences_are_sure():
 def test_one_denoiser_has_no_order():
     found = errors.agreement(errors.ranked(table({"LDCT": (20, 20, 20), "a": (10, 10, 12)}), 50, 0))
     assert set(found.pairs) == {0} and found.tau.isna().all()
+
+
+def test_who_was_not_shown_to_have_more_error_than_the_least():
+    luck = np.random.default_rng(0).normal(0, 0.3, 8)
+    means = {"a": np.full(8, 10.0), "b": 12 + luck, "c": 10.05 + luck}
+
+    def made(patients):
+        rows = [
+            {"patient": p, "method": name, "row": p, "source": "ndct", "reference": "ndct", "rmse_hu": values[p],
+             "mean_srmse": values[p], "max_srmse": values[p]}
+            for name, values in (means | {"LDCT": np.full(8, 5.0)}).items() for p in range(patients)
+        ]  # fmt: skip
+        return pd.DataFrame(rows)
+
+    assert errors.not_beaten(made(8), 500, 0) == ["c"] and errors.not_beaten(made(3), 500, 0) is None
+    alone = made(8)[lambda table: table.method.isin(["a", "LDCT"])]
+    assert errors.not_beaten(alone, 500, 0) == []

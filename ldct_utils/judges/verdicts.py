@@ -11,6 +11,8 @@ LABELS = {
     "tv": "total variation", "unsharp": "unsharp masking", "paster": "texture paster", "inserter": "inserter",
     "identity": "identity (not denoised)", "truth": "noise-free truth",
 }  # fmt: skip
+IN_SENTENCES = LABELS | {"eraser": "eraser that knows lesions", "blind_eraser": "blind eraser",
+                         "identity": "image that was not denoised"}  # fmt: skip
 NOT_ASKED, FEW, NOTHING, NOT_TESTED = "cannot be asked", "too few patients", "says nothing", "not tested"
 SEARCH = "invariance search (05), one patient"
 
@@ -118,7 +120,9 @@ def by_judge(found, verdicts, judges) -> pd.DataFrame:
         own = own[own["denoiser"].isin(faulty.names())].set_index("denoiser")
         faults = own[~own.index.isin(faulty.HARMLESS)]
         fooled = own.index[own.index.isin(faulty.HARMLESS) & own["caught"].fillna(False).to_numpy(bool)]
-        told = [", ".join(LABELS[name] for name in names) for names in (faults.index[faults["from"].isna()], fooled)]
+        told = [
+            "; ".join(IN_SENTENCES[name] for name in names) for names in (faults.index[faults["from"].isna()], fooled)
+        ]
         twin = all_of.loc[~all_of["denoiser"].isin(faulty.HARMLESS), "twin"].max()
         rows.append({"judge": label, "caught": int(faults["from"].notna().sum()), "asked": len(faults),
                      "missed": told[0], "misled": told[1], "twin_percent": 100 * twin})  # fmt: skip
@@ -141,7 +145,7 @@ def best_said(table, found, judges: dict) -> str:
     shares, single = [round(100 * rate) for rate in own["rate"]], len(best) == 1
     rates = f", in {' to '.join(dict.fromkeys(f'{end}' for end in (min(shares), max(shares))))} % of patients"
     if single and len(shares) < 4:  # each with its name
-        names = own["denoiser"].map(lambda name: LABELS.get(name, name).replace(", knows", " that knows"))
+        names = own["denoiser"].map(IN_SENTENCES)
         rates = ": " + listed([f"{name} ({share} % of patients)" for name, share in zip(names, shares)])
     who = f"The judge{'s' * (not single)} {listed([f'“{name}”' for name in best['judge']])}"
     most, faults = best["caught"].iloc[0], int(best["asked"].max())
@@ -150,11 +154,49 @@ def best_said(table, found, judges: dict) -> str:
     return f"{who} {catch} {caught_of}{rates}. Chance gives {percent(caught.FALSE_ALARMS)}."
 
 
-def all_caught_said(table) -> str:
-    """How many judges catch all that they were asked of, in a sentence. Args: table: of ``by_judge``."""
-    whole = int(((table["caught"] == table["asked"]) & (table["asked"] > 0)).sum())
-    told = f"{some(whole, len(table), 'judge')} {'catches' if whole < 2 else 'catch'} every fault."
-    return told[:1].upper() + told[1:]
+def all_caught_said(table, found, judges: dict) -> str:
+    """How many judges catch all that they were asked of, and what they see least, in a sentence.
+
+    Args: table: of ``by_judge``. found: of ``cells``. judges: {name: label}.
+    """
+    whole = table["judge"][(table["caught"] == table["asked"]) & (table["asked"] > 0)]
+    told = f"{some(len(whole), len(table), 'judge')} {'catches' if len(whole) < 2 else 'catch'} every fault"
+    own = found[found["judge"].map(judges).isin(whole) & found["denoiser"].isin(IN_SENTENCES)]
+    own = own[~own["denoiser"].isin(faulty.HARMLESS)].sort_values("rate", kind="stable")
+    if len(own) > 1:
+        told += (
+            f", least often the {IN_SENTENCES[own['denoiser'].iloc[0]]}, in {percent(own['rate'].iloc[0])} of patients"
+        )
+    return f"{told[:1].upper()}{told[1:]}."
+
+
+def asked_said(faults, strengths) -> str:
+    """Which faults were asked at which strengths, in a sentence. Args: faults: names of ``faulty``, all at
+    ``strengths``."""
+    graded = [name for name in faulty.names() if name not in faulty.HARMLESS]
+    asked = [name for name in faults if name in graded]
+    if not asked:
+        return "No fault was asked about."
+    ends = list(dict.fromkeys((min(strengths), max(strengths))))
+    full = "full strength" if ends == [1] else f"{percent(ends[0])} of the strength"
+    how = f"at {full} only" if len(ends) == 1 else f"at {percent(ends[0]).removesuffix(' %')} to {percent(ends[1])}"
+    how += "" if len(ends) == 1 else " of the strength"
+    said = f"Asked about {'was' if len(asked) == 1 else 'were'} {listed(IN_SENTENCES[name] for name in asked)}, {how}"
+    return f"{said}." if len(asked) == len(graded) and len(ends) > 1 else f"{said}; study `controls` asks more."
+
+
+def own_lesions_said(judges, faults, tasks: int, patients: int) -> str:
+    """Whose lesions judges look for that bring their own, in a sentence; empty where there is no such judge.
+
+    Args: judges: of ``panel.Judge``. faults: names of ``faulty``. tasks: patients with a crop in which an observer has
+        room, of ``patients``.
+    """
+    if not any(one.own_task for one in judges):
+        return ""
+    missing = patients - tasks
+    lack = f" but {missing}, who ha{'s' if missing == 1 else 've'} none far enough from the border" if missing else ""
+    said = f"Observers and kept contrast look for a patient's own lesions, in all patients{lack}"
+    return f"{said}{'; what the inserter adds elsewhere they cannot see' * ('inserter' in faults)}."
 
 
 def alarms_said(table) -> str:
@@ -164,7 +206,7 @@ def alarms_said(table) -> str:
         "identity": "see{} that an image which was not denoised is noisier than its twin.",
         "truth": "raise{} an alarm at the noise-free truth.",
     }.items():
-        if who := [f"“{one.judge}”" for one in table.itertuples() if LABELS[name] in one.misled.split(", ")]:
+        if who := [f"“{one.judge}”" for one in table.itertuples() if IN_SENTENCES[name] in one.misled.split("; ")]:
             told.append(f"{listed(who)} {words.format('s' * (len(who) == 1))}")
     return " ".join(told) or "No judge raises an alarm at a denoiser without a fault."
 

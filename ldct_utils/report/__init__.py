@@ -22,6 +22,7 @@ from ldct_utils.report.sentences import (
     noticed,
     number,
     ordered,
+    outlined_by,
     percent,
     plural,
     scale,
@@ -32,6 +33,6 @@ from ldct_utils.report.sentences import (
 
 __all__ = [
     "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval", "kept_least",
-    "leaders", "listed", "noticed", "number", "ordered", "percent", "plural", "scale", "shown", "slowest", "some",
-    "table", "text", "worsened",
+    "leaders", "listed", "noticed", "number", "ordered", "outlined_by", "percent", "plural", "scale", "shown",
+    "slowest", "some", "table", "text", "worsened",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ SCALES = {  # of evaluation domains: the grey values in which scores are compute
     "viana2025": "256 grey levels from −1024 to 3072 HU, as in Viana et al. (2025)",
     "window": "the window of each anatomy", "eulig2024": "the window of each anatomy, as in the benchmark",
 }  # fmt: skip
+OUTLINED_BY = {"felzenszwalb": "Felzenszwalb's method", "otsu": "Otsu's method", "sam": "SAM"}  # segments, as read
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -179,6 +180,11 @@ def scale(domain: str) -> str:
     return SCALES.get(domain, domain)
 
 
+def outlined_by(segmentation: str) -> str:
+    """Who outlines segments, as it follows "outlined by", e.g. ``Felzenszwalb's method``; thresholds as they are."""
+    return OUTLINED_BY.get(segmentation, segmentation)
+
+
 def gained(who: str, gain: float, what: str, unit: str) -> str:
     """The largest gain as it follows a place: ``MSE improves PSNR most, by 0.35 dB``; losses are called losses.
 
@@ -229,19 +235,28 @@ def improved(rose: dict, kind: str) -> tuple[str, str]:
     return f"{who[:1].upper()}{who[1:]} improved in every run.", f"These did not: {missed}." if missed else ""
 
 
-def noticed(limits: dict) -> str:
-    """Up to how much noise metrics notice a removal, e.g. ``The removal is noticed by PSNR up to 5 HU of noise.``
+def noticed(limits: dict, removed: int, known: int, what: str = "lesion") -> str:
+    """Up to how much noise metrics notice a removal, e.g. ``We removed 18 of 71 lesions and added noise. PSNR notices
+    that they are gone up to 5 HU of noise.``
 
-    Args: limits: {label of a metric: SD of the noise, HU}, NaN for a metric that notices it at none.
+    Args: limits: {label of a metric: SD of the noise, HU}, NaN for a metric that notices it at none. removed: how many
+        of the ``known`` ones, each a ``what``.
     """
-    seen = [f"by {label} " + (f"up to {hu:g} HU of noise" if hu else "only without noise")
-            for label, hu in limits.items() if not pd.isna(hu)]  # fmt: skip
-    missed = [label for label, hu in limits.items() if pd.isna(hu)]
-    said = [f"The removal is noticed {listed(seen)}."] if seen else []
+    if not removed:
+        return f"No {what} was removed, so that there is nothing to notice."
+    by, said = {}, []
+    for label, hu in limits.items():
+        by.setdefault(math.inf if pd.isna(hu) else hu, []).append(label)
+    missed = by.pop(math.inf, [])
+    for hu in sorted(by):
+        gone = "" if said else f" notice{'s' * (len(by[hu]) == 1)} that {'it is' if removed == 1 else 'they are'} gone"
+        noise = f"up to {hu:g} HU{'' if said else ' of noise'}" if hu else "only without noise"
+        said.append(f"{listed(by[hu])}{gone} {noise}")
+    told = [f"We removed {some(removed, known, what)} and added noise."] + ([", ".join(said) + "."] if said else [])
     if missed:
-        said.append(f"{listed(missed)} w{'as' if len(missed) == 1 else 'ere'} not shown to notice the removal at any "
-                    "noise level.")  # fmt: skip
-    return " ".join(said) or "No metric was asked whether it notices the removal."
+        told.append(f"{listed(missed)} w{'as' if len(missed) == 1 else 'ere'} not shown to notice the removal at any "
+                    "level of noise.")  # fmt: skip
+    return " ".join(told if limits else [*told, "No metric was asked whether it notices that."])
 
 
 def worsened(falls: int, total: int, when: str = "when all lesions are removed") -> str:

@@ -18,6 +18,12 @@ BY_SEGMENT, BY_PATCH = "this test, by segment", "this test, by patch"
 GRADES = (4, 16)  # times the contrast of the removed lesions; the last is a control
 
 
+def marks(slices: pd.DataFrame) -> np.ndarray:
+    """Those of ``MARKS`` that so many slices can tell: one false mark in all of them, or more. Args: of
+    ``lesion_slices``."""
+    return MARKS[MARKS * len(slices) >= 1]
+
+
 def stronger(grade: int) -> str:
     """The kind of a removal whose lesions were so many times as strong in the reference."""
     return f"removal, {grade} times as strong"
@@ -89,6 +95,39 @@ def told(share: float, kind: str) -> str:
     """What a detector finds of a kind of change, in words that follow "finds". Args: share: NaN where no mark shows a
     planted one."""
     return f"no {kind}, since no mark shows any" if np.isnan(share) else f"{100 * share:.0f} % of {kind}s"
+
+
+def found_said(table: pd.DataFrame) -> str:
+    """What the test finds at one false mark a slice, with and without segments of the NDCT, in a sentence.
+
+    Args: table: of ``lines``, by kind, segments of and score.
+    """
+    shares = table[table["score"] == "this test"].set_index(["segments of", "kind"])["found at 1 false mark"]
+    finds = [told(shares["all", kind], kind) for kind in KINDS]
+    said = f"At one false mark a slice the test finds {' and '.join(finds)} that we planted"
+    if "without the NDCT" not in shares.index:
+        return f"{said}."
+    less = [shares["without the NDCT", kind] for kind in KINDS]
+    without = [told(*pair) if np.isnan(pair[0]) else f"{100 * pair[0]:.0f} %" for pair in zip(less, KINDS)]
+    return f"{said}; without the NDCT's segments it finds {' and '.join(without)}."
+
+
+def simpler_said(table: pd.DataFrame) -> str:
+    """What the scores beside the test find, in a sentence; empty where no mark shows a change.
+
+    Args: table: as of ``found_said``.
+    """
+    whole, parts, apart = table[table["segments of"] == "all"], [], False
+    for kind in KINDS:
+        one = whole[whole["kind"] == kind].set_index("score")
+        own, others = one.loc["this test"], one.drop("this test")
+        if others["found at 1 false mark"].isna().any() or others["low"].isna().any() or np.isnan(own["low"]):
+            return ""
+        ends = (f"{100 * others['found at 1 false mark'].agg(end):.0f}" for end in ("min", "max"))
+        parts.append(f"{' to '.join(dict.fromkeys(ends))} % of {kind}s")
+        apart |= bool(((others["low"] > own["high"]) | (others["high"] < own["low"])).any())
+    whether = "not all intervals overlap with the test's" if apart else "their intervals overlap with the test's"
+    return f"Two simpler scores find {' and '.join(parts)}; {whether}."
 
 
 def numbers(table: pd.DataFrame, by_detector: pd.DataFrame, sources) -> dict:

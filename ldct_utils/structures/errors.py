@@ -128,6 +128,19 @@ def best(ranking: pd.DataFrame):
     return next(one[one.error == "RMSE"].itertuples()), float(mean.mean_hu.iloc[0])
 
 
+def not_beaten(error: pd.DataFrame, draws: int, seed: int) -> list[str] | None:
+    """Denoisers whose RMSE against the NDCT was not shown to be above the least one's, paired over patients; None where
+    there are too few patients. Args: as of ``ranked``."""
+    table = kinds(error[error.reference == "ndct"])["RMSE", "", ""].drop(columns=LDCT, errors="ignore")
+    first, unclear = table.mean().idxmin(), []
+    for other in table.columns.drop(first):
+        more = intervals.patient_bootstrap((table[other] - table[first]).to_numpy(), draws=draws, seed=seed)
+        if more.excludes_zero is None:
+            return None
+        unclear += [] if more.excludes_zero else [other]
+    return unclear
+
+
 def counted(error: pd.DataFrame) -> dict:
     """How many segments of the NDCT a slice has on average, kept and left out by each rule, and linked a patient.
 

@@ -221,6 +221,12 @@ def amounts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def first_of(gone: pd.DataFrame, spans: pd.DataFrame):
+    """The row of ``amounts`` of the cohort and fraction that ``limits`` is of. Args: as of ``numbers``."""
+    first = gone[(gone["cohort"] == spans["cohort"].iloc[0]) & (gone["q"] == spans["q"].iloc[0])]
+    return next(first.itertuples())
+
+
 def _span(values):
     low, high = int(values.min()), int(values.max())
     return f"{low}" if low == high else f"{low} to {high}"

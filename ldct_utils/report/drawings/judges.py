@@ -7,12 +7,23 @@ from matplotlib.patches import Patch, Rectangle
 from ldct_utils.report import plots, sentences
 
 PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeeee"}  # colours of cells, by state
-HEADS = {"judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
-         "misled": "alarm without a fault", "twin_percent": "alarms at honest twins, % of patients"}  # fmt: skip
+HEADS = {
+    "judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
+    "misled": "alarm without a fault", "twin_percent": "most alarms at a twin, % of patients (right: 5)",
+}  # fmt: skip
+NO_FAULT = {"identity": "alarm at the image that was not denoised", "truth": "alarm at the noise-free truth"}
 ALT = (
     "Grid of coloured cells, judges down and denoisers across: blue where a fault is caught, orange where a denoiser "
     "without a fault raises an alarm."
 )
+
+
+def heads(denoisers) -> dict:
+    """``HEADS`` for the table of the denoisers that were asked: the column of alarms without a fault names what has
+    none, and is left out where nothing without one was asked."""
+    harmless = [head for name, head in NO_FAULT.items() if name in denoisers]
+    found = HEADS | ({"misled": harmless[0]} if len(harmless) == 1 else {})
+    return {column: head for column, head in found.items() if harmless or column != "misled"}
 
 
 def _blue(strength):
@@ -28,11 +39,12 @@ def _cell(axis, x, y, row):
     axis.text(x + 0.5, y + 0.5, row.text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
 
 
-def grid(cells, judges: dict, denoisers: dict, lines_at, strengths):
+def grid(cells, judges: dict, denoisers: dict, lines_at, strengths, above=()):
     """The grid of all verdicts.
 
     Args: cells: judge, denoiser, state, strength, text (of ``judges.verdicts.grid``). judges, denoisers: {name: label}
         in their order. lines_at: columns before which a line separates kinds of denoisers. strengths: of the legend.
+        above: rows above which a line separates what is not counted.
     """
     figure, axis = plt.subplots(figsize=(3.2 + 0.72 * len(denoisers), 2.6 + 0.42 * len(judges)))
     across, down = list(denoisers), list(judges)
@@ -45,7 +57,9 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths):
     axis.tick_params(length=0)
     for at in lines_at:
         axis.axvline(at, color="black", lw=2)
-    words = {"misled": "alarm at what has no fault", "not asked": "cannot be asked, or too few patients"}
+    for at in above:
+        axis.axhline(at, color="black", lw=2)
+    words = {"misled": "alarm at what has no fault", "not asked": "not tested"}
     from_where = "caught from {} of the strength" if len(strengths) > 1 else "caught"
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=from_where.format(sentences.percent(s)))
             for s in strengths]  # fmt: skip
