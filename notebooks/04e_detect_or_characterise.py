@@ -59,13 +59,13 @@ from ldct_utils import report
 from ldct_utils.models import classical
 from ldct_utils.report.drawings import crops, styles, two_tasks
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import characterise
+from ldct_utils.task_based import characterise, said
 from ldct_utils.training import designs, prediction, setup
 
 # %%
 setup.seed_everything(seed, threads)
 characterise.check(dose, strengths)
-at_dose, within = report.percent(dose), report.bars(patients, "patient", "Brackets")
+at_dose = report.percent(dose)
 
 # %% [markdown]
 # ## Denoisers
@@ -88,17 +88,19 @@ trainings = {name: len({s for n, s in denoisers if n == name}) for name in names
 looks = styles.styles({"tv": TV} | dict(zip(listed["method"], spoken)))
 looks = {look["label"]: look for look in looks.values()}
 told = report.listed(f"{name} ({report.plural(trainings[name], 'training')})" for name in names[1:])
+also = " and trainings" if max(trainings.values()) > 1 else ""
+bars, within = (report.bars(patients, "patient", drawn, also=also) for drawn in ("Bars", "Brackets"))
 report.text(f"Beside the filter, total variation, there are these networks: {told}.")
 
 # %% [markdown]
 # ## Two tasks, one observer
 # *Detection*: a round dark lesion in the liver of a simulated patient, or none. *Shape*: a spiculated lesion, turned at
 # random, or a round one of the same area. A channelised Hotelling observer (CHO), which allows for the noise texture
-# through a few channels, judges both. **d′** says how well it tells the two classes: 0 is guessing. Its template is
-# *kept* from plain reconstructions (FBP, filtered back-projection), as for a reader who learned on these, or
-# *retrained* on the images that it judges, which no reader can be for every denoiser. The kept one decides. Both are
-# shown with *internal noise* as well, the same for all images, as a reader has it: contrast that is smoothed away is
-# then lost. Retrained and without internal noise the observer is a ceiling, since it undoes a blur.
+# through a few channels, judges both. **d′** says how well it tells the two classes: 0 is guessing. *CHO, learned on
+# FBP* keeps the template of plain reconstructions (FBP, filtered back-projection), as a reader who learned on these;
+# its verdict decides. *CHO, retrained* learns anew on the images that it judges, which no reader can do for every
+# denoiser. Both are shown with *internal noise* as well, the same for all images, as a reader has it: contrast that is
+# smoothed away is then lost. CHO, retrained, without internal noise is a ceiling, since it undoes a blur.
 #
 # Its channels are dense differences of Gaussians, by which human readers are modelled. The answer depends on that:
 # Laguerre–Gauss channels, fitted to the disc, see little of an outline, so that even a strong blur costs them little.
@@ -117,15 +119,17 @@ own_contrast = measured[measured["solved"]].groupby("task")["contrast_hu"].first
 one = next(characterise.cases(1, radius_mm, 1, crop, seed, kernel))  # the first patient, to be looked at
 spikes, disc = (own_contrast["shape"] * image for image in (one.spikes[one.turned[0]], one.made.signals[0]))
 truth, noisy = one.made.clean + spikes, one.images("spiculated", own_contrast["shape"], dose)
+looked = {TV: denoisers[TV, 0]} | {name: f for (name, _), f in denoisers.items() if name == names[-1]}
 images = {"the same, round": one.made.clean + disc, f"FBP, {at_dose} of the dose": noisy[0],
-          TV: denoisers[TV, 0](noisy)[0]}  # fmt: skip
+          **{name: f(noisy)[0] for name, f in looked.items()}}  # fmt: skip
 report.figure(
     run, "lesions",
     crops.compared(truth, images, spikes[None], one.made.pixel_mm, (120, 200), spikes, of="noise-free, spiculated"),
-    f"In FBP at {at_dose} of the dose d′ is {d_prime:g} at {report.number(own_contrast['detection'], 1)} HU for "
-    f"detection and at {report.number(own_contrast['shape'], 0)} HU for shape.",
-    f"A round and a spiculated lesion of one area, radius {radius_mm:g} mm; one scan, lesion circled.",
-    alt="CT crops of a liver with a circled spiculated lesion, a round one, the noisy and the filtered image; below "
+    f"Contrasts were chosen so that d′ is {d_prime:g} in FBP: {report.number(own_contrast['detection'], 1)} HU for "
+    f"detection, {report.number(own_contrast['shape'], 0)} HU for shape.",
+    f"Circled: a round and a spiculated lesion of one area, radius {radius_mm:g} mm, here at the contrast for shape. "
+    f"One scan at {at_dose} of the dose.",
+    alt="CT crops of a liver with a circled spiculated lesion, a round one, the noisy and the denoised images; below "
     "the differences.",
 )  # fmt: skip
 
@@ -140,12 +144,11 @@ table = run.table("both_tasks", lambda: characterise.both_tasks(ratios, names))
 controls = characterise.controls(table, BLUR)
 reasons = characterise.reasons_against(controls, patients)
 full = table[table["name"] == characterise.FULL][TASKS].min(axis=None)
-held = f"{report.some(sum(controls.values()), len(controls), 'control')} came out as they must".capitalize()
-report.text(f"{held}; the full dose multiplies both d′ by {full:.1f} or more.")
+report.text(f"{said.held(controls)} The full dose multiplies both d′ by {full:.1f} or more.")
 
 # %% [markdown]
 # ## What denoising does to both tasks
-# The observer with the kept template decides.
+# CHO, learned on FBP, decides.
 
 # %%
 judged = {
@@ -153,7 +156,7 @@ judged = {
     for observer in characterise.OBSERVERS
 }
 whole = table[table["share"] == 1].set_index(["name", "observer"])
-answer = characterise.answer(judged[characterise.DECIDES], reasons, whole)
+answer = said.answer(judged, reasons, whole)
 
 
 def ratio(name, observer, task):
@@ -168,31 +171,31 @@ detail = (
     f"{ratio(last, decides, 'shape')}"
 )
 with_noise = f"{ratio(last, noisy_one, 'detection')} and {ratio(last, noisy_one, 'shape')}"
-agree = report.some(sum(judged[o] == judged[decides] for o in judged), len(judged), "observer")
-report.text(f"{detail}; for an observer with internal noise by {with_noise}. The verdict is that of {agree}.")
+report.text(f"{detail}; with internal noise by {with_noise}. {said.given_by(judged, reasons)}")
 
 # %%
 asked = table[~table["name"].isin([characterise.FBP]) & ((table["share"] == 1) | table["name"].isin(names))]
 strong = asked[asked["observer"] == decides].sort_values("detection", ascending=False)
 report.table(
     run, "both_tasks", strong.assign(share=100 * strong["share"]), f"{detail}.",
-    f"Template kept from FBP. {report.number(own_contrast['detection'], 1)} HU for detection, "
-    f"{report.number(own_contrast['shape'], 1)} HU for shape, {at_dose} of the dose. {within}",
+    f"The observer is {said.READERS[decides]}. Strength: share of the denoised image in its blend with the input"
+    f"{said.at_part(strong)}. {within}",
     heads={"name": "image", "share": "strength, %"} | characterise.HEADS,
 )  # fmt: skip
 
 # %%
 every = table[(table["share"] == 1) & table["name"].isin([*names, BLUR])].sort_values(["name", "observer"])
 report.table(
-    run, "observers", every, f"The verdict of the deciding observer is that of {agree}.",
-    f"Whole outputs. The retrained observer without internal noise need not be harmed by a blur. {within}",
-    heads={"name": "image", "observer": "template"} | characterise.HEADS,
+    run, "observers", every.assign(observer=every["observer"].map(said.READERS)), said.given_by(judged, reasons),
+    f"Whole outputs. CHO, retrained, without internal noise is a ceiling, which a blur need not harm. {within}",
+    heads={"name": "image", "observer": "observer"} | characterise.HEADS,
 )  # fmt: skip
 
 # %%
 report.figure(
-    run, "plane", two_tasks.plane(table, (decides, noisy_one), looks, BLUR), answer,
-    f"A line runs from no denoising (1, 1) over the strengths to the whole output. {report.bars(patients, 'patient')}",
+    run, "plane", two_tasks.plane(table, {o: said.READERS[o] for o in (decides, noisy_one)}, looks, BLUR),
+    answer if reasons else said.beside_noise(judged, last),
+    f"A line runs from no denoising (1, 1) over the strengths to the whole output. {bars}",
     alt="Two scatter plots, factor of d′ of detection against that of shape, a line a denoiser from no denoising at 1.",
 )  # fmt: skip
 
@@ -203,12 +206,10 @@ report.figure(
 # %%
 at_full = ratios[(ratios["share"] == 1) & (ratios["observer"] == decides)]
 of_last = at_full[(at_full["name"] == last) & (at_full["task"] == "shape")].sort_values("contrast_hu")
-strongest, faintest = of_last.iloc[0], of_last.iloc[-1]
 report.figure(
     run, "contrasts", two_tasks.contrasts(at_full, TASKS, looks, own_contrast),
-    f"Denoising ({last}) multiplies d′ of shape by {report.number(strongest.ratio, 2)} at the strongest contrast "
-    f"and by {report.number(faintest.ratio, 2)} at the faintest.",
-    f"Whole outputs, template kept; on the line at 1 nothing changes. {report.bars(patients, 'patient')}",
+    said.over_contrasts(of_last, last),
+    f"Whole outputs; {said.READERS[decides]}. On the line at 1 nothing changes. {bars}",
     alt="Two line plots of the factor of d′ against the lesion's contrast, detection and shape, a line a denoiser.",
 )  # fmt: skip
 
@@ -231,7 +232,7 @@ run.finish(headline=headline)
 
 # %%
 report.text(
-    f"**What we saw.** {answer} {held}; one limit is that lesions lie at known places in simulated livers and the "
-    "observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps of a lesion's "
-    "contrast."
+    f"**What we saw.** {answer} {said.held(controls)} One limit is that lesions lie at known places in simulated "
+    "livers and the observer is linear. `04b_dose` asks how much dose a network saves, `14_tradeoff` what a loss keeps "
+    "of a lesion's contrast."
 )

@@ -74,15 +74,13 @@ from ldct_utils import cohorts, report
 from ldct_utils.invariance import cases, controls, distances, drawn, evidence, examine, images, optimise, summary
 from ldct_utils.models import encoders
 from ldct_utils.report.drawings import invariances as drawings
-from ldct_utils.stats import intervals
 from ldct_utils.training import checkpoints, designs, setup
 
 # %% [markdown]
 # ## The network and its patients
-# A crop of a simulated patient holds known lesions, and the scanner runs again: the same slice at the same dose with
-# all noise new. The difference between two such **repeated scans** is what a denoiser should not see. A real slice was
-# scanned once, so its NDCT is kept and only the noise that lowers the dose is drawn anew. That makes d′ too high, by
-# 15 % at a quarter of the dose, and is corrected for (`observers.unfrozen`).
+# A crop of a simulated patient holds known lesions, and the scanner runs again with all noise new. The difference of
+# two such **repeated scans** is what a denoiser should not see. A real slice was scanned once, so only the noise that
+# lowers its dose is drawn anew; that d′ is 15 % too high at a quarter of the dose is corrected (`observers.unfrozen`).
 
 # %%
 setup.seed_everything(seed, threads)
@@ -134,19 +132,20 @@ def searched():
 # %%
 x_inv, before = dict(zip(SEARCHES, run.array("search", searched))), denoised(x_hu)
 rows = drawings.rows_of(found)  # one crop of each anatomy, its lesions circled
+course = run.table("trajectory")
 for method, changed in x_inv.items():
     after = denoised(changed)
-    into, out = (report.number(evidence.rmse_hu(*pair).mean()) for pair in ((changed, x_hu), (after, before)))
     report.figure(
         run, method, drawings.changed_inputs(rows, x_hu, changed, before, after),
-        f"The {summary.called(method)} changes the input by {into} HU and the output by {out} HU.",
-        f"Root mean squares. Both differences of a row have one scale. {people}.", alt=drawings.ALT["changed_inputs"],
+        summary.outcome(course, method, (changed, x_hu), (after, before)),
+        f"Root mean squares over {people}; shown: one patient of each anatomy. Each row has a scale of its own. By its "
+        "aim a search keeps a change only where the network damps it.", alt=drawings.ALT["changed_inputs"],
     )  # fmt: skip
 
 # %% [markdown]
 # ### Controls with known answers
-# The search must give x back for the identity (α < 1), run to its bound for a constant, and find what lies where the
-# gain of a mean filter is below √α. The aimed search must catch a denoiser that erases lesions, not one that halves.
+# The search must give x back for the identity (α < 1), run to its bound for a constant, and find what a mean filter
+# passes by less than √α. The aimed search must catch a denoiser that erases lesions, not one that halves.
 
 # %%
 aimed_at = (found[0].inside, found[0].around, aim_px) if aim_px else ()
@@ -154,10 +153,10 @@ on_known = partial(controls.searched, found[0].ldct, alpha, sigma_hu, lr, contro
 known = run.table("controls", on_known).set_index("control")
 report.table(
     run, "controls", known.rename(index={"blur": "mean filter"}).reset_index(),
-    "A network that returns its input hides nothing, where the search still changed "
-    f"{report.number(known['in, HU']['identity'], unit='HU')} (right: 0).", "For a mean filter, "
+    "A test denoiser that returns its input hides nothing; there the search still changed "
+    f"{report.number(known['in, HU']['identity'], unit='HU')} (correct: 0).", "For a mean filter, "
     f"{report.percent(known['power where gain < √α']['blur'])} of the change lies where the filter passes less than "
-    f"{report.percent(alpha**0.5)} (right: 100 %). Erased lesions must change in the input alone. One crop.",
+    f"√α = {report.percent(alpha**0.5)} (correct: 100 %). Erased lesions must change in the input alone. One crop.",
     heads={column: head for column, head in drawings.CONTROLS.items() if column in {"control", *known}},
 )  # fmt: skip
 
@@ -181,11 +180,13 @@ for method in (one for one in ("generator", "VAE + flow") if one in MADE):
     x, draw = examine.middle(x_hu, MADE[method].shape[-1]), MADE[method]
     spread, panels = draw.std(axis=1, ddof=1), {f"draw {k + 1}": draw[:, k] for k in range(3)}
     panels = {"low-dose input": x, "output": denoised(x), **panels, "output of draw 1": denoised(draw[:, 0])}
+    apart = evidence.rmse_hu(panels["output of draw 1"], panels["output"]).mean()
     report.figure(
         run, f"draws_{method.split()[0].lower()}", drawings.draws(rows, panels, spread),
         f"Draws of the {method} differ from each other by {np.sqrt(np.mean(spread**2)):.1f} HU (SD).",
-        f"The LDCT differs from its NDCT by {np.std(x_hu - [one.ndct for one in found]):.1f} HU (SD). If the model is "
-        f"right, the two outputs are alike. {people}.", alt=drawings.ALT["draws"],
+        f"{summary.explained([method])} The LDCT differs from its NDCT by "
+        f"{np.std(x_hu - [one.ndct for one in found]):.1f} HU (SD). The outputs of the input and of draw 1 differ by "
+        f"{apart:.1f} HU (0 if the model is right).", alt=drawings.ALT["draws"],
     )  # fmt: skip
 
 # %% [markdown]
@@ -198,26 +199,24 @@ tables = examination.stored(run, with_lesions, denoised, found, MADE)
 changes, NULL = tables["evidence"], {method: examine.null_of(made) for method, made in MADE.items()}  # repeated scans
 LABELS = {method: summary.called(method) for method in MADE}
 ratios = summary.against_null(changes, NULL, draws, seed)
-ratio = ratios.set_index(["method", "quantity"]).ratio
-answer = (f"The change of the plain search is {ratio['search', 'input']:.2f} times as large as that between two scans, "
-          f"and moves the network's output {ratio['search', 'output']:.2f} times as much.")  # fmt: skip
-spans = f"95 % intervals over patients where there are {intervals.MIN_PATIENTS} or more."
+answer, mean = summary.beside_scans(summary.ratios(changes, NULL)["search"]["in_hu"]), summary.on_average(ratios)
 report.table(
-    run, "ratios", ratios.assign(method=ratios.method.map(LABELS)), answer, f"{spans} Last column: mean absolute "
-    "change of the input / 502 HU, the SD of CT numbers that the published code divides by.", heads=drawings.RATIOS,
+    run, "ratios", ratios.assign(method=ratios.method.map(LABELS)), answer, f"{mean} {summary.explained(MADE)} Last "
+    "column: mean absolute change of the input / 502 HU, as in the published code.", heads=drawings.RATIOS,
 )  # fmt: skip
 
 # %%
 report.figure(
     run, "evidence_shown", drawings.beside_repeated_scan(summary.ratios(changes, NULL), LABELS), answer,
-    f"A point a patient; {people}. Right of the vertical line the input changes more than between two scans. Only "
-    "below the horizontal line does the network ignore the change.", alt=drawings.ALT["beside_repeated_scan"],
+    f"A point a patient; {people}. Right of the vertical line the input changes more than between two scans. Below the "
+    "diagonal the network damps the change more than it damps noise.", alt=drawings.ALT["beside_repeated_scan"],
 )  # fmt: skip
 repeated = changes[changes.method == NULL["search"]].groupby("anatomy")[["in_hu", "out_hu"]].mean()
 report.figure(
-    run, "trajectories", drawings.courses(run.table("trajectory"), repeated, {one: LABELS[one] for one in x_inv}),
-    f"Searches ended after {report.plural(iterations, 'iteration')}; a line that still moves there needs more.",
-    "Solid: a crop each. Dashed: repeated scans.", alt=drawings.ALT["courses"],
+    run, "trajectories", drawings.courses(course, repeated, {one: LABELS[one] for one in x_inv}),
+    summary.ended(course, x_inv), f"Settled: the change of the input moved by less than "
+    f"{report.percent(summary.STEADY)} over the last tenth. Solid: a crop each. Dashed: repeated scans.",
+    alt=drawings.ALT["courses"],
 )  # fmt: skip
 
 # %% [markdown]
@@ -232,13 +231,14 @@ counts = {
     for what in ("segment", "lesion")[: 1 + with_lesions]
 }
 far = summary.beyond(tables["own"], level)
-told = {"segment": f"In the unchanged input {report.percent(far['in'], 1)} of segments have p ≤ {level:g}, where "
-        f"{report.percent(level)} is right.", "lesion": "The search can find only lesions whose contrast the network "
-        f"reduces to less than {report.percent(alpha**0.5)}."}  # fmt: skip
+told = {"segment": f"As a check, {report.percent(far['in'], 1)} of segments of the unchanged input look changed, where "
+        f"{report.percent(level)} is right.", "lesion": "The search can find only lesions of which the network "
+        f"keeps less contrast than {report.percent(alpha**0.5)}."}  # fmt: skip
+say = {what: summary.hiding(count, x_inv, what, NULL) for what, count in counts.items()}
 for what, count in counts.items():
     report.table(
-        run, f"{what}_counts", count.assign(method=count.method.map(summary.called)),
-        summary.hiding(count, x_inv, what), f"{told[what]} {people}.", heads=drawings.COUNTS,
+        run, f"{what}_counts", count.assign(method=count.method.map(summary.called)), say[what],
+        f"{told[what]} {summary.seeming(count, what)} {people}.", heads=drawings.COUNTS,
     )  # fmt: skip
 
 # %%
@@ -246,7 +246,7 @@ if with_lesions:
     regions = evidence.kinds(evidence.verdicts(tables["lesions"], level))
     run.table("lesion_kinds", lambda: summary.by_kind(regions))
     report.figure(
-        run, "lesions_shown", drawings.lesion_changes(regions, NULL, LABELS), summary.hiding(counts["lesion"], x_inv),
+        run, "lesions_shown", drawings.lesion_changes(regions, NULL, LABELS), say["lesion"],
         "On the dotted line a change is passed on whole; at 0 it is hidden.", alt=drawings.ALT["lesion_changes"],
     )  # fmt: skip
 
@@ -254,8 +254,9 @@ if with_lesions:
 # ## Existence is not frequency
 # That *one* image exists in which f hides a change does not tell how often that occurs. So over repeated scans of the
 # same lesions: **contrast kept** is f(x + lesion) − f(x) as a share of what the lesion adds, with the same noise in
-# both. And **d′** before and after f, of a channelised Hotelling observer and a non-prewhitening one (knows the lesion,
-# takes noise as white). No observer misses a strong lesion, so each is first weakened to a d′ of `faint`.
+# both. And **d′** before and after f, of two observers. *CHO, retrained* (channelised Hotelling) learns anew on the
+# images of each network and is a ceiling; *NPW* (non-prewhitening) knows the lesion and takes noise as white. No
+# observer misses a strong lesion, so each is first weakened to a d′ of `faint`.
 
 # %%
 kept = {}
@@ -263,19 +264,18 @@ if with_lesions:
     contrasts, detection = evidence.kinds(tables["contrasts"]), tables["detection"]
     kept = summary.kept(contrasts, detection, draws, seed)
     share = {what: report.interval(*100 * np.array([s.mean, s.low, s.high]), unit="%") for what, s in kept.items()}
-    happens = (f"The network keeps {share['contrast']} of the lesions' contrast and, for the Hotelling observer, "
+    happens = (f"The network keeps {share['contrast']} of the lesions' contrast and, for CHO, retrained, "
                f"{share['d_prime']} of d′.")  # fmt: skip
     report.table(
         run, "contrast_kept", summary.exists_and_happens(regions, contrasts, detection, x_inv, draws, seed), happens,
-        f"{spans} {people}.", heads=drawings.KEPT | {f"exists, {one}": f"exists ({LABELS[one]})" for one in x_inv},
+        f"95 % intervals over patients; {people}.",
+        heads=drawings.KEPT | {f"exists, {one}": f"lesions, {LABELS[one]}" for one in x_inv},
     )  # fmt: skip
-
-# %%
-if with_lesions:
     pair = summary.kept_by_lesion(contrasts), summary.d_prime_by_lesion(detection)
     report.figure(
         run, "detection_shown", drawings.kept(*pair), happens, "Left: mean and range over scans, a point a lesion. "
-        f"The other observer keeps {share['d_npw']}. {people}.", alt=drawings.ALT["kept"],
+        f"Right: lesions of which the contrast was reduced until d′ was {faint:g} or less; for NPW the network keeps "
+        f"{share['d_npw']} of it. CHO, retrained, is a ceiling.", alt=drawings.ALT["kept"],
     )  # fmt: skip
 
 # %% [markdown]
@@ -295,6 +295,6 @@ run.finish(
 )  # fmt: skip
 
 # %%
-anatomy = f"{summary.hiding(counts['lesion'], x_inv)} {happens}" if with_lesions else "No lesions are known here."
+anatomy = f"{say['lesion']} {happens}" if with_lesions else "No lesions are known here."
 network, loss = (designs.spoken(name) for name in (trained.params["network"], designs.called(trained)))
-report.text(f"**What we saw.** {answer} {anatomy} One limit: {crop}-pixel crops, one {network} trained with {loss}.")
+report.text(f"**What we saw.** {answer} {mean} {anatomy} Limit: {crop}-pixel crops, one {network} trained with {loss}.")

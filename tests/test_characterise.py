@@ -190,19 +190,10 @@ def test_each_control_fails_alone(image, pair, control):
     assert all(characterise.controls(table(ceiling), "blur").values())
 
 
-def test_an_answer_is_given_only_where_nothing_is_against_it():
+def test_why_no_verdict_can_be_given():
     held = {"the full dose helps both tasks": True, "a strong blur harms shape": False}
     assert characterise.reasons_against(held, 5) == ["fewer than 6 patients give no interval"]
     assert characterise.reasons_against(held, 6) == ["the control “a strong blur harms shape” failed"]
-    said = {"b": characterise.OPEN, "c": characterise.CONFIRMED, "a": characterise.CONFIRMED}
-    whole = table(right()).set_index(["name", "observer"])
-    assert characterise.answer(said, ["of rain"], whole).endswith("harms to see its shape, because of rain.")
-    assert characterise.answer(said, [], whole) == (
-        f"{characterise.SAID[characterise.CONFIRMED]} (c, a). {characterise.SAID[characterise.OPEN]} (b). d′ is "
-        "multiplied by 1.30 (1.20 to 1.40) in detection and by 0.80 (0.70 to 0.90) in shape (a)."
-    )
-    only = characterise.answer({"a": characterise.REFUTED}, [], whole)
-    assert only.startswith(f"{characterise.SAID[characterise.REFUTED]} (a). d′ is multiplied by 1.30")
 
 
 @pytest.mark.parametrize(("dose", "strengths"), [(1.0, [1.0]), (0.25, [0.5]), (0.25, [0.0, 1.0]), (0.25, [])])

@@ -53,3 +53,38 @@ def test_differences_of_denoisers_are_paired_over_patients():
     assert a["mean"] == pytest.approx(0.9 * 1.125) and b["minus a"] == pytest.approx(-0.1 * 1.125)
     assert b["its high"] - b["its low"] < 0.2 * (b.high - b.low)  # patients differ much more than the denoisers do
     assert np.isnan(a["minus a"]) and found.loc["b", "d' kept"]["mean"] == pytest.approx(0.8 * 1.125)
+
+
+def shares(means, low=0.01, high=0.05):
+    """Rows of ``compared`` of the contrast kept: denoisers a, b, ... with these means."""
+    rows = [{"denoiser": name, "quantity": "contrast kept", "mean": mean} for name, mean in zip("abc", means)]
+    ends = [{"its low": low, "its high": high} if number else {} for number in range(len(rows))]
+    return pd.DataFrame([row | end for row, end in zip(rows, ends)], columns=[*rows[0], "its low", "its high"])
+
+
+SAYS = {"a": "MSE", "b": "VGG", "c": "L1"}
+
+
+def test_who_keeps_less_is_said_only_where_it_is_shown():
+    assert comparison.least_kept(shares([0.9]), SAYS) == "MSE keeps 90 % of the lesions' contrast."
+    assert comparison.least_kept(shares([0.9, 0.95]), SAYS) == (
+        "MSE keeps less of the lesions' contrast than VGG (90 % against 95 %)."
+    )
+    assert comparison.least_kept(shares([0.9, 0.95], low=-0.01), SAYS) == (
+        "MSE and VGG are not shown to differ in the lesions' contrast that they keep (90 % and 95 %)."
+    )
+    assert comparison.least_kept(shares([0.9, 0.95, 0.97]), SAYS).startswith("MSE keeps least of the lesions' contrast")
+
+
+def test_differences_are_told_with_their_direction():
+    found = shares([0.9, 0.95]).iloc[1:]
+    other = found.assign(quantity="d' kept, NPW", **{"its low": -0.05, "its high": -0.01})
+    open_ = found.assign(quantity="d' kept", **{"its low": -0.05})
+    assert comparison.differences(pd.concat([found, other, open_]), SAYS, "a") == (
+        "2 of 3 differences are shown: against MSE, VGG keeps more contrast and less d′ for NPW."
+    )
+    assert comparison.differences(open_, SAYS, "a") == "No difference is shown."
+    assert comparison.differences(pd.concat([open_, open_]), SAYS, "a") == "None of the 2 differences are shown."
+    assert comparison.differences(found, SAYS, "a") == (
+        "The only difference is shown: against MSE, VGG keeps more contrast."
+    )

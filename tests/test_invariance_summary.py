@@ -62,6 +62,77 @@ def test_what_is_hidden_is_said_in_one_sentence(rows, said):
     assert summary.hiding(told, ("search", "aimed")) == said
 
 
+@pytest.mark.parametrize(
+    ("changed", "of_null", "said"),
+    [
+        (2, 500, "The plain search changed 2 of 447 segments; by chance 22 would look changed, so nothing was found."),
+        (30, 500, "The plain search changed 30 of 447 segments by more than a repeated scan explains, of which the "
+         "network hides 1; by chance 22 would look changed."),
+        (2, 10, "The plain search changed 2 of 447 segments by more than a repeated scan explains, of which the "
+         "network hides 1; by chance 0.4 would look changed."),
+        (0, 500, "The plain search changed none of 447 segments by more than a repeated scan explains, so hiding was "
+         "not tested."),
+    ],
+)  # fmt: skip
+def test_what_chance_alone_would_change_stands_beside_what_a_search_changed(changed, of_null, said):
+    told = counted(("search", 447, changed, min(changed, 1)), (NULL["search"], 10_000, of_null, 5))
+    assert summary.hiding(told, ("search",), "segment", NULL) == said
+
+
+def test_what_repeated_scans_seem_to_hide_is_said_to_be_noise():
+    told = summary.seeming(counted(("search", 9, 3, 3), (NULL["search"], 20, 4, 1), ("null, 4 pixels", 9, 1, 1)))
+    assert told == "Noise alone makes 2 of 5 lesions that repeated scans changed look hidden."
+    assert summary.seeming(counted(("search", 9, 3, 3), (NULL["search"], 20, 0, 0))) == ""
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said"),
+    [
+        ([0.6, 0.8, 1.9], "less than a second scan does in 2 of 3 patients (0.6 to 0.8 times) and by as much or more "
+         "in 1 (1.9 times)."),
+        ([0.6, 0.6], "less than a second scan does in both patients (0.6 times)."),
+        ([1.5], "as much as a second scan or more in the only patient (1.5 times)."),
+    ],
+)  # fmt: skip
+def test_patients_in_whom_a_search_changed_less_than_a_second_scan_are_counted(ratios, said):
+    assert summary.beside_scans(pd.Series(ratios)) == f"The plain search changed the input by {said}"
+
+
+def test_a_search_that_shrank_away_found_nothing():
+    falling = [40.0 * 0.9**i for i in range(100)]
+    course = pd.concat(
+        pd.DataFrame({"search": name, "iteration": range(100), "in_hu": values})
+        for name, values in (("search", [40.0] + [20.0] * 99), ("aimed", falling))
+    )
+    zero = np.zeros((1, 4, 4))
+    assert summary.outcome(course, "search", (zero + 20, zero), (zero + 4, zero)) == (
+        "The plain search changes the input by 20.0 HU and the output by 4.00 HU."
+    )
+    told = "The aimed search found no change: its change shrank from 40 to 0.09 HU"
+    assert summary.outcome(course, "aimed", (zero + 0.09, zero), (zero, zero)) == f"{told} and had not settled."
+    still = course.assign(in_hu=course.in_hu.where(course.iteration < 50, 0.09))
+    assert summary.outcome(still, "aimed", (zero + 0.09, zero), (zero, zero)) == f"{told}."
+    both = ["search", "aimed"]
+    assert summary.ended(course, both) == (
+        "After 100 iterations the plain search had settled and the aimed search had not settled."
+    )
+    assert summary.ended(still, both) == "After 100 iterations the plain search and the aimed search had settled."
+    first = course[course.iteration == 0]
+    assert summary.ended(first, ["aimed"]) == "After 1 iteration the aimed search had not settled."
+
+
+def test_ways_of_finding_inputs_are_explained():
+    told = summary.explained(["search", "aimed", "VAE alone"])
+    assert told == (
+        "The plain search takes any change that the network ignores and the aimed search wants changes of anatomy."
+    )
+    table = pd.DataFrame({"quantity": ["input", "output"], "ratio": [1.06, 0.4], "low": [0.6, 0.2], "high": [1.7, 0.6]})
+    assert summary.on_average(table.assign(method="search")) == (
+        "On average it changed the input 1.1 [0.6, 1.7] times as much as a second scan does, and the output 0.40 "
+        "[0.20, 0.60] times."
+    )
+
+
 def test_what_is_kept_of_each_lesion():
     contrasts = pd.DataFrame({"patient": [0, 0, 1], "lesion": [1, 1, 2], "anatomy": "head", "radius_mm": 4.0,
                               "contrast": "under 25 HU", "kept": [0.8, 1.0, 0.5]})  # fmt: skip
@@ -167,7 +238,8 @@ def test_the_figures_show_every_method_and_no_empty_one(changes):
                             "changed": [True, False], "hidden": [True, False]})  # fmt: skip
     assert [a.get_title() for a in drawings.lesion_changes(regions, NULL, labels).axes] == ["plain search"]
     figure = drawings.beside_repeated_scan(summary.ratios(changes, NULL), labels)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["plain search"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["plain search", "damped as noise is"]
+    assert [drawings._rounded_up(value) for value in (0.0, 0.21, 84.0, 90.0)] == pytest.approx([0.01, 0.3, 90, 90])
     assert all(len(alt) <= 200 for alt in drawings.ALT.values())
     assert evidence.CONTRASTS and plots.plt.close("all") is None
 

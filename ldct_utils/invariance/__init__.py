@@ -7,6 +7,6 @@ invariances are known beforehand, and ``examine`` holds what was found against o
 ``cases``, for ``evidence`` to judge and ``summary`` to sum up. ``drawn`` is what trained models draw, ``images`` turns
 HU into what networks take.
 
-May import: ct, stats, cohorts, models, segments, task_based, training. Start reading in ``distances``, then
+May import: ct, stats, cohorts, models, report, segments, task_based, training. Start reading in ``distances``, then
 ``optimise``.
 """

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ldct_utils.invariance import evidence
+from ldct_utils.report.sentences import kept_least, listed, percent, some
 from ldct_utils.stats import intervals
 
 ALIKE = (
@@ -12,13 +13,19 @@ ALIKE = (
 
 # Heads of the columns that a reader sees of ``lesion_counts``, and what the quantities of ``kept`` are.
 COUNTS = {
-    "denoiser": "network", "method": "input found by", "tested": "lesions looked at", "changed": "changed",
-    "hidden": "hidden of these", ("share", "low", "high"): "share hidden, mean over patients [95 %]",
+    "denoiser": "network", "method": "input found by", "tested": "tested, with all draws or scans",
+    "changed": "changed", "hidden": "hidden of these",
+    ("share", "low", "high"): "share hidden, mean over patients [95 %]",
 }  # fmt: skip
-WAYS = {"null": "repeated scan", "^aimed$": "search aimed at anatomy"}  # of finding an input, as they are read
+WAYS = {
+    "null": "repeated scan",
+    "^search$": "plain search",
+    "^aimed$": "search aimed at anatomy",
+}  # of finding an input, as they are read
 QUANTITIES = {
-    "d' kept": "d′ kept, Hotelling observer", "d' kept, NPW": "d′ kept, NPW observer", "contrast kept": "contrast kept",
+    "d' kept": "d′ kept, CHO, retrained", "d' kept, NPW": "d′ kept, NPW", "contrast kept": "contrast kept",
 }  # fmt: skip
+OF = {"d' kept": "d′ for CHO, retrained", "d' kept, NPW": "d′ for NPW", "contrast kept": "contrast"}  # in a sentence
 
 
 def named(runs) -> dict:
@@ -82,3 +89,39 @@ def compared(by_patient: dict, draws: int = 10_000, seed: int = 0) -> pd.DataFra
                 row |= {f"minus {first}": apart.mean, "its low": apart.low, "its high": apart.high}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def least_kept(table, says: dict) -> str:
+    """Which network keeps least of the lesions' contrast; of two, which keeps less; whether that is shown.
+
+    Args: table: of ``compared``. says: {denoiser: its words}.
+    """
+    rows = table[table["quantity"] == "contrast kept"].set_index("denoiser")
+    kept = rows["mean"].sort_values()
+    shares = [percent(share) for share in kept]
+    what = "the lesions' contrast"
+    if len(kept) != 2:
+        return kept_least(says[kept.index[0]], shares[0], len(kept), what)
+    less, more = (says[name] for name in kept.index)
+    ends = rows.dropna(subset=["its low"])
+    if len(ends) and ends["its low"].iloc[0] <= 0 <= ends["its high"].iloc[0]:
+        return f"{less} and {more} are not shown to differ in {what} that they keep ({shares[0]} and {shares[1]})."
+    return f"{less} keeps less of {what} than {more} ({shares[0]} against {shares[1]})."
+
+
+def differences(apart, says: dict, first: str) -> str:
+    """Which differences from the first network are shown, and which way.
+
+    Args: apart: rows of ``compared`` with an interval, at least one. says: {denoiser: its words}. first: a denoiser.
+    """
+    told, shown = [], 0
+    for name, part in apart.groupby("denoiser", sort=False):
+        more, less = (
+            [OF[one] for one in part[side]["quantity"]] for side in (part["its low"] > 0, part["its high"] < 0)
+        )
+        words = [f"{word} {listed(which)}" for word, which in (("more", more), ("less", less)) if which]
+        told += [f"{says[name]} keeps {' and '.join(words)}"] if words else []
+        shown += len(more) + len(less)
+    which = f": against {says[first]}, {listed(told)}" if told else ""
+    count = some(shown, len(apart), "difference")
+    return f"{count[:1].upper()}{count[1:]} {'is' if shown == 1 or len(apart) == 1 else 'are'} shown{which}."

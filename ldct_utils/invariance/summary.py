@@ -7,11 +7,21 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.invariance import evidence
+from ldct_utils.report.sentences import interval, listed, number, plural, some
 from ldct_utils.stats import intervals
 
 # RMS changes that are held against those of a repeated scan: column of the table of changes, and what it is called.
 QUANTITIES = {"in_hu": "input", "out_hu": "output", "low_in_hu": "input, blurred", "low_out_hu": "output, blurred"}
 CALLED = {"search": "plain search", "aimed": "aimed search"}  # methods as readers know them, where that is another name
+
+WAYS = {  # of finding an input, in a few words
+    "search": "the plain search takes any change that the network ignores",
+    "aimed": "the aimed search wants changes of anatomy",
+    "generator": "a generator draws inputs that it has learned",
+    "VAE + flow": "a VAE with a flow draws inputs that it has learned",
+}  # fmt: skip
+GONE = 0.1  # of its start: a search that ends with so small a change has found none, as for the identity (controls)
+STEADY = 0.05  # change of a search over the last tenth of its iterations, under which it has settled
 
 
 def called(method: str) -> str:
@@ -67,10 +77,11 @@ def beyond(own, level: float) -> dict:
     return {end: (own[f"p_{end}"] <= level).groupby(own.patient).mean().mean() for end in ("in", "out")}
 
 
-def hiding(counts, methods, what: str = "lesion") -> str:
-    """What searches changed and the network hides, in one sentence.
+def hiding(counts, methods, what: str = "lesion", nulls: dict | None = None) -> str:
+    """What searches changed and the network hides, in one sentence; what repeated scans alone would change beside it.
 
     Args: counts: of ``evidence.counted``. methods: those that are told, of one image a region. what: the regions.
+        nulls: {method: the method of its repeated scans}; None leaves these out.
     """
     rows = [row for row in counts.itertuples() if row.method in methods]
     if not rows:
@@ -80,12 +91,107 @@ def hiding(counts, methods, what: str = "lesion") -> str:
     if not any(row.changed for row in rows):
         who = f"The {called(first.method)}" if not others else "No search"
         return f"{who} changed {'none' if not others else 'any'} of {of}, so hiding was not tested."
+    luck = _by_chance(counts, first, nulls)
+    by_chance = "" if luck is None else f"by chance {number(luck, 0 if luck >= 10 else 1)} would look changed"
+    if luck is not None and all(row.changed <= luck for row in rows):
+        told = [f"the {called(row.method)} changed {row.changed or 'none'} of {row.tested} {what}s" for row in rows]
+        return f"T{listed(told)[1:]}; {by_chance}, so nothing was found."
     parts = [
         f"changed {row.changed or 'none'} of {of if row is first else row.tested}"
         + (f", of which the network hides {row.hidden or 'none'}" if row.changed else "")
         for row in rows
     ]
-    return "T" + "; ".join(f"the {called(row.method)} {part}" for row, part in zip(rows, parts))[1:] + "."
+    told = [f"the {called(row.method)} {part}" for row, part in zip(rows, parts)] + ([by_chance] if by_chance else [])
+    return f"T{'; '.join(told)[1:]}."
+
+
+def _by_chance(counts, row, nulls):
+    """How many of a method's regions its repeated scans alone would change; None where that is not known."""
+    null = counts[counts.method == (nulls or {}).get(row.method)]
+    return None if null.empty else float(row.tested * (null.changed / null.tested).iloc[0])
+
+
+def seeming(counts, what: str = "lesion") -> str:
+    """What of the changes that repeated scans make seems hidden; empty where they change nothing.
+
+    Args: counts: of ``evidence.counted``.
+    """
+    null = counts[counts.method.str.startswith("null")]
+    changed, hidden = int(null.changed.sum()), int(null.hidden.sum())
+    if not changed:
+        return ""
+    return f"Noise alone makes {some(hidden, changed, what)} that repeated scans changed look hidden."
+
+
+def beside_scans(ratio) -> str:
+    """In how many patients the plain search changed the input less and more than a second scan does.
+
+    Args: ratio: (patients,), change of the input as a multiple of a repeated scan's, of ``ratios``.
+    """
+    who, n = "The plain search changed the input by", len(ratio)
+    less, more = ratio[ratio < 1], ratio[ratio >= 1]
+
+    def span(part):
+        return " to ".join(dict.fromkeys(f"{end:.2g}" for end in (part.min(), part.max()))) + " times"
+
+    if not len(more):
+        return f"{who} less than a second scan does in {some(n, n, 'patient')} ({span(less)})."
+    if not len(less):
+        return f"{who} as much as a second scan or more in {some(n, n, 'patient')} ({span(more)})."
+    return (
+        f"{who} less than a second scan does in {len(less)} of {n} patients ({span(less)}) and by as much or more in "
+        f"{len(more)} ({span(more)})."
+    )
+
+
+def on_average(table) -> str:
+    """How much the plain search changes input and output, beside a second scan. Args: table: of ``against_null``."""
+    part = table[table["method"] == "search"].set_index("quantity")[["ratio", "low", "high"]]
+    into, out = (interval(*part.loc[end]) for end in ("input", "output"))
+    return f"On average it changed the input {into} times as much as a second scan does, and the output {out} times."
+
+
+def explained(methods) -> str:
+    """What each way of finding an input does, in one sentence. Args: methods: of ``WAYS``, others are passed over."""
+    told = listed(WAYS[one] for one in methods if one in WAYS)
+    return f"{told[:1].upper()}{told[1:]}."
+
+
+def _course(course, method) -> pd.Series:
+    return course[course["search"] == method].groupby("iteration")["in_hu"].mean()
+
+
+def settled(course, method) -> bool:
+    """Whether the change of the input moved by under ``STEADY`` over the last tenth of the iterations.
+
+    Args: course: of ``optimise.course``. method: a search.
+    """
+    change = _course(course, method)
+    before, end = change.iloc[-1 - max(1, len(change) // 10) :].iloc[[0, -1]] if len(change) > 1 else (np.inf, 0.0)
+    return bool(abs(end - before) < STEADY * max(before, 1e-12)) or end == before
+
+
+def outcome(course, method, inputs, outputs) -> str:
+    """What a search ended with, in one sentence: its RMS changes of input and output, or that it found none.
+
+    Args: course, method: as of ``settled``. inputs, outputs: changed and unchanged ones, (crops, H, W) each, HU.
+    """
+    into, out = (float(evidence.rmse_hu(*pair).mean()) for pair in (inputs, outputs))
+    start, who = _course(course, method).iloc[0], f"The {called(method)}"
+    if into > GONE * start:
+        return f"{who} changes the input by {number(into)} HU and the output by {number(out)} HU."
+    ended = "" if settled(course, method) else " and had not settled"
+    return f"{who} found no change: its change shrank from {number(start, 0)} to {into:.2g} HU{ended}."
+
+
+def ended(course, methods) -> str:
+    """Which searches had settled when they ended. Args: course: as of ``settled``. methods: the searches."""
+    names = {one: f"the {called(one)}" for one in methods}
+    steady = [names[one] for one in methods if settled(course, one)]
+    moving = [name for name in names.values() if name not in steady]
+    when = f"After {plural(int(course['iteration'].max()) + 1, 'iteration')}"
+    parts = [f"{listed(who)} had {word}" for who, word in ((steady, "settled"), (moving, "not settled")) if who]
+    return f"{when} {' and '.join(parts)}."
 
 
 def kept_by_lesion(contrasts) -> pd.DataFrame:

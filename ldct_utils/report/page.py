@@ -27,6 +27,10 @@ FRONT = "12_answers"  # the notebook whose table and figures stand on the front 
 BOOKKEEPING = {"study", "run_name", "run", "runs", "data_root", "device", "threads"}
 TINT = 4  # grey levels between the channels of a pixel up to which it counts as grey
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+HEADS = {  # {pattern of a stored number's name: its words}, where the name alone is not understood
+    "^own_(in|out)_beyond_level$": r"share of segments that look changed though nothing was, \1put",
+    "_(in|out)_over_null$": r", change of the \1put (1: repeated scan)",
+}
 
 
 def write(folder: Path | None = None) -> Path:
@@ -119,6 +123,7 @@ def _write(folder: Path, shown: list[dict], about: str = "") -> Path:
     first = next((one for study in shown for one in fronts(study)), None)
     environment.filters |= {"md": _render, "md_inline": _markdown.renderInline, "words": _words, "number": number}
     environment.filters["cells"] = _cells
+    environment.filters["head"] = head
     environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
     written = "" if about else f"Written {datetime.now().astimezone().strftime('%-d %B %Y, %H:%M')}"
     text = environment.get_template("report.html").render(
@@ -283,6 +288,13 @@ def _compared(runs: list[dict]) -> dict:
     scalars = [n for n in dict.fromkeys(n for r in numbers for n in r) if len({str(r.get(n)) for r in numbers}) > 1]
     columns = [n for n in scalars if all(isinstance(r.get(n), int | float | None) for r in numbers)]
     return {"varied": varied, "columns": columns[:8]}
+
+
+def head(name: str) -> str:
+    """What the column of a stored number is called, e.g. ``search, change of the input (1: repeated scan)``."""
+    for pattern, words in HEADS.items():
+        name = re.sub(pattern, words, name)
+    return name.replace("_", " ")
 
 
 def number(value) -> str:

@@ -300,26 +300,6 @@ def reasons_against(came_out: dict, patients: int) -> list[str]:
     return [f"the control “{words}” failed" for words, held in came_out.items() if not held]
 
 
-def answer(said: dict, reasons, whole: pd.DataFrame) -> str:
-    """The verdicts as sentences, then both ratios of d' of the last image, with their intervals.
-
-    Args: said: {image: verdict}, filters first. reasons: of ``reasons_against``. whole: as of ``kept_ratios``.
-    """
-    if reasons:
-        return (
-            f"Not decided: whether denoising helps to detect a lesion and harms to see its shape, because {reasons[0]}."
-        )
-    groups = {word: [name for name, one in said.items() if one == word] for word in SAID}
-    *_, last = said
-    ratios = [
-        "{:.2f} ({:.2f} to {:.2f}) in ".format(*whole.loc[(last, DECIDES), [task, f"{task}_low", f"{task}_high"]])
-        + task
-        for task in TASKS
-    ]
-    told = [f"{SAID[word]} ({', '.join(group)})." for word, group in groups.items() if group]
-    return " ".join([*told, f"d′ is multiplied by {' and by '.join(ratios)} ({last})."])
-
-
 def kept_ratios(whole: pd.DataFrame, names) -> dict:
     """{image: {``task, observer``: [ratio, low, high]}} of whole outputs; None for an end that is not known.
 
@@ -367,12 +347,3 @@ def verdict(detection, shape) -> str:
         return REFUTED
     helps, harms = detection.low > 1, shape.high < 1
     return {(True, True): CONFIRMED, (False, True): HARM_ALONE, (True, False): HELP_ALONE}.get((helps, harms), OPEN)
-
-
-SAID = {
-    CONFIRMED: "Denoising makes a lesion easier to detect and its shape harder to see",
-    HARM_ALONE: "Denoising makes the shape harder to see, and was not shown to help detection",
-    HELP_ALONE: "Denoising makes a lesion easier to detect, and was not shown to harm shape",
-    OPEN: "Neither help for detection nor harm to shape was shown",
-    REFUTED: "That denoising helps to detect a lesion and harms to see its shape is refuted",
-}

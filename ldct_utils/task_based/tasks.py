@@ -1,6 +1,6 @@
 """Images on which observers are put to the test: detection tasks, and known denoisers before them.
 
-Every scene has two classes of images with noise of their own. In a cylinder of water everything but the noise is known;
+Every scene has two classes of images with noise of their own. In a uniform cylinder everything but the noise is known;
 in livers of simulated patients each background is used once. The known denoisers are those of which one knows what a
 good observer must say: a blur destroys fine detail, an eraser takes lesions away, unsharp masking adds nothing.
 """
@@ -31,12 +31,13 @@ LESIONS = {  # at a quarter of the dose the best observer's d' is 1.7 to 3, of t
     PATIENTS: Lesion(3.0, -20.0),
 }
 CORNERS = ((24, 24), (24, 71), (71, 24), (71, 71))  # of crops of 96 pixels: regions of 33 do not overlap
+BEHIND = 60.0  # HU of the cylinder, which is not water but as bright as soft tissue
 SIDE, REGION, WIDER = 96, 33, 49  # pixels; the last is what the ideal observer sees
 COARSE, MARGIN = 2, 16  # patients are drawn with pixels twice as wide; pixels of theirs around a crop
 PAIRED = 40  # realisations for the mean difference: the same noise in both classes, so that few are enough
 
 PLAIN, BLUR, MEDIAN, TV, UNSHARP = "LDCT", "blur, 3 pixels", "median, 3 × 3", "total variation", "unsharp masking"
-ERASER, FADE, TRUTH = "eraser", "eraser that fades all", "noise-free truth"
+ERASER, FADE, TRUTH = "eraser, lesion alone", "eraser, lesion and noise", "noise-free truth"
 CONTROLS = (PLAIN, BLUR, MEDIAN, TV, UNSHARP, ERASER, FADE, TRUTH)  # images beside those of networks
 ERASED = 0.8  # share of the lesion that the erasers take away
 
@@ -98,8 +99,8 @@ class Scene:
 
 # ---- scenes ----
 def known_places(realisations: int, seed=0, kernel: str = "B30", pixel_mm: float = 0.75) -> Scene:
-    """Four tasks at known places of a cylinder of 300 mm of water, in one pair of images."""
-    scene = ensembles.cylinder(300.0, 60.0, pixel_mm)
+    """Four tasks at known places of a cylinder of 300 mm and ``BEHIND`` HU, in one pair of images."""
+    scene = ensembles.cylinder(300.0, BEHIND, pixel_mm)
     names = (CEILING, FINE, LARGE, SHAPE)
     round_one = Lesion(LESIONS[SHAPE].radius_mm, LESIONS[SHAPE].contrast_hu)
     lesions, places = [*(LESIONS[name] for name in names), round_one], [*CORNERS, CORNERS[-1]]
@@ -116,7 +117,7 @@ def known_places(realisations: int, seed=0, kernel: str = "B30", pixel_mm: float
 
 def searched(name: str, realisations: int, seed=0, kernel: str = "B30", pixel_mm: float = 0.75, step=2) -> Scene:
     """A lesion at random places of the same cylinder: of ``LESIONS``, ``SEARCH`` or ``FINE_SEARCH``."""
-    scene, lesion = ensembles.cylinder(300.0, 60.0, pixel_mm), LESIONS[name]
+    scene, lesion = ensembles.cylinder(300.0, BEHIND, pixel_mm), LESIONS[name]
     middle = (SIDE // 2, SIDE // 2)
     made = ensembles.ensemble(scene, pixel_mm, _middle(scene), (lesion,), [middle], realisations, seed, kernel)
     places = scanning.grid(made.clean.shape, REGION, step)
@@ -139,7 +140,7 @@ def in_patients(backgrounds: int, seed=0, kernel: str = "B30", pixel_mm: float =
     """
     if backgrounds % 2:
         raise ValueError(f"both classes take as many backgrounds, so their number is even, not {backgrounds}")
-    scene, lesion, middle = ensembles.cylinder(300.0, 60.0, pixel_mm), LESIONS[PATIENTS], (SIDE // 2, SIDE // 2)
+    scene, lesion, middle = ensembles.cylinder(300.0, BEHIND, pixel_mm), LESIONS[PATIENTS], (SIDE // 2, SIDE // 2)
     half = backgrounds // 2
     made = ensembles.ensemble(
         scene, pixel_mm, _middle(scene), (lesion,), [middle], half, [*np.atleast_1d(seed), 3], kernel

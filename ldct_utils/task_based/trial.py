@@ -29,6 +29,7 @@ NOTHING, DOSE, BEST, BLUR, ERASER = (
 )  # fmt: skip
 SAVING = 0.005  # of the full dose: a dose is called saved or lost where its interval lies further off than this
 TELLING = 0.98  # AUC of who knows everything, above which no image could show that an observer sees more
+UNNOTICED = 0.05  # share of d' under which a loss does not count as noticed
 DETAIL = (tasks.FINE, tasks.SHAPE, tasks.FINE_SEARCH)  # tasks in which a blur must not win
 
 
@@ -106,7 +107,7 @@ def blind(low: pd.DataFrame, names) -> list[str]:
     Args: low: rows of ``panel.judge`` at one dose. names: of observers.
     """
     faded = low[(low["image"] == tasks.FADE) & (low["task"] != tasks.PATIENTS)]
-    return [o for o in names if (faded["gap"] > -0.05 * faded["d_prime"])[faded["observer"] == o].all()]
+    return [o for o in names if (faded["gap"] > -UNNOTICED * faded["d_prime"])[faded["observer"] == o].all()]
 
 
 def largest_gains(low: pd.DataFrame, images, names) -> pd.DataFrame:

@@ -14,32 +14,34 @@ SHOWN = {  # what became of a lesion: marker and colour
 }  # fmt: skip
 CHANCE = "#999999"  # of repeated scans, in all figures
 CONTROLS = {
-    "control": "denoiser", "start, HU": "change at the start, HU", "in, HU": "change of input, HU",
-    "out, HU": "change of output, HU", "power where gain < √α": "share of change where gain is under √α",
-    "contrast in, HU": "lesion's contrast, input, HU", "contrast out, HU": "lesion's contrast, output, HU",
+    "control": "test denoiser", "start, HU": "change at the start, HU", "in, HU": "change of input, HU",
+    "out, HU": "change of output, HU", "power where gain < √α": "share of change where the filter passes less than √α",
+    "contrast in, HU": "change of the lesion's contrast, input, HU",
+    "contrast out, HU": "change of the lesion's contrast, output, HU",
 }  # fmt: skip
 RATIOS = {
-    "method": "method", "quantity": "where", "hu": "change, HU RMS", "null_hu": "repeated scan, HU RMS",
-    ("ratio", "low", "high"): "times a repeated scan", "pix_md": "mean |change| / 502 HU",
+    "method": "input found by", "quantity": "where", "hu": "change, HU RMS", "null_hu": "repeated scan, HU RMS",
+    ("ratio", "low", "high"): "times a repeated scan [95 % over patients]", "pix_md": "mean |change| / 502 HU",
 }  # fmt: skip
 COUNTS = {
-    "method": "method", "tested": "tested", "changed": "changed", "hidden": "hidden of these",
-    ("share", "low", "high"): "share hidden", "in_hu": "change of input, HU RMS", "out_hu": "change of output, HU RMS",
+    "method": "input found by", "tested": "tested, with all draws or scans", "changed": "changed",
+    "hidden": "hidden of these", ("share", "low", "high"): "share hidden, mean over patients",
+    "in_hu": "change of input, HU RMS", "out_hu": "change of output, HU RMS",
 }  # fmt: skip
 KEPT = {"lesions": "lesions, radius and contrast", "n": "number", ("contrast kept", "low", "high"): "contrast kept",
-        "lowest realisation": "lowest of any scan", "d' kept": "d′ kept"}  # fmt: skip
+        "lowest realisation": "lowest of any scan", "d' kept": "d′ kept, CHO, retrained"}  # fmt: skip
 ALT = {  # what one sees of a figure, by the function that draws it
     "changed_inputs": "CT crops, a row an anatomy: input, changed input, their difference, both outputs and their "
     "difference, which is fainter the less the network saw of the change.",
     "draws": "CT patches in rows: input, output and draws of a model, and a colour map of the SD over the draws.",
     "beside_repeated_scan": "Two scatter plots, logarithmic: change of output over change of input, in multiples of a"
-    " repeated scan, for all frequencies and after a blur; lines at 1.",
+    " repeated scan, for all frequencies and after a blur; lines at 1 and a diagonal.",
     "courses": "Line plots, logarithmic, a row a search: change of input and of output over iterations, coloured by"
     " anatomy, with dashed levels of a repeated scan.",
     "lesion_changes": "Scatter plots, one a method: change of each lesion's contrast in the output over that in the "
     "input, with a dotted diagonal and grey points of repeated scans.",
     "kept": "Two scatter plots: share of a lesion's contrast kept over its radius, and share of d′ kept over its d′ "
-    "before it was weakened, for two observers; lines at 1 and 0.",
+    "at full contrast, for two observers; lines at 1 and 0.",
     "loss_terms": "Line plots, one a term of the loss: its mean a patch over the updates of the training.",
     "known_draws": "CT-like patches of plane waves, a row a control: input, output and three draws.",
 }
@@ -109,6 +111,12 @@ def _rms(image) -> float:
     return float(np.sqrt(np.mean(np.square(np.asarray(image, np.float64)))))
 
 
+def _rounded_up(value: float, least: float = 0.01) -> float:
+    """The next number of one digit, e.g. 0.3 or 90, so that even a small change has a scale on which it is seen."""
+    step = 10.0 ** np.floor(np.log10(max(value, least)))
+    return float(step * np.ceil(round(max(value, least) / step, 9)))
+
+
 def changed_inputs(rows: list, x, changed, fx, f_changed):
     """Input, changed input, output, output of the changed input; to the right of each pair their difference.
 
@@ -119,7 +127,7 @@ def changed_inputs(rows: list, x, changed, fx, f_changed):
     for line, row in zip(axes, rows):
         _row(line[[0, 1, 3, 4]], row, panels)
         gaps = {"input": (changed - x)[row.index], "output": (f_changed - fx)[row.index]}
-        limit = max(5.0, 10 * np.ceil(0.4 * np.std(gaps["input"])))  # 4 SD, in tens of HU
+        limit = _rounded_up(4 * np.std(gaps["input"]))
         for axis, (what, gap) in zip(line[[2, 5]], gaps.items()):
             drawn = plots.difference(axis, gap, limit, f"change of {what}\n{_rms(gap):.3g} HU RMS")
             _circle(axis, row, gap.shape[-1])
@@ -158,10 +166,12 @@ def beside_repeated_scan(ratio_of: dict, labels: dict):
                          edgecolor=shade, marker=mark, s=30, label=labels[method])  # fmt: skip
         axis.axhline(1, color="black", lw=0.8)
         axis.axvline(1, color="black", lw=0.8)
-        axis.set(xscale="log", yscale="log", title=title, xlabel="change of the input (1 = repeated scan)",
+        axis.set(xscale="log", yscale="log")
+        axis.axline((0.1, 0.1), (1, 1), color="black", lw=0.8, ls=":", label="damped as noise is")
+        axis.set(title=title, xlabel="change of the input (1 = repeated scan)",
                  ylabel="change of the output (1 = repeated scan)")  # fmt: skip
         plots.plain_log(axis)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -204,11 +214,12 @@ def lesion_changes(regions, nulls: dict, labels: dict):
         unchanged, seen, hidden = SHOWN
         became = np.select([part.hidden, part.changed], [hidden, seen], unchanged)
         for label, (mark, shade) in SHOWN.items():
-            these = part[became == label]
-            axis.scatter(these.change_in, these.change_out, s=14, color=shade, marker=mark, label=label)
+            if len(these := part[became == label]):
+                axis.scatter(these.change_in, these.change_out, s=14, color=shade, marker=mark, label=label)
         axis.axline((0, 0), slope=1, color="black", lw=0.8, ls=":")
         axis.set(xlabel="change of contrast in the input, HU", ylabel="in the output, HU", title=words)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    named = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
@@ -229,14 +240,15 @@ def kept(lesions, seen):
                       ha="right", fontsize=8)  # fmt: skip
     left.set(xlabel="radius of the lesion, mm", ylabel="share of its contrast kept",
              ylim=(min(-0.1, 1.1 * lesions["min"].min()), max(1.25, 1.1 * lesions["max"].max())))  # fmt: skip
-    for column, label, shade, mark in (("share_cho", "Hotelling observer", plots.COLOURS[2], "D"),
-                                       ("share_npw", "non-prewhitening observer", plots.COLOURS[3], "^")):  # fmt: skip
+    for column, label, shade, mark in (("share_cho", "CHO, retrained", plots.COLOURS[2], "D"),
+                                       ("share_npw", "NPW", plots.COLOURS[3], "^")):  # fmt: skip
         right.scatter(seen.d_full, seen[column], s=25, color=shade, marker=mark, label=label)
     right.axhline(1, color="black", lw=0.8, ls=":")
-    right.set(xlabel="d′ of the lesion in the input, before it was weakened", ylabel="share of d′ kept ↑",
+    right.set(xlabel="d′ of the lesion in the input, at its full contrast", ylabel="share of d′ kept ↑",
               xscale="log", ylim=(min(0.5, *right.get_ylim()), max(1.5, *right.get_ylim())))  # fmt: skip
     plots.plain_log(right, "x", STEPS)
-    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+    for axis in (left, right):
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
     return figure
 
 

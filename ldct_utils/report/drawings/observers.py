@@ -31,11 +31,14 @@ def d_prime(low, tasks, observers, images):
     for axis, (name, table) in zip(axes[:, 0], tables.items()):
         ratio = table.clip(lower=0.05).div(table[images[0]].clip(lower=0.05), axis=0)
         colour = np.log2(ratio.clip(upper=4)).to_numpy()
-        plots.matrix(axis, colour, [fill(i, 24) for i in images], table.index, -2, 2)
+        drawn = plots.matrix(axis, colour, [fill(i, 24) for i in images], table.index, -2, 2)
         for text, value in zip(axis.texts, table.to_numpy().ravel()):
             text.set_text("∞" if np.isinf(value) else f"{value:.2f}")
         styles.true_minus(axis)
         axis.set_title(name, fontsize=9, loc="left")
+    bar = figure.colorbar(drawn, ax=axes[:, 0], shrink=0.25, aspect=25, pad=0.01, ticks=[-2, -1, 0, 1, 2])
+    bar.ax.set_yticklabels(["1/4", "1/2", "1", "2", "4"])
+    bar.set_label(f"d′ over that of {images[0]}")
     return figure
 
 
@@ -65,7 +68,7 @@ def doses(bought, tasks, images, observers, ceiling: str, low: float, looked_at)
     axes[0, 0].set_yticks(range(len(images)), [fill(i, 26) for i in images])
     axes[0, 0].set_ylim(len(images) - 0.5, -0.5)
     axes[0, len(tasks) // 2].set_xlabel("dose of the FBP that is as good, % of the normal one; right is better →")
-    handles = [plt.Line2D([], [], marker=marks[o], color=colours[o], label=o + " (the ceiling)" * (o == ceiling))
+    handles = [plt.Line2D([], [], marker=marks[o], color=colours[o], label=o + " (a ceiling)" * (o == ceiling))
                for o in observers]  # fmt: skip
     handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="the image's own dose: nothing is saved"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)

@@ -8,15 +8,15 @@ GREY = {"color": "#999999", "marker": "x"}  # of a control
 RIGHT = "d′ over that of FBP; right is better →"
 
 
-def plane(table, observers, looks: dict, control: str):
+def plane(table, observers: dict, looks: dict, control: str):
     """Both ratios of d' in one plane, a panel an observer: a line from no denoising over the strengths to the whole.
 
-    Args: table: of ``characterise.both_tasks``. observers: whose panels are drawn. looks: {image: colour, marker and
-        label}. control: an image, drawn in grey at its whole strength.
+    Args: table: of ``characterise.both_tasks``. observers: {whose panels are drawn: title}. looks: {image: colour,
+        marker and label}. control: an image, drawn in grey at its whole strength.
     Returns: the figure.
     """
     figure, axes = plt.subplots(1, len(observers), figsize=(5 * len(observers), 4.9), sharex=True, sharey=True)
-    for axis, observer in zip(axes, observers):
+    for axis, (observer, title) in zip(axes, observers.items()):
         for name, look in {**looks, control: {**GREY, "label": f"{control} (control)"}}.items():
             rows = table[(table["observer"] == observer) & (table["name"] == name)].sort_values("share")
             rows = rows[rows["share"] == 1] if name == control else rows
@@ -28,7 +28,7 @@ def plane(table, observers, looks: dict, control: str):
             axis.errorbar(whole.detection, whole.shape, up, across, color=look["color"], lw=1)
         axis.axhline(1, color="black", lw=0.8)
         axis.axvline(1, color="black", lw=0.8)
-        axis.set_title(f"template {observer}\nlower right: detection helped, shape harmed", fontsize=9)
+        axis.set_title(f"{title}\nlower right: detection helped, shape harmed", fontsize=9)
         axis.set(xlabel=f"detection: {RIGHT}")
     axes[0].set_ylabel("shape: d′ over that of FBP; up is better →")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
