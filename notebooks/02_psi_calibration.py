@@ -18,7 +18,8 @@
 # **Reads** the training slices of a cohort, and encoder weights where there are any. **Writes** `losses.parquet` (every
 # loss of every patch), tables, figures, and λ for each layer in `result.json`. **Cost** about two minutes on 2 cores.
 # **Words.** LDCT and NDCT are a slice at low and at normal dose. An encoder is a frozen network that turns images into
-# features. The perceptual term is the mean squared difference of features, λ its weight, ψ its share of the loss.
+# features; its context is what it was trained on, or `random` for nothing. The perceptual term is the mean squared
+# difference of features, λ its weight, ψ its share of the loss.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -76,7 +77,6 @@ from ldct_utils.models import encoders
 from ldct_utils.models.networks import unet
 from ldct_utils.report.drawings import perceptual as drawings
 from ldct_utils.report.drawings import slices as pictures
-from ldct_utils.stats import intervals
 from ldct_utils.training import calibration, designs, encoder_bench, literature, psi
 
 # %% [markdown]
@@ -98,14 +98,12 @@ from ldct_utils.training import calibration, designs, encoder_bench, literature,
 published = psi.published()
 last = published[published.epoch == 10]
 report.table(
-    run, "published", published,
+    run, "published", published.assign(share=100 * published.psi),
     f"The authors' losses give ψ = {report.percent(last.psi.min())} to {report.percent(last.psi.max())} at epoch 10.",
     "Authors and paper: Viana et al. (2025), who claim 95 % for all. The losses are those in their published code.",
     {"experiment": "experiment", "context": "encoder", "layer": "layer", "epoch": "epoch", "lambda": "λ that was used",
-     "psi": "ψ that it gives", "lambda for 0.95": "λ for ψ = 95 %"},
+     "share": "ψ that it gives, %", "lambda for 0.95": "λ for ψ = 95 %"},
 )  # fmt: skip
-
-# %%
 baseline = psi.ratio_of_sums(*last[last.experiment == "E2"][["MSE", "PL"]].iloc[0], psi.LITERATURE_LAMBDA)
 shown = {f"{r.experiment}: {r.context}, {r.layer}": (psi.curve(r.MSE, r.PL), None, published["lambda"][r.Index])
          for r in last.itertuples()}  # fmt: skip
@@ -162,8 +160,10 @@ images = {drawings.NETWORKS[f][0]: intensity.from_net(p[example, 0].numpy()) for
 report.figure(
     run, "predictions", pictures.grid([pictures.of_patch(cohort, where.iloc[example], patch_size, images)], 2.2),
     f"The untrained network is {rmse['untrained']:.0f} HU off, the LDCT itself {rmse['identity']:.1f} HU.",
-    f"Trained: {rmse['trained']:.1f} HU. RMSE of all patches. The untrained output is flat grey, above the window.",
-    alt="Row of CT patches: LDCT, even grey of the untrained network, trained network, NDCT, and a difference.",
+    f"RMSE of all patches; trained: {rmse['trained']:.1f} HU ({runs.Run(trained).name if trained else 'a short fit'}). "
+    "Below the images: RMSE of this patch; the untrained output is flat, above the window and thus white. It is from "
+    "a network without a shortcut from input to output; the U-Net of `03_train` has one and starts as the LDCT itself.",
+    alt="Row of CT patches: even white of the untrained network, LDCT, trained network, NDCT, and a difference.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -177,14 +177,17 @@ table = run.table("calibration", lambda: calibration.calibrate(measured, psi_tar
 other = next(name for name in psi.DEFINITIONS if name != psi_definition)
 called = {"ratio_of_sums": "λ by Algorithm 2", "mean_of_ratios": "λ by Eq. 5"}
 spread, target = psi.spreads(table, psi_definition), f"ψ = {100 * psi_target:g} %"
-few = table.lambda_low.isna().any()
+wide = table.pivot(index="layer", columns="f", values=psi_definition)
+larger = report.number((wide.untrained / wide.identity).max())
+apart = report.apart(wide.trained, wide.identity), report.apart(table[other], table[psi_definition])
+shares = {"gradient": 100 * table["gradient influence"], "share": 100 * table["psi at 0.1"]}  # in percent
 report.table(
-    run, "calibration", table.replace({"f": {f: label for f, (label, _) in drawings.NETWORKS.items()}}),
-    f"For {target} λ depends on the network up to {spread['within_layer']:,.0f}-fold within one layer.",
-    f"Fewer than {intervals.MIN_PATIENTS} patients, so there is no interval." if few else
-    "Brackets are 95 % intervals over patients. The gradient's share is at that λ.",
+    run, "calibration", table.replace({"f": {f: name for f, (name, _) in drawings.NETWORKS.items()}}).assign(**shares),
+    f"For {target} the untrained network needs up to {larger} times the λ of the LDCT itself.",
+    f"λ of LDCT and trained network differ by at most {apart[0]}, λ by the two definitions by at most {apart[1]}. "
+    f"{report.bars(where.patient.nunique(), 'patient', 'Brackets')} The gradient's share is at that λ.",
     {"layer": "layer", "f": "prediction", (psi_definition, "lambda_low", "lambda_high"): called[psi_definition],
-     other: called[other], "gradient influence": "share of the gradient", "psi at 0.1": "ψ at λ = 0.1"},
+     other: called[other], "gradient": "share of the gradient, %", "share": "ψ at λ = 0.1, %"},
 )  # fmt: skip
 
 # %%
@@ -192,17 +195,14 @@ middle = "block3_conv2" if "block3_conv2" in layers else layers[len(layers) // 2
 lambdas = psi.LAMBDAS[::5]
 panels = [("untrained network", calibration.curves(measured[measured.f == "untrained"], "layer", lambdas)),
           (middle, calibration.curves(measured[measured.layer == middle], "f", lambdas))]  # fmt: skip
-
-# %%
 ends = [report.percent(end, 1) for end in (table["psi at 0.1"].min(), table["psi at 0.1"].max())]
 report.figure(
     run, "curves", drawings.psi_by_lambda(panels, lambdas, psi_target, psi.LITERATURE_LAMBDA),
     f"At the literature's λ = 0.1 ψ lies between {ends[0]} and {ends[1]}.",
-    "Over all layers and networks. Solid: ψ as a ratio of sums (Algorithm 2). Dotted: as a mean of ratios (Eq. 5).",
+    f"This range is over all layers and networks. Left: layers, untrained network; right: networks, {middle}. Solid: ψ "
+    "as a ratio of sums (Algorithm 2 of Viana et al. 2025); dotted: as a mean of ratios (Eq. 5).",
     alt="Two line plots of ψ over a logarithmic axis of λ: left a line a layer, right a line a network.",
 )  # fmt: skip
-
-# %%
 gradient = [report.percent(end) for end in (table["gradient influence"].min(), table["gradient influence"].max())]
 report.figure(
     run, "lambda", drawings.calibration(table, layers, psi_target, psi_definition, other),
@@ -222,13 +222,15 @@ two, own = {f: predictions[f] for f in ("untrained", "identity")}, run.params
 table_1 = run.table("table_1", lambda: literature.measure(two, ndct, psi_target, psi_definition, own))
 at_own = table_1.filter(items=["psi, identity"]).dropna().to_numpy(float)
 ends = dict.fromkeys(report.percent(end, 1) for end in ((at_own.min(), at_own.max()) if at_own.size else ()))
-heads = {c: c for c in ("study", "encoder", "layers", "measured with")} | {"lambda": "its λ"}
-heads |= {"psi, identity": "ψ of the LDCT itself", "lambda for psi, identity": f"λ for {target}"} if at_own.size else {}
+heads = {"study": "study", "encoder": "encoder", "layers": "layers"}
+heads |= {"measured with": "measured with, or why not", "lambda": "its λ"}
+heads |= {"share": "ψ of the LDCT, %", "lambda for psi, identity": f"λ for {target}"} if at_own.size else {}
 report.table(
-    run, "table_1", table_1,
-    f"At the studies' λ, with the encoders that are here, ψ of the LDCT is {' to '.join(ends) or 'unknown'}.",
-    "Where a study names several layers, their losses are added. Encoders get grey values from 0 to 255. The "
-    "prediction is the LDCT itself; the stored table has that of an untrained network too.",
+    run, "table_1", table_1.assign(share=100 * table_1["psi, identity"]) if at_own.size else table_1,
+    f"At the λ of {report.some(at_own.size, len(table_1), 'study')} ψ of the LDCT is {' to '.join(ends)}."
+    if at_own.size else "ψ could be measured at the λ of no study.",
+    ("The others name no λ or no layers, or their encoder is not here. " if at_own.size < len(table_1) else "")
+    + "Random: a random encoder stands in for the study's. Losses of several layers add up; grey values are 0 to 255.",
     heads,
 )  # fmt: skip
 
@@ -260,16 +262,13 @@ if answers is not None:
         encoder_bench.told(verdicts), f"Relative change of the features; NDCT slices: {len(rows)}, input {convention}.",
         {"level": "level of VGG-19", "encoder": "encoder"} | {label: label for label in changes.values()},
     )  # fmt: skip
-
-# %%
-if answers is not None:
     level = "block3_conv2" if "block3_conv2" in bench_levels else bench_levels[-1]
-    nearest = "Black: ImageNet's VGG-19; a stand-in lies in the grey band." if "ImageNet" in candidates else absent[0]
     low, *_, high = answers[answers.level == level].sort_values("noise").itertuples()
     report.figure(
         run, "encoders", drawings.answers(answers, bench_levels, changes, "ImageNet", encoder_bench.FACTOR),
-        f"20 HU of noise change the features of encoders by {report.percent(low.noise)} ({low.encoder}) to "
-        f"{report.percent(high.noise)} ({high.encoder}).", f"At {level}. {nearest}",
+        f"At {level}, 20 HU of noise change the features of encoders by {report.percent(low.noise)} ({low.encoder}) to "
+        f"{report.percent(high.noise)} ({high.encoder}).",
+        drawings.reading(answers, level, "ImageNet"),
         alt="Dot plots over depth, a panel a change (noise, blur, lesions, ratio), a colour an encoder, log axis.",
     )  # fmt: skip
 
@@ -291,10 +290,11 @@ run.finish(
 
 # %%
 lams = [report.number(numbers[f"lam_{middle}_{f}"]) for f in ("untrained", "identity")]
+trained_on = encoders.context_name(encoder.provenance["context"], encoder.provenance)
 report.text(
-    f"**What we saw.** For {target} at {middle} λ is {lams[0]} if the untrained network is measured and "
-    f"{lams[1]} for the LDCT itself. λ lies up to {spread['within_layer']:,.0f}-fold apart within a layer, and "
-    f"{spread['over_all']:,.0f}-fold over layers and networks. The perceptual term then holds {gradient[0]} to "
-    f"{gradient[1]} of the gradient. One limit: features of one {designs.spoken(arch)} on "
-    f"{report.plural(patches, 'patch')}. Next: `03_train` sets λ from ψ."
+    f"**What we saw.** For {target} at {middle} λ is {lams[0]} for an untrained network, {lams[1]} for the LDCT. "
+    f"Within a layer the untrained network needs up to {larger} times the λ of the LDCT; LDCT and trained network "
+    f"differ by at most {apart[0]}. Over {report.plural(len(layers), 'layer')} the λ of one network varies up to "
+    f"{report.number((wide.max() / wide.min()).max())}-fold, by the definitions of ψ by at most {apart[1]}. One limit: "
+    f"one {designs.spoken(arch)} ({trained_on} weights), {report.plural(patches, 'patch')}. Next: `03_train` uses ψ."
 )

@@ -15,10 +15,10 @@
 # **Question.** A network is trained on pairs of low-dose (LDCT) and normal-dose slices (NDCT) with a chosen loss. How
 # good does it get, and does the share ψ of the perceptual term stay where it was set?
 #
-# **Reads** a cohort, and encoder weights where there are any. **Writes** `history.parquet`, checkpoints, and below
-# `tests/` the scores of network and input. **Cost**: 1 to 4 minutes on 2 cores once the cohort is built. **Words.** The
-# perceptual term compares features that a frozen network, the encoder, finds in output and NDCT; λ is its weight, ψ its
-# share of the loss. The paper is Viana et al. (2025).
+# **Reads** a cohort, and encoder weights. **Writes** `history.parquet`, checkpoints, and below `tests/` the scores of
+# network and input. **Cost**: 1 to 4 minutes on 2 cores once the cohort is built. **Words.** The perceptual term
+# compares features that a frozen network, the encoder, finds in output and NDCT; λ is its weight, ψ its share of the
+# loss.
 
 # %% tags=["parameters"]
 from typing import Optional
@@ -125,16 +125,17 @@ train_rows = cohort.rows("train") if train_slices is None else cohort.spread(coh
 val_rows = cohort.spread(cohort.rows("val") if len(cohort.rows("val")) else train_rows, val_slices)
 report.figure(
     run, "pair", pictures.grid([pictures.of_cohort(cohort, val_rows[0])]),
-    "The network has to take away the noise in the right panel and nothing else.",
-    f"Lesions are circled. We train on {report.plural(len(train_rows), 'slice')} and validate on {len(val_rows)}.",
+    "The right panel is the noise that low dose added.",
+    f"Lesions are circled. We train on {report.plural(len(train_rows), 'slice')} and validate on {len(val_rows)} of "
+    f"{report.plural(len(cohort.rows('val')), 'validation slice') if len(cohort.rows('val')) else 'these'}.",
     alt="Row of CT images: LDCT, NDCT, the noise-free truth where it is known, and LDCT minus NDCT in colour.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## The loss
-# `vgg` is MSE + λ · VGG (Viana et al., Eq. 4, but with means in place of sums). `mean_srmse` averages the error of each
-# structure of the NDCT: a lesion counts as much as the liver, and air not at all. In `wgan` and `dugan` critics, which
-# tell outputs from NDCT, learn beside the network; one adds a perceptual term, the other MSE and gradients.
+# `vgg` is MSE + λ · VGG (the paper, Viana et al. 2025, Eq. 4, but with means for sums). `mean_srmse` averages the error
+# of each structure of the NDCT: a lesion counts as much as the liver, air not at all. In `wgan` and `dugan` critics,
+# which tell outputs from NDCT, learn beside the network; one adds a perceptual term, the other MSE and gradients.
 
 # %%
 chosen = asked.loss(loss, lam, psi_target)  # with ψ = 0 the MSE alone, with ψ = 1 the perceptual term alone
@@ -246,13 +247,11 @@ if total:
         f"RMSE over {report.plural(total, 'update')}, against NDCT, whose own noise keeps it above 0.",
         alt="Line plots over updates: the loss terms, the critics' terms if any, and the validation error.",
     )  # fmt: skip
-
-# %%
-moved = f"ψ went from {report.percent(went['psi_start'])} to {report.percent(went['psi_end'])} in training."
+moved = report.went("ψ", went["psi_start"], went["psi_end"])
 if chosen == "vgg" and total:
     report.figure(
-        run, "psi", drawings.perceptual_share(curves, psi_target if lam is None else went["psi_start"]),
-        moved, f"λ was {'set once' if psi_on == 'fixed' else 'set anew to hold ψ'}.",
+        run, "psi", drawings.perceptual_share(curves, psi_target if lam is None else went["psi_start"]), moved,
+        f"λ was {'set once' if psi_on == 'fixed' else 'set anew to hold ψ'}. Algorithm 2, Eq. 5: Viana et al. (2025).",
         alt="Two line plots over updates: share of the perceptual term in loss and gradient; MSE, VGG loss and λ.",
     )  # fmt: skip
 
@@ -278,14 +277,15 @@ for who, test in tests.items():
     report.figure(
         test, "examples", pictures.grid(lines, 2.3),
         f"On {who} the error is {test.numbers['rmse_hu']:.1f} HU; it was {test.numbers['ldct_rmse_hu']:.1f} HU before.",
-        "RMSE against NDCT over all slices; one of each anatomy is shown. Anatomy in the right panel is anatomy lost.",
+        "RMSE against NDCT, here over all slices, below an image of this slice; one slice of each anatomy is shown. "
+        "The right panel holds the NDCT's noise; edges in it are anatomy that the network changed.",
         alt="Rows of CT images: LDCT, network, NDCT, truth where known, and network minus NDCT in colour.",
     )  # fmt: skip
 
 # %%
-gain = report.compared(tested.numbers["psnr_gain_db"], np.nan, np.nan, "the LDCT", "dB")
+gain = report.compared(tested.numbers["psnr_gain_db"], np.nan, np.nan, "the LDCT in PSNR of all pixels in HU", "dB")
 report.table(
-    tested, "test", tested.table("test").replace(plots.WORDS), f"In PSNR the network's output {gain}.",
+    tested, "test", tested.table("test").replace(plots.WORDS), f"Against NDCT, the network's output {gain}.",
     f"Means over the slices of {report.plural(scores.patient.nunique(), 'test patient')}. Arrows point to better.",
     {"better": "score", "reference": "against", "domain": "evaluated on", "LDCT": "LDCT", "prediction": "network"},
 )  # fmt: skip
@@ -294,7 +294,7 @@ report.table(
 kept = f"It keeps {report.percent(tested.numbers['kept'])} of the contrast of lesions."
 kept = kept if tested.numbers["lesions"] else "No lesion is known in these patients, so none can be followed."
 report.text(
-    f"**What we saw.** After {report.plural(total, 'update')} the network's output {gain} in PSNR on the test slices. "
-    f"{kept} {moved if chosen == 'vgg' and total else 'ψ was not followed in this run.'} One limit: "
-    "one training. Next: `06_stats` compares losses over trainings and patients."
+    f"**What we saw.** After {report.plural(total, 'update')} the network's output, against NDCT, {gain}. {kept} "
+    f"{moved if chosen == 'vgg' and total else 'ψ was not followed.' if reads else 'This loss has no perceptual term.'}"
+    " One limit: one training. Next: `06_stats` compares losses over trainings and patients."
 )

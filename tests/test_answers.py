@@ -82,14 +82,16 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
 @pytest.mark.parametrize(
     ("readers", "end"),
     [({}, "; no computed reader could be asked that can see a gain and catches faults."),
-     ({"NPWE": reader(0.25, there=0)}, "; to one computed reader that looks for lesions in water, cleaned images are "
-      f"worth 25{GAIN}, and in livers no saving was shown."),
+     ({"NPWE": reader(0.25, there=0)}, "; to one computed reader that looks for lesions in uniform cylinders, "
+      f"cleaned images are worth 25{GAIN}, and in livers no saving was shown."),
      ({"NPWE": reader(0.3, task=tasks.PATIENTS), "NPW": reader(0.3)}, "; to 2 computed readers that look for lesions "
-      f"in water and livers, cleaned images are worth 30{GAIN}, and in livers 2 of 4 comparisons save dose."),
+      f"in uniform cylinders and livers, cleaned images are worth 30{GAIN}, and in livers 2 of 4 "
+      "comparisons save dose."),
      ({"NPWE": reader(0.57, in_patients=2, there=0), "NPW": reader(0.3, in_patients=0, there=0)},
       f"{GAIN}, and in livers no saving was shown (1 of the 2 were asked)."),
      ({"NPWE": reader(0.57, in_patients=0), "NPW": reader(0.27, in_patients=0), "search": reader(0.26, in_patients=0)},
-      "; to 3 computed readers that look for lesions in water, cleaned images are worth 26, 27 and 57" + GAIN + ".")],
+      "; to 3 computed readers that look for lesions in uniform cylinders, cleaned images are worth 26, 27 and 57"
+      + GAIN + ".")],
 )  # fmt: skip
 def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
     assert front.sentence(changed(observers={"readers": readers, "backgrounds": 120})).endswith(end)
@@ -101,8 +103,8 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     asked = {"readers": readers, "backgrounds": 120, "livers": livers}
     said = answer("dose", observers=asked)
     assert said["sentences"].endswith(
-        " For finding lesions in water the cleaned slice is worth, at best, 57 % (56 to 58) to a computed reader with "
-        "an eye filter and 26 % (25 to 27) to one taught on plain images."
+        " For finding lesions in uniform cylinders the cleaned slice is worth, at best, 57 % (56 to 58) to a computed "
+        "reader with an eye filter and 26 % (25 to 27) to one taught on plain images."
     )
     assert said["more"] == (
         "“At best” is one network at one task; of 21 such comparisons 12 save dose and none costs dose: the whole "
@@ -118,7 +120,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert "is worth, at best, 26 % (25 to 27) to a computed reader taught on plain images." in said["sentences"]
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers=asked)).endswith(
-        f"in water, cleaned images are worth 26{GAIN}, and in livers 1 of 2 comparisons save dose."
+        f"in uniform cylinders, cleaned images are worth 26{GAIN}, and in livers 1 of 2 comparisons save dose."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
     assert none["sentences"].endswith(" No computed reader could be asked that can see a gain and catches faults.")

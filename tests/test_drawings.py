@@ -118,6 +118,24 @@ def test_a_stand_in_is_drawn_beside_the_band_of_the_reference():
     assert len(perceptual.answers(table[1:], ["a"], {"noise": "x"}, "ImageNet", 1.5).axes[0].collections) == 0
 
 
+def test_a_trained_encoder_is_told_against_random_ones_and_the_reference_by_whether_it_is_here():
+    names, levels = ["random (seed 0)", "random (seed 1)", "small", "small"], ["a", "a", "a", "b"]
+    table = pd.DataFrame({"encoder": names, "level": levels, "lesions / noise": [0.1, 0.3, 0.6, 0.6]})
+    told = perceptual.reading(table, "a", "ImageNet", "small")
+    assert "reacts 3.00 times as much as a random VGG-19" in told and "not here" in told and "none at" not in told
+    assert "with none at b" in perceptual.reading(table[:3].assign(level=[*"aba"]), "a", "ImageNet", "small")
+    assert perceptual.reading(table[:2], "a", "ImageNet", "small") == "ImageNet's VGG-19 is not here."
+    assert "reacts" not in perceptual.reading(table[["encoder", "level"]], "a", "ImageNet", "small")
+    assert "grey band" in perceptual.reading(table.replace("random (seed 1)", "ImageNet"), "a", "ImageNet", "small")
+
+
+def test_shares_of_features_are_drawn_in_percent_and_a_ratio_as_it_is():
+    table = pd.DataFrame({"encoder": ["random"], "level": ["a"], "noise": [0.2], "lesions / noise": [0.1]})
+    drawn = perceptual.answers(table, ["a"], {"noise": "noise", "lesions / noise": "ratio"}, "ImageNet", 1.5).axes
+    assert [axis.lines[0].get_ydata()[0] for axis in drawn] == [20, 0.1]
+    assert [axis.get_ylabel()[:5] for axis in drawn] == ["relat", "ratio"]
+
+
 def test_a_histogram_has_the_share_of_pixels_a_hu_and_a_spectrum_its_own_mean():
     figure = noise.histogram({"LDCT": np.array([1, 3])}, np.array([-1024, 0, 8]))
     assert list(figure.axes[1].patches[0].get_data().values) == pytest.approx([25 / 1024, 75 / 8])

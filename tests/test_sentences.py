@@ -209,3 +209,38 @@ def test_an_order_is_told_by_a_tau_that_is_at_most_one(tau, said):
 def test_a_difference_too_small_for_decimals_is_told_by_a_power_of_ten():
     assert sentences.compared(1.2e-5, NAN, NAN, "MSE", "dB") == "is 1.20 · 10⁻⁵ dB better than MSE (no interval)"
     assert "(1.20 · 10⁻⁵ worse; 95 % interval 3.00 · 10⁻⁵ worse to" in sentences.compared(-1.2e-5, -3e-5, 1e-5, "MSE")
+
+
+@pytest.mark.parametrize(
+    ("number", "total", "said"),
+    [(0, 3, "None of the 3 rows has a limit."), (1, 3, "1 of 3 rows has a limit; the others are for comparison."),
+     (16, 20, "16 of 20 rows have a limit; the others are for comparison."), (20, 20, "All 20 rows have a limit.")],
+)  # fmt: skip
+def test_how_many_rows_have_a_limit(number, total, said):
+    assert sentences.limits(number, total) == said
+
+
+@pytest.mark.parametrize(
+    ("errors", "ratios", "said"),
+    [({}, {"B30": 0.8}, "The spectrum of the added noise was not compared with a scanner's."),
+     ({"D45": 0.1}, {"D45": 0.8}, "In RMS, the spectrum of the added noise lies 10 % (D45) from that of one scanner."),
+     ({"B30": 0.06}, {"B30": NAN}, "In RMS, the spectrum of the added noise lies 6 % (B30) from that of one scanner."),
+     ({"B30": 0.06, "D45": 0.1}, {"B30": 0.839}, "In RMS, the spectrum of the added noise lies 6 % (B30) and 10 % "
+      "(D45) from that of one scanner. Noise power along x is 0.84 of that along y, on the scanner 0.65; this has no "
+      "limit.")],
+)  # fmt: skip
+def test_how_near_noise_comes_to_a_scanners(errors, ratios, said):
+    assert sentences.like_scanner(errors, ratios, 0.65) == said
+
+
+def test_how_far_two_series_differ_either_way():
+    assert sentences.apart([1.0, 2.0], [1.1, 1.6]) == "25 %" and sentences.apart([3.0], [3.0]) == "0 %"
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "said"),
+    [(0.95, 0.929, "ψ went from 95.0 % to 92.9 % in training."), (0.9980, 0.9988, "ψ went from 99.8 % to 99.9 % in "
+      "training."), (0.95, 0.9501, "ψ stayed at 95.0 % in training."), (None, None, "ψ was not followed in this run.")],
+)  # fmt: skip
+def test_where_a_share_went(start, end, said):
+    assert sentences.went("ψ", start, end) == said

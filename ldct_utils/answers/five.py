@@ -74,7 +74,7 @@ def seen_at_best(believed: dict, low: float) -> str:
 
 def where(believed: dict) -> str:
     """In what the lesions lay that readers find best, after a space."""
-    places = {"livers" if one["best"]["task"] == tasks.PATIENTS else "water" for one in believed.values()}
+    places = {"livers" if one["best"]["task"] == tasks.PATIENTS else "uniform cylinders" for one in believed.values()}
     return f" in {' and '.join(sorted(places, reverse=True))}"
 
 

@@ -146,9 +146,9 @@ def sure_of_dose(blocks) -> str:
     if "observers" in blocks:
         livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
         words.append(
-            f"Computed readers: lesions in water and in {livers}, one training each; “at best” is the largest of "
-            "many, and its interval is not corrected for that. What the reader with an eye filter sees depends on how "
-            "much noise of its own it is given."
+            f"Computed readers: lesions in uniform cylinders and in {livers}, one training each; “at best” is the "
+            "largest of many, and its interval is not corrected for that. What the reader with an eye filter sees "
+            "depends on how much noise of its own it is given."
         )
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]

@@ -9,6 +9,7 @@ May import: study, ct. Start reading in ``captions``.
 
 from ldct_utils.report.captions import figure, figures, shown, table, text
 from ldct_utils.report.sentences import (
+    apart,
     asked,
     bars,
     beyond,
@@ -18,6 +19,8 @@ from ldct_utils.report.sentences import (
     interval,
     kept_least,
     leaders,
+    like_scanner,
+    limits,
     listed,
     noticed,
     number,
@@ -28,11 +31,12 @@ from ldct_utils.report.sentences import (
     scale,
     slowest,
     some,
+    went,
     worsened,
 )
 
 __all__ = [
-    "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval", "kept_least",
-    "leaders", "listed", "noticed", "number", "ordered", "outlined_by", "percent", "plural", "scale", "shown",
-    "slowest", "some", "table", "text", "worsened",
+    "apart", "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval", "kept_least",
+    "leaders", "like_scanner", "limits", "listed", "noticed", "number", "ordered", "outlined_by", "percent", "plural",
+    "scale", "shown", "slowest", "some", "table", "text", "went", "worsened",
 ]  # fmt: skip

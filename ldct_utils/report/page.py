@@ -26,6 +26,12 @@ FRONT = "12_answers"  # the notebook whose table and figures stand on the front 
 # Parameters that say where and how a run was computed, not what: left out where runs are compared.
 BOOKKEEPING = {"study", "run_name", "run", "runs", "data_root", "device", "threads"}
 TINT = 4  # grey levels between the channels of a pixel up to which it counts as grey
+# Parameters of a perceptual term: left empty where runs are compared for a run that has no encoder.
+OF_ENCODER = {"arch", "layer", "context", "weights", "convention", "lam", "psi_target", "psi_of", "psi_on"}
+OF_ENCODER |= {"psi_definition"}
+# Heads of the table of a notebook's runs, where the name alone would mislead: of parameters, and of numbers.
+ASKED = {"lam": "λ asked for", "psi_target": "ψ asked for", "real_ct": "also tested on"}
+FOUND = {"lam": "λ at the start", "lam_end": "λ at the end", "parameters": "weights of the network"}
 _markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 HEADS = {  # {pattern of a stored number's name: its words}, where the name alone is not understood
     "^own_(in|out)_beyond_level$": r"share of segments that look changed though nothing was, \1put",
@@ -123,7 +129,9 @@ def _write(folder: Path, shown: list[dict], about: str = "") -> Path:
     first = next((one for study in shown for one in fronts(study)), None)
     environment.filters |= {"md": _render, "md_inline": _markdown.renderInline, "words": _words, "number": number}
     environment.filters["cells"] = _cells
+    environment.filters["asked"] = lambda name: ASKED.get(name, name.replace("_", " "))
     environment.filters["head"] = head
+    environment.filters["read_by"] = lambda name, result: read_by(result, name)
     environment.filters["link"] = lambda path: Path(os.path.relpath(path, folder)).as_posix()
     written = "" if about else f"Written {datetime.now().astimezone().strftime('%-d %B %Y, %H:%M')}"
     text = environment.get_template("report.html").render(
@@ -292,9 +300,17 @@ def _compared(runs: list[dict]) -> dict:
 
 def head(name: str) -> str:
     """What the column of a stored number is called, e.g. ``search, change of the input (1: repeated scan)``."""
+    name = FOUND.get(name, name)
     for pattern, words in HEADS.items():
         name = re.sub(pattern, words, name)
     return name.replace("_", " ")
+
+
+def read_by(result: dict, name: str):
+    """What a run was given for a parameter; None for one that its loss does not read."""
+    numbers = result["numbers"]
+    unread = name in OF_ENCODER and "encoder" in numbers and numbers["encoder"] is None
+    return None if unread else result["parameters"].get(name)
 
 
 def number(value) -> str:

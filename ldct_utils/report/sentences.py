@@ -185,6 +185,46 @@ def outlined_by(segmentation: str) -> str:
     return OUTLINED_BY.get(segmentation, segmentation)
 
 
+def limits(number: int, total: int) -> str:
+    """How many rows of a table of checks have a limit, e.g. ``16 of 20 rows have a limit; the others are for
+    comparison.``"""
+    who, others = some(number, total, "row"), "; the others are for comparison" if 0 < number < total else ""
+    return f"{who[:1].upper()}{who[1:]} ha{'s' if number < 2 else 've'} a limit{others}."
+
+
+def like_scanner(errors: dict, ratios: dict, of_scanner: float, kernel: str = "B30") -> str:
+    """How near the noise that low dose adds comes to a scanner's, in spectrum and direction.
+
+    Args: errors: {kernel: relative RMS difference of the spectra}, empty where no scanner's is known. ratios: {kernel:
+        noise power along x over that along y}. of_scanner: that ratio of the scanner, which is known for ``kernel``.
+    """
+    if not errors:
+        return "The spectrum of the added noise was not compared with a scanner's."
+    apart = listed(f"{percent(error)} ({name})" for name, error in errors.items())
+    said = f"In RMS, the spectrum of the added noise lies {apart} from that of one scanner."
+    if kernel not in errors or pd.isna(ratios.get(kernel)):
+        return said
+    ratio = number(ratios[kernel], 2)
+    return f"{said} Noise power along x is {ratio} of that along y, on the scanner {of_scanner:g}; this has no limit."
+
+
+def apart(one, other) -> str:
+    """By how much two series of positive numbers differ at most, of the smaller one, e.g. ``16 %``."""
+    return percent(max(max(a / b, b / a) for a, b in zip(one, other, strict=True)) - 1)
+
+
+def went(what: str, start: float | None, end: float | None) -> str:
+    """Where a share went in a training: ``ψ went from 95.0 % to 93.1 % in training.``, or stayed at the same figure."""
+    if start is None or end is None:
+        return f"{what} was not followed in this run."
+    first, last = percent(start, 1), percent(end, 1)
+    return (
+        f"{what} stayed at {first} in training."
+        if first == last
+        else f"{what} went from {first} to {last} in training."
+    )
+
+
 def gained(who: str, gain: float, what: str, unit: str) -> str:
     """The largest gain as it follows a place: ``MSE improves PSNR most, by 0.35 dB``; losses are called losses.
 

@@ -119,7 +119,7 @@ def doses(found, judges: dict, at: float, looks: dict):
     handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
     handles += [
         plt.Line2D([], [], color="black", ls="", marker="o", ms=5, mfc=face, label=words)
-        for face, words in (("black", "filled: in patients"), ("white", "hollow: in water"))
+        for face, words in (("black", "filled: in patients"), ("white", "hollow: in uniform cylinders"))
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure

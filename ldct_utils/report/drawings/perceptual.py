@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ldct_utils.report import plots
+from ldct_utils.report import plots, sentences
 
 # {network of a table: (what it is called, its colour)}
 NETWORKS = {
@@ -84,18 +84,36 @@ def answers(table, levels, changes: dict, reference: str, factor: float):
         reference: the encoder the others are measured against. factor: half width of the band.
     Returns: the figure.
     """
-    figure, axes = plt.subplots(1, len(changes), figsize=(3.1 * len(changes), 3.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(changes), figsize=(3.3 * len(changes), 3.9), squeeze=False)
     for axis, (change, label) in zip(axes[0], changes.items()):
+        ratio = "/" in change
         for colour, (name, r) in zip(plots.COLOURS, table.groupby("encoder", sort=False)):
-            at = [levels.index(level) for level in r.level]
-            axis.semilogy(at, r[change], "o-", color="black" if name == reference else colour, label=name)
+            at, values = [levels.index(level) for level in r.level], r[change] * (1 if ratio else 100)
+            axis.semilogy(at, values, "o-", color="black" if name == reference else colour, label=name)
             if name == reference:
-                axis.fill_between(at, r[change] / factor, r[change] * factor, color="0.85")
+                axis.fill_between(at, values / factor, values * factor, color="0.85")
         axis.set_xticks(range(len(levels)), levels, rotation=45, ha="right", fontsize=8)
-        axis.yaxis.set_major_locator(plt.LogLocator(subs=(1, 2, 5)))
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter(plt.NullFormatter())
+        plots.plain_log(axis, "y", (1, 1.5, 2, 3, 5, 7))
+        axis.set_ylabel("ratio of the two changes" if ratio else "relative change of features, %")
         axis.set(title=label, xlim=(-0.3, len(levels) - 0.7))
-    axes[0][0].set_ylabel("relative change of features")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8)
     return figure
+
+
+def reading(table, level: str, reference: str, trained: str = "EfficientNet-Lite0") -> str:
+    """How ``answers`` is read: a trained encoder against random ones, where it stands, and where the reference is.
+
+    Args: table, reference: as of ``answers``. level: at which encoders are compared. trained: the encoder.
+    """
+    said, known = [], set(table.encoder)
+    asked = table[table.level == level].set_index("encoder").get("lesions / noise")
+    if asked is not None and trained in asked and (random := asked[asked.index.str.startswith("random")]).size:
+        times = sentences.number(asked[trained] / random.mean())
+        said += [f"There {trained}, trained on photographs and of another design, reacts {times} times as much as a "
+                 "random VGG-19 to lost lesions relative to noise."]  # fmt: skip
+    if trained in known:
+        without = [one for one in dict.fromkeys(table.level) if one not in set(table.level[table.encoder == trained])]
+        none = f", with none at {sentences.listed(without)}" if without else ""
+        said += [f"Stages of {trained} stand at the level of the same sampling{none}."]
+    here = "Black: {}'s VGG-19; a stand-in lies in the grey band." if reference in known else "{}'s VGG-19 is not here."
+    return " ".join([*said, here.format(reference)])

@@ -1,6 +1,7 @@
 """How a training went: loss terms, validation error, and the perceptual share of loss and gradient."""
 
 import matplotlib.pyplot as plt
+from matplotlib import ticker
 
 from ldct_utils.report import plots
 
@@ -39,6 +40,10 @@ def curves(history):
             label = "λ · VGG" if name == "vgg" else label
             left.semilogy(history.step, history[name] * weighted.get(name, 1.0), color=colour, label=label)
     left.set(xlabel="updates", ylabel="training loss, network units")  # of the method, where it has its own
+    if left.get_yscale() == "log":
+        left.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter(ticker.LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
+        left.yaxis.set_minor_formatter(ticker.NullFormatter())
     _legend(left)
     right.axhline(0, color="black", lw=0.8)
     if "val_rmse_hu" in history:
