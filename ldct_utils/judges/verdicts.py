@@ -195,7 +195,9 @@ def own_lesions_said(judges, faults, tasks: int, patients: int) -> str:
         return ""
     missing = patients - tasks
     lack = f" but {missing}, who ha{'s' if missing == 1 else 've'} none far enough from the border" if missing else ""
-    said = f"Observers and kept contrast look for a patient's own lesions, in all patients{lack}"
+    said = (
+        f"Observers and kept contrast put a patient's own lesions back where the scan lacks them, in all patients{lack}"
+    )
     return f"{said}{'; what the inserter adds elsewhere they cannot see' * ('inserter' in faults)}."
 
 
