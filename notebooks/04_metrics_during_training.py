@@ -61,6 +61,7 @@ from ldct_utils import cohorts, report
 from ldct_utils.audit import agreement, reactions, scoring, trainings
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders
+from ldct_utils.report import metric_words
 from ldct_utils.report.drawings import slices as pictures
 from ldct_utils.report.drawings import trainings as drawings
 from ldct_utils.study.runs import select
@@ -79,7 +80,7 @@ scored, whose = cohorts.tested_on(cohort, test_source, test_root), "test" if tes
 about = scoring.slices(scored, whose, slices)
 rows, patients = about.row.to_numpy(), about.patient.nunique()
 ldct, ndct = (np.asarray(images[rows], np.float32) for images in (scored.ldct, scored.ndct))
-listed["checkpoints"] = checkpoints.in_step(chosen)
+listed["checkpoints"] = steps = checkpoints.in_step(chosen)
 
 # %%
 references = {"ndct": ndct} | ({} if scored.truth is None else {"truth": np.asarray(scored.truth[rows], np.float32)})
@@ -89,22 +90,21 @@ over_runs = report.plural(len(chosen), "run")
 run.table("runs", lambda: listed)
 report.table(
     run, "runs", listed.replace({"method": names}), f"We watch {over_runs} of {report.plural(len(names), 'method')}.",
-    f"Scored slices: {len(rows)}, of {people}. Settings that differ beside the design: {report.listed(varying)}.",
+    f"Scored slices: {len(rows)}, of {people}. What differs beside loss and seed: {report.listed(varying, 'nothing')}.",
     {"run": "run", "method": "method", "seed": "seed", "checkpoints": "checkpoints"},
 )  # fmt: skip
 
 # %% [markdown]
 # ## The metrics and the losses
-# A metric whose weights are not here is listed with the file it needs. Metrics are computed in the evaluation domain.
-# All losses are computed for every run, in the network range, VGG on the slices' centre.
+# Metrics are computed in the evaluation domain. All losses are computed for every run, in the network range, VGG on the
+# slices' centre. Charbonnier is a smooth L1. VIFp (Eulig) is VIFp as the LDCT benchmark of Eulig et al. (2024) computes
+# it, with the two images swapped.
 
 # %%
 fitted = {"ct_niqe": ct_niqe, "n2q": n2q}
 scorer = scoring.choose(run, metrics, fitted, cohort, domains, level, width, device, scored)
 INFO, NAMES = scorer.info, list(scorer.info)
-report.table(
-    run, "metrics", scorer.described, f"{report.plural(len(NAMES), 'metric')} can be computed here.", scorer.absent,
-)  # fmt: skip
+report.table(run, "metrics", scorer.described, scorer.said, scorer.absent)
 
 # %%
 setup.seed_everything(seed, threads)
@@ -147,15 +147,13 @@ curves["aligned"] = agreement.align(curves.value, curves.name.map(direction))
 
 # %% [markdown]
 # ## During training (after the paper's Figures 1 to 4)
-# First the losses, then what the networks make of a slice, then the metrics: lines are means over patients and seeds,
-# bands the range over seeds. Dashed: the LDCT. Dotted: blurred NDCT, where the pixel size is known.
+# First the losses, then what the networks make of a slice, then the metrics. A blurred NDCT needs the pixel size.
 
 # %%
-lowest, trained = trainings.lowest_in_their_own(curves, LOSSES)
-own = report.some(lowest, trained, "trained loss").capitalize() + " ended lowest in a network trained with that loss."
+own = {LOSSES[name]: verdict for name, verdict in trainings.in_their_own(curves, LOSSES).items()}
 report.figure(
-    run, "losses", drawings.losses(curves[curves.domain == "network"], LOSSES, names),
-    own if trained else "No network was trained with any of these losses.", f"Means over seeds and {people}.",
+    run, "losses", drawings.losses(curves[curves.domain == "network"], LOSSES, names), metric_words.in_their_own(own),
+    f"Means over seeds and {people}. Lines that cover each other differ by less than can be seen.",
     alt="Line plots over updates, a panel a loss, a line a method: each loss relative to before training.",
 )  # fmt: skip
 shown = int((about.anatomy == "abdomen").argmax())  # the first of the abdomen, else the first
@@ -163,15 +161,15 @@ shown = int((about.anatomy == "abdomen").argmax())  # the first of the abdomen, 
 
 def last_predictions():
     """(methods, H, W) float32 HU: the shown slice by the first seed of each method, at its last checkpoint."""
-    firsts = [chosen[list(listed.method).index(method)] for method in names]
-    return np.stack([prediction.denoiser(one, batch, precision, device)(ldct[shown]) for one in firsts]).astype("f4")
+    firsts = (prediction.denoiser(chosen[list(listed.method).index(m)], batch, precision, device) for m in names)
+    return np.stack([denoise(ldct[shown]) for denoise in firsts]).astype("f4")
 
 
 outputs = {"LDCT": ldct[shown]} | dict(zip(names.values(), run.array("reconstructions", last_predictions)))
 report.figure(
-    run, "reconstructions", pictures.grid(pictures.errors(scored, rows[shown], outputs), 2.3, across=4),
-    "Below each image stands what separates it from the NDCT.",
-    "The first seed of each method, all differences on one scale; circles mark known lesions.",
+    run, "reconstructions", pictures.grid(pictures.errors(scored, rows[shown], outputs), 2.3, across=5),
+    metric_words.least_error({name: pictures.rms(image - ndct[shown]) for name, image in outputs.items()}),
+    "Below: each image minus the NDCT, on one scale. The first seed of each method; circles mark known lesions.",
     alt="CT images of one slice: LDCT, a network of each method, NDCT; below, each minus the NDCT in colour.",
 )  # fmt: skip
 
@@ -183,15 +181,17 @@ for of, stem, reference in [("full-reference", "full_reference", "ndct"), ("no-r
         rose = {LABEL[name]: did for name, did in trainings.improved(part, panels).items()}
         found, missed = report.improved(rose, of)
         report.figure(
-            run, stem, drawings.metrics(part, fixed, panels, names), found, f"{missed} Means over {people}.".strip(),
+            run, stem, drawings.metrics(part, fixed, panels, names), found,
+            f"{missed} Lines: means over {people} and seeds; bands: range over seeds. Black, or numbers at the edge: "
+            f"{'; '.join(beside)}.".strip(),
             alt="Line plots over updates, a panel a metric, a line a method, bands over seeds, controls in black.",
         )  # fmt: skip
 
 # %% [markdown]
 # ## Do losses and metrics agree?
-# Per run: rank correlation over checkpoints between each loss and each metric, higher turned to better. Any two curves
-# that improve correlate, and so do their *changes*, since steps shrink. As a control, losses of one run meet metrics of
-# *another* of its method: only agreement beyond that ties a metric to a loss. A formula ties PSNR and RMSE to MSE.
+# Per run: rank correlation over checkpoints of each loss with each metric. Any two curves that improve correlate, and
+# so do their *changes*, since steps shrink. As a control, losses of one run meet metrics of *another* of its method.
+# Only agreement beyond that ties a metric to a loss.
 
 # %%
 given = curves, list(listed.method), LOSSES, NAMES, domains, references, draws, seed
@@ -200,14 +200,16 @@ part = agreed[(agreed.domain == domains[0]) & (agreed.reference == "ndct") & (ag
 typical, between = (trainings.typical(part, free, column) for column in ("mean", "others"))
 paired = part.others.notna().any()
 within, apart = (report.number(value[True], 2) for value in (typical, between))
-control = f"With another training's metrics it is {apart}." if paired else "No method has two seeds."
-together = f"From checkpoint to checkpoint, changes of losses and metrics correlate by {within} (median)."
+control = f"with another training's metrics by {apart}" if paired else "no method has two seeds as a control"
+together = f"From checkpoint to checkpoint, changes of losses and metrics correlate by {within} (median; {control})."
 together = together if np.isfinite(typical[True]) else "Changes from checkpoint to checkpoint cannot be correlated."
+same = report.listed([LABEL[name] for name in NAMES if name not in free], none="nothing")
 
 # %%
 report.figure(
     run, "agreement", drawings.agreement(trainings.tables(part, LOSSES, NAMES), LABEL),
-    together, f"{control} Rank correlations, means over {over_runs}; medians without what a formula ties to MSE.",
+    together, "Positive: both get better together, whichever way is better. Means over "
+    f"{over_runs}. The medians leave out what is the MSE in other units ({same}).",
     alt="Tables in colour, losses by metrics: rank correlation of curves, of changes, and beyond another training.",
 )  # fmt: skip
 
@@ -216,28 +218,28 @@ pairs = part[part.detrended].sort_values("gain" if paired else "mean", ascending
 sure, judged = pairs[pairs.gain_low > 0], int(pairs.gain_low.notna().sum())
 report.table(
     run, "agreement_intervals", pairs.replace({"loss": LABEL, "metric": LABEL}),
-    f"{report.some(len(sure), judged, 'pair').capitalize()} agreed more within a training than between two."
-    if judged else "No pair has an interval.",
-    f"Tied by no formula: {len(sure[sure.metric.isin(free)])}. Pairs with a 95 % interval: {judged} of {len(pairs)}.",
-    {"loss": "loss", "metric": "metric", ("mean", "low", "high"): "correlation of changes",
-     "others": "with another seed", ("gain", "gain_low", "gain_high"): "difference"},
+    metric_words.tighter(len(sure), judged, len(sure[sure.metric.isin(free)])),
+    f"95 % intervals over {people} and trainings, of {judged} of {report.plural(len(pairs), 'pair')}.",
+    metric_words.known(pairs, {
+        "loss": "loss", "metric": "metric", ("mean", "low", "high"): "correlation of changes",
+        "others": "with another seed", ("gain", "gain_low", "gain_high"): "difference"}),
 )  # fmt: skip
 
 # %% [markdown]
 # ## Which metrics reverse often?
-# We count reversals (white noise: 2/3) and divide path length by net change. Setbacks (movement against the net change)
-# and scatter (second half, from 11 checkpoints on) are in units of the spread between seeds. With a scatter above 1 the
-# choice of the checkpoint matters more than the seed.
+# We count reversals, of those that are possible (white noise: 2/3). The path is all movement added up; over the net
+# change it is 1 for a curve that never turns. Setbacks (movement against the net change) and scatter (second half, from
+# 11 checkpoints on) are in SDs between seeds. Above 1, the choice of the checkpoint matters more than the seed.
 
 # %%
 erratic = run.table("erratic", lambda: trainings.erratic(curves, order, domains[0]))
-steady = report.some((erratic.turns == 0).sum(), len(order), "curve").capitalize()
+reverse = metric_words.reversals(dict(zip([LABEL[name] for name in order], erratic.turns)))
 report.table(
-    run, "erratic_shown", erratic.replace({"name": LABEL}).sort_values("turns", ascending=False),
-    f"{steady} never reversed." if erratic.turns.notna().any() else "Too few checkpoints to see a reversal.",
-    f"Medians over {over_runs}. A dash: too few checkpoints, or no method with two seeds.",
-    {"name": "loss or metric", "turns": "share of reversals", "roughness": "path length / net change",
-     "setback_over_seed_sd": "setbacks / spread of seeds", "jitter_over_seed_sd": "scatter / spread of seeds"},
+    run, "erratic_shown", erratic.replace({"name": LABEL}).sort_values("turns", ascending=False), reverse,
+    f"Medians over {over_runs} of {report.plural(steps, 'checkpoint')}. Columns that these cannot fill are left out.",
+    metric_words.known(erratic, {
+        "name": "loss or metric", "turns": "reversals, of those possible", "roughness": "path over net change",
+        "setback_over_seed_sd": "setbacks, SDs between seeds", "jitter_over_seed_sd": "scatter, SDs between seeds"}),
 )  # fmt: skip
 
 # %% [markdown]
@@ -250,15 +252,13 @@ concord = run.table("concordance", lambda: trainings.concordance(*given, domains
 of_first = concord[(concord.domain == domains[0]) & (concord.reference == "ndct")].set_index("raters")
 ranking = trainings.ranks(*given, domains[0])[list(names)]
 ranking.insert(0, "W over patients", of_first.w.loc[NAMES].to_numpy())
-whole = of_first.loc["all metrics"]
-agree = f"The metrics order the methods with W = {report.interval(whole.w, whole.low, whole.high)}."
-agree = agree if len(names) > 1 else "One method cannot be ranked."
+agree = metric_words.concord(*of_first.loc["all metrics", ["w", "low", "high"]], len(names))
 
 # %%
 report.table(
     run, "ranks", ranking.rename(index=LABEL).rename_axis("metric").reset_index(), agree,
-    f"Rank of each method at the end of training, 1 is best; W over patients ({patients}): how well they agree.",
-    {"metric": "metric", "W over patients": "W over patients"} | names,
+    f"Ranks at the end of training, 1 is best; no difference is tested. First: W of {people} as raters.",
+    {"metric": "metric", "W over patients": "agreement of patients, W"} | names,
 )  # fmt: skip
 
 # %% [markdown]
@@ -268,17 +268,17 @@ report.table(
 # %%
 picked, cost = trainings.picks(curves, order, domains[0])
 run.table("picks", lambda: picked)
-off = cost[: len(LOSSES), len(LOSSES) :]
+off = dict(zip(NAMES, cost[: len(LOSSES), len(LOSSES) :].T))
+full, without = ({LABEL[n]: off[n] for n in scorer.of(f"{of}-reference")} for of in ("full", "no"))
+costs = metric_words.cost_of_losses(full, without)
 report.figure(
-    run, "picks", drawings.picks(cost, [LABEL[n] for n in order]),
-    f"Picking a checkpoint by a loss costs {report.percent(np.nanmean(off))} of a metric's range on average.",
-    f"At most {report.percent(np.nanmax(off))}. Means over {over_runs}; 0 is best.",
+    run, "picks", drawings.picks(cost, [LABEL[n] for n in order]), costs,
+    f"{metric_words.untrained(picked, LABEL)} Means over {over_runs}; 0 is best.".strip(),
     alt="Table in colour: what picking the checkpoint by each loss or metric costs by every other, in percent.",
 )  # fmt: skip
 
 # %% [markdown]
 # ## Checks
-
 # %%
 trained_on = set(cohort.slices[cohort.slices.split == "train"].patient)
 assert curves.patient.nunique() == patients and set(curves.run) == set(listed.run)
@@ -289,12 +289,12 @@ run.finish(
     cohort=scored.id, runs=len(chosen), methods=len(names), slices=len(rows), patients=int(patients),
     metrics=len(INFO), unavailable=list(scorer.missing.name), encoder=encoder.provenance,
     agreement=float(typical[False]), agreement_of_changes=float(typical[True]),
-    agreement_with_other_seed=float(between[False]) if paired else None,
-    agreement_of_changes_with_other_seed=float(between[True]) if paired else None, concordance=float(whole.w),
+    agreement_with_other_seed=float(between[False]) if paired else None, concordance=float(of_first.w["all metrics"]),
+    agreement_of_changes_with_other_seed=float(between[True]) if paired else None,
 )  # fmt: skip
 
 # %%
 report.text(
-    f"**What we saw.** {together} {control} {agree} One limit: {people}, and metrics that agree need not be right. "
-    "Next: `04c_metric_audit`."
+    f"**What we saw.** {together} {agree} {reverse} {costs} One limit: {report.plural(steps, 'checkpoint')} a run and "
+    f"{people}; and metrics that agree need not be right. Next: `04c_metric_audit`."
 )

@@ -12,8 +12,8 @@
 
 # %% [markdown]
 # # 04a · NIQE fitted on CT
-# **Question.** Does a no-reference metric that has learned what normal-dose CT looks like rank NDCT, noise and blur in
-# the right order, where metrics made for photographs may not?
+# **Question.** Does a no-reference metric that has learned what normal-dose CT (NDCT) looks like rank NDCT, noise and
+# blur in the right order?
 #
 # **Reads** the training slices of a cohort; the validation patients for the scores. **Writes** `ct_niqe.npz`, the
 # model that `04_metrics_during_training` and `04c_metric_audit` read with ct_niqe set to this run's folder. **Cost**
@@ -61,8 +61,10 @@ from tqdm.auto import tqdm
 from ldct_utils import cohorts, metrics, report
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import ct_niqe
+from ldct_utils.report import metric_words
 from ldct_utils.report.drawings import slices as pictures
 from ldct_utils.report.drawings import spread as drawings
+from ldct_utils.stats import intervals
 from ldct_utils.study import files
 
 # %%
@@ -76,11 +78,11 @@ for part in ("train", "val"):
 
 # %% [markdown]
 # ## The model of good images
-# NIQE describes a block by how its pixels, freed of local mean and contrast, are distributed, and by the products of
-# neighbours: 18 numbers at each of two scales. It calls an image good if the mean and covariance of those numbers are
-# near those of good images. Those it ships with come from photographs; here they come from the NDCT slices of the
-# training patients, from blocks wholly inside the body. Photographs allow blocks of 96 pixels; a body of 200 pixels
-# does not.
+# NIQE (Natural Image Quality Evaluator) cuts an image into square blocks. It describes a block by how its pixels, freed
+# of local mean and contrast, are distributed, and by the products of neighbours: 18 numbers at each of two scales. It
+# calls an image good if the mean and covariance of those numbers are near those of good images. Those it ships with
+# come from photographs; here they come from the NDCT slices of the training patients, from blocks wholly inside the
+# body. Photographs allow blocks of 96 pixels; a body of 200 pixels does not.
 
 # %%
 training = cohort.spread(cohort.rows("train"), fit_slices)
@@ -142,7 +144,7 @@ values = run.table("scores", scores)
 # %% [markdown]
 # ## In which order are they?
 # Two readings: the mean over patients, and the share of slices on which a control scores worse (higher) than its own
-# NDCT. The second asks for no scale.
+# NDCT. The second asks for no scale. A *step* is from one dose to the next lower one, or from one blur to the next.
 
 # %%
 summary = ct_niqe.summed(values, list(controls))
@@ -151,22 +153,30 @@ words = {f"dose {f:g}": f"NDCT at {100 * f:g} % of its dose" for f in doses} | {
 words |= {f"blur {sd:g} px": f"NDCT, blurred by {sd:g} px" for sd in blurs}
 left_out = int(values[values.control == "NDCT"].value.isna().sum())
 run.table("summary", lambda: summary.drop(columns="share"))
+of_patient = values.groupby(["control", "patient"]).value.mean().unstack("patient")
+chains = [f"dose {f:g}" for f in sorted(doses, reverse=True) if f < 1], [f"blur {sd:g} px" for sd in sorted(blurs)]
+pairs_of = [pair for chain in chains for pair in zip(["NDCT", *chain], chain)]  # each image and one with more damage
+gaps = [intervals.patient_bootstrap((of_patient.loc[b] - of_patient.loc[a]).dropna()) for a, b in pairs_of]
+steps = {(words.get(a, a), words[b]): (gap.mean, gap.low, gap.high) for (a, b), gap in zip(pairs_of, gaps)}
+order = metric_words.steps_of_damage(steps)
+truthful = metric_words.of_truth(means.get("truth", np.nan), means["LDCT"])
 
 # %%
 report.table(
-    run, "summary", summary.sort_values("CT-NIQE").replace({"control": words}),
-    f"On {report.percent(share['LDCT'])} of the slices the LDCT scores worse than its NDCT.",
-    f"Means over {report.plural(about.patient.nunique(), 'validation patient')}, inside the body. Slices without a "
-    f"score, for fewer than two blocks in the body: {left_out}.",
+    run, "summary", summary.sort_values("CT-NIQE").replace({"control": words}), order,
+    f"Means over {report.plural(about.patient.nunique(), 'validation patient')}, inside the body. "
+    + "".join(f"“{words[f'dose {f:g}']}” is the LDCT itself. " for f in doses if (about.dose == f).all())
+    + f"Slices without a score, for fewer than two blocks in the body: {left_out}.",
     {"control": "image", "CT-NIQE": "CT-NIQE (lower is better)", "worse than NDCT": "slices worse than their NDCT"},
 )  # fmt: skip
 
 # %%
 damaged = f"blur {max(blurs):g} px" if blurs else "LDCT"
 report.figure(
-    run, "controls", drawings.dots(values.replace({"control": words}), "control", "value", "CT-NIQE (lower is better)"),
-    f"“{words.get(damaged, damaged)}” scores worse than the NDCT on {report.percent(share[damaged])} of slices.",
-    "A dot is a slice, a bar the mean over slices.",
+    run, "controls", drawings.dots(
+        values.replace({"control": words}), "control", "value", "CT-NIQE (lower is better)", "anatomy"),
+    truthful or f"“{words.get(damaged, damaged)}” is worse than NDCT on {report.percent(share[damaged])} of slices.",
+    "A dot is a slice, its colour the anatomy; a bar is the mean over slices.",
     alt="Dot plot: CT-NIQE of every slice, a row an image (NDCT, doses, LDCT, blurs, truth), bars at the means.",
 )  # fmt: skip
 
@@ -177,7 +187,7 @@ line = pictures.of_cohort(cohort, scored[0], shown)
 line.below = {name: f"CT-NIQE {report.number(one[name], 2)}" for name in shown}
 report.figure(
     run, "slices", pictures.grid([line]),
-    f"This slice scores {report.number(one['NDCT'], 2)} and its LDCT {report.number(one['LDCT'], 2)}.",
+    f"The NDCT of this slice scores {report.number(one['NDCT'], 2)}, its LDCT {report.number(one['LDCT'], 2)}.",
     "The first validation slice; lower is better; circles mark known lesions.",
     alt="Row of CT images: NDCT, LDCT, blurred NDCT, each with its CT-NIQE below, and LDCT minus NDCT in colour.",
 )  # fmt: skip
@@ -195,10 +205,9 @@ run.finish(
 )  # fmt: skip
 
 # %%
-best, worst = (words.get(name, name) for name in (means.idxmin(), means.idxmax()))
 report.text(
-    f"**What we saw.** Of {report.plural(len(controls), 'image')} of each slice CT-NIQE calls “{best}” the best and "
-    f"“{worst}” the worst. The LDCT is worse than its NDCT on {report.percent(share['LDCT'])} of slices. One limit: it "
-    "measures likeness to NDCT and nothing else, and an image without noise is unlike NDCT too. Next: "
-    "`04_metrics_during_training` and `04c_metric_audit`, with ct_niqe set to this run."
+    f"**What we saw.** {order} {truthful} The LDCT scores worse than its NDCT on "
+    f"{summary.set_index('control')['worse than NDCT']['LDCT']} slices. One limit: it measures likeness to NDCT and "
+    "nothing else, and an image without noise is unlike NDCT too. Next: `04_metrics_during_training` and "
+    "`04c_metric_audit`, with ct_niqe set to this run."
 )

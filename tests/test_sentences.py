@@ -7,6 +7,7 @@ import pytest
 from ldct_utils.report import captions, sentences
 
 NAN = math.nan
+UP, DOWN, MIXED = (True, False), (False, True), (False, False)  # better, and worse, in every run
 
 
 @pytest.mark.parametrize(
@@ -122,11 +123,14 @@ def test_the_largest_gain_is_no_gain_where_it_is_negative(gain, said):
 
 @pytest.mark.parametrize(
     ("rose", "said", "missed"),
-    [({"a": True}, "The only new metric, a, improved in every run.", ""),
-     ({"a": False}, "The only new metric, a, did not improve in every run.", ""),
-     ({"a": True, "b": True}, "Both new metrics improved in every run.", ""),
-     ({"SSIM": True, "b": False, "c": True}, "2 of 3 new metrics improved in every run.", "These did not: b."),
-     ({"SSIM": False, "b": False}, "None of the 2 new metrics improved in every run.", "These did not: SSIM and b.")],
+    [({"a": UP}, "The only new metric, a, improved in every run.", ""),
+     ({"a": DOWN}, "The only new metric, a, got worse in every run.", ""),
+     ({"a": MIXED}, "The only new metric, a, did not improve in every run.", ""),
+     ({"a": UP, "b": UP}, "Both new metrics improved in every run.", ""),
+     ({"a": DOWN, "b": DOWN}, "Both new metrics got worse in every run.", ""),
+     ({"SSIM": UP, "b": DOWN, "c": UP}, "2 of 3 new metrics improved in every run.", "Worse in every run: b."),
+     ({"SSIM": DOWN, "b": MIXED}, "None of the 2 new metrics improved in every run.",
+      "Worse in every run: SSIM. Not in one direction in all runs: b.")],
 )  # fmt: skip
 def test_which_metrics_improved_and_which_did_not(rose, said, missed):
     assert sentences.improved(rose, "new") == (said, missed)

@@ -92,14 +92,24 @@ def test_the_mirror_picks_the_same_checkpoint_at_no_cost(curves):
 
 
 def test_what_improved_in_every_run_and_which_loss_ended_lowest_in_its_own(curves):
-    assert trainings.improved(curves[curves.domain == "hu"], ["psnr", "free"]) == {"psnr": True, "free": True}
+    assert trainings.improved(curves[curves.domain == "hu"], ["psnr", "free"]) == dict.fromkeys(
+        ("psnr", "free"), (True, False)
+    )
     worse = curves.assign(aligned=np.where(curves.run == "b-0", -curves.aligned, curves.aligned))
-    assert trainings.improved(worse[worse.domain == "hu"], ["psnr", "free"]) == {"psnr": False, "free": False}
-    assert trainings.lowest_in_their_own(curves, ["mse"]) == (1, 1)
+    assert trainings.improved(worse[worse.domain == "hu"], ["psnr", "free"]) == dict.fromkeys(
+        ("psnr", "free"), (False, False)
+    )
+    worse = curves.assign(aligned=-curves.aligned)
+    assert trainings.improved(worse[worse.domain == "hu"], ["psnr"]) == {"psnr": (False, True)}
+    lower = curves.assign(value=np.where(curves.method == "mse", curves.value - 1, curves.value))
+    assert trainings.in_their_own(lower, ["mse", "l1"]) == {"mse": "lowest", "l1": "not trained"}
+    assert trainings.in_their_own(curves[curves.method == "mse"], ["mse"]) == {"mse": "alone"}
     other = curves.replace({"method": {"mse": "l1"}})  # no run was trained with the MSE, which cannot be lowest there
-    assert trainings.lowest_in_their_own(other, ["mse"]) == (0, 0)
+    assert trainings.in_their_own(other, ["mse"]) == {"mse": "not trained"}
     worst = curves.assign(value=np.where(curves.method == "mse", 1 + curves.value, curves.value))
-    assert trainings.lowest_in_their_own(worst, ["mse"]) == (0, 1)
+    assert trainings.in_their_own(worst, ["mse"]) == {"mse": "not lowest"}
+    between = worst.assign(value=np.where(worst.run == "a-0", worst.value - 2, worst.value))
+    assert trainings.in_their_own(between, ["mse"]) == {"mse": "tied"}
 
 
 def test_tables_of_runs_are_joined_with_their_patients():

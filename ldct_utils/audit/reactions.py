@@ -41,7 +41,7 @@ def controls(ldct, ndct, pixel_mm) -> dict[str, np.ndarray]:
 
 
 def rated_above(controls: pd.DataFrame, info: dict, than: str = "NDCT") -> tuple[pd.DataFrame, dict]:
-    """Mean score of every control, and which metrics rate it above the NDCT.
+    """Mean score of every control, and which metrics rate it above the NDCT; a bias is better nearer to 0.
 
     Args: controls: columns name, control and value, of one domain. info: {name: metric}, in order.
     Returns: a row a metric (its label, ``better``, an arrow, and the controls); {control: labels of metrics}.
@@ -49,7 +49,8 @@ def rated_above(controls: pd.DataFrame, info: dict, than: str = "NDCT") -> tuple
     order = controls.control.unique()
     means = controls.groupby(["name", "control"]).value.mean().unstack().loc[[*info], order]
     above = {
-        one: [m.label for name, m in info.items() if m.direction * (means.loc[name, one] - means.loc[name, than]) > 0]
+        one: [m.label for name, m in info.items()
+              if np.diff(agreement.align(means.loc[name, [than, one]], m.direction))[0] > 0]
         for one in order if one != than
     }  # fmt: skip
     means = means.rename(index={name: m.label for name, m in info.items()}).rename_axis("metric").reset_index()

@@ -104,16 +104,22 @@ class Scorer:
 
     @property
     def said(self) -> str:
-        """How many metrics there are, and which are left out for what, in words."""
-        return f"{len(self.info)} metrics. {self.absent}"
+        """How many of the metrics that were asked for can be computed, in words."""
+        lost = len({*self.missing.name, *self.tiny} - set(self.info))
+        if lost:
+            return f"{len(self.info)} of {len(self.info) + lost} metrics that were asked for could be computed."
+        if len(self.info) == 1:
+            return "The one metric that was asked for could be computed."
+        return f"All {len(self.info)} metrics that were asked for could be computed."
 
     @property
     def absent(self) -> str:
-        """Which metrics are left out for what, in words."""
+        """Which metrics are left out for what, in words; empty where none is."""
         rows = [row for row in self.missing.itertuples(index=False) if row.name not in self.info]
-        absent = ", ".join(f"{row.name} ({row.missing}: `{row.remedy}`)" for row in rows)
-        tiny = f" Slices are too small for: {', '.join(self.tiny)}." if self.tiny else ""
-        return f"{len(self.info)} metrics." + (f" Not here: {absent}." if absent else " None is missing.") + tiny
+        absent = [f"{row.name} ({row.missing}: `{row.remedy}`)" for row in rows]
+        said = [f"Not here: {', '.join(absent)}."] if absent else []
+        said += [f"Slices are too small for: {', '.join(self.tiny)}."] if self.tiny else []
+        return " ".join(said)
 
     def score(self, pred, targets: dict) -> pd.DataFrame:
         """Every metric in every domain, of images against each target or, by no-reference metrics, alone.

@@ -24,22 +24,37 @@ def joined(tables, listed, patient) -> pd.DataFrame:
     return curves.assign(patient=np.asarray(patient)[curves.image])
 
 
-def lowest_in_their_own(curves, losses) -> tuple[int, int]:
-    """How many losses end lowest in a method that was trained with them, whose name begins with theirs.
+def in_their_own(curves, losses) -> dict[str, str]:
+    """{loss: whether it ends lowest in a method that was trained with it, whose name begins with its own}.
 
-    Returns: their number, and that of the losses that any method was trained with.
+    ``lowest``: lower than in every other method; ``tied``: the trainings of that method and of the best other one
+    overlap; ``not lowest``: another method's trainings lie below; ``alone``: no other method; ``not trained``: no
+    method was trained with it.
     """
-    means = curves[curves.domain == "network"].groupby(["name", "method", "step"]).value.mean()
-    trained = [name for name in losses if any(str(method).startswith(name) for method in curves.method.unique())]
-    lowest = [str(means[name].groupby("method").last().idxmin()).startswith(name) for name in trained]
-    return sum(lowest), len(trained)
+    last = curves[(curves.domain == "network") & (curves.step == curves.groupby("run").step.transform("max"))]
+    ends, found = last.groupby(["name", "method", "run"]).value.mean(), {}
+    for loss in losses:
+        by_method = ends[loss].groupby("method").agg(["min", "mean", "max"]) if loss in ends.index else pd.DataFrame()
+        own = np.array([str(method).startswith(loss) for method in by_method.index], bool)
+        if not own.any():
+            found[loss] = "not trained"
+            continue
+        ours, others = by_method[own].sort_values("mean").iloc[0], by_method[~own].sort_values("mean")
+        if others.empty:
+            found[loss] = "alone"
+        elif ours["max"] < others["min"].min():
+            found[loss] = "lowest"
+        else:
+            found[loss] = "not lowest" if others["max"].min() < ours["min"] else "tied"
+    return found
 
 
-def improved(curves, names) -> dict[str, bool]:
-    """{metric: whether its mean is better at the end of every run than before training}."""
+def improved(curves, names) -> dict[str, tuple[bool, bool]]:
+    """{metric: whether its mean is better, and whether it is worse, at the end of every run than before training}."""
     means = curves[curves.name.isin(names)].groupby(["name", "run", "step"]).aligned.mean().groupby(["name", "run"])
-    rose = (means.last() > means.first()).groupby("name").all()
-    return {name: bool(rose[name]) for name in names}
+    gain = (means.last() - means.first()).groupby("name")
+    rose, fell = (gain.agg(lambda change, sign=sign: bool((sign * change > 0).all())) for sign in (1, -1))
+    return {name: (bool(rose[name]), bool(fell[name])) for name in names}
 
 
 def tables(pairs, losses, metrics) -> dict[str, pd.DataFrame]:

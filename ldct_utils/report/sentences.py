@@ -262,17 +262,24 @@ def ordered(tau: float) -> str:
 
 
 def improved(rose: dict, kind: str) -> tuple[str, str]:
-    """Which metrics improved in every run, and which did not: ``14 of 16 metrics improved in every run.``, and ``These
-    did not: VIFp and bias.``, empty where there is nothing to add.
+    """Which metrics improved in every run, and which did not: ``14 of 16 metrics improved in every run.``, and ``Worse
+    in every run: bias.``, empty where there is nothing to add.
 
-    Args: rose: {label of a metric: whether it improved}, at least one. kind: of the metrics, e.g. ``full-reference``.
+    Args: rose: {label of a metric: (better in every run, worse in every run)}, at least one. kind: of the metrics, e.g.
+        ``full-reference``.
     """
+    better, worse = ([label for label, ways in rose.items() if ways[way]] for way in (0, 1))
+    mixed = [label for label in rose if label not in (*better, *worse)]
     if len(rose) == 1:
-        ((label, did),) = rose.items()
-        return f"The only {kind} metric, {label}, {'improved' if did else 'did not improve'} in every run.", ""
-    who = some(sum(rose.values()), len(rose), f"{kind} metric")
-    missed = listed((label for label, did in rose.items() if not did), none="", most=6)
-    return f"{who[:1].upper()}{who[1:]} improved in every run.", f"These did not: {missed}." if missed else ""
+        did = "improved" if better else "got worse" if worse else "did not improve"
+        return f"The only {kind} metric, {next(iter(rose))}, {did} in every run.", ""
+    if len(worse) == len(rose):
+        who, did, worse = some(len(rose), len(rose), f"{kind} metric"), "got worse", []
+    else:
+        who, did = some(len(better), len(rose), f"{kind} metric"), "improved"
+    rest = [f"Worse in every run: {listed(worse, most=6)}."] if worse else []
+    rest += [f"Not in one direction in all runs: {listed(mixed, most=6)}."] if mixed else []
+    return f"{who[:1].upper()}{who[1:]} {did} in every run.", " ".join(rest)
 
 
 def noticed(limits: dict, removed: int, known: int, what: str = "lesion") -> str:

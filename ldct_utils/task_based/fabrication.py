@@ -129,9 +129,9 @@ SHARES = {  # {what a share is, as an axis says it: (power above, power below)}
 
 HEADS = {  # what the columns of ``summary`` are called where they are read, value and interval in one
     **{(name, f"{name}_low", f"{name}_high"): head for name, head in {
-        "coherence": "coherence² with the truth", "coherent": "coherent power / truth's",
-        "repeatable": "repeatable power / truth's", "surplus": "highest surplus"}.items()},
-    "frequency": "at, lp/mm", ("incoherent", "incoherent_low", "incoherent_high"): "incoherent and repeatable, HU",
+        "coherence": "share that follows the truth", "coherent": "power that follows the truth, over its own",
+        "repeatable": "power that recurs in every scan, over the truth's", "surplus": "highest surplus"}.items()},
+    "frequency": "at, lp/mm", ("incoherent", "incoherent_low", "incoherent_high"): "recurs, not the truth's, HU",
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy import ndimage
 
 from ldct_utils.report import plots
 
@@ -20,6 +21,20 @@ def lesion_mask(signals) -> np.ndarray:
     for number, signal in enumerate(np.abs(signals), 1):
         mask[signal > signal.max() / 2] = number
     return mask
+
+
+def changed(mask, difference_hu, least: float = 1.5, pixels: int = 5) -> np.ndarray:
+    """The lesions of a mask, and every other place that a difference shows: one that the slice meets at its edge only.
+
+    Args: mask: (H, W), numbers of lesions. difference_hu: (H, W). least: HU that count; pixels: of a place that counts.
+    """
+    places, count = ndimage.label(np.abs(difference_hu) > least)
+    found = np.array(mask, int)
+    for place in range(1, count + 1):
+        inside = places == place
+        if inside.sum() >= pixels and not found[inside].any():
+            found[inside] = found.max() + 1
+    return found
 
 
 def compared(truth, images: dict, lesions, pixel_mm: float, window, added=None, limit: float = 60.0, across: int = 5,

@@ -5,7 +5,10 @@ import numpy as np
 
 from ldct_utils.report import plots
 
-DASHES = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 4))]
+GREY = [  # of controls that stand beside networks: line, marker and shade, so that each is told from the others
+    ("-", "", "#000000"), ("--", "", "#000000"), ("-", "v", "#777777"), ("-", "^", "#777777"), ("-", "x", "#777777"),
+    ("-", "+", "#777777"), ("--", "v", "#777777"), ("--", "^", "#777777"),
+]  # fmt: skip
 DOSE = "dose, % of the normal one"
 
 
@@ -41,7 +44,7 @@ def detection(means, gains, lesions, looks: dict):
             hollow = {} if observer == "CHO" else {"ls": ":", "mfc": "white"}
             _curve(axes[2, number], part, looks[method], shift - middle, **hollow)
         axes[2, number].axhline(0, color="black", lw=0.8)
-        _dose_axis(axes[2, number], doses, "d′ less that of FBP ↑")
+        _dose_axis(axes[2, number], doses, "d′ minus that of FBP ↑")
         axes[0, number].set_title(name.replace("-", "−"))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
@@ -79,7 +82,7 @@ def equivalent(found, measures, doses, at: float, looks: dict):
             _dose_bar(axis, one, list(measures).index(one.measure) + shift, doses, looks[one.method])
         axis.axvline(100 * nothing, color="black", lw=1, ls=":")
         plots.ticks_at(axis, [100 * dose for dose in doses])
-        axis.set(xlabel=f"dose of the {label}",
+        axis.set(xlabel=f"dose, %: {label}",
                  xlim=(76 * doses[0], 131), yticks=range(len(measures)),
                  yticklabels=[name.replace("'", "′") for name in measures])  # fmt: skip
     axes[0].invert_yaxis()
@@ -107,10 +110,9 @@ def coherence(shares, controls, looks: dict, named: dict):
     for axis, (name, part) in zip(axes, shares.groupby("share", sort=False)):
         for method, rows in part.groupby("method", sort=False):
             if method in controls:
-                dashes = DASHES[controls.index(method) % len(DASHES)]
-                axis.plot(
-                    rows["frequency"], rows["mean"], label=named.get(method, method), color="#666666", lw=1, ls=dashes
-                )
+                line, marker, shade = GREY[controls.index(method) % len(GREY)]
+                axis.plot(rows["frequency"], rows["mean"], label=named.get(method, method), color=shade, lw=1, ls=line,
+                          marker=marker, ms=5)  # fmt: skip
                 continue
             axis.plot(rows["frequency"], rows["mean"], ms=4, **looks[method])
             axis.fill_between(rows["frequency"], rows["low"], rows["high"], color=looks[method]["color"], alpha=0.15,

@@ -72,7 +72,7 @@ def grid(lines: list[Line], size: float = 2.6, limit: float | None = None, acros
 def _panels(line: Line, across: int | None) -> list[tuple]:
     found = [(title, image, False) for title, image in line.images.items()]
     found += [(*line.difference, True)] if line.difference else []
-    across = across or len(found)
+    across = -(-len(found) // -(-len(found) // (across or len(found))))  # rows as long as each other
     return [(line, found[start : start + across]) for start in range(0, len(found), across)]
 
 

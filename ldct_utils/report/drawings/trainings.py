@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ldct_utils.report import plots
+from ldct_utils.report.sentences import number
 
 STYLE = {"LDCT": "--", "NDCT, blurred": ":"}  # of the controls that metrics are drawn beside
 
@@ -43,13 +44,13 @@ def metrics(curves, controls, panels: dict, names: dict):
     Args:
         curves: columns name, method, step, seed, value. controls: columns name, control, value.
         panels: {metric: (title with the better direction, unit or "")}. names: {method: label}.
-    Returns: the figure.
+    Returns: the figure. A control that lies outside a panel stands at its edge as a number.
     """
-    across, colour = 4, colours(names)
+    across, colour = min(4, len(panels)), colours(names)
     means = curves.groupby(["name", "method", "step", "seed"]).value.mean()
     fixed = controls.groupby(["name", "control"]).value.mean()
     figure, axes = plt.subplots(-(-len(panels) // across), across, squeeze=False)
-    figure.set_size_inches(12, 2.6 * len(axes))
+    figure.set_size_inches(max(7, 3 * across), 2.6 * len(axes) + 0.4 * (len(axes) == 1))
     for axis in axes.ravel()[len(panels) :]:
         axis.set_axis_off()
     for axis, (name, (title, unit)) in zip(axes.ravel(), panels.items()):
@@ -61,9 +62,14 @@ def metrics(curves, controls, panels: dict, names: dict):
         for control, value in fixed[name].items():
             axis.axhline(value, color="black", ls=STYLE[control], lw=1, label=control)
         margin = 0.6 * (seen[1] - seen[0])
-        axis.set_ylim(max(axis.get_ylim()[0], seen[0] - margin), min(axis.get_ylim()[1], seen[1] + margin))
+        low, high = max(axis.get_ylim()[0], seen[0] - margin), min(axis.get_ylim()[1], seen[1] + margin)
+        axis.set_ylim(low, high)
+        for upper, arrow in ((False, "▾"), (True, "▴")):
+            off = [(f"{arrow} {control}: {number(value)}", "black") for control, value in fixed[name].items()
+                   if (value > high if upper else value < low)]  # fmt: skip
+            plots.edge_notes(axis, off, upper)
         axis.set(title=title, xlabel="updates", ylabel=unit or None)
-    _legend(figure, axes[0, 0])
+    _legend(figure, *axes.ravel()[: len(panels)])
     return figure
 
 
@@ -74,20 +80,30 @@ def agreement(panels: dict, labels: dict):
     Returns: the figure.
     """
     columns = next(iter(panels.values())).columns
-    figure, axes = plt.subplots(len(panels), 1, figsize=(0.62 * len(columns) + 2.2, 3.1 * len(panels)), sharex=True)
+    figure, axes = plt.subplots(len(panels), 1, figsize=(0.62 * len(columns) + 3.0, 3.1 * len(panels)), sharex=True)
     for axis, (title, table) in zip(np.atleast_1d(axes), panels.items()):
-        plots.matrix(axis, table.to_numpy(), [labels[c] for c in columns], [labels[row] for row in table.index])
+        drawn = plots.matrix(axis, table.to_numpy(), [labels[c] for c in columns], [labels[row] for row in table.index])
         axis.set_title(title)
+    figure.colorbar(drawn, ax=axes, label="rank correlation, or difference of two", shrink=0.5, aspect=25, pad=0.01)
     return figure
 
 
 def picks(cost, labels):
     """What picking a checkpoint by one quantity costs by every other. Args: cost: (quantities, quantities), shares."""
     figure, axis = plt.subplots(figsize=(0.55 * len(labels) + 2.5, 0.42 * len(labels) + 1.6))
-    plots.matrix(axis, 100 * cost, labels, labels, 0, 100, "Blues", form=".0f")
+    drawn = plots.matrix(axis, 100 * cost, labels, labels, 0, 100, "Blues", form=".0f")
+    figure.colorbar(drawn, ax=axis, label="cost, % of the range over checkpoints", shrink=0.5, aspect=25, pad=0.01)
     axis.set(xlabel="… costs so many % of the range by", ylabel="picking the checkpoint by …")
     return figure
 
 
-def _legend(figure, axis):
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+def _legend(figure, *axes):
+    """One legend of what is seen in any of the axes."""
+    found = {}
+    for axis in axes:
+        low, high = axis.get_ylim()
+        for handle, label in zip(*axis.get_legend_handles_labels()):
+            values = handle.get_ydata()
+            if np.nanmax(values) >= low and np.nanmin(values) <= high:
+                found.setdefault(label, handle)
+    figure.legend(found.values(), found, loc="outside lower center", ncols=3, fontsize=8)
