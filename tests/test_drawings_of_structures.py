@@ -156,6 +156,8 @@ def test_the_list_and_its_first_segment_are_told(rows, named, first):
       "was lost. That is more than chance."),
      ((2.0, NAN, NAN), (0.3, 0.0, 0.7), "The test names 2.00 suspicious segments a slice, 0.30 a slice where nothing "
       "was lost. Patients are too few, or too alike, to say whether that is more than chance."),
+     ((0.0, NAN, NAN), (0.0, NAN, NAN), "The test names no segment suspicious, neither here nor where nothing was "
+      "lost."),
      ((0.0, NAN, NAN), (0.3, 0.0, 0.7), "The test names no segment suspicious, 0.30 a slice where nothing was lost.")],
 )  # fmt: skip
 def test_suspicious_segments_are_held_against_those_of_lesion_free_scans(here, chance, said):

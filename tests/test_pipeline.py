@@ -171,7 +171,7 @@ def of_scores(**shares) -> pd.DataFrame:
 
 
 def test_what_the_test_finds_is_told_with_and_without_the_ndct():
-    whole = "At one false mark a slice the test finds 62 % of removals and 34 % of insertions that we planted"
+    whole = "We planted changes: at one false mark a slice the test finds 62 % of removals and 34 % of insertions"
     assert detectors.found_said(of_scores(ours=(0.62, 0.34))) == f"{whole}."
     both = of_scores(ours=(0.62, 0.34), hospital=(0.48, 0.34))
     assert detectors.found_said(both) == f"{whole}; without the NDCT's segments it finds 48 % and 34 %."

@@ -104,7 +104,7 @@ def found_said(table: pd.DataFrame) -> str:
     """
     shares = table[table["score"] == "this test"].set_index(["segments of", "kind"])["found at 1 false mark"]
     finds = [told(shares["all", kind], kind) for kind in KINDS]
-    said = f"At one false mark a slice the test finds {' and '.join(finds)} that we planted"
+    said = f"We planted changes: at one false mark a slice the test finds {' and '.join(finds)}"
     if "without the NDCT" not in shares.index:
         return f"{said}."
     less = [shares["without the NDCT", kind] for kind in KINDS]

@@ -204,6 +204,8 @@ def named(rates, run: str, nulled: bool, free: bool) -> str:
     if not free:
         return f"{said}."
     chance = own["lesion-free scans"]
+    if not here and not chance:
+        return f"{said}, neither here nor where nothing was lost."
     said += f", {number(chance, 2)} a slice where nothing was lost."
     if not here:
         return said
