@@ -38,7 +38,7 @@ def test_the_contrast_of_a_disc_is_what_was_added_and_the_eraser_shows_none_of_i
 
 def test_draws_that_are_right_are_told_from_those_that_are_not(scene):
     """Right draws put another disc where the eraser hides it; draws that keep x, or that f shows, hide nothing."""
-    x, hu, whose = scene
+    x, _, whose = scene
     eraser, identity = known_ct.denoisers(SIDE).values()
     noise_hu = 15 * np.sqrt(1 / 32 + 1 / 230)  # about: pixels of the disc and of the ring
     other = np.stack([in_hu(known_ct.with_disc(x - (known_ct.with_disc(x, 1)[0] - x), seed)[0])
