@@ -12,11 +12,12 @@ IN ?=
 OUT ?=
 RANGE ?=
 PY := .venv/bin/python
+PYTEST = $(PY) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 STAMP := .venv/.installed
 # Large or slow to make again, so `make clean` asks first.
 CLEAN ?= $(filter-out outputs/README.md,$(wildcard outputs/* outputs/.[!.]*)) .venv .snakemake .pytest_cache .ruff_cache .coverage build ldct_study.egg-info
 
-.PHONY: help study plan results search verify denoise test lab report data weights lock format notebooks check clean
+.PHONY: help study plan results search verify denoise test coverage lab report data weights lock format notebooks check clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -48,9 +49,12 @@ denoise: $(STAMP)  ## denoise a CT series into a derived one: RUN=<run, file .on
 report: $(STAMP)  ## write outputs/report/index.html from the finished runs of every study
 	@$(PY) workflow/study.py --report
 
-test: $(STAMP)  ## the whole test suite, notebooks included, with coverage
+test: $(STAMP)  ## the whole test suite, notebooks included
 	@$(PY) -m ldct_utils.study.wheels --if-possible
-	@$(PY) -m pytest tests --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered
+	@$(PYTEST)
+
+coverage: $(STAMP)  ## the same, and which lines of ldct_utils no test runs; takes up to twice as long
+	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
 lab: $(STAMP)  ## JupyterLab on this machine only (loopback, token); .py and .ipynb open as notebooks
 	@JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(PY) -m jupyterlab --ServerApp.ip=127.0.0.1 --notebook-dir=.
