@@ -9,6 +9,7 @@ from ldct_utils import cohorts
 from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
 from ldct_utils.invariance import known_ct
+from ldct_utils.report.drawings import invariances
 from ldct_utils.report.drawings import known_ct as shown
 
 SIDE, SAMPLES = 32, 8
@@ -76,6 +77,18 @@ def test_what_is_said_names_both_rates_and_what_would_be_right():
         "of its draws hide a changed disc behind the eraser and 2 % behind the identity; the disc varies by 0.0 HU "
         "over draws, where 37 is right."
     )
+
+
+def test_a_model_whose_draws_differ_less_than_its_decoder_errs_is_said_to_show_nothing():
+    told = (
+        "Draws differ from the input by 8.6 HU, from each other by 0.6 HU, and their outputs from its output by 3.7 HU."
+    )
+    assert invariances.drawn_said(8.6, 3.7, 0.6, 8.5) == (
+        f"{told} The VAE alone errs by 8.5 HU: its draws do not show what the network ignores."
+    )
+    assert invariances.drawn_said(8.6, 3.7, 0.6, None) == invariances.drawn_said(8.6, 3.7, 0.6, 0.5) == told
+    assert invariances.quantity("in, draws, HU") == "draw minus input, HU"
+    assert invariances.quantity("mean of v") == "mean of v"
 
 
 def test_no_patch_of_soft_tissue_is_an_error_that_says_so(tiny_cohort, monkeypatch):
