@@ -1,4 +1,6 @@
-"""One sentence or two to each question of the front page, from the blocks of one study's file.
+"""One sentence or two to each of fifteen questions, as docs/results.md and 12_answers list them.
+
+The first page is made by ``front`` and ``five``, which take some of these. Blocks are those of one study's file.
 
 Every function has a sentence for nothing found, for one, for all and for too few; a number that it needs and does not
 find is a KeyError, which `results_blocks.write` names.
