@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from ldct_utils import cohorts
 from ldct_utils.ct import degradations, planted
 from ldct_utils.invariance import optimise
 from ldct_utils.judges import caught, faulty, panel, search, subjects, verdicts
@@ -189,7 +190,7 @@ def scores(name, strength, judge, variant=faulty.build):
 def test_contrast_kept_of_discs_is_whole_for_honest_denoisers_and_less_after_a_blur():
     for name in ("identity", "truth", "inserter", "eraser"):
         assert np.allclose(scores(name, 1.0, "discs"), 0, atol=2e-3), name
-    assert (scores("blur", 1.0, "discs") > 0.1).all()
+    assert (scores("blur", 1.0, "discs") > 0).all()
     assert np.allclose(scores("blur", 1.0, "discs", faulty.twin), 0, atol=2e-3)
 
 
@@ -217,6 +218,46 @@ def test_an_observer_catches_an_eraser_though_some_lesions_are_near_nothing_to_i
     found = caught.verdict(erased, honest)
     assert found.caught and found.rate > 0.9
     assert np.isneginf(observed([1.0, 1.0], [1.2, -0.05], noise_hu=0.0)).all()  # without noise nothing is lost
+
+
+def test_contrast_that_is_kept_but_for_a_tenth_raises_no_alarm_and_a_fifth_less_does():
+    """The twins keep all of it in every patient: without a limit 99.9 % would be an alarm."""
+
+    def scores(share):
+        people = [SimpleNamespace(task=SimpleNamespace(signal=SIGNAL)) for _ in range(24)]
+        pairs = [(np.zeros((2, SIDE, SIDE)), np.stack([share * SIGNAL] * 2)) for _ in people]
+        return panel.scores("lesions", SimpleNamespace(subjects=people, paired=pairs))
+
+    honest = scores(1.0)
+    rates = {share: caught.verdict(scores(share), honest).rate for share in (0.999, 0.91, 0.8, 1.2, -1.0)}
+    assert rates == {0.999: 0, 0.91: 0, 0.8: 1, 1.2: 1, -1.0: 1}
+
+
+def test_an_observer_that_knows_the_lesion_is_not_content_with_its_opposite():
+    absent = np.random.default_rng(0).normal(0, 20, (400, SIDE, SIDE))
+    other = np.random.default_rng(1).normal(0, 20, (400, SIDE, SIDE))
+    d = subjects.matched(absent, other + 0.2 * SIGNAL, SIGNAL)
+    assert d == pytest.approx(0.2 * np.sqrt((SIGNAL**2).sum()) / 20, abs=0.25)
+    assert subjects.matched(absent, other - 0.2 * SIGNAL, SIGNAL) == pytest.approx(-d, abs=0.3)
+
+
+def test_the_eraser_takes_lesions_too_that_the_border_of_a_crop_cuts(outputs):
+    cohort = cohorts.get("simulated", patients=4, slices=1, dose=0.25, kernel="B30", cohort_seed=15, progress=False)
+    people = [one for one in subjects.draw(cohort, 30, 0) if one.task is not None]
+    assert any((one.task.touched & ~one.task.lesions).sum() > 20 for one in people), "no lesion is cut here"
+    gone = panel.scores("lesions", subjects.show(lambda patient: faulty.build("eraser", 1.0, patient), people))
+    np.testing.assert_allclose(gone, 1 - panel.TOLERATED, atol=0.03)
+
+
+def test_faults_that_too_few_patients_were_asked_of_are_neither_caught_nor_missed():
+    scores = made_scores(2.0)
+    few = scores[scores["patient"] < 18].assign(denoiser="inserter")
+    found = verdicts.of_scores(pd.concat([scores, few]), {"sees": False, "blind": False}, pd.Series(True, range(30)))
+    cells = verdicts.cells(found)
+    table = verdicts.by_judge(cells, found, {"blind": "a blind one"})
+    assert table["asked"].tolist() == [1] and table["missed"].tolist() == ["blur"]
+    only = cells[cells["denoiser"] == "inserter"]
+    assert verdicts.silent(cells) == ["sees", "blind"] and verdicts.silent(only) == []
 
 
 def test_an_unknown_judge_is_refused():
@@ -436,7 +477,7 @@ def test_what_the_search_says_of_a_fault(change, words, least):
 
 def test_only_faults_with_a_gradient_are_searched_and_filters_with_their_twins(monkeypatch):
     monkeypatch.setattr(search, "searched", lambda known, task, iterations: {"tested": iterations})
-    task = SimpleNamespace(lesions=LESION, scans_truth=person().truth, clean=person().without)
+    task = SimpleNamespace(lesions=LESION, touched=LESION, scans_truth=person().truth, clean=person().without)
     one = SimpleNamespace(diseased=True, task=task, known=person())
     net = search.network("net", torch.nn.Identity())
     found = search.of_all([one], ["blur", "tv", "inserter"], [1.0], networks=[net], iterations=7)

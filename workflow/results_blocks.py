@@ -291,12 +291,7 @@ def _two_decimals(text: str) -> str:
 def details(blocks) -> str:
     n, parts = blocks["details"], []
     if n["notices"]:
-        sigmas = [k for k in n["notices"][0] if k != "metric"]
-        lines = [[row["metric"], *(_two_decimals(row[s]) for s in sigmas)] for row in n["notices"]]
-        parts.append(table(["metric", *(f"noise added: {s} HU" for s in sigmas)], lines))
-        parts.append(
-            "*How often a metric calls the image without the lesions the worse one; 0.5 is chance. 95 % intervals.*"
-        )
+        parts += [_rates(n["notices"]), CALLED_WORSE]
     if n["against"]:
         lines = []
         for one in n["against"]:
@@ -320,6 +315,35 @@ def details(blocks) -> str:
         each = [f"{called(k)} {share(s if isinstance(s, dict) else {'value': s})}" for k, s in kept.items()]
         said.append(f"Contrast of three {FAINT} that the networks keep: {listed(each)}; 100 % is the input's.")
     return paragraphs(*parts, bullets(said))
+
+
+CALLED_WORSE = "*How often a metric calls the image without the lesions the worse one; 0.5 is chance. 95 % intervals.*"
+
+
+def _rates(notices: list[dict]) -> str:
+    sigmas = [k for k in notices[0] if k != "metric"]
+    lines = [[row["metric"], *(_two_decimals(row[s]) for s in sigmas)] for row in notices]
+    return table(["metric", *(f"noise added: {s} HU" for s in sigmas)], lines)
+
+
+def removal(blocks) -> str:
+    rows = blocks["removal"]["rows"]
+    if not rows:
+        return "Not asked: no structures were removed."
+    parts = []
+    for one in rows:
+        voxels = f"{fixed(100 * one['share'], 3)} % of the voxels"
+        told = f"{one['removed']} of {counted(one['structures'], 'lesion')} removed, {voxels}; "
+        told += f"{counted(one['volumes'], 'volume')} with {counted(one['draws'], 'draw')} of the noise each."
+        if "psnr_off_theory" in one:
+            told += f" PSNR lies within {fixed(one['psnr_off_theory'])} of its theory."
+        if "theory_least_p" in one:
+            told += (
+                f" The smallest p of a z test against it, a volume each, is {fixed(one['theory_least_p'], 3)}; one "
+                "below 0.001 would show an error."
+            )
+        parts += [told, _rates(one["notices"])]
+    return paragraphs(*parts, CALLED_WORSE)
 
 
 def changes(blocks) -> str:
@@ -531,6 +555,7 @@ BLOCKS = {
     "quality": ("quality", "08_noise2quality", quality),
     "newer": ("newer", "11_denoisers", newer),
     "details": ("details", "09_subtle_details", details),
+    "removal": ("removal", "09_subtle_details", removal),
     "changes": ("changes", "09a_hallucinations", changes),
     "invariances": ("invariances", "05_invariances", invariances),
     "drawn": ("drawn", "05a_train_invariances", drawn),

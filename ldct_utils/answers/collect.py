@@ -13,7 +13,7 @@ from ldct_utils.answers.words import called
 from ldct_utils.metrics import info
 from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
-from ldct_utils.structures import removal
+from ldct_utils.structures import removal as experiment
 from ldct_utils.study.runs import named, select
 from ldct_utils.task_based import tasks
 from ldct_utils.task_based import tradeoff as per_plane
@@ -272,14 +272,8 @@ def each_network(compared, run) -> list[dict]:
 def details(of) -> dict:
     """09: up to which noise a metric notices removed lesions, and what a loss over structures keeps."""
     run, n = of[0], of[0].numbers
-    found = {"removed": n.get("removed") or [], "notices": [], "kept": {}, "against": [], "noticed_hu": {}}
-    if has(run, "removal_table"):
-        table = run.table("removal_table")
-        part = table[
-            (table["cohort"] == table["cohort"].iloc[0]) & (table["q"] == table["q"].min()) & (table["sigma"] > 0)
-        ]
-        names = [c for c in table if c not in ("cohort", "q", "sigma")]
-        found["notices"] = [{"metric": m} | {f"{s:g}": v for s, v in zip(part["sigma"], part[m])} for m in names]
+    found = {"removed": n.get("removed") or [], "kept": {}, "against": [], "noticed_hu": {}}
+    found["notices"] = _notices(run)
     if has(run, "removal"):
         found["noticed_hu"] = _noticed(run.table("removal"))
     if has(run, "losses"):
@@ -297,11 +291,34 @@ def details(of) -> dict:
     return found
 
 
+def removal(of) -> dict:
+    """09: the removal experiment of each run: what was removed, who notices, and PSNR beside its theory."""
+    rows = []
+    for run in of:
+        if notices := _notices(run):
+            n = run.numbers
+            row = {name: n["removed"][0][name] for name in ("removed", "structures", "share")} | {"notices": notices}
+            row |= {"volumes": int(run.table("removal")["volume"].nunique()), "draws": int(run.params["noise_draws"])}
+            row |= {name: float(n[name]) for name in ("psnr_off_theory", "theory_least_p") if n.get(name) is not None}
+            rows.append(row)
+    return {"rows": rows}
+
+
+def _notices(run) -> list[dict]:
+    """How often each metric notices the removal, a mapping a metric: {metric, noise in HU: rate with its interval}."""
+    if not has(run, "removal_table"):
+        return []
+    table = run.table("removal_table")
+    part = table[(table["cohort"] == table["cohort"].iloc[0]) & (table["q"] == table["q"].min()) & (table["sigma"] > 0)]
+    names = [c for c in table if c not in ("cohort", "q", "sigma")]
+    return [{"metric": m} | {f"{s:g}": v for s, v in zip(part["sigma"], part[m])} for m in names]
+
+
 def _noticed(rates) -> dict:
     """{metric: the largest noise, HU, up to which it notices that a share of the lesions is gone; 0 for none}, of the
     smallest share; empty where there are too few volumes for intervals."""
     part = rates[(rates["cohort"] == rates["cohort"].iloc[0]) & (rates["q"] == rates["q"][rates["q"] > 0].min())]
-    sure = removal.intervals(part)
+    sure = experiment.intervals(part)
     if sure["low"].isna().all():
         return {}
     largest = sure[(sure["low"] > 0.5) & (sure["sigma"] > 0)].groupby("metric")["sigma"].max()
@@ -496,6 +513,7 @@ BLOCKS = {
     "quality": ("08_noise2quality", quality),
     "newer": ("11_denoisers", newer),
     "details": ("09_subtle_details", details),
+    "removal": ("09_subtle_details", removal),
     "changes": ("09a_hallucinations", changes),
     "invariances": ("05_invariances", invariances),
     "drawn": ("05a_train_invariances", drawn),

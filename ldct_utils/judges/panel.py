@@ -1,7 +1,8 @@
 """The judges: each a function of what a denoiser made of all subjects, one score a patient, higher where it suspects.
 
 A further judge is one more function and one line in ``JUDGES``. NaN where a judge cannot be asked. Scores are rounded
-to ``DIGITS``, so that the last bits of a float decide nothing where a denoiser and its twin do the same.
+to ``DIGITS``, so that the last bits of a float decide nothing where a denoiser and its twin do the same. Where a twin
+does nothing wrong at all, as with the contrast of lesions, a limit that scores must pass takes the place of its spread.
 """
 
 from collections.abc import Callable
@@ -12,15 +13,15 @@ import numpy as np
 from ldct_utils import metrics, segments
 from ldct_utils.ct import intensity, planted
 from ldct_utils.judges import faulty
-from ldct_utils.judges.subjects import Shown
+from ldct_utils.judges.subjects import Shown, matched
 from ldct_utils.structures import hallucinations, sfrc
 from ldct_utils.task_based import fabrication, npwe, observers
 
-DIGITS = 3
+DIGITS = 5
 REPEATS = 20  # scans of a crop that tell what comes back
 FINE = 0.4  # lp/mm: structure finer than this is looked at for what was invented
 NO_NOISE_HU = 1e-3  # SD up to which scans count as all alike: d' is infinite
-TOLERATED, MIN_AREA = 0.1, 20  # share of its contrast that any segment may lose or gain; least area, pixels
+TOLERATED, MIN_AREA = 0.1, 20  # share of its contrast that a segment or lesion may lose or gain; least area, pixels
 
 
 def _metric(name: str):
@@ -37,19 +38,25 @@ def _metric(name: str):
 
 
 def kept_of_discs(shown: Shown) -> np.ndarray:
-    """By how much the contrast kept of faint planted discs is off from 1. Who plants them needs no truth."""
+    """By how much more than is tolerated the contrast kept of faint planted discs is off from 1. Who plants them needs
+    no truth."""
     return np.array([
-        np.nan if one.discs is None else abs(1 - planted.kept(output, marked, one.discs))
+        np.nan if one.discs is None else _beyond(planted.kept(output, marked, one.discs))
         for one, output, marked in zip(shown.subjects, shown.outputs, shown.marked)
     ])  # fmt: skip
 
 
 def kept_of_lesions(shown: Shown) -> np.ndarray:
-    """By how much the contrast kept of the patient's own lesions is off from 1: a simulation can ask for it."""
+    """The same of the patient's own lesions: a simulation can ask for it."""
     return np.array([
-        np.nan if one.task is None else abs(1 - planted.kept(*(part.mean(0) for part in pair), one.task.signal))
+        np.nan if one.task is None else _beyond(planted.kept(*(part.mean(0) for part in pair), one.task.signal))
         for one, pair in zip(shown.subjects, shown.paired)
     ])  # fmt: skip
+
+
+def _beyond(kept: float) -> float:
+    """Twins keep all of the contrast in every patient: without a limit any rounding would be an alarm."""
+    return max(0.0, abs(1 - kept) - TOLERATED)
 
 
 def surplus(shown: Shown) -> np.ndarray:
@@ -69,8 +76,8 @@ def cho(shown: Shown) -> np.ndarray:
 
 
 def npw(shown: Shown) -> np.ndarray:
-    """The d' that is lost to an observer that knows the lesion and takes noise as white."""
-    return _lost(shown, "npw", lambda images, task: observers.npw(*images, task.faint[task.window]).d_prime)
+    """The d' that is lost to an observer that knows the lesion, its sign too, and takes noise as white."""
+    return _lost(shown, "npw", lambda images, task: matched(*images, task.faint[task.window]))
 
 
 def eye(shown: Shown) -> np.ndarray:

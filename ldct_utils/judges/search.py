@@ -77,7 +77,7 @@ def of_all(subjects: list, faults, strengths, progress=iter, networks=(), **sear
     with_lesions = [one for one in subjects if one.diseased and one.task is not None]
     one = max(with_lesions, key=lambda one: ndimage.label(one.task.lesions)[1])
     task, rows = one.task, []
-    patient = faulty.Patient(task.scans_truth, task.clean, task.lesions, one.known.pixel_mm, (16, 16), one.known.seed)
+    patient = faulty.Patient(task.scans_truth, task.clean, task.touched, one.known.pixel_mm, (16, 16), one.known.seed)
     asked = [(name, "fault", faulty.build(name, s, patient)) for name in faults for s in strengths]
     asked += [(name, "twin", faulty.twin(name, s, patient)) for name in faults if name in faulty.FILTERS
               for s in strengths]  # fmt: skip

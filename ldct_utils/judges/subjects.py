@@ -17,6 +17,7 @@ from ldct_utils.task_based import npwe, observers
 CROP, REGION = 96, 33  # sides in pixels of the crops, and of what an observer sees around a lesion
 DISCS, DISC_PX, DISC_HU = 4, 4.0, -30.0  # planted into a slice to see what is kept of them
 FAINT = 2.0  # d' in x to which an observer's lesion is weakened
+TOUCHED_HU = 1.0  # what a lesion adds to a pixel that belongs to it
 PAIRED = 8  # noise scans of a crop's lesions, with the same noise with and without
 
 
@@ -28,7 +29,8 @@ class Task:
         clean: (h, w), no lesion, no noise. faint: (h, w), what the weakened lesion adds. signal: the same of all
         lesions at full contrast. lesions: boolean (h, w). scans: (R, h, w), of the crop as the patient is (with or
         without lesions), scans_truth: (h, w). window: slices of the observer's region. radius_px: of the lesion.
-        internal: noise of the NPWE, HU^2 mm^2, fixed on FBP at full dose. d_x: {observer: d' in the LDCT}.
+        internal: noise of the NPWE, HU^2 mm^2, fixed on FBP at full dose. d_x: {observer: d' in the LDCT}. touched:
+        boolean (h, w), all pixels of lesions, of those too that the border of the crop cuts.
     """
 
     absent: np.ndarray
@@ -44,6 +46,7 @@ class Task:
     pixel_mm: float
     internal: float
     d_x: dict
+    touched: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,22 @@ def _task(case, diseased, dose) -> Task | None:
     # at full dose the noise of the FBP has that share of its power at this one
     internal = dose * npwe.internal_noise(*regions, faint[window], case.pixel_mm)
     d_x = {
-        "cho": observers.cho(*regions, radius_px).d_prime, "npw": observers.npw(*regions, faint[window]).d_prime,
+        "cho": observers.cho(*regions, radius_px).d_prime, "npw": matched(*regions, faint[window]),
         "npwe": npwe.npwe(*regions, faint[window], case.pixel_mm, internal).d_prime,
     }  # fmt: skip
     scans, truth = (drawn.null, clean + signal) if diseased else (drawn.absent, clean)
+    touched = case.inside.any(0) | (np.abs(signal) > TOUCHED_HU)
     return Task(drawn.absent, present, clean, faint, signal, case.inside.any(0), scans, truth, window,
-                radius_px, case.pixel_mm, internal, d_x)  # fmt: skip
+                radius_px, case.pixel_mm, internal, d_x, touched)  # fmt: skip
+
+
+def matched(absent, present, signal) -> float:
+    """d' of an observer with the lesion itself as its template: negative where a lesion is seen with the other sign.
+
+    Args: absent, present: (N, n, n), HU. signal: (n, n), what the lesion adds to the noise-free image.
+    """
+    responses = [np.tensordot(np.asarray(images, float), np.asarray(signal, float), 2) for images in (absent, present)]
+    return float((responses[1].mean() - responses[0].mean()) / np.sqrt(np.mean([one.var(ddof=1) for one in responses])))
 
 
 def show(make: Callable, subjects: list, progress: Callable = iter) -> Shown:
@@ -161,13 +174,13 @@ def _shown(make, one):
         return output, marked, None, None, None, None
 
     def of(truth):
-        return make(Patient(truth, task.clean, task.lesions, known.pixel_mm, _away(task.lesions), known.seed))
+        return make(Patient(truth, task.clean, task.touched, known.pixel_mm, _away(task.touched), known.seed))
 
     absent = of(task.clean)(task.absent)
     present = of(task.clean + task.faint)(task.present)
     # the crop as the patient is: one without lesions has nothing to erase
-    healthy = Patient(task.scans_truth, task.clean, task.lesions if one.diseased else None, known.pixel_mm,
-                      _away(task.lesions), known.seed)  # fmt: skip
+    healthy = Patient(task.scans_truth, task.clean, task.touched if one.diseased else None, known.pixel_mm,
+                      _away(task.touched), known.seed)  # fmt: skip
     scans = make(healthy)(task.scans)
     paired = absent[:PAIRED], of(task.clean + task.signal)(task.absent[:PAIRED] + task.signal)
     return output, marked, absent, present, scans, paired

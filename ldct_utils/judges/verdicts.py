@@ -28,7 +28,7 @@ def of_scores(scores, own_task: dict, diseased, draws: int = 2000, seed: int = 0
     rows = []
     for (judge, name, strength), part in scores.groupby(["judge", "denoiser", "strength"], sort=False):
         by = part.pivot(index="patient", columns="variant", values="score")
-        asked = diseased.reindex(by.index).to_numpy() if name == "eraser" and not own_task[judge] else None
+        asked = diseased.reindex(by.index).to_numpy() if name in faulty.OF_LESIONS and not own_task[judge] else None
         found = caught.verdict(by["fault"].to_numpy(), by["twin"].to_numpy(), asked, draws=draws, seed=seed)
         if found is not None:
             rows.append({"judge": judge, "denoiser": name, "strength": strength} | vars(found))
@@ -57,6 +57,9 @@ def cells(verdicts) -> pd.DataFrame:
 def silent(found) -> list[str]:
     """Judges that catch no fault: what they say of a network means nothing. Args: found: of ``cells``."""
     known = found[found["denoiser"].isin([name for name in faulty.names() if name not in faulty.HARMLESS])]
+    known = known[known["caught"].notna()]  # with too few patients nothing is decided
+    if known.empty:
+        return []
     any_caught = known.groupby("judge", sort=False)["from"].apply(lambda one: one.notna().any())
     return list(any_caught.index[~any_caught])
 
@@ -118,7 +121,7 @@ def by_judge(found, verdicts, judges) -> pd.DataFrame:
     for judge, label in judges.items():
         own, all_of = (table[table["judge"] == judge] for table in (found, verdicts))
         own = own[own["denoiser"].isin(faulty.names())].set_index("denoiser")
-        faults = own[~own.index.isin(faulty.HARMLESS)]
+        faults = own[~own.index.isin(faulty.HARMLESS) & own["caught"].notna()]  # with too few patients: not asked
         fooled = own.index[own.index.isin(faulty.HARMLESS) & own["caught"].fillna(False).to_numpy(bool)]
         told = [
             "; ".join(IN_SENTENCES[name] for name in names) for names in (faults.index[faults["from"].isna()], fooled)
