@@ -254,15 +254,15 @@ if answers is not None:
 
 # %% [markdown]
 # ## Controls on CT
-# The same for all models, on CT patches with a disc of random contrast in the middle. An *eraser* replaces the middle:
-# draws ought to change the disc as freely as it differs from patch to patch. Behind the identity they must not. A model
-# that does not tell these two apart says nothing about a network (`ldct_utils.invariance.known_ct`).
+# The same on CT patches with a disc of random contrast in the middle (`ldct_utils.invariance.known_ct`). Draws ought to
+# change it freely behind an *eraser* of the middle, and must not behind the identity.
 
 # %%
 on_ct = None
 if model == "flow" and ct_control_updates:
+    others = val_rows if seen_before else np.setdiff1d(cohort.slices.row, train_rows)  # all that no model is trained on
     learned, looked_at = (patches.Sampler(cohort, rows, patch_size, None, size, seed + 4)
-                          for rows, size in ((train_rows, batch), (val_rows, 4 * val_patches)))  # fmt: skip
+                          for rows, size in ((train_rows, batch), (others, 4 * val_patches)))  # fmt: skip
     both = cache(lambda: known_ct.controlled(cohort, learned, looked_at, ct_control_updates, samples, seed))
     on_ct = run.table("known_ct", lambda: both()[0])
     report.table(

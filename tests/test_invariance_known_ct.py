@@ -77,6 +77,8 @@ def test_what_is_said_names_both_rates_and_what_would_be_right():
         "of its draws hide a changed disc behind the eraser and 2 % behind the identity; the disc varies by 0.0 HU "
         "over draws, where 37 is right."
     )
+    few = shown.said(pd.DataFrame([row | {"caught": pd.NA}]))
+    assert few.startswith("The generator has too few patients to tell them apart: 0 %")
 
 
 def test_a_model_whose_draws_differ_less_than_its_decoder_errs_is_said_to_show_nothing():

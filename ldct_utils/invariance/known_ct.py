@@ -124,7 +124,8 @@ def judged(f, x_hu, tilde_hu, scan_hu, patient, draws: int = 2000, seed: int = 0
 def held_out(cohort, sampler, seed: int) -> tuple[torch.Tensor, float, np.ndarray]:
     """Patches with discs in soft tissue: (N, 1, P, P), network range; the SD of a contrast over scans, HU; and whose.
 
-    Args: sampler: of patches that no model sees in its training; a batch is taken, and more until there are ``ENOUGH``.
+    Args: sampler: of patches that no model sees in its training; a batch is taken, and more until there are ``ENOUGH``
+        of enough patients for an interval.
     Raises: ValueError: where ``BATCHES`` hold no patch of soft tissue.
     """
     patient, kept, added, whose = cohort.slices.set_index("row").patient, [], [], []
@@ -136,7 +137,7 @@ def held_out(cohort, sampler, seed: int) -> tuple[torch.Tensor, float, np.ndarra
         kept.append(ldct[torch.from_numpy(soft)])
         added.append(contrast(images.in_hu(ldct) - images.in_hu(ndct))[soft])
         whose.append(patient.loc[rows].to_numpy()[soft])
-        if sum(map(len, kept)) >= ENOUGH:
+        if sum(map(len, kept)) >= ENOUGH and len(set(np.concatenate(whose))) >= intervals.MIN_PATIENTS:
             break
     if sum(map(len, kept)) < 2:
         raise ValueError(f"no two patches of {BATCHES} batches lie in soft tissue: the discs cannot be looked at")
@@ -151,7 +152,8 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
         the flow and the generator.
     Returns: a row a model: ``model``; of each denoiser the columns of ``judged`` with its name before, e.g.
         ``eraser_hidden``; ``more``, ``more_low``, ``more_high``: by how much more is hidden behind the eraser, interval
-        over patients; ``caught``, whether that lies above 0. And of each model and denoiser x, f(x) and three draws of
+        over patients; ``caught``, whether that lies above 0, NA where there is no interval. And of each model and
+        denoiser x, f(x) and three draws of
         the patch with the strongest disc, (models, denoisers, 5, P, P) HU.
     """
     x, scan_hu, whose = held_out(cohort, others, seed)
@@ -167,16 +169,18 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
             one = x_hu[strongest]
             panels.append(np.stack([one, images.denoiser(f)(one[None])[0], *tilde[strongest, :3]]))
         more = intervals.patient_bootstrap((shares["eraser"] - shares["identity"]).to_numpy(), 2000, seed=seed)
-        rows.append(row | {"more": more.mean, "more_low": more.low, "more_high": more.high, "caught": more.low > 0})
+        sure = pd.NA if np.isnan(more.low) else more.low > 0
+        rows.append(row | {"more": more.mean, "more_low": more.low, "more_high": more.high, "caught": sure})
         shown.append(np.stack(panels))
-    return pd.DataFrame(rows), np.stack(shown).astype(np.float32)
+    return pd.DataFrame(rows).astype({"caught": "boolean"}), np.stack(shown).astype(np.float32)
 
 
 def headline(table: pd.DataFrame) -> list[dict]:
     """The rows of ``controlled`` as numbers for a run's result: whether each model is caught, and its rates."""
     ends = ("more", "more_low", "more_high", "eraser_hidden", "identity_hidden", "eraser_sd_hu", "eraser_open_hu")
     return [
-        {"model": one["model"], "caught": bool(one["caught"]), "patients": int(one["patients"])}
+        {"model": one["model"], "patients": int(one["patients"])}
+        | {"caught": None if pd.isna(one["caught"]) else bool(one["caught"])}
         | {name: float(one[name]) for name in ends}
         for one in table.to_dict("records")
     ]

@@ -32,7 +32,10 @@ def said(table: pd.DataFrame) -> str:
         rates = f"{percent(one.eraser_hidden)} of its draws hide a changed disc behind the eraser and "
         rates += f"{percent(one.identity_hidden)} behind the identity"
         freely = f"the disc varies by {one.eraser_sd_hu:.1f} HU over draws, where {one.eraser_open_hu:.0f} is right"
-        verb = "tells them apart" if one.caught else "does not tell them apart"
+        if pd.isna(one.caught):
+            verb = "has too few patients to tell them apart"
+        else:
+            verb = "tells them apart" if one.caught else "does not tell them apart"
         words.append(f"The {one.model} {verb}: {rates}; {freely}.")
     return " ".join(words)
 
