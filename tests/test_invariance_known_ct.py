@@ -8,7 +8,7 @@ import torch
 from ldct_utils import cohorts
 from ldct_utils.cohorts import patches
 from ldct_utils.ct import intensity
-from ldct_utils.invariance import known_ct
+from ldct_utils.invariance import images, known_ct
 from ldct_utils.report.drawings import invariances
 from ldct_utils.report.drawings import known_ct as shown
 
@@ -60,25 +60,47 @@ def test_a_trained_vae_and_flow_tell_the_eraser_from_the_identity(tiny_cohort):
     table, drawn = known_ct.controlled(cohort, learned, others, (40, 20, 1), samples=4)
     assert drawn.shape == (2, 2, 5, SIDE, SIDE) and np.isfinite(drawn).all()
     found = table.set_index("model").loc["VAE + flow"]
-    assert found.caught and found.eraser_hidden > 0.5 > 2 * found.identity_hidden
+    assert found.eraser_hidden > 0.5 > 2 * found.identity_hidden
     assert found.identity_slope == pytest.approx(1, abs=0.1) and abs(found.eraser_slope) < 0.3
     assert len(shown.by_denoiser(table)) == 4 and set(shown.HEADS) >= {"model", "denoiser"}
-    assert known_ct.headline(table)[0]["caught"]
+    assert known_ct.headline(table)[0]["works"] is False, "draws after 40 updates are the output itself"
     shown.patches(table, drawn)
 
 
 def test_what_is_said_names_both_rates_and_what_would_be_right():
-    row = {"model": "generator", "caught": False, "eraser_hidden": 0.0, "identity_hidden": 0.02, "eraser_sd_hu": 0.02,
+    row = {"model": "generator", "works": False, "eraser_hidden": 0.0, "identity_hidden": 0.02, "eraser_sd_hu": 0.02,
            "eraser_open_hu": 36.7}  # fmt: skip
-    said = shown.said(pd.DataFrame([row, row | {"model": "VAE + flow", "caught": True, "eraser_hidden": 0.79}]))
+    said = shown.said(pd.DataFrame([row, row | {"model": "VAE + flow", "works": True, "eraser_hidden": 0.79}]))
     assert said == (
-        "The generator does not tell them apart: 0 % of its draws hide a changed disc behind the eraser and 2 % behind "
-        "the identity; the disc varies by 0.0 HU over draws, where 37 is right. The VAE + flow tells them apart: 79 % "
-        "of its draws hide a changed disc behind the eraser and 2 % behind the identity; the disc varies by 0.0 HU "
-        "over draws, where 37 is right."
+        "The generator does not work: behind the eraser the disc varies by 0.0 HU over draws, where 37 is right; 0 % of "
+        "draws hide a changed disc there, and 2 % behind the identity. The VAE + flow works: behind the eraser the disc "
+        "varies by 0.0 HU over draws, where 37 is right; 79 % of draws hide a changed disc there, and 2 % behind the "
+        "identity."
     )
-    few = shown.said(pd.DataFrame([row | {"caught": pd.NA}]))
-    assert few.startswith("The generator has too few patients to tell them apart: 0 %")
+    few = shown.said(pd.DataFrame([row | {"works": pd.NA}]))
+    assert few.startswith("The generator was asked in too few patients: behind the eraser")
+
+
+def test_models_work_only_if_the_disc_varies_over_their_draws(tiny_cohort, monkeypatch):
+    """Draws of the output itself hide every disc, and say nothing: right draws put another disc in its place."""
+    cohort = cohorts.load(tiny_cohort)
+    sampler = patches.Sampler(cohort, cohort.slices.row.to_numpy(), SIDE, None, 64, 1)
+
+    def copies(f, model, sampler, x, updates, samples, seed):
+        return np.repeat(images.denoiser(f)(in_hu(x))[:, None], samples, 1)
+
+    def others(f, model, sampler, x, updates, samples, seed):
+        made = copies(f, model, sampler, x, updates, samples, seed)
+        if not isinstance(f, known_ct.Eraser):
+            return made
+        flat = [intensity.to_net(torch.from_numpy(made[:, [k]])) for k in range(samples)]
+        return np.stack([in_hu(known_ct.with_disc(one, k)[0]) for k, one in enumerate(flat)], 1)
+
+    for draw, works in ((copies, False), (others, True)):
+        monkeypatch.setattr(known_ct, "drawn", draw)
+        table, _ = known_ct.controlled(cohort, sampler, sampler, (), samples=6)
+        assert (table["eraser_hidden"] > 0.5).all() and (table["identity_hidden"] == 0).all()
+        assert (table["works"] == works).all()
 
 
 def test_a_model_whose_draws_differ_less_than_its_decoder_errs_is_said_to_show_nothing():

@@ -482,11 +482,13 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
 
 
 def test_models_that_draw_are_told_with_what_they_find_behind_the_eraser():
-    row = {"model": "generator", "caught": False, "patients": 6, "more": 0.0, "more_low": 0.0, "more_high": 0.0,
+    row = {"model": "generator", "works": False, "patients": 6, "more": 0.0, "more_low": 0.0, "more_high": 0.0,
            "eraser_hidden": 0.0, "identity_hidden": 0.0, "eraser_sd_hu": 0.02, "eraser_open_hu": 37.0}  # fmt: skip
     asked, not_asked = SimpleNamespace(numbers={"controls_on_ct": [row]}), SimpleNamespace(numbers={})
     said = results_blocks.drawn({"drawn": collect.drawn([not_asked, asked])})
-    assert said.startswith("*6 patients, one training each.*") and "The generator does not tell them apart: 0 %" in said
+    assert (
+        said.startswith("*6 patients, one training each.*") and "The generator does not work: behind the eraser" in said
+    )
     none = results_blocks.drawn({"drawn": collect.drawn([not_asked])})
     assert none == "Not asked: no flow was trained with controls on CT."
 

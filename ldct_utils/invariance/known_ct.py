@@ -4,7 +4,9 @@ A disc of random contrast, uniform between -60 and 60 HU, is laid into the middl
 replaces the middle of a patch by the mean of the ring around it, so that its output says nothing of the disc; the
 *identity* shows all of it. So it is known what draws must do: behind the eraser they must change the disc, as freely as
 it differs from patch to patch; behind the identity they must not. A draw *changes* a disc if its contrast differs by
-more than two scans of one patch do, in 95 of 100; the change is *hidden* if that of the output does not.
+more than two scans of one patch do, in 95 of 100; the change is *hidden* if that of the output does not. A model that
+draws the output itself would pass that: so a model *works* only if the disc also varies over its draws, by ``FREELY`` of
+what is right or more.
 """
 
 import numpy as np
@@ -27,6 +29,7 @@ FLOW = {"blocks": 6, "width": 128, "depth": 2, "condition": 32, "embed": 8}
 REWARD = {"alpha": 0.1, "beta": 0.1, "diversity": 0.1}  # of the generator
 SCALE_HU = 25.0  # of its distance
 Z95 = 1.96
+FREELY = 0.5  # share of the right SD of the contrast over draws
 
 
 def _rings(side: int):
@@ -152,9 +155,9 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
         the flow and the generator.
     Returns: a row a model: ``model``; of each denoiser the columns of ``judged`` with its name before, e.g.
         ``eraser_hidden``; ``more``, ``more_low``, ``more_high``: by how much more is hidden behind the eraser, interval
-        over patients; ``caught``, whether that lies above 0, NA where there is no interval. And of each model and
-        denoiser x, f(x) and three draws of
-        the patch with the strongest disc, (models, denoisers, 5, P, P) HU.
+        over patients; ``works``, whether that lies above 0 and discs vary freely enough, NA where there is no interval.
+        And of each model and denoiser x, f(x) and three draws of the patch with the strongest disc, (models, denoisers,
+        5, P, P) HU.
     """
     x, scan_hu, whose = held_out(cohort, others, seed)
     x_hu, rows, shown = images.in_hu(x), [], []
@@ -169,18 +172,19 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
             one = x_hu[strongest]
             panels.append(np.stack([one, images.denoiser(f)(one[None])[0], *tilde[strongest, :3]]))
         more = intervals.patient_bootstrap((shares["eraser"] - shares["identity"]).to_numpy(), 2000, seed=seed)
-        sure = pd.NA if np.isnan(more.low) else more.low > 0
-        rows.append(row | {"more": more.mean, "more_low": more.low, "more_high": more.high, "caught": sure})
+        freely = row["eraser_sd_hu"] >= FREELY * row["eraser_open_hu"]
+        sure = pd.NA if np.isnan(more.low) else more.low > 0 and freely
+        rows.append(row | {"more": more.mean, "more_low": more.low, "more_high": more.high, "works": sure})
         shown.append(np.stack(panels))
-    return pd.DataFrame(rows).astype({"caught": "boolean"}), np.stack(shown).astype(np.float32)
+    return pd.DataFrame(rows).astype({"works": "boolean"}), np.stack(shown).astype(np.float32)
 
 
 def headline(table: pd.DataFrame) -> list[dict]:
-    """The rows of ``controlled`` as numbers for a run's result: whether each model is caught, and its rates."""
+    """The rows of ``controlled`` as numbers for a run's result: whether each model works, and its rates."""
     ends = ("more", "more_low", "more_high", "eraser_hidden", "identity_hidden", "eraser_sd_hu", "eraser_open_hu")
     return [
         {"model": one["model"], "patients": int(one["patients"])}
-        | {"caught": None if pd.isna(one["caught"]) else bool(one["caught"])}
+        | {"works": None if pd.isna(one["works"]) else bool(one["works"])}
         | {name: float(one[name]) for name in ends}
         for one in table.to_dict("records")
     ]

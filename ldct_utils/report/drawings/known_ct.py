@@ -26,17 +26,14 @@ def by_denoiser(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def said(table: pd.DataFrame) -> str:
-    """Which models tell the eraser from the identity, and how freely they draw, in a sentence each."""
+    """Which models find what the eraser hides, and how freely they draw, in a sentence each."""
     words = []
     for one in table.itertuples():
-        rates = f"{percent(one.eraser_hidden)} of its draws hide a changed disc behind the eraser and "
-        rates += f"{percent(one.identity_hidden)} behind the identity"
-        freely = f"the disc varies by {one.eraser_sd_hu:.1f} HU over draws, where {one.eraser_open_hu:.0f} is right"
-        if pd.isna(one.caught):
-            verb = "has too few patients to tell them apart"
-        else:
-            verb = "tells them apart" if one.caught else "does not tell them apart"
-        words.append(f"The {one.model} {verb}: {rates}; {freely}.")
+        verb = "was asked in too few patients" if pd.isna(one.works) else "works" if one.works else "does not work"
+        freely = f"behind the eraser the disc varies by {one.eraser_sd_hu:.1f} HU over draws, where "
+        freely += f"{one.eraser_open_hu:.0f} is right"
+        rates = f"{percent(one.eraser_hidden)} of draws hide a changed disc there, and {percent(one.identity_hidden)} "
+        words.append(f"The {one.model} {verb}: {freely}; {rates}behind the identity.")
     return " ".join(words)
 
 
