@@ -72,10 +72,10 @@ def test_what_is_said_names_both_rates_and_what_would_be_right():
            "eraser_open_hu": 36.7}  # fmt: skip
     said = shown.said(pd.DataFrame([row, row | {"model": "VAE + flow", "works": True, "eraser_hidden": 0.79}]))
     assert said == (
-        "The generator does not work: behind the eraser the disc varies by 0.0 HU over draws, where 37 is right; 0 % of "
-        "draws hide a changed disc there, and 2 % behind the identity. The VAE + flow works: behind the eraser the disc "
-        "varies by 0.0 HU over draws, where 37 is right; 79 % of draws hide a changed disc there, and 2 % behind the "
-        "identity."
+        "The generator does not work: behind the eraser the disc varies by 0.0 HU over draws, where 37 is right; 0 % "
+        "of draws hide a changed disc there, and 2 % behind the identity. The VAE + flow works: behind the eraser the "
+        "disc varies by 0.0 HU over draws, where 37 is right; 79 % of draws hide a changed disc there, and 2 % behind "
+        "the identity."
     )
     few = shown.said(pd.DataFrame([row | {"works": pd.NA}]))
     assert few.startswith("The generator was asked in too few patients: behind the eraser")

@@ -5,8 +5,8 @@ replaces the middle of a patch by the mean of the ring around it, so that its ou
 *identity* shows all of it. So it is known what draws must do: behind the eraser they must change the disc, as freely as
 it differs from patch to patch; behind the identity they must not. A draw *changes* a disc if its contrast differs by
 more than two scans of one patch do, in 95 of 100; the change is *hidden* if that of the output does not. A model that
-draws the output itself would pass that: so a model *works* only if the disc also varies over its draws, by ``FREELY`` of
-what is right or more.
+draws the output itself would pass that. So a model *works* only if the disc also varies over its draws, by ``FREELY``
+of what is right or more.
 """
 
 import numpy as np
