@@ -555,7 +555,7 @@ BLOCKS = {
     "quality": ("quality", "08_noise2quality", quality),
     "newer": ("newer", "11_denoisers", newer),
     "details": ("details", "09_subtle_details", details),
-    "removal": ("removal", "09_subtle_details", removal),
+    "removals": ("removal", "09_subtle_details", removal),
     "changes": ("changes", "09a_hallucinations", changes),
     "invariances": ("invariances", "05_invariances", invariances),
     "drawn": ("drawn", "05a_train_invariances", drawn),
