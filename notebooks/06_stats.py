@@ -294,6 +294,7 @@ run.finish(
 
 # %%
 first = [verdicts.beside({label: stands[r][label]}, f" against the {w}", GROUPS) for r, w in references.items()]
-limit = f"{people}{', all simulated,' * ('truth' in references)} and at least {report.plural(seeds.min(), 'training')}"
+counts = " to ".join(dict.fromkeys(f"{n}" for n in (seeds.min(), seeds.max())))
+limit = f"{people}{', all simulated,' * ('truth' in references)} and {counts} trainings"
 more = " a method" + f"; {verdicts.unanswered(lines)}" * crossed.empty
 report.text(f"**What we saw.** {' '.join(first)} {of_trainings} The limit is {limit}{more}.")

@@ -232,8 +232,8 @@ if losses:
     report.figure(
         run, "losses_shown", drawings.kept(left, called), keeps,
         f"{drawings.planted(lesions)}; 06, 11 and 14 ask for the patients' own lesions. "
-        f"{bars(left.patients.min(), 'patient', also=' and trainings')} A loss was trained at least "
-        f"{plural(left.seeds.min(), 'time')}.",
+        f"{bars(left.patients.min(), 'patient', also=' and trainings')} Trainings a loss: "
+        f"{listed(sorted({int(n) for n in left.seeds}))}.",
         alt="Three dot plots with intervals, a line a loss: contrast and detectability kept, relative to the LDCT.",
     )  # fmt: skip
 
@@ -295,5 +295,5 @@ run.finish(
 seen = [turns if several else ordered, *([noticed] if sets else []), *([keeps] if losses else [])]
 if not losses or not any("srmse" in name for name in contrast.method):
     seen.append("No loss over structures was compared here; study `subtle_details` does.")
-report.text(f"**What we saw.** {' '.join(seen)} Errors over segments leave out lesions that have none of their own, "
-            f"outlined by {report.outlined_by(segmentation)}. Next: `09a_hallucinations`.")  # fmt: skip
+report.text(f"**What we saw.** {' '.join(seen)} Segments are outlined by {report.outlined_by(segmentation)}; lesions "
+            "without one of their own are left out. Next: `09a_hallucinations`.")  # fmt: skip

@@ -236,7 +236,7 @@ if planted:
     seen = listed([detectors.told(of_sfrc[kind], kind) for kind in detectors.KINDS])
     report.figure(
         run, "patch_detector_shown", drawings.patch_detector(both),
-        f"At one false mark a slice sFRC against the NDCT finds {seen}.", "Of lesions 16 times as strong it finds "
+        f"At one false mark a slice sFRC against the NDCT finds {seen}.", "Of removals 16 times as strong it finds "
         f"{percent(of_sfrc[detectors.stronger(16)])}. {called[main]}, patches of {patch} pixels. "
         f"{bars(own_curves.patients.max(), 'patient', 'Bands of two lines')}",
         alt="FROC curves of removals (left) and insertions (right): lesions found against false marks a slice.",

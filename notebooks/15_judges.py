@@ -194,16 +194,17 @@ report.table(
 # %%
 cells = verdicts.grid(cell, hunted, judges, columns, silent)
 down = labels | ({verdicts.SEARCH: f"{verdicts.SEARCH},\nnot counted"} if iterations else {})
-of_eraser = f" (the eraser: of the {int(diseased.sum())} with lesions)" if "eraser" in faults else ""
+of_eraser = f"; other judges are asked of the eraser in the {int(diseased.sum())} with lesions" * ("eraser" in faults)
 own_lesions = verdicts.own_lesions_said([panel.JUDGES[name] for name in judges], faults, tasks, len(people))
-of_search = " Last row: lesions that the search of 05 shows to be hidden, of those changed; blue: the fault was found."
+of_search = " Last row: of the lesions that a search (05) changed in one patient, those whose change the output hides."
 across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths,
                                [len(labels)] if iterations else []),
     verdicts.all_caught_said(table, cell, labels) if enough else headline,
-    f"Numbers: the share of {report.plural(len(people), 'patient')}, in %, in whom a fault at full strength raises an "
-    f"alarm{of_eraser}, blue where that is shown to be more than at its twin. {own_lesions}"
+    f"Numbers: in how many % of {report.plural(len(people), 'patient')} a fault at full strength raises an alarm. "
+    "Blue: shown to be more often than after the same denoiser without the fault. Orange: the same of an image to "
+    f"which nothing was done, beside a denoiser without a fault. {own_lesions.rstrip('.')}{of_eraser}."
     + (of_search if iterations else ""),
     alt=drawings.ALT,
 )  # fmt: skip

@@ -418,10 +418,12 @@ def test_the_faults_that_were_asked_about_are_told_with_their_strengths(faults, 
 def test_whose_lesions_judges_look_for_is_told_and_who_has_none():
     own, other = (panel.JUDGES[name] for name in ("cho", "psnr"))
     assert verdicts.own_lesions_said([other], ["inserter"], 21, 22) == ""
-    told = "Observers and kept contrast put a patient's own lesions back where the scan lacks them, in all patients"
-    assert verdicts.own_lesions_said([own, other], ["eraser"], 22, 22) == f"{told}."
-    one = f"{told} but 1, who has none far enough from the border; what the inserter adds elsewhere they cannot see."
-    assert verdicts.own_lesions_said([own], ["inserter"], 21, 22) == one
+    told = "Observers and kept contrast need a lesion: a scan without gets the patient's own, in"
+    assert verdicts.own_lesions_said([own, other], ["eraser"], 22, 22) == f"{told} all patients."
+    assert verdicts.own_lesions_said([own], ["inserter"], 21, 22) == (
+        f"{told} 21 of the 22 patients (others have none far enough from the border); what the inserter adds elsewhere "
+        "they cannot see."
+    )
 
 
 @pytest.mark.parametrize(

@@ -165,14 +165,17 @@ def test_damage_that_metrics_call_an_improvement():
     assert metric_words.praised(rows.assign(low=NAN)).endswith("is not known: no interval exists.")
 
 
+WHEN = "shown to get better when d′ fell."
+
+
 @pytest.mark.parametrize(
     ("numbers", "said"),
-    [((0, 7, 18, 2), "No metric of 18 was shown to follow d′ at both doses; 7 were shown to rise when d′ fell."),
-     ((0, 1, 18, 3), "No metric of 18 was shown to follow d′ at all 3 doses; 1 was shown to rise when d′ fell."),
-     ((1, 0, 18, 1), "1 of 18 metrics was shown to follow d′ at the one dose; none was shown to rise when d′ fell."),
-     ((18, 0, 18, 2), "All 18 metrics were shown to follow d′ at both doses; none was shown to rise when d′ fell."),
-     ((0, 0, 1, 2), "The only metric was not shown to follow d′ at both doses; none was shown to rise when d′ fell."),
-     ((1, 0, 1, 2), "The only metric was shown to follow d′ at both doses; none was shown to rise when d′ fell.")],
+    [((0, 7, 18, 2), "No metric of 18 was shown to follow d′ at both doses; 7 were " + WHEN),
+     ((0, 1, 18, 3), "No metric of 18 was shown to follow d′ at all 3 doses; 1 was " + WHEN),
+     ((1, 0, 18, 1), "1 of 18 metrics was shown to follow d′ at the one dose; none was " + WHEN),
+     ((18, 0, 18, 2), "All 18 metrics were shown to follow d′ at both doses; none was " + WHEN),
+     ((0, 0, 1, 2), "The only metric was not shown to follow d′ at both doses; none was " + WHEN),
+     ((1, 0, 1, 2), "The only metric was shown to follow d′ at both doses; none was " + WHEN)],
 )  # fmt: skip
 def test_metrics_that_follow_detection(numbers, said):
     assert metric_words.follows(*numbers) == said

@@ -239,6 +239,6 @@ def test_intervals_are_wide_enough_or_not_and_unknown_ones_are_said():
     table = rows(a=blending.OPEN)
     assert tradeoff.half_widths(table)["more_kept"] == pytest.approx(0.05)
     said = tradeoff.width_said(table, 0.35, 0.04)
-    assert "The aim in dB was met: " in said and "±0.10 dB (wanted: 0.35). That in contrast was missed: ±0.100" in said
+    assert "The aim in dB was met: " in said and "±0.10 dB (wanted: 0.35). That in contrast was missed: ±10.0" in said
     assert tradeoff.width_said(table.assign(more_kept_low=np.nan), 0.35, 0.04) == "No interval could be given."
     assert tradeoff.half_widths(table[:0])["less_error"] is None

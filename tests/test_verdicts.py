@@ -61,7 +61,7 @@ def test_newer_networks_are_set_against_their_rival_and_the_unjudged_stand_aside
                   ("ssim", "b", "a", "worse"), ("psnr", "c", "a", "one training"))  # fmt: skip
     said, aside = verdicts.newer(table, SAYS, "NDCT")
     assert said == "Against the NDCT A was better than TV by 1 of 2 scores; B was worse than A by both scores."
-    assert aside == "1 of 4 comparisons did not show a difference and C got no verdict (one training)."
+    assert aside == "1 of 4 comparisons of networks did not show a difference and C got no verdict (one training)."
     assert verdicts.newer(table[-1:], SAYS, "NDCT")[0] == "No network could be judged."
     assert verdicts.newer(table[:0], SAYS, "NDCT") == ("There was no network to compare.", "")
     tied, _ = verdicts.newer(newer(("psnr", "a", "LDCT", "not shown")), SAYS, "NDCT")
@@ -124,7 +124,7 @@ def test_error_maps_tell_the_best_two_the_ldct_and_the_largest_bias():
 
 def test_hollow_is_told_only_where_something_is_hollow():
     raw = pd.DataFrame({"psi_start": [0.95], "psi_end": [0.93], "seeds": [3]})
-    assert verdicts.over_psi(raw, 7).endswith("the lowest at the end is 93 %, and lines only connect.")
+    assert verdicts.over_psi(raw, 7).endswith("the lowest mean of a method at the end is 93 %, and lines only connect.")
     assert verdicts.over_psi(raw.assign(seeds=1), 7, ["B"]).endswith("Hollow: one training. Left out, since another "
                                                                      "setting stands in their place: B.")  # fmt: skip
 

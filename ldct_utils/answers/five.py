@@ -22,6 +22,7 @@ from ldct_utils.answers.words import (
 from ldct_utils.metrics import denoised
 from ldct_utils.report.sentences import plural, some
 from ldct_utils.task_based import blending, tasks
+from ldct_utils.training import designs
 
 
 # ---- what dose an image is worth ----
@@ -221,8 +222,8 @@ TESTS = {
 }
 NOTICED = (
     "A judge raises an alarm where its score is beyond that of 95 % of patients after the same denoiser without the "
-    "fault. It notices a fault if alarms are more frequent than without it. Judges are given the noise-free truth, or "
-    "the lesion."
+    "fault; the image that was not denoised is compared with the denoiser without any fault. It notices a fault if "
+    "alarms are more frequent than without it. Judges are given the noise-free truth, or the lesion."
 )
 
 
@@ -287,6 +288,9 @@ def newer(blocks) -> tuple[list, list]:
         for one in n.get("each", [])
     ]
     if 0 < len(each) <= FEW:
+        met = [one for one in n["each"] if set(one.get("rivals", [])) <= set(designs.YEARS) and one.get("rivals")]
+        if met and not any(one["better"] for one in met):
+            rule = "not shown of one network beside an older one"
         told = f"By scores, {rule}. {' '.join(each)}"
     against = [f"Scores are taken against the {REFERENCES[n['against']]}."] if n.get("against") in REFERENCES else []
     return [told, "A better score need not be a better diagnosis."], [*against, said.without(n).strip()]
@@ -313,7 +317,7 @@ def dose(blocks) -> tuple[list, list]:
         words, more = scored_as(blocks)
     if "observers" in blocks:
         words += testified(trusted(blocks))
-        more += in_detail(blocks["observers"], trusted(blocks))
+        more += in_detail(blocks["observers"], trusted(blocks)) + elsewhere(blocks)
     if "invariances" in blocks:
         words.append(hiding(blocks))
     return words, more
@@ -359,7 +363,8 @@ def testified(believed) -> list[str]:
         f"{share(one['best'])} to {who.format(READERS.get(name, name))}"
         for who, (name, one) in zip(whose, believed.items())
     ]
-    return [f"For finding lesions{where(believed)} the cleaned slice is worth, at best, {listed(each)}."]
+    best = "a slice cleaned by the network that is best at it is worth"
+    return [f"For finding lesions{where(believed)}, {best} {listed(each)}, each at its best of several tasks."]
 
 
 def counted_verb(number: int, verb: str) -> str:
@@ -373,13 +378,15 @@ def in_detail(n, believed) -> list[str]:
         return []
     asked, saves, costs = (sum(one[name] for one in every.values()) for name in ("asked", "saves", "costs"))
     words = [
-        f"“At best” is one network at one task; of {asked} such comparisons {counted_verb(saves, 'save')} dose and "
-        f"{counted_verb(costs, 'cost')} dose: the whole interval lies more than half a percentage point off 25 %."
+        f"“At its best” is one network at one task. Of {plural(asked, 'comparison')} of a reader, a network and a "
+        f"task, {counted_verb(saves, 'save')} dose and {counted_verb(costs, 'cost')} dose: the whole interval lies "
+        "more than half a percentage point off 25 %."
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
-            f"{plural(unable, 'more reader')} passed the checks of 04d. Neither a network nor a filter was shown to "
-            "raise their d′, so that they may not be able to show a saving: they are left out, and would add none."
+            f"{plural(unable, 'more reader')} passed the checks of 04d, which ask for more d′ at more dose and for "
+            "less after an eraser. Neither a network nor a filter was shown to raise their d′, so that they may not be "
+            "able to show a saving: they are left out, and would add none."
         )
     for name, one in every.items():
         if name not in believed:
@@ -394,6 +401,20 @@ def in_detail(n, believed) -> list[str]:
         ]
         words.append(f"In simulated livers {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
     return words
+
+
+def elsewhere(blocks) -> list[str]:
+    """What a reader that 04d did not ask in livers says of those of 04b."""
+    if "dose" not in blocks or blocks["observers"]["readers"].get("NPW", {}).get("in_patients"):
+        return []
+    worth = {name: of.get("worth", {}).get("d' (NPW)") for name, of in blocks["dose"]["methods"].items()}
+    seen = {called(name): share(one) for name, one in worth.items() if one and known(one)}
+    if not seen:
+        return []
+    patients = plural(blocks["dose"]["patients"], "patient")
+    return [
+        f"In the livers of 04b, of {patients}, the reader {READERS['NPW']} puts the image at {grouped(seen, 'after')}."
+    ]
 
 
 def end_of(high: float) -> str:

@@ -26,9 +26,10 @@ SHOWN = {
     "reference": ("maps",),
 }
 WORDS = {
-    "loss": "what a network is trained to make small: MSE compares pixels; a perceptual loss compares features of a "
-    "second network, the encoder VGG, at a layer such as block3_conv2. ψ is its share of the whole loss, λ its weight; "
-    "an encoder is random where nobody trained it. The MSE network is the one trained with MSE",
+    "loss": "what a network is trained to make small: MSE compares pixels by squared differences, L1 by absolute ones; "
+    "a perceptual loss compares features of a second network, the encoder VGG, at a layer such as block3_conv2. ψ is "
+    "its share of the whole loss, λ its weight; an encoder is random where nobody trained it. The MSE network is the "
+    "one trained with MSE",
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU": "Hounsfield units: water is 0, air −1000",
     "total variation": "a filter that smooths and keeps edges; like Gaussian and median no network",
@@ -82,7 +83,8 @@ def sentence(blocks) -> str:
     worth = [of.get("worth", {}) for of in n["methods"].values()]
     if whole := five.whole_slices(blocks):
         full = f"{percent(whole['value'])}{within(whole, 0, 100, '95 % interval')}"
-        makes = f"slices at {low} of the dose that the MSE network cleaned are as good as others at {full} by RMSE"
+        makes = f"slices at {low} of the dose that the MSE network cleaned are as good as uncleaned ones at {full} by "
+        makes += "RMSE"
         return f"In simulations, {makes}; {five.readers(blocks, worth)}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"

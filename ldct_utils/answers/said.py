@@ -219,7 +219,7 @@ def newest(blocks) -> str:
 
 
 WITHOUT = {
-    "too few patients": "with too few patients, as within one anatomy", "one training": "with one training",
+    "too few patients": "with too few patients (as within one anatomy)", "one training": "with one training",
     "no seed in common": "with no seed in common",
 }  # fmt: skip
 
@@ -229,8 +229,10 @@ def without(n) -> str:
     settled = f"of {listed(n.get('unfinished', []))}, whose training had not settled"
     why = WITHOUT | {"not at a working point": settled}
     words = [f"{count} {why.get(reason, f'({reason})')}" for reason, count in n.get("without", {}).items()]
-    count = counted(sum(n.get("without", {}).values()), "more comparison")
-    return f" {count} {'has' if count.startswith('1 ') else 'have'} no verdict: {listed(words)}." if words else ""
+    count = counted(sum(n.get("without", {}).values()), "comparison")
+    return (
+        f" Besides, {count} {'has' if count.startswith('1 ') else 'have'} no verdict: {listed(words)}." if words else ""
+    )
 
 
 def maps(blocks) -> str:
@@ -259,8 +261,10 @@ def reach(rows) -> str:
         return ""
     kept = [row["kept"]["value"] for row in rows if "kept" in row]
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept)))) if kept else ""
-    these = f"; these keep {ends} %" if kept else ""
-    return f" It can do so only where a network keeps less than {percent(alpha**0.5)} of a lesion's contrast{these}."
+    least = f" It can do so only with a lesion of which a network keeps less than {percent(alpha**0.5)} of the contrast"
+    these = f"; these networks keep {ends} % on average" if kept else ""
+    hardly = ", so that it could hardly find one" if kept and min(kept) > alpha**0.5 else ""
+    return f"{least}{these}{hardly}."
 
 
 def hidden(blocks) -> str:

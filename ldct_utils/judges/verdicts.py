@@ -196,11 +196,9 @@ def own_lesions_said(judges, faults, tasks: int, patients: int) -> str:
     """
     if not any(one.own_task for one in judges):
         return ""
-    missing = patients - tasks
-    lack = f" but {missing}, who ha{'s' if missing == 1 else 've'} none far enough from the border" if missing else ""
-    said = (
-        f"Observers and kept contrast put a patient's own lesions back where the scan lacks them, in all patients{lack}"
-    )
+    room = "all" if tasks == patients else f"{tasks} of the {patients}"
+    said = f"Observers and kept contrast need a lesion: a scan without gets the patient's own, in {room} patients"
+    said += "" if tasks == patients else " (others have none far enough from the border)"
     return f"{said}{'; what the inserter adds elsewhere they cannot see' * ('inserter' in faults)}."
 
 

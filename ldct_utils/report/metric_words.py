@@ -216,13 +216,13 @@ def praised(rows: pd.DataFrame) -> str:
 
 
 def follows(follow: int, against: int, total: int, doses: int) -> str:
-    """How many metrics were shown to follow d′ at every dose, and how many to rise when it falls."""
+    """How many metrics were shown to follow d′ at every dose, and how many to get better when it falls."""
     where = {1: "at the one dose", 2: "at both doses"}.get(doses, f"at all {doses} doses")
     who = f"No metric of {total} was" if not follow else f"{_start(some(follow, total, 'metric'))} "
     who += "" if not follow else "was" if follow == 1 else "were"
     if total == 1:
         who = "The only metric was" + ("" if follow else " not")
-    rose = f"{against or 'none'} w{'ere' if against > 1 else 'as'} shown to rise when d′ fell"
+    rose = f"{against or 'none'} w{'ere' if against > 1 else 'as'} shown to get better when d′ fell"
     return f"{who} shown to follow d′ {where}; {rose}."
 
 

@@ -140,7 +140,8 @@ def newer(table, says: dict, against: str) -> tuple[str, str]:
         neither = f"not shown to differ from {rival} by {some(count, count, 'score')}"
         told.append(f"{says[method]} was {listed(parts, neither)}")
     if undecided:
-        aside.insert(0, f"{undecided} of {plural(compared, 'comparison')} did not show a difference")
+        of = plural(compared, "comparison")
+        aside.insert(0, f"{undecided} of {of} of networks did not show a difference")
     reading = f"{listed(aside)}." if aside else ""
     if not told:
         return "No network could be judged." if aside else "There was no network to compare.", reading
@@ -237,7 +238,7 @@ def over_psi(raw, patients: int, aside=()) -> str:
     moved = 100 * (raw["psi_start"] - raw["psi_end"]).abs().max()
     said = (
         f"{bars(patients, 'patient', also=' and trainings')} ψ moved by up to {moved:.0f} points while training; the "
-        f"lowest at the end is {percent(raw['psi_end'].min())}, and lines only connect."
+        f"lowest mean of a method at the end is {percent(raw['psi_end'].min())}, and lines only connect."
     )
     left_out = f" Left out, since another setting stands in their place: {listed(aside)}." * bool(aside)
     return said + " Hollow: one training." * bool((raw["seeds"] == 1).any()) + left_out

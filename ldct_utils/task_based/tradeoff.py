@@ -275,8 +275,9 @@ def width_said(judged, wanted_db: float, wanted_kept: float) -> str:
 
     return (
         f"The aim in dB was {aim(in_db, wanted_db)}: differences from the MSE network are known to ±{in_db:.2f} dB "
-        f"(wanted: {wanted_db:g}). That in contrast was {aim(contrast, wanted_kept)}: ±{contrast:.3f} (wanted: "
-        f"{wanted_kept:g}). Distances in dB from a blend had no aim and are known to ±{widths['less_error']:.1f} dB."
+        f"(wanted: {wanted_db:g}). That in contrast was {aim(contrast, wanted_kept)}: ±{100 * contrast:.1f} "
+        f"percentage points (wanted: {100 * wanted_kept:g}). Distances in dB from a blend had no aim and are known to "
+        f"±{widths['less_error']:.1f} dB."
     )
 
 

@@ -46,7 +46,8 @@ ALT = {  # what one sees of a figure, by the function that draws it
     "known_draws": "CT-like patches of plane waves, a row a control: input, output and three draws.",
 }
 MODELS = {"vae": "VAE", "flow": "flow", "generator": "generator"}
-TERMS = {"l1": "the error of the reconstruction (l1, in units of its SD)", "nll": "the negative log-likelihood (nll)",
+TERMS = {"l1": "the error of the reconstruction (l1, a sum over pixels in units of 502 HU)",
+         "nll": "the negative log-likelihood (nll)",
          "d_out": "the change of the output (d_out)"}  # fmt: skip
 QUANTITIES = {"in, draws": "draw minus input", "out, draws": "output of a draw minus output of the input",
               "in, reconstruction": "reconstruction by the VAE minus input",

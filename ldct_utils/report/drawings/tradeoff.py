@@ -32,7 +32,7 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
     axes[1].invert_yaxis()
     axes[2].tick_params(labelleft=False)
     if losses["answer"].isin(undecided).any():
-        hollow = "hollow: not shown to differ from a blend, or not decided"
+        hollow = "hollow: not shown to differ from a blend, or too few patients to say"
         axes[0].plot([], [], "o", color="0.3", mfc="white", mew=1.2, ms=8, label=hollow)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     return figure
