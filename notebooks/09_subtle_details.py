@@ -233,7 +233,7 @@ if losses:
         run, "losses_shown", drawings.kept(left, called), keeps,
         f"{drawings.planted(lesions)}; 06, 11 and 14 ask for the patients' own lesions. "
         f"{bars(left.patients.min(), 'patient', also=' and trainings')} Trainings a loss: "
-        f"{listed(sorted({int(n) for n in left.seeds}))}.",
+        f"{report.listed(sorted({int(n) for n in left.seeds}))}.",
         alt="Three dot plots with intervals, a line a loss: contrast and detectability kept, relative to the LDCT.",
     )  # fmt: skip
 
