@@ -95,6 +95,13 @@ def test_a_table_in_a_notebook_has_whole_rows(script):
                 assert line.endswith("|") and (not after or after.startswith("|")), f"{line}\n{after}"
 
 
+def test_every_name_in_a_notebook_is_bound():
+    """Also in sentences that only some studies say, which no run of a test may reach."""
+    asked = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", *SCRIPTS]
+    found = subprocess.run(asked, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 @pytest.mark.parametrize("change", [{"patch_size": 40}, {"patch_size": 0}, {"arch": "resnet50"}])
 def test_the_medical_encoder_refuses_what_it_cannot_train_before_the_cohort_is_built(change, outputs, monkeypatch):
     from ldct_utils.cohorts import lookup
