@@ -121,26 +121,6 @@ def test_only_the_interval_decides():
     assert comparison.verdicts(tests, 1).to_list() == ["not shown", "better"]
 
 
-def test_verdicts_are_told_in_a_sentence_in_every_case():
-    def said(*verdicts):
-        return comparison.verdicts_said(pd.Series(verdicts, dtype=object), "the best method")
-
-    assert said() == "There was nothing to compare."
-    assert said("one training") == "No comparison could be judged (one training in 1)."
-    one = "In one comparison the best method was better. 1 more could not be judged (too few patients in 1)."
-    assert said("better", "too few patients") == one
-    assert said("not shown") == "In one comparison the best method was not shown to differ."
-    assert said("better", "better") == "In both comparisons the best method was better."
-    assert said(*["worse"] * 3) == "In all 3 comparisons the best method was worse."
-    several = said(*["not shown"] * 3, "one training", "too few patients", "one training")
-    assert several == ("In 3 comparisons the best method was not shown to differ. 3 more could not be judged (one "
-                       "training in 2, too few patients in 1).")  # fmt: skip
-    told = "In 3 comparisons the best method was better in 2, worse in none and not shown to differ in 1."
-    assert said("better", "not shown", "better") == told
-    told = "better in 1, worse in none, different in 2 and not shown to differ in none."
-    assert said("better", "differs", "differs") == f"In 3 comparisons the best method was {told}"
-
-
 def test_gains_are_over_the_ldct_and_count_the_patients_that_gain():
     for metric, sign in (("psnr", 1), ("rmse_hu", -1)):
         found = comparison.gains(scores(metric=metric, sign=sign), draws=300).set_index("method")

@@ -331,25 +331,6 @@ def counted(found) -> dict[str, int]:
 DECIDED = ("better", "worse", "differs", "not shown")  # verdicts; the others say why there is none
 
 
-def verdicts_said(found, who: str) -> str:
-    """How comparisons went, in a sentence; those without a verdict stand apart, with the reason.
-
-    Args: found: from ``verdicts``. who: what is better or worse, e.g. ``the best method``.
-    """
-    words = {"better": "better", "worse": "worse", "differs": "different", "not shown": "not shown to differ"}
-    counts = {words[verdict]: int((found == verdict).sum()) for verdict in DECIDED}
-    reasons, number = found[~found.isin(DECIDED)].value_counts(), sum(counts.values())
-    missing, why = int(reasons.sum()), ", ".join(f"{reason} in {n}" for reason, n in reasons.items())
-    if not number:
-        return f"No comparison could be judged ({why})." if missing else "There was nothing to compare."
-    without = f" {missing} more could not be judged ({why})." if missing else ""
-    if only := [word for word, n in counts.items() if n == number]:
-        all_of = {1: "one comparison", 2: "both comparisons"}.get(number, f"all {number} comparisons")
-        return f"In {f'{number} comparisons' if missing and number > 1 else all_of} {who} was {only[0]}.{without}"
-    told = [f"{word} in {n or 'none'}" for word, n in counts.items() if n or word != "different"]
-    return f"In {number} comparisons {who} was {', '.join(told[:-1])} and {told[-1]}.{without}"
-
-
 def gains(scores, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
     """Every method minus the LDCT, a row a cell and method: mean over patients with its interval, paired d, and how
     many patients gain."""
