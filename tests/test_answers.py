@@ -88,7 +88,7 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
       f"in uniform cylinders and livers, cleaned images are worth 30{GAIN}, and in livers 2 of 4 "
       "comparisons save dose."),
      ({"NPWE": reader(0.57, in_patients=2, there=0), "NPW": reader(0.3, in_patients=0, there=0)},
-      f"{GAIN}, and in livers no saving was shown (1 of the 2 were asked)."),
+      f"{GAIN}, and in livers no saving was shown (1 of the 2 was asked)."),
      ({"NPWE": reader(0.57, in_patients=0), "NPW": reader(0.27, in_patients=0), "search": reader(0.26, in_patients=0)},
       "; to 3 computed readers that look for lesions in uniform cylinders, cleaned images are worth 26, 27 and 57"
       + GAIN + ".")],

@@ -66,7 +66,9 @@ def seen_at_best(believed: dict, low: float) -> str:
     who = "one computed reader" if len(believed) == 1 else f"{len(believed)} computed readers"
     asked, saves = (sum(one[name] for one in believed.values()) for name in ("in_patients", "saves_in_patients"))
     there = sum(one["in_patients"] > 0 for one in believed.values())
-    some_of = f" ({there} of the {len(believed)} were asked)" if there < len(believed) else ""
+    some_of = (
+        f" ({there} of the {len(believed)} {'was' if there == 1 else 'were'} asked)" if there < len(believed) else ""
+    )
     livers = f", and in livers {saved_in_livers(asked, saves)}{some_of}" if asked else ""
     look, at_best = "looks" if len(believed) == 1 else "look", listed([*best][::-1])
     worth = f"cleaned images are worth {at_best} % of the dose at best, where {percent(low)} is no gain"
