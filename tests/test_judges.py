@@ -297,7 +297,7 @@ def test_a_cell_says_from_which_strength_and_a_judge_that_catches_nothing_is_sil
     cells = verdicts.cells(verdicts.of_scores(made_scores(0.5), {"sees": False, "blind": False}, diseased))
     by = cells.set_index("judge")
     assert by["from"]["sees"] == 0.5 and np.isnan(by["from"]["blind"]) and verdicts.silent(cells) == ["blind"]
-    assert verdicts.said(by.reset_index().iloc[0]).startswith("from 50 %: 100 % [")
+    assert verdicts.said(by.reset_index().iloc[0]).startswith("from 50 %, half at 38 %: 100 % [")
     assert verdicts.said(by.reset_index().iloc[1]).startswith("no: ")
     assert verdicts.said(None) == verdicts.NOT_ASKED and verdicts.said(by.iloc[1], muted=True) == verdicts.NOTHING
     few = by.iloc[1].to_dict() | {"caught": pd.NA}
@@ -344,7 +344,7 @@ def test_the_best_judge_stands_first_and_one_that_answers_to_noise_last(trial):
         "blur",
     ]
     words = verdicts.rows_in_words(cells, JUDGES, ["blur", "identity", "net"], ["blind"])
-    assert words[2]["blur"].startswith("from 50 %: 100 %") and words[1][verdicts.LABELS["identity"]].startswith(
+    assert words[2]["blur"].startswith("from 50 %, half at 38 %: 100 %") and words[1][verdicts.LABELS["identity"]].startswith(
         "alarm: 100 %"
     )
     assert words[0]["net"] == verdicts.NOTHING and words[0]["judge"] == "a blind one"
@@ -389,11 +389,11 @@ def test_the_shares_in_which_faults_are_noticed_are_kept_by_judge():
 @pytest.mark.parametrize(
     ("judges", "said"),
     [({"A": ([0.8, 0.3], ""), "B": ([0.9, 0.1], "")},
-      "1 of 2 judges catches every fault, least often the inserter, in 30 % of patients."),
+      "1 of 2 judges is shown to catch every fault, least often the inserter, in 30 % of patients."),
      ({"A": ([0.8, 0.3], ""), "B": ([0.9, 0.7], "identity")},
-      "Both judges catch every fault, least often the inserter, in 30 % of patients."),
-     ({"A": ([0.8, 0.1], ""), "B": ([0.1, 0.1], "")}, "None of the 2 judges catches every fault."),
-     ({"A": ([0.8], ""), "B": ([0.1], "")}, "1 of 2 judges catches every fault.")],
+      "Both judges are shown to catch every fault, least often the inserter, in 30 % of patients."),
+     ({"A": ([0.8, 0.1], ""), "B": ([0.1, 0.1], "")}, "None of the 2 judges is shown to catch every fault."),
+     ({"A": ([0.8], ""), "B": ([0.1], "")}, "1 of 2 judges is shown to catch every fault.")],
 )  # fmt: skip
 def test_judges_that_catch_every_fault_are_counted_with_what_they_see_least(judges, said):
     assert verdicts.all_caught_said(*by_judge(**judges)) == said
@@ -418,11 +418,10 @@ def test_the_faults_that_were_asked_about_are_told_with_their_strengths(faults, 
 def test_whose_lesions_judges_look_for_is_told_and_who_has_none():
     own, other = (panel.JUDGES[name] for name in ("cho", "psnr"))
     assert verdicts.own_lesions_said([other], ["inserter"], 21, 22) == ""
-    told = "Observers and kept contrast need a lesion: a scan without gets the patient's own, in"
+    told = "Observers and kept contrast look for one lesion of the patient, put back where the scan has none, in"
     assert verdicts.own_lesions_said([own, other], ["eraser"], 22, 22) == f"{told} all patients."
     assert verdicts.own_lesions_said([own], ["inserter"], 21, 22) == (
-        f"{told} 21 of the 22 patients (others have none far enough from the border); what the inserter adds elsewhere "
-        "they cannot see."
+        f"{told} 21 of the 22 patients; what the inserter adds elsewhere they cannot see."
     )
 
 
@@ -453,28 +452,66 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
     state = grid.set_index(["judge", "denoiser"])["state"]
     assert state["sees", "blur"] == "caught" and state["blind", "blur"] == "not caught"
     assert state["noise", "identity"] == "misled" and state["sees", "identity"] == "not caught"
-    assert state["blind", "net"] == "not asked" and state[verdicts.SEARCH, "blur"] == "caught"
+    assert state["blind", "net"] == "not asked" and state[verdicts.SEARCH, "blur"] == "counted"
     assert state[verdicts.SEARCH, "net"] == "not asked"
     texts = grid.set_index(["judge", "denoiser"])["text"]
     assert texts[verdicts.SEARCH, "blur"] == "2 of 3" and texts["noise", "identity"] == "100"
     down = JUDGES | {verdicts.SEARCH: verdicts.SEARCH}
     figure = drawings.grid(grid, down, {name: name for name in ("blur", "identity", "net")}, [1, 2], [0.5, 1.0], [3])
     assert len(figure.axes[0].patches) == 12 and len(drawings.ALT) <= 200
-    assert "caught from 50 % of the strength" in [text.get_text() for text in figure.legends[0].get_texts()]
+    told = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"caught from 50 % of the strength", "lesions of one patient"} <= set(told)
     plt.close(figure)
 
 
 @pytest.mark.parametrize(
-    ("change", "words", "least"),
+    ("change", "words", "counts"),
     [
-        ({}, "from 100 %: 2 of 3 changed hidden", 1.0),
-        ({"hidden": 0}, "no: 0 of 3 changed hidden", np.nan),
-        ({"hidden": 0, "changed": 0}, "not tested: none changed", np.nan),
-        ({"denoiser": "tv"}, verdicts.NOT_ASKED, np.nan),
+        ({}, "2 of 3 changed hidden (twin: 0 of 3)", "2 of 3"),
+        ({"hidden": 0}, "0 of 3 changed hidden (twin: 0 of 3)", "0 of 3"),
+        ({"hidden": 0, "changed": 0}, "not tested: none changed", ""),
+        ({"denoiser": "tv"}, verdicts.NOT_ASKED, ""),
     ],
 )
-def test_what_the_search_says_of_a_fault(change, words, least):
-    assert verdicts.searched(HUNTED.assign(**change), "blur") == (words, pytest.approx(least, nan_ok=True))
+def test_what_the_search_counts_on_a_fault(change, words, counts):
+    assert verdicts.searched(HUNTED.assign(**change), "blur") == (words, counts)
+
+
+def test_a_fault_laid_over_the_honest_denoiser_has_the_search_on_that_as_its_twin():
+    honest = HUNTED.iloc[[0]].assign(denoiser="honest", strength=0.0, variant="twin", changed=2, hidden=1)
+    eraser = HUNTED[HUNTED["variant"] == "fault"].assign(denoiser="eraser")
+    assert verdicts.searched(pd.concat([eraser, honest]), "eraser")[0] == "2 of 3 changed hidden (twin: 1 of 2)"
+
+
+def test_every_cell_is_told_in_percent_with_the_strength_found_in_half(trial):
+    _, cells = trial
+    told = verdicts.every_cell(cells, JUDGES).set_index(["judge", "denoiser"]).loc[JUDGES["sees"], "blur"]
+    assert 0 < told["half"] <= told["from"] <= 100 and told["rate_low"] <= told["rate"] <= told["rate_high"] <= 100
+    assert verdicts.half_said(cells) == "1 of 3 pairs of a judge and a fault reaches an alarm in half of the patients."
+    assert verdicts.half_said(cells[:0]) == "No pair of a judge and a fault could be asked."
+    assert ", half at " in verdicts.said(cells[cells["judge"] == "sees"].iloc[0])
+
+
+def test_a_fault_of_one_strength_has_none_found_in_half():
+    one = made_scores(0.5)[lambda t: t["strength"] == 1.0]
+    cells = verdicts.cells(verdicts.of_scores(one, {"sees": False, "blind": False}, pd.Series(True, range(30))))
+    assert cells["half"].isna().all() and cells["from"].notna().any()
+
+
+def test_an_eye_is_the_same_whoever_is_looked_at():
+    rng = np.random.default_rng(0)
+
+    def subject(internal):
+        absent = rng.normal(0, 20, (30, 33, 33)).astype(np.float32)
+        faint = np.zeros((33, 33), np.float32)
+        faint[12:21, 12:21] = 20.0
+        one = subjects.Task(absent, absent + faint, faint * 0, faint, faint, faint > 0, absent, faint * 0,
+                            (slice(0, 33), slice(0, 33)), 4.0, 0.75, internal, {"cho": 1.0}, faint > 0)  # fmt: skip
+        return subjects.Subject("P", True, faint, faint, person(), None, one)
+
+    found = subjects.one_eye([subject(10.0), subject(30.0), subject(80.0)])
+    assert [one.task.internal for one in found] == [30.0] * 3
+    assert all(one.task.d_x["npwe"] > 0 and one.task.d_x["cho"] == 1.0 for one in found)
 
 
 def test_only_faults_with_a_gradient_are_searched_and_filters_with_their_twins(monkeypatch):
@@ -483,9 +520,12 @@ def test_only_faults_with_a_gradient_are_searched_and_filters_with_their_twins(m
     one = SimpleNamespace(diseased=True, task=task, known=person())
     net = search.network("net", torch.nn.Identity())
     found = search.of_all([one], ["blur", "tv", "inserter"], [1.0], networks=[net], iterations=7)
-    rows = ["blur fault", "inserter fault", "blur twin", "net fault"]
+    rows = ["blur fault", "inserter fault", "blur twin", "honest twin", "net fault", "net twin"]
     assert list(found["denoiser"] + " " + found["variant"]) == rows
-    assert (found["tested"] == 7).all() and (found["strength"] == 1).all()
+    assert (found["tested"] == 7).all() and list(found["strength"]) == [1, 1, 1, 0, 1, 1]
+    kept = []
+    search.of_all([one], ["blur"], [1.0], keep=lambda name, make: kept.append(name) or make(), iterations=7)
+    assert kept == ["search-blur-1-fault", "search-blur-1-twin", "search-honest-0-twin"]  # each stored when it is done
 
 
 def test_a_network_is_searched_in_hu_as_it_denoises():

@@ -75,6 +75,16 @@ def cho(shown: Shown) -> np.ndarray:
     return _lost(shown, "cho", lambda images, task: observers.cho(*images, task.radius_px).d_prime)
 
 
+def cho_on_fbp(shown: Shown) -> np.ndarray:
+    """The same of one that learned on the plain reconstructions of the LDCT and keeps its template."""
+
+    def observe(images, task):
+        learned = [plain[:, *task.window] for plain in (task.absent, task.present)]
+        return observers.cho(*images, task.radius_px, trained_on=learned).d_prime
+
+    return _lost(shown, "cho", observe)
+
+
 def npw(shown: Shown) -> np.ndarray:
     """The d' that is lost to an observer that knows the lesion, its sign too, and takes noise as white."""
     return _lost(shown, "npw", lambda images, task: matched(*images, task.faint[task.window]))
@@ -132,13 +142,19 @@ def _outlined(image, ndct):
     return hallucinations.outlined(regions, body if body.any() else None)
 
 
-def ring_correlation(shown: Shown) -> np.ndarray:
-    """The lowest frequency at which a patch of the output parts from the truth, lp/mm, with the sign turned (sFRC)."""
-    found = []
-    for one, output in zip(shown.subjects, shown.outputs):
-        marks = sfrc.marks(output, one.known.truth, one.known.pixel_mm, intensity.body_mask(one.ndct))
-        found.append(-marks["lp_mm"].min())
-    return np.array(found)
+def ring_correlation(reference: str):
+    """Args: reference: ``truth`` or ``ndct``, what patches are compared with."""
+
+    def judge(shown: Shown) -> np.ndarray:
+        """The lowest frequency at which a patch of the output parts from the reference, lp/mm, with the sign turned."""
+        found = []
+        for one, output in zip(shown.subjects, shown.outputs):
+            target = one.known.truth if reference == "truth" else one.ndct
+            marks = sfrc.marks(output, target, one.known.pixel_mm, intensity.body_mask(one.ndct))
+            found.append(-marks["lp_mm"].min())
+        return np.array(found)
+
+    return judge
 
 
 @dataclass(frozen=True)
@@ -153,14 +169,17 @@ class Judge:
 JUDGES = {
     "psnr": Judge("gain in PSNR", _metric("psnr")),
     "ssim": Judge("gain in SSIM", _metric("ssim")),
+    "ssim_window": Judge("gain in SSIM (window)", _metric("ssim_window")),
     "discs": Judge("contrast kept, planted discs", kept_of_discs, own_task=True),
     "lesions": Judge("contrast kept, known lesions", kept_of_lesions, own_task=True),
     "segments": Judge("test of segments (09a)", segment_test),
     "fabrication": Judge("invented fine structure (04b)", surplus),
-    "cho": Judge("Hotelling observer (CHO), retrained", cho, own_task=True),
+    "cho": Judge("channelised Hotelling (CHO, retrained)", cho, own_task=True),
+    "cho_on_fbp": Judge("channelised Hotelling (CHO, learned on FBP)", cho_on_fbp, own_task=True),
     "npw": Judge("non-prewhitening observer (NPW)", npw, own_task=True),
     "npwe": Judge("observer with an eye (NPWE)", eye, own_task=True),
-    "sfrc": Judge("Fourier rings (sFRC), against the truth", ring_correlation),
+    "sfrc": Judge("Fourier rings (sFRC), against the truth", ring_correlation("truth")),
+    "sfrc_ndct": Judge("Fourier rings (sFRC), against the NDCT", ring_correlation("ndct")),
 }
 
 

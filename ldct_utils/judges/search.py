@@ -4,6 +4,8 @@ It needs a gradient. A lesion counts as *changed* if the search altered its cont
 *hidden* if other scans explain what is left of that in the output. Nothing changed means that nothing was tested.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import torch
@@ -65,24 +67,34 @@ def network(name: str, module) -> faulty.Known:
     return faulty.Known(name, 1.0, True, lambda hu: intensity.from_net(module(intensity.to_net(hu[:, None])))[:, 0])
 
 
-def of_all(subjects: list, faults, strengths, progress=iter, networks=(), **search) -> pd.DataFrame:
-    """Searches on every fault that has a gradient and on its twin, and on networks, for the patient whose crop has the
-    most lesions.
+def of_all(subjects: list, faults, strengths, progress=iter, networks=(), keep=lambda name, make: make(),
+           **search) -> pd.DataFrame:  # fmt: skip
+    """Searches on every fault that has a gradient, on networks, and on the twins of all, for the patient whose crop has
+    the most lesions. The honest denoiser is the twin of every fault that is laid over it, and is searched once.
 
     Args: subjects: of ``subjects.draw``. faults, strengths: of ``faulty``. progress: function of the searches that
-        gives them back. networks: of ``network``. search: alpha, sigma_hu, lr, iterations and seed, as for
-        ``searched``.
+        gives them back. networks: of ``network``. keep: function of a name and of a function that makes a table, gives
+        that table, and may store it. search: alpha, sigma_hu, lr, iterations and seed, as for ``searched``.
     Returns: ``denoiser``, ``strength``, ``variant`` (``fault`` or ``twin``), and what ``searched`` returns.
     """
     with_lesions = [one for one in subjects if one.diseased and one.task is not None]
     one = max(with_lesions, key=lambda one: ndimage.label(one.task.lesions)[1])
-    task, rows = one.task, []
+    task = one.task
     patient = faulty.Patient(task.scans_truth, task.clean, task.touched, one.known.pixel_mm, (16, 16), one.known.seed)
     asked = [(name, "fault", faulty.build(name, s, patient)) for name in faults for s in strengths]
     asked += [(name, "twin", faulty.twin(name, s, patient)) for name in faults if name in faulty.FILTERS
               for s in strengths]  # fmt: skip
-    asked += [(one.name, "fault", one) for one in networks]
-    for name, variant, one in progress([each for each in asked if each[2].gradient]):
-        about = {"denoiser": name, "strength": one.strength, "variant": variant}
-        rows.append(about | searched(one, task, **search))
-    return pd.DataFrame(rows)
+    asked += [("honest", "twin", faulty.build("identity", 0.0, patient))]
+    for net in networks:
+        alone = faulty.Known(net.name, net.strength, True, faulty.of_noise(net.apply, patient.truth))
+        asked += [(net.name, "fault", net), (net.name, "twin", alone)]
+    rows = []
+    for name, variant, known in progress([each for each in asked if each[2].gradient]):
+        about = {"denoiser": name, "strength": known.strength, "variant": variant}
+        make = partial(_row, about, known, task, **search)
+        rows.append(keep(f"search-{name}-{known.strength:g}-{variant}", make))
+    return pd.concat(rows, ignore_index=True)
+
+
+def _row(about, known, task, **search) -> pd.DataFrame:
+    return pd.DataFrame([about | searched(known, task, **search)])

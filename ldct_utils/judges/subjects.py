@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -29,8 +29,8 @@ class Task:
         clean: (h, w), no lesion, no noise. faint: (h, w), what the weakened lesion adds. signal: the same of all
         lesions at full contrast. lesions: boolean (h, w). scans: (R, h, w), of the crop as the patient is (with or
         without lesions), scans_truth: (h, w). window: slices of the observer's region. radius_px: of the lesion.
-        internal: noise of the NPWE, HU^2 mm^2, fixed on FBP at full dose. d_x: {observer: d' in the LDCT}. touched:
-        boolean (h, w), all pixels of lesions, of those too that the border of the crop cuts.
+        internal: noise of the NPWE, HU^2 mm^2, fixed on FBP at full dose: one value for all tasks. d_x: {observer: d'
+        in the LDCT}. touched: boolean (h, w), all pixels of lesions, of those too that the border of the crop cuts.
     """
 
     absent: np.ndarray
@@ -97,7 +97,22 @@ def draw(cohort, realisations: int, seed: int = 0, progress: Callable = iter) ->
         row, diseased = max(area, key=area.get), number % 2 == 0
         task = None if patient not in crops else _task(crops[patient], diseased, cohort.meta["parameters"]["dose"])
         found.append(_subject(cohort, row, patient, diseased, task, number))
-    return found
+    return one_eye(found)
+
+
+def one_eye(subjects: list[Subject]) -> list[Subject]:
+    """The same subjects with one internal noise of the NPWE, the median of their tasks': an eye is the same whoever is
+    looked at."""
+    if not (tasks := [one.task for one in subjects if one.task is not None]):
+        return subjects
+    internal = float(np.median([task.internal for task in tasks]))
+
+    def seen(task):
+        regions = [images[:, *task.window] for images in (task.absent, task.present)]
+        d = npwe.npwe(*regions, task.faint[task.window], task.pixel_mm, internal).d_prime
+        return replace(task, internal=internal, d_x=task.d_x | {"npwe": d})
+
+    return [one if one.task is None else replace(one, task=seen(one.task)) for one in subjects]
 
 
 def _subject(cohort, row, patient, diseased, task, number):
@@ -133,10 +148,7 @@ def _task(case, diseased, dose) -> Task | None:
     regions = [images[:, *window] for images in (drawn.absent, present)]
     # at full dose the noise of the FBP has that share of its power at this one
     internal = dose * npwe.internal_noise(*regions, faint[window], case.pixel_mm)
-    d_x = {
-        "cho": observers.cho(*regions, radius_px).d_prime, "npw": matched(*regions, faint[window]),
-        "npwe": npwe.npwe(*regions, faint[window], case.pixel_mm, internal).d_prime,
-    }  # fmt: skip
+    d_x = {"cho": observers.cho(*regions, radius_px).d_prime, "npw": matched(*regions, faint[window])}
     scans, truth = (drawn.null, clean + signal) if diseased else (drawn.absent, clean)
     touched = case.inside.any(0) | (np.abs(signal) > TOUCHED_HU)
     return Task(drawn.absent, present, clean, faint, signal, case.inside.any(0), scans, truth, window,

@@ -37,7 +37,8 @@ def of_scores(scores, own_task: dict, diseased, draws: int = 2000, seed: int = 0
 
 def cells(verdicts) -> pd.DataFrame:
     """A row a judge and denoiser: ``from``, the least strength from which on all are caught, NaN if the strongest is
-    not; ``half``, the strength called in half of the patients, NaN if none is; and the verdict at the largest strength.
+    not; ``half``, the strength called in half of the patients, NaN if none is or only one was tried; and the verdict at
+    the largest strength.
 
     Args: verdicts: of ``of_scores``; a network has one strength, 1.
     """
@@ -49,7 +50,7 @@ def cells(verdicts) -> pd.DataFrame:
         rows.append(
             part.iloc[-1].to_dict()
             | {"from": held[-1] if len(held) else np.nan,
-               "half": caught.strength_at_half(part["strength"], part["rate"])}
+               "half": caught.strength_at_half(part["strength"], part["rate"]) if len(part) > 1 else np.nan}
         )  # fmt: skip
     return pd.DataFrame(rows).astype({"caught": "boolean"})
 
@@ -94,21 +95,53 @@ def rows_in_words(found, judges: dict, denoisers, quiet=()) -> list[dict]:
     return rows
 
 
-def searched(hunted, name: str) -> tuple[str, float]:
-    """What the search says of a fault, and the least strength at which a lesion is hidden on it and not on its twin.
+def every_cell(found, judges: dict) -> pd.DataFrame:
+    """All cells as numbers, a row a judge and denoiser: the strengths ``from`` and ``half``, ``rate`` with its ends and
+    the ``twin``'s, in percent. Args: as of ``rows_in_words``."""
+    table = found.assign(
+        judge=found["judge"].map(judges), denoiser=found["denoiser"].map(lambda one: LABELS.get(one, one))
+    )
+    numbers = ["from", "half", "rate", "rate_low", "rate_high", "twin", "patients"]
+    table[numbers[:-1]] = 100 * table[numbers[:-1]]
+    return table[["judge", "denoiser", *numbers]].reset_index(drop=True)
 
-    Args: hunted: of ``search.of_all``; may be empty. Returns: words, and the strength, NaN if there is none.
+
+def half_said(found) -> str:
+    """Of how many pairs of a judge and a fault more than half of the patients raise an alarm. Args: of ``cells``."""
+    own = found[found["denoiser"].isin(names_of_faults()) & found["caught"].notna()]
+    reached = int((own["rate"] >= 0.5).sum())
+    if own.empty:
+        return "No pair of a judge and a fault could be asked."
+    pairs = some(reached, len(own), "pair")
+    told = f"{pairs} of a judge and a fault {'reaches' if reached < 2 else 'reach'} an alarm in half of the patients."
+    return f"{told[:1].upper()}{told[1:]}"
+
+
+def names_of_faults() -> list[str]:
+    return [name for name in faulty.names() if name not in faulty.HARMLESS]
+
+
+def searched(hunted, name: str) -> tuple[str, str]:
+    """What the search counts on a denoiser at its largest strength at which it changed a lesion, and on its twin.
+
+    One patient's lesions are counted, not tested: no number of patients stands behind them.
+
+    Args: hunted: of ``search.of_all``; may be empty. Returns: words, and the counts alone, e.g. ``2 of 3``, empty where
+        nothing was changed.
     """
     part = hunted[hunted["denoiser"] == name] if len(hunted) else hunted
     if part.empty:
-        return NOT_ASKED, np.nan
-    faulted, honest = (part[part["variant"] == v].set_index("strength") for v in ("fault", "twin"))
-    hides = faulted["hidden"] > honest["hidden"].reindex(faulted.index).fillna(0)
-    last = faulted[faulted["changed"] > 0].iloc[-1] if faulted["changed"].any() else faulted.iloc[-1]
-    counts = f"{last['hidden']:.0f} of {last['changed']:.0f} changed"
-    if hides.any():
-        return f"from {percent(hides.idxmax())}: {counts} hidden", float(hides.idxmax())
-    return (f"no: {counts} hidden" if faulted["changed"].any() else f"{NOT_TESTED}: none changed"), np.nan
+        return NOT_ASKED, ""
+    faulted = part[part["variant"] == "fault"].sort_values("strength")
+    if not faulted["changed"].any():
+        return f"{NOT_TESTED}: none changed", ""
+    last = faulted[faulted["changed"] > 0].iloc[-1]
+    honest = hunted[(hunted["variant"] == "twin") & hunted["denoiser"].isin([name, "honest"])]
+    own = honest[(honest["denoiser"] == name) & (honest["strength"] == last["strength"])]
+    beside = own if len(own) else honest[honest["denoiser"] == "honest"]
+    counts = [f"{one['hidden']:.0f} of {one['changed']:.0f}" for one in (last, *(row for _, row in beside.iterrows()))]
+    twin = f" (twin: {counts[1]})" if len(counts) > 1 else ""
+    return f"{counts[0]} changed hidden{twin}", counts[0]
 
 
 def by_judge(found, verdicts, judges) -> pd.DataFrame:
@@ -163,7 +196,7 @@ def all_caught_said(table, found, judges: dict) -> str:
     Args: table: of ``by_judge``. found: of ``cells``. judges: {name: label}.
     """
     whole = table["judge"][(table["caught"] == table["asked"]) & (table["asked"] > 0)]
-    told = f"{some(len(whole), len(table), 'judge')} {'catches' if len(whole) < 2 else 'catch'} every fault"
+    told = f"{some(len(whole), len(table), 'judge')} {'is' if len(whole) < 2 else 'are'} shown to catch every fault"
     own = found[found["judge"].map(judges).isin(whole) & found["denoiser"].isin(IN_SENTENCES)]
     own = own[~own["denoiser"].isin(faulty.HARMLESS)].sort_values("rate", kind="stable")
     if len(own) > 1:
@@ -197,8 +230,10 @@ def own_lesions_said(judges, faults, tasks: int, patients: int) -> str:
     if not any(one.own_task for one in judges):
         return ""
     room = "all" if tasks == patients else f"{tasks} of the {patients}"
-    said = f"Observers and kept contrast need a lesion: a scan without gets the patient's own, in {room} patients"
-    said += "" if tasks == patients else " (others have none far enough from the border)"
+    said = (
+        "Observers and kept contrast look for one lesion of the patient, put back where the scan has none, in "
+        f"{room} patients"
+    )
     return f"{said}{'; what the inserter adds elsewhere they cannot see' * ('inserter' in faults)}."
 
 
@@ -217,8 +252,8 @@ def alarms_said(table) -> str:
 def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
     """What is drawn, a row a judge and denoiser: its ``state``, ``strength`` from which it is caught, and ``text``.
 
-    States: ``caught``, ``not caught``, ``misled`` (calls what has no fault), ``not asked``. The text is how many of 100
-    patients are called, of the search (``SEARCH``, where there is one) lesions hidden of changed.
+    States: ``caught``, ``not caught``, ``misled`` (calls what has no fault), ``not asked``, ``counted``. The text is
+    how many of 100 patients are called, of the search (``SEARCH``, where there is one) lesions hidden of changed.
     """
     rows = []
     for judge in judges:
@@ -235,12 +270,9 @@ def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
                     state = "misled" if row["caught"] else "not caught"
             rows.append({"judge": judge, "denoiser": name, "state": state, "strength": strength, "text": text})
     for name in denoisers if len(hunted) else ():
-        words, strength = searched(hunted, name)
-        state = "caught" if np.isfinite(strength) else "not caught"
-        text = words.partition(": ")[2].replace(" changed hidden", "")
-        if words.startswith((NOT_ASKED, NOT_TESTED)):
-            state, text = "not asked", ""
-        rows.append({"judge": SEARCH, "denoiser": name, "state": state, "strength": strength, "text": text})
+        _, counts = searched(hunted, name)
+        state = "counted" if counts else "not asked"
+        rows.append({"judge": SEARCH, "denoiser": name, "state": state, "strength": np.nan, "text": counts})
     return pd.DataFrame(rows)
 
 
@@ -269,4 +301,6 @@ def said(row, muted: bool = False) -> str:
     rates = f"{percent(row['rate'])} [{100 * row['rate_low']:.0f}, {100 * row['rate_high']:.0f}]"
     if row["denoiser"] not in faulty.names() or row["denoiser"] in faulty.HARMLESS:
         return f"{'alarm' if row['caught'] else 'no'}: {rates}"
-    return f"from {percent(row['from'])}: {rates}" if np.isfinite(row["from"]) else f"no: {rates}"
+    half = f", half at {percent(row['half'])}" if np.isfinite(row["half"]) else ""
+    found = f"from {percent(row['from'])}" if np.isfinite(row["from"]) else "no"
+    return f"{found}{half}: {rates}"

@@ -7,9 +7,14 @@ from matplotlib.patches import Patch, Rectangle
 from ldct_utils.report import plots, sentences
 
 PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeeee"}  # colours of cells, by state
+COUNTED = {"counted": "#f6ecd2"}  # of the search: one patient's lesions
 HEADS = {
     "judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
     "misled": "alarm without a fault", "twin_percent": "most alarms at a twin, % of patients (right: 5)",
+}  # fmt: skip
+CELLS = {
+    "judge": "judge", "denoiser": "denoiser", "from": "caught from, % of strength", "half": "half found at, %",
+    ("rate", "rate_low", "rate_high"): "alarms, % of patients", "twin": "alarms at the twin, %", "patients": "patients",
 }  # fmt: skip
 NO_FAULT = {"identity": "alarm at the image that was not denoised", "truth": "alarm at the noise-free truth"}
 ALT = (
@@ -32,7 +37,7 @@ def _blue(strength):
 
 def _cell(axis, x, y, row):
     """One cell: its colour, hatched where the judge cannot be asked, and the text in it."""
-    face = _blue(row.strength) if row.state == "caught" else PLAIN[row.state]
+    face = _blue(row.strength) if row.state == "caught" else (PLAIN | COUNTED)[row.state]
     hatch = "////" if row.state == "not asked" else None
     axis.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="#777777", hatch=hatch, lw=0.6))
     dark = row.state == "caught" and sum(face[:3]) < 1.5
@@ -59,11 +64,13 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths, above=()):
         axis.axvline(at, color="black", lw=2)
     for at in above:
         axis.axhline(at, color="black", lw=2)
-    words = {"misled": "alarm at what has no fault", "not asked": "not tested"}
+    words = {"not caught": "not shown to be caught", "misled": "alarm without a fault", "not asked": "not tested",
+             "counted": "lesions of one patient"}  # fmt: skip
     from_where = "caught from {} of the strength" if len(strengths) > 1 else "caught"
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=from_where.format(sentences.percent(s)))
             for s in strengths]  # fmt: skip
+    kinds = PLAIN | (COUNTED if (cells["state"] == "counted").any() else {})
     keys += [Patch(facecolor=face, edgecolor="#777777", hatch="////" if state == "not asked" else None,
-                   label=words.get(state, state)) for state, face in PLAIN.items()]  # fmt: skip
+                   label=words[state]) for state, face in kinds.items()]  # fmt: skip
     figure.legend(handles=keys, loc="outside upper center", ncols=4, fontsize=8)
     return figure
