@@ -344,9 +344,9 @@ def test_the_best_judge_stands_first_and_one_that_answers_to_noise_last(trial):
         "blur",
     ]
     words = verdicts.rows_in_words(cells, JUDGES, ["blur", "identity", "net"], ["blind"])
-    assert words[2]["blur"].startswith("from 50 %, half at 38 %: 100 %") and words[1][verdicts.LABELS["identity"]].startswith(
-        "alarm: 100 %"
-    )
+    assert words[2]["blur"].startswith("from 50 %, half at 38 %: 100 %") and words[1][
+        verdicts.LABELS["identity"]
+    ].startswith("alarm: 100 %")
     assert words[0]["net"] == verdicts.NOTHING and words[0]["judge"] == "a blind one"
     numbers = verdicts.as_numbers(cells, JUDGES)
     assert numbers["one that sees: blur"]["from"] == 0.5 and numbers["a blind one: blur"]["from"] is None
