@@ -55,7 +55,7 @@ report.text(f"**{page['sentence']}**")
 
 # %%
 networks = collect.networks(given)  # the first training of each loss, MSE first
-first = networks.get("MSE", next(iter(networks.values()), None))
+loss, first = ("MSE", networks["MSE"]) if "MSE" in networks else next(iter(networks.items()), ("", None))
 for name, rows, target in (
     ("hero_real", pictures.real_strip(first) if first else [], "the normal dose, which holds noise of its own"),
     ("hero", pictures.strips(first) if first else [], "the noise-free truth"),
@@ -64,10 +64,10 @@ for name, rows, target in (
         before, after, normal = rows[0]["errors"]
         besides = f", and {normal:.1f} HU at the normal dose" if normal else ""
         who = rows[0]["label"].split(", ")[0]
-        circles = "" if name == "hero_real" else "Circles mark known lesions; the faintest cannot be seen. "
+        circles = "" if name == "hero_real" else "Circles mark known lesions, some fainter than the noise. "
         report.figure(
             run, name, drawn.strips(rows),
-            f"The error is {before:.1f} HU in the low dose, {after:.1f} HU after the network{besides} ({who}, "
+            f"The error is {before:.1f} HU in the low dose, {after:.1f} HU after the {loss} network{besides} ({who}, "
             f"{rows[0]['anatomy']}).",
             f"Cut-outs; one slice a row. {circles}Errors are RMS differences, over the whole slice, from {target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
@@ -86,7 +86,7 @@ if losses:
     report.figure(
         run, "losses", drawn.with_errors(**losses),
         f"In this slice the error is {report.listed(drawn.errors(losses))}.",
-        "Below each image its difference from the noise-free truth. Circles mark known lesions. One training each.",
+        "Below each image is its difference from the noise-free truth. Circles mark known lesions. One training each.",
         alt="A CT cut-out denoised by networks of several losses, their noise-free truth, and the errors in colours.",
     )  # fmt: skip
 if "14_tradeoff" in given:
@@ -143,8 +143,8 @@ if saved is not None:
     report.figure(
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
         five.gap(saved, blocks["dose"]["low_dose"]),
-        "A point is a network, of readers a network and a task, which is one kind of lesion. "
-        "Bars: 95 % intervals; an arrow lies beyond the normal dose.",
+        "A point is a network, of readers a network and a task: to find one kind of lesion, or to tell two shapes "
+        "apart. Bars: 95 % intervals; an arrow lies beyond the normal dose. A saving lies more than half a point off.",
         alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
 SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}

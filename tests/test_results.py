@@ -338,7 +338,7 @@ def searched(tested, changed, hidden):
     ("rows", "start"),
     [
         ([{}], "Not asked"),
-        ([searched(10, 0, 0)], "Not tested."),
+        ([searched(10, 0, 0)], "Not known."),
         (
             [searched(10, 2, 0), searched(10, 0, 0)],
             "No, of 10 known lesions; the search changed at most 2 (2 trained networks).",
@@ -418,8 +418,8 @@ def test_a_small_marker_keeps_its_colour_in_the_picture_for_the_repository(tmp_p
 
 @pytest.mark.parametrize(
     ("falls", "size", "words"),
-    [(4, 0.04, ["Yes. 4 of 4 metrics fall in every patient.", "4 % of what", "1.3 % of the body"]),
-     (1, 0.04, ["In part. 1 of 4"]), (0, None, ["No. 0 of 4 metrics fall in every patient."])],
+    [(4, 0.04, ["Yes. 4 of 4 metrics get worse in every patient.", "4 % of what", "1.3 % of the body"]),
+     (1, 0.04, ["In part. 1 of 4"]), (0, None, ["No. 0 of 4 metrics get worse in every patient."])],
 )  # fmt: skip
 def test_a_removed_lesion_has_a_direction_and_a_size(falls, size, words):
     known = {"falls_in_all": falls, "metrics": 4, "size": size, "share": 0.013}
@@ -470,9 +470,12 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     found = collect.observers([run])
     assert found["livers"] == {"NPWE": {"low": 0.14, "high": 0.9}}, "networks in livers, and neither filters nor water"
     said = results_blocks.observers({"observers": found})
-    assert "2 of 3 model observers passed every test, all scans pooled. Contrast over noise failed." in said
     assert (
-        "18 of 54 comparisons save dose and 2 cost dose" in said
+        "2 of 3 model observers passed every test, all scans pooled. 1 of them cannot see that a lesion and its noise "
+        "have faded together. Contrast over noise failed." in said
+    )
+    assert (
+        "Of 54 comparisons by those that could gain from a denoiser, 18 save dose and 2 cost dose." in said
         and "| NPWE | 42 % (total variation) | 18 of 54 | 250 [200, 300] (1 mm) |" in said
     )
     both = {"answer": "Confirmed.", "decided": True, "patients": 6, "trainings": 3, "contrast_hu": {"shape": -18.7},

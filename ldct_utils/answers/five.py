@@ -19,10 +19,8 @@ from ldct_utils.answers.words import (
     share,
     within,
 )
-from ldct_utils.metrics import denoised
-from ldct_utils.report.sentences import plural, some
+from ldct_utils.report.sentences import number, plural, some
 from ldct_utils.task_based import blending, tasks
-from ldct_utils.training import designs
 
 
 # ---- what dose an image is worth ----
@@ -60,19 +58,24 @@ def readers(blocks, worth) -> str:
 
 def seen_at_best(believed: dict, low: float) -> str:
     """What dose cleaned images of a low one are worth to readers, each at its best, without a full stop."""
-    best = dict.fromkeys(percent(one["best"]["value"]).removesuffix(" %") for one in believed.values())
-    if not best:
+    if not believed:
         return "no computed reader could be asked that can see a gain and catches faults"
-    who = "one computed reader" if len(believed) == 1 else f"{len(believed)} computed readers"
+    gain = {name: one for name, one in believed.items() if one["saves"]}
     asked, saves = (sum(one[name] for one in believed.values()) for name in ("in_patients", "saves_in_patients"))
     there = sum(one["in_patients"] > 0 for one in believed.values())
-    some_of = (
-        f" ({there} of the {len(believed)} {'was' if there == 1 else 'were'} asked)" if there < len(believed) else ""
+    whom = f", to the {there} of them that were asked there" * (1 < there < len(believed)) + (
+        ", to the one of them that was asked there" * (there == 1 < len(believed))
     )
-    livers = f", and in livers {saved_in_livers(asked, saves)}{some_of}" if asked else ""
-    look, at_best = "looks" if len(believed) == 1 else "look", listed([*best][::-1])
-    worth = f"cleaned images are worth {at_best} % of the dose at best, where {percent(low)} is no gain"
-    return f"to {who} that {look} for lesions{where(believed)}, {worth}{livers}"
+    livers = f"; in simulated livers {saved_in_livers(asked, saves)}{whom}" if asked else ""
+    if not gain:
+        who = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
+        return f"no gain was shown to {who}{where(believed)}{livers}"
+    best = listed(percent(one["best"]["value"]).removesuffix(" %") for one in [*gain.values()][::-1])
+    others = len(believed) - len(gain)
+    rest = f", and no gain was shown to {'the other' if others == 1 else f'the {others} others'}" if others else ""
+    who = "one computed reader" if len(gain) == 1 else f"{len(gain)} computed readers"
+    no_gain = f" (no gain would be {percent(low)})"
+    return f"to {who} they are worth {best} % at best{where(gain)}{no_gain}{rest}{livers}"
 
 
 def where(believed: dict) -> str:
@@ -82,7 +85,7 @@ def where(believed: dict) -> str:
 
 
 def saved_in_livers(asked: int, saves: int) -> str:
-    return f"{saves} of {plural(asked, 'comparison')} save dose" if saves else "no saving was shown"
+    return f"{saves} of {plural(asked, 'comparison')} save dose" if saves else "no gain was shown"
 
 
 def trusted(blocks) -> dict:
@@ -102,8 +105,8 @@ def loss(blocks) -> tuple[list, list]:
     domain = blocks["influence"].get("domain")
     if "tradeoff" in blocks and domain not in (None, "hu"):
         more.append(
-            f"PSNR is of {DOMAINS.get(domain, domain)} in the answer, and of HU in the figure of lesions' contrast: "
-            "their dB are not the same."
+            f"The dB of the answer, which are of {DOMAINS.get(domain, domain)}, and those of the figure of lesions' "
+            "contrast, which are of HU, cannot be compared."
         )
     more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
     return [psnr_of_losses(blocks, arms, random), *kept_by_losses(blocks.get("tradeoff", {}))], more
@@ -152,16 +155,16 @@ def kept_by_losses(n) -> list[str]:
     if not buys:
         return [f"By the contrast of lesions, not shown: {told}."]
     if left := [row["loss"] for row in rows if row not in buying]:
-        told += f" (not shown for {listed(left)})" if len(left) < FEW else ""
+        told += f" (not shown for {listed(left)})" if len(left) < said.FEW else ""
     most = max(buys, key=lambda span: span["value"])
     points = plural(round(100 * most["value"]), "percentage point")
     words = [f"By the contrast of lesions, a little: {told}; the best keeps {points} more{within(most, 0, 100)}."]
     if n.get("answers_other"):
         better = [loss for loss, answer in n["answers_other"].items() if answer == blending.BETTER]
-        also = f"{'only ' * (len(better) < len(buys))}of {listed(better)}" if better else "of none"
+        also = f"{'only ' * (len(better) < len(buys))}of {len(better) if len(better) < len(buys) else 'all'} of them"
         words.append(
-            f"Errors are measured from the {n['against']} here; measured from the {n['against_other']}, this is shown "
-            f"{also}."
+            f"This is with errors measured from the {n['against']}; measured from the {n['against_other']}, it is "
+            f"shown {also if better else 'of none'}."
         )
     return words
 
@@ -195,14 +198,14 @@ def scores(blocks) -> tuple[list, list]:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
             worse, when = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient", ""
             if gone["size"] is not None:
-                but = "but" if gone["size"] < 0.5 else "and"
-                when = f", {but} the typical score by {percent(gone['size'])} of what cutting the dose to 25 % does"
+                but, only = ("but", "only ") if gone["size"] < 0.5 else ("and", "")
+                when = f", {but} typically by {only}{percent(gone['size'])} of what cutting the dose to 25 % does"
             words.append(f"When every lesion is removed, {worse}{when}.")
             more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
-                    "One score, MaxSRMSE (the error of the worst segment), is moved by lost lesions "
-                    f"{percent(most['value'])} as far as by the dose."
+                    "One score, MaxSRMSE (the error of the worst segment), changes "
+                    f"{number(most['value'], 1)} times as much by lost lesions as by the dose."
                 )
     if "judges" in blocks:
         words.append(one_judge(blocks["judges"]))
@@ -241,34 +244,25 @@ def one_judge(n) -> str:
     counts = {judge: count for judge, count in n["caught_of_faults"].items() if count}
     faults, judges = plural(n["faults"], "fault"), plural(len(n["caught_of_faults"]), "judge")
     made = "into a denoiser that knows the noise-free truth and leaves about half of the noise"
-    asked = f"We planted {faults} {made}, and asked {judges}"
+    asked = f"We planted {faults} {made}, and asked {judges}, which are computed too"
     if not n["decided"]:
         return f"{asked}, in too few patients to decide."
     if not counts:
-        return f"{asked}; none noticed a fault."
+        return f"{asked}; none is shown to notice a fault."
     most = max(counts.values())
     best = [judge for judge, count in counts.items() if count == most]
     what = "it" if n["faults"] == 1 else "all" if most == n["faults"] else f"{most} of them"
     who = f"only “{best[0]}”" if len(best) == 1 else listed(f"“{one}”" for one in best)
-    shares = [round(100 * share) for judge in best for share in n.get("noticed", {}).get(judge, {}).values()]
-    ends = list(dict.fromkeys(f"{end}" for end in (min(shares), max(shares)))) if shares else []
-    where_in = f", in {' to '.join(ends)} % of patients" if ends else ""
-    return f"{asked}; {who} noticed {what}{where_in}."
+    return f"{asked}; {who} {'is' if len(best) == 1 else 'are'} shown to notice {what}{rates_of(n, best)}."
 
 
-SCORES = {"rfs": "radiomic similarity"}
-FEW = 3  # networks that are told one by one
-
-
-def not_shown(one: dict) -> str:
-    """The scores by which a network was not shown to differ, after a comma."""
-    names = [SCORES.get(name, denoised.LABELS.get(name, name)).split(",")[0] for name in one.get("open", [])]
-    return f", and not shown to differ by {listed(names)}" if names else ""
-
-
-def the_best(one: dict) -> str:
-    """The best method before a network, by name where it is one for all scores."""
-    return called(one["rivals"][0]) if len(one.get("rivals", [])) == 1 else "the best before it"
+def rates_of(n, best: list) -> str:
+    """After a colon, in which share of patients the one best judge noticed each fault."""
+    noticed = n.get("noticed", {}).get(best[0], {}) if len(best) == 1 else {}
+    same = {}
+    for fault, rate in noticed.items():
+        same.setdefault(percent(rate), []).append(f"the {fault.split(',')[0]}")
+    return f": {listed(f'{listed(faults)} in {rate} of patients' for rate, faults in same.items())}" if same else ""
 
 
 def newer(blocks) -> tuple[list, list]:
@@ -284,16 +278,8 @@ def newer(blocks) -> tuple[list, list]:
         f"By scores, {rule}: in {of} with the best older method the newer network was better in {better or 'none'}, "
         f"worse in {worse or 'none'}, and not shown to differ in {(enough - better - worse) or 'none'}."
     )
-    each = [
-        f"{called(one['method'])} ({one['year']}) was better than {the_best(one)} by {one['better'] or 'none'} of "
-        f"{plural(one['asked'], 'score')}, worse by {one['worse'] or 'none'}{not_shown(one)}."
-        for one in n.get("each", [])
-    ]
-    if 0 < len(each) <= FEW:
-        met = [one for one in n["each"] if set(one.get("rivals", [])) <= set(designs.YEARS) and one.get("rivals")]
-        if met and not any(one["better"] for one in met):
-            rule = "not shown of one network beside an older one"
-        told = f"By scores, {rule}. {' '.join(each)}"
+    if each := said.one_by_one(n):
+        told = f"By scores, {each}"
     against = [f"Scores are taken against the {REFERENCES[n['against']]}."] if n.get("against") in REFERENCES else []
     return [told, "A better score need not be a better diagnosis."], [*against, said.without(n).strip()]
 
@@ -301,7 +287,7 @@ def newer(blocks) -> tuple[list, list]:
 def asked_by(n) -> str:
     """The scores by which networks are compared, as a list. Args: n: of 11_denoisers."""
     names = dict.fromkeys(name for row in n["rows"] for name in row["scores"])
-    return listed(SCORES.get(name, denoised.LABELS.get(name, name)).split(",")[0] for name in names)
+    return listed(said.score(name) for name in names)
 
 
 def beaten(compared) -> str:
@@ -362,11 +348,11 @@ def testified(believed) -> list[str]:
         return ["No computed reader could be asked that can see a gain and catches faults."]
     whose = ["a computed reader {}", *["one {}"] * (len(believed) - 1)]
     each = [
-        f"{share(one['best'])} to {who.format(READERS.get(name, name))}"
+        f"{share(one['best'])} to {who.format(READERS.get(name, name))}{'' if one['saves'] else ', which is no gain'}"
         for who, (name, one) in zip(whose, believed.items())
     ]
-    best = "a slice cleaned by the network that is best at it is worth"
-    return [f"For finding lesions{where(believed)}, {best} {listed(each)}, each at its best of several tasks."]
+    best = "a slice cleaned by the network that is best for the reader is worth"
+    return [f"With lesions{where(believed)}, {best} {listed(each)}; each at its best of several tasks."]
 
 
 def counted_verb(number: int, verb: str) -> str:
@@ -379,16 +365,18 @@ def in_detail(n, believed) -> list[str]:
     if not every:
         return []
     asked, saves, costs = (sum(one[name] for one in every.values()) for name in ("asked", "saves", "costs"))
+    of = {way: by_reader(every, way) for way in ("saves", "costs")}
     words = [
-        f"“At its best” is one network at one task. Of {plural(asked, 'comparison')} of a reader, a network and a "
-        f"task, {counted_verb(saves, 'save')} dose and {counted_verb(costs, 'cost')} dose: the whole interval lies "
-        "more than half a percentage point off 25 %."
+        f"“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of "
+        f"{plural(asked, 'comparison')} of a reader, a network and a task, {counted_verb(saves, 'save')} dose"
+        f"{of['saves']} and {counted_verb(costs, 'cost')} dose{of['costs']}: the whole interval lies more than half a "
+        "percentage point off 25 %."
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
-            f"{plural(unable, 'more reader')} passed the checks of 04d, which ask for more d′ at more dose and for "
-            "less after an eraser. Neither a network nor a filter was shown to raise their d′, so that they may not be "
-            "able to show a saving: they are left out, and would add none."
+            f"{plural(unable, 'more reader')} passed the checks of 04d (d′ must follow the dose, an eraser and a "
+            "blur). They gained from nothing that was tried, not even from a filter: they show no saving, and are not "
+            "counted."
         )
     for name, one in every.items():
         if name not in believed:
@@ -401,8 +389,15 @@ def in_detail(n, believed) -> list[str]:
             f"{percent(one['low'])} to {end_of(one['high'])} (reader {READERS.get(name, name)})"
             for name, one in reach.items()
         ]
-        words.append(f"In simulated livers {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
+        livers = f"In {plural(n['backgrounds'], 'simulated liver')}" if "backgrounds" in n else "In simulated livers"
+        words.append(f"{livers} {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
     return words
+
+
+def by_reader(every, way: str) -> str:
+    """How many comparisons of each reader save or cost dose, in brackets after a space; nothing where none does."""
+    counts = [f"{one[way]} of {name}" for name, one in every.items() if one[way]]
+    return f" ({listed(counts)})" if counts else ""
 
 
 def elsewhere(blocks) -> list[str]:
@@ -415,7 +410,8 @@ def elsewhere(blocks) -> list[str]:
         return []
     patients = plural(blocks["dose"]["patients"], "patient")
     return [
-        f"In the livers of 04b, of {patients}, the reader {READERS['NPW']} puts the image at {grouped(seen, 'after')}."
+        f"The reader {READERS['NPW']} was asked in other livers only, of {patients} (04b): it puts the image at "
+        f"{grouped(seen, 'after')}."
     ]
 
 
@@ -427,8 +423,8 @@ def end_of(high: float) -> str:
 def hiding(blocks) -> str:
     """What is known of lesions that a network hides."""
     told = said.hidden(blocks)
-    if told.startswith("Not tested. "):
-        return f"Whether networks hide lesions is not known. {told.removeprefix('Not tested. ')}"
+    if told.startswith("Not known. "):
+        return f"Whether networks hide lesions is not known. {told.removeprefix('Not known. ')}"
     return f"Do they hide lesions? {told}"
 
 

@@ -31,14 +31,19 @@ WORDS = {
     "its share of the whole loss, λ its weight; an encoder is random where nobody trained it. The MSE network is the "
     "one trained with MSE",
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
-    "HU": "Hounsfield units: water is 0, air −1000",
-    "total variation": "a filter that smooths and keeps edges; like Gaussian and median no network",
+    "HU, C, W": "Hounsfield units: water is 0, air −1000; C and W are the centre and the width of what is shown from "
+    "black to white",
+    "total variation": "a filter that smooths and keeps edges; like the Gaussian and the median filter it is no "
+    "network",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
     "RMSE, PSNR, SSIM, VIF": "usual scores of an image against a reference; a low RMSE and a high value of the others "
     "are better. Radiomic similarity says how alike the texture of organs is",
-    "computed reader": "a formula, also called model observer, that looks for a lesion it knows. CHO allows for the "
-    "noise texture, learned on plain reconstructions or, retrained, on each denoiser's images; NPW does not; NPWE sees "
-    "through an eye filter and has noise of its own. d′ says how well it tells lesion from no lesion",
+    "computed reader": "a formula, also called model observer, that looks for a lesion it knows, or tells two shapes "
+    "apart. CHO (channelised Hotelling observer) allows for the noise texture, learned on plain reconstructions or, "
+    "retrained, on each denoiser's images; NPW does not; NPWE sees through an eye filter and has noise of its own. d′ "
+    "says how well it tells two cases apart, such as lesion and no lesion",
+    "judge": "a score, a computed reader or a test that raises an alarm where an image looks wrong to it; no person",
+    "blend": "the image of the MSE network with a share of its noisy input mixed back in",
     "segment": "a structure of a slice, such as an organ or a lesion, outlined by the computer; MeanSRMSE is the mean "
     "error of all, MaxSRMSE that of the worst",
     "interval": "a range made so that 95 % of such ranges hold the true value; whether it allows for other trainings "
@@ -84,7 +89,7 @@ def sentence(blocks) -> str:
     if whole := five.whole_slices(blocks):
         full = f"{percent(whole['value'])}{within(whole, 0, 100, '95 % interval')}"
         makes = f"slices at {low} of the dose that the MSE network cleaned are as good as uncleaned ones at {full} by "
-        makes += "RMSE"
+        makes += "RMSE from the truth"
         return f"In simulations, {makes}; {five.readers(blocks, worth)}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
@@ -117,7 +122,7 @@ def _tested(blocks, patients: int, trainings, what: str = "") -> str:
     each = f"{most} trainings" if least == most else f"{least} to {most} trainings"
     if least == 1:
         return f"{tested}, {each} each: where there is one, the interval leaves out what another would change."
-    return f"{tested}, {each} each: intervals hold the differences of patients and of trainings."
+    return f"{tested}; networks were trained {each.removesuffix(' trainings')} times: intervals allow for both."
 
 
 def sure_of_loss(blocks) -> str:

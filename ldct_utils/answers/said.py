@@ -26,7 +26,9 @@ from ldct_utils.answers.words import (
     table,
     within,
 )
+from ldct_utils.metrics import denoised
 from ldct_utils.task_based import trial
+from ldct_utils.training import designs
 
 FAINT = "faint lesions"
 NOTEBOOKS = "{notebooks}/"  # where notebooks lie, seen from the page that a table stands on
@@ -122,7 +124,8 @@ def together(blocks) -> str:
     if not pairs:
         return f"Not decided. {text}"
     if not beyond:
-        return f"Not shown. {text} No pair of {pairs} agrees more within a training than between two."
+        none = f"Of none of {counted(pairs, 'pair')} is it shown to be more within a training than between two."
+        return f"Not more than those of two trainings, as far as is shown. {text} {none}"
     sure, agree = "Few do" if 2 * beyond < pairs else "Yes", "1 agrees" if beyond == 1 else f"{beyond} agree"
     return f"{sure}. {text} Of {counted(pairs, 'pair')}, {agree} more within a training than between two."
 
@@ -134,12 +137,12 @@ def removal(blocks) -> str:
     if known := n.get("lesion_removed"):
         fall, of = int(known["falls_in_all"]), int(known["metrics"])
         size = "" if known["size"] is None else (
-            f" In the median they move by {percent(known['size'])} of what a quarter of the dose moves them; "
+            f" In the median they move by {percent(known['size'])} of what cutting the dose to 25 % moves them; "
             f"lesions are {100 * known['share']:.1f} % of the body."
         )  # fmt: skip
         said = "Yes" if fall == of else "In part" if fall else "No"
-        return f"{said}. {fall} of {of} metrics fall in every patient.{size}"
-    blind, unit = n["blind_to_lesions"], "a twentieth of what a quarter of the dose moves"
+        return f"{said}. {fall} of {of} metrics get worse in every patient.{size}"
+    blind, unit = n["blind_to_lesions"], "a twentieth of what cutting the dose to 25 % moves"
     if not blind:
         return f"Not refuted for any of {n['of']} metrics. None is shown to move by less than {unit} it."
     moves = "1 moves" if blind == 1 else f"{blind} move"
@@ -157,11 +160,15 @@ def noticed(blocks) -> str:
     )
     for metric, hu in found.items():
         by.setdefault(hu, []).append(metric)
-    words = [f"by {listed(by[hu])} up to {hu:g} HU" for hu in sorted(by) if hu]
+    words = [f"of {listed(by[hu])} up to {hu:g} HU" for hu in sorted(by) if hu]
+    volumes = f"; {counted(one['volumes'], 'volume')}" if one.get("volumes") else ""
     if not words:
-        return f"No. We removed {what}; no metric of {len(found)} noticed it under added noise."
-    never = f", and by {listed(by[0])} under none" if 0 in by else ""
-    return f"Up to some noise. We removed {what} and added noise. That they are gone is noticed {listed(words)}{never}."
+        return (
+            f"Not shown. We removed {what} and added noise; no metric of {len(found)} is shown to notice it{volumes}."
+        )
+    never = f", and of {listed(by[0])} under none" if 0 in by else ""
+    shown = f"That a metric notices it is shown {listed(words)} of noise{never}"
+    return f"Yes, at little noise. We removed {what} and added noise. {shown}{volumes}."
 
 
 # ---- dose, newer networks, maps of quality ----
@@ -182,7 +189,7 @@ def doses(blocks) -> str:
     if seen:
         said.append(f"For {FAINT} it is as good as {listed(seen)}.")
     if "d' (CHO)" in worth:
-        said.append("The Hotelling observer allows for all noise: it is a ceiling, which processing can hardly raise.")
+        said.append("The Hotelling observer is trained anew on each network's images: processing can hardly raise it.")
     return " ".join(said) or "No dose could be compared."
 
 
@@ -212,10 +219,45 @@ def newest(blocks) -> str:
         few = counted(n["comparisons"], "comparison")
         return f"Not decided. None of {few} had the patients and trainings for a verdict."
     rest, all_of_them = enough - n["better"] - n["worse"], counted(enough, "comparison")
+    if told := one_by_one(n):
+        return f"{told[:1].upper()}{told[1:]}{without(n)}"
     return (
         f"In {n['better'] or 'none'} of {all_of_them} with a verdict. The newer network was "
         f"worse in {n['worse'] or 'none'} and not shown to differ in {rest or 'none'}.{without(n)}"
     )
+
+
+SCORES = {"rfs": "radiomic similarity"}
+FEW = 3  # networks that are told one by one
+
+
+def score(name: str) -> str:
+    return SCORES.get(name, denoised.LABELS.get(name, name)).split(",")[0]
+
+
+def of_one(one: dict) -> str:
+    """What a network was better and worse in than the best method before it. Args: one: of ``each`` of 11."""
+    before = called(one["rivals"][0]) if len(one.get("rivals", [])) == 1 else "the best before it"
+    names = listed(score(name) for name in one.get("open", []))
+    return (
+        f"{called(one['method'])} ({one['year']}) was better than {before} by {one['better'] or 'none'} of "
+        f"{counted(one['asked'], 'score')}, worse by {one['worse'] or 'none'}"
+        f"{f', and not shown to differ by {names}' if names else ''}."
+    )
+
+
+def one_by_one(n) -> str:
+    """What few networks were better in, one sentence each, after whether any was better than an older network."""
+    each = n.get("each", [])
+    if not 0 < len(each) <= FEW:
+        return ""
+    met = [one for one in each if one.get("rivals") and set(one["rivals"]) <= set(designs.YEARS)]
+    better = [called(one["method"]) for one in met if one["better"]]
+    if better:
+        rule = f"{listed(better)} {'was' if len(better) == 1 else 'were'} better than an older network by some scores"
+    else:
+        rule = "no network was shown to be better than an older network" if met else ""
+    return f"{rule}{'. ' * bool(rule)}{' '.join(of_one(one) for one in each)}"
 
 
 WITHOUT = {
@@ -282,7 +324,7 @@ def hidden(blocks) -> str:
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
     return (
-        "Not tested. Our search changes a lesion in the input so that the output stays as it is."
+        "Not known. Our search changes a lesion in the input so that the output stays as it is."
         f"{reach(rows)} Of {counted(lesions, 'known lesion')} it changed none by more than a second scan of the "
         f"patient does ({networks})."
     )
@@ -292,8 +334,12 @@ def planted(blocks) -> str:
     rows = [r for r in blocks["changes"]["found"] if r["of"] == "all"]
     if not rows:
         return "No change was planted."
-    words = [f"{share(r['found'])} of planted {r['kind']}s (segments outline {r['shown']})" for r in rows]
-    return f"In part. At one false alarm a slice the test finds {listed(words)}."
+    words = [f"{share(r['found'])} of planted {r['kind']}s" for r in rows]
+    outlined = listed(f"{r['shown']} {r['kind']}s" for r in rows)
+    return (
+        f"In part. At one false alarm a slice the test of segments finds {listed(words)}, counted one by one. It can "
+        f"find only what a segment outlines: {outlined}."
+    )
 
 
 # ---- whom to believe ----
@@ -308,11 +354,13 @@ def believed(blocks) -> str:
 def passing(blocks) -> str:
     n = blocks["observers"]
     failed = f" {_capital(listed(n['failed']))} failed." if n["failed"] else ""
+    blind = [name for name in n.get("blind_to_fading", []) if name in n["believed"]]
+    fading = f" {len(blind)} of them cannot see that a lesion and its noise have faded together." if blind else ""
+    cost = f"{n['costs']} cost{'s' * (n['costs'] == 1)}"
     return (
         f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test, all scans "
-        f"pooled.{failed} "
-        f"By those that could gain from a denoiser, {n['saves']} of {counted(n['asked'], 'comparison')} save dose and "
-        f"{n['costs']} cost dose."
+        f"pooled.{fading}{failed} Of {counted(n['asked'], 'comparison')} by those that could gain from a denoiser, "
+        f"{n['saves']} save dose and {cost} dose."
     )
 
 
@@ -325,7 +373,7 @@ QUESTIONS = {
     "Does a U-Net trained with MSE improve on its input?": ("influence", "06_stats", mse_gain),
     "Does a perceptual term in the loss raise PSNR?": ("influence", "06_stats", perceptual),
     "What does a perceptual term give and take?": ("tradeoff", "14_tradeoff", tradeoff),
-    "Is the test over slices of Viana et al. sound?": ("influence", "06_stats", swaps),
+    "Is it sound to test slices as if each were a patient?": ("influence", "06_stats", swaps),
     "Do losses and metrics of one training agree?": ("agreement", "04_metrics_during_training", together),
     "Do metrics notice that every lesion is gone?": ("audit", "04c_metric_audit", removal),
     "Are a few removed lesions noticed?": ("details", "09_subtle_details", noticed),

@@ -90,11 +90,14 @@ def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):
     return figure
 
 
+FILL = {True: {"fillstyle": "full"}, False: {"fillstyle": "left", "markerfacecoloralt": "white"}}
+
+
 def doses(found, judges: dict, at: float, looks: dict):
     """The dose of an uncleaned image that is as good as the cleaned one, a line a judge, a point a network and task.
 
     Args:
-        found: judge, method, in_livers (hollow where not), dose, low, high: fractions of the normal dose, infinite
+        found: judge, method, in_livers (half filled where not), dose, low, high: fractions of the normal dose, infinite
             beyond it.
         judges: {name: its words}, in order. at: the dose of the cleaned images. looks: {method: colour, marker, label}.
     Returns: the figure.
@@ -108,8 +111,7 @@ def doses(found, judges: dict, at: float, looks: dict):
             look = looks[one.method]
             axis.plot(ends, [line + shift] * 2, color=look["color"], lw=1.2)
             marker = ">" if one.dose > 1 else "<" if one.dose < least else look["marker"]
-            face = look["color"] if one.in_livers else "white"
-            axis.plot(middle, line + shift, marker=marker, color=look["color"], ms=5, mfc=face)
+            axis.plot(middle, line + shift, marker=marker, color=look["color"], ms=6, **FILL[bool(one.in_livers)])
     axis.axvline(100 * at, color="black", lw=1, ls=":")
     plots.ticks_at(axis, sorted({10, 25, 50, 100, 100 * at}))
     axis.set(xlabel="dose of an uncleaned image that is as good, % of the normal dose; further right is better →",
@@ -118,8 +120,8 @@ def doses(found, judges: dict, at: float, looks: dict):
     handles = [plt.Line2D([], [], lw=1.2, **look) for look in looks.values()]
     handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
     handles += [
-        plt.Line2D([], [], color="black", ls="", marker="o", ms=5, mfc=face, label=words)
-        for face, words in (("black", "filled: in patients"), ("white", "hollow: in uniform cylinders"))
+        plt.Line2D([], [], color="black", ls="", marker="o", ms=6, label=words, **FILL[there])
+        for there, words in ((True, "filled: in simulated patients"), (False, "half filled: in uniform cylinders"))
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
