@@ -370,7 +370,9 @@ def test_nothing_is_not_detected_in_front_of_real_anatomy_and_a_strong_lesion_is
     assert seen.absent.shape == seen.without.shape == (len(seen.absent), 31, 31)
     assert seen.signal.argmax() == seen.signal.size // 2 and 0.5 < seen.signal.max() < 1
     nothing, strong = (real_backgrounds.detected(seen, contrast, lambda hu: hu) for contrast in (0.0, -400.0))
-    assert ((nothing.low < 0) & (nothing.high > 0)).all() and (strong.low > 3).all()
+    assert (nothing.d_prime.abs() < 1).all() and (strong.d_prime > 3).all()
+    assert [*strong] == ["observer", "d_prime", "places"], "one patient gives no interval"
+    assert (strong.places == len(seen.absent)).all()
     blind = real_backgrounds.detected(seen, -400.0, lambda hu: hu * 0 + np.float32(40))
     assert (blind.d_prime == 0).all()
 
@@ -381,7 +383,7 @@ def test_controls_stand_beside_every_lesion_and_denoiser(made):
     )
     assert set(found.contrast_hu) == {0.0, -400.0} and set(found.observer) == {"CHO", "NPW"} and len(found) == 4
     strong = found[found.kind == "strong"]
-    assert (strong.low > 3).all() and next(iter(real_backgrounds.named(strong))) == "2 mm, LDCT, CHO"
+    assert (strong.d_prime > 3).all() and next(iter(real_backgrounds.named(strong))) == "2 mm, LDCT, CHO"
 
 
 def test_an_organ_without_room_for_places_is_refused(made):

@@ -2,7 +2,8 @@
 
 Simulated organs may be easier or harder than a patient's. Here the absent class are crops of real slices, and the
 present class crops of *other* places with the lesion added. The NDCT's own noise and the anatomy differ from place to
-place, so that both are in d', and nothing has to be corrected as for repeated insertion (``observers.unfrozen``).
+place, so that both are in d', and nothing has to be corrected as for repeated insertion (``observers.unfrozen``). All
+places are of one patient, who is one cluster: values have no interval.
 """
 
 from dataclasses import dataclass
@@ -98,15 +99,14 @@ def detected(made: Backgrounds, contrast_hu: float, denoise) -> pd.DataFrame:
     """How well the lesion is detected after a denoiser: a row an observer (CHO, NPW).
 
     Args: denoise: function of images (N, H, W), HU.
-    Returns: observer, d_prime with its jackknife interval low, high over places, which says nothing of other patients,
-        and places (a class).
+    Returns: observer, d_prime and places (a class). No interval: places of one patient say nothing of other patients.
     """
     start = (made.signal.shape[-1] - made.region) // 2
     window = np.s_[..., start : start + made.region, start : start + made.region]
     seen = [np.asarray(denoise(images))[window] for images in (made.absent, made.present(contrast_hu))]
     found = {"CHO": observers.cho(*seen, made.radius_px), "NPW": observers.npw(*seen, made.signal[window])}
     return pd.DataFrame([
-        {"observer": name, "d_prime": one.d_prime, "low": one.d_low, "high": one.d_high, "places": one.realisations}
+        {"observer": name, "d_prime": one.d_prime, "places": one.realisations}
         for name, one in found.items()
     ])  # fmt: skip
 
