@@ -134,9 +134,19 @@ def test_the_detector_finds_what_was_planted_by_segments_and_by_patches(examined
         own.loc[("removal", "all"), "found at 1 false mark"] == 1 and own.loc[("removal", "all"), "shown"] == "3 of 3"
     )
     patches = detectors.all_patches(slices, cohort_without_validation(), 1, 32)
-    by_patch = detectors.by_patch(patches, with_p, known, 50, 0)
+    by_patch = detectors.by_patch(patches, with_p, known, "same", 50, 0)
     at_one = detectors.lines(by_patch, {"kind": "kind", "detector": "detector"})
     assert {"removal", "insertion", *map(detectors.stronger, detectors.GRADES)} == set(at_one.kind)
+    for kind in detectors.KINDS:  # every score of segments, by the same patches as sFRC
+        names = set(at_one.detector[at_one.kind == kind])
+        assert names >= {"this test, by patch", "naive z, by patch", "change alone, by patch"}
+    assert not any(" by patch" in name for name in at_one.detector[at_one.kind == detectors.stronger(16)])
+    deaf = detectors.by_patch(patches, with_p.assign(naive_z=0.0), known, "same", 50, 0)
+    heard = detectors.lines(deaf[deaf.kind == "removal"], {"detector": "detector"}).set_index("detector")
+    heard = heard["found at 1 false mark"]
+    assert heard["naive z, by patch"] == 0 < heard["this test, by patch"], "every score ranks by its own column"
+    elsewhere = detectors.by_patch(patches, with_p, known, "another run", 50, 0)
+    assert not elsewhere.detector.str.startswith(("naive", "change")).any()
     strong = at_one[(at_one.kind == detectors.stronger(16)) & (at_one.detector == detectors.REFERENCES["ndct"])]
     assert strong["found at 1 false mark"].item() == 1  # the control
     numbers = detectors.numbers(found, at_one, ["ndct"])
@@ -155,6 +165,7 @@ def test_what_is_found_is_told_and_so_is_nothing():
     assert detectors.told(0.345, "removal") == "34 % of removals"
     assert detectors.told(np.nan, "insertion") == "no insertion, since no mark shows any"
     assert list(detectors.groups(["ndct"])) == ["all", "ndct"]
+    assert set(detectors.LINES) == set(detectors.SCORES)
     assert detectors.groups(["ndct", "ldct", "prediction"])["without the NDCT"] == ["ldct", "prediction"]
 
 
@@ -191,3 +202,24 @@ def test_simpler_scores_are_told_beside_the_test():
 def test_false_marks_are_read_where_so_many_slices_can_tell_them():
     assert detectors.marks(pd.DataFrame({"row": range(10)}))[0] == 0.1
     assert detectors.marks(pd.DataFrame({"row": [0]}))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("removal", "insertion", "end"),
+    [  # found against the truth, found against the NDCT
+        ((0.07, 0.14), (0.2, 0.3), "bound and is none here."),
+        ((0.07, 0.14), (0.3, 0.2), "bound of removals and is none here."),
+        ((0.2, 0.14), (0.141, 0.144), "finds no less against the truth, as was meant."),
+        ((0.2, 0.14), (np.nan, np.nan), "finds no less against the truth, as was meant."),
+    ],
+)
+def test_the_truth_is_called_an_upper_bound_only_where_it_is_one(removal, insertion, end):
+    shares = {"removal": removal, "insertion": insertion}
+    rows = [{"kind": kind, "detector": detectors.REFERENCES[one], "found at 1 false mark": share}
+            for kind, pair in shares.items() for one, share in zip(("truth", "ndct"), pair)]  # fmt: skip
+    said = detectors.bound_said(pd.DataFrame(rows))
+    first = f"Against the noise-free truth sFRC finds {100 * removal[0]:.0f} % of removals (against the NDCT 14 %)"
+    assert said.startswith(first) and said.endswith(end) and ("insertions" in said) == (insertion[0] == insertion[0])
+    known = pd.DataFrame(rows)
+    assert detectors.bound_said(known[known.detector == detectors.REFERENCES["ndct"]]) == ""
+    assert detectors.bound_said(known.assign(**{"found at 1 false mark": np.nan})) == ""

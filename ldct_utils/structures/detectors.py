@@ -14,7 +14,11 @@ MARKS, FPR = np.logspace(-2, 2, 41).round(6), np.linspace(0, 1, 101)  # where FR
 SCORES = {"this test": "score", "naive z": "naive", "SRMSE(x, f(x))": "srmse_hu"}  # {name: column that ranks segments}
 KINDS = ("removal", "insertion")
 REFERENCES = {"ndct": "sFRC, NDCT as reference", "truth": "sFRC, truth as reference"}
-BY_SEGMENT, BY_PATCH = "this test, by segment", "this test, by patch"
+LINES = {
+    "this test": "this test",
+    "naive z": "naive z",
+    "SRMSE(x, f(x))": "change alone",
+}  # scores beside sFRC, as read
 GRADES = (4, 16)  # times the contrast of the removed lesions; the last is a control
 
 
@@ -112,6 +116,26 @@ def found_said(table: pd.DataFrame) -> str:
     return f"{said}; without the NDCT's segments it finds {' and '.join(without)}."
 
 
+def bound_said(table: pd.DataFrame) -> str:
+    """Whether sFRC finds at least as much against the noise-free truth, which was meant as an upper bound, as against
+    the NDCT, in a sentence; empty where either was not asked or no patch shows a change.
+
+    Args: table: of ``lines``, by kind and detector.
+    """
+    shares = table.set_index(["kind", "detector"])["found at 1 false mark"]
+    both = {kind: [shares.get((kind, REFERENCES[one]), np.nan) for one in ("truth", "ndct")] for kind in KINDS}
+    both = {kind: pair for kind, pair in both.items() if not np.isnan(pair).any()}
+    if not both:
+        return ""
+    short = {kind: pair for kind, pair in both.items() if round(100 * pair[0]) < round(100 * pair[1])}
+    told_of = [f"{told(one, kind)} (against the NDCT {100 * other:.0f} %)" for kind, (one, other) in both.items()]
+    finds = f"Against the noise-free truth sFRC finds {' and '.join(told_of)}"
+    if not short:
+        return f"{finds}: it finds no less against the truth, as was meant."
+    what = "" if len(short) == len(both) else f" of {next(iter(short))}s"
+    return f"{finds}: the truth was meant as an upper bound{what} and is none here."
+
+
 def simpler_said(table: pd.DataFrame) -> str:
     """What the scores beside the test find, in a sentence; empty where no mark shows a change.
 
@@ -193,10 +217,11 @@ def _against(slices, row, reference):
                 yield stronger(grade), 0, image + more, seen, labels
 
 
-def by_patch(patches, examined, slices, draws: int, seed: int) -> pd.DataFrame:
-    """ROC and FROC of every run and kind by patches: of sFRC and, against the NDCT, of the test of segments.
+def by_patch(patches, examined, slices, main: str, draws: int, seed: int) -> pd.DataFrame:
+    """ROC and FROC of every run and kind by patches: of sFRC and, where the NDCT is known, of the test of segments.
 
-    Args: patches: of ``patches``, of the tested slices. examined, slices: as ``planted_segments``.
+    Args: patches: of ``patches``, of the tested slices. examined, slices: as ``planted_segments``. main: the run of
+        which the simpler scores of segments are read by patches too.
     """
     out, segments_of = [], planted_segments(examined, slices)
     here = patches["patient"].isin(slices["patient"]) & patches["kind"].isin([*KINDS, *map(stronger, GRADES)])
@@ -205,7 +230,9 @@ def by_patch(patches, examined, slices, draws: int, seed: int) -> pd.DataFrame:
         if reference == "ndct" and (key, kind) in segments_of:
             own = segments_of[key, kind]
             each = [(one, own[own["image"] == image]) for image, one in part.groupby("image")]
-            wanted[BY_PATCH] = pd.concat([one.assign(score=sfrc.of_segments(one, those)) for one, those in each])
+            for name in SCORES if key == main else ["this test"]:
+                parts = [one.assign(score=sfrc.of_segments(one, those, SCORES[name])) for one, those in each]
+                wanted[f"{LINES[name]}, by patch"] = pd.concat(parts)
         for name, table in wanted.items():
             head = {"run": key, "kind": kind, "detector": name, "shown": _shown(table, "image")}
             head["lesions"] = int(slices["structures"].sum())
