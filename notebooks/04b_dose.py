@@ -185,7 +185,8 @@ report.figure(
 # ## Equivalent doses
 # Two readings of the same curves: the dose of the *FBP* that is as good as the image denoised at the networks' own
 # dose, and the dose at which the *denoised* image reaches FBP at full dose. Isotonic regression makes curves rise. We
-# interpolate log value over log dose, or plain values ("linear") if one is ≤ 0, and never extrapolate.
+# interpolate log value over log dose, or plain values ("linear") if one is ≤ 0, and never extrapolate. Only networks
+# stand here; `04d_observers` sets known controls (blur, median, total variation, unsharp masking) beside them.
 
 # %%
 MEASURES = {f"d' ({observer})": ("d'", observer, 1) for observer in ("CHO", "NPW")}
