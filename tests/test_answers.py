@@ -456,8 +456,9 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
     crops = pd.DataFrame({"lesion": [-1, -1, -1, 0], "reading": "worth", "method": ["mse", "vgg", "mse", "mse"],
                           "measure": ["RMSE ↓", "RMSE ↓", "d' (CHO)", "RMSE ↓"], "dose": [np.inf, 0.6, 0.25, 0.3],
                           "low": 0.2, "high": 0.7})  # fmt: skip
-    seen = pd.DataFrame({"task": "search", "observer": ["NPW", "NPWE", "NPW"], "image": ["MSE", "MSE", "blur"],
-                         "worth": [0.27, 0.57, 0.1], "worth_low": 0.2, "worth_high": 0.6})  # fmt: skip
+    seen = pd.DataFrame({"task": ["search"] * 3 + ["1 mm"], "observer": ["NPW", "NPWE", "NPW", "NPW"],
+                         "image": ["MSE", "MSE", "blur", "MSE"], "worth": [0.27, 0.57, 0.1, 0.25], "worth_low": 0.2,
+                         "worth_high": 0.6, "could_gain": [True] * 3 + [False]})  # fmt: skip
     given = {"04b_dose": [SimpleNamespace(table={"doses": crops}.get)]}
     alone = pictures.doses(given, None)
     assert list(alone["judge"]) == ["RMSE ↓", "RMSE ↓", "d' (CHO)"]  # all lesions together, readers last

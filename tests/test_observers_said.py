@@ -35,20 +35,33 @@ def test_dose_that_is_saved_is_told_with_patients_and_observers():
         ("A", tasks.LARGE, 0.5, 0.4, 0.6), ("A", tasks.FINE, 0.4, 0.3, 0.5), ("B", tasks.LARGE, 0.3, 0.27, 0.33),
         ("B", tasks.PATIENTS, 0.9, 0.1, 1.0), ("A", tasks.PATIENTS, 0.2, 0.18, 0.22),
     )  # fmt: skip
-    assert said.dose_saved(asked, 0.25) == (
-        "Dose is saved in 3 of 5 comparisons and lost in 1; in patients it is saved in none of the 2 comparisons."
+    assert said.dose_saved(asked, asked, 0.25) == (
+        "Dose is saved in 3 of 5 comparisons and lost in 1; in livers it is saved in none of the 2 comparisons."
     )
     assert said.savers(asked, 0.25) == "Savings by observer: A 2 (the best as good as FBP at 50 %) and B 1 (30 %)."
     away = asked[asked["task"] != tasks.PATIENTS]
-    assert said.dose_saved(away, 0.25).endswith("and lost in none; in patients no observer could be asked.")
-    assert said.dose_saved(asked[:0], 0.25) == "Dose is saved in no comparison and lost in none."
+    assert said.dose_saved(away, asked, 0.25).endswith(
+        "and lost in none; in livers no observer that gains from dose could be asked: no image was shown to raise its "
+        "d′ there."
+    )
+    assert said.dose_saved(away, away, 0.25).endswith(
+        "; in livers no observer could be asked: more dose was not shown to raise its d′ there."
+    )
+    assert said.dose_saved(asked[:0], asked, 0.25) == (
+        "About dose no observer that gains from dose could be asked: no image was shown to raise its d′."
+    )
+    assert said.dose_saved(asked[:0], asked[:0], 0.25).endswith("more dose was not shown to raise its d′.")
     assert said.savers(asked[:0], 0.25) == said.savers(asked[3:], 0.25) == "No observer saves dose."
 
 
 def test_observers_that_are_not_counted_or_not_drawn_are_named():
     looked = compared(*((one, tasks.LARGE, 0.3, 0.2, 0.4) for one in ("A", panel.RETRAINED, panel.SEARCH)))
     told = said.unheard(looked, looked[:1], panel.RETRAINED)
-    assert told.endswith(f"to help them: {panel.RETRAINED} (a ceiling); {panel.SEARCH}.")
+    assert told.endswith(f"to help: {panel.RETRAINED} (a ceiling); {panel.SEARCH}.")
+    there = compared(*(("A", task, 0.3, 0.2, 0.4) for task in (tasks.LARGE, tasks.FINE, tasks.PATIENTS)))
+    assert said.unheard(there, there[:1], panel.RETRAINED).endswith(
+        f"to help: A in “{tasks.FINE}” and “{tasks.PATIENTS}”."
+    )
     assert said.unheard(looked, looked, panel.RETRAINED) == ""
     met = pd.MultiIndex.from_frame(looked[["task", "observer"]])
     assert said.undrawn(looked, met, looked["observer"]) == ""

@@ -203,6 +203,25 @@ def test_the_largest_gain_is_one_that_is_shown():
     found = trial.largest_gains(rows, [tasks.BLUR, tasks.TV, tasks.MEDIAN], ["A", "B"])
     assert list(found["text"]) == [f"+50 % ({tasks.BLUR}, {tasks.FINE})", "none is shown"]
     assert found["share"][0] == pytest.approx(0.5) and np.isnan(found["share"][1])
+    assert list(found["tasks"]) == ["1 of 1", "0 of 1"]
+
+
+def test_what_an_image_can_raise_in_one_task_it_need_not_in_another():
+    gains = [seen("A", tasks.BLUR, 1.5, gap=0.5), seen("A", tasks.BLUR, 1.5, gap=0.1, task=tasks.PATIENTS),
+             seen("B", tasks.BLUR, 1.5, gap=0.1), seen("B", tasks.TV, 1.5, gap=0.5, task=tasks.PATIENTS),
+             seen("B", tasks.TRUTH, 9.0, gap=8.0)]  # fmt: skip
+    low = pd.DataFrame(gains).assign(worth=0.25, worth_low=0.2, worth_high=0.3)
+    helped = trial.helped_by_image(low, [tasks.BLUR, tasks.TV])
+    assert set(helped) == {(tasks.FINE, "A"), (tasks.PATIENTS, "B")}, "the truth is no denoiser"
+    rising = pd.MultiIndex.from_tuples([(tasks.FINE, "A"), (tasks.PATIENTS, "A"), (tasks.PATIENTS, "B")])
+    found = trial.equal_doses(low, rising, helped)
+    assert found[["task", "observer", "could_gain"]].values.tolist() == [
+        [tasks.FINE, "A", True], [tasks.PATIENTS, "A", False], [tasks.PATIENTS, "B", True],
+    ]  # fmt: skip
+    readers = trial.by_observer(found[found["could_gain"]], 0.25)
+    assert readers["A"]["in_patients"] == 0 and readers["A"]["asked"] == readers["B"]["in_patients"] == 1
+    nobody = trial.equal_doses(low, rising, trial.helped_by_image(low, []))
+    assert not nobody["could_gain"].any() and trial.by_observer(nobody[nobody["could_gain"]], 0.25) == {}
 
 
 def test_only_where_dose_is_shown_to_help_is_a_dose_asked_for():

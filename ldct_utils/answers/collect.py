@@ -431,7 +431,8 @@ def observers(of) -> dict:
     stored = of[0].numbers["headline"]
     kept = ("believed", "failed", "blind_to_fading", "could_gain", "saves", "costs", "asked", "readers")
     table = of[0].table("doses")
-    there = table[(table["task"] == tasks.PATIENTS) & ~table["image"].isin(tasks.CONTROLS)].groupby("observer")
+    table = table[table["could_gain"] & (table["task"] == tasks.PATIENTS)]
+    there = table[~table["image"].isin(tasks.CONTROLS)].groupby("observer")
     livers = {
         name: {"low": float(one["worth_low"].min()), "high": float(one["worth_high"].max())} for name, one in there
     }

@@ -140,7 +140,8 @@ def without_lesions(cohort: Cohort) -> dict | None:
 
 
 def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
-    """The dose of an uncleaned image that is as good: by each score of 04b, and by readers of 04d.
+    """The dose of an uncleaned image that is as good: by each score of 04b, and by readers of 04d where an image was
+    shown to raise their d'.
 
     Args: given: {notebook: runs}. believed: readers that are shown; None takes those of 04b. whole: {network in words:
         dose by RMSE over whole slices, with low and high}.
@@ -163,7 +164,7 @@ def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
     seen = given["04d_observers"][0].table("doses").rename(
         columns={"observer": "judge", "worth": "dose", "worth_low": "low", "worth_high": "high"}
     )  # fmt: skip
-    seen = seen[seen["judge"].isin(believed) & seen["image"].isin(words)].assign(
+    seen = seen[seen["could_gain"] & seen["judge"].isin(believed) & seen["image"].isin(words)].assign(
         method=lambda t: t["image"].map(words), in_livers=lambda t: t["task"] == tasks.PATIENTS
     )  # fmt: skip
     order = list(believed)

@@ -45,19 +45,27 @@ def fading(low: pd.DataFrame, names) -> str:
     return f"{told}, in patients by {some(noticed, len(there), 'observer')} asked there."
 
 
-def dose_saved(asked: pd.DataFrame, low_dose: float) -> str:
-    """In how many comparisons dose is saved and lost, and saved in patients, where there is anatomy.
+def dose_saved(asked: pd.DataFrame, met: pd.DataFrame, low_dose: float) -> str:
+    """In how many comparisons dose is saved and lost, and saved in livers, where there is anatomy.
 
-    Args: asked: columns task, worth_low and worth_high. low_dose: of the images that were cleaned.
+    Args: asked: columns task, worth_low and worth_high, where an image was shown to raise the observer's d'. met: all
+        that could have been asked, since more dose was. low_dose: of the images that were cleaned.
     """
+    if asked.empty:
+        return f"About dose {_unasked(met)}."
     saves, costs = trial.saved_and_lost(asked, low_dose)
     told = f"Dose is saved in {some(int(saves.sum()), len(asked), 'comparison')} and lost in {costs.sum() or 'none'}"
     there = asked["task"] == tasks.PATIENTS
-    if asked.empty:
-        return f"{told}."
     if not there.any():
-        return f"{told}; in patients no observer could be asked."
-    return f"{told}; in patients it is saved in {some(int((saves & there).sum()), int(there.sum()), 'comparison')}."
+        return f"{told}; in livers {_unasked(met[met['task'] == tasks.PATIENTS])} there."
+    return f"{told}; in livers it is saved in {some(int((saves & there).sum()), int(there.sum()), 'comparison')}."
+
+
+def _unasked(met):
+    """Why no observer was asked about dose."""
+    if met.empty:
+        return "no observer could be asked: more dose was not shown to raise its d′"
+    return "no observer that gains from dose could be asked: no image was shown to raise its d′"
 
 
 def savers(asked: pd.DataFrame, low_dose: float) -> str:
@@ -74,13 +82,22 @@ def savers(asked: pd.DataFrame, low_dose: float) -> str:
 
 
 def unheard(looked: pd.DataFrame, asked: pd.DataFrame, ceiling: str) -> str:
-    """Whose comparisons are shown and not counted; empty where all are.
+    """Whose comparisons are shown and not counted, in which tasks; empty where all are.
 
-    Args: looked, asked: column observer, of all comparisons and of those that count. ceiling: an observer's name.
+    Args: looked, asked: columns task and observer, of all comparisons and of those that count. ceiling: an observer's
+        name.
     """
-    rest = [one for one in looked["observer"].unique() if one not in set(asked["observer"])]
-    names = "; ".join(f"{one} (a ceiling)" if one == ceiling else one for one in rest)
-    return f"Not counted, since no image was shown to help them: {names}." if rest else ""
+    counted = set(zip(asked["task"], asked["observer"]))
+    rest = {}
+    for one in looked[["task", "observer"]].drop_duplicates().itertuples():
+        if (one.task, one.observer) not in counted:
+            rest.setdefault(one.observer, []).append(f"“{one.task}”")
+    heard = set(asked["observer"])
+    names = "; ".join(
+        f"{name} (a ceiling)" if name == ceiling else f"{name} in {listed(where)}" if name in heard else name
+        for name, where in rest.items()
+    )
+    return f"Not counted, since no image was shown to help: {names}." if rest else ""
 
 
 def undrawn(real: pd.DataFrame, rising, names) -> str:

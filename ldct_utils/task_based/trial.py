@@ -114,13 +114,16 @@ def largest_gains(low: pd.DataFrame, images, names) -> pd.DataFrame:
     """The largest gain in d' that any image brings each observer, of those that are shown: a row an observer.
 
     Args: low: rows of ``panel.judge`` at one dose. images: that are asked about. names: of observers.
-    Returns: observer; share (of d' of the plain image), image and task, missing where no gain is shown; text.
+    Returns: observer; share (of d' of the plain image), image and task, missing where no gain is shown; tasks (in how
+        many of its tasks a gain is shown, e.g. ``2 of 5``); text.
     """
     gains = low[low["image"].isin(images) & low["observer"].isin(names)].assign(
         share=lambda t: t["gap"] / (t["d_prime"] - t["gap"]), sure=lambda t: t["gap"] > REACH * t["gap_se"]
     )
     best = gains[gains["sure"]].sort_values("share").groupby("observer").tail(1).set_index("observer")
     found = best[["share", "image", "task"]].reindex(pd.Index(names, name="observer")).reset_index()
+    kinds = gains.groupby(["observer", "task"])["sure"].any().groupby("observer").agg(["sum", "size"])
+    found["tasks"] = found["observer"].map({one.Index: f"{one.sum} of {one.size}" for one in kinds.itertuples()})
     said = [f"{100 * one.share:+.0f} % ({one.image}, {one.task})" for one in found.itertuples()]
     return found.assign(text=np.where(found["share"].isna(), "none is shown", said))
 
@@ -129,6 +132,28 @@ def helped_by_dose(real: pd.DataFrame, full: float) -> pd.Index:
     """(task, observer) in which more dose is shown to raise d' of the plain image. Args: full: the highest dose."""
     rising = real[(real["image"] == tasks.PLAIN) & (real["dose"] == full)]
     return rising[rising["gap"] > REACH * rising["gap_se"]].set_index(["task", "observer"]).index
+
+
+def helped_by_image(low: pd.DataFrame, images) -> pd.Index:
+    """(task, observer) in which some image is shown to raise d'. In all others no image could be shown to save dose.
+
+    Args: low: rows of ``panel.judge`` at one dose. images: that are asked about.
+    """
+    sure = low[low["image"].isin(images) & (low["gap"] > REACH * low["gap_se"])]
+    return sure.set_index(["task", "observer"]).index.unique()
+
+
+def equal_doses(low: pd.DataFrame, rising: pd.Index, helped: pd.Index) -> pd.DataFrame:
+    """The dose that every image is worth to an observer, where more dose is shown to help it.
+
+    Args: low: rows of ``panel.judge`` at one dose. rising, helped: of ``helped_by_dose`` and ``helped_by_image``.
+    Returns: task, observer, image, d_prime, worth, worth_low, worth_high, fractions; could_gain: whether any image was
+        shown to raise d' of this observer in this task, so that no saving would say something. Without the truth.
+    """
+    rows = low[low["worth"].notna() & ~low["image"].isin((tasks.TRUTH, tasks.FADE))]
+    pairs = rows.set_index(["task", "observer"]).index
+    columns = ["task", "observer", "image", "d_prime", "worth", "worth_low", "worth_high"]
+    return rows[columns].assign(could_gain=pairs.isin(helped))[pairs.isin(rising)]
 
 
 def saved_and_lost(asked: pd.DataFrame, low_dose: float) -> tuple[pd.Series, pd.Series]:
