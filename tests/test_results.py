@@ -354,6 +354,34 @@ def test_what_is_hidden_has_a_sentence_for_every_case(rows, start):
     assert answers.hidden({"invariances": {"rows": rows}}).startswith(start)
 
 
+def test_what_a_search_changed_stands_in_every_row_and_hidden_is_a_share_of_it():
+    def row(network, search, aimed, **more):
+        ways = {
+            name: dict(zip(("tested", "changed", "hidden"), c)) for name, c in (("search", search), ("aimed", aimed))
+        }
+        return {"network": network, "method": "mse", "patients": 6, "alpha": 0.1} | ways | more
+
+    rows = [row("cnn10", (16, 4, 4), (16, 1, 0)), row("unet", (16, 0, 0), ())]
+    said = results_blocks.invariances({"invariances": {"rows": rows}})
+    assert "| CNN-10, MSE | 4 of 16, 4 of 4 changed are hidden | 1 of 16, 0 of 1 changed is hidden |" in said
+    assert "| U-Net, MSE | 0 of 16, hiding not tested |  |" in said and "weakly" not in said
+    rows[0] |= {"within_reach": 3, "lesions": 16}
+    said = results_blocks.invariances({"invariances": {"rows": rows}})
+    assert "so weakly that a search can change them |" in said and "| 3 of 16 |" in said and "| not counted |" in said
+    old = {"tested": 16, "changed": None, "hidden": 3}
+    assert results_blocks.found_by(old) == "not recorded, 3 of 16 changed and hidden"
+
+
+def test_how_many_lesions_a_search_could_have_changed_is_taken_where_a_run_counted_them(monkeypatch):
+    monkeypatch.setattr(collect, "has", lambda run, name: False)
+    n = {"method": "mse", "network": "unet", "patients": 6}
+    runs = [
+        SimpleNamespace(numbers=n | more, params={"alpha": 0.1}) for more in ({}, {"within_reach": 0, "lesions": 9})
+    ]
+    old, new = collect.invariances(runs)["rows"]
+    assert "within_reach" not in old and (new["within_reach"], new["lesions"]) == (0, 9)
+
+
 def test_detection_is_said_with_its_direction():
     def of(*spans):
         named = {f"m{i}": {"worth": {"d' (CHO)": dict(zip(("value", "low", "high"), s))}} for i, s in enumerate(spans)}

@@ -378,22 +378,18 @@ def changes(blocks) -> str:
 
 def invariances(blocks) -> str:
     rows, lines = blocks["invariances"]["rows"], []
+    asked = any("within_reach" in row for row in rows)  # older files did not count these
     for row in rows:
-        found = [row.get(way) for way in ("search", "aimed")]
-        shown = [f"{c['hidden']} of {c['tested']}" if c else "" for c in found]
-        changed = [str(c["changed"]) if c and c.get("changed") is not None else "" for c in found]
         ratio = [fixed(row[k]) if k in row else "" for k in ("search_in_over_null", "search_out_over_null")]
         network, loss = called(row["network"]), called(row["method"].split(" · network")[0])
-        kept = share(row["kept"]) if "kept" in row else ""
-        lines.append([f"{network}, {loss}", changed[0], shown[0], shown[1], *ratio, kept])
-    head = [
-        "network, loss",
-        "lesions changed by the plain search",
-        "of these hidden",
-        "hidden by the search for anatomy",
-    ]
+        kept = [share(row["kept"]) if "kept" in row else ""]
+        if asked:
+            kept.append(f"{row['within_reach']} of {row['lesions']}" if "within_reach" in row else "not counted")
+        lines.append([f"{network}, {loss}", *(found_by(row.get(way)) for way in ("search", "aimed")), *ratio, *kept])
+    head = ["network, loss", "lesions changed by the plain search", "lesions changed by the search for anatomy"]
     head += ["input change, in those of another scan", "output change, in those of another scan"]
     head += ["lesions' contrast kept"]
+    head += ["lesions kept so weakly that a search can change them"] * asked
     names = [(row["network"], row["method"]) for row in rows]
     note = f"{counted(rows[0]['patients'], 'patient')}; {trained(max(map(names.count, names)))}."
     if alpha := rows[0].get("alpha"):
@@ -405,6 +401,19 @@ def invariances(blocks) -> str:
         f"*{note}*",
         bullets([answer.asked(answer.hidden, blocks), *blocks["invariances"].get("notes", [])]),
     )
+
+
+def found_by(count) -> str:
+    """How many lesions a search changed, and how many of these the network hides: none can be hidden where none was
+    changed. Args: count: tested, changed (absent in files copied by hand) and hidden; None without the search."""
+    if not count:
+        return ""
+    changed, tested = count.get("changed"), count["tested"]
+    if changed is None:
+        return f"not recorded, {count['hidden']} of {tested} changed and hidden"
+    if not changed:
+        return f"0 of {tested}, hiding not tested"
+    return f"{changed} of {tested}, {count['hidden']} of {changed} changed {'is' if changed == 1 else 'are'} hidden"
 
 
 MEASURES = {"contrast": "the contrast of lesions that is kept"}

@@ -346,7 +346,7 @@ def changes(of) -> dict:
 
 
 def invariances(of) -> dict:
-    """05: did a search change and hide a lesion, and what do the networks keep of contrast?"""
+    """05: did a search change and hide a lesion, how many could it, and what do the networks keep of contrast?"""
     rows = []
     for run in of:
         n, row = run.numbers, {"method": run.numbers["method"], "network": run.numbers["network"]}
@@ -359,6 +359,8 @@ def invariances(of) -> dict:
             row["kept"] = span(whole["contrast kept"], whole["low"], whole["high"])
         row |= {name: float(n[name]) for name in ("search_in_over_null", "search_out_over_null") if n.get(name)}
         row |= {"patients": n["patients"], "alpha": run.params["alpha"]}
+        if n.get("within_reach") is not None:  # lesions that the search could change at all, of how many
+            row |= {"within_reach": int(n["within_reach"]), "lesions": int(n["lesions"])}
         rows.append(row)
     return {"rows": rows}
 
