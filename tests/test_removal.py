@@ -273,10 +273,25 @@ def test_amounts_say_what_was_removed_and_not_what_q_asked_for():
     tenth, whole = removal.amounts(found).to_dict("records")
     assert (tenth["removed"], tenth["structures"], whole["removed"]) == (2, 5, 5)
     assert tenth["text"].startswith("2 of 5 structures (40 %; 1 of 2 to 3 a volume)")
+    assert f"% of the voxels ({removal.beside_talk(tenth['share'])}), which" in tenth["text"]
     assert whole["text"].startswith("5 of 5 structures (100 %; 2 to 3 of 2 to 3 a volume)")
     pixels = sum(v.image.size for v in volumes)
     assert whole["share"] == pytest.approx(sum((v.image != v.without).sum() for v in volumes) / pixels)
     assert whole["error"] == pytest.approx(40)
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.0042, "14 to 63 times the talk's share"),  # 70 to 310 of the talk's 1.05 million voxels
+        (0.0005, "1.7 to 7.5 times the talk's share"),
+        (0.00016, "as in the talk"),
+        (0.00001, "less than in the talk"),
+        (0.0, "none, where the talk removed some"),
+    ],
+)
+def test_the_share_that_was_removed_is_held_against_that_of_the_talk(share, said):
+    assert removal.beside_talk(share) == said
 
 
 def test_what_is_noticed_is_said_for_each_cohort_and_q():

@@ -38,6 +38,7 @@ from ldct_utils.answers.words import (
 from ldct_utils.judges import verdicts
 from ldct_utils.report.drawings import judges as drawings
 from ldct_utils.report.drawings import known_ct as control
+from ldct_utils.structures.removal import beside_talk
 
 FOLDER = "{results}/"  # where pictures lie, seen from the page that a block stands on
 STUDY = "{study}"
@@ -332,7 +333,7 @@ def removal(blocks) -> str:
         return "Not asked: no structures were removed."
     parts = []
     for one in rows:
-        voxels = f"{fixed(100 * one['share'], 3)} % of the voxels"
+        voxels = f"{fixed(100 * one['share'], 3)} % of the voxels, {beside_talk(one['share'])}"
         told = f"{one['removed']} of {counted(one['structures'], 'lesion')} removed, {voxels}; "
         told += f"{counted(one['volumes'], 'volume')} with {counted(one['draws'], 'draw')} of the noise each."
         if "psnr_off_theory" in one:

@@ -36,6 +36,7 @@ POOLED = {
     "psnr": (lambda value: 10 ** (-value / 10), lambda mean: -10 * np.log10(mean)),
     "rmse_hu": (np.square, np.sqrt),
 }
+TALK = (70 / 2**20, 310 / 2**20)  # share of the voxels of 16 slices of 256 x 256 that changed in the talk, q of 10 %
 _BASELINE = 2_000_000  # noise of the volume that is whole; a fraction q has the number 1e6 q
 AT_A_TIME = 20  # draws of the noise that are held at once by ``against_theory``
 _AT_ONCE = 2**24  # voxels that are scored at once
@@ -216,9 +217,21 @@ def amounts(table: pd.DataFrame) -> pd.DataFrame:
                "share": changed / part["pixels"].sum(), "error": float(np.sqrt(squares / max(changed, 1)))}  # fmt: skip
         each_volume = f"{_span(part['removed'])} of {_span(part['structures'])} a volume"
         text = f"{gone} of {known} structures ({100 * gone / known:.0f} %; {each_volume})"
-        text += f" in {len(part)} volume{'s' * (len(part) > 1)}, {100 * row['share']:.2f} % of the voxels"
+        text += f" in {len(part)} volume{'s' * (len(part) > 1)}, {100 * row['share']:.2g} % of the voxels "
+        text += f"({beside_talk(row['share'])})"
         rows.append(row | {"text": f"{text}, which changed by {row['error']:.0f} HU (RMS)"})
     return pd.DataFrame(rows)
+
+
+def beside_talk(share: float) -> str:
+    """How large a share of removed voxels is beside that of the talk, in words. Args: share: in [0, 1]."""
+    least, most = TALK
+    if not share:
+        return "none, where the talk removed some"
+    if least <= share <= most:
+        return "as in the talk"
+    low, high = (f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}" for ratio in (share / most, share / least))
+    return "less than in the talk" if share < least else f"{low} to {high} times the talk's share"
 
 
 def first_of(gone: pd.DataFrame, spans: pd.DataFrame):
