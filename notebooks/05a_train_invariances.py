@@ -195,8 +195,8 @@ report.figure(
 
 # %% [markdown]
 # ## Patients it has not seen
-# Draws for validation patches: how far they are from x, and f of them from f(x). A useful model moves the output
-# little. Its change of the input is held against another scan of the same slice in `05_invariances`.
+# Draws for validation patches: how far they are from x, and f of them from f(x), which a useful model moves little.
+# `05_invariances` holds its change of the input against another scan of the slice.
 
 # %%
 ldct, ndct = patches.Sampler(cohort, val_rows, patch_size, None, val_patches, seed + 2).next()
@@ -267,8 +267,9 @@ if model == "flow" and ct_control_updates:
     on_ct = run.table("known_ct", lambda: both()[0])
     report.table(
         run, "known_ct_shown", shown.by_denoiser(on_ct), shown.said(on_ct),
-        "Right are slope 0 and the SD of the patches behind the eraser, 1 and 0 behind the identity. Brackets: 95 % "
-        f"intervals over {report.plural(int(on_ct.patients[0]), 'patient')}; one training each.", heads=shown.HEADS,
+        "Right are slope 0 and the SD of the patches behind the eraser, 1 and 0 behind the identity. "
+        f"{report.bars(int(on_ct.patients[0]), 'patient', 'Brackets')} {shown.tried(known_ct.headline(on_ct))}",
+        shown.HEADS,
     )  # fmt: skip
     report.figure(
         run, "known_ct_drawn", shown.patches(on_ct, run.array("known_ct_draws", lambda: both()[1])), shown.said(on_ct),
@@ -285,9 +286,8 @@ assert error < 1e-3, f"the flow does not invert: {error:g} of the largest v"
 if answers is not None and min(control_updates) >= 200:
     known.check(answers)
 run.finish(
-    cohort=cohort.id, denoiser=trained.id, updates_of_f=int(updates_of_f),
-    parameters=count, in_hu=into, out_hu=out, sd_hu=spread,
-    **{"reconstruction_hu": found["in, reconstruction, HU"]} if model == "vae" else {},
+    cohort=cohort.id, denoiser=trained.id, updates_of_f=int(updates_of_f), parameters=count, in_hu=into, out_hu=out,
+    sd_hu=spread, **{"reconstruction_hu": found["in, reconstruction, HU"]} if model == "vae" else {},
     **{"nll_per_dimension": found["NLL a dimension"]} if model == "flow" else {},
     **{"control_sd_hu": open_sd} if answers is not None else {},
     **{"controls_on_ct": known_ct.headline(on_ct)} if on_ct is not None else {},

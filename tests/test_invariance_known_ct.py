@@ -63,7 +63,12 @@ def test_a_trained_vae_and_flow_tell_the_eraser_from_the_identity(tiny_cohort):
     assert found.eraser_hidden > 0.5 > 2 * found.identity_hidden
     assert found.identity_slope == pytest.approx(1, abs=0.1) and abs(found.eraser_slope) < 0.3
     assert len(shown.by_denoiser(table)) == 4 and set(shown.HEADS) >= {"model", "denoiser"}
-    assert known_ct.headline(table)[0]["works"] is False, "draws after 40 updates are the output itself"
+    first, second = known_ct.headline(table)
+    assert first["works"] is False, "draws after 40 updates are the output itself"
+    assert shown.tried([first, second]) == (
+        f"These trainings had 40 updates of the VAE (a code of 256 numbers), 20 of its flow and 1 update of the "
+        f"generator (noise of 2 channels), with {learned.batch} patches of {SIDE} × {SIDE} pixels an update."
+    )
     shown.patches(table, drawn)
 
 
@@ -79,6 +84,41 @@ def test_what_is_said_names_both_rates_and_what_would_be_right():
     )
     few = shown.said(pd.DataFrame([row | {"works": pd.NA}]))
     assert few.startswith("The generator was asked in too few patients: behind the eraser")
+
+
+def test_settings_that_an_older_run_did_not_store_are_said_to_be_missing():
+    unknown = "The settings of these trainings are not recorded."
+    assert shown.tried([{"model": "generator", "works": False}]) == shown.tried([]) == unknown
+    made = known_ct.tried("generator", 32, 1, (1, 2, 3)) | {"model": "generator"}
+    assert shown.tried([made]) == (
+        "These trainings had 3 updates of the generator (noise of 2 channels), with 1 patch of 32 × 32 pixels an "
+        "update."
+    )
+
+
+@pytest.mark.parametrize(
+    ("controls", "methods", "said"),
+    [
+        (None, ["search", "aimed"], ""),
+        ({"VAE + flow": True, "generator": True}, ["VAE + flow", "VAE alone", "generator"], ""),
+        ({"VAE + flow": False, "generator": False}, ["search", "VAE + flow", "VAE alone"],
+         "The VAE + flow does not work on its controls (05a): its rows say nothing."),
+        ({"VAE + flow": False, "generator": False}, ["generator", "VAE + flow"],
+         "The VAE + flow and the generator do not work on their controls (05a): their rows say nothing."),
+        ({"VAE + flow": None}, ["VAE + flow", "generator"],
+         "The VAE + flow had too few patients in its controls (05a): whether its rows say anything is not known. The "
+         "generator was not tried on controls (05a)."),
+        ([], ["generator"], "The generator was not tried on controls (05a)."),
+    ],
+)  # fmt: skip
+def test_rows_of_a_model_that_fails_its_controls_are_shown_with_a_warning(controls, methods, said):
+    rows = [{"model": name, "works": works} for name, works in controls.items()] if controls else controls
+    assert shown.warned(rows, methods) == said
+    labels = shown.marked({name: name for name in methods}, rows)
+    assert list(labels) == methods
+    failing = [name for name in methods if controls and controls.get(name) is False]
+    assert [name for name, label in labels.items() if label == f"{name} (fails its controls)"] == failing
+    assert all(label == name for name, label in labels.items() if name not in failing)
 
 
 def test_models_work_only_if_the_disc_varies_over_their_draws(tiny_cohort, monkeypatch):
@@ -98,7 +138,7 @@ def test_models_work_only_if_the_disc_varies_over_their_draws(tiny_cohort, monke
 
     for draw, works in ((copies, False), (others, True)):
         monkeypatch.setattr(known_ct, "drawn", draw)
-        table, _ = known_ct.controlled(cohort, sampler, sampler, (), samples=6)
+        table, _ = known_ct.controlled(cohort, sampler, sampler, (9, 5, 7), samples=6)
         assert (table["eraser_hidden"] > 0.5).all() and (table["identity_hidden"] == 0).all()
         assert (table["works"] == works).all()
 

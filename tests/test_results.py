@@ -520,7 +520,8 @@ def test_models_that_draw_are_told_with_what_they_find_behind_the_eraser():
     asked, not_asked = SimpleNamespace(numbers={"controls_on_ct": [row]}), SimpleNamespace(numbers={})
     said = results_blocks.drawn({"drawn": collect.drawn([not_asked, asked])})
     assert (
-        said.startswith("*6 patients, one training each.*") and "The generator does not work: behind the eraser" in said
+        said.startswith("*6 patients, one training each. The settings of these trainings are not recorded.*")
+        and "The generator does not work: behind the eraser" in said
     )
     none = results_blocks.drawn({"drawn": collect.drawn([not_asked])})
     assert none == "Not asked: no flow was trained with controls on CT."

@@ -535,7 +535,7 @@ def drawn(blocks) -> str:
     rows = blocks["drawn"]["rows"]
     if not rows:
         return "Not asked: no flow was trained with controls on CT."
-    note = f"*{counted(rows[0]['patients'], 'patient')}, one training each.*"
+    note = f"*{counted(rows[0]['patients'], 'patient')}, one training each. {control.tried(rows)}*"
     return paragraphs(
         note, bullets([f"*Do models that draw find what an eraser hides?* {control.said(pd.DataFrame(rows))}"])
     )

@@ -28,6 +28,8 @@ MODELS = ("VAE + flow", "generator")
 FLOW = {"blocks": 6, "width": 128, "depth": 2, "condition": 32, "embed": 8}
 REWARD = {"alpha": 0.1, "beta": 0.1, "diversity": 0.1}  # of the generator
 SCALE_HU = 25.0  # of its distance
+NOISE = 2  # channels of its z
+SETTINGS = ("side", "batch", "updates", "flow_updates", "latent")  # of ``tried``
 Z95 = 1.96
 FREELY = 0.5  # share of the right SD of the contrast over draws
 
@@ -89,7 +91,7 @@ def drawn(f, model: str, sampler, x, updates, samples: int, seed: int = 0, lr: f
             step.update(with_disc(sampler.next()[0], [seed, count, update])[0])
 
     if model == "generator":
-        net = generate.build()
+        net = generate.build(noise=NOISE)
         step = generate.Natural(f, net, generate.critic(), distances.build("mse", SCALE_HU), **REWARD, lr=lr)
         train(step, updates[2], model)
         return images.in_hu(generate.sample(net.eval(), x, samples, seed))
@@ -98,6 +100,20 @@ def drawn(f, model: str, sampler, x, updates, samples: int, seed: int = 0, lr: f
     drawer = flow.build(**({"dim": coder.dim, "patch": side} | FLOW))
     train(flow.TrainFlow(f, coder, drawer, lr=lr), updates[1], "flow")
     return images.in_hu(flow.sample(f, coder.eval(), drawer.eval(), x, samples, seed))
+
+
+def tried(model: str, side: int, batch: int, updates) -> dict:
+    """The settings of a model's training that a verdict is of.
+
+    Args: side: of its patches, pixels. batch: patches an update. updates: of the VAE, the flow and the generator.
+    Returns: ``side``, ``batch``; ``updates`` of the VAE or the generator, ``flow_updates`` (0 of a generator);
+        ``latent``, numbers in the VAE's z or channels in the generator's.
+    """
+    made = {"side": int(side), "batch": int(batch)}
+    if model == "generator":
+        return made | {"updates": int(updates[2]), "flow_updates": 0, "latent": NOISE}
+    made |= {"updates": int(updates[0]), "flow_updates": int(updates[1])}
+    return made | {"latent": int(vae.SIZES["small"]["dim"])}
 
 
 def judged(f, x_hu, tilde_hu, scan_hu, patient, draws: int = 2000, seed: int = 0) -> dict:
@@ -153,9 +169,10 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
 
     Args: sampler, others: ``patches.Sampler`` of patches to train on, and of one batch to look at. updates: of the VAE,
         the flow and the generator.
-    Returns: a row a model: ``model``; of each denoiser the columns of ``judged`` with its name before, e.g.
-        ``eraser_hidden``; ``more``, ``more_low``, ``more_high``: by how much more is hidden behind the eraser, interval
-        over patients; ``works``, whether that lies above 0 and discs vary freely enough, NA where there is no interval.
+    Returns: a row a model: ``model``; the columns of ``tried``; of each denoiser those of ``judged`` with its name
+        before, e.g. ``eraser_hidden``; ``more``, ``more_low``, ``more_high``: by how much more is hidden behind the
+        eraser, interval over patients; ``works``, whether that lies above 0 and discs vary freely enough, NA where
+        there is no interval.
         And of each model and denoiser x, f(x) and three draws of the patch with the strongest disc, (models, denoisers,
         5, P, P) HU.
     """
@@ -164,6 +181,7 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
     strongest = int(np.abs(contrast(x_hu)).argmax())
     for model in MODELS:
         row, shares, panels = {"model": model, "patches": len(x), "patients": len(set(whose))}, {}, []
+        row |= tried(model, x.shape[-1], sampler.batch, updates)
         for name, f in tqdm(denoisers(x.shape[-1]).items(), desc=model, unit="denoiser"):
             tilde = drawn(f, model, sampler, x, updates, samples, seed)
             found = judged(f, x_hu, tilde, scan_hu, whose, seed=seed)
@@ -180,11 +198,12 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
 
 
 def headline(table: pd.DataFrame) -> list[dict]:
-    """The rows of ``controlled`` as numbers for a run's result: whether each model works, and its rates."""
+    """The rows of ``controlled`` as numbers for a run's result: whether each model works, its rates, what was tried."""
     ends = ("more", "more_low", "more_high", "eraser_hidden", "identity_hidden", "eraser_sd_hu", "eraser_open_hu")
     return [
         {"model": one["model"], "patients": int(one["patients"])}
         | {"works": None if pd.isna(one["works"]) else bool(one["works"])}
         | {name: float(one[name]) for name in ends}
+        | {name: int(one[name]) for name in SETTINGS}
         for one in table.to_dict("records")
     ]
