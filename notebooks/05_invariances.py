@@ -74,6 +74,7 @@ from ldct_utils import cohorts, report
 from ldct_utils.invariance import cases, controls, distances, drawn, evidence, examine, images, optimise, summary
 from ldct_utils.models import encoders
 from ldct_utils.report.drawings import invariances as drawings
+from ldct_utils.report.drawings import known_ct
 from ldct_utils.training import checkpoints, designs, setup
 
 # %% [markdown]
@@ -90,8 +91,6 @@ trained = runs.load(denoiser)
 f = checkpoints.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
 whose = (trained.id, max(checkpoints.checkpoints(trained.folder)) if checkpoint is None else checkpoint)
 denoised = images.denoiser(optimise.freeze(f, device), device, at_once)
-
-# %%
 cohort = cohorts.of(trained)
 test = cohorts.tested_on(cohort, test_source, test_root)
 found = cases.chosen(test, test.rows("test"), crop, realisations, seed, crops, most_patients)
@@ -174,6 +173,7 @@ if flow:
     of = runs.load(flow)
     flowed = run.array("flowed", lambda: drawn.flowed(f, of, runs.load(of.params["vae"]), **settings))
     MADE |= {"VAE + flow": flowed[:, 1:], "VAE alone": flowed[:, :1]}
+on_controls = of.numbers.get("controls_on_ct") if flow else None  # whether such models work where the answer is known
 
 # %%
 for method in (one for one in ("generator", "VAE + flow") if one in MADE):
@@ -184,7 +184,7 @@ for method in (one for one in ("generator", "VAE + flow") if one in MADE):
     report.figure(
         run, f"draws_{method.split()[0].lower()}", drawings.draws(rows, panels, spread),
         f"Draws of the {method} differ from each other by {np.sqrt(np.mean(spread**2)):.1f} HU (SD).",
-        f"{summary.explained([method])} The LDCT differs from its NDCT by "
+        f"{summary.explained([method])} {known_ct.warned(on_controls, [method])} The LDCT differs from its NDCT by "
         f"{np.std(x_hu - [one.ndct for one in found]):.1f} HU (SD). The outputs of the input and of draw 1 differ by "
         f"{apart:.1f} HU (0 if the model is right).", alt=drawings.ALT["draws"],
     )  # fmt: skip
@@ -197,15 +197,13 @@ for method in (one for one in ("generator", "VAE + flow") if one in MADE):
 # %%
 tables = examination.stored(run, with_lesions, denoised, found, MADE)
 changes, NULL = tables["evidence"], {method: examine.null_of(made) for method, made in MADE.items()}  # repeated scans
-LABELS = {method: summary.called(method) for method in MADE}
+LABELS = known_ct.marked({method: summary.called(method) for method in MADE}, on_controls)
 ratios = summary.against_null(changes, NULL, draws, seed)
 answer, mean = summary.beside_scans(summary.ratios(changes, NULL)["search"]["in_hu"]), summary.on_average(ratios)
 report.table(
-    run, "ratios", ratios.assign(method=ratios.method.map(LABELS)), answer, f"{mean} {summary.explained(MADE)} Last "
-    "column: mean absolute change of the input / 502 HU, as in the published code.", heads=drawings.RATIOS,
+    run, "ratios", ratios.assign(method=ratios.method.map(LABELS)), answer,
+    f"{mean} {summary.explained(MADE)} {known_ct.warned(on_controls, MADE)}".strip(), heads=drawings.RATIOS,
 )  # fmt: skip
-
-# %%
 report.figure(
     run, "evidence_shown", drawings.beside_repeated_scan(summary.ratios(changes, NULL), LABELS), answer,
     f"A point a patient; {people}. Right of the vertical line the input changes more than between two scans. Below the "
@@ -231,14 +229,14 @@ counts = {
     for what in ("segment", "lesion")[: 1 + with_lesions]
 }
 far = summary.beyond(tables["own"], level)
+reach = summary.within_reach(tables.get("contrasts"), alpha)
 told = {"segment": f"As a check, {report.percent(far['in'], 1)} of segments of the unchanged input look changed, where "
-        f"{report.percent(level)} is right.", "lesion": "The search can find only lesions of which the network "
-        f"keeps less contrast than {report.percent(alpha**0.5)}."}  # fmt: skip
+        f"{report.percent(level)} is right.", "lesion": summary.reachable(reach, alpha)}  # fmt: skip
 say = {what: summary.hiding(count, x_inv, what, NULL) for what, count in counts.items()}
 for what, count in counts.items():
     report.table(
-        run, f"{what}_counts", count.assign(method=count.method.map(summary.called)), say[what],
-        f"{told[what]} {summary.seeming(count, what)} {people}.", heads=drawings.COUNTS,
+        run, f"{what}_counts", summary.shown(count, LABELS), say[what], f"{told[what]} {summary.seeming(count, what)} "
+        f"{people}.", heads=drawings.COUNTS,
     )  # fmt: skip
 
 # %%
@@ -271,11 +269,15 @@ if with_lesions:
         f"95 % intervals over patients; {people}.",
         heads=drawings.KEPT | {f"exists, {one}": f"lesions, {LABELS[one]}" for one in x_inv},
     )  # fmt: skip
+    report.table(
+        run, "lesions_kept", summary.by_lesion(contrasts, regions, x_inv, alpha), told["lesion"],
+        "Brackets: lowest and highest of repeated scans.", drawings.LESIONS | {one: LABELS[one] for one in x_inv},
+    )  # fmt: skip
     pair = summary.kept_by_lesion(contrasts), summary.d_prime_by_lesion(detection)
     report.figure(
-        run, "detection_shown", drawings.kept(*pair), happens, "Left: mean and range over scans, a point a lesion. "
-        f"Right: lesions of which the contrast was reduced until d′ was {faint:g} or less; for NPW the network keeps "
-        f"{share['d_npw']} of it. CHO, retrained, is a ceiling.", alt=drawings.ALT["kept"],
+        run, "detection_shown", drawings.kept(*pair, alpha**0.5), happens,
+        "Left: mean and range over scans, a point a lesion. Right: lesions of which the contrast was reduced until d′ "
+        f"was {faint:g} or less; for NPW the network keeps {share['d_npw']} of it.", alt=drawings.ALT["kept"],
     )  # fmt: skip
 
 # %% [markdown]
@@ -286,12 +288,10 @@ assert np.isfinite(changes[["in_hu", "out_hu"]].to_numpy()).all()
 controls.check(known, alpha, control_iterations)
 taught = set(cohort.slices.patient[cohort.slices.split == "train"])
 assert test_source or taught.isdisjoint(case.patient for case in found), "a patient that is examined was trained on"
-
-# %%
 run.finish(
     denoiser=trained.id, method=designs.called(trained), network=trained.params["network"], cohort=test.id,
     patients=patients, crops=len(found), encoder=encoder.provenance if encoder else None,
-    **summary.as_numbers(ratios, far, counts), **{f"{what}_kept": span.mean for what, span in kept.items()},
+    **summary.as_numbers(ratios, far, counts), **reach, **{f"{what}_kept": span.mean for what, span in kept.items()},
 )  # fmt: skip
 
 # %%

@@ -156,6 +156,53 @@ def test_what_is_kept_of_each_lesion():
     assert beside["exists, search"].iloc[0].startswith("2 of 3 changed, 1 of these hidden")
 
 
+@pytest.fixture
+def three_lesions():
+    """Lesions of which 90, 20 and 60 % are kept, the second with a search that changed it and hid that."""
+    contrasts = pd.DataFrame({"patient": [0, 0, 1, 2], "lesion": [1, 1, 2, 1], "anatomy": "head", "radius_mm": 4.0,
+                              "contrast": "under 25 HU", "kept": [0.8, 1.0, 0.2, 0.6]})  # fmt: skip
+    regions = pd.DataFrame({"method": "search", "patient": [0, 1], "lesion": [1, 2], "changed": [False, True]})
+    return contrasts, regions.assign(hidden=regions.changed)
+
+
+def test_each_lesion_stands_beside_what_a_search_could_find(three_lesions):
+    contrasts, regions = three_lesions
+    table = summary.by_lesion(contrasts, regions, ["search"], alpha=0.1)
+    assert table["mean"].tolist() == pytest.approx([20, 60, 90]) and table.reach.tolist() == [True, False, False]
+    assert table["max"].iloc[2] == pytest.approx(100)
+    assert table.search.tolist() == ["changed, hidden", "not whole in the image", "not changed"]
+    seen = summary.by_lesion(contrasts, regions.assign(hidden=False), ["search"], alpha=0.5)
+    assert seen.search[0] == "changed, not hidden" and seen.reach.tolist() == [True, True, False]
+
+
+def test_lesions_within_the_reach_of_a_search_are_counted_and_said(three_lesions):
+    contrasts, _ = three_lesions
+    assert summary.within_reach(contrasts, 0.1) == {"within_reach": 1, "lesions": 3}
+    assert summary.within_reach(None, 0.1) == {} and summary.reachable({}, 0.1) == ""
+
+    def said(found, every):
+        return summary.reachable({"within_reach": found, "lesions": every}, 0.1)
+
+    assert said(1, 3) == "Of 3 lesions, 1 is kept below 32 % (√α) of the contrast and could be found."
+    assert said(3, 3) == "Of 3 lesions, 3 are kept below 32 % (√α) of the contrast and could be found."
+    none = "the network keeps 32 % (√α) of the contrast or more, so no search could find one."
+    assert said(0, 3) == f"Of each of 3 lesions {none}" and said(0, 1) == f"Of the one lesion {none}"
+
+
+def test_hidden_is_a_share_of_what_was_changed_and_not_tested_where_nothing_was():
+    rows = counted(("search", 9, 3, 1), ("aimed", 9, 0, 0), (NULL["search"], 9, 1, 1))
+    table = summary.shown(rows, {"search": "plain search", "aimed": "aimed search"})
+    assert table.hidden.tolist() == ["1 of 3", "not tested", "1 of 1"]
+    assert table.method.tolist() == ["plain search", "aimed search", "repeated scan (8 pixels)"]
+    assert rows.hidden.tolist() == [1, 0, 1], "the stored counts stay numbers"
+
+
+def test_the_figure_of_kept_contrast_shows_where_a_search_begins_to_find(three_lesions):
+    seen = pd.DataFrame({"d_full": [5.0, 8], "share_cho": [0.9, 1], "share_npw": [1.0, 1.1]})
+    left = drawings.kept(summary.kept_by_lesion(three_lesions[0]), seen, 0.32).axes[0]
+    assert any(np.allclose(line.get_ydata(), 0.32) for line in left.get_lines())
+
+
 def test_x_itself_among_repeated_scans():
     own = pd.DataFrame({"patient": [0, 0, 1], "p_in": [0.01, 0.5, 0.5], "p_out": [0.05, 0.04, 0.9]})
     assert summary.beyond(own, 0.05) == {"in": pytest.approx(0.25), "out": pytest.approx(0.5)}

@@ -203,6 +203,61 @@ def kept_by_lesion(contrasts) -> pd.DataFrame:
     return contrasts.groupby(about).kept.agg(["mean", "min", "max"]).reset_index()
 
 
+def within_reach(contrasts, alpha: float) -> dict:
+    """How many lesions a search could change: of those the network keeps less than the root of alpha.
+
+    Args: contrasts: a row a lesion and realisation, with ``kept``; None where no lesions are known. alpha: of the
+        search.
+    Returns: {"within_reach", "lesions": numbers of lesions}; empty where none are known.
+    """
+    if contrasts is None:
+        return {}
+    each = contrasts.groupby(["patient", "lesion"]).kept.mean()
+    return {"within_reach": int((each < alpha**0.5).sum()), "lesions": len(each)}
+
+
+def reachable(reach: dict, alpha: float) -> str:
+    """The counts of ``within_reach`` in a sentence; empty where no lesions are known."""
+    if not reach:
+        return ""
+    found, every = reach["within_reach"], reach["lesions"]
+    limit = f"{100 * alpha**0.5:.0f} %"
+    if not found:
+        each = "the one lesion" if every == 1 else f"each of {every} lesions"
+        return f"Of {each} the network keeps {limit} (√α) of the contrast or more, so no search could find one."
+    verb = "is" if found == 1 else "are"
+    return f"Of {plural(every, 'lesion')}, {found} {verb} kept below {limit} (√α) of the contrast and could be found."
+
+
+def by_lesion(contrasts, regions, methods, alpha: float) -> pd.DataFrame:
+    """A row a lesion, the least kept first: what the network keeps of it, whether a search could change it, and did.
+
+    Args: contrasts: of ``evidence.kinds``, a row a lesion and realisation, with ``kept``. regions: of
+        ``evidence.verdicts``. methods: searches. alpha: of these.
+    Returns: columns patient, lesion, anatomy, radius_mm, contrast; ``mean``, ``min``, ``max`` of the contrast kept over
+        realisations, %; ``reach``, whether the mean lies below the root of alpha; and a column a method in words.
+    """
+    table = kept_by_lesion(contrasts).sort_values("mean", kind="stable")
+    table["reach"] = table["mean"] < alpha**0.5
+    shares = ["mean", "min", "max"]
+    table[shares] = 100 * table[shares]
+    for method in methods:
+        own = regions[regions.method == method].set_index(["patient", "lesion"])
+        became = np.select([own.hidden, own.changed], ["changed, hidden", "changed, not hidden"], "not changed")
+        words = dict(zip(own.index, became))
+        table[method] = [words.get(key, "not whole in the image") for key in zip(table.patient, table.lesion)]
+    return table.reset_index(drop=True)
+
+
+def shown(counts, labels: dict) -> pd.DataFrame:
+    """Counts as they are read: where nothing was changed, hiding was not tested.
+
+    Args: counts: of ``evidence.counted``. labels: {method: its name}; others are ``called``.
+    """
+    hidden = [f"{row.hidden} of {row.changed}" if row.changed else "not tested" for row in counts.itertuples()]
+    return counts.assign(method=[labels.get(one, called(one)) for one in counts.method], hidden=hidden)
+
+
 def d_prime_by_lesion(detection) -> pd.DataFrame:
     """A row a lesion: ``d_full`` before it was weakened, and shares of d' that f keeps, ``share_cho``, ``share_npw``.
 

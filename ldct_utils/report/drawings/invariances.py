@@ -21,7 +21,8 @@ CONTROLS = {
 }  # fmt: skip
 RATIOS = {
     "method": "input found by", "quantity": "where", "hu": "change, HU RMS", "null_hu": "repeated scan, HU RMS",
-    ("ratio", "low", "high"): "times a repeated scan [95 % over patients]", "pix_md": "mean |change| / 502 HU",
+    ("ratio", "low", "high"): "times a repeated scan [95 % over patients]",
+    "pix_md": "mean |change of the input| / 502 HU, as published",
 }  # fmt: skip
 COUNTS = {
     "method": "input found by", "tested": "tested, with all draws or scans", "changed": "changed",
@@ -30,6 +31,8 @@ COUNTS = {
 }  # fmt: skip
 KEPT = {"lesions": "lesions, radius and contrast", "n": "number", ("contrast kept", "low", "high"): "contrast kept",
         "lowest realisation": "lowest of any scan", "d' kept": "d′ kept, CHO, retrained"}  # fmt: skip
+LESIONS = {"patient": "patient", "radius_mm": "radius, mm", "contrast": "contrast",
+           ("mean", "min", "max"): "contrast kept, %", "reach": "kept below √α"}  # fmt: skip
 ALT = {  # what one sees of a figure, by the function that draws it
     "changed_inputs": "CT crops, a row an anatomy: input, changed input, their difference, both outputs and their "
     "difference, which is fainter the less the network saw of the change.",
@@ -224,10 +227,11 @@ def lesion_changes(regions, nulls: dict, labels: dict):
     return figure
 
 
-def kept(lesions, seen):
+def kept(lesions, seen, least: float):
     """What the network keeps of lesions: left their contrast, right their detectability.
 
     Args: lesions: a row a lesion: radius_mm, contrast (class, words), mean, min, max of the share of its contrast.
+        least: share of contrast under which a search can change a lesion.
         seen: a row a lesion: d_full, before it was weakened; share_cho, share_npw, of d' that is kept.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.3))
@@ -235,7 +239,7 @@ def kept(lesions, seen):
         spread = np.abs(part[["min", "max"]].to_numpy().T - part["mean"].to_numpy())
         left.errorbar(part.radius_mm, part["mean"], spread, fmt=mark, ms=5, lw=0.8, color=shade,
                       label=f"contrast {label}")  # fmt: skip
-    for level, words in ((1, "all is kept"), (0, "the lesion is gone")):
+    for level, words in ((1, "all is kept"), (least, "√α, a search finds what is below"), (0, "the lesion is gone")):
         left.axhline(level, color="black", lw=0.8, ls=":")
         left.annotate(words, (1, level), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
                       ha="right", fontsize=8)  # fmt: skip
