@@ -184,7 +184,7 @@ for method in (one for one in ("generator", "VAE + flow") if one in MADE):
     report.figure(
         run, f"draws_{method.split()[0].lower()}", drawings.draws(rows, panels, spread),
         f"Draws of the {method} differ from each other by {np.sqrt(np.mean(spread**2)):.1f} HU (SD).",
-        f"{summary.explained([method])} {known_ct.warned(on_controls, [method])} The LDCT differs from its NDCT by "
+        f"{known_ct.warned(on_controls, [method]) or summary.explained([method])} The LDCT differs from its NDCT by "
         f"{np.std(x_hu - [one.ndct for one in found]):.1f} HU (SD). The outputs of the input and of draw 1 differ by "
         f"{apart:.1f} HU (0 if the model is right).", alt=drawings.ALT["draws"],
     )  # fmt: skip

@@ -183,9 +183,9 @@ def test_lesions_within_the_reach_of_a_search_are_counted_and_said(three_lesions
     def said(found, every):
         return summary.reachable({"within_reach": found, "lesions": every}, 0.1)
 
-    assert said(1, 3) == "Of 3 lesions, 1 is kept below 32 % (√α) of the contrast and could be found."
-    assert said(3, 3) == "Of 3 lesions, 3 are kept below 32 % (√α) of the contrast and could be found."
-    none = "the network keeps 32 % (√α) of the contrast or more, so no search could find one."
+    assert said(1, 3) == "Of 3 lesions, 1 is kept below 32 % (√α) and could be found by small changes."
+    assert said(3, 3) == "Of 3 lesions, 3 are kept below 32 % (√α) and could be found by small changes."
+    none = "the network keeps 32 % (√α) or more: no small change of one pays for a search."
     assert said(0, 3) == f"Of each of 3 lesions {none}" and said(0, 1) == f"Of the one lesion {none}"
 
 

@@ -390,12 +390,13 @@ def invariances(blocks) -> str:
     head = ["network, loss", "lesions changed by the plain search", "lesions changed by the search for anatomy"]
     head += ["input change, in those of another scan", "output change, in those of another scan"]
     head += ["lesions' contrast kept"]
-    head += ["lesions kept so weakly that a search can change them"] * asked
+    head += ["lesions kept below the limit for small changes"] * asked
     names = [(row["network"], row["method"]) for row in rows]
     note = f"{counted(rows[0]['patients'], 'patient')}; {trained(max(map(names.count, names)))}."
     if alpha := rows[0].get("alpha"):
         note += (
-            f" The search finds only lesions of which a network passes on less than {percent(alpha**0.5)} of a change."
+            f" A small change pays for the search only where a network passes on less than {percent(alpha**0.5)} of "
+            "it; a large one need not keep to that limit."
         )
     return paragraphs(
         table(head, lines),

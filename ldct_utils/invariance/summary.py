@@ -204,7 +204,9 @@ def kept_by_lesion(contrasts) -> pd.DataFrame:
 
 
 def within_reach(contrasts, alpha: float) -> dict:
-    """How many lesions a search could change: of those the network keeps less than the root of alpha.
+    """How many lesions a search could find by small changes: the network keeps less of them than the root of alpha.
+
+    That holds for a network that is linear nearby; a large change need not keep to it.
 
     Args: contrasts: a row a lesion and realisation, with ``kept``; None where no lesions are known. alpha: of the
         search.
@@ -224,13 +226,14 @@ def reachable(reach: dict, alpha: float) -> str:
     limit = f"{100 * alpha**0.5:.0f} %"
     if not found:
         each = "the one lesion" if every == 1 else f"each of {every} lesions"
-        return f"Of {each} the network keeps {limit} (√α) of the contrast or more, so no search could find one."
+        return f"Of {each} the network keeps {limit} (√α) or more: no small change of one pays for a search."
     verb = "is" if found == 1 else "are"
-    return f"Of {plural(every, 'lesion')}, {found} {verb} kept below {limit} (√α) of the contrast and could be found."
+    return f"Of {plural(every, 'lesion')}, {found} {verb} kept below {limit} (√α) and could be found by small changes."
 
 
 def by_lesion(contrasts, regions, methods, alpha: float) -> pd.DataFrame:
-    """A row a lesion, the least kept first: what the network keeps of it, whether a search could change it, and did.
+    """A row a lesion, the least kept first: what the network keeps of it, whether that is little enough for small
+    changes, and what became of it.
 
     Args: contrasts: of ``evidence.kinds``, a row a lesion and realisation, with ``kept``. regions: of
         ``evidence.verdicts``. methods: searches. alpha: of these.

@@ -239,7 +239,7 @@ def kept(lesions, seen, least: float):
         spread = np.abs(part[["min", "max"]].to_numpy().T - part["mean"].to_numpy())
         left.errorbar(part.radius_mm, part["mean"], spread, fmt=mark, ms=5, lw=0.8, color=shade,
                       label=f"contrast {label}")  # fmt: skip
-    for level, words in ((1, "all is kept"), (least, "√α, a search finds what is below"), (0, "the lesion is gone")):
+    for level, words in ((1, "all is kept"), (least, "√α: below, small changes are found"), (0, "the lesion is gone")):
         left.axhline(level, color="black", lw=0.8, ls=":")
         left.annotate(words, (1, level), (-3, 3), xycoords=("axes fraction", "data"), textcoords="offset points",
                       ha="right", fontsize=8)  # fmt: skip
