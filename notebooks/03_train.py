@@ -291,8 +291,7 @@ report.table(
 )  # fmt: skip
 
 # %%
-kept = f"It keeps {report.percent(tested.numbers['kept'])} of the contrast of lesions."
-kept = kept if tested.numbers["lesions"] else "No lesion is known in these patients, so none can be followed."
+kept = report.keeps(tested.numbers["kept"] if tested.numbers["lesions"] else None)
 report.text(
     f"**What we saw.** After {report.plural(total, 'update')} the network's output, against NDCT, {gain}. {kept} "
     f"{moved if chosen == 'vgg' and total else 'ψ was not followed.' if reads else 'This loss has no perceptual term.'}"

@@ -60,13 +60,13 @@ report.text(f"Searches were made on {report.listed(says.values())}.")
 
 # %%
 counts = run.table("lesion_counts", lambda: hiding.lesion_counts(looked))
-shown = counts.assign(denoiser=counts["denoiser"].map(says), method=counts["method"].replace(hiding.WAYS, regex=True))
+shown = summary.shown(counts, {}).assign(denoiser=counts["denoiser"].map(says))
 changed, tested = hiding.searched(counts)
 report.table(
     run, "hidden_counts", shown,
     f"By more than a repeated scan would, searches changed the lesion in {report.some(changed, tested, 'try')}.",
-    "A try is a lesion, a network and a way of searching. A search only finds a lesion of which the network passes "
-    f"on less than {report.percent(hiding.findable(looked))} of a change. {summary.seeming(counts)}", hiding.COUNTS,
+    "A try is a lesion, a network and a way of searching. A small change pays for a search only where the network "
+    f"passes on less than {report.percent(hiding.findable(looked))} of it. {summary.seeming(counts)}", hiding.COUNTS,
 )  # fmt: skip
 
 # %% [markdown]

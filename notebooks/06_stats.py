@@ -119,7 +119,7 @@ winner = best[main][primary]
 
 # %% [markdown]
 # No score says what is passed on of a lesion: each test slice of a simulated patient exists without its lesions too.
-# The LDCT keeps 100 %, and so does what does nothing (`14_tradeoff`).
+# The LDCT keeps all, and so does what does nothing.
 
 # %%
 lesions = run.table("kept", lambda: testing.kept_of_methods(scored, listed["method"], draws, seed))
@@ -127,8 +127,8 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
-    bars = report.bars(int(shown["patients"].max()), "patient", "Brackets", also=" and trainings")
-    report.table(run, "kept", worded(shown), verdicts.kept(shown, says, GROUPS), bars, testing.KEPT)
+    beside = report.beside_blends(lesions)
+    report.table(run, "kept", worded(shown), verdicts.kept(shown, says, GROUPS), beside, testing.KEPT)
 
 # %% [markdown]
 # ## Table 4: the best against the others

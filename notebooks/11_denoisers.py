@@ -120,8 +120,8 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
-    bars = report.bars(int(shown["patients"].max()), "patient", "Brackets", also=" and trainings")
-    report.table(run, "kept", worded(shown), verdicts.kept(shown, says), f"{bars} The LDCT keeps 100 %.", testing.KEPT)
+    beside = report.beside_blends(lesions)
+    report.table(run, "kept", worded(shown), verdicts.kept(shown, says), beside, testing.KEPT)
 
 # %% [markdown]
 # Methods without training are tuned: the smallest RMSE on the middle slice of every validation patient.

@@ -2,6 +2,7 @@
 
 import math
 
+import pandas as pd
 import pytest
 
 from ldct_utils.report import captions, sentences
@@ -248,3 +249,16 @@ def test_how_far_two_series_differ_either_way():
 )  # fmt: skip
 def test_where_a_share_went(start, end, said):
     assert sentences.went("ψ", start, end) == said
+
+
+def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
+    more = "mixing some of the input back in keeps more, as a rule at more error (`14_tradeoff` draws that curve)"
+    assert sentences.keeps(0.67) == f"It keeps 67 % of the contrast of lesions; {more}."
+    assert sentences.keeps(1.02) == "It keeps 102 % of the contrast of lesions."
+    assert sentences.keeps(None).startswith("No lesion is known in these patients")
+    several = pd.DataFrame({"kept": [0.9, 1.01], "patients": 10})
+    assert sentences.beside_blends(several) == (
+        f"Brackets: 95 % intervals over 10 patients and trainings. The LDCT keeps 100 %; {more}."
+    )
+    one = pd.DataFrame({"kept": [1.0], "patients": [3]})
+    assert sentences.beside_blends(one) == "Too few patients for intervals. The LDCT keeps 100 %."

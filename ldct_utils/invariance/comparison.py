@@ -17,11 +17,6 @@ COUNTS = {
     "changed": "changed", "hidden": "hidden of these",
     ("share", "low", "high"): "share hidden, mean over patients [95 %]",
 }  # fmt: skip
-WAYS = {
-    "null": "repeated scan",
-    "^search$": "plain search",
-    "^aimed$": "search aimed at anatomy",
-}  # of finding an input, as they are read
 QUANTITIES = {
     "d' kept": "d′ kept, CHO, retrained", "d' kept, NPW": "d′ kept, NPW", "contrast kept": "contrast kept",
 }  # fmt: skip
@@ -59,7 +54,7 @@ def searched(counts) -> tuple[int, int]:
 
 
 def findable(runs: dict) -> float:
-    """A search finds only lesions of whose change a network passes on less than this share: the root of alpha."""
+    """Share of a small change under which a search finds it worth making: the root of alpha."""
     return next(iter(runs.values())).params["alpha"] ** 0.5
 
 

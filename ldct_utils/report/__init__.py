@@ -13,11 +13,13 @@ from ldct_utils.report.sentences import (
     apart,
     asked,
     bars,
+    beside_blends,
     beyond,
     compared,
     gained,
     improved,
     interval,
+    keeps,
     kept_least,
     leaders,
     like_scanner,
@@ -37,7 +39,7 @@ from ldct_utils.report.sentences import (
 )
 
 __all__ = [
-    "apart", "asked", "bars", "beyond", "compared", "figure", "figures", "gained", "improved", "interval", "kept_least",
-    "leaders", "like_scanner", "limits", "listed", "noticed", "number", "ordered", "outlined_by", "percent", "plural",
-    "scale", "shown", "slowest", "some", "table", "text", "went", "worsened",
+    "apart", "asked", "bars", "beside_blends", "beyond", "compared", "figure", "figures", "gained", "improved",
+    "interval", "keeps", "kept_least", "leaders", "like_scanner", "limits", "listed", "noticed", "number", "ordered",
+    "outlined_by", "percent", "plural", "scale", "shown", "slowest", "some", "table", "text", "went", "worsened",
 ]  # fmt: skip

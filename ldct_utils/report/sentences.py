@@ -243,6 +243,26 @@ def kept_least(who: str, share: str, networks: int, what: str = "a lesion's cont
     return f"{who} keeps {share} of {what}." if networks == 1 else f"{who} keeps least of {what}, {share}."
 
 
+MIXING = "mixing some of the input back in keeps more, as a rule at more error (`14_tradeoff` draws that curve)"
+
+
+def keeps(kept: float | None) -> str:
+    """What one network keeps of lesions, beside what a mixture with its input would. Args: kept: share of the contrast,
+    1 all; None where no lesions are known."""
+    if kept is None:
+        return "No lesion is known in these patients, so none can be followed."
+    return f"It keeps {percent(kept)} of the contrast of lesions{f'; {MIXING}' if kept < 1 else ''}."
+
+
+def beside_blends(table) -> str:
+    """How to read a table of what networks keep: its intervals, the LDCT, and mixtures of an output with it.
+
+    Args: table: a row a method with ``kept``, share of the contrast, 1 all, and ``patients``; one row at least.
+    """
+    sure = bars(int(table["patients"].max()), "patient", "Brackets", also=" and trainings")
+    return f"{sure} The LDCT keeps 100 %{f'; {MIXING}' if table['kept'].min() < 1 else ''}."
+
+
 def slowest(seconds) -> str:
     """How much longer the slowest method takes than the fastest; one alone is not compared.
 
