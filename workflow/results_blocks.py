@@ -216,7 +216,7 @@ def observers(blocks) -> str:
              for name in names]  # fmt: skip
     head = ["model observer", "largest gain in d′ by any image (image, task)", "dose saved, in comparisons"]
     head += ["dose of an equally good plain image at best, %"]
-    note = "*Only observers that pass the tests and were shown to gain are asked about dose.*"
+    note = "*Only observers that pass the tests are asked about dose, each in the tasks in which it was shown to gain.*"
     return paragraphs(table(head, lines), note, bullets([answer.asked(answer.passing, blocks)]))
 
 

@@ -49,15 +49,19 @@ def whole_slices(blocks) -> dict | None:
 def readers(blocks, worth) -> str:
     """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
     if "observers" in blocks:
-        return seen_at_best(trusted(blocks), blocks["dose"]["low_dose"])
+        backgrounds = blocks["observers"].get("backgrounds", 0)
+        return seen_at_best(trusted(blocks), blocks["dose"]["low_dose"], backgrounds)
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "whether lesions are seen any better was not asked"
     return f"at best, an ideal observer sees faint lesions in them as well as at {percent(max(ideal))} of the dose"
 
 
-def seen_at_best(believed: dict, low: float) -> str:
-    """What dose cleaned images of a low one are worth to readers, each at its best, without a full stop."""
+def seen_at_best(believed: dict, low: float, backgrounds: int = 0) -> str:
+    """What dose cleaned images of a low one are worth to readers, each at its best, without a full stop.
+
+    Args: believed: of ``trusted``. low: dose of the cleaned images. backgrounds: simulated livers that were looked at.
+    """
     if not believed:
         return "no computed reader could be asked that can see a gain and catches faults"
     gain = {name: one for name, one in believed.items() if one["saves"]}
@@ -66,7 +70,11 @@ def seen_at_best(believed: dict, low: float) -> str:
     whom = f", to the {there} of them that were asked there" * (1 < there < len(believed)) + (
         ", to the one of them that was asked there" * (there == 1 < len(believed))
     )
-    livers = f"; in simulated livers {saved_in_livers(asked, saves)}{whom}" if asked else ""
+    livers = (
+        f"; in simulated livers {saved_in_livers(asked, saves)}{whom}"
+        if asked
+        else ("; in simulated livers none could be asked" * bool(backgrounds))
+    )
     if not gain:
         who = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
         return f"no gain was shown to {who}{where(believed)}{livers}"
@@ -367,8 +375,9 @@ def in_detail(n, believed) -> list[str]:
     asked, saves, costs = (sum(one[name] for one in every.values()) for name in ("asked", "saves", "costs"))
     of = {way: by_reader(every, way) for way in ("saves", "costs")}
     words = [
-        f"“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of "
-        f"{plural(asked, 'comparison')} of a reader, a network and a task, {counted_verb(saves, 'save')} dose"
+        "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of "
+        f"{plural(asked, 'comparison')} of a reader, a network and a task in which some image was shown to raise the "
+        f"reader's d′, {counted_verb(saves, 'save')} dose"
         f"{of['saves']} and {counted_verb(costs, 'cost')} dose{of['costs']}: the whole interval lies more than half a "
         "percentage point off 25 %."
     ]
@@ -391,6 +400,11 @@ def in_detail(n, believed) -> list[str]:
         ]
         livers = f"In {plural(n['backgrounds'], 'simulated liver')}" if "backgrounds" in n else "In simulated livers"
         words.append(f"{livers} {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
+    elif n.get("backgrounds"):
+        words.append(
+            f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked: no image, of a network or of a "
+            "filter, was shown to raise its d′ there."
+        )
     return words
 
 
