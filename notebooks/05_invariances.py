@@ -91,6 +91,8 @@ trained = runs.load(denoiser)
 f = checkpoints.load_network(trained.folder, "last" if checkpoint is None else checkpoint)
 whose = (trained.id, max(checkpoints.checkpoints(trained.folder)) if checkpoint is None else checkpoint)
 denoised = images.denoiser(optimise.freeze(f, device), device, at_once)
+
+# %%
 cohort = cohorts.of(trained)
 test = cohorts.tested_on(cohort, test_source, test_root)
 found = cases.chosen(test, test.rows("test"), crop, realisations, seed, crops, most_patients)
@@ -228,8 +230,7 @@ counts = {
     what: run.table(f"{what}_counts", lambda what=what: evidence.counted(tables[f"{what}s"], level, draws, seed))
     for what in ("segment", "lesion")[: 1 + with_lesions]
 }
-far = summary.beyond(tables["own"], level)
-reach = summary.within_reach(tables.get("contrasts"), alpha)
+far, reach = summary.beyond(tables["own"], level), summary.within_reach(tables.get("contrasts"), alpha)
 told = {"segment": f"As a check, {report.percent(far['in'], 1)} of segments of the unchanged input look changed, where "
         f"{report.percent(level)} is right.", "lesion": summary.reachable(reach, alpha)}  # fmt: skip
 say = {what: summary.hiding(count, x_inv, what, NULL) for what, count in counts.items()}
@@ -250,11 +251,10 @@ if with_lesions:
 
 # %% [markdown]
 # ## Existence is not frequency
-# That *one* image exists in which f hides a change does not tell how often that occurs. So over repeated scans of the
-# same lesions: **contrast kept** is f(x + lesion) − f(x) as a share of what the lesion adds, with the same noise in
-# both. And **d′** before and after f, of two observers. *CHO, retrained* (channelised Hotelling) learns anew on the
-# images of each network and is a ceiling; *NPW* (non-prewhitening) knows the lesion and takes noise as white. No
-# observer misses a strong lesion, so each is first weakened to a d′ of `faint`.
+# One image in which f hides a change does not tell how often that occurs. So over repeated scans: **contrast kept** is
+# f(x + lesion) − f(x) as a share of what the lesion adds, with the same noise in both. **d′**, before and after f, is
+# that of two observers. *CHO, retrained* (channelised Hotelling) learns anew on the images of each network and is a
+# ceiling; *NPW* (non-prewhitening) knows the lesion, takes noise as white. Strong lesions are weakened to d′ `faint`.
 
 # %%
 kept = {}
