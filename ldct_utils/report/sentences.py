@@ -243,6 +243,7 @@ def kept_least(who: str, share: str, networks: int, what: str = "a lesion's cont
     return f"{who} keeps {share} of {what}." if networks == 1 else f"{who} keeps least of {what}, {share}."
 
 
+ALL = 0.995  # a share that is read as 100 %
 MIXING = "mixing some of the input back in keeps more, as a rule at more error (`14_tradeoff` draws that curve)"
 
 
@@ -251,7 +252,7 @@ def keeps(kept: float | None) -> str:
     1 all; None where no lesions are known."""
     if kept is None:
         return "No lesion is known in these patients, so none can be followed."
-    return f"It keeps {percent(kept)} of the contrast of lesions{f'; {MIXING}' if kept < 1 else ''}."
+    return f"It keeps {percent(kept)} of the contrast of lesions{f'; {MIXING}' if kept < ALL else ''}."
 
 
 def beside_blends(table) -> str:
@@ -260,7 +261,7 @@ def beside_blends(table) -> str:
     Args: table: a row a method with ``kept``, share of the contrast, 1 all, and ``patients``; one row at least.
     """
     sure = bars(int(table["patients"].max()), "patient", "Brackets", also=" and trainings")
-    return f"{sure} The LDCT keeps 100 %{f'; {MIXING}' if table['kept'].min() < 1 else ''}."
+    return f"{sure} The LDCT keeps 100 %{f'; {MIXING}' if table['kept'].min() < ALL else ''}."
 
 
 def slowest(seconds) -> str:
