@@ -88,7 +88,8 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
       "; to one computed reader they are worth 57 % at best in uniform cylinders (no gain would be 25 %), and no gain "
       "was shown to the other; in simulated livers no gain was shown, to the one of them that was asked there."),
      ({name: reader(0.26, in_patients=0) for name in ("NPWE", "NPW", "search")},
-      "; no gain was shown to any of 3 computed readers in uniform cylinders.")],
+      "; no gain was shown to any of 3 computed readers in uniform cylinders; in simulated livers none could be "
+      "asked.")],
 )  # fmt: skip
 def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
     assert front.sentence(changed(observers={"readers": readers, "backgrounds": 120})).endswith(end)
@@ -106,12 +107,14 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     )
     assert said["more"] == (
         "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of 21 "
-        "comparisons of a reader, a network and a task, 12 save dose (10 of NPWE and 2 of CHO, learned on FBP) and "
-        "none costs dose: the whole interval lies more than half a percentage point off 25 %. In 120 simulated livers "
+        "comparisons of a reader, a network and a task in which some image was shown to raise the reader's d′, 12 save "
+        "dose (10 of NPWE and 2 of CHO, learned on FBP) and none costs dose: the whole interval lies more than half a percentage point off 25 %. In 120 simulated livers "
         "2 of 4 comparisons save dose; intervals reach from 14 % to 100 % or more (reader with an eye filter) and 20 % "
         "to 30 % (reader taught on plain images)."
     )
     no_gain = asked | {"readers": {"NPW": reader(0.26)}}
+    nowhere = asked | {"readers": {"NPW": reader(0.27, 2, in_patients=0)}}
+    assert "In 120 simulated livers no reader could be asked: no image" in answer("dose", observers=nowhere)["more"]
     told = answer("dose", observers=no_gain)["sentences"]
     assert "26 % (25 to 27) to a computed reader that ignores the noise texture, which is no gain; each at" in told
     worth = {"worth": {"d' (NPW)": span(0.27, 0.01)}}
@@ -394,12 +397,14 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
         "stays as it is. Of 10 known lesions it changed none by more than a second scan of the patient does "
         "(1 trained network)."
     )
-    limit = " It can do so only with a lesion of which a network keeps less than 32 % of the contrast"
+    limit = " By small changes it can do so only with a lesion of which a network keeps less than 32 % of the contrast"
     assert said.reach([{"alpha": 0.1}, {}]) == f"{limit}." and said.reach([{}]) == ""
     kept = [{"alpha": 0.1, "kept": {"value": share}} for share in (0.89, 0.95)]
     these, hardly = "these networks keep", "on average, so that it could hardly find one."
     assert said.reach([*kept, {}]) == f"{limit}; {these} 89 to 95 % {hardly}"
     assert said.reach(kept[:1]) == f"{limit}; {these} 89 % {hardly}"
+    counted = [{"alpha": 0.1, "within_reach": n, "lesions": 10} for n in (0, 2)]
+    assert said.reach(counted) == f"{limit}. Of 0 of 10 and 2 of 10 lesions they keep less."
     assert said.reach([{"alpha": 0.1, "kept": {"value": 0.2}}]) == f"{limit}; {these} 20 % on average."
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})

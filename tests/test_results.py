@@ -347,7 +347,12 @@ def searched(tested, changed, hidden):
             [searched(16, None, 3), searched(16, None, 0)],
             "Yes, by 1 of 2 trained networks: at most 3 of 16 known lesions.",
         ),
-        ([searched(16, 1, 1)], "Yes, by the network: at most 1 of 16 known lesions."),
+        ([searched(16, 4, 4)], "Yes, by the network: at most 4 of 16 known lesions."),
+        (
+            [searched(16, 1, 1)],
+            "Not shown. At most 1 of 16 known lesions is hidden (1 trained network), and other scans alone change 5 % "
+            "of lesions as much.",
+        ),
     ],
 )
 def test_what_is_hidden_has_a_sentence_for_every_case(rows, start):

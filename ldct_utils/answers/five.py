@@ -402,8 +402,8 @@ def in_detail(n, believed) -> list[str]:
         words.append(f"{livers} {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
     elif n.get("backgrounds"):
         words.append(
-            f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked: no image, of a network or of a "
-            "filter, was shown to raise its d′ there."
+            f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked: no image, of a network or of "
+            "a filter, was shown to raise its d′ there."
         )
     return words
 

@@ -7,6 +7,7 @@ find is a KeyError, which `results_blocks.write` names.
 """
 
 import pandas as pd
+from scipy.stats import binom
 
 from ldct_utils.answers.words import (
     OBSERVERS,
@@ -303,10 +304,20 @@ def reach(rows) -> str:
         return ""
     kept = [row["kept"]["value"] for row in rows if "kept" in row]
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept)))) if kept else ""
-    least = f" It can do so only with a lesion of which a network keeps less than {percent(alpha**0.5)} of the contrast"
+    small = " By small changes it can do so only with a lesion of which a network keeps less than"
     these = f"; these networks keep {ends} % on average" if kept else ""
     hardly = ", so that it could hardly find one" if kept and min(kept) > alpha**0.5 else ""
-    return f"{least}{these}{hardly}."
+    below = [f"{row['within_reach']} of {row['lesions']}" for row in rows if row.get("lesions")]
+    told = f" Of {listed(dict.fromkeys(below))} lesions they keep less." if below else ""
+    return f"{small} {percent(alpha**0.5)} of the contrast{these}{hardly}.{told}"
+
+
+CHANCE = 0.05  # of lesions that look changed where the search changed none
+
+
+def beyond_chance(counts: dict) -> bool:
+    """Whether more lesions are hidden than chance makes look changed (binomial test, 5 %)."""
+    return binom.sf(counts["hidden"] - 1, counts["tested"], CHANCE) < 0.05
 
 
 def hidden(blocks) -> str:
@@ -315,11 +326,16 @@ def hidden(blocks) -> str:
     found = [max(of, key=lambda c: (c["hidden"], c.get("changed") or 0)) for of in ways if of]
     if not found:
         return "Not asked: the searched images hold no known lesion."
-    lesions, hiding = max(c["tested"] for c in found), [c["hidden"] for c in found if c["hidden"]]
+    lesions, hiding = max(c["tested"] for c in found), [c["hidden"] for c in found if beyond_chance(c)]
     networks = counted(len(found), "trained network")
     if hiding:
         who = "the network" if len(found) == 1 else f"{len(hiding)} of {networks}"
         return f"Yes, by {who}: at most {max(hiding)} of {counted(lesions, 'known lesion')}."
+    if most := max(c["hidden"] for c in found):
+        return (
+            f"Not shown. At most {most} of {counted(lesions, 'known lesion')} {'is' if most == 1 else 'are'} hidden "
+            f"({networks}), and other scans alone change {percent(CHANCE)} of lesions as much."
+        )
     changed = max(c.get("changed") or 0 for c in found)
     if changed:
         return f"No, of {lesions} known lesions; the search changed at most {changed} ({networks})."
