@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 04c · What does a metric react to?
 # **Question.** Does a metric notice a lesion that was removed, or texture that was never measured? Which metrics prefer
-# blur or noise, and does any of them follow what an observer detects?
+# blur or noise? Damage by damage: do metrics go the same way as what an observer detects?
 #
 # **Reads** slices of a cohort, and optionally a CT-NIQE model of `04a_ct_niqe` and a quality model of
 # `08a_train_quality`; no denoiser. **Writes** `audit.parquet` (every metric of every damaged slice),
-# `reactions.parquet` and `diagnosis.parquet` (what follows from it), `d_prime.parquet`. **Cost** 3 minutes on one core.
+# `reactions.parquet` and `by_harm.parquet` (what follows from it), `d_prime.parquet`. **Cost** 3 minutes on one core.
 # **Words.** LDCT, NDCT: low- and normal-dose slice. d′: how well an observer tells "lesion" from "no lesion" (0: not).
 
 # %% tags=["parameters"]
@@ -180,61 +180,26 @@ part = reacted[(reacted.domain == domains[0]) & (reacted.dose == audited_dose)]
 removed = part[part.harm == "lesion_removed"].dropna(subset="low")
 blind = removed[(removed.low > -0.05) & (removed.high < 0.05)].metric  # moved by less than a twentieth of the unit
 
-# %%
-answer = metric_words.hardly_moved(removed.sensitivity, len(blind), unit)
-no_unit = [LABEL[name] for name, n in part.groupby("metric", sort=False).sensitivity.count().items() if not n]
-empty = f" Empty: {unit} of the dose was not shown to move {report.listed(no_unit)}." * bool(no_unit and 1.0 in doses)
-report.figure(
-    run, "audit", damage.reactions(part, LABEL, harms, ldct_dose), answer,
-    f"Left: 1 is as much worse as at {unit} of the dose; below 0 damage seems an improvement. Right: at −1 a metric "
-    f"gets worse with each step. Greatest strength, {report.percent(audited_dose)} of the dose, {people}.{empty}",
-    alt="Two tables of colours, a row a metric, a column a kind of damage: how much worse, and rank correlation.",
-)  # fmt: skip
-
-# %%
-said = {name: kind.label for name, kind in DEGRADATIONS.items()}
-rows = part.sort_values("sensitivity", ascending=False).replace({"harm": said, "metric": LABEL})
-praised = metric_words.praised(rows)
-report.table(
-    run, "reactions", rows, praised,
-    f"The numbers of the figure, largest first. {within} `reactions.parquet` has all doses and domains.",
-    heads={"metric": "metric", "harm": "damage", ("sensitivity", "low", "high"): f"worse by (1: as {unit} of the dose)",
-           "rho": "rank correlation with strength"},
-)  # fmt: skip
-
 # %% [markdown]
-# ## Does a metric follow the diagnosis?
+# ## What does an observer make of the same damage?
 # d′ of a channelised Hotelling observer (CHO), retrained on the damaged images, says how well lesions in a simulated
-# liver are detected. What is alike in all images, such as a blur, it undoes. Over doses pooled, anything that reacts to
-# noise follows d′: does it also *within* one dose? Lesions lie at known places. d′ that differ by less than their
-# standard error share a rank.
+# liver are detected. They lie at known places. What is alike in all images, such as a blur, the CHO undoes. Which
+# damages are listed decides any correlation of metrics with d′ over all of them, so none is taken: each stands alone.
 
 # %%
 LESIONS = tuple(Lesion(*one) for one in ((1.0, -25.0), (2.0, -9.0), (4.0, -3.0)))  # mm and HU, as in 04b_dose
 detect = partial(reactions.detections, LESIONS, HARMS, doses, tasks, realisations, seed, kernel, tqdm)
-d_prime = follow = d_within = d_pooled = None
+d_prime = at_dose = seen_d = None
+said = {name: kind.label for name, kind in DEGRADATIONS.items()}
 if tasks:
     d_prime = run.table("d_prime", detect)
-    first = scores[scores.domain == domains[0]]
-    follow = run.table("diagnosis", lambda: reactions.following(d_prime, first, draws, seed))
-    d_within, d_pooled = reactions.medians(follow)
-followed = metric_words.follows(*reactions.at_every_dose(follow), len(NAMES), len(doses)) if tasks else ""
+    at_dose = d_prime[d_prime.dose == audited_dose]
+    seen_d = reactions.reactions(reactions.as_scores(d_prime, domains[0]), ldct_dose, draws, seed)
+    seen_d = seen_d[seen_d.dose == audited_dose]
 
 # %%
 if tasks:
-    ranked = follow.sort_values("rho", ascending=False).replace({"metric": LABEL})
-    ranked["within"] = [a if a == "pooled" else report.percent(float(a)) for a in ranked.within]
-    report.table(
-        run, "diagnosis", ranked, followed,
-        f"Over {len(harms)} kinds of damage that we chose. {report.bars(min(many, tasks), 'liver', 'Brackets')}"
-        + " Pooled rows mix doses and do not count." * ("pooled" in set(ranked.within)),
-        heads={"metric": "metric", "within": "dose", ("rho", "low", "high"): "rank correlation with d′",
-               "conditions": "conditions", "told_apart": "different d′ among these", "d_se": "standard error of d′"},
-    )  # fmt: skip
-
-# %%
-if tasks:
-    means = d_prime[d_prime.dose == audited_dose].groupby(["harm", "strength"]).d_prime.mean()
+    means = at_dose.groupby(["harm", "strength"]).d_prime.mean()
     ends = {said[h]: means[h, DEGRADATIONS[h].strengths[-1]] / means["none", 0.0] - 1 for h in harms}
     report.figure(
         run, "d_prime_under_harm", damage.detection(means, harms), metric_words.unmoved(ends),
@@ -247,29 +212,53 @@ if tasks:
 # %% [markdown]
 # ## Direction, size, and size by changed pixel
 # A mean over pixels moves little where few pixels change. So each damage has three numbers: how many metrics get worse
-# in *every* patient; by how much; and that size over the share of the body that the damage changes.
+# in *every* patient; by how much; and that size over the share of the body that the damage changes. Beside them stands
+# what the damage does to d′, and how many metrics go the same way as d′, or against it, in every patient. d′ has moved
+# where it changes by more than 1 % in every liver.
 
 # %%
 body = np.stack([intensity.body_mask(image) for image in seen["ndct"]])
 changed = partial(reactions.shares, seen, harms, audited_dose, ldct_dose, about.pixel_mm, seed, body)
 share = run.table("shares", changed).set_index("harm")["share"]
-at_dose = d_prime[d_prime.dose == audited_dose] if tasks else None
 each = run.table("by_harm", lambda: reactions.by_harm(part, share, at_dose))
+direction, size = "These slices hold no known lesion to be removed.", ""
+if lesions:
+    gone = each.set_index("harm").loc["lesion_removed"]
+    direction = report.worsened(int(gone.falls_in_all), len(NAMES))
+    size = metric_words.diluted(gone["size"], gone["share"], gone.per_voxel, unit)
+beside = metric_words.with_detection(each, said) if tasks else ""
 
 # %%
-percents = {name: 100 * each[name] for name in ("share", "d_change") if name in each}
-order = each.assign(**percents).sort_values("size", ascending=False).replace({"harm": said})
-gone = each.set_index("harm").falls_in_all.get("lesion_removed")
-direction = report.worsened(int(gone), len(NAMES)) if lesions else "These slices hold no known lesion to be removed."
+no_unit = [LABEL[name] for name, n in part.groupby("metric", sort=False).sensitivity.count().items() if not n]
+livers = f"; d′: {report.plural(tasks, 'liver')}" * bool(tasks)
+empty = f" Empty: {unit} of the dose was not shown to move {report.listed(no_unit)}." * bool(no_unit and 1.0 in doses)
+report.figure(
+    run, "audit", damage.reactions(part, LABEL, harms, ldct_dose, seen_d), direction,
+    f"Left: 1 is as much worse as at {unit} of the dose; below 0 damage seems an improvement. Right: at −1 a metric "
+    f"falls with each step. Greatest strength, {report.percent(audited_dose)} of the dose, {people}{livers}.{empty}",
+    alt="Two tables of colours, a row a metric and d′, a column a damage: how much worse, and rank correlation.",
+)  # fmt: skip
 
 # %%
+order = each.assign(ways=[f"{r.falls_in_all} / {r.rises_in_all}" for r in each.itertuples()])
+order = order.assign(**{name: (100 * each[name]).round(4) for name in ("share", "d_change") if name in each})
+order = order.assign(beside=metric_words.beside_detection(each) if tasks else "")
 report.table(
-    run, "by_harm", order, direction,
-    f"Counts of {report.plural(len(NAMES), 'metric')}. Size: 1 is the change at {unit} of the dose; median over them. "
-    f"Greatest strength, {report.percent(audited_dose)} of the dose, {people}. The list of damages is our choice.",
-    heads={"harm": "damage", "falls_in_all": "worse in every patient", "rises_in_all": "better in every patient",
-           "size": "size", "share": "body changed, %", "per_voxel": "size by changed pixel"}
-    | ({"d_change": "change of d′, %"} if tasks else {}),
+    run, "by_harm", order.sort_values("size", ascending=False).replace({"harm": said}), beside or size or direction,
+    f"Counts of {report.plural(len(NAMES), 'metric')} at the greatest strength, {report.percent(audited_dose)} of the "
+    f"dose, {people}. Size: 1 is the change at {unit} of the dose; median over metrics. The list of damages is ours.",
+    heads={"harm": "damage", "ways": "worse / better in every patient", "size": "size", "share": "body changed, %",
+           "per_voxel": "size by changed pixel"}
+    | ({"d_change": "change of d′, %", "beside": "metrics that go the way of d′"} if tasks else {}),
+)  # fmt: skip
+
+# %%
+rows = part.sort_values("sensitivity", ascending=False).replace({"harm": said, "metric": LABEL})
+report.table(
+    run, "reactions", rows, metric_words.praised(rows),
+    f"The numbers of the figure, largest first. {within} `reactions.parquet` has all doses and domains.",
+    heads={"metric": "metric", "harm": "damage", ("sensitivity", "low", "high"): f"worse by (1: as {unit} of the dose)",
+           "rho": "rank correlation with strength"},
 )  # fmt: skip
 
 # %% [markdown]
@@ -288,12 +277,11 @@ if tasks:
 run.finish(
     cohort=cohort.id, slices=len(about), patients=many, metrics=len(NAMES),
     unavailable=list(scorer.missing.name), blind_to_lesions=len(blind) if len(removed) else None,
-    d_prime_pooled=d_pooled, d_prime_within=d_within,
     by_harm={r.pop("harm"): r for r in each.astype(object).where(each.notna(), None).to_dict("records")},
 )  # fmt: skip
 
 # %%
 report.text(
-    f"**What we saw.** {answer} {praised} {blurred}. {followed} One limit: {people}, and a list of damages that is our "
-    "choice. Next: which dose is saved (`04b_dose`)."
+    f"**What we saw.** {direction} {size} {beside} One limit: {people}, and a list of damages that is our choice; "
+    "next, `04b_dose` asks which dose is saved."
 )

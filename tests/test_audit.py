@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats as scipy_stats
 
 from ldct_utils.audit import reactions, scoring
 from ldct_utils.ct.degradations import DEGRADATIONS, degrade
-from ldct_utils.task_based import ensembles, observers
+from ldct_utils.report.drawings import damage
+from ldct_utils.task_based import ensembles
 
 PATIENTS = range(8)
 
@@ -82,41 +82,6 @@ def test_sensitivity_is_the_fall_in_units_of_the_dose_and_rank_correlation_follo
     assert without.sensitivity.isna().all() and without.rho.notna().any()
 
 
-def made_up_d_prime(d, livers=6, se=0.01):
-    """d' of conditions {(dose, harm, strength): d'} in livers that differ, with jackknife intervals of one width."""
-    reach = se * scipy_stats.t.ppf(0.975, observers.GROUPS - 1)
-    return pd.DataFrame(
-        {"liver": liver, "dose": dose, "harm": harm, "strength": strength, "lesion": "one",
-         "d_prime": value + liver / 10, "low": value + liver / 10 - reach, "high": value + liver / 10 + reach}
-        for (dose, harm, strength), value in d.items() for liver in range(livers)
-    )  # fmt: skip
-
-
-def test_the_standard_error_of_a_mean_over_livers_is_that_of_one_over_their_root():
-    found = reactions.standard_errors(made_up_d_prime({(1.0, "none", 0.0): 2.0, (1.0, "blur", 0.4): 1.0}, se=0.3))
-    np.testing.assert_allclose(found, 0.3 / np.sqrt(6))
-
-
-def test_a_metric_that_follows_d_prime_is_told_from_one_that_follows_dose():
-    d = {(dose, "blur", s): 2 * dose - s for dose in (1.0, 0.25) for s in (0.4, 0.8, 1.2)}
-    d |= {(dose, "none", 0.0): 2 * dose for dose in (1.0, 0.25)} | {(1.0, "lesion_added", 0.0): 50.0}
-    d |= {(1.0, "shift", 2.0): 2.001}  # as good as none
-    metrics = {"d": lambda value, dose: value, "against": lambda value, dose: -value, "dose": lambda value, dose: dose}
-    scores = pd.DataFrame(
-        {"name": name, "dose": dose, "harm": harm, "strength": s, "patient": p, "aligned": take(round(v, 2), dose) + p}
-        for name, take in metrics.items() for (dose, harm, s), v in d.items() for p in PATIENTS
-    )  # fmt: skip
-    found = reactions.following(made_up_d_prime(d), scores, draws=100).set_index(["metric", "within"])
-    for within in ("1.0", "0.25", "pooled"):
-        assert found.rho["d", within] == pytest.approx(1) and found.rho["against", within] == pytest.approx(-1)
-        assert found.low["d", within] == pytest.approx(1)
-    assert found.rho[[("dose", "1.0"), ("dose", "0.25")]].isna().all() and found.rho["dose", "pooled"] > 0.5
-    assert found.conditions["d", "1.0"] == 5 and found.told_apart["d", "1.0"] == 4
-    assert found.conditions["d", "pooled"] == 9
-    alone = reactions.following(made_up_d_prime(d, livers=2), scores, draws=100)
-    assert alone[["low", "high"]].isna().all(axis=None) and alone.rho.notna().any()
-
-
 def test_harm_does_to_an_observer_what_it_must():
     harms = {"none": (0.0,), "shift": (5.0,), "lesion_removed": (1.0,), "lesion_added": (0.0, 1.0)}
     lesions = (ensembles.Lesion(3.0, -30.0),)
@@ -126,14 +91,6 @@ def test_harm_does_to_an_observer_what_it_must():
         assert found.d_prime[same] == pytest.approx(found.d_prime["none", 0.0], abs=1e-3)
     gone, everywhere = found.loc["lesion_removed", 1.0], found.loc["lesion_added", 1.0]
     assert gone.low < 0 < gone.high and everywhere.d_prime == pytest.approx(gone.d_prime, abs=1e-3)
-
-
-def test_values_closer_than_their_uncertainty_share_a_rank():
-    values = np.array([2.187, 0.01, 2.184, 2.192, 1.0, 2.3])
-    np.testing.assert_array_equal(reactions.tied(values, 0.03), [2, 0, 2, 2, 1, 3])
-    np.testing.assert_array_equal(reactions.tied(values, 0.0), scipy_stats.rankdata(values) - 1)
-    both = np.stack([values, -values], axis=1)
-    np.testing.assert_array_equal(reactions.tied(both, 0.03)[:, 1], [1, 3, 1, 1, 2, 0])
 
 
 def test_a_quotient_is_as_unsure_as_both_of_its_means():
@@ -157,12 +114,52 @@ def test_a_harm_has_direction_size_and_size_by_changed_pixel_and_nothing_is_pool
     every = one.set_index(["metric", "harm"])
     assert every["falls"]["falls", "blur"] == every["patients"]["falls", "blur"] == len(PATIENTS)
     assert every["falls"]["dose", "blur"] == every["rises"]["dose", "blur"] == 0
-    d = pd.DataFrame({"harm": ["none", "blur", "blur", "lesion_added", "lesion_added"],
-                      "strength": [0, 0.4, 1.2, 0, 1.0], "d_prime": [2.0, 1.8, 1.0, 3.0, 3.3]})  # fmt: skip
+    d = made_up_d_prime({("none", 0.0): 2.0, ("blur", 0.4): 1.8, ("blur", 1.2): 1.0, ("lesion_added", 0.0): 3.0,
+                         ("lesion_added", 1.0): 3.3})  # fmt: skip
     found = reactions.by_harm(one, pd.Series({"blur": 1.0, "lesion_added": 0.01}), d).set_index("harm")
     assert list(found.index) == ["blur", "lesion_added"] and found["falls_in_all"]["blur"] == 2
     assert found["per_voxel"]["lesion_added"] == pytest.approx(100 * found["size"]["lesion_added"])
     assert found["d_change"]["blur"] == pytest.approx(-0.5) and found["d_change"]["lesion_added"] == pytest.approx(0.1)
+    assert not {"d_change", "with_d"} & set(reactions.by_harm(one, pd.Series({"blur": 1.0})))
+
+
+def made_up_d_prime(d, livers=4):
+    """d' of conditions {(harm, strength): d'} in livers that differ by a factor."""
+    return pd.DataFrame(
+        {"liver": liver, "dose": 1.0, "harm": harm, "strength": strength, "d_prime": value * (1 + liver / 10)}
+        for (harm, strength), value in d.items() for liver in range(livers)
+    )  # fmt: skip
+
+
+def test_metrics_go_with_or_against_detection_harm_by_harm_and_only_where_it_moves_in_every_liver():
+    counts = {"blur": (5, 1), "rings": (6, 0), "unsharp": (2, 4), "shift": (6, 0)}
+    reacted = pd.DataFrame(
+        {"harm": harm, "metric": str(m), "falls": 8 * (m < down), "rises": 8 * (m >= down), "patients": 8,
+         "sensitivity": 0.1} for harm, (down, _) in counts.items() for m in range(6)
+    )  # fmt: skip
+    d = {("none", 0.0): 2.0, ("blur", 1.2): 1.0, ("rings", 10.0): 1.99, ("unsharp", 2.0): 2.2, ("shift", 10.0): 2.5}
+    d = made_up_d_prime(d)
+    d.loc[(d.harm == "shift") & (d.liver == 3), "d_prime"] = 1.0  # the other way in one liver
+    found = reactions.by_harm(reacted, pd.Series(dict.fromkeys(counts, 1.0)), d).set_index("harm")
+    assert found.with_d["blur"] == 5 and found.against_d["blur"] == 1  # d' falls, and so do 5
+    assert found.with_d["unsharp"] == 4 and found.against_d["unsharp"] == 2  # d' rises, and so do 4
+    assert found.with_d[["rings", "shift"]].isna().all()  # by half a per cent; in 3 of 4 livers
+    assert found.d_falls.to_dict() == {"blur": 4, "rings": 0, "unsharp": 0, "shift": 1} and (found.livers == 4).all()
+
+
+def test_detection_is_measured_in_the_unit_of_the_metrics_and_rounding_has_no_direction():
+    d = {("none", 0.0): 2.0, ("blur", 0.4): 1.9, ("blur", 1.2): 1.0, ("shift", 2.0): 2.0 + 1e-5}
+    full = made_up_d_prime(d, livers=6)
+    quarter = full.assign(dose=0.25, d_prime=full.d_prime - 1)
+    scores = reactions.as_scores(pd.concat([full, quarter]), "hu")
+    found = reactions.reactions(scores, 0.25).query("dose == 1").set_index("harm")
+    assert found.sensitivity["blur"] == pytest.approx(1.25) and found.rho["blur"] == pytest.approx(-1)
+    assert (
+        found.falls["blur"] == 6 and found.falls["shift"] == found.rises["shift"] == 0 and np.isnan(found.rho["shift"])
+    )
+    assert (
+        reactions.reactions(scores[scores.dose == 1], 0.25).sensitivity.isna().all()
+    )  # the dose of the unit is not there
 
 
 def test_the_share_that_changes_is_of_the_body():
@@ -212,17 +209,6 @@ def test_damage_is_done_at_a_dose_and_an_invented_lesion_to_slices_that_have_non
     assert list(found["share"]) == pytest.approx([1.0, 16 / 64**2, 16 / 64**2])
 
 
-def test_metrics_follow_where_the_interval_says_so_at_every_dose_and_pooled_doses_do_not_count():
-    spans = {"a": [(0.2, 0.1), (0.4, 0.1), (0.9, 0.8)], "b": [(-0.5, -0.9), (-0.3, -0.9), (0.9, 0.8)],
-             "c": [(0.2, 0.1), (0.6, -0.1), (0.9, 0.8)]}  # fmt: skip
-    rows = [(m, w, r, low, r + 0.1) for m, of in spans.items() for w, (r, low) in zip(("1.0", "0.25", "pooled"), of)]
-    followed = pd.DataFrame(rows, columns=["metric", "within", "rho", "low", "high"])
-    assert reactions.at_every_dose(followed) == (1, 1)
-    assert reactions.medians(followed) == (pytest.approx(0.3), pytest.approx(0.9))
-    assert reactions.medians(followed[followed.within == "1.0"])[1] is None
-    assert reactions.at_every_dose(followed.assign(low=np.nan, high=np.nan)) == (0, 0)  # too few for an interval
-
-
 def test_slices_of_several_doses_or_unknown_pixels_are_refused():
     about = pd.DataFrame({"row": [2, 0], "dose": [0.25, 0.25], "pixel_mm": [0.7, 0.7]})
     arrays = {name: None for name in ("absent_ldct", "absent_ndct", "absent_truth", "truth")}
@@ -234,3 +220,14 @@ def test_slices_of_several_doses_or_unknown_pixels_are_refused():
         scoring.check_slices(about.assign(dose=[0.25, 0.1]), cohort)
     with pytest.raises(ValueError, match="slices without a size: 1"):
         scoring.check_slices(about.assign(pixel_mm=[0.7, np.nan]), cohort)
+
+
+def test_detection_is_the_last_line_of_the_picture_of_reactions():
+    kinds = ["blur", "rings"]
+    part = pd.DataFrame([{"metric": m, "harm": k, "sensitivity": 0.1, "rho": -1.0} for m in "ab" for k in kinds])
+    seen = part[part.metric == "a"].assign(metric="d_prime", sensitivity=2.0)
+    figure = damage.reactions(part, {"a": "A", "b": "B"}, kinds, 0.25, seen)
+    assert [one.get_text() for one in figure.axes[0].get_yticklabels()] == ["A", "B", "d′ (CHO)"]
+    assert "2.00" in [one.get_text() for one in figure.axes[0].texts]
+    without = damage.reactions(part, {"a": "A", "b": "B"}, kinds, 0.25)
+    assert [one.get_text() for one in without.axes[0].get_yticklabels()] == ["A", "B"]

@@ -140,16 +140,17 @@ def test_whether_the_truth_scores_better_than_the_low_dose():
 
 
 @pytest.mark.parametrize(
-    ("sensitivity", "whole", "said"),
-    [([0.01, -0.02, 0.2], 1, "moves 2 of 3 metrics by less than 5 % of what 25 % of the dose does (1 with the whole "
-      "interval)."),
-     ([0.2, 0.3], 0, "moves none of the 2 metrics by less than 5 % of what 25 % of the dose does."),
-     ([0.01, 0.01], 2,
-      "moves both metrics by less than 5 % of what 25 % of the dose does (2 with the whole interval).")],
+    ("numbers", "said"),
+    [((0.0257, 0.0098, 2.63), "The median metric gets worse by 2.6 % of what 25 % of the dose does to it. Lesions are "
+      "1.0 % of the body, which dilutes the move: by changed pixel it is 2.6 times what 25 % of the dose does."),
+     ((0.002, 0.01, 0.2), "The median metric gets worse by 0.2 % of what 25 % of the dose does to it. By changed pixel "
+      "the move is 0.2 times what 25 % of the dose does: even where pixels change, it is less."),
+     ((-0.1, 0.01, -10.0), "The median metric gets better by 10.0 % of what 25 % of the dose does to it."),
+     ((0.1, 0.0, NAN), "The median metric gets worse by 10.0 % of what 25 % of the dose does to it."),
+     ((NAN, 0.01, NAN), "By how much is not known: no metric has a unit.")],
 )  # fmt: skip
-def test_metrics_that_hardly_notice_that_lesions_are_gone(sensitivity, whole, said):
-    assert metric_words.hardly_moved(sensitivity, whole, "25 %") == f"Removing every lesion {said}"
-    assert metric_words.hardly_moved([], 0, "25 %").endswith("is not known: no interval exists.")
+def test_the_size_of_a_loss_of_lesions_is_told_with_its_dilution(numbers, said):
+    assert metric_words.diluted(*numbers, "25 %") == said
 
 
 def test_damage_that_metrics_call_an_improvement():
@@ -165,20 +166,30 @@ def test_damage_that_metrics_call_an_improvement():
     assert metric_words.praised(rows.assign(low=NAN)).endswith("is not known: no interval exists.")
 
 
-WHEN = "shown to get better when d′ fell."
+def beside(*rows, livers=6):
+    columns = ["harm", "d_falls", "d_rises", "with_d", "against_d"]
+    return pd.DataFrame(rows, columns=columns).assign(livers=livers, metrics=18)
 
 
-@pytest.mark.parametrize(
-    ("numbers", "said"),
-    [((0, 7, 18, 2), "No metric of 18 was shown to follow d′ at both doses; 7 were " + WHEN),
-     ((0, 1, 18, 3), "No metric of 18 was shown to follow d′ at all 3 doses; 1 was " + WHEN),
-     ((1, 0, 18, 1), "1 of 18 metrics was shown to follow d′ at the one dose; none was " + WHEN),
-     ((18, 0, 18, 2), "All 18 metrics were shown to follow d′ at both doses; none was " + WHEN),
-     ((0, 0, 1, 2), "The only metric was not shown to follow d′ at both doses; none was " + WHEN),
-     ((1, 0, 1, 2), "The only metric was shown to follow d′ at both doses; none was " + WHEN)],
-)  # fmt: skip
-def test_metrics_that_follow_detection(numbers, said):
-    assert metric_words.follows(*numbers) == said
+def test_whether_metrics_go_the_way_of_detection_is_told_damage_by_damage():
+    said = {name: name.upper() for name in "abcd"}
+    down, more, up, still = ("a", 6, 0, 14, 1), ("b", 6, 0, 9, 0), ("c", 0, 6, 3, 12), ("d", 3, 2, NAN, NAN)
+    assert (
+        metric_words.with_detection(beside(down), said)
+        == "d′ falls in every liver with A (14 of 18 metrics get worse)."
+    )
+    assert metric_words.with_detection(beside(down, up, still, more), said) == (
+        "d′ falls in every liver with A (14 of 18 metrics get worse) and B (9); d′ rises in every liver with C "
+        "(3 of 18 metrics get better); with D d′ was not shown to move."
+    )
+    nothing = "Under no kind of damage was d′ shown to go one way in every liver."
+    assert metric_words.with_detection(beside(still), said) == nothing
+    alone = beside(("a", 1, 0, 18, 0), livers=1)
+    assert metric_words.with_detection(alone, said).startswith("d′ falls in the one liver with A (18 of 18")
+    assert metric_words.beside_detection(beside(down, still)) == [
+        "14 with it, 1 against it",
+        "d′ was not shown to move",
+    ]
 
 
 def test_damage_that_a_retrained_observer_undoes():

@@ -144,7 +144,7 @@ def audit(of) -> dict:
     part = where(table, domain=table["domain"].iloc[0], dose=table["dose"].max(), harm="lesion_removed")
     part = part.dropna(subset="low").sort_values("sensitivity", ascending=False)
     moved = {names[r.metric]: span(r.sensitivity, r.low, r.high) for r in part.itertuples()}
-    kept = {name: n[name] for name in ("patients", "blind_to_lesions", "d_prime_within", "d_prime_pooled")}
+    kept = {name: n[name] for name in ("patients", "blind_to_lesions")}
     kept["lesion_removed"] = n.get("by_harm", {}).get("lesion_removed")
     return kept | {"of": len(part), "moved": moved}
 

@@ -1,4 +1,4 @@
-"""The audit of metrics: what they make of known harm, and whether they follow what an observer detects.
+"""The audit of metrics: what they make of known harm, and what an observer detects under each kind of it.
 
 Harm has a kind and a strength (``degradations``), ``none`` of strength 0 being the image as it is. Scores are
 sign-aligned (higher is better), as in ``agreement``.
@@ -8,7 +8,6 @@ import itertools
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from ldct_utils.audit import agreement
 from ldct_utils.ct.degradations import DEGRADATIONS, degrade
@@ -18,6 +17,8 @@ from ldct_utils.task_based import ensembles, observers
 
 NOISE, BLUR_MM = 0.1, 0.8  # of the controls: share of the LDCT's extra noise, SD of the blur
 REGION = 33  # pixels around a lesion that the observer sees
+SAME = 0.01  # d' has moved where it changes by more than this share in every liver
+STEP = 0.01  # of d' beside metrics: less is rounding, e.g. of a constant on every pixel, which leaves d'
 
 
 def harm(name: str, images, strength: float, pixel_mm, seed, lesion=None) -> np.ndarray:
@@ -155,8 +156,10 @@ def by_harm(reacted: pd.DataFrame, shares: pd.Series, d_prime: pd.DataFrame | No
         changes at its greatest strength (``changed_share``). d_prime: of ``detections`` at this dose, or None.
     Returns: harm; metrics; falls_in_all, rises_in_all: how many of them fall, or rise, in every patient; size, the
         median over metrics of their sensitivity, least and most; share; per_voxel, the median sensitivity over the
-        share: what it would be if as many pixels had changed as the dose changes, which is nearly all; d_change: d' at
-        the greatest strength over d' without harm, less 1.
+        share: what it would be if as many pixels had changed as the dose changes, which is nearly all. With d_prime
+        also d_change: d' at the greatest strength over d' without harm, less 1; livers, and in how many of them d'
+        falls or rises by more than a share of ``SAME``, d_falls and d_rises; with_d and against_d: how many metrics go
+        its way, or the other, in every patient, NaN unless d' goes one way in every liver.
     """
     rows = []
     for harm, part in reacted.groupby("harm", sort=False):
@@ -166,16 +169,36 @@ def by_harm(reacted: pd.DataFrame, shares: pd.Series, d_prime: pd.DataFrame | No
                "least": size.min(), "most": size.max(), "share": share,
                "per_voxel": size.median() / share if share else np.nan}  # fmt: skip
         if d_prime is not None:
-            means = d_prime.groupby(["harm", "strength"])["d_prime"].mean()
-            base = means["lesion_added", 0.0] if harm == "lesion_added" else means["none", 0.0]
-            row["d_change"] = means[harm].iloc[-1] / base - 1
+            row |= _beside(d_prime, harm, row["falls_in_all"], row["rises_in_all"])
         rows.append(row)
     return pd.DataFrame(rows)
 
 
+def _beside(d_prime, harm, falls, rises):
+    """What a harm does to d', and how many of the metrics that fall or rise go the same way: columns of ``by_harm``."""
+    at = d_prime.groupby(["harm", "strength", "liver"])["d_prime"].mean().unstack("liver")
+    base = at.loc["lesion_added", 0.0] if harm == "lesion_added" else at.loc["none", 0.0]
+    last = at.loc[harm].iloc[-1]
+    change, livers = (last - base) / base.abs(), len(base)
+    down, up = int((change < -SAME).sum()), int((change > SAME).sum())
+    way = (falls, rises) if down == livers else (rises, falls) if up == livers else (np.nan, np.nan)
+    return {"d_change": last.mean() / base.mean() - 1, "livers": livers, "d_falls": down, "d_rises": up,
+            "with_d": way[0], "against_d": way[1]}  # fmt: skip
+
+
+def as_scores(detected: pd.DataFrame, domain: str) -> pd.DataFrame:
+    """d', mean over lesions and in steps of ``STEP``, as scores that ``reactions`` takes: a liver is a patient.
+
+    Args: detected: of ``detections``. domain: of the metrics that it stands beside.
+    """
+    d = detected.groupby(["dose", "harm", "strength", "liver"])["d_prime"].mean()
+    d = (STEP * (d / STEP).round()).rename("aligned").reset_index().rename(columns={"liver": "patient"})
+    return d.assign(domain=domain, name="d_prime")
+
+
 def _unit(at, ldct_dose, draws, seed):
     """By how much a metric changes from ``ldct_dose`` to the full dose, (patients,); None where that is not known."""
-    if 1.0 not in at.index.unique("dose"):
+    if not {1.0, ldct_dose} <= set(at.index.unique("dose")):
         return None
     change = (at[ldct_dose, "none", 0.0] - at[1.0, "none", 0.0]).to_numpy()
     if not np.isfinite(change).all():
@@ -215,90 +238,6 @@ def detections(
                          "d_prime": seen.d_prime, "low": seen.d_low, "high": seen.d_high, "auc": seen.auc}
                     )  # fmt: skip
     return pd.DataFrame(found)
-
-
-def standard_errors(detected: pd.DataFrame) -> pd.Series:
-    """Standard error of d', mean over lesions and livers, from the jackknife intervals: by dose, harm and strength."""
-    halves = (detected.high - detected.low) / 2 / student.ppf(0.975, observers.GROUPS - 1)
-    halves = (halves**2).groupby([detected.dose, detected.harm, detected.strength])
-    return np.sqrt(halves.mean() / halves.count())
-
-
-def following(detected: pd.DataFrame, scores: pd.DataFrame, draws: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Rank correlation of metrics with d' over the kinds of harm, within each dose and, where there are two, pooled.
-
-    d' that differ by less than their standard error (the median over the conditions) share a rank.
-
-    Args:
-        detected: from ``detections``. scores: of one domain, columns name, dose, harm, strength, patient, aligned.
-        draws, seed: of the bootstrap over patients and, independently, livers.
-    Returns: a row a metric and dose (within, as text, or ``pooled``): rho and its interval (NaN under 6 patients or
-        livers), conditions, how many of them d' tells apart, and its standard error d_se.
-    """
-    found, keys = [], ["dose", "harm", "strength"]
-    d = detected.groupby([*keys, "liver"]).d_prime.mean().unstack("liver")
-    at = d.index.to_frame()
-    d = d[~((at.harm == "lesion_added") & (at.strength == 0))]  # which is `none` once more
-    at, unsure = d.index.to_frame(), standard_errors(detected).loc[d.index].to_numpy()
-    means = scores.groupby(["name", *keys, "patient"]).aligned.mean().unstack("patient")
-    patients, livers = means.shape[1], d.shape[1]
-    of_patients = intervals.patient_draws(patients, draws, seed)
-    of_livers = intervals.patient_draws(livers, draws, seed + 1)
-    doses = detected.dose.unique().tolist()
-    parts = {str(dose): (at.dose == dose).to_numpy() for dose in doses}
-    parts |= {"pooled": np.ones(len(d), bool)} if len(doses) > 1 else {}
-    for name, (within, part) in itertools.product(scores.name.unique(), parts.items()):
-        values, seen, width = means.loc[name].loc[d.index].to_numpy()[part], d.to_numpy()[part], np.median(unsure[part])
-        pairs = np.stack([values @ of_patients.T, tied(seen @ of_livers.T, width)], axis=-1)
-        drawn = agreement.spearman(pairs.transpose(1, 0, 2))[:, 0, 1]
-        ranks = tied(seen.mean(1), width)
-        middle = np.stack([values.mean(1), ranks], axis=-1)[None]
-        least = min(patients, livers)
-        low, high = intervals.interval(drawn, least)
-        found.append(
-            {"metric": name, "within": within, "rho": agreement.spearman(middle)[0, 0, 1], "low": low, "high": high,
-             "conditions": len(ranks), "told_apart": int(ranks.max()) + 1, "d_se": width}
-        )  # fmt: skip
-    return pd.DataFrame(found)
-
-
-def medians(followed: pd.DataFrame) -> tuple[float, float | None]:
-    """Median over metrics of their rank correlation with d': mean over the doses, and with doses pooled (or None).
-
-    Args: followed: of ``following``.
-    """
-    rho = followed.pivot(index="metric", columns="within", values="rho")
-    pooled = float(rho["pooled"].median()) if "pooled" in rho else None
-    return float(rho.drop(columns="pooled", errors="ignore").mean(axis=1).median()), pooled
-
-
-def at_every_dose(followed: pd.DataFrame) -> tuple[int, int]:
-    """How many metrics follow d', and how many run against it, beyond their interval at every dose.
-
-    Args: followed: of ``following``.
-    """
-    single = followed[followed.within != "pooled"]
-    sides = single.assign(above=single.low > 0, below=single.high < 0).groupby("metric")[["above", "below"]].all().sum()
-    return int(sides.above), int(sides.below)
-
-
-def tied(values, width: float) -> np.ndarray:
-    """Ranks (n, ...) along the first axis of values, equal for those that differ by less than their uncertainty.
-
-    From the lowest value up: whatever lies within ``width`` of the lowest one of a rank shares it. The ranks are 0, 1,
-    2, ... and rank correlations treat equal ones as ties.
-    """
-    values = np.asarray(values, np.float64)
-    order = np.argsort(values, axis=0)
-    rising = np.take_along_axis(values, order, axis=0)
-    ranks, lowest = np.zeros(values.shape), rising[0]
-    for index in range(1, len(values)):
-        beyond = rising[index] - lowest > width
-        ranks[index] = ranks[index - 1] + beyond
-        lowest = np.where(beyond, rising[index], lowest)
-    found = np.empty_like(ranks)
-    np.put_along_axis(found, order, ranks, axis=0)
-    return found
 
 
 def quotient(above, below, draws: int = 10_000, level: float = 0.95, seed: int = 0) -> intervals.Interval:

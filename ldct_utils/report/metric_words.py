@@ -182,19 +182,24 @@ def of_truth(truth: float, low_dose: float) -> str:
     return f"The noise-free truth ({scores[0]}) scores better than the LDCT ({scores[1]})."
 
 
-def hardly_moved(sensitivity, whole: int, unit: str, least: float = 0.05) -> str:
-    """How many metrics hardly react to the loss of every lesion.
+def diluted(size: float, share: float, by_pixel: float, unit: str) -> str:
+    """How far the loss of every lesion moves the median metric, and how far by changed pixel.
 
-    Args: sensitivity: one a metric, in units of what ``unit`` of the dose does. whole: how many have their whole
-        interval below ``least``.
+    Args: size: in units of what ``unit`` of the dose does, positive is worse. share: of the body that changes.
+        by_pixel: the size over the share.
     """
-    values = np.asarray(sensitivity, np.float64)
-    if not len(values):
-        return "By how much a removed lesion moves a metric is not known: no interval exists."
-    still = int((np.abs(values) < least).sum())
-    also = f" ({whole} with the whole interval)" if still else ""
-    who = some(still, len(values), "metric")
-    return f"Removing every lesion moves {who} by less than {percent(least)} of what {unit} of the dose does{also}."
+    if pd.isna(size):
+        return "By how much is not known: no metric has a unit."
+    way = "better" if size < 0 else "worse"
+    said = f"The median metric gets {way} by {percent(abs(size), 1)} of what {unit} of the dose does to it."
+    if pd.isna(by_pixel) or size <= 0:
+        return said
+    times = f"{number(by_pixel, 1)} times what {unit} of the dose does"
+    if by_pixel < 1:
+        return f"{said} By changed pixel the move is {times}: even where pixels change, it is less."
+    return (
+        f"{said} Lesions are {percent(share, 1)} of the body, which dilutes the move: by changed pixel it is {times}."
+    )
 
 
 def praised(rows: pd.DataFrame) -> str:
@@ -215,15 +220,30 @@ def praised(rows: pd.DataFrame) -> str:
     return f"{first} calls {listed(harms)} an improvement{also}."
 
 
-def follows(follow: int, against: int, total: int, doses: int) -> str:
-    """How many metrics were shown to follow d′ at every dose, and how many to get better when it falls."""
-    where = {1: "at the one dose", 2: "at both doses"}.get(doses, f"at all {doses} doses")
-    who = f"No metric of {total} was" if not follow else f"{_start(some(follow, total, 'metric'))} "
-    who += "" if not follow else "was" if follow == 1 else "were"
-    if total == 1:
-        who = "The only metric was" + ("" if follow else " not")
-    rose = f"{against or 'none'} w{'ere' if against > 1 else 'as'} shown to get better when d′ fell"
-    return f"{who} shown to follow d′ {where}; {rose}."
+def beside_detection(each: pd.DataFrame) -> list[str]:
+    """For each kind of damage how many metrics go the way of d′, in few words. Args: each: of ``reactions.by_harm``."""
+    return ["d′ was not shown to move" if pd.isna(row.with_d) else
+            f"{row.with_d:.0f} with it, {row.against_d:.0f} against it" for row in each.itertuples()]  # fmt: skip
+
+
+def with_detection(each: pd.DataFrame, said: dict) -> str:
+    """Damage by damage, whether metrics go the way of d′: nothing is summed up over damages.
+
+    Args: each: of ``reactions.by_harm``, with d′. said: {damage: its name}.
+    """
+    where = "in every liver" if each.livers.max() > 1 else "in the one liver"
+    parts = []
+    for way, column, do in (("falls", "d_falls", "get worse"), ("rises", "d_rises", "get better")):
+        rows = [row for row in each.itertuples() if getattr(row, column) == row.livers]
+        if not rows:
+            continue
+        told = [f"{said[row.harm]} ({row.with_d:.0f}{f' of {row.metrics} metrics {do}' * (not number)})"
+                for number, row in enumerate(rows)]  # fmt: skip
+        parts.append(f"d′ {way} {where} with {listed(told)}")
+    if not parts:
+        return f"Under no kind of damage was d′ shown to go one way {where}."
+    still = [said[row.harm] for row in each.itertuples() if pd.isna(row.with_d)]
+    return "; ".join(parts) + (f"; with {listed(still)} d′ was not shown to move." if still else ".")
 
 
 def unmoved(changes: dict, least: float = 0.1) -> str:

@@ -2,19 +2,22 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from ldct_utils.ct.degradations import DEGRADATIONS
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import styles
 
 
-def reactions(part, labels: dict, kinds, dose: float):
+def reactions(part, labels: dict, kinds, dose: float, seen=None):
     """How much worse each metric gets under each kind of damage at its greatest strength, and how steadily.
 
     Args: part: rows of ``audit.reactions.reactions`` of one domain and dose. labels: {metric: its name}. kinds: of
-        damage, in order. dose: whose effect is the unit.
+        damage, in order. dose: whose effect is the unit. seen: the same of d' in place of a metric, as a last line.
     Returns: the figure.
     """
+    if seen is not None:
+        part, labels = pd.concat([part, seen]), labels | dict.fromkeys(seen["metric"], "d′ (CHO)")
     columns = [f"{DEGRADATIONS[k].label}\n{DEGRADATIONS[k].strengths[-1]:g} {DEGRADATIONS[k].unit}" for k in kinds]
     figure, axes = plt.subplots(1, 2, figsize=(13.5, 0.34 * len(labels) + 2.0), sharey=True)
     shown = (("sensitivity", f"gets worse by (1: as at {100 * dose:g} % of the dose)", "RdBu_r"),
@@ -24,6 +27,8 @@ def reactions(part, labels: dict, kinds, dose: float):
         drawn = plots.matrix(axis, wide.to_numpy(), columns, [*labels.values()], cmap=cmap)
         figure.colorbar(drawn, ax=axis, shrink=0.5, aspect=25, pad=0.01, extend="both" if value != "rho" else "neither")
         axis.set_title(title)
+        if seen is not None:
+            axis.axhline(len(labels) - 1.5, color="black", lw=1.5)
         styles.true_minus(axis)
     return figure
 
