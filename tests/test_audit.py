@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from ldct_utils.audit import reactions, scoring
+from ldct_utils.ct import intensity
 from ldct_utils.ct.degradations import DEGRADATIONS, degrade
+from ldct_utils.metrics import info
 from ldct_utils.report.drawings import damage
 from ldct_utils.task_based import ensembles
 
@@ -160,6 +162,38 @@ def test_detection_is_measured_in_the_unit_of_the_metrics_and_rounding_has_no_di
     assert (
         reactions.reactions(scores[scores.dose == 1], 0.25).sensitivity.isna().all()
     )  # the dose of the unit is not there
+
+
+def test_a_metric_that_ranks_as_the_mse_is_told_harm_by_harm():
+    rng, rows = np.random.default_rng(0), []
+    for harm, strength, image in itertools.product(("none", "blur", "rings"), (1.0, 2.0), range(10)):
+        rmse = rng.uniform(1, 20)
+        scored = {"rmse_hu": rmse, "ssim": 1 - rmse**2 / 1e3, "ssim_window": rng.uniform(), "psnr": -rmse}
+        scored["ssim"] = rng.uniform() if harm == "rings" else scored["ssim"]
+        where = {"harm": harm, "dose": 1.0, "strength": strength, "image": image}
+        rows += [where | {"name": name, "value": value} for name, value in scored.items()]
+    scores = pd.DataFrame(rows)
+    found = reactions.like_mse(scores).set_index(["harm", "name"])
+    assert found.rho["none", "ssim"] == found.rho["blur", "ssim"] == pytest.approx(-1)
+    assert abs(found.rho["rings", "ssim"]) < 0.6 > abs(found.rho["none", "ssim_window"])
+    assert (found.images == 20).all() and set(found.index.get_level_values("name")) == {"ssim", "ssim_window"}
+    assert set(reactions.like_mse(scores[scores.name != "ssim_window"]).name) == {"ssim"}
+    assert reactions.like_mse(scores[scores.name != "rmse_hu"]).empty
+    few = scores[(scores.image < 2) & (scores.strength == 1)]
+    assert reactions.like_mse(few).rho.isna().all()
+
+
+def test_ssim_over_all_hu_ranks_noise_as_the_mse_does_and_ssim_of_a_window_also_heeds_where_it_lies():
+    y, x = np.mgrid[:64, :64] - 32
+    target = np.where(np.hypot(y, x) < 28, 50.0, -1000.0)[None].repeat(12, 0).astype(np.float32)
+    target[6:, 20:44, 20:44] = 700.0  # bone, which the window clips: noise in it is not seen
+    noise = np.random.default_rng(0).normal(size=target.shape)
+    pred = (target + noise * np.tile(np.linspace(5, 40, 6), 2)[:, None, None]).astype(np.float32)
+    kinds = {name: info(name) for name in ("rmse_hu", "ssim", "ssim_window")}
+    scorer = scoring.Scorer(kinds, pd.DataFrame({"name": []}), (), (intensity.domain("hu"),))
+    scores = scorer.score(pred, {"truth": target}).assign(harm="none", dose=1.0, strength=0.0)
+    rho = reactions.like_mse(scores).set_index("name").rho
+    assert rho["ssim"] < -0.9 and rho["ssim"] < rho["ssim_window"] - 0.1
 
 
 def test_the_share_that_changes_is_of_the_body():

@@ -192,6 +192,24 @@ def test_whether_metrics_go_the_way_of_detection_is_told_damage_by_damage():
     ]
 
 
+def test_a_metric_that_is_another_in_disguise():
+    rows = [("none", "ssim", -1.0, 12), ("blur", "ssim", -0.88, 36), ("rings", "ssim", -0.99, 36),
+            ("none", "win", -0.76, 12), ("blur", "win", NAN, 2)]  # fmt: skip
+    found = pd.DataFrame(rows, columns=["harm", "name", "rho", "images"])
+    labels = {"ssim": "SSIM in HU", "win": "SSIM (window)"}
+    first = "The rank correlation of SSIM in HU with the MSE is −1.00 over 12 images without damage"
+    assert metric_words.in_disguise(found, labels) == (
+        f"{first} and −0.99 to −0.88 within a kind of damage. The rank correlation of SSIM (window) with the MSE "
+        "is −0.76 over 12 images without damage."
+    )
+    assert metric_words.in_disguise(found[:1], labels) == f"{first}."
+    assert metric_words.in_disguise(found[1:2], labels).endswith("the MSE is −0.88 within a kind of damage.")
+    for none in (found[:0], found[4:]):
+        assert metric_words.in_disguise(none, labels).startswith(
+            "Whether SSIM ranks images as the MSE does is not known"
+        )
+
+
 def test_damage_that_a_retrained_observer_undoes():
     changes = {"blur": -0.001, "unsharp": -0.005, "rings": -0.5}
     assert metric_words.unmoved(changes) == ("d′ of the retrained CHO changes by at most 0.5 % under blur and unsharp.")

@@ -196,6 +196,24 @@ def as_scores(detected: pd.DataFrame, domain: str) -> pd.DataFrame:
     return d.assign(domain=domain, name="d_prime")
 
 
+def like_mse(scores: pd.DataFrame, names=("ssim", "ssim_window")) -> pd.DataFrame:
+    """Rank correlation of metrics with the MSE over the images of each kind of harm, all patients, doses and strengths.
+
+    Args: scores: of one domain, columns name, dose, harm, strength, image, value; ``rmse_hu`` must be among the names.
+    Returns: harm, name, rho and images; without those of the ``names`` that were not scored, and empty without RMSE.
+    """
+    at = scores.pivot_table(index=["harm", "dose", "strength", "image"], columns="name", values="value")
+    if "rmse_hu" not in at:
+        return pd.DataFrame(columns=["harm", "name", "rho", "images"])
+    rows = []
+    for harm, part in at.groupby("harm", sort=False):
+        for name in (one for one in names if one in part):
+            pair = part[[name, "rmse_hu"]].dropna()  # ranks of the MSE are those of the RMSE
+            rho = agreement.spearman(pair.to_numpy()[None])[0, 0, 1] if len(pair) > 2 else np.nan
+            rows.append({"harm": harm, "name": name, "rho": rho, "images": len(pair)})
+    return pd.DataFrame(rows)
+
+
 def _unit(at, ldct_dose, draws, seed):
     """By how much a metric changes from ``ldct_dose`` to the full dose, (patients,); None where that is not known."""
     if not {1.0, ldct_dose} <= set(at.index.unique("dose")):

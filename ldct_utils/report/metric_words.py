@@ -246,6 +246,24 @@ def with_detection(each: pd.DataFrame, said: dict) -> str:
     return "; ".join(parts) + (f"; with {listed(still)} d′ was not shown to move." if still else ".")
 
 
+def in_disguise(found: pd.DataFrame, labels: dict) -> str:
+    """How closely metrics rank images as the MSE does, without damage and within each kind of it.
+
+    Args: found: of ``reactions.like_mse``. labels: {metric: its name}.
+    """
+    known = found.dropna(subset="rho")
+    if known.empty:
+        return "Whether SSIM ranks images as the MSE does is not known: one of them was not scored, or too few images."
+    told = []
+    for name, part in known.groupby("name", sort=False):
+        plain, harmed = part[part.harm == "none"], part[part.harm != "none"].rho
+        ends = list(dict.fromkeys(number(end, 2) for end in (harmed.min(), harmed.max())))
+        words = [f"is {number(row.rho, 2)} over {row.images} images without damage" for row in plain.itertuples()]
+        words += [f"{'' if words else 'is '}{' to '.join(ends)} within a kind of damage"] if len(harmed) else []
+        told.append(f"The rank correlation of {labels[name]} with the MSE {' and '.join(words)}.")
+    return " ".join(told)
+
+
 def unmoved(changes: dict, least: float = 0.1) -> str:
     """Under which damage d′ of an observer that is retrained on the damaged images hardly changes.
 
