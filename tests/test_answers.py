@@ -11,9 +11,10 @@ import papermill
 import pytest
 from conftest import ROOT
 
-from ldct_utils.answers import collect, five, front, pictures, said
+from ldct_utils.answers import collect, five, front, pictures, said, words
+from ldct_utils.metrics import info
 from ldct_utils.report.drawings import front as drawn
-from ldct_utils.study import files, runs
+from ldct_utils.study import files, parameters, runs
 from ldct_utils.task_based import blending, tasks
 
 
@@ -490,3 +491,14 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
     plt.close(below)
     plt.close(figure)
     assert pictures.doses({}, None) is None
+
+
+def test_every_score_that_04b_takes_by_default_has_words():
+    taken = parameters.read(ROOT / "notebooks" / "04b_dose.py").parameters["metrics"].default
+    shown = [f"{info(name).label} {info(name).arrow}" for name in taken]
+    assert "SSIM (window) ↑" in shown and set(shown) <= set(words.OBSERVERS)
+    axis = pictures.judges(pd.DataFrame({"judge": shown}))
+    assert axis["SSIM (window) ↑"] == "windowed SSIM, liver crops"
+    told = said.doses({"dose": {"low_dose": 0.25, "methods": {"mse": {"worth": {
+        "SSIM ↑": {"value": 0.8}, "SSIM (window) ↑": {"value": 0.6, "low": 0.5, "high": 0.7}}}}}})  # fmt: skip
+    assert "80 % by SSIM and 60 % by windowed SSIM (50 to 70)" in told

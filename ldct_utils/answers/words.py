@@ -18,7 +18,8 @@ MAPS |= {"ae": "AE", "uhpf": "U-HPF", "ucon": "U-Con", "ussl": "U-SSL", "n2q": "
 CONTEXTS = {"random": "random encoder", "imagenet": "ImageNet encoder", "medical": "encoder trained on CT"}
 REFERENCES = {"truth": "noise-free truth", "ndct": "normal-dose slice"}
 OBSERVERS = {"d' (CHO)": "Hotelling observer", "d' (NPW)": "non-prewhitening observer"}
-OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM", "MeanSRMSE ↓": "MeanSRMSE", "MaxSRMSE ↓": "MaxSRMSE"}
+OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM", "SSIM (window) ↑": "windowed SSIM"}
+OBSERVERS |= {"MeanSRMSE ↓": "MeanSRMSE", "MaxSRMSE ↓": "MaxSRMSE"}
 READERS = {
     "NPWE": "with an eye filter",
     "NPW": "that ignores the noise texture",
