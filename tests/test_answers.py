@@ -109,7 +109,9 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert said["more"] == (
         "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of 21 "
         "comparisons of a reader, a network and a task in which some image was shown to raise the reader's d′, 12 save "
-        "dose (10 of NPWE and 2 of CHO, learned on FBP) and none costs dose: the whole interval lies more than half a percentage point off 25 %. In 120 simulated livers "
+        "dose (10 of NPWE and 2 of CHO, learned on FBP) and none costs dose: the whole interval lies more than half a "
+        "percentage point off 25 %. "
+        "In 120 simulated livers "
         "2 of 4 comparisons save dose; intervals reach from 14 % to 100 % or more (reader with an eye filter) and 20 % "
         "to 30 % (reader taught on plain images)."
     )
