@@ -204,7 +204,7 @@ def test_a_metric_that_is_another_in_disguise():
     )
     assert metric_words.in_disguise(found[:1], labels) == f"{first}."
     assert metric_words.in_disguise(found[1:2], labels).endswith("the MSE is −0.88 within a kind of damage.")
-    for none in (found[:0], found[4:]):
+    for none in (found[:0], found[4:], pd.DataFrame()):
         assert metric_words.in_disguise(none, labels).startswith(
             "Whether SSIM ranks images as the MSE does is not known"
         )

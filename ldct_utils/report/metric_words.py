@@ -251,7 +251,7 @@ def in_disguise(found: pd.DataFrame, labels: dict) -> str:
 
     Args: found: of ``reactions.like_mse``. labels: {metric: its name}.
     """
-    known = found.dropna(subset="rho")
+    known = found.dropna(subset="rho") if len(found) else found  # an empty table is stored without its columns
     if known.empty:
         return "Whether SSIM ranks images as the MSE does is not known: one of them was not scored, or too few images."
     told = []
