@@ -297,5 +297,5 @@ run.finish(
 seen = [turns if several else ordered, *([noticed] if sets else []), *([keeps] if losses else [])]
 if not losses or not any("srmse" in name for name in contrast.method):
     seen.append("No loss over structures was compared here; study `subtle_details` does.")
-by = report.outlined_by(segmentation)
-report.text(f"**What we saw.** {' '.join(seen)} Segments are outlined by {by}; lesions without one are left out.")
+by = f"Segments are outlined by {report.outlined_by(segmentation)}; lesions without one are left out."
+report.text(f"**What we saw.** {' '.join(seen)} {by}")
