@@ -288,8 +288,7 @@ run.finish(
     cohort=test.id, methods=len(called) - 1, segmentation=segmentation,
     **({"d_prime_real": real_backgrounds.named(faint)} if on_real else {}),
     **({"tau_with_rmse": errors.taus(agreement)} if several else {}),
-    **({"theory_least_p": float(checked.p.min())} if with_theory else {}),
-    **(removal.numbers(gone, spans, theory) if sets else {}),
+    **(removal.numbers(gone, spans, theory) if sets else {}), **({"theory_least_p": float(checked.p.min())} if with_theory else {}),
     **({"contrast_kept": dict(zip(contrast.method, contrast["mean"]))} if losses else {}),
 )  # fmt: skip
 
