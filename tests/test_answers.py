@@ -194,6 +194,18 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
         )
 
 
+def test_what_is_left_of_faint_lesions_is_told_beside_that_of_others():
+    kept = {"mse": span(0.67, 0.03), "vgg": span(0.83), "vgg_only": span(0.87)}
+    told = "Of faint lesions the MSE network keeps 67 % (64 to 70) of the contrast"
+    assert answer("loss", details={"kept": kept})["sentences"].endswith(
+        f" {told}; networks with other losses keep 83 and 87 %."
+    )
+    assert five.kept_of_faint({"mse": kept["mse"], "vgg": kept["vgg"]}) == [
+        f"{told}; networks with another loss keep 83 %."
+    ]
+    assert five.kept_of_faint({"mse": kept["mse"]}) == [f"{told}."] and five.kept_of_faint({"vgg": kept["vgg"]}) == []
+
+
 def test_a_study_that_did_not_ask_says_which_one_does():
     one = answer("reference")
     assert one["sentences"] == "Not asked here. Another study asks it: `make study STUDY=noise2quality`."
@@ -369,6 +381,16 @@ def test_judges_that_notice_most_faults_are_named(change, said):
         f"asked 3 judges, which are computed too{said}"
     )
     assert told["more"] == f"The lesions are 10.0 % of the body. {five.NOTICED}"
+    fooled = {
+        "columns": ["judge", "noise-free truth"],
+        "rows": [["a", "alarm: 30 % [12, 54]"], ["b", "no: 0 % [0, 17]"]],
+    }
+    assert (
+        five.at_truth(fooled, ["a"])
+        == " At the noise-free truth no alarm is right, but it raises one in 30 % of patients."
+    )
+    assert five.at_truth(fooled, ["a", "b"]).endswith("but alarms come from “a” in 30 % of patients.")
+    assert five.at_truth(fooled, ["b"]) == five.at_truth({}, ["a"]) == ""
     named = {"columns": ["judge", "inserter"], "caught_of_faults": {"test of segments (09a)": 1}}
     more = answer("scores", judges=BLOCKS["judges"] | change | named)["more"]
     assert "Of the faults, the inserter adds one that is not there. The test of segments asks of each" in more

@@ -117,7 +117,8 @@ def loss(blocks) -> tuple[list, list]:
             "contrast, which are of HU, cannot be compared."
         )
     more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
-    return [psnr_of_losses(blocks, arms, random), *kept_by_losses(blocks.get("tradeoff", {}))], more
+    kept = kept_by_losses(blocks.get("tradeoff", {})) + kept_of_faint(blocks.get("details", {}).get("kept") or {})
+    return [psnr_of_losses(blocks, arms, random), *kept], more
 
 
 def psnr_of_losses(blocks, arms, random: bool) -> str:
@@ -175,6 +176,15 @@ def kept_by_losses(n) -> list[str]:
             f"shown {also if better else 'of none'}."
         )
     return words
+
+
+def kept_of_faint(kept: dict) -> list[str]:
+    """What is left of faint lesions, of which less is kept than of others. Args: kept: {method: span}, of 09."""
+    if "mse" not in kept:
+        return []
+    others = [percent(one["value"]).removesuffix(" %") for name, one in kept.items() if name != "mse"]
+    beside = f"; networks with {'another loss' if len(others) == 1 else 'other losses'} keep {listed(others)} %"
+    return [f"Of faint lesions the MSE network keeps {share(kept['mse'])} of the contrast{beside if others else ''}."]
 
 
 def seen_by_loss(rows) -> list[str]:
@@ -261,7 +271,23 @@ def one_judge(n) -> str:
     best = [judge for judge, count in counts.items() if count == most]
     what = "it" if n["faults"] == 1 else "all" if most == n["faults"] else f"{most} of them"
     who = f"only “{best[0]}”" if len(best) == 1 else listed(f"“{one}”" for one in best)
-    return f"{asked}; {who} {'is' if len(best) == 1 else 'are'} shown to notice {what}{rates_of(n, best)}."
+    are = "is" if len(best) == 1 else "are"
+    return f"{asked}; {who} {are} shown to notice {what}{rates_of(n, best)}.{at_truth(n, best)}"
+
+
+def at_truth(n, best: list) -> str:
+    """Which of the best judges call the noise-free truth faulty as well, in a sentence after a space."""
+    if "noise-free truth" not in n.get("columns", []):
+        return ""
+    at = n["columns"].index("noise-free truth")
+    fooled = {row[0]: row[at].partition(": ")[2].partition(" [")[0] for row in n["rows"] if row[at].startswith("alarm")}
+    told = [f"“{judge}” in {fooled[judge]} of patients" for judge in best if judge in fooled]
+    who = (
+        f"it raises one in {fooled[best[0]]} of patients"
+        if told and len(best) == 1
+        else f"alarms come from {listed(told)}"
+    )
+    return f" At the noise-free truth no alarm is right, but {who}." if told else ""
 
 
 def rates_of(n, best: list) -> str:
