@@ -234,9 +234,9 @@ report.table(
 # %% [markdown]
 # ## How much dose does an image save?
 # The dose at which FBP is as good for the same observer and task. Only observers that passed are asked, and only where
-# more dose is shown to help them. Beyond the doses looked at, the end of their range stands. An observer counts only in
-# tasks in which an image was shown to raise its d′; “CHO, retrained” never does. Filters are controls. The LDCT is
-# worth its own dose; no dose looked at reaches the noise-free truth, which is left out.
+# more dose is shown to help them. Beyond the doses looked at, the end of their range stands. Saved dose counts only in
+# tasks in which an image was shown to raise the observer's d′, and never of “CHO, retrained”; lost dose counts in all.
+# Filters are controls. The LDCT is worth its own dose; the noise-free truth, which no dose reaches, is left out.
 
 # %%
 rising = trial.helped_by_dose(real, doses[-1])
@@ -244,7 +244,7 @@ bought = run.table("doses", lambda: trial.equal_doses(low[low["observer"].isin(b
 looked = bought[bought["image"].isin(REAL)].sort_values("worth", ascending=False)
 met = looked[looked["image"].isin(names or REAL) & (looked["observer"] != panel.RETRAINED)]
 asked = met[met["could_gain"]]
-saves, costs = (asked[one] for one in trial.saved_and_lost(asked, low_dose))
+saves, costs = asked[trial.saved_and_lost(asked, low_dose)[0]], met[trial.saved_and_lost(met, low_dose)[1]]
 
 # %%
 saved = said.dose_saved(asked, met, low_dose)
@@ -282,7 +282,7 @@ assert panel.CNR in failed or realisations < 400, "contrast over noise, which re
 headline = {
     "believed": believed, "failed": {name: list(faults[faults["observer"] == name]["rule"]) for name in failed},
     "blind_to_fading": blind, "could_gain": could, "saves": len(saves), "costs": len(costs), "asked": len(asked),
-    "readers": trial.by_observer(asked, low_dose),
+    "readers": trial.by_observer(asked, low_dose, met),
     "internal_noise_hu2_mm2": float(judged["internal"].iloc[0]), "tau_internal_noise": taus,
     "realisations": realisations, "backgrounds": backgrounds,
     "gap": {image: trial.of_image(low, image, "gap", PANEL) for image in [*REAL, tasks.ERASER, tasks.FADE]},

@@ -477,6 +477,11 @@ def test_what_the_search_counts_on_a_fault(change, words, counts):
     assert verdicts.searched(HUNTED.assign(**change), "blur") == (words, counts)
 
 
+def test_a_search_that_changed_lesions_at_a_weaker_strength_only_says_at_which():
+    weaker = HUNTED.assign(changed=[3, 0, 1, 0], hidden=[2, 0, 0, 0])
+    assert verdicts.searched(weaker, "blur") == ("2 of 3 changed hidden at 50 % (twin: 0 of 1)", "2 of 3\nat 50 %")
+
+
 def test_a_fault_laid_over_the_honest_denoiser_has_the_search_on_that_as_its_twin():
     honest = HUNTED.iloc[[0]].assign(denoiser="honest", strength=0.0, variant="twin", changed=2, hidden=1)
     eraser = HUNTED[HUNTED["variant"] == "fault"].assign(denoiser="eraser")

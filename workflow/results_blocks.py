@@ -190,8 +190,9 @@ def tradeoff_picture(blocks) -> str:
 def judges(blocks) -> str:
     n = blocks["judges"]
     note = (
-        "“From 100 %”: the fault is caught at full strength, and not at weaker ones if any were tried. Then: in how "
-        "many patients at full strength, with its 95 % interval. "
+        "“From 100 %”: the fault is caught at full strength, and not at weaker ones if any were tried. “Half at”: the "
+        "strength that raises an alarm in half of the patients. Then: in how many patients at full strength, with its "
+        "95 % interval. "
         f"{counted(n['patients'], 'simulated patient')}, 5 % false alarms on others."
     )
     said = [answer.asked(answer.believed, blocks)]
@@ -201,11 +202,12 @@ def judges(blocks) -> str:
             f"Patient by patient, no fault is caught by {listed(n['silent'])}; {whose} in a network is no evidence "
             "here."
         )
-    if n["misled"]:
-        said.append(
-            "What does nothing leaves all the noise, where the image that it is compared with has half of it. That is "
-            f"noticed by {listed(n['misled'])}."
-        )
+    at = {"identity": "What does nothing leaves all the noise, where the image that it is compared with has half of it."
+          " That is noticed by", "truth": "At the noise-free truth no alarm is right. One is raised by"}  # fmt: skip
+    for name, words in at.items():
+        where = [place for place, column in enumerate(n["columns"]) if name in column]
+        if who := [row[0] for row in n["rows"] if any(row[place].startswith(("alarm", "called")) for place in where)]:
+            said.append(f"{words} {listed(who)}.")
     return paragraphs(table(n["columns"], n["rows"]), f"*{note}*", bullets(said))
 
 

@@ -83,7 +83,7 @@ def seen_at_best(believed: dict, low: float, backgrounds: int = 0) -> str:
     rest = f", and no gain was shown to {'the other' if others == 1 else f'the {others} others'}" if others else ""
     who = "one computed reader" if len(gain) == 1 else f"{len(gain)} computed readers"
     no_gain = f" (no gain would be {percent(low)})"
-    return f"to {who} they are worth {best} % at best{where(gain)}{no_gain}{rest}{livers}"
+    return f"to {who} cleaned images are worth {best} % at best{where(gain)}{no_gain}{rest}{livers}"
 
 
 def where(believed: dict) -> str:
@@ -93,7 +93,7 @@ def where(believed: dict) -> str:
 
 
 def saved_in_livers(asked: int, saves: int) -> str:
-    return f"{saves} of {plural(asked, 'comparison')} save dose" if saves else "no gain was shown"
+    return f"{saves} of {plural(asked, 'comparison')} save{'s' * (saves == 1)} dose" if saves else "no gain was shown"
 
 
 def trusted(blocks) -> dict:
@@ -169,8 +169,9 @@ def kept_by_losses(n) -> list[str]:
     points = plural(round(100 * most["value"]), "percentage point")
     words = [f"By the contrast of lesions, a little: {told}; the best keeps {points} more{within(most, 0, 100)}."]
     if n.get("answers_other"):
-        better = [loss for loss, answer in n["answers_other"].items() if answer == blending.BETTER]
-        also = f"{'only ' * (len(better) < len(buys))}of {len(better) if len(better) < len(buys) else 'all'} of them"
+        better = [row["loss"] for row in buying if n["answers_other"].get(row["loss"]) == blending.BETTER]
+        some_of = f"only of {len(better)} of them" if len(better) < len(buys) else "of all of them"
+        also = "too" if len(buys) == 1 else some_of
         words.append(
             f"This is with errors measured from the {n['against']}; measured from the {n['against_other']}, it is "
             f"shown {also if better else 'of none'}."
@@ -231,6 +232,7 @@ def scores(blocks) -> tuple[list, list]:
     return words, more
 
 
+IN_SENTENCES = {"eraser, knows lesions": "eraser", "eraser, blind": "blind eraser"}
 FAULTS = {
     "eraser, knows lesions": "the eraser removes lesions",
     "inserter": "the inserter adds one that is not there",
@@ -246,7 +248,7 @@ TESTS = {
 NOTICED = (
     "A judge raises an alarm where its score is beyond that of 95 % of patients after the same denoiser without the "
     "fault; the image that was not denoised is compared with the denoiser without any fault. It notices a fault if "
-    "alarms are more frequent than without it. Judges are given the noise-free truth, or the lesion."
+    "alarms are more frequent than without it. Judges are given the noise-free truth, the normal dose or the lesion."
 )
 
 
@@ -295,7 +297,7 @@ def rates_of(n, best: list) -> str:
     noticed = n.get("noticed", {}).get(best[0], {}) if len(best) == 1 else {}
     same = {}
     for fault, rate in noticed.items():
-        same.setdefault(percent(rate), []).append(f"the {fault.split(',')[0]}")
+        same.setdefault(percent(rate), []).append(f"the {IN_SENTENCES.get(fault, fault)}")
     return f": {listed(f'{listed(faults)} in {rate} of patients' for rate, faults in same.items())}" if same else ""
 
 
@@ -382,7 +384,7 @@ def testified(believed) -> list[str]:
         return ["No computed reader could be asked that can see a gain and catches faults."]
     whose = ["a computed reader {}", *["one {}"] * (len(believed) - 1)]
     each = [
-        f"{share(one['best'])} to {who.format(READERS.get(name, name))}{'' if one['saves'] else ', which is no gain'}"
+        f"{share(one['best'])} to {who.format(READERS.get(name, name))}{'' if one['saves'] else ', no gain shown'}"
         for who, (name, one) in zip(whose, believed.items())
     ]
     best = "a slice cleaned by the network that is best for the reader is worth"
@@ -398,20 +400,19 @@ def in_detail(n, believed) -> list[str]:
     every = n["readers"]
     if not every:
         return []
-    asked, saves, costs = (sum(one[name] for one in every.values()) for name in ("asked", "saves", "costs"))
-    of = {way: by_reader(every, way) for way in ("saves", "costs")}
+    asked, saves = (sum(one[name] for one in every.values()) for name in ("asked", "saves"))
+    costs, of = n["costs"], {way: by_reader(every, way, n[way]) for way in ("saves", "costs")}
     words = [
         "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of "
         f"{plural(asked, 'comparison')} of a reader, a network and a task in which some image was shown to raise the "
-        f"reader's d′, {counted_verb(saves, 'save')} dose"
-        f"{of['saves']} and {counted_verb(costs, 'cost')} dose{of['costs']}: the whole interval lies more than half a "
-        "percentage point off 25 %."
+        f"reader's d′, {counted_verb(saves, 'save')} dose{of['saves']}: the whole interval lies more than half a "
+        f"percentage point off 25 %. Over all tasks, {counted_verb(costs, 'cost')} dose{of['costs']}."
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
             f"{plural(unable, 'more reader')} passed the checks of 04d (d′ must follow the dose, an eraser and a "
-            "blur). They gained from nothing that was tried, not even from a filter: they show no saving, and are not "
-            "counted."
+            f"blur), but {'is' if unable == 1 else 'are'} not counted: nothing that was tried, not even a filter, was "
+            "shown to help where more dose helps, or processing can hardly help by construction."
         )
     for name, one in every.items():
         if name not in believed:
@@ -428,16 +429,18 @@ def in_detail(n, believed) -> list[str]:
         words.append(f"{livers} {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
     elif n.get("backgrounds"):
         words.append(
-            f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked: no image, of a network or of "
-            "a filter, was shown to raise its d′ there."
+            f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked: neither a network nor a "
+            "filter was shown to help it there, or more dose was not."
         )
     return words
 
 
-def by_reader(every, way: str) -> str:
-    """How many comparisons of each reader save or cost dose, in brackets after a space; nothing where none does."""
-    counts = [f"{one[way]} of {name}" for name, one in every.items() if one[way]]
-    return f" ({listed(counts)})" if counts else ""
+def by_reader(every, way: str, total: int) -> str:
+    """How many comparisons of each reader save or cost dose, in brackets after a space; nothing where none does, or
+    where others than these readers are among the ``total``."""
+    counts = {name: one[way] for name, one in every.items() if one[way]}
+    told = listed(f"{count} of {name}" for name, count in counts.items())
+    return f" ({told})" if counts and sum(counts.values()) == total else ""
 
 
 def elsewhere(blocks) -> list[str]:
@@ -471,7 +474,7 @@ def hiding(blocks) -> str:
 def hides(blocks) -> bool:
     """Whether a hidden lesion was found, so that there is one to be shown."""
     rows = blocks.get("invariances", {}).get("rows", [])
-    return any(row[way]["hidden"] for row in rows for way in ("search", "aimed") if way in row)
+    return any(said.beyond_chance(row[way]) for row in rows for way in ("search", "aimed") if way in row)
 
 
 def reference(blocks) -> tuple[list, list]:

@@ -169,7 +169,7 @@ def noticed(blocks) -> str:
         )
     never = f", and of {listed(by[0])} under none" if 0 in by else ""
     shown = f"That a metric notices it is shown {listed(words)} of noise{never}"
-    return f"Yes, at little noise. We removed {what} and added noise. {shown}{volumes}."
+    return f"Yes, while noise is low. We removed {what} and added noise. {shown}{volumes}."
 
 
 # ---- dose, newer networks, maps of quality ----
@@ -252,7 +252,7 @@ def one_by_one(n) -> str:
     each = n.get("each", [])
     if not 0 < len(each) <= FEW:
         return ""
-    met = [one for one in each if one.get("rivals") and set(one["rivals"]) <= set(designs.YEARS)]
+    met = [one for one in each if set(one.get("rivals", [])) & set(designs.YEARS)]
     better = [called(one["method"]) for one in met if one["better"]]
     if better:
         rule = f"{listed(better)} {'was' if len(better) == 1 else 'were'} better than an older network by some scores"
@@ -306,8 +306,9 @@ def reach(rows) -> str:
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept)))) if kept else ""
     small = " By small changes it can do so only with a lesion of which a network keeps less than"
     these = f"; these networks keep {ends} % on average" if kept else ""
-    hardly = ", so that it could hardly find one" if kept and min(kept) > alpha**0.5 else ""
     below = [f"{row['within_reach']} of {row['lesions']}" for row in rows if row.get("lesions")]
+    none = not any(row.get("within_reach") for row in rows)
+    hardly = ", so that it could hardly find one" if kept and min(kept) > alpha**0.5 and none else ""
     told = f" Of {listed(dict.fromkeys(below))} lesions they keep less." if below else ""
     return f"{small} {percent(alpha**0.5)} of the contrast{these}{hardly}.{told}"
 
@@ -376,7 +377,7 @@ def passing(blocks) -> str:
     return (
         f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test, all scans "
         f"pooled.{fading}{failed} Of {counted(n['asked'], 'comparison')} by those that could gain from a denoiser, "
-        f"{n['saves']} save dose and {cost} dose."
+        f"{n['saves']} save{'s' * (n['saves'] == 1)} dose and {cost} dose."
     )
 
 

@@ -141,7 +141,8 @@ def searched(hunted, name: str) -> tuple[str, str]:
     beside = own if len(own) else honest[honest["denoiser"] == "honest"]
     counts = [f"{one['hidden']:.0f} of {one['changed']:.0f}" for one in (last, *(row for _, row in beside.iterrows()))]
     twin = f" (twin: {counts[1]})" if len(counts) > 1 else ""
-    return f"{counts[0]} changed hidden{twin}", counts[0]
+    at = "" if last["strength"] == faulted["strength"].max() else f" at {percent(last['strength'])}"
+    return f"{counts[0]} changed hidden{at}{twin}", f"{counts[0]}{at.replace(' ', chr(10), 1)}"
 
 
 def by_judge(found, verdicts, judges) -> pd.DataFrame:

@@ -311,7 +311,14 @@ def numbers(gone: pd.DataFrame, spans: pd.DataFrame, theory: pd.DataFrame) -> di
     """
     return {
         "removed": [
-            {"cohort": r.cohort, "q": r.q, "removed": r.removed, "structures": r.structures, "share": float(r.share)}
+            {
+                "cohort": r.cohort,
+                "q": r.q,
+                "removed": r.removed,
+                "structures": r.structures,
+                "share": float(r.share),
+                "volumes": int(r.volumes),
+            }
             for r in gone.itertuples()
         ],
         "mean_srmse": [

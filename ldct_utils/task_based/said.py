@@ -51,10 +51,15 @@ def dose_saved(asked: pd.DataFrame, met: pd.DataFrame, low_dose: float) -> str:
     Args: asked: columns task, worth_low and worth_high, where an image was shown to raise the observer's d'. met: all
         that could have been asked, since more dose was. low_dose: of the images that were cleaned.
     """
+    lost = int(trial.saved_and_lost(met, low_dose)[1].sum())
     if asked.empty:
-        return f"About dose {_unasked(met)}."
-    saves, costs = trial.saved_and_lost(asked, low_dose)
-    told = f"Dose is saved in {some(int(saves.sum()), len(asked), 'comparison')} and lost in {costs.sum() or 'none'}"
+        also = f" Dose is lost in {some(lost, len(met), 'comparison')}." * bool(lost)
+        return f"About saved dose {_unasked(met)}.{also}"
+    saves = trial.saved_and_lost(asked, low_dose)[0]
+    told = (
+        f"Dose is saved in {some(int(saves.sum()), len(asked), 'comparison')}, and lost in {lost or 'none'} of "
+        f"{len(met)} that could show a loss"
+    )
     there = asked["task"] == tasks.PATIENTS
     if not there.any():
         return f"{told}; in livers {_unasked(met[met['task'] == tasks.PATIENTS])} there."

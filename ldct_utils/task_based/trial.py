@@ -164,22 +164,26 @@ def saved_and_lost(asked: pd.DataFrame, low_dose: float) -> tuple[pd.Series, pd.
     return asked["worth_low"] > low_dose + SAVING, asked["worth_high"] < low_dose - SAVING
 
 
-def by_observer(asked: pd.DataFrame, low_dose: float) -> dict[str, dict]:
+def by_observer(asked: pd.DataFrame, low_dose: float, met: pd.DataFrame) -> dict[str, dict]:
     """{observer: its comparisons}: asked, saves, costs; of these in_patients and saves_in_patients, where there is
-    anatomy; and ``best``, the largest dose that an image is worth to it, with task, low and high. Most first.
+    anatomy; and ``best``, the largest dose that an image is worth to it, of those that save if any does, with image,
+    task, low and high. Most first.
 
-    Args: asked: columns observer, task, worth, worth_low and worth_high. low_dose: of the images that were cleaned.
+    Args: asked: columns observer, image, task, worth, worth_low and worth_high. low_dose: of the images that were
+        cleaned. met: the same of all tasks: dose can be lost where nothing was shown to save it.
     """
-    saves, costs = saved_and_lost(asked, low_dose)
-    told = asked.assign(asked=True, saves=saves, costs=costs, in_patients=asked["task"] == tasks.PATIENTS)
+    saves, lost = saved_and_lost(asked, low_dose)[0], met[saved_and_lost(met, low_dose)[1]]["observer"].value_counts()
+    told = asked.assign(asked=True, saves=saves, in_patients=asked["task"] == tasks.PATIENTS)
     told["saves_in_patients"] = told["saves"] & told["in_patients"]
     found = {}
     for observer, part in told.groupby("observer", sort=False):
-        counts = part[["asked", "saves", "costs", "in_patients", "saves_in_patients"]].sum()
-        best = part.loc[part["worth"].idxmax()]
+        counts = part[["asked", "saves", "in_patients", "saves_in_patients"]].sum()
+        counts["costs"] = lost.get(observer, 0)
+        sure = part[part["saves"]] if part["saves"].any() else part
+        best = sure.loc[sure["worth"].idxmax()]
         ends = {"value": best["worth"], "low": best["worth_low"], "high": best["worth_high"]}
         found[observer] = {name: int(count) for name, count in counts.items()} | {
-            "best": {name: float(end) for name, end in ends.items()} | {"task": best["task"]}
+            "best": {name: float(end) for name, end in ends.items()} | {name: best[name] for name in ("image", "task")}
         }
     return dict(sorted(found.items(), key=lambda one: -one[1]["best"]["value"]))
 
