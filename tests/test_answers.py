@@ -83,11 +83,12 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
      ({"NPWE": reader(0.25, there=0)},
       "; no gain was shown to the computed reader in uniform cylinders; in simulated livers no gain was shown."),
      ({"NPWE": reader(0.3, 2, task=tasks.PATIENTS), "NPW": reader(0.27, 1)},
-      "; to 2 computed readers they are worth 27 and 30 % at best in uniform cylinders and livers (no gain would be 25 "
-      "%); in simulated livers 2 of 4 comparisons save dose."),
+      "; to 2 computed readers cleaned images are worth 27 and 30 % at best in uniform cylinders and livers "
+      "(no gain would be 25 %); in simulated livers 2 of 4 comparisons save dose."),
      ({"NPWE": reader(0.57, 9, in_patients=2, there=0), "NPW": reader(0.26, in_patients=0, there=0)},
-      "; to one computed reader they are worth 57 % at best in uniform cylinders (no gain would be 25 %), and no gain "
-      "was shown to the other; in simulated livers no gain was shown, to the one of them that was asked there."),
+      "; to one computed reader cleaned images are worth 57 % at best in uniform cylinders (no gain would be 25 %), "
+      "and no gain was shown to the other; in simulated livers no gain was shown, to the one of them that was asked "
+      "there."),
      ({name: reader(0.26, in_patients=0) for name in ("NPWE", "NPW", "search")},
       "; no gain was shown to any of 3 computed readers in uniform cylinders; in simulated livers none could be "
       "asked.")],
@@ -99,7 +100,7 @@ def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, en
 def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     readers = {"NPWE": reader(0.57, 10), "CHO, learned on FBP": reader(0.26, 2, 10)}
     livers = {"NPWE": {"low": 0.14, "high": 1.0}, "CHO, learned on FBP": {"low": 0.2, "high": 0.3}}
-    asked = {"readers": readers, "backgrounds": 120, "livers": livers}
+    asked = {"readers": readers, "backgrounds": 120, "livers": livers, "saves": 12, "costs": 0}
     said = answer("dose", observers=asked)
     assert said["sentences"].endswith(
         " With lesions in uniform cylinders, a slice cleaned by the network that is best for the reader is worth 57 % "
@@ -109,17 +110,18 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert said["more"] == (
         "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of 21 "
         "comparisons of a reader, a network and a task in which some image was shown to raise the reader's d′, 12 save "
-        "dose (10 of NPWE and 2 of CHO, learned on FBP) and none costs dose: the whole interval lies more than half a "
-        "percentage point off 25 %. "
-        "In 120 simulated livers "
-        "2 of 4 comparisons save dose; intervals reach from 14 % to 100 % or more (reader with an eye filter) and 20 % "
-        "to 30 % (reader taught on plain images)."
+        "dose (10 of NPWE and 2 of CHO, learned on FBP): the whole interval lies more than half a percentage point off "
+        "25 %. Over all tasks, none costs dose. In 120 simulated livers 2 of 4 comparisons save dose; intervals reach "
+        "from 14 % to 100 % or more (reader with an eye filter) and 20 % to 30 % (reader taught on plain images)."
     )
     no_gain = asked | {"readers": {"NPW": reader(0.26)}}
     nowhere = asked | {"readers": {"NPW": reader(0.27, 2, in_patients=0)}}
-    assert "In 120 simulated livers no reader could be asked: no image" in answer("dose", observers=nowhere)["more"]
+    assert (
+        "In 120 simulated livers no reader could be asked: neither a network"
+        in answer("dose", observers=nowhere)["more"]
+    )
     told = answer("dose", observers=no_gain)["sentences"]
-    assert "26 % (25 to 27) to a computed reader that ignores the noise texture, which is no gain; each at" in told
+    assert "26 % (25 to 27) to a computed reader that ignores the noise texture, no gain shown; each at" in told
     worth = {"worth": {"d' (NPW)": span(0.27, 0.01)}}
     both = BLOCKS["dose"] | {"methods": {"mse": BLOCKS["dose"]["methods"]["mse"], "l1": worth, "vgg": worth}}
     assert five.elsewhere({"observers": asked, "dose": both}) == [
@@ -135,8 +137,8 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert "is worth 26 % (25 to 27) to a computed reader taught on plain images" in said["sentences"]
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers=asked)).endswith(
-        "to one computed reader they are worth 26 % at best in uniform cylinders (no gain would be 25 %); in simulated "
-        "livers 1 of 2 comparisons save dose."
+        "to one computed reader cleaned images are worth 26 % at best in uniform cylinders (no gain would be 25 %); "
+        "in simulated livers 1 of 2 comparisons saves dose."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
     assert none["sentences"].endswith(" No computed reader could be asked that can see a gain and catches faults.")

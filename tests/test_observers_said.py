@@ -36,19 +36,21 @@ def test_dose_that_is_saved_is_told_with_patients_and_observers():
         ("B", tasks.PATIENTS, 0.9, 0.1, 1.0), ("A", tasks.PATIENTS, 0.2, 0.18, 0.22),
     )  # fmt: skip
     assert said.dose_saved(asked, asked, 0.25) == (
-        "Dose is saved in 3 of 5 comparisons and lost in 1; in livers it is saved in none of the 2 comparisons."
+        "Dose is saved in 3 of 5 comparisons, and lost in 1 of 5 that could show a loss; in livers it is saved in none "
+        "of the 2 comparisons."
     )
     assert said.savers(asked, 0.25) == "Savings by observer: A 2 (the best as good as FBP at 50 %) and B 1 (30 %)."
     away = asked[asked["task"] != tasks.PATIENTS]
     assert said.dose_saved(away, asked, 0.25).endswith(
-        "and lost in none; in livers no observer that gains from dose could be asked: no image was shown to raise its "
-        "d′ there."
+        "and lost in 1 of 5 that could show a loss; in livers no observer that gains from dose could be asked: no "
+        "image was shown to raise its d′ there."
     )
     assert said.dose_saved(away, away, 0.25).endswith(
         "; in livers no observer could be asked: more dose was not shown to raise its d′ there."
     )
     assert said.dose_saved(asked[:0], asked, 0.25) == (
-        "About dose no observer that gains from dose could be asked: no image was shown to raise its d′."
+        "About saved dose no observer that gains from dose could be asked: no image was shown to raise its d′. Dose is "
+        "lost in 1 of 5 comparisons."
     )
     assert said.dose_saved(asked[:0], asked[:0], 0.25).endswith("more dose was not shown to raise its d′.")
     assert said.savers(asked[:0], 0.25) == said.savers(asked[3:], 0.25) == "No observer saves dose."

@@ -218,10 +218,10 @@ def test_what_an_image_can_raise_in_one_task_it_need_not_in_another():
     assert found[["task", "observer", "could_gain"]].values.tolist() == [
         [tasks.FINE, "A", True], [tasks.PATIENTS, "A", False], [tasks.PATIENTS, "B", True],
     ]  # fmt: skip
-    readers = trial.by_observer(found[found["could_gain"]], 0.25)
+    readers = trial.by_observer(found[found["could_gain"]], 0.25, found)
     assert readers["A"]["in_patients"] == 0 and readers["A"]["asked"] == readers["B"]["in_patients"] == 1
     nobody = trial.equal_doses(low, rising, trial.helped_by_image(low, []))
-    assert not nobody["could_gain"].any() and trial.by_observer(nobody[nobody["could_gain"]], 0.25) == {}
+    assert not nobody["could_gain"].any() and trial.by_observer(nobody[:0], 0.25, nobody) == {}
 
 
 def test_only_where_dose_is_shown_to_help_is_a_dose_asked_for():
@@ -256,11 +256,15 @@ def test_comparisons_are_counted_by_observer_with_the_dose_of_each_at_its_best()
     rows = [("a", "1 mm", 0.15, 0.1, 0.2), ("b", "patients", 0.35, 0.3, 0.4), ("b", "1 mm", 0.25, 0.2, 0.3),
             ("a", "1 mm", 0.22, 0.2, 0.242), ("b", "1 mm", 0.6, 0.26, 0.9),
             ("b", "patients", 0.26, 0.254, 0.3)]  # fmt: skip
-    asked = pd.DataFrame(rows, columns=["observer", "task", "worth", "worth_low", "worth_high"])
-    found = trial.by_observer(asked, 0.25)
+    asked = pd.DataFrame(rows, columns=["observer", "task", "worth", "worth_low", "worth_high"]).assign(image="net")
+    found = trial.by_observer(asked, 0.25, asked)
     assert list(found) == ["b", "a"]
-    best = {"value": 0.6, "low": 0.26, "high": 0.9, "task": "1 mm"}
+    best = {"value": 0.6, "low": 0.26, "high": 0.9, "image": "net", "task": "1 mm"}
     counts = {"asked": 4, "saves": 2, "costs": 0, "in_patients": 2, "saves_in_patients": 1}  # 25.4 % is no saving
     assert found["b"] == counts | {"best": best}
     assert found["a"]["costs"] == 2 and found["a"]["best"]["value"] == 0.22
-    assert trial.by_observer(asked[:0], 0.25) == {}
+    assert trial.by_observer(asked[:0], 0.25, asked) == {}
+    elsewhere = trial.by_observer(asked[asked["observer"] == "b"], 0.25, asked.assign(observer="b"))
+    assert elsewhere["b"]["costs"] == 2, "dose is lost where nothing could have saved it, too"
+    unsure = asked.assign(worth_low=asked["worth_low"].where(asked["worth"] < 0.6, 0.1))
+    assert trial.by_observer(unsure, 0.25, unsure)["b"]["best"]["value"] == 0.35, "the largest is no shown saving"
