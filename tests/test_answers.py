@@ -130,10 +130,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     ]
     assert five.elsewhere({"observers": asked, "dose": BLOCKS["dose"]}) == five.elsewhere({"observers": asked}) == []
     more = answer("dose", observers=asked | {"believed": ["a", "b", "c"]})["more"]
-    assert (
-        " 1 more reader passed the checks of 04d (d′ must follow the dose, an eraser and a blur), but is not counted: nothing"
-        in more
-    )
+    assert " 1 more reader passed the checks of 04d (d′ must follow the dose, an eraser and a blur), but is not" in more
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers=asked)
