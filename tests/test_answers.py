@@ -83,12 +83,13 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
      ({"NPWE": reader(0.25, there=0)},
       "; no gain was shown to the computed reader in uniform cylinders; in simulated livers no gain was shown."),
      ({"NPWE": reader(0.3, 2, task=tasks.PATIENTS), "NPW": reader(0.27, 1)},
-      "; to 2 computed readers cleaned images are worth 27 and 30 % at best in uniform cylinders and livers "
+      "; to 2 computed readers cleaned images are worth 27 and 30 % of the dose at best in uniform cylinders and "
+      "livers "
       "(no gain would be 25 %); in simulated livers 2 of 4 comparisons save dose."),
      ({"NPWE": reader(0.57, 9, in_patients=2, there=0), "NPW": reader(0.26, in_patients=0, there=0)},
-      "; to one computed reader cleaned images are worth 57 % at best in uniform cylinders (no gain would be 25 %), "
-      "and no gain was shown to the other; in simulated livers no gain was shown, to the one of them that was asked "
-      "there."),
+      "; to one computed reader cleaned images are worth 57 % of the dose at best in uniform cylinders "
+      "(no gain would be 25 %), and no gain was shown to the other; in simulated livers no gain was shown, to the one of them "
+      "that was asked there."),
      ({name: reader(0.26, in_patients=0) for name in ("NPWE", "NPW", "search")},
       "; no gain was shown to any of 3 computed readers in uniform cylinders; in simulated livers none could be "
       "asked.")],
@@ -137,8 +138,8 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert "is worth 26 % (25 to 27) to a computed reader taught on plain images" in said["sentences"]
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers=asked)).endswith(
-        "to one computed reader cleaned images are worth 26 % at best in uniform cylinders (no gain would be 25 %); "
-        "in simulated livers 1 of 2 comparisons saves dose."
+        "to one computed reader cleaned images are worth 26 % of the dose at best in uniform cylinders "
+        "(no gain would be 25 %); in simulated livers 1 of 2 comparisons saves dose."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
     assert none["sentences"].endswith(" No computed reader could be asked that can see a gain and catches faults.")
@@ -431,7 +432,7 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
     assert said.reach([*kept, {}]) == f"{limit}; {these} 89 to 95 % {hardly}"
     assert said.reach(kept[:1]) == f"{limit}; {these} 89 % {hardly}"
     counted = [{"alpha": 0.1, "within_reach": n, "lesions": 10} for n in (0, 2)]
-    assert said.reach(counted) == f"{limit}. Of 0 of 10 and 2 of 10 lesions they keep less."
+    assert said.reach(counted) == f"{limit}. So little is kept of none of 10 and 2 of 10 lesions."
     assert said.reach([{"alpha": 0.1, "kept": {"value": 0.2}}]) == f"{limit}; {these} 20 % on average."
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})

@@ -83,7 +83,7 @@ def seen_at_best(believed: dict, low: float, backgrounds: int = 0) -> str:
     rest = f", and no gain was shown to {'the other' if others == 1 else f'the {others} others'}" if others else ""
     who = "one computed reader" if len(gain) == 1 else f"{len(gain)} computed readers"
     no_gain = f" (no gain would be {percent(low)})"
-    return f"to {who} cleaned images are worth {best} % at best{where(gain)}{no_gain}{rest}{livers}"
+    return f"to {who} cleaned images are worth {best} % of the dose at best{where(gain)}{no_gain}{rest}{livers}"
 
 
 def where(believed: dict) -> str:

@@ -306,10 +306,10 @@ def reach(rows) -> str:
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept)))) if kept else ""
     small = " By small changes it can do so only with a lesion of which a network keeps less than"
     these = f"; these networks keep {ends} % on average" if kept else ""
-    below = [f"{row['within_reach']} of {row['lesions']}" for row in rows if row.get("lesions")]
+    below = [f"{row['within_reach'] or 'none'} of {row['lesions']}" for row in rows if row.get("lesions")]
     none = not any(row.get("within_reach") for row in rows)
     hardly = ", so that it could hardly find one" if kept and min(kept) > alpha**0.5 and none else ""
-    told = f" Of {listed(dict.fromkeys(below))} lesions they keep less." if below else ""
+    told = f" So little is kept of {listed(dict.fromkeys(below))} lesions." if below else ""
     return f"{small} {percent(alpha**0.5)} of the contrast{these}{hardly}.{told}"
 
 
