@@ -88,8 +88,8 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
       "(no gain would be 25 %); in simulated livers 2 of 4 comparisons save dose."),
      ({"NPWE": reader(0.57, 9, in_patients=2, there=0), "NPW": reader(0.26, in_patients=0, there=0)},
       "; to one computed reader cleaned images are worth 57 % of the dose at best in uniform cylinders "
-      "(no gain would be 25 %), and no gain was shown to the other; in simulated livers no gain was shown, to the one of them "
-      "that was asked there."),
+      "(no gain would be 25 %), and no gain was shown to the other; in simulated livers no gain was shown, to "
+      "the one of them that was asked there."),
      ({name: reader(0.26, in_patients=0) for name in ("NPWE", "NPW", "search")},
       "; no gain was shown to any of 3 computed readers in uniform cylinders; in simulated livers none could be "
       "asked.")],
