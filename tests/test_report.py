@@ -17,7 +17,7 @@ from PIL import Image
 
 from ldct_utils import report
 from ldct_utils.answers import front
-from ldct_utils.report import page
+from ldct_utils.report import page, plots
 from ldct_utils.study import files
 
 matplotlib.use("Agg")
@@ -400,3 +400,18 @@ def test_the_page_fits_its_width_in_a_browser(whole_page, tmp_path, width):
     )  # fmt: skip
     (wide,) = re.findall(r'data-wide="(\d+)"', done.stdout)
     assert int(wide) <= width
+
+
+def test_a_published_picture_keeps_the_pale_colours_of_bands():
+    """Two bands of 15 % of their lines' colours, beside lines of other colours: many tints, most of them at edges."""
+    figure, axis = plt.subplots(figsize=(8, 4), dpi=100)
+    x = np.linspace(0, 6, 60)
+    for number, colour in enumerate(plots.COLOURS[:5]):
+        axis.plot(x, np.sin(x + number), color=colour)
+        if number in (0, 2):
+            axis.fill_between(x, np.sin(x + number) - 0.4, np.sin(x + number) + 0.4, color=colour, alpha=0.15, lw=0)
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]
+    plt.close(figure)
+    off = np.abs(np.asarray(page._few_colours(pixels).convert("RGB")).astype(int) - pixels).max(2)
+    assert off[np.ptp(pixels.astype(int), axis=2) > page.TINT].mean() < 2

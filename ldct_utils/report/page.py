@@ -106,7 +106,7 @@ def _few_colours(pixels) -> Image.Image:
     index = np.round(pixels.mean(2) * 127 / 255).astype(np.uint8)
     palette = np.linspace(0, 255, 128).round().astype(int).repeat(3).tolist()
     if tinted.any():
-        coloured = Image.fromarray(pixels[tinted][None]).quantize(128, Image.Quantize.MAXCOVERAGE)
+        coloured = Image.fromarray(pixels[tinted][None]).quantize(128, Image.Quantize.MAXCOVERAGE, kmeans=3)
         index[tinted] = 128 + np.asarray(coloured)[0]
         palette += coloured.getpalette()[: 3 * 128]
     image = Image.fromarray(index)
