@@ -188,7 +188,7 @@ why = report.listed([f"{one.observer} {one.rule}" for one in faults.itertuples()
 report.table(
     run, "verdicts", kept.reset_index(),
     f"The rules are kept by {report.some(len(believed), len(PANEL), 'observer')}.",
-    f"{why[:1].upper()}{why[1:]}. The rows with other internal noise are variants of {panel.NPWE} and are not counted. "
+    f"{report.capital(why)}. The rows with other internal noise are variants of {panel.NPWE} and are not counted. "
     f"{realisations} repeated scans a class, {backgrounds} patients.",
     heads={"observer": "observer"} | {rule: said.KEEPS[rule] for rule in kept},
 )  # fmt: skip

@@ -62,6 +62,7 @@ from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, nulls
 from ldct_utils.study.runs import select
+from ldct_utils.task_based import tradeoff
 from ldct_utils.training import checkpoints, costs, designs, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -115,13 +116,13 @@ report.table(run, "working_points", worded(reached), working_point.said(points),
 # PSNR knows nothing of lesions. What each network passes on of their contrast stands beside it.
 
 # %%
-lesions = run.table("kept", lambda: testing.kept_of_methods(tested, labels, draws, seed))
+lesions = run.table("kept", lambda: testing.kept_of_methods(tested, listed.assign(method=labels), draws, seed))
 if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
-    shown = lesions.assign(**100 * lesions[["kept", "low", "high"]]).sort_values("kept", ascending=False)
-    beside = report.beside_blends(lesions)
-    report.table(run, "kept", worded(shown), verdicts.kept(shown, says), beside, testing.KEPT)
+    shown = lesions.assign(**100 * lesions[["kept", "low", "high"]])
+    told = f"{verdicts.kept(shown, says)} {tradeoff.mixing_said(worded(lesions))}"
+    report.table(run, "kept", worded(shown), told, report.beside_blends(shown, says[shown["base"][0]]), testing.KEPT)
 
 # %% [markdown]
 # Methods without training are tuned: the smallest RMSE on the middle slice of every validation patient.
@@ -273,11 +274,10 @@ def measured():
 
 # %%
 cost, ssim = run.table("cost", measured), overall[overall["metric"] == "ssim"].set_index("method")["mean"]
-rows_px, columns_px = cohort.ldct.shape[1:]
 report.table(
     run, "cost", worded(cost.assign(SSIM=cost.method.map(ssim)).sort_values("s a slice")),
     report.slowest(cost["s a slice"]),
-    f"A slice of {rows_px}x{columns_px} pixels, {precision} on {device}, best of three.", costs.HEADS,
+    f"A slice of {'x'.join(map(str, cohort.ldct.shape[1:]))} pixels, {precision} on {device}.", costs.HEADS,
 )  # fmt: skip
 
 # %% [markdown]

@@ -64,9 +64,9 @@ from ldct_utils import cohorts, report
 from ldct_utils.ct import planted
 from ldct_utils.models import classical
 from ldct_utils.report.drawings import tradeoff as drawings
-from ldct_utils.stats import intervals
+from ldct_utils.stats import blending, intervals
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import blending, resolution, tradeoff
+from ldct_utils.task_based import resolution, tradeoff
 from ldct_utils.training import checkpoints, designs, prediction, setup
 from ldct_utils.training.designs import spoken
 

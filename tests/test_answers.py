@@ -14,8 +14,9 @@ from conftest import ROOT
 from ldct_utils.answers import collect, five, front, pictures, said, words
 from ldct_utils.metrics import info
 from ldct_utils.report.drawings import front as drawn
+from ldct_utils.stats import blending
 from ldct_utils.study import files, parameters, runs
-from ldct_utils.task_based import blending, tasks
+from ldct_utils.task_based import tasks
 
 
 def span(value, half=0.1):

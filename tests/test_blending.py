@@ -11,9 +11,10 @@ from scipy import ndimage
 from ldct_utils import metrics
 from ldct_utils.ct import planted
 from ldct_utils.models import classical
+from ldct_utils.stats import blending
+from ldct_utils.stats.blending import compare, curve
 from ldct_utils.stats.intervals import Interval
-from ldct_utils.task_based import blending, resolution
-from ldct_utils.task_based.blending import compare, curve
+from ldct_utils.task_based import resolution
 
 
 def lesions(size=40):

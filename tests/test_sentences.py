@@ -258,8 +258,11 @@ def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
     assert sentences.keeps(0.9998) == "It keeps 100 % of the contrast of lesions."
     assert sentences.keeps(None).startswith("No lesion is known in these patients")
     several = pd.DataFrame({"kept": [0.9, 1.01], "patients": 10})
-    assert sentences.beside_blends(several) == (
-        f"Brackets: 95 % intervals over 10 patients and trainings. The LDCT keeps 100 %; {more}."
+    assert sentences.beside_blends(several, "MSE") == (
+        "The LDCT keeps 100 % and gains 0 dB. The last column is a network's PSNR less that of the mix of MSE and LDCT "
+        "that keeps as much; above 0 it does better than mixing. Brackets: 95 % intervals over 10 patients and "
+        "trainings."
     )
     one = pd.DataFrame({"kept": [1.0], "patients": [3]})
-    assert sentences.beside_blends(one) == "Too few patients for intervals. The LDCT keeps 100 %."
+    said = sentences.beside_blends(one, "MSE")
+    assert said == "The LDCT keeps 100 % and gains 0 dB. Too few patients for intervals."

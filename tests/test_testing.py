@@ -7,7 +7,9 @@ from conftest import ROOT, write_tiny_cohort
 
 from ldct_utils import cohorts, metrics
 from ldct_utils.cohorts import unseen
+from ldct_utils.stats import blending
 from ldct_utils.study import files, identity, parameters, runs
+from ldct_utils.task_based import tradeoff
 from ldct_utils.training import designs, refusals, testing
 
 
@@ -132,33 +134,93 @@ def test_the_contrast_that_is_kept_is_the_share_that_is_passed_on(tiny_cohort, s
             found.append(image if row is None else clean[row] + share * (image - clean[row]))
         return np.stack(found)
 
-    found = testing.lesions_kept(cohort, rows, denoise)
+    found, squares = testing.lesions_kept(cohort, rows, denoise)
     assert len(found) == cohort.slices.set_index("row").loc[rows].patient.nunique()
     assert np.allclose(found["kept"], share)
+    assert set(squares["target"]) == {"ndct", "truth"} and set(squares["row"]) <= set(rows)
+    one = squares[squares["target"] == "ndct"].iloc[0]
+    given, target = (np.float64(images[one["row"]]) for images in (cohort.ldct, cohort.ndct))
+    before, after = given - target, np.float64(denoise(np.float32(given)[None])[0]) - target
+    assert np.allclose([one["before"], one["both"], one["after"]],
+                       [(before**2).mean(), (before * after).mean(), (after**2).mean()])  # fmt: skip
 
 
 def test_without_known_lesions_nothing_is_kept_or_lost(tiny_cohort):
     cohort = cohorts.load(tiny_cohort)
-    assert testing.lesions_kept(cohort, cohort.rows("test"), lambda hu: hu).empty
+    assert all(table.empty for table in testing.lesions_kept(cohort, cohort.rows("test"), lambda hu: hu))
 
 
 class Stored:
-    def __init__(self, values):
+    """A stored test of 8 patients, a slice and a lesion each, that keeps ``values`` of it.
+
+    Its output is the LDCT without ``share`` of the noise, on which ``extra`` HU^2 of an independent error lies.
+    """
+
+    def __init__(self, values, share=0.5, extra=0.0):
         self.kept = pd.DataFrame({"patient": range(len(values)), "lesion": 1, "kept": values})
+        left = 1 - share
+        three = {"before": 100.0, "both": 100 * left, "after": 100 * left**2 + extra}
+        self.squares = pd.DataFrame(
+            {"patient": range(len(values)), "row": range(len(values)), "target": "ndct", **three}
+        )
 
     def table(self, name):
         return getattr(self, name)
 
 
+def as_listed(*names):
+    """Trainings of methods in this order, numbered by seed; ``mse`` is the one with MSE alone."""
+    table = pd.DataFrame({"method": names, "loss": ["mse" if name == "mse" else "other" for name in names]})
+    return table.assign(seed=table.groupby("method").cumcount())
+
+
 def test_what_methods_keep_has_an_interval_over_patients_and_trainings():
     rng = np.random.default_rng(0)
     tests = [Stored(0.8 + 0.02 * rng.normal(size=8) + shift) for shift in (-0.1, 0.0, 0.1)]
-    tests += [Stored(0.5 + 0.02 * rng.normal(size=8)), Stored([])]
-    found = testing.kept_of_methods(tests, ["many", "many", "many", "one", "none"]).set_index("method")
-    assert list(found.index) == ["many", "one"] and found.loc["many", "seeds"] == 3
-    assert np.isclose(found.loc["many", "kept"], 0.8, atol=0.02) and found.loc["one", "high"] < 0.55
+    tests += [Stored(0.5 + 0.02 * rng.normal(size=8))]
+    found = testing.kept_of_methods(tests, as_listed("many", "many", "many", "mse")).set_index("method")
+    assert list(found.index) == ["many", "mse"] and found.loc["many", "seeds"] == 3
+    assert np.isclose(found.loc["many", "kept"], 0.8, atol=0.02) and found.loc["mse", "high"] < 0.55
     assert found.loc["many", "high"] - found.loc["many", "low"] > 0.3  # trainings differ more than patients
-    assert testing.kept_of_methods([Stored([])], ["none"]).empty
+    assert testing.kept_of_methods([Stored([])], as_listed("none")).empty
+
+
+def test_a_mix_with_the_input_is_no_better_than_itself_and_an_oracle_is():
+    kept = 0.5 + np.random.default_rng(1).normal(0, 0.02, 8)
+    mse = [Stored(kept, 0.5), Stored(kept + 0.01, 0.5)]
+    mix = [Stored(0.4 + 0.6 * one.kept["kept"].to_numpy(), 0.6 * 0.5) for one in mse]  # 40 % of the input
+    oracle = [Stored(np.full(8, 0.9), 0.5) for _ in mse]
+    spoiled = [Stored(one.kept["kept"].to_numpy(), 0.3, extra=30.0) for one in mix]
+    names = [name for name in ("mse", "mix", "oracle", "spoiled") for _ in range(2)]
+    found = testing.kept_of_methods([*mse, *mix, *oracle, *spoiled], as_listed(*names)).set_index("method")
+    assert set(found["base"]) == {"mse"} and found.loc["mse", "answer"] == "" and np.isnan(found.loc["mse", "beyond"])
+    assert abs(found.loc["mix", "beyond"]) < 1e-6 and found.loc["mix", "answer"] == blending.OPEN
+    assert found.loc["oracle", "beyond_low"] > 0 and found.loc["oracle", "answer"] == blending.BETTER
+    assert found.loc["spoiled", "beyond_high"] < 0 and found.loc["spoiled", "answer"] == blending.LESS
+    assert found.loc["mse", "gain"] == pytest.approx(20 * np.log10(2))
+    said = tradeoff.mixing_said(found.reset_index())
+    assert said == "Oracle does better than mixing the LDCT into the output of mse."
+
+
+def test_without_one_method_of_mse_alone_the_largest_gain_is_mixed():
+    tests = [Stored(np.full(8, 0.7), share) for share in (0.3, 0.6)]
+    found = testing.kept_of_methods(tests, as_listed("a", "b"))
+    assert set(found["base"]) == {"b"} and set(found["answer"]) == {"", blending.FEW_TRAININGS}
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([], "No other network is there to set beside a mix with the LDCT."),
+        ([blending.FEW_TRAININGS] * 2, "Whether a network does better {what} is not decided: one training."),
+        ([blending.LESS, blending.OPEN, blending.FEW_TRAININGS], "No network was shown to do better {what}, of 2."),
+        ([blending.BETTER, blending.LESS, blending.BETTER], "A and c do better {what}."),
+    ],
+)
+def test_who_does_better_than_mixing_is_said_in_a_sentence(answers, said):
+    rows = [("m", ""), *zip("abc", answers)]
+    table = pd.DataFrame(rows, columns=["method", "answer"]).assign(base="m")
+    assert tradeoff.mixing_said(table) == said.format(what="than mixing the LDCT into the output of m")
 
 
 def test_a_window_of_ones_own_is_one_more_test_named_by_its_window(trained, calls):

@@ -12,8 +12,9 @@ from notebook_cells import execute
 from scipy import ndimage
 
 from ldct_utils import cohorts
+from ldct_utils.stats import blending
 from ldct_utils.study import runs
-from ldct_utils.task_based import blending, resolution, tradeoff
+from ldct_utils.task_based import resolution, tradeoff
 from ldct_utils.training import checkpoints, prediction
 
 NOTEBOOK = ROOT / "notebooks" / "14_tradeoff.py"

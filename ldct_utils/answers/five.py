@@ -20,7 +20,8 @@ from ldct_utils.answers.words import (
     within,
 )
 from ldct_utils.report.sentences import number, plural, some
-from ldct_utils.task_based import blending, tasks
+from ldct_utils.stats import blending
+from ldct_utils.task_based import tasks
 
 
 # ---- what dose an image is worth ----

@@ -28,6 +28,7 @@ from ldct_utils.answers.words import (
     within,
 )
 from ldct_utils.metrics import denoised
+from ldct_utils.report.sentences import capital
 from ldct_utils.task_based import trial
 from ldct_utils.training import designs
 
@@ -221,7 +222,7 @@ def newest(blocks) -> str:
         return f"Not decided. None of {few} had the patients and trainings for a verdict."
     rest, all_of_them = enough - n["better"] - n["worse"], counted(enough, "comparison")
     if told := one_by_one(n):
-        return f"{told[:1].upper()}{told[1:]}{without(n)}"
+        return f"{capital(told)}{without(n)}"
     return (
         f"In {n['better'] or 'none'} of {all_of_them} with a verdict. The newer network was "
         f"worse in {n['worse'] or 'none'} and not shown to differ in {rest or 'none'}.{without(n)}"
@@ -360,17 +361,13 @@ def planted(blocks) -> str:
 
 
 # ---- whom to believe ----
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
 def believed(blocks) -> str:
     return blocks["judges"]["answer"]
 
 
 def passing(blocks) -> str:
     n = blocks["observers"]
-    failed = f" {_capital(listed(n['failed']))} failed." if n["failed"] else ""
+    failed = f" {capital(listed(n['failed']))} failed." if n["failed"] else ""
     blind = [name for name in n.get("blind_to_fading", []) if name in n["believed"]]
     fading = f" {len(blind)} of them cannot see that a lesion and its noise have faded together." if blind else ""
     cost = f"{n['costs']} cost{'s' * (n['costs'] == 1)}"

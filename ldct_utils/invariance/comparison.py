@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ldct_utils.invariance import evidence
-from ldct_utils.report.sentences import kept_least, listed, percent, some
+from ldct_utils.report.sentences import capital, kept_least, listed, percent, some
 from ldct_utils.stats import intervals
 
 ALIKE = (
@@ -119,4 +119,4 @@ def differences(apart, says: dict, first: str) -> str:
         shown += len(more) + len(less)
     which = f": against {says[first]}, {listed(told)}" if told else ""
     count = some(shown, len(apart), "difference")
-    return f"{count[:1].upper()}{count[1:]} {'is' if shown == 1 or len(apart) == 1 else 'are'} shown{which}."
+    return f"{capital(count)} {'is' if shown == 1 or len(apart) == 1 else 'are'} shown{which}."

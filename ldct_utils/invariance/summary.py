@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.invariance import evidence
-from ldct_utils.report.sentences import interval, listed, number, plural, some
+from ldct_utils.report.sentences import capital, interval, listed, number, plural, some
 from ldct_utils.stats import intervals
 
 # RMS changes that are held against those of a repeated scan: column of the table of changes, and what it is called.
@@ -154,7 +154,7 @@ def on_average(table) -> str:
 def explained(methods) -> str:
     """What each way of finding an input does, in one sentence. Args: methods: of ``WAYS``, others are passed over."""
     told = listed(WAYS[one] for one in methods if one in WAYS)
-    return f"{told[:1].upper()}{told[1:]}."
+    return f"{capital(told)}."
 
 
 def _course(course, method) -> pd.Series:

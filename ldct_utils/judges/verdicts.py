@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.judges import caught, faulty
-from ldct_utils.report.sentences import listed, some
+from ldct_utils.report.sentences import capital, listed, some
 
 LABELS = {
     "eraser": "eraser, knows lesions", "blind_eraser": "eraser, blind", "blur": "blur", "median": "median",
@@ -114,7 +114,7 @@ def half_said(found) -> str:
         return "No pair of a judge and a fault could be asked."
     pairs = some(reached, len(own), "pair")
     told = f"{pairs} of a judge and a fault {'reaches' if reached < 2 else 'reach'} an alarm in half of the patients."
-    return f"{told[:1].upper()}{told[1:]}"
+    return f"{capital(told)}"
 
 
 def names_of_faults() -> list[str]:
@@ -204,7 +204,7 @@ def all_caught_said(table, found, judges: dict) -> str:
         told += (
             f", least often the {IN_SENTENCES[own['denoiser'].iloc[0]]}, in {percent(own['rate'].iloc[0])} of patients"
         )
-    return f"{told[:1].upper()}{told[1:]}."
+    return f"{capital(told)}."
 
 
 def asked_said(faults, strengths) -> str:

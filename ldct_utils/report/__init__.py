@@ -15,6 +15,7 @@ from ldct_utils.report.sentences import (
     bars,
     beside_blends,
     beyond,
+    capital,
     compared,
     gained,
     improved,
@@ -39,7 +40,8 @@ from ldct_utils.report.sentences import (
 )
 
 __all__ = [
-    "apart", "asked", "bars", "beside_blends", "beyond", "compared", "figure", "figures", "gained", "improved",
+    "apart", "asked", "bars", "beside_blends", "beyond", "capital", "compared", "figure", "figures", "gained",
+    "improved",
     "interval", "keeps", "kept_least", "leaders", "like_scanner", "limits", "listed", "noticed", "number", "ordered",
     "outlined_by", "percent", "plural", "scale", "shown", "slowest", "some", "table", "text", "went", "worsened",
 ]  # fmt: skip

@@ -8,13 +8,9 @@ import re
 import numpy as np
 import pandas as pd
 
-from ldct_utils.report.sentences import decimals, listed, number, percent, plural, some
+from ldct_utils.report.sentences import capital, decimals, listed, number, percent, plural, some
 
 FEW, LARGELY = 0.4, 0.7  # Kendall's W below which raters agree little, and from which they agree largely
-
-
-def _start(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def known(frame: pd.DataFrame, heads: dict) -> dict:
@@ -50,7 +46,7 @@ def in_their_own(verdicts: dict) -> str:
         parts.append(f"for {listed(alone)} there is no other network to compare with")
     if unused:
         parts.append(f"no network was trained with {listed(unused).replace(' and ', ' or ')}")
-    return _start("; ".join(parts)) + "."
+    return capital("; ".join(parts)) + "."
 
 
 def least_error(errors: dict, start: str = "LDCT") -> str:
@@ -81,8 +77,9 @@ def tighter(beyond: int, judged: int, untied: int) -> str:
         only = "The only pair" if judged == 1 else f"No pair of {judged}"
         return f"{only} was {'not ' * (judged == 1)}shown to agree more within a training than between two."
     tied = f"a formula ties {'none' if untied == beyond else 'all' if not untied else beyond - untied} of them"
-    return f"{_start(some(beyond, judged, 'pair'))} agree{'s' * (beyond == 1)} more within a training than between " + (
-        f"two; {tied}." if beyond > 1 else f"two; {'no' if untied else 'a'} formula ties it."
+    return (
+        f"{capital(some(beyond, judged, 'pair'))} agree{'s' * (beyond == 1)} more within a training than between "
+        + (f"two; {tied}." if beyond > 1 else f"two; {'no' if untied else 'a'} formula ties it.")
     )
 
 

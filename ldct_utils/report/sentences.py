@@ -20,6 +20,11 @@ OUTLINED_BY = {"felzenszwalb": "Felzenszwalb's method", "otsu": "Otsu's method",
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+def capital(text: str) -> str:
+    """A text with its first letter in upper case and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def plural(number: int, word: str) -> str:
     """A number of things, e.g. ``1 patient``, ``5 patients``, ``2 patches``, ``2 studies``."""
     if number == 1:
@@ -73,7 +78,7 @@ def leaders(first: dict) -> str:
         return "nothing is first"
     (who, what), *others = by.items()
     rest = [f"{one} by {listed(ways)}" for one, ways in others]
-    return ", and ".join([f"{who[:1].upper()}{who[1:]} is first by {listed(what)}", *([listed(rest)] if rest else [])])
+    return ", and ".join([f"{capital(who)} is first by {listed(what)}", *([listed(rest)] if rest else [])])
 
 
 def decimals(value: float, low: float = math.nan, high: float = math.nan) -> int:
@@ -189,7 +194,7 @@ def limits(number: int, total: int) -> str:
     """How many rows of a table of checks have a limit, e.g. ``16 of 20 rows have a limit; the others are for
     comparison.``"""
     who, others = some(number, total, "row"), "; the others are for comparison" if 0 < number < total else ""
-    return f"{who[:1].upper()}{who[1:]} ha{'s' if number < 2 else 've'} a limit{others}."
+    return f"{capital(who)} ha{'s' if number < 2 else 've'} a limit{others}."
 
 
 def like_scanner(errors: dict, ratios: dict, of_scanner: float, kernel: str = "B30") -> str:
@@ -255,13 +260,17 @@ def keeps(kept: float | None) -> str:
     return f"It keeps {percent(kept)} of the contrast of lesions{f'; {MIXING}' if kept < ALL else ''}."
 
 
-def beside_blends(table) -> str:
-    """How to read a table of what networks keep: its intervals, the LDCT, and mixtures of an output with it.
+def beside_blends(table, base: str) -> str:
+    """How to read a table of what networks keep: the LDCT, mixes of a network with it, and the intervals.
 
-    Args: table: a row a method with ``kept``, share of the contrast, 1 all, and ``patients``; one row at least.
+    Args: table: of ``kept_of_methods``, one row at least. base: what the mixed network is called.
     """
     sure = bars(int(table["patients"].max()), "patient", "Brackets", also=" and trainings")
-    return f"{sure} The LDCT keeps 100 %{f'; {MIXING}' if table['kept'].min() < ALL else ''}."
+    mixes = (
+        f" The last column is a network's PSNR less that of the mix of {base} and LDCT that keeps as much; above 0 it "
+        "does better than mixing."
+    )
+    return f"The LDCT keeps 100 % and gains 0 dB.{mixes * (len(table) > 1)} {sure}"
 
 
 def slowest(seconds) -> str:
@@ -300,7 +309,7 @@ def improved(rose: dict, kind: str) -> tuple[str, str]:
         who, did = some(len(better), len(rose), f"{kind} metric"), "improved"
     rest = [f"Worse in every run: {listed(worse, most=6)}."] if worse else []
     rest += [f"Not in one direction in all runs: {listed(mixed, most=6)}."] if mixed else []
-    return f"{who[:1].upper()}{who[1:]} {did} in every run.", " ".join(rest)
+    return f"{capital(who)} {did} in every run.", " ".join(rest)
 
 
 def noticed(limits: dict, removed: int, known: int, what: str = "lesion") -> str:
@@ -333,7 +342,7 @@ def worsened(falls: int, total: int, when: str = "when all lesions are removed")
     Args: falls: metrics that fall in all patients, of ``total``. when: after which damage.
     """
     who = some(falls, total, "metric")
-    return f"{who[:1].upper()}{who[1:]} call{'s' * (falls < 2)} the image worse in every patient {when}."
+    return f"{capital(who)} call{'s' * (falls < 2)} the image worse in every patient {when}."
 
 
 def asked(steady: float, gain_db: float) -> str:

@@ -6,7 +6,7 @@ two were not shown to differ, neither is called the first.
 
 import pandas as pd
 
-from ldct_utils.report.sentences import bars, gained, leaders, listed, number, percent, plural, some
+from ldct_utils.report.sentences import bars, capital, gained, leaders, listed, number, percent, plural, some
 
 DECIDED = {
     "better": "is better than", "worse": "is worse than", "differs": "differs from",
@@ -115,7 +115,7 @@ def beside(found: dict, where: str = "", groups: dict | None = None) -> str:
                  for one in ordered]  # fmt: skip
         alike.setdefault(f"{first} {listed(parts)}", []).append(score)
     said = "; ".join(f"by {listed(scores)}{where} {words}" for words, scores in alike.items())
-    return f"{said[:1].upper()}{said[1:]}."
+    return f"{capital(said)}."
 
 
 def newer(table, says: dict, against: str) -> tuple[str, str]:

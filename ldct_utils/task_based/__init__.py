@@ -5,9 +5,8 @@
 that searches. ``tasks`` and ``panel`` put them before known denoisers, ``trial`` says which may be believed.
 ``resolution`` holds transfer functions, ``equivalence`` the dose at which a plain reconstruction (FBP) does as well,
 ``fabrication`` detail that a network invents alike in every scan, ``kept`` what networks leave of faint lesions,
-``real_backgrounds`` detection in front of real anatomy, ``characterise`` detection against telling shapes, ``blending``
-whether a network trades error for lesions better than a blend of another one with its input, and ``said`` what
-observers say in sentences.
+``real_backgrounds`` detection in front of real anatomy, ``characterise`` detection against telling shapes, ``tradeoff``
+error against what is kept of lesions, and ``said`` what observers say in sentences.
 
 May import: ct, models, phantom, report, stats. Start reading in ``ensembles``, then ``observers``.
 """

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ldct_utils.report.sentences import listed, number, percent, some
+from ldct_utils.report.sentences import capital, listed, number, percent, some
 from ldct_utils.task_based import characterise, tasks, trial
 
 # What keeping each rule of ``trial`` means, as the head of a column with yes and no.
@@ -209,4 +209,4 @@ def held(came_out: dict) -> str:
     who = some(sum(came_out.values()), len(came_out), "control")
     missed = [words for words, right in came_out.items() if not right]
     which = f". Wrong: {listed(missed)}" if missed else f": {listed(came_out)}"
-    return f"{who[:1].upper()}{who[1:]} came out as they must{which}."
+    return f"{capital(who)} came out as they must{which}."

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.ct import planted
-from ldct_utils.stats import intervals
-from ldct_utils.task_based import blending, resolution
+from ldct_utils.report.sentences import capital, listed
+from ldct_utils.stats import blending, intervals
+from ldct_utils.task_based import resolution
 
 SIDE = 56  # of a cut-out around a lesion, pixels
 QUANTITIES = ("gain", "kept", "gain_difference", "kept_difference", "less_error", "more_kept")
@@ -190,7 +191,7 @@ def said(judged, reasons: list[str], say: Callable, against: str = "", other: di
         who = f"{'all' if len(better) == len(judged) else f'{len(better)} of'} {len(judged)} losses"
         low, high = (f"{100 * judged.loc[better, 'more_kept'].agg(end):.1f}" for end in ("min", "max"))
         more = low if low == high else f"{low} to {high}"
-        return [_capital(f"{first}{who} keep {more} percentage points more {blend}."), *also]
+        return [capital(f"{first}{who} keep {more} percentage points more {blend}."), *also]
     row = judged.loc[better[0]]
     count = [f"1 of {len(judged)} losses lies above the blends."] if len(judged) > 1 else []
     return [
@@ -199,8 +200,22 @@ def said(judged, reasons: list[str], say: Callable, against: str = "", other: di
     ]  # fmt: skip
 
 
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
+def mixing_said(table) -> str:
+    """Which methods do better than mixing some of the LDCT into another one's output, a sentence with its full stop.
+
+    Args: table: of ``testing.kept_of_methods``, methods in words, a row at least.
+    """
+    others = table[table["method"] != table["base"]]
+    judged = others[~others["answer"].isin([blending.FEW_PATIENTS, blending.FEW_TRAININGS])]
+    what, count = f"than mixing the LDCT into the output of {table['base'].iloc[0]}", len(judged)
+    if others.empty:
+        return "No other network is there to set beside a mix with the LDCT."
+    if not count:
+        return f"Whether a network does better {what} is not decided: {others['answer'].iloc[0].partition(': ')[2]}."
+    if better := list(judged["method"][judged["answer"] == blending.BETTER]):
+        verb = "does" if len(better) == 1 else "do"
+        return f"{capital(listed(better))} {verb} better {what}."
+    return f"No network was shown to do better {what}, of {count}."
 
 
 def elsewhere(there: list, here: list, say: Callable, of: str) -> str:

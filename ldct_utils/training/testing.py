@@ -13,14 +13,20 @@ from ldct_utils import cohorts
 from ldct_utils.cohorts import Cohort
 from ldct_utils.ct import planted
 from ldct_utils.metrics import evaluate, info, own_window
-from ldct_utils.stats import intervals
+from ldct_utils.stats import blending, intervals
 from ldct_utils.study import files, identity, machine
 from ldct_utils.study.runs import TESTS, Run
 from ldct_utils.training import prediction
 
 REFERENCES = {"ndct": "NDCT", "truth": "noise-free truth"}  # what scores are taken against, as text names it
-# Heads of the columns that a reader sees of ``kept_of_methods``, in %.
-KEPT = {"method": "method", ("kept", "low", "high"): "contrast of lesions kept, % [95 %]", "seeds": "trainings"}
+# Heads of the columns that a reader sees of ``kept_of_methods``, kept in %.
+KEPT = {
+    "method": "method",
+    ("gain", "gain_low", "gain_high"): "PSNR over the LDCT, dB [95 %]",
+    ("kept", "low", "high"): "contrast of lesions kept, % [95 %]",
+    ("beyond", "beyond_low", "beyond_high"): "PSNR over a mix that keeps as much, dB [95 %]",
+    "seeds": "trainings",
+}
 REAL_SLICES = 24  # of a real CT that is scored beside the test cohort, spread over the scan: some 8 s a network
 # Organs whose errors are told one by one, by how their names in the cohort's labels begin.
 ORGANS = ("liver", "spleen", "kidney", "lung", "vertebrae", "aorta")
@@ -79,9 +85,9 @@ def scores(
         window: level and width of the domain ``window``, HU; by default each anatomy has its own. Another window is
             another test, and trains nothing again.
     Returns: the stored test. Tables: ``scores``, ``ldct_scores`` (see ``metrics.evaluate``), ``test`` (means over
-        slices of both), ``organs`` (see ``organ_errors``; empty where no organs are known), ``kept`` (see
-        ``lesions_kept``) and ``examples_rows``; arrays ``examples`` and, where
-        lesions are known, ``examples_lesions``; numbers: means in the domain ``hu`` against NDCT,
+        slices of both), ``organs`` (see ``organ_errors``; empty where no organs are known), ``kept`` and
+        ``squares`` (see ``lesions_kept``) and ``examples_rows``; arrays ``examples`` and, where lesions are known,
+        ``examples_lesions``; numbers: means in the domain ``hu`` against NDCT,
         the RMSE inside the body, and the contrast of lesions that is kept, None where none are known.
     Raises: ValueError: if the cohort has no test patients, or is the training's own and gone.
     """
@@ -112,7 +118,14 @@ def scores(
         done.table(
             "organs", lambda: organ_errors(cohort, rows, made or map(lambda r: denoise(cohort.ldct[[r]])[0], rows))
         )
-        kept = done.table("kept", lambda: lesions_kept(cohort, rows, denoise))
+
+        def with_and_without():
+            kept, squares = lesions_kept(cohort, rows, denoise)
+            done.table("kept", lambda: kept)
+            return squares
+
+        done.table("squares", with_and_without)
+        kept = done.table("kept")
         means = done.table("test", lambda: _means(tables))
         shown = done.table("examples_rows", lambda: one_of_each_anatomy(cohort, rows))
         done.array("examples", lambda: examples(cohort, shown.row.to_numpy(), denoise))
@@ -138,14 +151,16 @@ def _means(tables: dict) -> pd.DataFrame:
     return means.assign(better=[f"{info(name).label} {info(name).arrow}" for name in means.metric])
 
 
-def lesions_kept(cohort: Cohort, rows, denoise: Callable) -> pd.DataFrame:
-    """How much of the contrast of each known lesion a network passes on: patient, lesion, kept (1 all, 0 nothing).
+def lesions_kept(cohort: Cohort, rows, denoise: Callable) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How much of the contrast of each known lesion a network passes on, and its errors in the slices that hold them.
 
     Slices with lesions are predicted with them and without. Empty where a cohort does not know its slices without.
 
     Args: denoise: function of slices (N, H, W), HU.
+    Returns: patient, lesion, kept (1 all, 0 nothing); and patient, row, target (of ``REFERENCES``), before, both, after
+        (``blending.mean_squares``), with which any mix of output and input has its error.
     """
-    found = []
+    found, errors = [], []
     about = cohort.slices.set_index("row").loc[np.asarray(rows, int)]
     known = cohort.absent_ldct is not None and cohort.lesion_masks is not None
     for patient, part in about.groupby("patient", sort=False) if known else ():
@@ -154,27 +169,57 @@ def lesions_kept(cohort: Cohort, rows, denoise: Callable) -> pd.DataFrame:
             continue
         with_them, without = (np.asarray(images[at], np.float32) for images in (cohort.ldct, cohort.absent_ldct))
         nearest = planted.territories(np.asarray(cohort.lesion_masks[at]))
-        kept = planted.kept_by_lesion(denoise(without), denoise(with_them), with_them - without, nearest)
+        denoised = denoise(with_them)
+        kept = planted.kept_by_lesion(denoise(without), denoised, with_them - without, nearest)
         found += [{"patient": patient, "lesion": lesion, "kept": share} for lesion, share in kept.items()]
-    return pd.DataFrame(found, columns=["patient", "lesion", "kept"])
+        for target in REFERENCES:
+            if (images := getattr(cohort, target)) is not None:
+                squares = blending.mean_squares(with_them, denoised, np.asarray(images[at], np.float64))
+                errors += [(patient, row, target, *three) for row, three in zip(at, squares.T)]
+    return (
+        pd.DataFrame(found, columns=["patient", "lesion", "kept"]),
+        pd.DataFrame(errors, columns=["patient", "row", "target", "before", "both", "after"]),
+    )
 
 
-def kept_of_methods(tests, methods, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Contrast of lesions that methods keep: method, kept, low, high (95 % over both), patients, seeds.
+def kept_of_methods(tests, listed, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """Contrast of lesions that methods keep, beside the mixes of one of them with its input (``blending``).
 
-    Args: tests: stored tests on the same patients. methods: of each of them. Empty where no lesions are known.
+    That one is the only method with MSE alone or, where there are several or none, the one with the largest gain.
+
+    Args: tests: stored tests on the same patients. listed: method, seed and loss of each of them, a row a test.
+    Returns: a row a method, the most kept first: method, gain in PSNR over the LDCT (dB, in the slices with lesions,
+        against the truth where it is known), kept (share), beyond (dB, the gain over the mix that keeps as much; NaN
+        for the mixed method itself), with their intervals over patients and trainings; answer, of ``blending``; base,
+        the method whose mixes they are; target, of ``REFERENCES``; patients, seeds. Empty where no lesions are known.
     """
-    each = {}
-    for method, test in zip(methods, tests):
-        each.setdefault(method, []).append(test.table("kept").groupby("patient")["kept"].mean())
+    squares, kept = (
+        pd.concat([one.table(name).assign(method=m, seed=s) for one, m, s in zip(tests, listed.method, listed.seed)])
+        for name in ("squares", "kept")
+    )
+    if kept.empty:
+        return pd.DataFrame(columns=["method", "kept"])
+    target = "truth" if "truth" in set(squares["target"]) else "ndct"
+    squares = squares[squares["target"] == target]
+    methods = {
+        method: blending.measured(squares[squares["method"] == method], part)
+        for method, part in kept.groupby("method", sort=False)
+    }
+    alone = list(listed["method"][listed["loss"] == "mse"].unique())
+    base = alone[0] if len(alone) == 1 else max(methods, key=lambda name: methods[name].gain().mean())
     rows = []
-    for method, trainings in each.items():
-        values = pd.concat(trainings, axis=1).to_numpy()
-        if len(values):
-            span = intervals.patient_bootstrap(values, draws=draws, seed=seed)
-            rows.append({"method": method, "kept": span.mean, "low": span.low, "high": span.high,
-                         "patients": span.patients, "seeds": span.seeds})  # fmt: skip
-    return pd.DataFrame(rows, columns=["method", "kept", "low", "high", "patients", "seeds"])
+    for method, one in methods.items():
+        beside = blending.compare(*blending.together(one, methods[base]), draws, seed)
+        about = {"gain": one.gain(), "kept": one.kept}
+        spans = {name: intervals.patient_bootstrap(values, draws=draws, seed=seed) for name, values in about.items()}
+        row = {"method": method, "base": base, "target": target, "patients": len(one.kept), "seeds": len(one.seeds)}
+        for name, span in (spans | {"beyond": beside.less_error}).items():
+            lost = method == base and name == "beyond"
+            head = "" if name == "kept" else f"{name}_"
+            row |= {name: np.nan if lost else span.mean, f"{head}low": np.nan if lost else span.low,
+                    f"{head}high": np.nan if lost else span.high}  # fmt: skip
+        rows.append(row | {"answer": "" if method == base else beside.answer})
+    return pd.DataFrame(rows).sort_values("kept", ascending=False, ignore_index=True)
 
 
 def organ_errors(cohort: Cohort, rows, predicted) -> pd.DataFrame:
