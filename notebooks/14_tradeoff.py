@@ -226,8 +226,8 @@ says = {name: spoken(name) for name in main.index}
 percent = [tradeoff.in_percent(table) for table in (order, points, band, dots)]
 report.figure(
     run, "plane", drawings.plane(*percent, says, tradeoff.UNDECIDED, TARGETS[leading]), answered[0],
-    "Left: right is less error, up more of the lesions. The blue line is the blends, with a 95 % band and a dot a "
-    "share of input, and ends at the least error. Right: distance from the blends. "
+    "Left: right is less error, up more of the lesions. The blue line shows the blends with a 95 % band. Each dot has "
+    "another share of the input, and the line ends at the least error. Right: distance from the blends. "
     + report.bars(len(piles), "patient", also=" and trainings, uncorrected for the number of losses"),
     "Left: gain in PSNR against contrast kept, curves of filters and blends, a point a loss. Right: their distances.",
 )  # fmt: skip

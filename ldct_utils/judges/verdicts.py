@@ -57,7 +57,7 @@ def cells(verdicts) -> pd.DataFrame:
 
 def silent(found) -> list[str]:
     """Judges that catch no fault: what they say of a network means nothing. Args: found: of ``cells``."""
-    known = found[found["denoiser"].isin([name for name in faulty.names() if name not in faulty.HARMLESS])]
+    known = found[found["denoiser"].isin(names_of_faults())]
     known = known[known["caught"].notna()]  # with too few patients nothing is decided
     if known.empty:
         return []
@@ -176,7 +176,7 @@ def best_said(table, found, judges: dict) -> str:
     best = table[(table["caught"] == table["caught"].max()) & (table["caught"] > 0)]
     if best.empty:
         return "No judge catches a fault."
-    graded = [name for name in faulty.names() if name not in faulty.HARMLESS]
+    graded = names_of_faults()
     own = found[found["judge"].map(judges).isin(best["judge"]) & found["denoiser"].isin(graded)]
     own = own[own["from"].notna()]
     shares, single = [round(100 * rate) for rate in own["rate"]], len(best) == 1
@@ -210,7 +210,7 @@ def all_caught_said(table, found, judges: dict) -> str:
 def asked_said(faults, strengths) -> str:
     """Which faults were asked at which strengths, in a sentence. Args: faults: names of ``faulty``, all at
     ``strengths``."""
-    graded = [name for name in faulty.names() if name not in faulty.HARMLESS]
+    graded = names_of_faults()
     asked = [name for name in faults if name in graded]
     if not asked:
         return "No fault was asked about."
