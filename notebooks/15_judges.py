@@ -15,7 +15,7 @@
 # **Question.** Metrics, observers and tests judge denoisers. Which of them would have seen a denoiser that erases
 # lesions, blurs, pastes texture or inserts a lesion, and from what strength on?
 #
-# **Reads** simulated patients that no network was trained on, and finished `03_train` runs where given. **Writes**
+# **Reads** simulated patients that no network was trained on; finished `03_train` and `05a` runs if given. **Writes**
 # `scores-*.parquet` (a row a judge and patient), `verdicts.parquet`, `search-*.parquet`, two tables, a figure. **Cost**
 # on one core 5 s a patient, a quarter of a second a patient, denoiser and strength, 10 s a search.
 #
@@ -33,6 +33,7 @@ faults: list = []  # names of judges.faulty; empty takes all
 strengths: list = [0.25, 0.5, 0.75, 1.0]  # of each fault, rising, in (0, 1]
 judges: list = []  # names of judges.panel; empty takes all
 runs: list = []  # run folders or globs of 03_train, relative to outputs/: networks that are judged as well
+drawn: list = []  # those of 05a_train_invariances, whose models were tried on an eraser and the identity there
 realisations: int = 40  # noise scans of a crop and class, 30 or more
 iterations: int = 3000  # of the invariance search; 0 leaves it out
 alpha: float = 0.1  # of the search: the share of its power that a denoiser may pass on, in (0, 1)
@@ -153,8 +154,9 @@ labels = {name: panel.JUDGES[name].label for name in judges}
 # ## The invariance search, on one patient
 # The search of `05_invariances` looks for a change of the input that a denoiser does not show. It needs a gradient, so
 # that the median and total variation cannot be asked. A lesion is *changed* if its contrast moved by more than other
-# scans move it, and *hidden* if the output does not show that. Where no lesion was changed, hiding was not tested. Only
-# lesions can be found of whose contrast a denoiser passes on less than the root of alpha.
+# scans move it, and *hidden* if the output does not show that. Where no lesion was changed, hiding was not tested. A
+# lesion is *within reach* if a denoiser passes on less than the root of alpha of its contrast. A search that hides no
+# lesion behind a known fault says nothing about a network.
 
 # %%
 hunt = {"alpha": alpha, "sigma_hu": sigma_hu, "lr": lr, "iterations": iterations, "seed": seed}
@@ -238,6 +240,8 @@ if enough:
 lines = verdicts.rows_in_words(cell, labels, columns, silent)
 if iterations:
     lines.append({"judge": verdicts.SEARCH} | {across[name]: verdicts.searched(hunted, name)[0] for name in columns})
+for one in select(drawn) if drawn else []:
+    lines += verdicts.drawn(one.numbers.get("controls_on_ct", []), columns)
 misled = sorted(table["judge"][table["misled"] != ""])
 run.finish(
     headline={"answer": headline, "decided": bool(enough), "table": lines, "cells": verdicts.as_numbers(cell, labels),

@@ -269,14 +269,33 @@ def test_an_unknown_judge_is_refused():
 def task(lesions=LESION):
     rng = np.random.default_rng(0)
     scans = (50 + SIGNAL + rng.normal(0, 20, (40, SIDE, SIDE))).astype(np.float32)
-    return SimpleNamespace(scans=scans, lesions=lesions)
+    return SimpleNamespace(scans=scans, lesions=lesions, signal=np.float32(SIGNAL))
 
 
 def test_the_search_finds_the_lesion_hidden_by_an_eraser_and_nothing_hidden_by_the_honest():
     asked = {"alpha": 0.1, "sigma_hu": 41.0, "lr": 1e-3, "iterations": 150}
     found = search.searched(faulty.build("eraser", 1.0, person()), task(), **asked)
     assert found["tested"] == found["changed"] == found["hidden"] == 1
-    assert search.searched(faulty.build("identity", 0.0, person()), task(), **asked)["hidden"] == 0
+    honest = search.searched(faulty.build("identity", 0.0, person()), task(), **asked)
+    assert honest["hidden"] == 0 and (found["within_reach"], honest["within_reach"]) == (1, 0)
+
+
+def test_the_truth_at_full_strength_tells_nothing_of_its_input_not_even_by_rounding():
+    whole = faulty.build("truth", 1.0, person())
+    first, second = whole(noisy(person())), whole(noisy(person()) + 7)
+    assert np.array_equal(first, second) and np.array_equal(first[0], np.float32(person().truth))
+    half = faulty.build("truth", 0.5, person())(noisy(person()))
+    assert 0 < np.abs(half - first).mean() < np.abs(noisy(person()) - first).mean()
+
+
+def test_a_search_that_hides_nothing_behind_a_known_fault_says_nothing_about_a_network():
+    net = HUNTED.assign(denoiser="net")
+    both = pd.concat([HUNTED, net])
+    assert verdicts.search_finds(both) and verdicts.searched(both, "net")[1] == "2 of 3"
+    blind = pd.concat([HUNTED.assign(hidden=0), net])
+    assert not verdicts.search_finds(blind) and verdicts.searched(blind, "net") == (verdicts.NOTHING, "")
+    alike = pd.concat([HUNTED.assign(hidden=2), net])  # the twin hides as many
+    assert not verdicts.search_finds(alike)
 
 
 # ---- the table ----
@@ -330,7 +349,7 @@ def trial():
 
 JUDGES = {"blind": "a blind one", "noise": "one of noise", "sees": "one that sees"}
 HUNTED = pd.DataFrame({"denoiser": "blur", "strength": [0.5, 1.0, 0.5, 1.0], "variant": ["fault"] * 2 + ["twin"] * 2,
-                       "changed": [2, 3, 2, 3], "hidden": [0, 2, 0, 0]})  # fmt: skip
+                       "changed": [2, 3, 2, 3], "hidden": [0, 2, 0, 0], "tested": 3, "within_reach": 1})  # fmt: skip
 
 
 def test_the_best_judge_stands_first_and_one_that_answers_to_noise_last(trial):
@@ -469,12 +488,27 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
     [
         ({}, "2 of 3 changed hidden (twin: 0 of 3)", "2 of 3"),
         ({"hidden": 0}, "0 of 3 changed hidden (twin: 0 of 3)", "0 of 3"),
-        ({"hidden": 0, "changed": 0}, "not tested: none changed", ""),
+        ({"hidden": 0, "changed": 0}, "not tested: none changed, 1 of 3 within reach", ""),
         ({"denoiser": "tv"}, verdicts.NOT_ASKED, ""),
     ],
 )
 def test_what_the_search_counts_on_a_fault(change, words, counts):
     assert verdicts.searched(HUNTED.assign(**change), "blur") == (words, counts)
+
+
+def test_models_that_draw_are_rows_of_eraser_and_identity_only():
+    tried = {"model": "VAE + flow", "patients": 13, "works": False, "eraser_hidden": 0.76, "identity_hidden": 0.0,
+             "eraser_sd_hu": 0.04, "eraser_open_hu": 43.4}  # fmt: skip
+    (row,) = verdicts.drawn([tried], ["eraser", "blur", "identity", "net"])
+    assert row == {
+        "judge": "VAE + flow (05a), 13 patients", "eraser, knows lesions": "no: 76 % of draws hide; draws vary by 0.0 "
+        "HU, 43 is right", "blur": verdicts.NOT_ASKED, "identity (not denoised)": "0 % of draws hide",
+        "net": verdicts.NOTHING,
+    }  # fmt: skip
+    (works,) = verdicts.drawn([tried | {"works": True}], ["eraser", "net"])
+    assert works["eraser, knows lesions"].startswith("from 100 %: 76 %")
+    (few,) = verdicts.drawn([tried | {"works": None}], ["blur"])
+    assert set(few) == {"judge", "blur"}
 
 
 def test_a_search_that_changed_lesions_at_a_weaker_strength_only_says_at_which():
@@ -491,6 +525,7 @@ def test_a_fault_laid_over_the_honest_denoiser_has_the_search_on_that_as_its_twi
 def test_every_cell_is_told_in_percent_with_the_strength_found_in_half(trial):
     _, cells = trial
     told = verdicts.every_cell(cells, JUDGES).set_index(["judge", "denoiser"]).loc[JUDGES["sees"], "blur"]
+    assert told["twin_low"] <= told["twin"] <= told["twin_high"] and told["rising"].endswith(f"{told['rate']:.0f}")
     assert 0 < told["half"] <= told["from"] <= 100 and told["rate_low"] <= told["rate"] <= told["rate_high"] <= 100
     assert verdicts.half_said(cells) == "1 of 3 pairs of a judge and a fault reaches an alarm in half of the patients."
     assert verdicts.half_said(cells[:0]) == "No pair of a judge and a fault could be asked."

@@ -19,6 +19,7 @@ import results_blocks
 
 from ldct_utils.answers import collect, words
 from ldct_utils.answers import said as answers
+from ldct_utils.judges import verdicts
 from ldct_utils.report import page
 from ldct_utils.study import files, runs
 from ldct_utils.task_based import tasks
@@ -597,8 +598,9 @@ def test_the_error_of_the_input_is_that_with_which_a_network_with_a_skip_connect
 def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_table():
     n = {"columns": ["judge", "blur", "noise-free truth", "mse-0"], "faults": 8, "caught_of_faults": {"A": 8, "B": 0},
          "rows": [["A", "from 25 %: 100 %", "alarm: 22 %", "alarm: 30 %"], ["B", "no: 7 %", "no: 0 %", "no: 5 %"],
-                  ["search", "no: 3 of 3 changed hidden", "no: 0 of 5 changed hidden",
-                   "from 100 %: 2 of 2 changed hidden"]]}  # fmt: skip
+                  [verdicts.SEARCH, "0 of 3 changed hidden (twin: 0 of 1)", "not tested: none changed",
+                   "2 of 2 changed hidden (twin: 0 of 2)"],
+                  ["VAE + flow (05a), 13 patients", "cannot be asked", "cannot be asked", "says nothing"]]}  # fmt: skip
     assert results_blocks.of_judges(n) == [
         "Of 8 faults are noticed: 8 by “A” and none by “B”.",
         "At the noise-free truth, which has no fault, an alarm is raised by “A”.",

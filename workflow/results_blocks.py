@@ -507,10 +507,10 @@ def of_judges(n) -> list[str]:
     alarms = [f"at {name} by {sum(row[name].startswith('alarm') for row in judges)}" for name in networks]
     if alarms:
         said.append(f"Of {counted(len(judges), 'judge')}, an alarm is raised {listed(alarms)}.")
-    hunted = [row for row in table if row["judge"] not in n["caught_of_faults"]]
-    hidden = [f"{name} ({words.partition(': ')[2].removesuffix(' hidden')})" for row in hunted
-              for name, words in row.items() if words.startswith("from ")]  # fmt: skip
-    if hunted:
+    for row in (row for row in table if row["judge"] == verdicts.SEARCH):
+        counts = {name: words for name, words in row.items() if not words.startswith("no:")}  # as older files have it
+        found = {name: re.search(r"(\d+) of (\d+) changed hidden", words) for name, words in counts.items()}
+        hidden = [f"{name} ({one[1]} of {one[2]} changed)" for name, one in found.items() if one and one[1] != "0"]
         said.append(f"In one patient the invariance search finds lesions hidden by {listed(hidden) or 'none'}.")
     return said
 

@@ -225,6 +225,11 @@ def _inserter(strength, patient):
     return lambda y, x: y + torch.from_numpy(disc)
 
 
+def _truth(strength, patient):
+    truth = torch.from_numpy(np.array(patient.truth, np.float32))
+    return lambda y, x: truth + (1 - strength) * (y - truth)  # exactly the truth at 1, where rounding would tell of x
+
+
 _MADE = {
     "eraser": _eraser,
     "blind_eraser": _blind_eraser,
@@ -235,6 +240,5 @@ _MADE = {
     "paster": _paster,
     "inserter": _inserter,
     "identity": lambda strength, patient: lambda y, x: y + strength * (x - y),
-    "truth": lambda strength, patient: lambda y, x: y + strength * (torch.from_numpy(
-        np.array(patient.truth, np.float32)) - y),
+    "truth": _truth,
 }  # fmt: skip

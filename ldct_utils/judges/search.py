@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from scipy import ndimage
 
-from ldct_utils.ct import intensity
+from ldct_utils.ct import intensity, planted
 from ldct_utils.invariance import distances, evidence
 from ldct_utils.invariance.optimise import Search
 from ldct_utils.judges import faulty
@@ -22,8 +22,8 @@ RING_PX = (2, 7)  # from a lesion's rim: where its surroundings begin and end
 
 def searched(known, task, alpha: float, sigma_hu: float, lr: float, iterations: int, seed: int = 0,
              level: float = 0.05) -> dict:  # fmt: skip
-    """What a search finds on a denoiser: lesions ``tested``, ``changed``, ``hidden`` of these; RMS changes ``in_hu``,
-    ``out_hu``.
+    """What a search finds on a denoiser: lesions ``tested``, of these ``within_reach`` (less than the root of alpha is
+    kept of their contrast), ``changed``, and ``hidden`` of the changed ones; RMS changes ``in_hu``, ``out_hu``.
 
     Args: known: ``faulty.Known`` with a gradient. task: ``subjects.Task`` of a patient with lesions, whose scans but
         the first are the null. alpha, sigma_hu, lr, iterations, seed: of ``optimise.Search``. level: p up to which a
@@ -44,8 +44,11 @@ def searched(known, task, alpha: float, sigma_hu: float, lr: float, iterations: 
     ends = search.measure()
     y = np.float32(intensity.from_net(search.x_inv.numpy())[0, 0])
     outputs = known(np.stack([x, y])), known(task.scans[1:])
-    row = {"tested": 0, "changed": 0, "hidden": 0, "in_hu": float(ends["in_hu"]), "out_hu": float(ends["out_hu"])}
+    row = {"tested": 0, "within_reach": 0, "changed": 0, "hidden": 0, "in_hu": float(ends["in_hu"]),
+           "out_hu": float(ends["out_hu"])}  # fmt: skip
     labels, count = ndimage.label(task.lesions)
+    without = known((x - task.signal)[None])
+    kept = planted.kept_by_lesion(without, outputs[0][:1], task.signal[None], labels[None])
     for number in range(1, count + 1):
         inside = labels == number
         near, far = (ndimage.binary_dilation(inside, iterations=n) for n in RING_PX)
@@ -57,6 +60,7 @@ def searched(known, task, alpha: float, sigma_hu: float, lr: float, iterations: 
             before, after = evidence.contrast(changed, inside, around)
             p.append(evidence.p_value(after - before, evidence.contrast(null, inside, around) - before))
         row["tested"] += 1
+        row["within_reach"] += int(kept[number] < np.sqrt(alpha))
         row["changed"] += int(p[0] <= level)
         row["hidden"] += int(p[0] <= level < p[1])
     return row

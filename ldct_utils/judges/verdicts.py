@@ -37,8 +37,8 @@ def of_scores(scores, own_task: dict, diseased, draws: int = 2000, seed: int = 0
 
 def cells(verdicts) -> pd.DataFrame:
     """A row a judge and denoiser: ``from``, the least strength from which on all are caught, NaN if the strongest is
-    not; ``half``, the strength called in half of the patients, NaN if none is or only one was tried; and the verdict at
-    the largest strength.
+    not; ``half``, the strength called in half of the patients, NaN if none is or only one was tried; ``rising``, the
+    rates in percent at all strengths, weakest first; and the verdict at the largest strength.
 
     Args: verdicts: of ``of_scores``; a network has one strength, 1.
     """
@@ -50,7 +50,8 @@ def cells(verdicts) -> pd.DataFrame:
         rows.append(
             part.iloc[-1].to_dict()
             | {"from": held[-1] if len(held) else np.nan,
-               "half": caught.strength_at_half(part["strength"], part["rate"]) if len(part) > 1 else np.nan}
+               "half": caught.strength_at_half(part["strength"], part["rate"]) if len(part) > 1 else np.nan,
+               "rising": ", ".join(f"{100 * rate:.0f}" for rate in part["rate"])}
         )  # fmt: skip
     return pd.DataFrame(rows).astype({"caught": "boolean"})
 
@@ -96,14 +97,17 @@ def rows_in_words(found, judges: dict, denoisers, quiet=()) -> list[dict]:
 
 
 def every_cell(found, judges: dict) -> pd.DataFrame:
-    """All cells as numbers, a row a judge and denoiser: the strengths ``from`` and ``half``, ``rate`` with its ends and
-    the ``twin``'s, in percent. Args: as of ``rows_in_words``."""
+    """All cells as numbers, a row a judge and denoiser: the strengths ``from`` and ``half``, ``rate`` and the
+    ``twin``'s with their ends, in percent; ``rising``, the rates at all strengths, weakest first.
+
+    Args: as of ``rows_in_words``.
+    """
     table = found.assign(
         judge=found["judge"].map(judges), denoiser=found["denoiser"].map(lambda one: LABELS.get(one, one))
     )
-    numbers = ["from", "half", "rate", "rate_low", "rate_high", "twin", "patients"]
+    numbers = ["from", "half", "rate", "rate_low", "rate_high", "twin", "twin_low", "twin_high", "patients"]
     table[numbers[:-1]] = 100 * table[numbers[:-1]]
-    return table[["judge", "denoiser", *numbers]].reset_index(drop=True)
+    return table[["judge", "denoiser", *numbers, "rising"]].reset_index(drop=True)
 
 
 def half_said(found) -> str:
@@ -121,10 +125,34 @@ def names_of_faults() -> list[str]:
     return [name for name in faulty.names() if name not in faulty.HARMLESS]
 
 
+def _searched(hunted, name: str):
+    """The search on a denoiser at its largest strength at which it changed a lesion, and on the twin of that: rows of
+    ``search.of_all``, the second one None where there is none; None where no lesion was changed."""
+    faulted = hunted[(hunted["denoiser"] == name) & (hunted["variant"] == "fault") & (hunted["changed"] > 0)]
+    if faulted.empty:
+        return None
+    last = faulted.sort_values("strength").iloc[-1]
+    honest = hunted[(hunted["variant"] == "twin") & hunted["denoiser"].isin([name, "honest"])]
+    own = honest[(honest["denoiser"] == name) & (honest["strength"] == last["strength"])]
+    beside = own if len(own) else honest[honest["denoiser"] == "honest"]
+    return last, beside.iloc[0] if len(beside) else None
+
+
+def search_finds(hunted) -> bool:
+    """Whether the search hides a larger share of changed lesions behind a known fault than behind its honest twin."""
+
+    def share(row):
+        return row["hidden"] / max(row["changed"], 1)
+
+    pairs = [found for name in names_of_faults() if len(hunted) and (found := _searched(hunted, name))]
+    return any(share(last) > (0 if twin is None else share(twin)) for last, twin in pairs)
+
+
 def searched(hunted, name: str) -> tuple[str, str]:
     """What the search counts on a denoiser at its largest strength at which it changed a lesion, and on its twin.
 
-    One patient's lesions are counted, not tested: no number of patients stands behind them.
+    One patient's lesions are counted, not tested: no number of patients stands behind them. A search that found no
+    known fault says nothing about a network.
 
     Args: hunted: of ``search.of_all``; may be empty. Returns: words, and the counts alone, e.g. ``2 of 3``, empty where
         nothing was changed.
@@ -132,17 +160,35 @@ def searched(hunted, name: str) -> tuple[str, str]:
     part = hunted[hunted["denoiser"] == name] if len(hunted) else hunted
     if part.empty:
         return NOT_ASKED, ""
-    faulted = part[part["variant"] == "fault"].sort_values("strength")
-    if not faulted["changed"].any():
-        return f"{NOT_TESTED}: none changed", ""
-    last = faulted[faulted["changed"] > 0].iloc[-1]
-    honest = hunted[(hunted["variant"] == "twin") & hunted["denoiser"].isin([name, "honest"])]
-    own = honest[(honest["denoiser"] == name) & (honest["strength"] == last["strength"])]
-    beside = own if len(own) else honest[honest["denoiser"] == "honest"]
-    counts = [f"{one['hidden']:.0f} of {one['changed']:.0f}" for one in (last, *(row for _, row in beside.iterrows()))]
-    twin = f" (twin: {counts[1]})" if len(counts) > 1 else ""
+    if name not in faulty.names() and not search_finds(hunted):
+        return NOTHING, ""
+    if not (found := _searched(hunted, name)):
+        last = part[part["variant"] == "fault"].sort_values("strength").iloc[-1]
+        return f"{NOT_TESTED}: none changed, {last['within_reach']:.0f} of {last['tested']:.0f} within reach", ""
+    (last, other), faulted = found, part[part["variant"] == "fault"]
+    counts = [f"{one['hidden']:.0f} of {one['changed']:.0f}" for one in found if one is not None]
+    twin = f" (twin: {counts[1]})" if other is not None else ""
     at = "" if last["strength"] == faulted["strength"].max() else f" at {percent(last['strength'])}"
     return f"{counts[0]} changed hidden{at}{twin}", f"{counts[0]}{at.replace(' ', chr(10), 1)}"
+
+
+def drawn(tried: list[dict], denoisers) -> list[dict]:
+    """Rows of the table in words for models that draw invariances (05a), who were tried on an eraser and the identity.
+
+    Args: tried: of ``known_ct.headline``. denoisers: names, those of ``faulty`` first.
+    """
+    rows = []
+    for one in tried:
+        row = {"judge": f"{one['model']} (05a), {one['patients']} patients"} | {
+            LABELS.get(name, name): NOT_ASKED if name in faulty.names() else NOTHING for name in denoisers
+        }
+        works = FEW if one["works"] is None else "from 100 %" if one["works"] else "no"
+        spread = f"draws vary by {one['eraser_sd_hu']:.1f} HU, {one['eraser_open_hu']:.0f} is right"
+        hides = {name: percent(one[f"{name}_hidden"]) for name in ("eraser", "identity")}
+        said_of = {"eraser": f"{works}: {hides['eraser']} of draws hide; {spread}",
+                   "identity": f"{hides['identity']} of draws hide"}  # fmt: skip
+        rows.append(row | {LABELS[name]: words for name, words in said_of.items() if name in denoisers})
+    return rows
 
 
 def by_judge(found, verdicts, judges) -> pd.DataFrame:
@@ -283,10 +329,12 @@ def as_numbers(found, judges: dict) -> dict:
     def plain(value):
         return None if pd.isna(value) else float(value)
 
-    names = ("from", "half", "rate", "rate_low", "rate_high", "twin", "difference", "low", "high")
+    names = ("from", "half", "rate", "rate_low", "rate_high", "twin", "twin_low", "twin_high", "difference", "low",
+             "high")  # fmt: skip
     return {
         f"{judges[r['judge']]}: {LABELS.get(r['denoiser'], r['denoiser'])}":
-            {n: plain(r[n]) for n in names} | {"caught": None if pd.isna(r["caught"]) else bool(r["caught"])}
+            {n: plain(r[n]) for n in names}
+            | {"rising": r["rising"], "caught": None if pd.isna(r["caught"]) else bool(r["caught"])}
         for r in found.to_dict("records")
     }  # fmt: skip
 

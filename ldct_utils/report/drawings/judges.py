@@ -14,7 +14,8 @@ HEADS = {
 }  # fmt: skip
 CELLS = {
     "judge": "judge", "denoiser": "denoiser", "from": "caught from, % of strength", "half": "half found at, %",
-    ("rate", "rate_low", "rate_high"): "alarms, % of patients", "twin": "alarms at the twin, %", "patients": "patients",
+    "rising": "alarms at each strength, %", ("rate", "rate_low", "rate_high"): "alarms at the largest, % of patients",
+    ("twin", "twin_low", "twin_high"): "alarms at the twin, %", "patients": "patients",
 }  # fmt: skip
 NO_FAULT = {"identity": "alarm at the image that was not denoised", "truth": "alarm at the noise-free truth"}
 ALT = (
