@@ -52,7 +52,6 @@ from ldct_utils.report import plots, verdicts
 from ldct_utils.report.drawings import methods as drawings
 from ldct_utils.stats import intervals, nulls, paired
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import tradeoff
 from ldct_utils.training import designs, psi, testing, transfer, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -127,7 +126,7 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]])
-    told = f"{verdicts.kept(shown, says, GROUPS)} {tradeoff.mixing_said(worded(lesions))}"
+    told = f"{verdicts.kept(shown, says, GROUPS)} {verdicts.mixing(*testing.beyond_mixes(worded(lesions)))}"
     report.table(run, "kept", worded(shown), told, report.beside_blends(shown, says[shown["base"][0]]), testing.KEPT)
 
 # %% [markdown]

@@ -62,7 +62,6 @@ from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, nulls
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import tradeoff
 from ldct_utils.training import checkpoints, costs, designs, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -121,7 +120,7 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = lesions.assign(**100 * lesions[["kept", "low", "high"]])
-    told = f"{verdicts.kept(shown, says)} {tradeoff.mixing_said(worded(lesions))}"
+    told = f"{verdicts.kept(shown, says)} {verdicts.mixing(*testing.beyond_mixes(worded(lesions)))}"
     report.table(run, "kept", worded(shown), told, report.beside_blends(shown, says[shown["base"][0]]), testing.KEPT)
 
 # %% [markdown]

@@ -63,6 +63,13 @@ def test_the_statistics_follow_the_code_that_they_use(edit, outputs, file):
     assert id_of("06_stats") != before
 
 
+def test_a_metric_s_file_that_comes_from_the_registry_another_way_trains_nothing_again(edit, outputs):
+    """BRISQUE's conversion once gave every training another id, since encoders looked up their wheels beside it."""
+    before = network("unet"), network("unet", loss="vgg")
+    edit("models/from_registry.py")
+    assert (network("unet"), network("unet", loss="vgg")) == before
+
+
 def test_one_more_network_leaves_every_trained_one(edit, outputs):
     before = [network(name) for name in ("unet", "transct", "cnn10")]
     edit("models/networks/another.py")

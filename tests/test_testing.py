@@ -9,7 +9,6 @@ from ldct_utils import cohorts, metrics
 from ldct_utils.cohorts import unseen
 from ldct_utils.stats import blending
 from ldct_utils.study import files, identity, parameters, runs
-from ldct_utils.task_based import tradeoff
 from ldct_utils.training import designs, refusals, testing
 
 
@@ -198,29 +197,14 @@ def test_a_mix_with_the_input_is_no_better_than_itself_and_an_oracle_is():
     assert found.loc["oracle", "beyond_low"] > 0 and found.loc["oracle", "answer"] == blending.BETTER
     assert found.loc["spoiled", "beyond_high"] < 0 and found.loc["spoiled", "answer"] == blending.LESS
     assert found.loc["mse", "gain"] == pytest.approx(20 * np.log10(2))
-    said = tradeoff.mixing_said(found.reset_index())
-    assert said == "Oracle does better than mixing the LDCT into the output of mse."
+    assert testing.beyond_mixes(found.reset_index()) == (["oracle"], 3, "mse", "")
 
 
 def test_without_one_method_of_mse_alone_the_largest_gain_is_mixed():
     tests = [Stored(np.full(8, 0.7), share) for share in (0.3, 0.6)]
     found = testing.kept_of_methods(tests, as_listed("a", "b"))
     assert set(found["base"]) == {"b"} and set(found["answer"]) == {"", blending.FEW_TRAININGS}
-
-
-@pytest.mark.parametrize(
-    ("answers", "said"),
-    [
-        ([], "No other network is there to set beside a mix with the LDCT."),
-        ([blending.FEW_TRAININGS] * 2, "Whether a network does better {what} is not decided: one training."),
-        ([blending.LESS, blending.OPEN, blending.FEW_TRAININGS], "No network was shown to do better {what}, of 2."),
-        ([blending.BETTER, blending.LESS, blending.BETTER], "A and c do better {what}."),
-    ],
-)
-def test_who_does_better_than_mixing_is_said_in_a_sentence(answers, said):
-    rows = [("m", ""), *zip("abc", answers)]
-    table = pd.DataFrame(rows, columns=["method", "answer"]).assign(base="m")
-    assert tradeoff.mixing_said(table) == said.format(what="than mixing the LDCT into the output of m")
+    assert testing.beyond_mixes(found) == ([], 0, "b", "one training")
 
 
 def test_a_window_of_ones_own_is_one_more_test_named_by_its_window(trained, calls):

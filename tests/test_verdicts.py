@@ -110,6 +110,20 @@ def test_what_is_kept_is_told_apart_only_where_intervals_do_not_meet():
     assert open_ == "The 4 networks keep 89 to 96 % of a lesion's contrast, and which keeps least was not shown."
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (([], 0, "m", ""), "No other network is there to set beside a mix with the LDCT."),
+        (([], 0, "m", "one training"), "Whether a network does better {what} is not decided: one training."),
+        (([], 2, "m", "one training"), "No network was shown to do better {what}, of 2."),
+        ((["a", "c"], 3, "m", ""), "A and c do better {what}."),
+        ((["L1"], 1, "m", ""), "L1 does better {what}."),
+    ],
+)
+def test_who_does_better_than_mixing_is_said_in_a_sentence(found, said):
+    assert verdicts.mixing(*found) == said.format(what="than mixing the LDCT into the output of m")
+
+
 def test_error_maps_tell_the_best_two_the_ldct_and_the_largest_bias():
     target = np.zeros((2, 4, 4))
     made = {"LDCT": target + 9, "a": target + 1, "b": target - np.array([2.0, 4.0])[:, None, None]}

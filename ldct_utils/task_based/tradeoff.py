@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils.ct import planted
-from ldct_utils.report.sentences import capital, listed
+from ldct_utils.report.sentences import capital
 from ldct_utils.stats import blending, intervals
 from ldct_utils.task_based import resolution
 
@@ -198,24 +198,6 @@ def said(judged, reasons: list[str], say: Callable, against: str = "", other: di
         f"{first}{say(better[0])} keeps {100 * row['more_kept']:.1f} percentage points more {blend} (95 % interval "
         f"{100 * row['more_kept_low']:.1f} to {100 * row['more_kept_high']:.1f}).", *count, *also,
     ]  # fmt: skip
-
-
-def mixing_said(table) -> str:
-    """Which methods do better than mixing some of the LDCT into another one's output, a sentence with its full stop.
-
-    Args: table: of ``testing.kept_of_methods``, methods in words, a row at least.
-    """
-    others = table[table["method"] != table["base"]]
-    judged = others[~others["answer"].isin([blending.FEW_PATIENTS, blending.FEW_TRAININGS])]
-    what, count = f"than mixing the LDCT into the output of {table['base'].iloc[0]}", len(judged)
-    if others.empty:
-        return "No other network is there to set beside a mix with the LDCT."
-    if not count:
-        return f"Whether a network does better {what} is not decided: {others['answer'].iloc[0].partition(': ')[2]}."
-    if better := list(judged["method"][judged["answer"] == blending.BETTER]):
-        verb = "does" if len(better) == 1 else "do"
-        return f"{capital(listed(better))} {verb} better {what}."
-    return f"No network was shown to do better {what}, of {count}."
 
 
 def elsewhere(there: list, here: list, say: Callable, of: str) -> str:

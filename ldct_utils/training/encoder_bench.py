@@ -23,8 +23,8 @@ from scipy import ndimage
 
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders
-from ldct_utils.models.from_registry import ENCODERS
 from ldct_utils.study import machine, wheels
+from ldct_utils.study.machine import ENCODER_WHEELS
 
 NOISE_HU = 20.0  # standard deviation of the added noise in the body
 BLUR_PIXELS = 1.0
@@ -125,7 +125,7 @@ def candidates(convention="x255", seeds=(0, 1), imagenet=None, own=None) -> tupl
         ("edges", "vgg16", "edges", convention),
         ("EfficientNet-Lite0", "efficientnet_lite0", "imagenet", "half"),
     ):
-        wheel = ENCODERS["edges" if context == "edges" else arch][0]
+        wheel = ENCODER_WHEELS["edges" if context == "edges" else arch][0]
         if wheels.here(wheel):
             trained = {"arch": arch, "context": context, "convention": input_}
             found[name] = Candidate(trained, tuple(encoders.layer_names(arch)))

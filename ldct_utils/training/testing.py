@@ -222,6 +222,16 @@ def kept_of_methods(tests, listed, draws: int = 2000, seed: int = 0) -> pd.DataF
     return pd.DataFrame(rows).sort_values("kept", ascending=False, ignore_index=True)
 
 
+def beyond_mixes(table) -> tuple[list, int, str, str]:
+    """Who does better than mixing the LDCT into another method's output: these methods, how many were judged, the mixed
+    method, and why the others were not. Args: table: of ``kept_of_methods``, a row at least."""
+    others = table[table["method"] != table["base"]]
+    open_ones = others["answer"].isin([blending.FEW_PATIENTS, blending.FEW_TRAININGS])
+    why = [answer.partition(": ")[2] for answer in others["answer"][open_ones]]
+    better = list(others["method"][others["answer"] == blending.BETTER])
+    return better, int((~open_ones).sum()), table["base"].iloc[0], (why or [""])[0]
+
+
 def organ_errors(cohort: Cohort, rows, predicted) -> pd.DataFrame:
     """Errors inside organs against the NDCT, over all voxels of an organ in these slices, by the cohort's own labels.
 
