@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ROOT, write_tiny_cohort
 from notebook_cells import execute
 
+from ldct_utils import cohorts
 from ldct_utils.models import networks
 from ldct_utils.study import identity
 
@@ -53,6 +54,7 @@ def test_the_network_is_short_is_the_identity_at_first_and_learns(added):
 
 
 def test_it_becomes_a_row_of_the_table(added, outputs):
+    write_tiny_cohort(outputs / "cohorts" / f"simulated-{cohorts.identity(patients=8, slices=1)}", 8, 1)
     study = yaml.safe_load(example("yaml", "study"))
     of_all = {"study": "mine", "patients": 8, "slices": 1, "threads": 1}
     defaults = study["notebooks"]["03_train"]["defaults"] | {
