@@ -291,7 +291,7 @@ report.table(
 )  # fmt: skip
 
 # %%
-kept = report.keeps(tested.numbers["kept"] if tested.numbers["lesions"] else None)
+kept = report.keeps(*(tested.numbers[name] if tested.numbers["lesions"] else None for name in ("kept", "kept_faint")))
 report.text(
     f"**What we saw.** After {report.plural(total, 'update')} the network's output, against NDCT, {gain}. {kept} "
     f"{moved if chosen == 'vgg' and total else 'ψ was not followed.' if reads else 'This loss has no perceptual term.'}"

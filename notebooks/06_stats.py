@@ -125,7 +125,7 @@ lesions = run.table("kept", lambda: testing.kept_of_methods(scored, listed, draw
 if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
-    shown = lesions.assign(**100 * lesions[["kept", "low", "high"]])
+    shown = testing.in_percent(lesions)
     told = f"{verdicts.kept(shown, says, GROUPS)} {verdicts.mixing(*testing.beyond_mixes(worded(lesions)))}"
     report.table(run, "kept", worded(shown), told, report.beside_blends(shown, says[shown["base"][0]]), testing.KEPT)
 

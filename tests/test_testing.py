@@ -135,7 +135,7 @@ def test_the_contrast_that_is_kept_is_the_share_that_is_passed_on(tiny_cohort, s
 
     found, squares = testing.lesions_kept(cohort, rows, denoise)
     assert len(found) == cohort.slices.set_index("row").loc[rows].patient.nunique()
-    assert np.allclose(found["kept"], share)
+    assert np.allclose(found["kept"], share) and np.allclose(found["contrast_hu"], 20)
     assert set(squares["target"]) == {"ndct", "truth"} and set(squares["row"]) <= set(rows)
     one = squares[squares["target"] == "ndct"].iloc[0]
     given, target = (np.float64(images[one["row"]]) for images in (cohort.ldct, cohort.ndct))
@@ -156,7 +156,8 @@ class Stored:
     """
 
     def __init__(self, values, share=0.5, extra=0.0):
-        self.kept = pd.DataFrame({"patient": range(len(values)), "lesion": 1, "kept": values})
+        hu = [20.0 if n % 2 else 40.0 for n in range(len(values))]  # every second patient has a faint lesion
+        self.kept = pd.DataFrame({"patient": range(len(values)), "lesion": 1, "contrast_hu": hu, "kept": values})
         left = 1 - share
         three = {"before": 100.0, "both": 100 * left, "after": 100 * left**2 + extra}
         self.squares = pd.DataFrame(
@@ -181,6 +182,7 @@ def test_what_methods_keep_has_an_interval_over_patients_and_trainings():
     assert list(found.index) == ["many", "mse"] and found.loc["many", "seeds"] == 3
     assert np.isclose(found.loc["many", "kept"], 0.8, atol=0.02) and found.loc["mse", "high"] < 0.55
     assert found.loc["many", "high"] - found.loc["many", "low"] > 0.3  # trainings differ more than patients
+    assert found.loc["mse", "faint"] == pytest.approx(tests[3].kept["kept"][1::2].mean())
     assert testing.kept_of_methods([Stored([])], as_listed("none")).empty
 
 

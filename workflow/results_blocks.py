@@ -36,6 +36,7 @@ from ldct_utils.answers.words import (
     within,
 )
 from ldct_utils.judges import verdicts
+from ldct_utils.report import metric_words
 from ldct_utils.report.drawings import judges as drawings
 from ldct_utils.report.drawings import known_ct as control
 from ldct_utils.structures.removal import beside_talk
@@ -119,6 +120,9 @@ def audit(blocks) -> str:
     said = [answer.asked(answer.removal, blocks)]
     if moved := [f"{m} by {share(n['moved'][m])}" for m in ("PSNR", "SSIM", "MaxSRMSE") if m in n["moved"]]:
         said.append(f"Removing every lesion moves {listed(moved)} of what a quarter of the dose moves them.")
+    if n.get("like_mse"):
+        names = {"ssim": "SSIM in HU", "ssim_window": "SSIM (window)"}
+        said.append(metric_words.in_disguise(pd.DataFrame(n["like_mse"]), names))
     return paragraphs(f"*{counted(n['patients'], 'patient')}.*", bullets(said))
 
 

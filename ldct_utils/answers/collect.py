@@ -17,10 +17,12 @@ from ldct_utils.structures import removal as experiment
 from ldct_utils.study.runs import named, select
 from ldct_utils.task_based import tasks
 from ldct_utils.task_based import tradeoff as per_plane
+from ldct_utils.task_based.kept import CONTROLS
 from ldct_utils.training import designs
 
 NO_VERDICT = {"not at a working point": "none: training not settled"}
-NOTICE = ("psnr", "ssim", "mean_srmse", "max_srmse")  # metrics of which it is told up to which noise they notice
+# metrics of which it is told up to which noise they notice
+NOTICE = ("psnr", "ssim", "ssim_window", "mean_srmse", "max_srmse")
 REACHED = {
     "psi_reached": ("psi_start", "psi_half", "psi_end"),
     "gradient_share": ("gradient_share_start", "gradient_share_half", "gradient_share_end"),
@@ -146,6 +148,8 @@ def audit(of) -> dict:
     moved = {names[r.metric]: span(r.sensitivity, r.low, r.high) for r in part.itertuples()}
     kept = {name: n[name] for name in ("patients", "blind_to_lesions")}
     kept["lesion_removed"] = n.get("by_harm", {}).get("lesion_removed")
+    if has(run, "like_mse"):
+        kept["like_mse"] = run.table("like_mse").dropna(subset="rho").to_dict("records")
     return kept | {"of": len(part), "moved": moved}
 
 
@@ -277,7 +281,8 @@ def details(of) -> dict:
     if has(run, "removal"):
         found["noticed_hu"] = _noticed(run.table("removal"))
     if has(run, "losses"):
-        for method, part in run.table("losses").groupby("method"):
+        rows = run.table("losses")
+        for method, part in rows[~rows["method"].isin(CONTROLS)].groupby("method"):
             by_patient = intervals.by_patient(part.assign(value=part["kept"]))
             over = intervals.patient_bootstrap(by_patient.to_numpy())
             found["kept"][method] = span(over.mean, over.low, over.high)

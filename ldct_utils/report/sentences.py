@@ -252,12 +252,16 @@ ALL = 0.995  # a share that is read as 100 %
 MIXING = "mixing some of the input back in keeps more, as a rule at more error (`14_tradeoff` draws that curve)"
 
 
-def keeps(kept: float | None) -> str:
-    """What one network keeps of lesions, beside what a mixture with its input would. Args: kept: share of the contrast,
-    1 all; None where no lesions are known."""
+def keeps(kept: float | None, faint: float | None = None) -> str:
+    """What one network keeps of lesions, beside what a mixture with its input would.
+
+    Args: kept: share of the contrast, 1 all; None where no lesions are known. faint: of lesions under 30 HU, None or
+        NaN where there are none.
+    """
     if kept is None:
         return "No lesion is known in these patients, so none can be followed."
-    return f"It keeps {percent(kept)} of the contrast of lesions{f'; {MIXING}' if kept < ALL else ''}."
+    weak = "" if faint is None or pd.isna(faint) else f" and {percent(faint)} of that of faint ones (under 30 HU)"
+    return f"It keeps {percent(kept)} of the contrast of lesions{weak}{f'; {MIXING}' if kept < ALL else ''}."
 
 
 def beside_blends(table, base: str) -> str:

@@ -30,7 +30,8 @@ PACKAGES = (
     "onnxruntime",
 )
 TESTS = "tests"  # folder of a run's tests, see training.testing
-LISTED, SINGLE = {"runs", "invariances", "losses"}, "denoiser"  # parameters that name runs by folders or patterns
+# parameters that name runs by folders or patterns: lists of them, and one
+LISTED, SINGLE = {"runs", "invariances", "losses", "drawn"}, "denoiser"
 ANYBODYS = "beside"  # a list of denoisers of any kind, some of which may be runs
 
 

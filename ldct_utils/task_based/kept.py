@@ -3,24 +3,31 @@
 Rows come from ``ensembles.lesion_scores``. The patient is the unit, and the training where a network has several.
 """
 
+from functools import partial
+
 import pandas as pd
 
 from ldct_utils.stats import intervals
-from ldct_utils.task_based import ensembles
+from ldct_utils.task_based import ensembles, tasks
 
 DETECTED = ("d_cho", "d_npw")  # columns of ``ensembles.lesion_scores`` that are compared with the LDCT's
 QUANTITIES = ("kept", "d_cho_kept", "d_npw_kept")
+CONTROLS = (tasks.BLUR, tasks.MEDIAN, tasks.TV, tasks.UNSHARP)  # filters beside the networks
 
 
 def scored(denoisers: dict, known: pd.DataFrame, lesions, *about, **how) -> pd.DataFrame:
-    """What networks leave of lesions, beside the LDCT: ``beside_input`` of ``ensembles.lesion_scores``.
+    """What networks and the filters ``CONTROLS`` leave of lesions, beside the LDCT: ``beside_input`` of
+    ``ensembles.lesion_scores``.
 
     Args: denoisers: {name: function of images (N, H, W), HU}, without the LDCT. known: run (the name), method and seed
         of each. lesions: (radius, mm, and contrast, HU) each. about, how: the other arguments of ``lesion_scores``.
     """
-    functions = {"LDCT": lambda hu: hu} | denoisers
+    filters = {name: partial(tasks.controls()[name], background=0, added=0) for name in CONTROLS}
+    functions = {"LDCT": lambda hu: hu} | denoisers | filters
     made = ensembles.lesion_scores(functions, [ensembles.Lesion(*one) for one in lesions], *about, **how)
-    return beside_input(made, known[["run", "method", "seed"]].rename(columns={"run": "name"}))
+    networks = known[["run", "method", "seed"]].rename(columns={"run": "name"})
+    of_filters = pd.DataFrame({"name": CONTROLS, "method": CONTROLS, "seed": sorted(known["seed"])[0]})
+    return beside_input(made, pd.concat([networks, of_filters], ignore_index=True))
 
 
 def beside_input(scores: pd.DataFrame, known: pd.DataFrame, base: str = "LDCT") -> pd.DataFrame:

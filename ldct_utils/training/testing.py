@@ -25,8 +25,10 @@ KEPT = {
     ("gain", "gain_low", "gain_high"): "PSNR over the LDCT, dB [95 %]",
     ("kept", "low", "high"): "contrast of lesions kept, % [95 %]",
     ("beyond", "beyond_low", "beyond_high"): "PSNR over a mix that keeps as much, dB [95 %]",
+    ("faint", "faint_low", "faint_high"): "of those under 30 HU, % [95 %]",
     "seeds": "trainings",
 }
+FAINT_HU = 30.0  # contrast under which a lesion counts as faint; those of simulated patients have 10 to 60 HU
 REAL_SLICES = 24  # of a real CT that is scored beside the test cohort, spread over the scan: some 8 s a network
 # Organs whose errors are told one by one, by how their names in the cohort's labels begin.
 ORGANS = ("liver", "spleen", "kidney", "lung", "vertebrae", "aorta")
@@ -138,9 +140,14 @@ def scores(
             bias_hu=hu.prediction["bias_hu"], rmse_hu=hu.prediction["rmse_hu"], ldct_rmse_hu=hu.LDCT["rmse_hu"],
             body_rmse_hu=body.prediction["rmse_hu"], ldct_body_rmse_hu=body.LDCT["rmse_hu"],
             ssim=hu.prediction["ssim"], ldct_ssim=hu.LDCT["ssim"],
-            kept=float(kept.groupby("patient").kept.mean().mean()), lesions=len(kept),
+            kept=_mean(kept), kept_faint=_mean(kept[kept.contrast_hu < FAINT_HU]), lesions=len(kept),
         )  # fmt: skip
     return done
+
+
+def _mean(kept) -> float:
+    """Mean of what is kept over patients, whose lesions weigh alike; NaN without any."""
+    return float(kept.groupby("patient").kept.mean().mean())
 
 
 def _means(tables: dict) -> pd.DataFrame:
@@ -157,8 +164,9 @@ def lesions_kept(cohort: Cohort, rows, denoise: Callable) -> tuple[pd.DataFrame,
     Slices with lesions are predicted with them and without. Empty where a cohort does not know its slices without.
 
     Args: denoise: function of slices (N, H, W), HU.
-    Returns: patient, lesion, kept (1 all, 0 nothing); and patient, row, target (of ``REFERENCES``), before, both, after
-        (``blending.mean_squares``), with which any mix of output and input has its error.
+    Returns: patient, lesion, contrast_hu (mean over its pixels, without sign), kept (1 all, 0 nothing); and patient,
+        row, target (of ``REFERENCES``), before, both, after (``blending.mean_squares``), with which any mix of output
+        and input has its error.
     """
     found, errors = [], []
     about = cohort.slices.set_index("row").loc[np.asarray(rows, int)]
@@ -168,16 +176,16 @@ def lesions_kept(cohort: Cohort, rows, denoise: Callable) -> tuple[pd.DataFrame,
         if not at:
             continue
         with_them, without = (np.asarray(images[at], np.float32) for images in (cohort.ldct, cohort.absent_ldct))
-        nearest = planted.territories(np.asarray(cohort.lesion_masks[at]))
+        masks, signal = np.asarray(cohort.lesion_masks[at]), with_them - without
         denoised = denoise(with_them)
-        kept = planted.kept_by_lesion(denoise(without), denoised, with_them - without, nearest)
-        found += [{"patient": patient, "lesion": lesion, "kept": share} for lesion, share in kept.items()]
+        kept = planted.kept_by_lesion(denoise(without), denoised, signal, planted.territories(masks))
+        found += [(patient, number, abs(float(signal[masks == number].mean())), kept[number]) for number in kept]
         for target in REFERENCES:
             if (images := getattr(cohort, target)) is not None:
                 squares = blending.mean_squares(with_them, denoised, np.asarray(images[at], np.float64))
                 errors += [(patient, row, target, *three) for row, three in zip(at, squares.T)]
     return (
-        pd.DataFrame(found, columns=["patient", "lesion", "kept"]),
+        pd.DataFrame(found, columns=["patient", "lesion", "contrast_hu", "kept"]),
         pd.DataFrame(errors, columns=["patient", "row", "target", "before", "both", "after"]),
     )
 
@@ -189,9 +197,10 @@ def kept_of_methods(tests, listed, draws: int = 2000, seed: int = 0) -> pd.DataF
 
     Args: tests: stored tests on the same patients. listed: method, seed and loss of each of them, a row a test.
     Returns: a row a method, the most kept first: method, gain in PSNR over the LDCT (dB, in the slices with lesions,
-        against the truth where it is known), kept (share), beyond (dB, the gain over the mix that keeps as much; NaN
-        for the mixed method itself), with their intervals over patients and trainings; answer, of ``blending``; base,
-        the method whose mixes they are; target, of ``REFERENCES``; patients, seeds. Empty where no lesions are known.
+        against the truth where it is known), kept (share), faint (of lesions under ``FAINT_HU``, NaN without any),
+        beyond (dB, the gain over the mix that keeps as much; NaN for the mixed method itself), with their intervals
+        over patients and trainings; answer, of ``blending``; base, the method whose mixes they are; target, of
+        ``REFERENCES``; patients, seeds. Empty where no lesions are known.
     """
     squares, kept = (
         pd.concat([one.table(name).assign(method=m, seed=s) for one, m, s in zip(tests, listed.method, listed.seed)])
@@ -210,7 +219,9 @@ def kept_of_methods(tests, listed, draws: int = 2000, seed: int = 0) -> pd.DataF
     rows = []
     for method, one in methods.items():
         beside = blending.compare(*blending.together(one, methods[base]), draws, seed)
-        about = {"gain": one.gain(), "kept": one.kept}
+        weak = kept[(kept["method"] == method) & (kept["contrast_hu"] < FAINT_HU)]
+        of_weak = weak.groupby(["patient", "seed"])["kept"].mean().unstack().to_numpy()
+        about = {"gain": one.gain(), "kept": one.kept} | ({"faint": of_weak} if of_weak.size else {})
         spans = {name: intervals.patient_bootstrap(values, draws=draws, seed=seed) for name, values in about.items()}
         row = {"method": method, "base": base, "target": target, "patients": len(one.kept), "seeds": len(one.seeds)}
         for name, span in (spans | {"beyond": beside.less_error}).items():
@@ -219,7 +230,14 @@ def kept_of_methods(tests, listed, draws: int = 2000, seed: int = 0) -> pd.DataF
             row |= {name: np.nan if lost else span.mean, f"{head}low": np.nan if lost else span.low,
                     f"{head}high": np.nan if lost else span.high}  # fmt: skip
         rows.append(row | {"answer": "" if method == base else beside.answer})
-    return pd.DataFrame(rows).sort_values("kept", ascending=False, ignore_index=True)
+    blank = dict.fromkeys(("faint", "faint_low", "faint_high"), np.nan)
+    return pd.DataFrame([blank | row for row in rows]).sort_values("kept", ascending=False, ignore_index=True)
+
+
+def in_percent(table) -> pd.DataFrame:
+    """A table of ``kept_of_methods`` with its shares in percent."""
+    shares = ["kept", "low", "high", "faint", "faint_low", "faint_high"]
+    return table.assign(**100 * table[shares])
 
 
 def beyond_mixes(table) -> tuple[list, int, str, str]:
