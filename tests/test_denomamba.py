@@ -83,6 +83,18 @@ def test_output_has_the_shape_of_the_input_and_is_the_input_if_the_last_convolut
         assert torch.equal(network(image), image)
 
 
+def test_a_network_that_was_told_mean_and_sd_normalises_inside():
+    torch.manual_seed(0)
+    told = networks.build("denomamba", **SMALL, mean_hu=-500.0, std_hu=400.0)
+    plain = networks.build("denomamba", **SMALL)
+    plain.load_state_dict(told.state_dict())
+    image, mean, std = torch.rand(1, 1, 16, 24), (1024 - 500) / 4096, 400 / 4096
+    assert torch.allclose(told(image), plain((image - mean) / std) * std + mean, atol=1e-6)
+    assert not torch.allclose(told(image), plain(image), atol=1e-4)
+    with pytest.raises(ValueError, match="divisible by 8"):
+        told(torch.rand(1, 1, 12, 16))
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 36, 36), (1, 1, 32, 20), (1, 3, 32, 32), (1, 32, 32)])
 def test_a_shape_that_cannot_be_halved_three_times_is_refused(shape):
     with pytest.raises(ValueError, match=r"divisible by 8.*\d+, \d+"):

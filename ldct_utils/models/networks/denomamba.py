@@ -9,6 +9,7 @@ import math
 import torch
 from torch import nn
 
+from ldct_utils.models.networks._normalised import Normalised
 from ldct_utils.models.networks._selective_scan import METHODS, selective_scan
 
 VARIANTS = ("released", "channel")
@@ -116,14 +117,14 @@ class FuseSSM(nn.Module):
         return self.fuse(z) + self.skip(z)
 
 
-class DenoMamba(nn.Module):
+class DenoMamba(Normalised):
     """The network; 112,703,268 weights as published, 2,253,340 at dim 16, blocks (1, 1, 1, 1), refinement 1.
 
     Args: as ``build``.
     """
 
-    def __init__(self, dim, blocks, refinement, variant, dead_weights, scan):
-        super().__init__()
+    def __init__(self, dim, blocks, refinement, variant, dead_weights, scan, mean_hu=None, std_hu=None):
+        super().__init__(mean_hu, std_hu)
         self.variant = variant
 
         def stage(channels, number):
@@ -147,13 +148,16 @@ class DenoMamba(nn.Module):
         self.refine = stage(2 * dim, refinement)
         self.head = nn.Conv2d(2 * dim, 1, 3, padding=1, bias=False)
 
-    def forward(self, image):
-        """Denoise LDCT (N, 1, H, W) in the network range; H and W divisible by 8. Returns the same shape."""
+    def check(self, image):
+        """Raises: ValueError: for images whose H and W are not divisible by 8."""
         if image.ndim != 4 or image.shape[1] != 1 or image.shape[2] % FACTOR or image.shape[3] % FACTOR:
             raise ValueError(
                 f"DenoMamba takes (N, 1, H, W) with H and W divisible by {FACTOR}, not {tuple(image.shape)}; "
                 "crop or pad the images, or choose another patch_size"
             )
+
+    def denoise(self, image):
+        """LDCT (N, 1, H, W) to the same shape, both normalised if the network was told mean and SD."""
         z, skips = self.embed(image), []
         for level, blocks in enumerate(self.encoder):
             z = blocks(z)
@@ -166,7 +170,8 @@ class DenoMamba(nn.Module):
         return image + self.head(self.refine(z))
 
 
-def build(dim=48, blocks=(4, 6, 6, 8), refinement=2, variant="released", dead_weights=False, scan="auto"):
+def build(dim=48, blocks=(4, 6, 6, 8), refinement=2, variant="released", dead_weights=False, scan="auto",
+          mean_hu=None, std_hu=None):  # fmt: skip
     """An untrained ``DenoMamba``, initialised from torch's global generator (seed it first).
 
     Args:
@@ -179,6 +184,7 @@ def build(dim=48, blocks=(4, 6, 6, 8), refinement=2, variant="released", dead_we
         dead_weights: also make the 1x1 convolution of every block that the released code makes and never uses;
             118,094,628 weights at dim 48. Only for comparing counts.
         scan: the method of ``selective_scan``.
+        mean_hu, std_hu: see ``Normalised``; the released code has neither.
     Raises: ValueError: for a value out of its range.
     """
     whole = {"dim": dim, "refinement": refinement} | {f"blocks[{i}]": n for i, n in enumerate(blocks)}
@@ -192,4 +198,4 @@ def build(dim=48, blocks=(4, 6, 6, 8), refinement=2, variant="released", dead_we
     for name, value, known in (("variant", variant, VARIANTS), ("scan", scan, METHODS)):
         if value not in known:
             raise ValueError(f"DenoMamba has no {name} {value!r}; there are {', '.join(known)}")
-    return DenoMamba(dim, tuple(blocks), refinement, variant, bool(dead_weights), scan)
+    return DenoMamba(dim, tuple(blocks), refinement, variant, bool(dead_weights), scan, mean_hu, std_hu)
