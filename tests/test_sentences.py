@@ -255,7 +255,7 @@ def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
     more = "mixing some of the input back in keeps more, as a rule at more error (`14_tradeoff` draws that curve)"
     assert sentences.keeps(0.67) == f"It keeps 67 % of the contrast of lesions; {more}."
     assert sentences.keeps(0.89, 0.8) == (
-        f"It keeps 89 % of the contrast of lesions and 80 % of that of faint ones (under 30 HU); {more}."
+        f"It keeps 89 % of the contrast of lesions and 80 % of that of faint ones (under 25 HU); {more}."
     )
     assert sentences.keeps(0.67, float("nan")) == sentences.keeps(0.67)
     assert sentences.keeps(1.02) == "It keeps 102 % of the contrast of lesions."

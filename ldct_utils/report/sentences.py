@@ -255,12 +255,12 @@ MIXING = "mixing some of the input back in keeps more, as a rule at more error (
 def keeps(kept: float | None, faint: float | None = None) -> str:
     """What one network keeps of lesions, beside what a mixture with its input would.
 
-    Args: kept: share of the contrast, 1 all; None where no lesions are known. faint: of lesions under 30 HU, None or
+    Args: kept: share of the contrast, 1 all; None where no lesions are known. faint: of lesions under 25 HU, None or
         NaN where there are none.
     """
     if kept is None:
         return "No lesion is known in these patients, so none can be followed."
-    weak = "" if faint is None or pd.isna(faint) else f" and {percent(faint)} of that of faint ones (under 30 HU)"
+    weak = "" if faint is None or pd.isna(faint) else f" and {percent(faint)} of that of faint ones (under 25 HU)"
     return f"It keeps {percent(kept)} of the contrast of lesions{weak}{f'; {MIXING}' if kept < ALL else ''}."
 
 
