@@ -234,8 +234,8 @@ if losses:
         run, "losses_shown", drawings.kept(left, called), keeps,
         f"{drawings.planted(lesions)}; 06, 11 and 14 ask for the patients' own lesions. Filters are controls. "
         f"{bars(left.patients.min(), 'patient', also=' and trainings')} Trainings a loss: "
-        f"{report.listed(sorted({int(n) for n in left.seeds}))}.",
-        alt="Three dot plots with intervals, a line a loss: contrast and detectability kept, relative to the LDCT.",
+        f"{report.listed(sorted({int(n) for n in of_losses.seeds}))}.",
+        alt="Three dot plots with intervals, a line a loss or filter: contrast and d′ kept, relative to the LDCT.",
     )  # fmt: skip
 
 # %%
@@ -246,7 +246,7 @@ if losses and len(contrast) > 1:
         run, "losses_compared", gaps.assign(called=gaps.second.map(called), what=gaps.quantity.map(drawings.KEPT)),
         drawings.against(called[against], gaps) if len(gaps) else "No other loss shares a seed.",
         f"Positive: {called[against]} keeps more. Intervals are over patients and trainings.",
-        {"called": "other loss or filter", "what": "kept of", ("difference", "low", "high"): "more [95 % interval]",
+        {"called": "other loss", "what": "kept of", ("difference", "low", "high"): "more [95 % interval]",
          "differs": "shown to differ"},
     )  # fmt: skip
 

@@ -155,8 +155,8 @@ labels = {name: panel.JUDGES[name].label for name in judges}
 # The search of `05_invariances` looks for a change of the input that a denoiser does not show. It needs a gradient, so
 # that the median and total variation cannot be asked. A lesion is *changed* if its contrast moved by more than other
 # scans move it, and *hidden* if the output does not show that. Where no lesion was changed, hiding was not tested. A
-# lesion is *within reach* if a denoiser passes on less than the root of alpha of its contrast. A search that hides no
-# lesion behind a known fault says nothing about a network.
+# lesion is *within reach* if a denoiser passes on less than the root of alpha of its contrast. A search that hides
+# no larger share behind a known fault than behind its twin says nothing about a network.
 
 # %%
 hunt = {"alpha": alpha, "sigma_hu": sigma_hu, "lr": lr, "iterations": iterations, "seed": seed}
@@ -241,7 +241,7 @@ lines = verdicts.rows_in_words(cell, labels, columns, silent)
 if iterations:
     lines.append({"judge": verdicts.SEARCH} | {across[name]: verdicts.searched(hunted, name)[0] for name in columns})
 for one in select(drawn) if drawn else []:
-    lines += verdicts.drawn(one.numbers.get("controls_on_ct", []), columns)
+    lines += verdicts.drawn(one.numbers.get("controls_on_ct"), columns)
 misled = sorted(table["judge"][table["misled"] != ""])
 run.finish(
     headline={"answer": headline, "decided": bool(enough), "table": lines, "cells": verdicts.as_numbers(cell, labels),

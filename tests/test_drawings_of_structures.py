@@ -43,6 +43,10 @@ def test_other_metrics_than_the_main_ones_are_counted_in_the_legend():
     assert titles(figure) == ["lung: 10 % of a volume's structures removed, at least one"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["B", "chance"]  # the lowest of the grey ones is named
     assert labels(structures.removal(spans[spans.metric == "a"], theory, {"a": "A"}, {}))[0] == "A"
+    several = pd.concat([spans[spans.metric == "a"].assign(metric=name) for name in "abcdef"])
+    figure = structures.removal(several, theory, {name: name.upper() for name in "abcdef"}, {})
+    assert {line.get_color() for line in figure.axes[0].lines if line.get_label() in "ABCDEF"} <= set(plots.COLOURS)
+    assert set("ABCDEF") <= set(labels(figure))
 
 
 def some_spans(**low) -> pd.DataFrame:

@@ -507,6 +507,8 @@ def test_models_that_draw_are_rows_of_eraser_and_identity_only():
     }  # fmt: skip
     (works,) = verdicts.drawn([tried | {"works": True}], ["eraser", "net"])
     assert works["eraser, knows lesions"].startswith("from 100 %: 76 %")
+    with pytest.raises(ValueError, match="tried no eraser"):
+        verdicts.drawn(None, ["eraser"])
     (few,) = verdicts.drawn([tried | {"works": None}], ["blur"])
     assert set(few) == {"judge", "blur"}
 

@@ -38,6 +38,8 @@ def test_a_difference_is_the_first_minus_the_other_and_knows_whether_it_is_sure(
     assert found.loc[("b", "d_cho_kept"), "difference"] == pytest.approx(-0.5)
     few = {key: table[:3] for key, table in tables.items()}
     assert kept.against(few, "a", 200, 0).differs.isna().all()
+    filters = {(tasks.BLUR, quantity): table for (name, quantity), table in tables.items() if name == "a"}
+    assert set(kept.against(tables | filters, "a", 200, 0).second) == set(found.index.get_level_values("second"))
     assert kept.against({key: t for key, t in tables.items() if key[0] == "a"}, "a", 200, 0).empty
 
 

@@ -202,6 +202,13 @@ def test_a_mix_with_the_input_is_no_better_than_itself_and_an_oracle_is():
     assert testing.beyond_mixes(found.reset_index()) == (["oracle"], 3, "mse", "")
 
 
+def test_a_method_of_one_training_has_no_distance_from_the_mixes_and_is_mixed_last():
+    tests = [Stored(np.full(8, 0.7), 0.3), Stored(np.full(8, 0.8), 0.3), Stored(np.full(8, 0.7), 0.6)]
+    found = testing.kept_of_methods(tests, as_listed("a", "a", "b")).set_index("method")
+    assert set(found["base"]) == {"a"} and np.isnan(found.loc["b", "beyond"]) and found.loc["b", "gain"] > 0
+    assert found.loc["b", "answer"] == blending.FEW_TRAININGS
+
+
 def test_without_one_method_of_mse_alone_the_largest_gain_is_mixed():
     tests = [Stored(np.full(8, 0.7), share) for share in (0.3, 0.6)]
     found = testing.kept_of_methods(tests, as_listed("a", "b"))

@@ -149,7 +149,8 @@ def audit(of) -> dict:
     kept = {name: n[name] for name in ("patients", "blind_to_lesions")}
     kept["lesion_removed"] = n.get("by_harm", {}).get("lesion_removed")
     if has(run, "like_mse"):
-        kept["like_mse"] = run.table("like_mse").dropna(subset="rho").to_dict("records")
+        alike = run.table("like_mse")
+        kept["like_mse"] = alike.dropna(subset="rho").to_dict("records") if len(alike) else []
     return kept | {"of": len(part), "moved": moved}
 
 

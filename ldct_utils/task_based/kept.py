@@ -72,7 +72,7 @@ def spans(tables: dict, draws: int, seed: int) -> pd.DataFrame:
 
 
 def against(tables: dict, first: str, draws: int, seed: int) -> pd.DataFrame:
-    """One method minus each other one, paired over patients and the seeds that both have.
+    """One method minus each other one but the filters, paired over patients and the seeds that both have.
 
     Args: tables: of ``by_patient``. first: the method that is compared.
     Returns: first, second, quantity, difference, low, high, differs (None: too few patients for an interval); empty
@@ -82,7 +82,7 @@ def against(tables: dict, first: str, draws: int, seed: int) -> pd.DataFrame:
     for (name, quantity), other in tables.items():
         own = tables[first, quantity]
         shared = sorted(set(own) & set(other))
-        if name != first and shared:
+        if name not in (first, *CONTROLS) and shared:
             span = intervals.patient_bootstrap((own - other)[shared].to_numpy(), draws=draws, seed=seed)
             rows.append({"first": first, "second": name, "quantity": quantity, "difference": span.mean,
                          "low": span.low, "high": span.high, "differs": span.excludes_zero})  # fmt: skip

@@ -79,7 +79,7 @@ def removal(spans, theory, main: dict, others: dict):
         of which the lowest is named.
     """
     panels = list(spans.groupby(["cohort", "q"], sort=False))
-    colours = dict(zip(main, (plots.COLOURS[i] for i in (1, 4, 0, 2, 6))))
+    colours = dict(zip(main, (plots.COLOURS[i] for i in (1, 4, 5, 0, 2, 6)), strict=False))
     figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels) + 3.2, 3.9), squeeze=False, sharey=True)
     for axis, ((cohort, q), part) in zip(axes[0], panels):
         step = {sigma: i for i, sigma in enumerate(sorted(part.sigma.unique()))}
