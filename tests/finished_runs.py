@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils import metrics
+from ldct_utils.stats import blending
 from ldct_utils.study import runs
 from ldct_utils.training import testing
 
@@ -76,8 +77,14 @@ def write(outputs, data, number, gain, seed=0, examples=True, study="test", psi_
     metrics.evaluate(denoise, data, rows).to_parquet(test / "scores.parquet")
     metrics.evaluate(lambda hu: hu, data, rows).to_parquet(test / "ldct_scores.parquet")
     people = data.slices.patient.unique() if data.truth is not None else []
-    kept = [{"patient": patient, "lesion": 1, "kept": 1 - 0.3 * (gain + luck[patient])} for patient in people]
-    pd.DataFrame(kept, columns=["patient", "lesion", "kept"]).to_parquet(test / "kept.parquet")
+    kept = [(patient, 1, 40.0, 1 - 0.3 * (gain + luck[patient])) for patient in people]
+    pd.DataFrame(kept, columns=["patient", "lesion", "contrast_hu", "kept"]).to_parquet(test / "kept.parquet")
+    errors = []
+    for target in testing.REFERENCES if len(people) else ():
+        three = blending.mean_squares(data.ldct[rows], predicted[rows], getattr(data, target)[rows])
+        errors += [(data.slices.patient[row], row, target, *one) for row, one in zip(rows, three.T)]
+    columns = ["patient", "row", "target", "before", "both", "after"]
+    pd.DataFrame(errors, columns=columns).to_parquet(test / "squares.parquet")
     if examples:
         shown = data.slices.drop_duplicates("anatomy").sort_values("anatomy")
         shown.to_parquet(test / "examples_rows.parquet")

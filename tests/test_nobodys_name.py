@@ -55,7 +55,7 @@ notebooks:
             checkpoint_every: 4, val_patches: 2, val_slices: 1, precision: float32}]
   13_your_denoiser:
     runs: [{name: card, denoiser: "@03_train/mse", beside: ["median:size=3"], real_lesions: none, livers: 1,
-            realisations: 24, anatomies: 1, draws: 200, precision: float32}]
+            realisations: 24, anatomies: 1, steps: 10, draws: 200, precision: float32}]
 """
 
 

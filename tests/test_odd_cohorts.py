@@ -12,7 +12,7 @@ from ldct_utils import cohorts
 from ldct_utils.ct import nps
 from ldct_utils.study import parameters, runs
 
-SMALL = {"patients": 6, "slices": 1, "study": "odd"}
+SMALL = {"patients": 3, "slices": 1, "study": "odd"}
 
 
 def finished(notebook):
@@ -21,7 +21,7 @@ def finished(notebook):
 
 
 def test_the_full_dose_is_looked_at_by_01_and_refused_by_03_before_it_trains(outputs, capsys):
-    execute(ROOT / "notebooks" / "01_data.py", SMALL | {"dose": 1.0, "sample": 6})
+    execute(ROOT / "notebooks" / "01_data.py", SMALL | {"dose": 1.0, "sample": 3})
     numbers = finished("01_data").numbers
     assert numbers["added_noise_hu"] == 0 and numbers["ndct_noise_hu"] > 5
     said = capsys.readouterr().out

@@ -41,7 +41,7 @@ def not_carried(carried):
 
 def run(folder, *without):
     from_file = [sys.executable, "-c", WITHOUT, ",".join(without), str(SCRIPT)]
-    given = ["--device", "cpu", "--minutes", "0.5", "--out", str(folder)]
+    given = ["--device", "cpu", "--minutes", "0.25", "--out", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(from_file + given, env=environment, cwd=folder, capture_output=True, text=True)
 
