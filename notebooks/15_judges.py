@@ -205,9 +205,9 @@ report.figure(
                                [len(labels)] if iterations else []),
     verdicts.all_caught_said(table, cell, labels) if enough else headline,
     f"Numbers: % of patients in whom a fault at full strength raises an alarm, of {len(people)} where nothing else is "
-    "said: one and the same share can be shown in more patients and not in fewer. Blue: shown to be more often than "
-    "after the same denoiser without the fault. Orange: an alarm at an image that has no fault but more noise than its "
-    f"twin, or none. {own_lesions.rstrip('.')}{of_eraser}." + (of_search if iterations else ""),
+    "said; the same share may be shown in many patients and not in few. Blue: shown to be more often than after the "
+    "same denoiser without the fault. Orange: an alarm at an image without a fault; the one that was not denoised has "
+    f"more noise than its twin. {own_lesions.rstrip('.')}{of_eraser}." + (of_search if iterations else ""),
     alt=drawings.ALT,
 )  # fmt: skip
 

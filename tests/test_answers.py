@@ -86,14 +86,14 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
      ({"NPWE": reader(0.3, 2, task=tasks.PATIENTS), "NPW": reader(0.27, 1)},
       "; to 2 computed readers cleaned images are worth 27 and 30 % of the dose at best in uniform cylinders and "
       "livers "
-      "(no gain would be 25 %); in simulated livers 2 of 4 comparisons save dose."),
+      "(25 % would be no gain); in simulated livers 2 of 4 comparisons save dose."),
      ({"NPWE": reader(0.57, 9, in_patients=2, there=0), "NPW": reader(0.26, in_patients=0, there=0)},
-      "; to one computed reader cleaned images are worth 57 % of the dose at best in uniform cylinders "
-      "(no gain would be 25 %), and no gain was shown to the other; in simulated livers no gain was shown, to "
+      "; to 1 of 2 computed readers cleaned images are worth 57 % of the dose at best in uniform cylinders "
+      "(25 % would be no gain), and to the other one no gain was shown; in simulated livers no gain was shown, to "
       "the one of them that was asked there."),
      ({name: reader(0.26, in_patients=0) for name in ("NPWE", "NPW", "search")},
-      "; no gain was shown to any of 3 computed readers in uniform cylinders; in simulated livers none could be "
-      "asked.")],
+      "; no gain was shown to any of 3 computed readers in uniform cylinders; in simulated livers no reader "
+      "could be asked, as nothing was shown to help one.")],
 )  # fmt: skip
 def test_readers_that_can_gain_take_the_place_of_the_one_that_cannot(readers, end):
     assert front.sentence(changed(observers={"readers": readers, "backgrounds": 120})).endswith(end)
@@ -140,7 +140,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers=asked)).endswith(
         "to one computed reader cleaned images are worth 26 % of the dose at best in uniform cylinders "
-        "(no gain would be 25 %); in simulated livers 1 of 2 comparisons saves dose."
+        "(25 % would be no gain); in simulated livers 1 of 2 comparisons saves dose."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
     assert none["sentences"].endswith(" No computed reader could be asked that can see a gain and catches faults.")
@@ -200,7 +200,7 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
 
 def test_what_is_left_of_faint_lesions_is_told_beside_that_of_others():
     kept = {"mse": span(0.67, 0.03), "vgg": span(0.83), "vgg_only": span(0.87)}
-    told = "Of faint lesions the MSE network keeps 67 % (64 to 70) of the contrast"
+    told = "Of fainter lesions, planted into further patients, the MSE network keeps 67 % (64 to 70) of the contrast"
     assert answer("loss", details={"kept": kept})["sentences"].endswith(
         f" {told}; networks with other losses keep 83 and 87 %."
     )
@@ -212,7 +212,9 @@ def test_what_is_left_of_faint_lesions_is_told_beside_that_of_others():
 
 def test_a_study_that_did_not_ask_says_which_one_does():
     one = answer("reference")
-    assert one["sentences"] == "Not asked here. Another study asks it: `make study STUDY=noise2quality`."
+    assert (
+        one["sentences"] == "This study does not ask. The study `noise2quality` does; its answer is in docs/results.md."
+    )
     assert one["sure"] is None
     assert all(a["sure"] is None for a in front.page({})["answers"])
 
@@ -389,11 +391,8 @@ def test_judges_that_notice_most_faults_are_named(change, said):
         "columns": ["judge", "noise-free truth"],
         "rows": [["a", "alarm: 30 % [12, 54]"], ["b", "no: 0 % [0, 17]"]],
     }
-    assert (
-        five.at_truth(fooled, ["a"])
-        == " At the noise-free truth no alarm is right, but it raises one in 30 % of patients."
-    )
-    assert five.at_truth(fooled, ["a", "b"]).endswith("but alarms come from “a” in 30 % of patients.")
+    assert five.at_truth(fooled, ["a"]) == " It also raises false alarms at the noise-free truth, in 30 % of patients."
+    assert five.at_truth(fooled, ["a", "b"]).endswith("noise-free truth come from “a” in 30 % of patients.")
     assert five.at_truth(fooled, ["b"]) == five.at_truth({}, ["a"]) == ""
     named = {"columns": ["judge", "inserter"], "caught_of_faults": {"test of segments (09a)": 1}}
     more = answer("scores", judges=BLOCKS["judges"] | change | named)["more"]
@@ -426,14 +425,15 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
         "stays as it is. Of 10 known lesions it changed none by more than a second scan of the patient does "
         "(1 trained network)."
     )
-    limit = " By small changes it can do so only with a lesion of which a network keeps less than 32 % of the contrast"
+    limit = " Small changes work only where a network keeps less than 32 % of the contrast"
+    hardly = f" It could hardly find a hidden one: {limit[1].lower()}{limit[2:]}"
     assert said.reach([{"alpha": 0.1}, {}]) == f"{limit}." and said.reach([{}]) == ""
     kept = [{"alpha": 0.1, "kept": {"value": share}} for share in (0.89, 0.95)]
-    these, hardly = "these networks keep", "on average, so that it could hardly find one."
-    assert said.reach([*kept, {}]) == f"{limit}; {these} 89 to 95 % {hardly}"
-    assert said.reach(kept[:1]) == f"{limit}; {these} 89 % {hardly}"
+    these = "these networks keep"
+    assert said.reach([*kept, {}]) == f"{hardly}; {these} 89 to 95 % on average."
+    assert said.reach(kept[:1]) == f"{hardly}; {these} 89 % on average."
     counted = [{"alpha": 0.1, "within_reach": n, "lesions": 10} for n in (0, 2)]
-    assert said.reach(counted) == f"{limit}. So little is kept of none of 10 and 2 of 10 lesions."
+    assert said.reach(counted) == f"{limit} (less than that: none of 10 and 2 of 10 lesions)."
     assert said.reach([{"alpha": 0.1, "kept": {"value": 0.2}}]) == f"{limit}; {these} 20 % on average."
     assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
     assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})

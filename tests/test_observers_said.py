@@ -92,9 +92,9 @@ def test_an_answer_names_its_observer_and_how_many_agree(whole):
     assert said.answer(of, ["of rain"], whole).endswith("harms to see its shape, because of rain.")
     assert said.answer(of, [], whole) == (
         "After the a network, an observer (CHO, learned on FBP) detects lesions better and tells shapes worse; no "
-        "other of the 4 observers gives this verdict. Its d′, against that of FBP, is 1.30 times (1.20 to 1.40) in "
+        "other of the 4 observers says the same. Its d′, against that of FBP, is 1.30 times (1.20 to 1.40) in "
         "detection and 0.80 times (0.70 to 0.90) in shape. After b and c, the same observer is shown neither to "
-        "detect lesions better nor to tell shapes worse; all 4 observers give this verdict."
+        "detect lesions better nor to tell shapes worse; all 4 observers say the same."
     )
     assert said.given_by(of) == (
         "The verdict of CHO, learned on FBP, is given by 1 of 4 observers for the a network and by all 4 observers for "

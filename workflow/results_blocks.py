@@ -97,7 +97,7 @@ def lambdas(blocks) -> str:
 def agreement(blocks) -> str:
     n = blocks["agreement"]
     other = n["agreement_with_other_seed"]
-    level = f"Over checkpoints losses and metrics correlate by {fixed(n['agreement'])} in the median"
+    level = f"Their curves correlate by {fixed(n['agreement'])} in the median"
     if other is not None:
         level += (
             f", and by {fixed(other)} with the metrics of another training, since every training improves most of them"
@@ -193,10 +193,11 @@ def tradeoff_picture(blocks) -> str:
 
 def judges(blocks) -> str:
     n = blocks["judges"]
+    half = any(", half at" in words for row in n["rows"] for words in row)
     note = (
-        "“From 100 %”: the fault is caught at full strength, and not at weaker ones if any were tried. “Half at”: the "
-        "strength that raises an alarm in half of the patients. Then: in how many patients at full strength, with its "
-        "95 % interval. "
+        "“From 100 %”: the fault is caught at full strength, and not at weaker ones if any were tried. "
+        + "“Half at”: the strength that raises an alarm in half of the patients. " * half
+        + "Then: in how many patients at full strength, with its 95 % interval. "
         f"{counted(n['patients'], 'simulated patient')}, 5 % false alarms on others."
     )
     said = [answer.asked(answer.believed, blocks)]
@@ -206,8 +207,8 @@ def judges(blocks) -> str:
             f"Patient by patient, no fault is caught by {listed(n['silent'])}; {whose} in a network is no evidence "
             "here."
         )
-    at = {"identity": "What does nothing leaves all the noise, where the image that it is compared with has half of it."
-          " That is noticed by", "truth": "At the noise-free truth no alarm is right. One is raised by"}  # fmt: skip
+    at = {"identity": "The image that was not denoised has all the noise, its twin half of it. That is noticed by",
+          "truth": "At the noise-free truth no alarm is right. One is raised by"}  # fmt: skip
     for name, words in at.items():
         where = [place for place, column in enumerate(n["columns"]) if name in column]
         if who := [row[0] for row in n["rows"] if any(row[place].startswith(("alarm", "called")) for place in where)]:
@@ -394,7 +395,7 @@ def invariances(blocks) -> str:
             kept.append(f"{row['within_reach']} of {row['lesions']}" if "within_reach" in row else "not counted")
         lines.append([f"{network}, {loss}", *(found_by(row.get(way)) for way in ("search", "aimed")), *ratio, *kept])
     head = ["network, loss", "lesions changed by the plain search", "lesions changed by the search for anatomy"]
-    head += ["input change, in those of another scan", "output change, in those of another scan"]
+    head += ["change of the input (1: as by another scan)", "change of the output (1: as by another scan)"]
     head += ["lesions' contrast kept"]
     head += ["lesions kept below the limit for small changes"] * asked
     names = [(row["network"], row["method"]) for row in rows]

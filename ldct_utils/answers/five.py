@@ -74,16 +74,17 @@ def seen_at_best(believed: dict, low: float, backgrounds: int = 0) -> str:
     livers = (
         f"; in simulated livers {saved_in_livers(asked, saves)}{whom}"
         if asked
-        else ("; in simulated livers none could be asked" * bool(backgrounds))
+        else ("; in simulated livers no reader could be asked, as nothing was shown to help one" * bool(backgrounds))
     )
     if not gain:
         who = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
         return f"no gain was shown to {who}{where(believed)}{livers}"
     best = listed(percent(one["best"]["value"]).removesuffix(" %") for one in [*gain.values()][::-1])
     others = len(believed) - len(gain)
-    rest = f", and no gain was shown to {'the other' if others == 1 else f'the {others} others'}" if others else ""
+    rest = f", and to the {'other one' if others == 1 else f'{others} others'} no gain was shown" if others else ""
     who = "one computed reader" if len(gain) == 1 else f"{len(gain)} computed readers"
-    no_gain = f" (no gain would be {percent(low)})"
+    who = f"{len(gain)} of {len(believed)} computed readers" if others else who
+    no_gain = f" ({percent(low)} would be no gain)"
     return f"to {who} cleaned images are worth {best} % of the dose at best{where(gain)}{no_gain}{rest}{livers}"
 
 
@@ -186,7 +187,8 @@ def kept_of_faint(kept: dict) -> list[str]:
         return []
     others = [percent(one["value"]).removesuffix(" %") for name, one in kept.items() if name != "mse"]
     beside = f"; networks with {'another loss' if len(others) == 1 else 'other losses'} keep {listed(others)} %"
-    return [f"Of faint lesions the MSE network keeps {share(kept['mse'])} of the contrast{beside if others else ''}."]
+    who = "Of fainter lesions, planted into further patients, the MSE network keeps"
+    return [f"{who} {share(kept['mse'])} of the contrast{beside if others else ''}."]
 
 
 def seen_by_loss(rows) -> list[str]:
@@ -285,12 +287,11 @@ def at_truth(n, best: list) -> str:
     at = n["columns"].index("noise-free truth")
     fooled = {row[0]: row[at].partition(": ")[2].partition(" [")[0] for row in n["rows"] if row[at].startswith("alarm")}
     told = [f"“{judge}” in {fooled[judge]} of patients" for judge in best if judge in fooled]
-    who = (
-        f"it raises one in {fooled[best[0]]} of patients"
-        if told and len(best) == 1
-        else f"alarms come from {listed(told)}"
-    )
-    return f" At the noise-free truth no alarm is right, but {who}." if told else ""
+    if not told:
+        return ""
+    if len(best) == 1:
+        return f" It also raises false alarms at the noise-free truth, in {fooled[best[0]]} of patients."
+    return f" False alarms at the noise-free truth come from {listed(told)}."
 
 
 def rates_of(n, best: list) -> str:

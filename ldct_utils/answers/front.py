@@ -63,7 +63,7 @@ def page(blocks) -> dict:
     for key, (question, notebooks, study) in QUESTIONS.items():
         said, more = (" ".join(words) for words in five.SAY[key](blocks))
         sure = SURE[key](blocks) if said else None
-        said = said or f"Not asked here. Another study asks it: `make study STUDY={study}`."
+        said = said or f"This study does not ask. The study `{study}` does; its answer is in docs/results.md."
         one = {"key": key, "question": question, "sentences": said, "more": more, "sure": sure}
         answers.append(one | {"notebooks": list(notebooks)})
     whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}

@@ -118,7 +118,7 @@ def tradeoff(blocks) -> str:
 def together(blocks) -> str:
     n = blocks["agreement"]
     own, other = n["agreement_of_changes"], n["agreement_of_changes_with_other_seed"]
-    text = f"From checkpoint to checkpoint, losses and metrics correlate by {fixed(own)} in the median"
+    text = f"Changes of losses and metrics between checkpoints correlate by {fixed(own)} in the median"
     if other is None:
         return f"Not decided. {text}; with one training a loss there is nothing to compare with."
     text += f", and with the metrics of another training by {fixed(other)}."
@@ -305,13 +305,14 @@ def reach(rows) -> str:
         return ""
     kept = [row["kept"]["value"] for row in rows if "kept" in row]
     ends = " to ".join(dict.fromkeys(f"{100 * end:.0f}" for end in (min(kept), max(kept)))) if kept else ""
-    small = " By small changes it can do so only with a lesion of which a network keeps less than"
+    limit = f"a network keeps less than {percent(alpha**0.5)} of the contrast"
     these = f"; these networks keep {ends} % on average" if kept else ""
     below = [f"{row['within_reach'] or 'none'} of {row['lesions']}" for row in rows if row.get("lesions")]
+    told = f" (less than that: {listed(dict.fromkeys(below))} lesions)" if below else ""
     none = not any(row.get("within_reach") for row in rows)
-    hardly = ", so that it could hardly find one" if kept and min(kept) > alpha**0.5 and none else ""
-    told = f" So little is kept of {listed(dict.fromkeys(below))} lesions." if below else ""
-    return f"{small} {percent(alpha**0.5)} of the contrast{these}{hardly}.{told}"
+    if kept and min(kept) > alpha**0.5 and none:
+        return f" It could hardly find a hidden one: small changes work only where {limit}{these}{told}."
+    return f" Small changes work only where {limit}{these}{told}."
 
 
 CHANCE = 0.05  # of lesions that look changed where the search changed none
@@ -332,7 +333,13 @@ def hidden(blocks) -> str:
     networks = counted(len(found), "trained network")
     if hiding:
         who = "the network" if len(found) == 1 else f"{len(hiding)} of {networks}"
-        return f"Yes, by {who}: at most {max(hiding)} of {counted(lesions, 'known lesion')}."
+        few = max((c["hidden"] for c in found if not beyond_chance(c)), default=0)
+        rest = (
+            f" Another one hides {few}, but other scans alone change {percent(CHANCE)} of lesions as much."
+            if few
+            else ""
+        )
+        return f"Yes, by {who}: at most {max(hiding)} of {counted(lesions, 'known lesion')}.{rest}"
     if most := max(c["hidden"] for c in found):
         return (
             f"Not shown. At most {most} of {counted(lesions, 'known lesion')} {'is' if most == 1 else 'are'} hidden "

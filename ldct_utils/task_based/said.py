@@ -132,8 +132,8 @@ def _agree(judged: dict, name: str) -> int:
 def _agreement(judged: dict, name: str) -> str:
     count, total = _agree(judged, name), len(judged)
     if count == 1:
-        return f"no other of the {total} observers gives this verdict"
-    return f"{some(count, total, 'observer')} give this verdict"
+        return f"no other of the {total} observers says the same"
+    return f"{some(count, total, 'observer')} say the same"
 
 
 def answer(judged: dict, reasons, whole: pd.DataFrame) -> str:
