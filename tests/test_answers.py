@@ -278,6 +278,11 @@ def test_a_cut_out_holds_most_lesions_and_stays_inside():
     assert rows.stop - rows.start == columns.stop - columns.start == drawn.SIDE and rows.start >= 0 <= columns.start
     assert set(np.unique(mask[rows, columns])) == {0, 1, 2}
     assert drawn.around(np.zeros((256, 256), int), (256, 256)) == (slice(64, 192), slice(64, 192))
+    three = np.zeros((256, 256), int)  # all three fit in only if two touch the border: two whole ones are better
+    three[60:68, 60:68], three[120:128, 120:128], three[178:186, 178:186] = 1, 2, 3
+    rows, columns = drawn.around(three, three.shape)
+    inner = three[rows, columns][drawn.MARGIN : -drawn.MARGIN, drawn.MARGIN : -drawn.MARGIN]
+    assert [(inner == n).sum() for n in (1, 2, 3)].count(64) == 2
 
 
 def test_12_answers_writes_the_first_page_and_leaves_open_what_no_run_answers(tmp_path, monkeypatch):

@@ -9,11 +9,13 @@ from scipy import ndimage
 from ldct_utils.report import plots
 
 SIDE = 128  # pixels of a cut-out
+MARGIN = 12  # pixels between a lesion and the border of a cut-out, so that its circle is whole
 ERROR = 50.0  # HU at the ends of the colours of a difference
 
 
 def around(mask, shape, side: int = SIDE) -> tuple[slice, slice]:
-    """A square of ``side`` pixels, within the image, that holds most of a mask's lesions; its middle without any."""
+    """A square of ``side`` pixels, within the image, that holds most of a mask's lesions whole, ``MARGIN`` from its
+    border, and of such squares the one with most of all lesions; the image's middle without any."""
 
     def cut(centre):
         starts = np.clip(np.asarray(centre, int) - side // 2, 0, np.maximum(np.array(shape) - side, 0))
@@ -21,10 +23,18 @@ def around(mask, shape, side: int = SIDE) -> tuple[slice, slice]:
 
     if mask is None or not np.any(mask):
         return cut(np.array(shape) // 2)
-    centres = [ndimage.center_of_mass(mask == number) for number in np.unique(mask[mask > 0])]
+    numbers = np.unique(mask[mask > 0])
+    centres = [ndimage.center_of_mass(mask == number) for number in numbers]
     tried = [*centres, *((np.add(a, b) / 2) for a in centres for b in centres)]
-    held = {n: np.unique(mask[cut(one)]).size * 1e6 + (mask[cut(one)] > 0).sum() for n, one in enumerate(tried)}
-    return cut(tried[max(held, key=held.get)])
+    pixels = {number: (mask == number).sum() for number in numbers}
+
+    def held(centre):
+        rows, columns = cut(centre)
+        inner = mask[rows.start + MARGIN : rows.stop - MARGIN, columns.start + MARGIN : columns.stop - MARGIN]
+        whole = sum((inner == number).sum() == size for number, size in pixels.items())
+        return whole, (mask[rows, columns] > 0).sum()
+
+    return cut(max(tried, key=held))
 
 
 def below(axis, words: str):
@@ -106,7 +116,9 @@ def doses(found, judges: dict, at: float, looks: dict):
     least = 0.75 * at  # what lies further left is an arrow, as what lies beyond the normal dose
     for line, name in enumerate(judges):
         part = found[found["judge"] == name]
-        for shift, one in zip(np.linspace(-0.38, 0.38, len(part)), part.itertuples()):
+        if line % 2:
+            axis.axhspan(line - 0.5, line + 0.5, color="#F3F3F3", lw=0, zorder=0)
+        for shift, one in zip(np.linspace(-0.32, 0.32, len(part)), part.itertuples()):
             middle, *ends = 100 * np.clip([one.dose, one.low, one.high], least, 1.2)
             look = looks[one.method]
             axis.plot(ends, [line + shift] * 2, color=look["color"], lw=1.2)
@@ -115,7 +127,8 @@ def doses(found, judges: dict, at: float, looks: dict):
     axis.axvline(100 * at, color="black", lw=1, ls=":")
     plots.ticks_at(axis, sorted({10, 25, 50, 100, 100 * at}))
     axis.set(xlabel="dose of an uncleaned image that is as good, % of the normal dose; further right is better →",
-             xlim=(96 * least, 125), yticks=range(len(judges)), yticklabels=judges.values())  # fmt: skip
+             xlim=(96 * least, 125), yticks=range(len(judges)), yticklabels=judges.values(),
+             ylim=(-0.5, len(judges) - 0.5))  # fmt: skip
     axis.invert_yaxis()
     handles = [plt.Line2D([], [], lw=1.2, **look) for look in looks.values()]
     handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
