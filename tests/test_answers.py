@@ -456,12 +456,12 @@ def test_the_gap_between_scores_and_readers_is_told_in_medians(judges, doses, sa
 
 @pytest.mark.parametrize(
     ("verdicts", "said"),
-    [(["", "better", "worse"], "1 of 2 methods is shown to be better than the best before it."),
-     (["", "better", "better"], "both methods are shown to be better than the best before them."),
+    [(["", "better", "worse"], "tv (1 of 2) is shown to be better than the best before it."),
+     (["", "better", "better"], "tv and net (2 of 2) are shown to be better than the best before them."),
      (["", "worse", "not shown"], "none of the 2 methods is shown to be better than the best before it.")],
 )  # fmt: skip
-def test_methods_that_beat_the_best_before_them_are_counted(verdicts, said):
-    compared = pd.DataFrame({"verdict": verdicts, "rival": ["", "LDCT", "tv"]})
+def test_methods_that_beat_the_best_before_them_are_named(verdicts, said):
+    compared = pd.DataFrame({"method": ["LDCT", "tv", "net"], "verdict": verdicts, "rival": ["", "LDCT", "tv"]})
     assert five.beaten(compared) == f"By SSIM, {said}"
 
 

@@ -329,12 +329,12 @@ def asked_by(n) -> str:
 
 
 def beaten(compared) -> str:
-    """How many methods are better in SSIM than the best before them. Args: compared: of ``collect.newer_table``."""
-    verdicts = compared["verdict"][compared["rival"] != ""]
-    better = int((verdicts == "better").sum())
-    are = "is" if better < 2 else "are"
-    beats = f"{some(better, len(verdicts), 'method')} {are} shown to be better than the best before"
-    return f"By SSIM, {beats} {'it' if better < 2 else 'them'}."
+    """Which methods are better in SSIM than the best before them. Args: compared: of ``collect.newer_table``."""
+    rivals = compared[compared["rival"] != ""]
+    better = list(rivals["method"][rivals["verdict"] == "better"])
+    who = f"{listed(better)} ({len(better)} of {len(rivals)})" if better else some(0, len(rivals), "method")
+    are, them = ("is", "it") if len(better) < 2 else ("are", "them")
+    return f"By SSIM, {who} {are} shown to be better than the best before {them}."
 
 
 def dose(blocks) -> tuple[list, list]:
