@@ -605,7 +605,10 @@ def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_
         "Of 8 faults are noticed: 8 by “A” and none by “B”.",
         "At the noise-free truth, which has no fault, an alarm is raised by “A”.",
         "Of 2 judges, an alarm is raised at mse-0 by 1.",
-        "In one patient the invariance search finds lesions hidden by mse-0 (2 of 2 changed).",
+        "In one patient the invariance search finds more lesions hidden than behind the honest twin at mse-0 (2 of 2 "
+        "changed, twin 0 of 2).",
     ]
+    assert results_blocks.beyond_twin("5 of 5 changed hidden (twin: 4 of 4)") == ""
+    assert results_blocks.beyond_twin("5 of 5 changed hidden at 50 % (twin: 0 of 0)").endswith("twin 0 of 0")
     alone = {"columns": ["judge", "blur"], "faults": 1, "caught_of_faults": {"B": 0}, "rows": [["B", "no: 7 %"]]}
     assert results_blocks.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]

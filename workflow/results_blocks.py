@@ -513,11 +513,21 @@ def of_judges(n) -> list[str]:
     if alarms:
         said.append(f"Of {counted(len(judges), 'judge')}, an alarm is raised {listed(alarms)}.")
     for row in (row for row in table if row["judge"] == verdicts.SEARCH):
-        counts = {name: words for name, words in row.items() if not words.startswith("no:")}  # as older files have it
-        found = {name: re.search(r"(\d+) of (\d+) changed hidden", words) for name, words in counts.items()}
-        hidden = [f"{name} ({one[1]} of {one[2]} changed)" for name, one in found.items() if one and one[1] != "0"]
-        said.append(f"In one patient the invariance search finds lesions hidden by {listed(hidden) or 'none'}.")
+        hidden = [f"{name} ({beyond})" for name, words in row.items() if (beyond := beyond_twin(words))]
+        said.append(
+            "In one patient the invariance search finds more lesions hidden than behind the honest twin at "
+            f"{listed(hidden) or 'none'}."
+        )
     return said
+
+
+def beyond_twin(words: str) -> str:
+    """``5 of 5 changed, twin 0 of 1`` of a cell of the search that hides a larger share than its twin; else empty."""
+    found = re.match(r"(\d+) of (\d+) changed hidden.*?\(twin: (\d+) of (\d+)\)", words)
+    if not found:
+        return ""
+    hidden, changed, of_twin, twin = map(int, found.groups())
+    return f"{hidden} of {changed} changed, twin {of_twin} of {twin}" * (hidden * max(twin, 1) > of_twin * changed)
 
 
 # ---- the first page ----
