@@ -283,7 +283,7 @@ def test_the_search_finds_the_lesion_hidden_by_an_eraser_and_nothing_hidden_by_t
 
 def test_the_truth_at_full_strength_tells_nothing_of_its_input_not_even_by_rounding():
     """A difference of two numbers is rounded where one of them is small: water is 0 HU."""
-    one = dataclasses.replace(person(), truth=np.float32(person().truth - 49.9))
+    one = dataclasses.replace(person(), truth=np.full_like(person().truth, 0.1))
     whole, scan = faulty.build("truth", 1.0, one), noisy(one)
     first, second = whole(scan), whole(scan + 7)
     assert np.array_equal(first, second) and np.array_equal(first[0], one.truth)
