@@ -612,3 +612,11 @@ def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_
     assert results_blocks.beyond_twin("5 of 5 changed hidden at 50 % (twin: 0 of 0)").endswith("twin 0 of 0")
     alone = {"columns": ["judge", "blur"], "faults": 1, "caught_of_faults": {"B": 0}, "rows": [["B", "no: 7 %"]]}
     assert results_blocks.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]
+
+
+def test_one_volume_is_said_to_have_no_interval():
+    block = {"notices": [{"metric": "PSNR", "5": "1.00 –"}], "against": [], "kept": {}}
+    few = results_blocks.details({"details": block | {"removed": [], "noticed_hu": {}}})
+    assert "Too few volumes for intervals" in few and "95 %" not in few
+    block["notices"].append({"metric": "SSIM", "5": "0.90 [0.83, 0.96]"})
+    assert "95 % intervals" in results_blocks.details({"details": block | {"removed": [], "noticed_hu": {}}})

@@ -299,7 +299,9 @@ def _two_decimals(text: str) -> str:
 def details(blocks) -> str:
     n, parts = blocks["details"], []
     if n["notices"]:
-        parts += [_rates(n["notices"]), CALLED_WORSE]
+        one_scan = all(cell.endswith(" –") for row in n["notices"] for key, cell in row.items() if key != "metric")
+        how = CALLED_WORSE.replace("95 % intervals", "Too few volumes for intervals") if one_scan else CALLED_WORSE
+        parts += [_rates(n["notices"]), how]
     if n["against"]:
         lines = []
         for one in n["against"]:
