@@ -65,7 +65,7 @@ from ldct_utils.metrics import info
 from ldct_utils.report import metric_words, plots
 from ldct_utils.report.drawings import crops, over_dose, styles
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import ensembles, equivalence, fabrication, resolution
+from ldct_utils.task_based import ensembles, equivalence, fabrication, resolution, tasks, trial
 from ldct_utils.training import designs, prediction, setup
 
 # %%
@@ -77,27 +77,26 @@ over, within = bars(), bars("Brackets")
 
 # %% [markdown]
 # ## The networks
-# Every network sees the very same noise. Each was trained at one dose; at any other it extrapolates.
+# Every network sees the very same noise. Each was trained at one dose; at any other it extrapolates. Four plain filters
+# stand beside them as controls: a score by which a filter saves as much does not speak for the network.
 
 # %%
 chosen, listed, _ = designs.listed(select(runs))
 designs.check_trained(chosen, kernel)
 trained_at = sorted({float(one.params.get("dose", low_dose)) for one in chosen})
 spoken = {name: designs.spoken(name) for name in run.table("networks", lambda: listed)["method"]}
-names, looks = list(spoken), {"FBP": styles.FBP} | styles.styles(spoken)
-report.text(
-    f"We test networks trained at {report.listed(map(report.percent, trained_at))} of the dose with "
-    f"{report.listed(spoken.values())}."
-)
+names, looks, filters = list(spoken), styles.styles(spoken), styles.grey(tasks.FILTERS)
+at = report.listed(map(report.percent, trained_at))
+report.text(f"We test networks trained at {at} of the dose with {report.listed(spoken.values())}.")
 denoisers = [prediction.denoiser(one, batch, precision, device) for one in chosen]
 NETWORKS = list(zip(listed.method, listed.seed, denoisers))
-METHODS = [("FBP", -1, lambda hu: hu), *NETWORKS]
+METHODS = [("FBP", -1, lambda hu: hu), *NETWORKS, *((name, -1, one) for name, one in tasks.filters().items())]
 
 # %% [markdown]
 # ## Lesions at known places
-# Small dark discs lie deep in the liver of simulated patients. Noise is drawn in the projections and reconstructed
-# alone, for each class anew; the same two noise images, rescaled, serve all doses, so that curves do not jitter. The
-# contrasts are far below a textbook's, since these observers know where to look and for what.
+# Small dark discs lie deep in the liver of simulated patients. Noise is drawn for each class anew; the same two noise
+# images, rescaled, serve all doses, so that curves do not jitter. The contrasts are far below a textbook's, since these
+# observers know where to look and for what.
 
 # %%
 livers = partial(ensembles.livers, lesions=wanted, size=crop, seed=seed, kernel=kernel)
@@ -152,18 +151,16 @@ plain_d = equivalence.curve(per_patient, [low_dose], "d'", "CHO", equivalence.AL
 
 # %%
 report.figure(
-    run, "detection", over_dose.detection(means, gains, [one.text for one in wanted], looks),
+    run, "detection", over_dose.detection(means, gains, [one.text for one in wanted], looks, filters),
     metric_words.changes_at_most(dict(zip(overall["method"].map(designs.network), overall["mean"])), plain_d, low),
     "A column a lesion (radius, contrast). Bottom: d′ minus that of FBP on the same scans; filled: CHO, hollow and "
-    f"dotted: NPW. {over} Nothing is corrected for the number of comparisons.",
+    f"dotted: NPW. Grey: filters. {over} Nothing is corrected for the number of comparisons.",
     alt="Line plots of d′ against dose, a column a lesion: CHO, NPW and the difference to FBP of both.",
 )  # fmt: skip
 
 widths = run.table("uncertainty", lambda: equivalence.uncertainty(measured, per_patient))
 inside, between = (report.number(widths[name].max(), 2) for name in ("±, one patient", "SD between patients"))
-report.text(
-    f"Noise leaves d′ of one patient uncertain by ±{inside} at most; its SD between patients is up to {between}."
-)
+report.text(f"Noise leaves d′ of a patient uncertain by ±{inside} at most; its SD between patients is ≤ {between}.")
 
 # %% [markdown]
 # ## What the image metrics say
@@ -175,10 +172,10 @@ labels = {name: f"{plots.axis_label(info(name))} against truth" for name in metr
 first = means.query("quantity == @metrics[0] and dose == @low_dose").set_index("method")["mean"]
 pick = max(names, key=lambda name: first[name] * info(metrics[0]).direction)  # the best by the first metric
 report.figure(
-    run, "image_metrics", over_dose.metrics(means, labels, looks),
+    run, "image_metrics", over_dose.metrics(means, labels, looks, filters),
     f"At {low} of the dose {info(metrics[0]).label} goes from {report.number(first['FBP'], unit=info(metrics[0]).unit)}"
     f" in FBP to {report.number(first[pick], unit=info(metrics[0]).unit)} after the {designs.network(pick)}.",
-    f"The arrow points to better. {over}",
+    f"The arrow points to better. Grey: filters. {over}",
     alt="Line plots of image metrics against dose, one panel a metric, with a curve for FBP and each network.",
 )  # fmt: skip
 
@@ -186,34 +183,37 @@ report.figure(
 # ## Equivalent doses
 # Two readings of the same curves: the dose of the *FBP* that is as good as the image denoised at the networks' own
 # dose, and the dose at which the *denoised* image reaches FBP at full dose. Isotonic regression makes curves rise. We
-# interpolate log value over log dose, or plain values ("linear") if one is ≤ 0, and never extrapolate. Only networks
-# stand here; `04d_observers` sets known controls (blur, median, total variation, unsharp masking) beside them.
+# interpolate log value over log dose, or plain values ("linear") if one is ≤ 0, and never extrapolate.
 
 # %%
 MEASURES = {f"d' ({observer})": ("d'", observer, 1) for observer in ("CHO", "NPW")}
 MEASURES |= {f"{info(m).label} {info(m).arrow}": (m, "", info(m).direction) for m in metrics}
-per_dose = partial(equivalence.bought, per_patient, doses, doses.index(low_dose), MEASURES, names)
+per_dose = partial(equivalence.bought, per_patient, doses, doses.index(low_dose), MEASURES, [*names, *filters])
 bought = run.table("doses", lambda: per_dose(draws=draws, seed=seed))
 of_all = bought[bought["lesion"] == equivalence.ALL]
+of_names = of_all[of_all["method"].isin(names)]
 told = equivalence.in_words(of_all, doses)
 by_cho, by_npw, by_image, *_ = told[told["method"] == pick].set_index("measure")["worth"][[*MEASURES]]
 scored_as, seen_as = (metric_words.bracketed(report.beyond(one)) for one in (
     f"In crops of {report.plural(patients, 'liver')} the image of {low} after the {designs.network(pick)} is as good "
     f"as FBP at {by_image} by {info(metrics[0]).label}.",
     f"For the CHO it is as good as FBP at {by_cho}, for NPW as good as FBP at {by_npw}."))  # fmt: skip
-best = metric_words.largest_saving(told, of_all[of_all.reading == "worth"], low_dose, designs.network)
+best = metric_words.largest_saving(told[told["method"].isin(names)], of_names[of_names.reading == "worth"],
+                                   low_dose, designs.network)  # fmt: skip
+control = metric_words.filters_save(equivalence.best_of(of_all, filters), low_dose + trial.SAVING)
 report.table(
-    run, "doses", told.replace({"method": spoken}), report.beyond(best),
+    run, "doses", told.replace({"method": spoken}), f"{report.beyond(best)} {control}",
     f"All lesions together, largest dose first; `doses.parquet` has each lesion. {within}",
-    heads={"judge": "judged by", "method": "network", "worth": f"FBP as good as the image denoised at {low}",
+    heads={"judge": "judged by", "method": "network or filter", "worth": f"FBP as good as the image denoised at {low}",
            "full dose": "denoised image as good as FBP at 100 %"},
 )  # fmt: skip
 
 # %%
 report.figure(
     run, "equivalent_doses",
-    over_dose.equivalent(of_all, list(MEASURES), doses, low_dose, {name: looks[name] for name in names}),
-    f"{scored_as} {seen_as}", f"On the dotted line a network saves nothing. Arrows: beyond the doses looked at. {over}",
+    over_dose.equivalent(of_all, list(MEASURES), doses, low_dose, looks, filters),
+    f"{scored_as} {seen_as}", "On the dotted line nothing is saved. Arrows: beyond the doses looked at. Grey: filters, "
+    f"without their intervals. {over}",
     alt="Two dot plots of equivalent doses, a line a measure and network; a dotted line stands for no saving.",
 )  # fmt: skip
 
@@ -257,7 +257,7 @@ report.figure(
 
 # %% [markdown]
 # ## A transfer function for every contrast
-# It comes from the edge of discs of 12 mm radius in water, mean over repeated scans. A linear system has only one.
+# It comes from the edge of discs of 12 mm radius in water. A linear system (FBP, blur, unsharp) has only one.
 
 # %%
 inserts = partial(resolution.inserts, METHODS, contrasts, low_dose, realisations, [seed, 2], kernel, tqdm)
@@ -277,12 +277,14 @@ expected = patients * len(doses) * len(METHODS) * (4 * len(wanted) + len(metrics
 assert len(measured) == expected and np.isfinite(measured["value"]).all(), "a measurement is missing"
 rise = [equivalence.curve(per_patient, doses, "d'", one, equivalence.ALL, "FBP").mean(0) for one in ("CHO", "NPW")]
 assert all(d[-1] > d[0] for d in rise), "detection in FBP images does not grow with the dose"
+sharp = of_all[(of_all.method == tasks.UNSHARP) & (of_all.reading == "worth") & of_all.measure.str.startswith("RMSE")]
+assert (sharp["dose"] < low_dose).all(), "unsharp masking saves dose by RMSE although it raises the noise"
 law = [float(np.polyfit(np.log(doses), np.log(np.maximum(d, 1e-6)), 1)[0]) for d in rise]
 invented = of_method["incoherent"]
 assert abs(invented["FBP, dose 1"]) < abs(invented["texture pasted"]), "the control is not told from the FBP"
 
 # %%
-told_by = equivalence.by_method(of_all, dict(zip(("cho", "npw", metrics[0]), MEASURES)))
+told_by = equivalence.by_method(of_names, dict(zip(("cho", "npw", metrics[0]), MEASURES)))
 run.finish(
     patients=patients, realisations=realisations, methods=len(names), trained_at=trained_at, exponent_cho=law[0],
     exponent_npw=law[1], fabricated_hu=invented.to_dict(), surplus=of_method["repeatable"].to_dict(),
@@ -291,7 +293,7 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** {scored_as} {seen_as} {more} {blur} As a control, d′ of FBP grows with the dose to the power "
-    f"{law[0]:.2f} for the CHO and {law[1]:.2f} for NPW (theory: 0.5). One limit: discs at known places, and a CHO "
-    "that learns anew on each network's images and can hardly gain. Next: `04d_observers`, whose other readers can."
+    f"**What we saw.** {scored_as} {seen_as} {control} {more} {blur} In FBP d′ grows with the dose to the "
+    f"power {law[0]:.2f} for the CHO and {law[1]:.2f} for NPW (theory: 0.5). One limit: discs at known places, and a "
+    "CHO that can hardly gain. Next: `04d_observers`, whose other readers can."
 )

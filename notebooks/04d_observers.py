@@ -216,7 +216,7 @@ report.figure(
 # gets it. The largest gain that any filter or network brings an observer shows whether it can be helped.
 
 # %%
-REAL = [*names, tasks.BLUR, tasks.MEDIAN, tasks.TV, tasks.UNSHARP]  # denoisers that do not know the truth
+REAL = [*names, *tasks.FILTERS]  # denoisers that do not know the truth
 gained = run.table("could", lambda: trial.largest_gains(low, REAL, PANEL))
 helped = trial.helped_by_image(low, REAL)
 could = dict(zip(gained["observer"], gained["text"]))

@@ -50,8 +50,6 @@ from ldct_utils.study.runs import start
 run = start("04e_detect_or_characterise", globals())
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
-from functools import partial
-
 import numpy as np
 import pandas as pd
 from scipy import ndimage
@@ -86,8 +84,7 @@ spoken = [designs.network(method) for method in listed["method"]]
 OTHERS = (tasks.MEDIAN, tasks.UNSHARP)
 denoisers = {(TV, 0): classical.build("tv", weight_hu=tv_hu),
              (BLUR, 0): lambda hu: ndimage.gaussian_filter(hu, (0, blur_px, blur_px))}  # fmt: skip
-for name in OTHERS:
-    denoisers[name, 0] = partial(tasks.controls()[name], background=0, added=0)  # which neither of them uses
+denoisers |= {(name, 0): tasks.filters()[name] for name in OTHERS}
 for name, number, one in zip(spoken, listed["seed"], chosen):
     denoisers[name, int(number)] = prediction.denoiser(one, batch, precision, device)
 names = [TV, *dict.fromkeys(spoken)]

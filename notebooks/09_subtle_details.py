@@ -77,7 +77,7 @@ from ldct_utils.stats import intervals
 from ldct_utils.structures import errors, removal
 from ldct_utils.structures.volumes import stacks
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import kept, real_backgrounds
+from ldct_utils.task_based import kept, real_backgrounds, tasks
 from ldct_utils.training import designs, prediction, setup
 
 # %% [markdown]
@@ -227,7 +227,7 @@ else:
 
 # %%
 if losses:
-    of_losses = left[(left.quantity == "kept") & ~left.method.isin(kept.CONTROLS)]
+    of_losses = left[(left.quantity == "kept") & ~left.method.isin(tasks.FILTERS)]
     contrast, called = of_losses.sort_values("mean"), called | {name: designs.spoken(name) for name in left.method}
     keeps = drawings.keeps(dict(zip(contrast.method.map(called), contrast["mean"])))
     report.figure(

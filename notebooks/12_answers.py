@@ -144,7 +144,7 @@ if saved is not None:
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
         five.gap(saved, blocks["dose"]["low_dose"]),
         "A point is a network, of readers a network and a task: to find one kind of lesion, or to tell two shapes "
-        "apart. Bars: 95 % intervals; arrows lie beyond the normal dose. A saving is more than half a point.",
+        "apart. Grey is a control: the best of four plain filters. Bars: 95 % intervals; arrows: beyond full dose.",
         alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
 SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}

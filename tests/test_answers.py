@@ -451,7 +451,7 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
      (["RMSE ↓"], [0.6], "The median of all scores puts cleaned images of 25 % at 60 % of the dose.")],
 )  # fmt: skip
 def test_the_gap_between_scores_and_readers_is_told_in_medians(judges, doses, said):
-    assert five.gap(pd.DataFrame({"judge": judges, "dose": doses}), 0.25).endswith(said)
+    assert five.gap(pd.DataFrame({"judge": judges, "dose": doses, "method": "mse"}), 0.25).endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -524,6 +524,27 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
     plt.close(below)
     plt.close(figure)
     assert pictures.doses({}, None) is None
+
+
+def test_the_best_filter_stands_beside_the_networks_in_the_picture_of_doses_and_counts_for_none_of_them():
+    names = ["mse", tasks.TV, tasks.BLUR]
+    crops = pd.DataFrame({"lesion": -1, "reading": "worth", "method": names, "measure": "RMSE ↓",
+                          "dose": [0.7, 0.5, 0.3], "low": 0.2, "high": 0.9})  # fmt: skip
+    seen = pd.DataFrame({"task": ["search", "1 mm", "search"], "observer": "NPWE",
+                         "image": ["MSE", tasks.BLUR, tasks.TV], "worth": [0.6, 0.28, 0.26],
+                         "worth_low": 0.2, "worth_high": 0.9, "could_gain": True})  # fmt: skip
+    given = {"04b_dose": [SimpleNamespace(table={"doses": crops}.get)],
+             "04d_observers": [SimpleNamespace(table={"doses": seen}.get)]}  # fmt: skip
+    found = pictures.doses(given, {"NPWE": {}})
+    assert dict(zip(zip(found["judge"], found["method"]), found["dose"])) == {
+        ("RMSE ↓", "mse"): 0.7, ("RMSE ↓", words.FILTER): 0.5, ("NPWE", "mse"): 0.6, ("NPWE", words.FILTER): 0.28,
+    }  # fmt: skip
+    looks = pictures.looks(found)
+    assert looks[words.FILTER]["color"] != looks["mse"]["color"] and words.FILTER not in pictures.looks(found[:1])
+    assert "at 70 %, and readers at 60 %" in five.gap(found, 0.25)
+    figure = drawn.doses(found, pictures.judges(found), 0.25, looks)
+    assert words.FILTER in [text.get_text() for text in figure.legends[0].get_texts()]
+    plt.close(figure)
 
 
 def test_every_score_that_04b_takes_by_default_has_words():

@@ -139,6 +139,16 @@ def test_uncertainty_is_half_an_interval_within_and_a_spread_between_patients():
     assert np.allclose(found["±, one patient"], 0.3) and np.allclose(found["SD between patients"], np.sqrt(0.3))
 
 
+def test_the_best_of_some_methods_is_that_of_the_largest_dose_by_each_measure():
+    found = pd.DataFrame({"measure": ["RMSE", "RMSE", "RMSE", "SSIM", "SSIM", "RMSE"],
+                          "method": ["tv", "blur", "net", "tv", "blur", "tv"],
+                          "reading": ["worth"] * 5 + ["full dose"],
+                          "dose": [0.5, 0.3, 0.9, 0.2, np.inf, 1.0]})  # fmt: skip
+    best = equivalence.best_of(found, ("tv", "blur"))
+    assert list(zip(best["measure"], best["method"])) == [("RMSE", "tv"), ("SSIM", "blur")]
+    assert equivalence.best_of(found, ()).empty
+
+
 def test_doses_in_words_stand_with_the_greatest_first_and_by_method_as_they_are_kept():
     measures = {"d' (CHO)": ("d'", "CHO", 1), "RMSE": ("rmse_hu", "", -1)}
     found = equivalence.bought(equivalence.of_patients(measured()), list(DOSES), 1, measures, ["f"], draws=50)

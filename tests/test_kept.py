@@ -62,17 +62,17 @@ def test_networks_are_scored_beside_the_ldct(monkeypatch):
 
     def made(functions, lesions, *about, **how):
         assert (
-            list(functions) == ["LDCT", "n", *kept.CONTROLS]
+            list(functions) == ["LDCT", "n", *tasks.FILTERS]
             and lesions[0].contrast_hu == -9
             and (about, how) == ((6,), {"seed": 3})
         )
         assert functions["LDCT"](np.ones(2)).tolist() == [1, 1]
         noise = np.random.default_rng(0).normal(0, 20, (2, 48, 48)).astype(np.float32)
-        smooth = {name: functions[name](noise).std() / noise.std() for name in kept.CONTROLS}
+        smooth = {name: functions[name](noise).std() / noise.std() for name in tasks.FILTERS}
         assert smooth.pop(tasks.UNSHARP) > 1 > max(smooth.values())
-        return scores(LDCT=(1, 2.0), n=(0.5, 1.0), **dict.fromkeys(kept.CONTROLS, (0.5, 1.0)))
+        return scores(LDCT=(1, 2.0), n=(0.5, 1.0), **dict.fromkeys(tasks.FILTERS, (0.5, 1.0)))
 
     monkeypatch.setattr(ensembles, "lesion_scores", made)
     known = pd.DataFrame({"run": ["n"], "method": ["m"], "seed": [0]})
     found = kept.scored({"n": lambda hu: hu}, known, [[2.0, -9.0]], 6, seed=3)
-    assert (found.d_cho_ldct == 2 * found.d_cho).all() and set(found.method) == {"m", *kept.CONTROLS}
+    assert (found.d_cho_ldct == 2 * found.d_cho).all() and set(found.method) == {"m", *tasks.FILTERS}

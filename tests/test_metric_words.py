@@ -258,6 +258,24 @@ def test_scores_that_save_as_much_are_named_together():
     )
 
 
+def best_filters(*rows):
+    return pd.DataFrame(rows, columns=["measure", "method", "dose", "low", "high"])
+
+
+def test_the_scores_by_which_a_plain_filter_saves_dose_are_told_from_those_by_which_none_was_shown_to():
+    saves, not_shown = ("RMSE ↓", "tv", 0.6, 0.5, 0.7), ("d' (CHO)", "median", 0.26, 0.24, 0.28)
+    assert metric_words.filters_save(best_filters(saves, not_shown), 0.255) == (
+        "A plain filter saves dose too by RMSE; by d′ (CHO) none was shown to."
+    )
+    both = metric_words.filters_save(best_filters(saves, ("SSIM ↑", "tv", INF, INF, INF)), 0.255)
+    assert both == "A plain filter saves dose too by RMSE and SSIM."
+    assert metric_words.filters_save(best_filters(not_shown), 0.255) == (
+        "No plain filter was shown to save dose by any score."
+    )
+    few = best_filters(("RMSE ↓", "tv", 0.6, NAN, NAN), ("d' (NPW)", "tv", 0.25, NAN, NAN))
+    assert metric_words.filters_save(few, 0.255).startswith("A plain filter saves dose too by RMSE; by d′ (NPW) none")
+
+
 def test_networks_with_more_fine_detail_than_the_truth_and_what_they_hold_in_all():
     table = pd.DataFrame({
         "method": ["a", "b", "c"], "exceeds": [True, False, False], "surplus_low": [1.8, 1.06, 0.9],

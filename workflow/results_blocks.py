@@ -15,6 +15,7 @@ from ldct_utils.answers.said import FAINT
 from ldct_utils.answers.words import (
     CONTEXTS,
     DOMAINS,
+    FILTER,
     OBSERVERS,
     REFERENCES,
     bullets,
@@ -134,6 +135,9 @@ def dose(blocks) -> str:
         [OBSERVERS.get(m, m), *(dose_cell(of.get("worth", {}).get(m)) for of in n["methods"].values())]
         for m in measures
     ]
+    if best := n.get("filters"):
+        head.append(FILTER)
+        lines = [[*line, f"{dose_cell(best.get(m))} ({best[m]['name']})"] for line, m in zip(lines, measures)]
     note = (
         f"*For images at {low} of the dose that a network cleaned; at {low} it saves nothing. 95 % intervals over "
         f"{counted(n['patients'], 'patient')}, {n['realisations']} scans a class; {trained(n.get('trainings', 1))}.*"

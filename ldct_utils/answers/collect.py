@@ -15,9 +15,8 @@ from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal as experiment
 from ldct_utils.study.runs import named, select
-from ldct_utils.task_based import tasks
+from ldct_utils.task_based import equivalence, tasks
 from ldct_utils.task_based import tradeoff as per_plane
-from ldct_utils.task_based.kept import CONTROLS
 from ldct_utils.training import designs
 
 NO_VERDICT = {"not at a working point": "none: training not settled"}
@@ -159,6 +158,9 @@ def dose(of) -> dict:
     run = of[0]
     table = where(run.table("doses"), lesion=-1)
     found = {"low_dose": run.params["low_dose"], "patients": run.numbers["patients"], "methods": {}}
+    best = equivalence.best_of(table, tasks.FILTERS)
+    found["filters"] = {r.measure: {"name": r.method} | span(r.dose, r.low, r.high) for r in best.itertuples()}
+    table = table[~table["method"].isin(tasks.FILTERS)]
     found["realisations"] = run.numbers["realisations"]
     found["trainings"] = int(run.table("networks")["method"].value_counts().max()) if has(run, "networks") else 1
     for (method, reading, measure), part in table.groupby(["method", "reading", "measure"], sort=False):
@@ -283,7 +285,7 @@ def details(of) -> dict:
         found["noticed_hu"] = _noticed(run.table("removal"))
     if has(run, "losses"):
         rows = run.table("losses")
-        for method, part in rows[~rows["method"].isin(CONTROLS)].groupby("method"):
+        for method, part in rows[~rows["method"].isin(tasks.FILTERS)].groupby("method"):
             by_patient = intervals.by_patient(part.assign(value=part["kept"]))
             over = intervals.patient_bootstrap(by_patient.to_numpy())
             found["kept"][method] = span(over.mean, over.low, over.high)

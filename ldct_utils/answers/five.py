@@ -6,6 +6,7 @@ An answer is two lists of sentences, both empty where the study did not ask.
 from ldct_utils.answers import said
 from ldct_utils.answers.words import (
     DOMAINS,
+    FILTER,
     READERS,
     REFERENCES,
     called,
@@ -371,7 +372,8 @@ def scored_as(blocks) -> tuple[list, list]:
 
 
 def gap(saved, low: float) -> str:
-    """What the picture of doses shows. Args: saved: of ``pictures.doses``. low: dose of the cleaned images."""
+    """What the picture of doses shows of networks. Args: saved: of ``pictures.doses``. low: dose of their images."""
+    saved = saved[saved["method"] != FILTER]
     scores = saved["judge"].str.endswith(("↓", "↑"))
     ends = [saved["dose"][one].clip(upper=1.0).median() for one in (scores, ~scores)]
     at = [percent(end) for end in ends if end == end]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils import cohorts
-from ldct_utils.answers.words import OBSERVERS, READERS, called
+from ldct_utils.answers.words import FILTER, OBSERVERS, READERS, called
 from ldct_utils.cohorts import Cohort
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import styles
@@ -141,7 +141,7 @@ def without_lesions(cohort: Cohort) -> dict | None:
 
 def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
     """The dose of an uncleaned image that is as good: by each score of 04b, and by readers of 04d where an image was
-    shown to raise their d'.
+    shown to raise their d'; of networks, and of the filter that is best for each of these (as ``FILTER``).
 
     Args: given: {notebook: runs}. believed: readers that are shown; None takes those of 04b. whole: {network in words:
         dose by RMSE over whole slices, with low and high}.
@@ -152,11 +152,13 @@ def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
         return None
     table = given["04b_dose"][0].table("doses")
     table = table[(table["lesion"] == equivalence.ALL) & (table["reading"] == "worth")]
+    best = equivalence.best_of(table, tasks.FILTERS).assign(method=FILTER)
+    table = table[~table["method"].isin(tasks.FILTERS)]
     words = {designs.spoken(method): method for method in table["method"]}
     whole = {method: dict(whole)[name] for name, method in words.items() if name in dict(whole)}
     slices = [{"measure": WHOLE, "method": method, "dose": one["value"], "low": one.get("low", np.nan),
                "high": one.get("high", np.nan)} for method, one in whole.items()]  # fmt: skip
-    table = pd.concat([pd.DataFrame(slices), table], ignore_index=True) if slices else table
+    table = pd.concat([*[pd.DataFrame(slices)] * bool(slices), table, best], ignore_index=True)
     by_readers = table["measure"].str.startswith("d'")
     table = table.rename(columns={"measure": "judge"}).assign(in_livers=True)[[*DOSES]]
     if believed is None or "04d_observers" not in given:
@@ -164,9 +166,11 @@ def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
     seen = given["04d_observers"][0].table("doses").rename(
         columns={"observer": "judge", "worth": "dose", "worth_low": "low", "worth_high": "high"}
     )  # fmt: skip
-    seen = seen[seen["could_gain"] & seen["judge"].isin(believed) & seen["image"].isin(words)].assign(
+    seen = seen[seen["could_gain"] & seen["judge"].isin(believed)].assign(
         method=lambda t: t["image"].map(words), in_livers=lambda t: t["task"] == tasks.PATIENTS
     )  # fmt: skip
+    filtered = seen[seen["image"].isin(tasks.FILTERS)].sort_values("dose", ascending=False, kind="stable")
+    seen = pd.concat([seen[seen["image"].isin(words)], filtered.drop_duplicates("judge").assign(method=FILTER)])
     order = list(believed)
     seen = seen.sort_values("judge", key=lambda one: one.map(order.index), kind="stable")
     return pd.concat([table[~by_readers], seen[[*DOSES]]], ignore_index=True)
@@ -182,4 +186,5 @@ def judges(saved) -> dict[str, str]:
 
 def looks(saved) -> dict[str, dict]:
     """{method: colour, marker and label} of ``doses``."""
-    return styles.styles({method: called(method) for method in dict.fromkeys(saved["method"])})
+    networks = {method: called(method) for method in dict.fromkeys(saved["method"]) if method != FILTER}
+    return styles.styles(networks) | styles.grey({FILTER} & {*saved["method"]})

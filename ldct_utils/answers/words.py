@@ -17,6 +17,7 @@ MAPS = {
 MAPS |= {"ae": "AE", "uhpf": "U-HPF", "ucon": "U-Con", "ussl": "U-SSL", "n2q": "N2Q"}
 CONTEXTS = {"random": "random encoder", "imagenet": "ImageNet encoder", "medical": "encoder trained on CT"}
 REFERENCES = {"truth": "noise-free truth", "ndct": "normal-dose slice"}
+FILTER = "best of the plain filters"  # a control beside networks
 OBSERVERS = {"d' (CHO)": "Hotelling observer", "d' (NPW)": "non-prewhitening observer"}
 OBSERVERS |= {"RMSE ↓": "RMSE", "SSIM ↑": "SSIM", "SSIM (window) ↑": "windowed SSIM"}
 OBSERVERS |= {"MeanSRMSE ↓": "MeanSRMSE", "MaxSRMSE ↓": "MaxSRMSE"}

@@ -308,6 +308,23 @@ def largest_saving(told: pd.DataFrame, ends: pd.DataFrame, low_dose: float, call
     return f"By {judges} the saving is largest: {who} the image {upto}as good as FBP at {best.worth}."
 
 
+def filters_save(best: pd.DataFrame, above: float) -> str:
+    """By which scores a plain filter saves dose too: what the saving of a network must be held against.
+
+    Args:
+        best: of ``equivalence.best_of``, a row a measure: dose, low, high (NaN where there is no interval).
+        above: a dose beyond which one counts as saved, fraction of the normal one.
+    """
+    least = best["low"].where(best["low"].notna(), best["dose"])
+    names = [one.strip(" ↑↓").replace("'", "′") for one in best["measure"]]
+    saves = [name for name, end in zip(names, least) if end > above]
+    others = [name for name in names if name not in saves]
+    if not saves:
+        return "No plain filter was shown to save dose by any score."
+    rest = f"; by {listed(others)} none was shown to" if others else ""
+    return f"A plain filter saves dose too by {listed(saves)}{rest}."
+
+
 def more_detail(table: pd.DataFrame, names: dict) -> str:
     """Which networks hold more fine detail than the truth, at which frequency, and how much they hold in total.
 

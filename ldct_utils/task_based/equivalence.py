@@ -145,6 +145,12 @@ def in_words(found, doses) -> pd.DataFrame:
     return told.assign(judge=told["measure"].str.replace("'", "′"))
 
 
+def best_of(found, methods) -> pd.DataFrame:
+    """Of these methods the one that is worth most, a row a measure. Args: found: rows of ``bought`` of one lesion."""
+    part = found[(found["reading"] == "worth") & found["method"].isin(list(methods))]
+    return part.sort_values("dose", ascending=False, kind="stable").drop_duplicates("measure").sort_index()
+
+
 def by_method(found, keys: dict) -> dict:
     """Texts of equivalent doses as a run keeps them: {``worth_cho``: {method: text}, ...}, ``full_dose_`` first.
 

@@ -3,8 +3,6 @@
 Rows come from ``ensembles.lesion_scores``. The patient is the unit, and the training where a network has several.
 """
 
-from functools import partial
-
 import pandas as pd
 
 from ldct_utils.stats import intervals
@@ -12,21 +10,19 @@ from ldct_utils.task_based import ensembles, tasks
 
 DETECTED = ("d_cho", "d_npw")  # columns of ``ensembles.lesion_scores`` that are compared with the LDCT's
 QUANTITIES = ("kept", "d_cho_kept", "d_npw_kept")
-CONTROLS = (tasks.BLUR, tasks.MEDIAN, tasks.TV, tasks.UNSHARP)  # filters beside the networks
 
 
 def scored(denoisers: dict, known: pd.DataFrame, lesions, *about, **how) -> pd.DataFrame:
-    """What networks and the filters ``CONTROLS`` leave of lesions, beside the LDCT: ``beside_input`` of
+    """What networks and the filters of ``tasks`` leave of lesions, beside the LDCT: ``beside_input`` of
     ``ensembles.lesion_scores``.
 
     Args: denoisers: {name: function of images (N, H, W), HU}, without the LDCT. known: run (the name), method and seed
         of each. lesions: (radius, mm, and contrast, HU) each. about, how: the other arguments of ``lesion_scores``.
     """
-    filters = {name: partial(tasks.controls()[name], background=0, added=0) for name in CONTROLS}
-    functions = {"LDCT": lambda hu: hu} | denoisers | filters
+    functions = {"LDCT": lambda hu: hu} | denoisers | tasks.filters()
     made = ensembles.lesion_scores(functions, [ensembles.Lesion(*one) for one in lesions], *about, **how)
     networks = known[["run", "method", "seed"]].rename(columns={"run": "name"})
-    of_filters = pd.DataFrame({"name": CONTROLS, "method": CONTROLS, "seed": sorted(known["seed"])[0]})
+    of_filters = pd.DataFrame({"name": tasks.FILTERS, "method": tasks.FILTERS, "seed": sorted(known["seed"])[0]})
     return beside_input(made, pd.concat([networks, of_filters], ignore_index=True))
 
 
@@ -82,7 +78,7 @@ def against(tables: dict, first: str, draws: int, seed: int) -> pd.DataFrame:
     for (name, quantity), other in tables.items():
         own = tables[first, quantity]
         shared = sorted(set(own) & set(other))
-        if name not in (first, *CONTROLS) and shared:
+        if name not in (first, *tasks.FILTERS) and shared:
             span = intervals.patient_bootstrap((own - other)[shared].to_numpy(), draws=draws, seed=seed)
             rows.append({"first": first, "second": name, "quantity": quantity, "difference": span.mean,
                          "low": span.low, "high": span.high, "differs": span.excludes_zero})  # fmt: skip

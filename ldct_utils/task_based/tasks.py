@@ -38,7 +38,8 @@ PAIRED = 40  # realisations for the mean difference: the same noise in both clas
 
 PLAIN, BLUR, MEDIAN, TV, UNSHARP = "LDCT", "blur, 3 pixels", "median, 3 × 3", "total variation", "unsharp masking"
 ERASER, FADE, TRUTH = "eraser, lesion alone", "eraser, lesion and noise", "noise-free truth"
-CONTROLS = (PLAIN, BLUR, MEDIAN, TV, UNSHARP, ERASER, FADE, TRUTH)  # images beside those of networks
+FILTERS = (BLUR, MEDIAN, TV, UNSHARP)  # controls that know nothing but the image
+CONTROLS = (PLAIN, *FILTERS, ERASER, FADE, TRUTH)  # images beside those of networks
 ERASED = 0.8  # share of the lesion that the erasers take away
 
 
@@ -188,6 +189,16 @@ def _middle(scene):
 
 
 # ---- known denoisers ----
+def filters(pixel_mm: float = 0.75, tv_hu: float = 30.0) -> dict[str, Callable]:
+    """``FILTERS``: functions of images (N, H, W), HU, that give images alike."""
+    return {
+        BLUR: lambda images: ndimage.gaussian_filter(images, (0, 3, 3), mode="nearest"),
+        MEDIAN: lambda images: ndimage.median_filter(images, (1, 3, 3)),
+        TV: classical.build("tv", weight_hu=tv_hu, eps=1e-3),
+        UNSHARP: lambda images: degradations.unsharp(images, 1.0, pixel_mm),
+    }
+
+
 def controls(pixel_mm: float = 0.75, tv_hu: float = 30.0) -> dict[str, Callable]:
     """Known denoisers: functions of images (N, H, W), of the noise-free background behind them and of what a lesion
     adds to it (0 where there is none), all HU. Only the erasers and the truth use the last two.
@@ -195,13 +206,13 @@ def controls(pixel_mm: float = 0.75, tv_hu: float = 30.0) -> dict[str, Callable]
     The eraser takes ``ERASED`` of the lesion away and leaves the noise. The one that fades all does so with noise and
     lesion alike: the information is still there, the contrast is not.
     """
-    smooth = classical.build("tv", weight_hu=tv_hu, eps=1e-3)
+
+    def unaware(of_images):
+        return lambda images, background, added: of_images(images)
+
     return {
         PLAIN: lambda images, background, added: images,
-        BLUR: lambda images, background, added: ndimage.gaussian_filter(images, (0, 3, 3), mode="nearest"),
-        MEDIAN: lambda images, background, added: ndimage.median_filter(images, (1, 3, 3)),
-        TV: lambda images, background, added: smooth(images),
-        UNSHARP: lambda images, background, added: degradations.unsharp(images, 1.0, pixel_mm),
+        **{name: unaware(one) for name, one in filters(pixel_mm, tv_hu).items()},
         ERASER: lambda images, background, added: images - np.float32(ERASED) * added,
         FADE: lambda images, background, added: background + np.float32(1 - ERASED) * (images - background),
         TRUTH: lambda images, background, added: np.broadcast_to(np.float32(background + added), images.shape),

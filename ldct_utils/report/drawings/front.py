@@ -130,7 +130,7 @@ def doses(found, judges: dict, at: float, looks: dict):
              xlim=(96 * least, 125), yticks=range(len(judges)), yticklabels=judges.values(),
              ylim=(-0.5, len(judges) - 0.5))  # fmt: skip
     axis.invert_yaxis()
-    handles = [plt.Line2D([], [], lw=1.2, **look) for look in looks.values()]
+    handles = [plt.Line2D([], [], **{"lw": 1.2, **look}) for look in looks.values()]
     handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
     handles += [
         plt.Line2D([], [], color="black", ls="", marker="o", ms=6, label=words, **FILL[there])

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ldct_utils.report import plots
+from ldct_utils.report.drawings import styles
 
 GREY = [  # of controls that stand beside networks: line, marker and shade, so that each is told from the others
     ("-", "", "#000000"), ("--", "", "#000000"), ("-", "v", "#777777"), ("-", "^", "#777777"), ("-", "x", "#777777"),
@@ -15,7 +16,7 @@ DOSE = "dose, % of the normal one"
 def _curve(axis, part, look, shift=0.0, **more):
     """Means and intervals of one curve over dose; ``shift``: to stand beside the others, not on them."""
     at = 100 * part["dose"] * 1.025**shift
-    axis.errorbar(at, part["mean"], plots.reach(part), ms=4, lw=1.2, **{**look, **more})
+    axis.errorbar(at, part["mean"], plots.reach(part), **{"ms": 4, "lw": 1.2, **look, **more})
 
 
 def _dose_axis(axis, doses, label):
@@ -23,14 +24,15 @@ def _dose_axis(axis, doses, label):
     axis.set(xlabel=DOSE, ylabel=label)
 
 
-def detection(means, gains, lesions, looks: dict):
+def detection(means, gains, lesions, looks: dict, controls: dict):
     """d' of both observers against dose, and what denoising adds to it: a column a lesion.
 
-    Args: means, gains: of ``equivalence.means`` and ``equivalence.gains``. lesions: their names, in order. looks:
-        {method: colour, marker and label}, the FBP first.
+    Args: means, gains: of ``equivalence.means`` and ``equivalence.gains``. lesions: their names, in order. looks,
+        controls: {network, or filter beside them: colour, marker and label}.
     Returns: the figure.
     """
     figure, axes = plt.subplots(3, len(lesions), figsize=(3.5 * len(lesions), 8.7), squeeze=False)
+    looks = {"FBP": styles.FBP} | looks | controls
     doses, middle = sorted(means["dose"].unique()), (len(looks) - 1) / 2
     for number, name in enumerate(lesions):
         for axis, observer in zip(axes[:, number], ("CHO", "NPW")):
@@ -50,8 +52,9 @@ def detection(means, gains, lesions, looks: dict):
     return figure
 
 
-def metrics(means, labels: dict, looks: dict):
-    """Image metrics against dose. Args: labels: {metric: its axis label}; means, looks: as of ``detection``."""
+def metrics(means, labels: dict, looks: dict, controls: dict):
+    """Image metrics against dose. Args: labels: {metric: its axis label}; the others: as of ``detection``."""
+    looks = {"FBP": styles.FBP} | looks | controls
     across = min(2, len(labels))
     lines = -(-len(labels) // across)
     figure, axes = plt.subplots(lines, across, figsize=(4.6 * across, 0.5 + 3 * lines), squeeze=False)
@@ -66,37 +69,45 @@ def metrics(means, labels: dict, looks: dict):
     return figure
 
 
-def equivalent(found, measures, doses, at: float, looks: dict):
+def equivalent(found, measures, doses, at: float, looks: dict, controls: dict):
     """Equivalent doses in both readings, a line a measure and network; what lies beyond the doses is an arrow.
 
+    The controls of a measure share one line, without their intervals.
+
     Args: found: rows of ``equivalence.bought`` of all lesions. measures: their order. doses: those looked at. at: the
-        dose of the denoised images. looks: {network: colour, marker and label}.
+        dose of the denoised images. looks, controls: {network or control: colour, marker and label}.
     Returns: the figure.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10, 1.6 + 0.25 * len(measures) * len(looks)), sharey=True)
+    lines = [*looks, *controls][: len(looks) + bool(controls)]
+    figure, axes = plt.subplots(1, 2, figsize=(10, 1.9 + 0.22 * len(measures) * len(lines)), sharey=True)
     shown = (("worth", at, f"FBP as good as the image denoised at {100 * at:g} %\nright is better →"),
              ("full dose", 1.0, "denoised image as good as FBP at 100 %\n← left is better"))  # fmt: skip
     for axis, (reading, nothing, label) in zip(axes, shown):
         for one in found[found["reading"] == reading].itertuples():
-            shift = 0.7 * ([*looks].index(one.method) + 0.5) / len(looks) - 0.35
-            _dose_bar(axis, one, list(measures).index(one.measure) + shift, doses, looks[one.method])
+            number = lines.index(one.method) if one.method in looks else len(looks)
+            level = list(measures).index(one.measure) + 0.8 * (number + 0.5) / len(lines) - 0.4
+            _dose_bar(axis, one, level, doses, (looks | controls)[one.method], bar=one.method in looks)
+        for line in range(1, len(measures)):
+            axis.axhline(line - 0.5, color="#DDDDDD", lw=0.6, zorder=0)
         axis.axvline(100 * nothing, color="black", lw=1, ls=":")
         plots.ticks_at(axis, [100 * dose for dose in doses])
         axis.set(xlabel=f"dose, %: {label}",
                  xlim=(76 * doses[0], 131), yticks=range(len(measures)),
                  yticklabels=[name.replace("'", "′") for name in measures])  # fmt: skip
     axes[0].invert_yaxis()
-    handles = [plt.Line2D([], [], lw=1.4, **look) for look in looks.values()]
-    handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="a network that saves nothing"))
+    handles = [plt.Line2D([], [], **{"lw": 1.4, **look}) for look in looks.values()]
+    handles += [plt.Line2D([], [], **{**look, "lw": 0}) for look in controls.values()]
+    handles.append(plt.Line2D([], [], color="black", lw=1, ls=":", label="no dose is saved"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
-def _dose_bar(axis, one, level, doses, look):
+def _dose_bar(axis, one, level, doses, look, bar=True):
     middle, *ends = 100 * np.clip([one.dose, one.low, one.high], 0.8 * doses[0], 1.25)
-    axis.plot(ends, [level, level], color=look["color"], lw=1.4)
+    if bar:
+        axis.plot(ends, [level, level], color=look["color"], lw=1.4)
     kind = "<" if one.dose < doses[0] else ">" if one.dose > 1 else look["marker"]
-    axis.plot(middle, level, marker=kind, color=look["color"], ms=5, ls="")
+    axis.plot(middle, level, marker=kind, color=look["color"], mfc=look.get("mfc", look["color"]), ms=5, ls="")
 
 
 def coherence(shares, controls, looks: dict, named: dict):

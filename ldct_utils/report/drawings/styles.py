@@ -6,6 +6,12 @@ MARKERS = "sD^vPX*<>dhp"
 FBP = {"color": "#000000", "marker": "o", "label": "FBP"}  # the plain reconstruction, what all others are set against
 
 
+def grey(names) -> dict[str, dict]:
+    """Looks of controls, e.g. filters, that stand beside networks: grey, each with a marker of its own."""
+    return {name: {"color": "#777777", "marker": mark, "label": name, "lw": 0.8, "mfc": "white"}
+            for name, mark in zip(names, "v^x+<>")}  # fmt: skip
+
+
 def true_minus(axis):
     """Numbers written on ``axis``, as by ``plots.matrix``, with a true minus, and none before a zero."""
     for text in axis.texts:
