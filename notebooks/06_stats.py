@@ -50,16 +50,18 @@ from ldct_utils.metrics import comparison, info, window_of
 from ldct_utils.metrics.comparison import LDCT
 from ldct_utils.report import plots, verdicts
 from ldct_utils.report.drawings import methods as drawings
+from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.stats import intervals, nulls, paired
 from ldct_utils.study.runs import select
+from ldct_utils.task_based import tradeoff
 from ldct_utils.training import designs, psi, testing, transfer, working_point
 from ldct_utils.training.designs import spoken, worded
 
 # %% [markdown]
 # ## The networks, and whether they were trained enough
 # A *method* is everything chosen about a run except its seed. λ is set for the ψ in its name and then stays, as in the
-# paper; ψ over the first updates may be some points off, and moves from there (`03_train`). At its *working point* a
-# method was trained enough to be compared; with a critic it may be 1.5 dB under its input, its noise nearer the NDCT's.
+# paper, while ψ moves (`03_train`). At its *working point* a method was trained enough to be compared; with a critic it
+# may be 1.5 dB under its input, with a noise texture nearer the NDCT's.
 
 # %%
 found = select(runs)
@@ -118,7 +120,9 @@ for reference, words in references.items():
 winner = best[main][primary]
 
 # %% [markdown]
-# No score says what is passed on of a lesion: each test slice of a simulated patient exists without its lesions too.
+# ## What is passed on of a lesion?
+# Each test slice of a simulated patient exists without its lesions too. Mixing the LDCT into an output brings contrast
+# back, and noise: a network gains something only where it lies above the curve of such mixes (more in `14_tradeoff`).
 
 # %%
 lesions = run.table("kept", lambda: testing.kept_of_methods(scored, listed, draws, seed))
@@ -126,8 +130,10 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = testing.in_percent(lesions)
-    told = f"{verdicts.kept(shown, says, GROUPS)} {verdicts.mixing(*testing.beyond_mixes(worded(lesions)))}"
-    report.table(run, "kept", worded(shown), told, report.beside_blends(shown, says[shown["base"][0]]), testing.KEPT)
+    mixes = run.table("mixes", lambda: tradeoff.mixes(scored, listed, lesions, draws, seed))
+    told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
+    report.figure(run, "kept_drawn", plane.beside_mixes(shown, mixes, says), told, reading[0], alt=plane.ALT)
+    report.table(run, "kept", worded(shown), verdicts.kept(shown, says, GROUPS), reading[1], testing.KEPT)
 
 # %% [markdown]
 # ## Table 4: the best against the others
@@ -135,8 +141,7 @@ else:
 # share anatomy and noise, so beside it stand tests over patients: Wilcoxon, and a mixed model, difference ~ 1 + (1 |
 # patient). All three take the networks as given. The **verdict** on two methods is the 95 % interval over patients *and
 # trainings*: it excludes 0 or it does not. Holm's correction over the metrics is that of p over patients only. The best
-# was picked by the same scores, which flatters it. The paper prints all p as 0.0, from thousands of slices of two
-# patients (L096, printed as L097, and L506), who cannot give less than 0.5.
+# was picked by the same scores, which flatters it. The paper prints p as 0.0; two patients cannot give under .5.
 
 # %%
 corrected = f"p over patients, Holm over {report.plural(len(metrics), 'score')}"
@@ -200,7 +205,6 @@ for reference, words in references.items():
 # %% [markdown]
 # ## Where the errors are
 # Structure in these maps is anatomy that was changed; grain is noise that was left or, against the NDCT, taken out.
-
 # %%
 order = summary.query("domain == @domain and metric == @primary").sort_values("rank")
 for reference, words in references.items():
@@ -210,10 +214,8 @@ for reference, words in references.items():
         break
     about, target, made, masks = testing.example_images(drawn, reference)
     told = verdicts.errors(target, made, says, words, label, len(names), masks is not None)
-    report.figure(
-        run, f"errors_{reference}", drawings.errors(about, target, made, words, says, masks), *told,
-        alt=f"CT slices, a row an anatomy: the {words}, then maps of each image minus it in red and blue.",
-    )  # fmt: skip
+    report.figure(run, f"errors_{reference}", drawings.errors(about, target, made, words, says, masks), *told,
+                  alt=f"CT slices, a row an anatomy: the {words}, then maps of each image minus it.")  # fmt: skip
 
 # %% [markdown]
 # ## The same networks on a real CT
@@ -274,7 +276,6 @@ else:
 
 # %% [markdown]
 # ## Checks
-
 # %%
 assert not scores.duplicated([*comparison.SLICE, "method", "seed"]).any(), "a slice was scored twice"
 assert scores.groupby(["method", "seed"])["row"].nunique().eq(slices).all(), "methods were scored on different slices"

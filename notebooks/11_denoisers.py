@@ -59,9 +59,11 @@ from ldct_utils.metrics import comparison, denoised, own_window
 from ldct_utils.models.classical import build, in_words, tune
 from ldct_utils.report import verdicts
 from ldct_utils.report.drawings import denoisers as drawings
+from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, nulls
 from ldct_utils.study.runs import select
+from ldct_utils.task_based import tradeoff
 from ldct_utils.training import checkpoints, costs, designs, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -94,8 +96,7 @@ report.table(
     {"run": "run", "words": "method", "year": "published", "seed": "seed"} | verdicts.settings(varying),
 )  # fmt: skip
 if any(one.params.get("init") == "hub" for one in chosen):
-    report.text("Published weights were trained on patients of the LDCT and Projection data. Where test patients are "
-                "among them, as those of the 2016 challenge may be, their scores are too good.")  # fmt: skip
+    report.text("Published weights may have been trained on these patients: then their scores are too good.")
 
 # %% [markdown]
 # ## Which of them were trained enough
@@ -112,7 +113,7 @@ report.table(run, "working_points", worded(reached), working_point.said(points),
              "trainings. Texture: noise power spectrum in flat soft tissue.", verdicts.texture(reached))  # fmt: skip
 
 # %% [markdown]
-# PSNR knows nothing of lesions. What each network passes on of their contrast stands beside it.
+# PSNR knows nothing of lesions. A network gains something only where it lies above the curve of mixes with the LDCT.
 
 # %%
 lesions = run.table("kept", lambda: testing.kept_of_methods(tested, listed.assign(method=labels), draws, seed))
@@ -120,8 +121,10 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = testing.in_percent(lesions)
-    told = f"{verdicts.kept(shown, says)} {verdicts.mixing(*testing.beyond_mixes(worded(lesions)))}"
-    report.table(run, "kept", worded(shown), told, report.beside_blends(shown, says[shown["base"][0]]), testing.KEPT)
+    mixes = run.table("mixes", lambda: tradeoff.mixes(tested, listed.assign(method=labels), lesions, draws, seed))
+    told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
+    report.figure(run, "kept_drawn", plane.beside_mixes(shown, mixes, says), told, reading[0], alt=plane.ALT)
+    report.table(run, "kept", worded(shown), verdicts.kept(shown, says), reading[1], testing.KEPT)
 
 # %% [markdown]
 # Methods without training are tuned: the smallest RMSE on the middle slice of every validation patient.
@@ -273,15 +276,13 @@ def measured():
 
 # %%
 cost, ssim = run.table("cost", measured), overall[overall["metric"] == "ssim"].set_index("method")["mean"]
-report.table(
-    run, "cost", worded(cost.assign(SSIM=cost.method.map(ssim)).sort_values("s a slice")),
-    report.slowest(cost["s a slice"]),
-    f"A slice of {'x'.join(map(str, cohort.ldct.shape[1:]))} pixels, {precision} on {device}.", costs.HEADS,
-)  # fmt: skip
+costly = worded(cost.assign(SSIM=cost.method.map(ssim)).sort_values("s a slice"))
+report.table(run, "cost", costly, report.slowest(cost["s a slice"]),
+             f"A slice of {'x'.join(map(str, cohort.ldct.shape[1:]))} pixels, {precision} on {device}.",
+             costs.HEADS)  # fmt: skip
 
 # %% [markdown]
 # ## Checks
-
 # %%
 counts = scores.groupby(["method", "seed", "metric"])["row"].nunique().groupby("metric").nunique()
 assert counts.eq(1).all(), "methods were scored on different slices"

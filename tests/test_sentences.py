@@ -262,14 +262,17 @@ def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
     assert sentences.keeps(0.9998) == "It keeps 100 % of the contrast of lesions."
     assert sentences.keeps(None).startswith("No lesion is known in these patients")
     several = pd.DataFrame({"kept": [0.9, 1.01], "patients": 10, "target": "truth"})
-    assert sentences.beside_blends(several, "MSE") == (
-        "The LDCT keeps 100 % and gains 0 dB. A mix that keeps as much is one of MSE and LDCT; above 0 dB a network "
-        "has less error than that mix. PSNR: in HU, slices with lesions, against the noise-free truth. Brackets: 95 % "
-        "intervals over 10 patients and trainings."
+    drawn, listed = sentences.beside_blends(several.assign(base="mse"), {"mse": "MSE"})
+    assert drawn == (
+        "Above and right of the curve a network is better than MSE with some of the LDCT mixed in. PSNR: in HU, slices "
+        "with lesions, against the noise-free truth. Bars: 95 % intervals over 10 patients and trainings."
+    )
+    assert listed == (
+        "The LDCT keeps 100 % and gains 0 dB. PSNR over a mix: above 0 dB a network has less error than the mix that "
+        "keeps as much. Brackets: 95 % intervals over 10 patients and trainings."
     )
     one = pd.DataFrame({"kept": [1.0], "patients": [3], "target": ["ndct"]})
-    said = sentences.beside_blends(one, "MSE")
-    assert said == (
-        "The LDCT keeps 100 % and gains 0 dB. PSNR: in HU, slices with lesions, against the NDCT. Too few patients for "
-        "intervals."
+    assert sentences.beside_blends(one.assign(base="mse"), {"mse": "MSE"}) == (
+        "PSNR: in HU, slices with lesions, against the NDCT. Too few patients for intervals.",
+        "The LDCT keeps 100 % and gains 0 dB. Too few patients for intervals.",
     )

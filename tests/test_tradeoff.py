@@ -12,10 +12,11 @@ from notebook_cells import execute
 from scipy import ndimage
 
 from ldct_utils import cohorts
+from ldct_utils.report.drawings import tradeoff as drawings
 from ldct_utils.stats import blending
 from ldct_utils.study import runs
 from ldct_utils.task_based import resolution, tradeoff
-from ldct_utils.training import checkpoints, prediction
+from ldct_utils.training import checkpoints, prediction, testing
 
 NOTEBOOK = ROOT / "notebooks" / "14_tradeoff.py"
 SIZE = 64
@@ -219,6 +220,33 @@ def test_blur_explains_a_loss_unless_a_filter_as_sharp_keeps_more_than_the_netwo
     )
     assert tradeoff.linear_said(0.9, known).endswith("keep 90.0 %.")
     assert tradeoff.linear_said(0.997, SimpleNamespace(high=np.nan)).endswith("keep 99.7 %.")
+
+
+def stored(seed, keep, noise):
+    """A stored test of a network: three mean squares a slice, and what it keeps of two lesions a patient."""
+    rng = np.random.default_rng(seed)
+    patients = np.repeat([f"P{n}" for n in range(6)], 2)
+    squares = pd.DataFrame({"patient": patients, "row": range(12), "target": "truth", "before": 400.0,
+                            "both": 400.0 * noise, "after": 400.0 * noise**2 + 20 + rng.uniform(0, 1, 12)})  # fmt: skip
+    kept = pd.DataFrame({"patient": patients, "lesion": range(12), "kept": keep, "contrast_hu": 20.0})
+    return SimpleNamespace(table={"squares": squares, "kept": kept}.get)
+
+
+def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_is_drawn_with_each_network():
+    listed = pd.DataFrame({"method": ["mse", "mse", "vgg"], "seed": [0, 1, 0], "loss": ["mse", "mse", "vgg"]})
+    tests = [stored(0, 0.7, 0.4), stored(1, 0.7, 0.4), stored(2, 0.9, 0.45)]
+    table = testing.kept_of_methods(tests, listed, 200)
+    curve = tradeoff.mixes(tests, listed, table, 200).set_index("share")
+    own = table.set_index("method").loc["mse"]
+    assert curve["gain"][0.0] == pytest.approx(own["gain"]) and curve["kept"][0.0] == pytest.approx(0.7)
+    assert curve["gain"][1.0] == pytest.approx(0) and curve["kept"][1.0] == 1
+    assert (curve["gain"].diff().dropna() < 0).all()  # each mix with more of the input has more error
+    says = {"mse": "MSE", "vgg": "VGG"}
+    axis = drawings.beside_mixes(testing.in_percent(table), curve.reset_index(), says).axes[0]
+    points = {tuple(np.round(line.get_xydata()[0], 6)) for line in axis.lines if len(line.get_xydata()) == 1}
+    expected = {(0.0, 100.0), *(tuple(np.round([r.gain, 100 * r.kept], 6)) for r in table.itertuples())}
+    assert points == expected
+    assert {"MSE mixed with the LDCT", "LDCT", "VGG"} <= set(axis.get_legend_handles_labels()[1])
 
 
 def test_pairs_and_neighbours_are_told_where_there_are_any():

@@ -264,18 +264,18 @@ def keeps(kept: float | None, faint: float | None = None) -> str:
     return f"It keeps {percent(kept)} of the contrast of lesions{weak}{f'; {MIXING}' if kept < ALL else ''}."
 
 
-def beside_blends(table, base: str) -> str:
-    """How to read a table of what networks keep: the LDCT, mixes of a network with it, and the intervals.
+def beside_blends(table, says: dict) -> tuple[str, str]:
+    """How to read a picture and a table of what networks keep: mixes of one of them with the LDCT, and the intervals.
 
-    Args: table: of ``kept_of_methods``, one row at least. base: what the mixed network is called.
+    Args: table: of ``kept_of_methods``, one row at least. says: {method: its words}.
     """
     target = {"ndct": "NDCT", "truth": "noise-free truth"}[table["target"].iloc[0]]
-    sure = bars(int(table["patients"].max()), "patient", "Brackets", also=" and trainings")
-    mixes = f" A mix that keeps as much is one of {base} and LDCT; above 0 dB a network has less error than that mix."
-    return (
-        f"The LDCT keeps 100 % and gains 0 dB.{mixes * (len(table) > 1)} PSNR: in HU, slices with lesions, against the "
-        f"{target}. {sure}"
-    )
+    people, base = int(table["patients"].max()), says[table["base"].iloc[0]]
+    mixes = f"Above and right of the curve a network is better than {base} with some of the LDCT mixed in. "
+    drawn = f"PSNR: in HU, slices with lesions, against the {target}. {bars(people, 'patient', also=' and trainings')}"
+    last = " PSNR over a mix: above 0 dB a network has less error than the mix that keeps as much." * (len(table) > 1)
+    sure = bars(people, "patient", "Brackets", also=" and trainings")
+    return mixes * (len(table) > 1) + drawn, f"The LDCT keeps 100 % and gains 0 dB.{last} {sure}"
 
 
 def slowest(seconds) -> str:

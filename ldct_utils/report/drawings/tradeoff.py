@@ -7,8 +7,11 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from ldct_utils.report import plots
+from ldct_utils.report.drawings import styles
 
 FILTERS = {"Gaussian": ("s", "0.45"), "median": ("^", "0.45"), "total variation": ("v", "black")}  # marker, colour
+
+ALT = "Gain in PSNR against contrast kept, a point a network with intervals, and the curve of mixes with the LDCT."
 
 
 def plane(losses, filters, band, dots, says: dict, undecided, target: str):
@@ -35,6 +38,28 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
         hollow = "hollow: not shown to differ from a blend, or too few patients to say"
         axes[0].plot([], [], "o", color="0.3", mfc="white", mew=1.2, ms=8, label=hollow)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+def beside_mixes(table, band, says: dict):
+    """Gain in PSNR against contrast kept, a point a method, beside the mixes of one of them with the LDCT.
+
+    Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``tradeoff.mixes``. says: {method: its words}.
+    Returns: the figure.
+    """
+    figure, axis = plt.subplots(figsize=(7.2, 4.6))
+    base, looks = says[table["base"].iloc[0]], styles.styles({name: says[name] for name in table["method"]})
+    axis.fill_betweenx(100 * band["kept"], band["low"], band["high"], color="0.85", lw=0)
+    axis.plot(band["gain"], 100 * band["kept"], color="0.35", lw=1.5, label=f"{base} mixed with the LDCT")
+    axis.plot(0, 100, marker="o", color="black", ms=6, ls="", label="LDCT")
+    for row in table.itertuples():
+        reach = [[[here - low], [high - here]] for here, low, high in (
+            (row.kept, row.low, row.high), (row.gain, row.gain_low, row.gain_high))]  # fmt: skip
+        axis.errorbar(row.gain, row.kept, *reach, ms=7, lw=1.2, ls="", **looks[row.method])
+    lowest = min([*table["low"].fillna(table["kept"]), 100 * band["kept"].min()])
+    axis.set(xlabel="gain in PSNR over the LDCT, dB", ylabel="contrast of lesions kept, %", ylim=(lowest - 2, None))
+    axis.annotate("better", (0.97, 0.95), (0.83, 0.82), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
