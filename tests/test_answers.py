@@ -547,6 +547,23 @@ def test_the_best_filter_stands_beside_the_networks_in_the_picture_of_doses_and_
     plt.close(figure)
 
 
+@pytest.mark.parametrize(
+    ("rmse", "too"),
+    [({"value": None, "low": 0.89, "high": None}, "By that score a plain filter saves dose too (in crops of livers, "
+      "more than 100 %)."), ({"value": 0.3, "low": 0.252, "high": 0.4}, ""),
+     ({"value": 0.3}, "(in crops of livers, 30 %)"), ({"value": 0.2}, ""), (None, "")],
+)  # fmt: skip
+def test_the_answer_on_dose_says_whether_a_plain_filter_saves_it_too(rmse, too):
+    best = {"SSIM ↑": {"value": 0.4, "name": tasks.TV}} | ({"RMSE ↓": rmse | {"name": tasks.TV}} if rmse else {})
+    blocks = changed(tradeoff={"mse_gain_db": span(4.0, 0.5), "rows": []})
+    blocks["dose"]["filters"] = best
+    words, more = five.scored_as(blocks)
+    assert ("filter" in " ".join(words)) == bool(too) and too in " ".join(words)
+    assert "There the best of 4 plain filters is as good as one at" in more[1] and "40 % by SSIM" in more[1]
+    del blocks["dose"]["filters"]
+    assert "filter" not in str(five.scored_as(blocks))
+
+
 def test_every_score_that_04b_takes_by_default_has_words():
     taken = parameters.read(ROOT / "notebooks" / "04b_dose.py").parameters["metrics"].default
     shown = [f"{info(name).label} {info(name).arrow}" for name in taken]

@@ -22,7 +22,9 @@ from ldct_utils.answers.words import (
 )
 from ldct_utils.report.sentences import number, plural, some
 from ldct_utils.stats import blending
-from ldct_utils.task_based import tasks
+from ldct_utils.task_based import tasks, trial
+
+RMSE = "RMSE ↓"  # as 04b names the score
 
 
 # ---- what dose an image is worth ----
@@ -360,15 +362,30 @@ def scored_as(blocks) -> tuple[list, list]:
     seen = {f"a {said.OBSERVERS.get(m, m)}": told[m] for m in ("d' (CHO)", "d' (NPW)") if m in told}
     crops = [f"In crops of livers the {called(method)} network's image is as good as one at {grouped(scored, 'by')}."]
     crops = crops if scored else []
+    filtered = {m: "more than 100 %" if s["value"] is None else share(s) for m, s in n.get("filters", {}).items()}
+    if beside := {said.OBSERVERS.get(m, m): filtered[m] for m in filtered if m.endswith(("↓", "↑"))}:
+        crops.append(
+            f"There the best of {len(tasks.FILTERS)} plain filters is as good as one at {grouped(beside, 'by')}."
+        )
     if whole := whole_slices(blocks):
         network = "that the MSE network cleaned"
         by = "By RMSE from the noise-free truth"
         words = [f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned one at {share(whole)}."]
+        if saved(n.get("filters", {}).get(RMSE), n["low_dose"]):
+            words.append(f"By that score a plain filter saves dose too (in crops of livers, {filtered[RMSE]}).")
     else:
         words, crops = crops, []
     if seen and "observers" not in blocks:
         words.append(f"Faint lesions are seen as well as at {grouped(seen, 'by')}, where {low} is no gain.")
     return words, crops
+
+
+def saved(span: dict | None, low: float) -> bool:
+    """Whether dose is saved beyond the interval. Args: span: a dose, fraction of the normal one. low: the image's."""
+    if span is None:
+        return False
+    least = span["low"] if "low" in span else span["value"]
+    return least is None or least > low + trial.SAVING
 
 
 def gap(saved, low: float) -> str:
