@@ -279,6 +279,7 @@ rise = [equivalence.curve(per_patient, doses, "d'", one, equivalence.ALL, "FBP")
 assert all(d[-1] > d[0] for d in rise), "detection in FBP images does not grow with the dose"
 sharp = of_all[(of_all.method == tasks.UNSHARP) & (of_all.reading == "worth") & of_all.measure.str.startswith("RMSE")]
 assert (sharp["dose"] < low_dose).all(), "unsharp masking saves dose by RMSE although it raises the noise"
+assert np.ptp(half.loc[tasks.BLUR]) < 0.01, "the transfer function of a blur, which is linear, depends on the contrast"
 law = [float(np.polyfit(np.log(doses), np.log(np.maximum(d, 1e-6)), 1)[0]) for d in rise]
 invented = of_method["incoherent"]
 assert abs(invented["FBP, dose 1"]) < abs(invented["texture pasted"]), "the control is not told from the FBP"
