@@ -57,6 +57,25 @@ def test_a_study_without_the_folder_of_its_test_data_is_stopped_as_it_is_planned
     assert planning.plan("real", {"test_root": "data"})[0].params["test_root"].endswith("data")
 
 
+def test_runs_that_need_a_folder_of_this_machine_are_left_out_where_no_variable_names_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("LDCT_STUDY_ROOT", str(tmp_path))
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "some.yaml").write_text(
+        "notebooks: {03_train: {matrix: {source: [dicom], data_root: $LDCT_HERE, seed: [0, 1]}, "
+        "runs: [{name: always}]}}"
+    )
+    monkeypatch.delenv("LDCT_HERE", raising=False)
+    assert [p.name for p in planning.plan("some")] == ["always"]
+    assert planning.left_out("some") == {"LDCT_HERE": ["03_train/dicom-0", "03_train/dicom-1"]}
+    monkeypatch.setenv("LDCT_HERE", "scans")
+    found = {p.name: p.params["data_root"] for p in planning.plan("some")}
+    assert set(found) == {"dicom-0", "dicom-1", "always"} and found["dicom-0"].endswith("scans")
+    assert not planning.left_out("some")
+    monkeypatch.setenv("LDCT_HERE", "")
+    assert [p.name for p in planning.plan("some")] == ["always"]
+
+
 def test_03_train_without_training_patients_says_what_to_give(outputs):
     folder = write_tiny_cohort(outputs / "cohorts" / "simulated-00000000", 2, 1)
     cohort = cohorts.load(folder)

@@ -227,6 +227,7 @@ def run(study: str, profile: str, overrides: dict) -> bool:
     with files.locked(folder / "study", say=lambda line: print(line, flush=True)):
         missing = [p for p in planned if not p.finished]
         print(f"study {study}: {len(planned)} runs, {len(planned) - len(missing)} finished", flush=True)
+        say_left_out(study)
         plan, told = write_plan(folder, planned), folder / "events"
         for old in told.glob("*.jsonl"):
             old.unlink(missing_ok=True)
@@ -302,6 +303,13 @@ def say_missing(planned: list, still: list, progress: Progress):
 def show_plan(study: str, overrides: dict):
     for p in planning.plan(study, overrides):
         print(f"{'finished' if p.finished else 'missing ':8}  {p.notebook:28} {p.name:32} {paths.short(p.folder)}")
+    say_left_out(study)
+
+
+def say_left_out(study: str):
+    """A line for each variable of the environment that runs of the study need and that is not set."""
+    for variable, names in planning.left_out(study).items():
+        print(f"{variable} is not set: {len(names)} run{'s' * (len(names) > 1)} left out, {names[0]} the first")
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 import fnmatch
 import glob
 import itertools
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,37 @@ def read_study(study: str) -> dict:
     return content
 
 
+def left_out(study: str) -> dict[str, list[str]]:
+    """{variable of the environment that is not set: runs of the study that need it}."""
+    found: dict[str, list[str]] = {}
+    for notebook, entry in read_study(study)["notebooks"].items():
+        for name, given in _every(entry):
+            for variable in _unset(given):
+                found.setdefault(variable, []).append(f"{notebook}/{name}")
+    return found
+
+
+def _variable(value) -> str | None:
+    return value[1:] if isinstance(value, str) and value.startswith("$") else None
+
+
+def _unset(given: dict) -> list[str]:
+    return [name for name in map(_variable, given.values()) if name and not os.environ.get(name)]
+
+
 def _listed(entry: dict | None):
-    """(name, parameters) of the runs that one notebook's entry of a study file lists, in the file's own order."""
+    """Those runs of ``_every`` whose variables are set, with their values."""
+    return [
+        (name, {k: os.environ[_variable(v)] if _variable(v) else v for k, v in given.items()})
+        for name, given in _every(entry) if not _unset(given)
+    ]  # fmt: skip
+
+
+def _every(entry: dict | None):
+    """(name, parameters) of the runs that one notebook's entry of a study file lists, in the file's own order.
+
+    A parameter may be a variable of the environment, ``$NAME``: a folder that only some machines have.
+    """
     entry = entry or {}
     unknown = set(entry) - {"defaults", "runs", "matrix"}
     if unknown:
