@@ -1,6 +1,7 @@
 """The five answers of the report's first page in words: each its sentences, and what else is known.
 
-An answer is two lists of sentences, both empty where the study did not ask.
+An answer is two lists of sentences: the answer, short enough to be read in passing, and what else is known, which is
+folded away. Both are empty where the study did not ask.
 """
 
 from ldct_utils.answers import said
@@ -20,7 +21,7 @@ from ldct_utils.answers.words import (
     share,
     within,
 )
-from ldct_utils.report.sentences import number, plural, some
+from ldct_utils.report.sentences import capital, number, plural, some
 from ldct_utils.stats import blending
 from ldct_utils.task_based import tasks, trial
 
@@ -50,45 +51,32 @@ def whole_slices(blocks) -> dict | None:
     return as_dose(blocks["dose"]["low_dose"], gain)
 
 
-def readers(blocks, worth) -> str:
-    """At which dose computed readers see lesions as well: those that could have gained, else the ideal observer."""
+def readers(blocks, worth, scored: float | None) -> str:
+    """What the cleaned images are worth to computed readers: the end of a sentence on what they are worth by a score.
+
+    Args: worth: doses by measure, of every network of 04b. scored: the dose by that score, None beyond what was looked
+        at.
+    """
     if "observers" in blocks:
-        backgrounds = blocks["observers"].get("backgrounds", 0)
-        return seen_at_best(trusted(blocks), blocks["dose"]["low_dose"], backgrounds)
+        return seen_at_best(trusted(blocks), scored)
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
-        return "whether lesions are seen any better was not asked"
-    return f"at best, an ideal observer sees faint lesions in them as well as at {percent(max(ideal))} of the dose"
+        return "; whether lesions are seen any better was not asked"
+    return f"; at best, an ideal observer sees faint lesions in them as well as at {percent(max(ideal))} of the dose"
 
 
-def seen_at_best(believed: dict, low: float, backgrounds: int = 0) -> str:
-    """What dose cleaned images of a low one are worth to readers, each at its best, without a full stop.
-
-    Args: believed: of ``trusted``. low: dose of the cleaned images. backgrounds: simulated livers that were looked at.
-    """
+def seen_at_best(believed: dict, scored: float | None) -> str:
+    """What dose cleaned images are worth to the reader that gains most. Args: believed: of ``trusted``. scored: as of
+    ``readers``."""
     if not believed:
-        return "no computed reader could be asked that can see a gain and catches faults"
-    gain = {name: one for name, one in believed.items() if one["saves"]}
-    asked, saves = (sum(one[name] for one in believed.values()) for name in ("in_patients", "saves_in_patients"))
-    there = sum(one["in_patients"] > 0 for one in believed.values())
-    whom = f", to the {there} of them that were asked there" * (1 < there < len(believed)) + (
-        ", to the one of them that was asked there" * (there == 1 < len(believed))
-    )
-    livers = (
-        f"; in simulated livers {saved_in_livers(asked, saves)}{whom}"
-        if asked
-        else ("; in simulated livers no reader could be asked, as nothing was shown to help one" * bool(backgrounds))
-    )
+        return ", but no computed reader could be asked that can see a gain and catches faults"
+    gain = [one["best"]["value"] for one in believed.values() if one["saves"]]
     if not gain:
-        who = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
-        return f"no gain was shown to {who}{where(believed)}{livers}"
-    best = listed(percent(one["best"]["value"]).removesuffix(" %") for one in [*gain.values()][::-1])
-    others = len(believed) - len(gain)
-    rest = f", and to the {'other one' if others == 1 else f'{others} others'} no gain was shown" if others else ""
-    who = "one computed reader" if len(gain) == 1 else f"{len(gain)} computed readers"
-    who = f"{len(gain)} of {len(believed)} computed readers" if others else who
-    no_gain = f" ({percent(low)} would be no gain)"
-    return f"to {who} cleaned images are worth {best} % of the dose at best{where(gain)}{no_gain}{rest}{livers}"
+        whom = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
+        return f", but no gain was shown to {whom}"
+    which = "the computed reader" + " that gains most" * (len(believed) > 1)
+    link = ", but only" if scored is None or max(gain) < scored else " and"
+    return f"{link} as good as ones at {percent(max(gain))} to {which}"
 
 
 def where(believed: dict) -> str:
@@ -122,8 +110,9 @@ def loss(blocks) -> tuple[list, list]:
             "contrast, which are of HU, cannot be compared."
         )
     more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
-    kept = kept_by_losses(blocks.get("tradeoff", {})) + kept_of_faint(blocks.get("details", {}).get("kept") or {})
-    return [psnr_of_losses(blocks, arms, random), *kept], more
+    kept, about_kept = kept_by_losses(blocks.get("tradeoff", {}))
+    faint = kept_of_faint(blocks.get("details", {}).get("kept") or {})
+    return [psnr_of_losses(blocks, arms, random), *kept], [*about_kept, *faint, *more]
 
 
 def psnr_of_losses(blocks, arms, random: bool) -> str:
@@ -156,32 +145,30 @@ def against_target(blocks) -> list[str]:
     return [f"Against the normal-dose slice, on which all are trained, the best is {compared(best, 'dB', 'MSE')}."]
 
 
-def kept_by_losses(n) -> list[str]:
+def kept_by_losses(n) -> tuple[list, list]:
     """What losses keep of a lesion's contrast beyond a mix of the MSE image and its input. Args: n: of 14_tradeoff."""
     rows = n.get("rows", [])
     if not rows:
-        return []
+        return [], []
     buying = [row for row in rows if row["answer"] == blending.BETTER and "more_kept" in row]
-    buys = [row["more_kept"] for row in buying]
-    others = some(len(buys), len(rows), "other loss")
-    keep = "keeps" if len(buys) < 2 else "keep"
-    told = f"at equal error, {others} {keep} more of a lesion's contrast than the MSE image with input mixed in"
-    if not buys:
-        return [f"By the contrast of lesions, not shown: {told}."]
-    if left := [row["loss"] for row in rows if row not in buying]:
-        told += f" (not shown for {listed(left)})" if len(left) < said.FEW else ""
-    most = max(buys, key=lambda span: span["value"])
+    others, keep = some(len(buying), len(rows), "other loss"), "keeps" if len(buying) < 2 else "keep"
+    told = f"{others} {keep} more of it than an MSE image of equal error"
+    about = "The MSE image of equal error is one with some of its input mixed back in."
+    if not buying:
+        return [f"By the contrast of lesions, not shown: {told}."], [about]
+    if 0 < len(left := [row["loss"] for row in rows if row not in buying]) < said.FEW:
+        about += f" It was not shown for {listed(left)}."
+    most = max((row["more_kept"] for row in buying), key=lambda span: span["value"])
     points = plural(round(100 * most["value"]), "percentage point")
-    words = [f"By the contrast of lesions, a little: {told}; the best keeps {points} more{within(most, 0, 100)}."]
-    if n.get("answers_other"):
-        better = [row["loss"] for row in buying if n["answers_other"].get(row["loss"]) == blending.BETTER]
-        some_of = f"only of {len(better)} of them" if len(better) < len(buys) else "of all of them"
-        also = "too" if len(buys) == 1 else some_of
-        words.append(
-            f"This is with errors measured from the {n['against']}; measured from the {n['against_other']}, it is "
-            f"shown {also if better else 'of none'}."
-        )
-    return words
+    best = "the best " if len(buying) > 1 else ""
+    words = [f"By the contrast of lesions, a little: {told}, {best}{points}{within(most, 0, 100)}."]
+    if not n.get("answers_other"):
+        return words, [about]
+    better = [row["loss"] for row in buying if n["answers_other"].get(row["loss"]) == blending.BETTER]
+    some_of = f"only of {len(better)} of them" if len(better) < len(buying) else "of all of them"
+    also = ("too" if len(buying) == 1 else some_of) if better else "of none"
+    other = f"Errors are measured from the {n['against']}; measured from the {n['against_other']}, it is shown {also}."
+    return words, [about, other]
 
 
 def kept_of_faint(kept: dict) -> list[str]:
@@ -234,7 +221,7 @@ def scores(blocks) -> tuple[list, list]:
                 )
     if "judges" in blocks:
         words.append(one_judge(blocks["judges"]))
-        more += about_judges(blocks["judges"])
+        more += rates_of(blocks["judges"]) + about_judges(blocks["judges"])
     return words, more
 
 
@@ -261,49 +248,61 @@ NOTICED = (
 def about_judges(n) -> list[str]:
     """What the faults and the best test are, and when a fault is noticed. Args: n: of 15_judges."""
     faults = [words for name, words in FAULTS.items() if name in n.get("columns", [])]
-    told = [f"Of the faults, {listed(faults)}."] if faults else []
+    told = "The faults stand in a denoiser that knows the noise-free truth and leaves about half of the noise"
+    told = [f"{told}: {listed(faults)}." if faults else f"{told}."]
     return told + [words for name, words in TESTS.items() if name in n["caught_of_faults"]] + [NOTICED]
+
+
+def best_judges(n) -> list[str]:
+    """The judges that notice most faults; none where nobody notices one. Args: n: of 15_judges."""
+    most = max(n["caught_of_faults"].values(), default=0)
+    return [judge for judge, count in n["caught_of_faults"].items() if count == most > 0]
 
 
 def one_judge(n) -> str:
     """How many judges notice planted faults. Args: n: of 15_judges."""
-    counts = {judge: count for judge, count in n["caught_of_faults"].items() if count}
-    faults, judges = plural(n["faults"], "fault"), plural(len(n["caught_of_faults"]), "judge")
-    made = "into a denoiser that knows the noise-free truth and leaves about half of the noise"
-    asked = f"We planted {faults} {made}, and asked {judges}, which are computed too"
+    faults, judges = plural(n["faults"], "planted fault"), plural(len(n["caught_of_faults"]), "computed judge")
+    best = best_judges(n)
     if not n["decided"]:
-        return f"{asked}, in too few patients to decide."
-    if not counts:
-        return f"{asked}; none is shown to notice a fault."
-    most = max(counts.values())
-    best = [judge for judge, count in counts.items() if count == most]
-    what = "it" if n["faults"] == 1 else "all" if most == n["faults"] else f"{most} of them"
-    who = f"only “{best[0]}”" if len(best) == 1 else listed(f"“{one}”" for one in best)
-    are = "is" if len(best) == 1 else "are"
-    return f"{asked}; {who} {are} shown to notice {what}{rates_of(n, best)}.{at_truth(n, best)}"
+        return f"{capital(judges)} saw {faults}, in too few patients to decide."
+    if not best:
+        return f"Of {judges}, none is shown to notice any of {faults}."
+    most = n["caught_of_faults"][best[0]]
+    what = (
+        f"all {faults}"
+        if 1 < most == n["faults"]
+        else "the planted fault"
+        if n["faults"] == 1
+        else f"{most} of {faults}"
+    )
+    who = f"only “{best[0]}” is" if len(best) == 1 else f"{listed(f'“{one}”' for one in best)} are"
+    fooled = false_alarms(n)
+    too = ("raises" if len(fooled) == 1 else "raise") if fooled else ""
+    alarms = "also raises" if len(best) == 1 else f"{listed(f'“{one}”' for one in fooled)} also {too}"
+    rest = f"; {'it ' if len(best) == 1 else ''}{alarms} false alarms at the noise-free truth" if fooled else ""
+    return f"Of {judges}, {who} shown to notice {what}{rest}."
 
 
-def at_truth(n, best: list) -> str:
-    """Which of the best judges call the noise-free truth faulty as well, in a sentence after a space."""
+def false_alarms(n) -> dict:
+    """{those of the best judges that call the noise-free truth faulty: in which share of patients, in words}."""
     if "noise-free truth" not in n.get("columns", []):
-        return ""
+        return {}
     at = n["columns"].index("noise-free truth")
     fooled = {row[0]: row[at].partition(": ")[2].partition(" [")[0] for row in n["rows"] if row[at].startswith("alarm")}
-    told = [f"“{judge}” in {fooled[judge]} of patients" for judge in best if judge in fooled]
-    if not told:
-        return ""
-    if len(best) == 1:
-        return f" It also raises false alarms at the noise-free truth, in {fooled[best[0]]} of patients."
-    return f" False alarms at the noise-free truth come from {listed(told)}."
+    return {judge: fooled[judge] for judge in best_judges(n) if judge in fooled}
 
 
-def rates_of(n, best: list) -> str:
-    """After a colon, in which share of patients the one best judge noticed each fault."""
-    noticed = n.get("noticed", {}).get(best[0], {}) if len(best) == 1 else {}
-    same = {}
-    for fault, rate in noticed.items():
+def rates_of(n) -> list[str]:
+    """In which share of patients the one best judge noticed each fault, and who raised false alarms."""
+    best, same = best_judges(n), {}
+    for fault, rate in n.get("noticed", {}).get(best[0], {}).items() if len(best) == 1 else ():
         same.setdefault(percent(rate), []).append(f"the {IN_SENTENCES.get(fault, fault)}")
-    return f": {listed(f'{listed(faults)} in {rate} of patients' for rate, faults in same.items())}" if same else ""
+    rates = listed(f"{listed(faults)} in {rate} of patients" for rate, faults in same.items())
+    told = [f"“{best[0]}” notices {rates}."] if same else []
+    if fooled := false_alarms(n):
+        alarms = listed(f"“{judge}” in {rate} of patients" for judge, rate in fooled.items())
+        told.append(f"At the noise-free truth, an alarm is raised by {alarms}.")
+    return told
 
 
 def newer(blocks) -> tuple[list, list]:
@@ -319,10 +318,14 @@ def newer(blocks) -> tuple[list, list]:
         f"By scores, {rule}: in {of} with the best older method the newer network was better in {better or 'none'}, "
         f"worse in {worse or 'none'}, and not shown to differ in {(enough - better - worse) or 'none'}."
     )
-    if each := said.one_by_one(n):
-        told = f"By scores, {each}"
+    each = said.one_by_one(n)
+    if rule := said.rule_of(n):
+        told, each = f"By scores, {rule}.", each.partition(". ")[2]
+    elif each:
+        told, _, each = f"By scores, {each}".partition(". ")
+        told += "." * (not told.endswith("."))
     against = [f"Scores are taken against the {REFERENCES[n['against']]}."] if n.get("against") in REFERENCES else []
-    return [told, "A better score need not be a better diagnosis."], [*against, said.without(n).strip()]
+    return [told, "A better score need not be a better diagnosis."], [each, *against, said.without(n).strip()]
 
 
 def asked_by(n) -> str:
@@ -345,11 +348,29 @@ def dose(blocks) -> tuple[list, list]:
     if "dose" in blocks:
         words, more = scored_as(blocks)
     if "observers" in blocks:
-        words += testified(trusted(blocks))
-        more += in_detail(blocks["observers"], trusted(blocks)) + elsewhere(blocks)
+        words += at_best(trusted(blocks))
+        more += testified(trusted(blocks)) + in_detail(blocks["observers"], trusted(blocks)) + elsewhere(blocks)
     if "invariances" in blocks:
-        words.append(hiding(blocks))
+        short, rest = hiding(blocks)
+        words, more = [*words, short], more + rest
     return words, more
+
+
+def at_best(believed: dict) -> list[str]:
+    """What the reader that gains most says of cleaned slices. Args: believed: of ``trusted``."""
+    if not believed:
+        return ["No computed reader could be asked that can see a gain and catches faults."]
+    gain = {name: one for name, one in believed.items() if one["saves"]}
+    if not gain:
+        whom = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
+        return [f"No gain was shown to {whom}{where(believed)}."]
+    name = max(gain, key=lambda one: gain[one]["best"]["value"])
+    which = "the computed reader" + " that gains most" * (len(believed) > 1)
+    left = len(believed) - len(gain)
+    none = f"; to {left} of {len(believed)} no gain was shown" if left else ""
+    return [
+        f"To {which} a cleaned slice is worth {share(gain[name]['best'])} at best{where({name: gain[name]})}{none}."
+    ]
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -370,9 +391,11 @@ def scored_as(blocks) -> tuple[list, list]:
     if whole := whole_slices(blocks):
         network = "that the MSE network cleaned"
         by = "By RMSE from the noise-free truth"
-        words = [f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned one at {share(whole)}."]
-        if saved(n.get("filters", {}).get(RMSE), n["low_dose"]):
-            words.append(f"By that score a plain filter saves dose too (in crops of livers, {filtered[RMSE]}).")
+        too = saved(n.get("filters", {}).get(RMSE), n["low_dose"])
+        filters = "; by that score a plain filter saves dose too" * too
+        words = [
+            f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned one at {share(whole)}{filters}."
+        ]
     else:
         words, crops = crops, []
     if seen and "observers" not in blocks:
@@ -402,7 +425,7 @@ def gap(saved, low: float) -> str:
 def testified(believed) -> list[str]:
     """How easily readers find lesions in cleaned slices. Args: believed: {reader: its comparisons}, of ``trusted``."""
     if not believed:
-        return ["No computed reader could be asked that can see a gain and catches faults."]
+        return []
     whose = ["a computed reader {}", *["one {}"] * (len(believed) - 1)]
     each = [
         f"{share(one['best'])} to {who.format(READERS.get(name, name))}{'' if one['saves'] else ', no gain shown'}"
@@ -424,7 +447,9 @@ def in_detail(n, believed) -> list[str]:
     asked, saves = (sum(one[name] for one in every.values()) for name in ("asked", "saves"))
     costs, of = n["costs"], {way: by_reader(every, way, n[way]) for way in ("saves", "costs")}
     words = [
-        "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. Of "
+        "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart; it is the "
+        "largest of many, and its interval is not corrected for that. What the reader with an eye filter sees depends "
+        "on how much noise of its own it is given. Of "
         f"{plural(asked, 'comparison')} of a reader, a network and a task in which some image was shown to raise the "
         f"reader's d′, {counted_verb(saves, 'save')} dose{of['saves']}: the whole interval lies more than half a "
         f"percentage point off 25 %. Over all tasks, {counted_verb(costs, 'cost')} dose{of['costs']}."
@@ -484,12 +509,13 @@ def end_of(high: float) -> str:
     return "100 % or more" if high >= 1 else percent(high)
 
 
-def hiding(blocks) -> str:
+def hiding(blocks) -> tuple[str, list]:
     """What is known of lesions that a network hides."""
     told = said.hidden(blocks)
     if told.startswith("Not known. "):
-        return f"Whether networks hide lesions is not known. {told.removeprefix('Not known. ')}"
-    return f"Do they hide lesions? {told}"
+        short = "Whether networks hide lesions is not known: our search could change none of the known ones."
+        return short, [told.removeprefix("Not known. ")]
+    return f"Do they hide lesions? {told}", []
 
 
 def hides(blocks) -> bool:

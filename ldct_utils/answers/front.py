@@ -1,7 +1,7 @@
 """The report's first page in words: its sentence, five answers, how sure each is and where it comes from."""
 
 from ldct_utils.answers import five
-from ldct_utils.answers.words import percent, within
+from ldct_utils.answers.words import percent
 from ldct_utils.report.sentences import plural
 
 # {key: (the question that a reader asks, notebooks that answer it, what to run where this study did not ask)}
@@ -61,7 +61,7 @@ def page(blocks) -> dict:
     """
     answers = []
     for key, (question, notebooks, study) in QUESTIONS.items():
-        said, more = (" ".join(words) for words in five.SAY[key](blocks))
+        said, more = (" ".join(filter(None, words)) for words in five.SAY[key](blocks))
         sure = SURE[key](blocks) if said else None
         said = said or f"This study does not ask. The study `{study}` does; its answer is in docs/results.md."
         one = {"key": key, "question": question, "sentences": said, "more": more, "sure": sure}
@@ -87,10 +87,8 @@ def sentence(blocks) -> str:
     n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
     worth = [of.get("worth", {}) for of in n["methods"].values()]
     if whole := five.whole_slices(blocks):
-        full = f"{percent(whole['value'])}{within(whole, 0, 100, '95 % interval')}"
-        makes = f"slices at {low} of the dose that the MSE network cleaned are as good as uncleaned ones at {full} by "
-        makes += "RMSE from the truth"
-        return f"In simulations, {makes}; {five.readers(blocks, worth)}."
+        makes = f"a network makes slices at {low} of the dose as good as ones at {percent(whole['value'])} by RMSE"
+        return f"In simulations, {makes}{five.readers(blocks, worth, whole['value'])}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
     if not scored:
@@ -98,7 +96,7 @@ def sentence(blocks) -> str:
     worst = min(1.0 if span["value"] is None else span["value"] for span in scored)  # None: more than the full dose
     least = "a dose below all that were looked at, or more" if worst == 0 else f"{percent(worst)} or more"
     makes = f"In simulated livers, {networks} makes crops at {low} of the dose score like crops at {least}"
-    return f"{makes} (RMSE, SSIM); {five.readers(blocks, worth)}."
+    return f"{makes} (RMSE, SSIM){five.readers(blocks, worth, worst)}."
 
 
 # ---- how sure ----
@@ -147,16 +145,12 @@ def sure_of_dose(blocks) -> str:
     if five.whole_slices(blocks):
         patients = plural(blocks["tradeoff"]["patients"], "test patient")
         words.append(f"RMSE: {patients} of all anatomies, and the trainings of the MSE network.")
-    if "dose" in blocks:
+    elif "dose" in blocks:
         n = blocks["dose"]
         words.append(f"Crops: {_tested(blocks, n['patients'], [n['trainings']], 'simulated abdomen')}")
     if "observers" in blocks:
         livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
-        words.append(
-            f"Computed readers: lesions in uniform cylinders and in {livers}, one training each; “at best” is the "
-            "largest of many, and its interval is not corrected for that. What the reader with an eye filter sees "
-            "depends on how much noise of its own it is given."
-        )
+        words.append(f"Computed readers: lesions in uniform cylinders and in {livers}, one training each.")
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]
         tested = max((row[w]["tested"] for row in rows for w in ("search", "aimed") if w in row), default=0)

@@ -253,13 +253,18 @@ def one_by_one(n) -> str:
     each = n.get("each", [])
     if not 0 < len(each) <= FEW:
         return ""
-    met = [one for one in each if set(one.get("rivals", [])) & set(designs.YEARS)]
+    rule = rule_of(n)
+    return f"{rule}{'. ' * bool(rule)}{' '.join(of_one(one) for one in each)}"
+
+
+def rule_of(n) -> str:
+    """Whether any of few networks was better than an older network, without a full stop; empty where none met one."""
+    each = n.get("each", [])
+    met = [one for one in each if set(one.get("rivals", [])) & set(designs.YEARS)] if len(each) <= FEW else []
     better = [called(one["method"]) for one in met if one["better"]]
     if better:
-        rule = f"{listed(better)} {'was' if len(better) == 1 else 'were'} better than an older network by some scores"
-    else:
-        rule = "no network was shown to be better than an older network" if met else ""
-    return f"{rule}{'. ' * bool(rule)}{' '.join(of_one(one) for one in each)}"
+        return f"{listed(better)} {'was' if len(better) == 1 else 'were'} better than an older network by some scores"
+    return "no network was shown to be better than an older network" if met else ""
 
 
 WITHOUT = {
