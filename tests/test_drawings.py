@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ldct_utils.report import plots
-from ldct_utils.report.drawings import noise, perceptual, search, slices, spread, training, trainings
+from ldct_utils.report.drawings import methods, noise, perceptual, search, slices, spread, training, trainings
 
 
 @pytest.fixture(autouse=True)
@@ -228,3 +228,19 @@ def test_a_search_shows_chance_proposals_and_failures_and_circles_the_best():
     assert axis.get_xscale() == "log" and list(axis.lines[0].get_xdata()) == [1e-2]
     bars = search.importance(pd.DataFrame({"parameter": ["lr", "eps"], "share": [0.8, 0.2]})).axes[0].patches
     assert sorted(bar.get_width() for bar in bars) == [20, 80]
+
+
+# ---- methods beside one another ----
+def test_controls_stand_grey_below_the_networks():
+    means = {"control": 0.5, "one": 0.8, "two": 0.9}
+    rows = [{"denoiser": name, "quantity": q, "mean": mean} for q in ("a", "b") for name, mean in means.items()]
+    table = pd.DataFrame(rows).assign(low=0.4, high=1.0)
+    figure = methods.shares_kept(table, ["two", "one"], {"a": "contrast", "b": "d′"}, ["control"])
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["two", "one", "control"]
+    for axis in figure.axes:
+        networks, controls = (container.lines[0] for container in axis.containers)
+        assert [*networks.get_xdata()] == pytest.approx([90, 80]) and networks.get_color() == "black"
+        assert [*controls.get_xdata()] == [50] and [*controls.get_ydata()] == [2]
+        assert controls.get_color() != networks.get_color()
+    alone = methods.shares_kept(table, ["one"], {"a": "contrast"})  # without controls
+    assert [label.get_text() for label in alone.axes[0].get_yticklabels()] == ["one"]

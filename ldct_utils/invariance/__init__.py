@@ -5,7 +5,7 @@ drawn from a trained generator (``generate``), or from a representation of the i
 discards (``vae``, ``flow``). ``distances`` says what large and nearly mean, ``controls`` are denoisers whose
 invariances are known beforehand, and ``examine`` holds what was found against other noise realisations of the same
 ``cases``, for ``evidence`` to judge and ``summary`` to sum up. ``drawn`` is what trained models draw, ``images`` turns
-HU into what networks take.
+HU into what networks take. ``comparison`` puts runs side by side, and ``kept_by_controls`` controls beside them.
 
 May import: ct, stats, cohorts, models, report, segments, task_based, training. Start reading in ``distances``, then
 ``optimise``.

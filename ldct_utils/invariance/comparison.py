@@ -20,6 +20,9 @@ COUNTS = {
 QUANTITIES = {
     "d' kept": "d′ kept, CHO, retrained", "d' kept, NPW": "d′ kept, NPW", "contrast kept": "contrast kept",
 }  # fmt: skip
+KEPT = {"denoiser": "network or control"} | {
+    (name, f"{name} low", f"{name} high"): f"{words}, % [95 %]" for name, words in QUANTITIES.items()
+}  # heads of ``side_by_side``
 OF = {"d' kept": "d′ for CHO, retrained", "d' kept, NPW": "d′ for NPW", "contrast kept": "contrast"}  # in a sentence
 
 
@@ -60,11 +63,15 @@ def findable(runs: dict) -> float:
 
 def kept(run) -> dict[str, pd.Series]:
     """What f keeps, by quantity and patient: d' of the Hotelling and the NPW observer, and contrast (1: all of it)."""
-    contrasts, seen = run.table("contrasts").groupby(["patient", "lesion"]).kept.mean(), run.table("detection")
+    return kept_in(run.table("contrasts"), run.table("detection"))
+
+
+def kept_in(contrasts, detection) -> dict[str, pd.Series]:
+    """``kept``, from tables of ``examine``."""
     return {
-        "d' kept": evidence.d_prime_kept(seen),
-        "d' kept, NPW": evidence.d_prime_kept(seen, "d_npw"),
-        "contrast kept": contrasts.groupby("patient").mean(),
+        "d' kept": evidence.d_prime_kept(detection),
+        "d' kept, NPW": evidence.d_prime_kept(detection, "d_npw"),
+        "contrast kept": contrasts.groupby(["patient", "lesion"]).kept.mean().groupby("patient").mean(),
     }
 
 
@@ -84,6 +91,16 @@ def compared(by_patient: dict, draws: int = 10_000, seed: int = 0) -> pd.DataFra
                 row |= {f"minus {first}": apart.mean, "its low": apart.low, "its high": apart.high}
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def side_by_side(table) -> pd.DataFrame:
+    """Rows of ``compared`` as a row a denoiser, in their order: every quantity with its ``low`` and ``high``, %."""
+    wide = {"mean": "{}", "low": "{} low", "high": "{} high"}
+    parts = [
+        100 * part.set_index("denoiser")[[*wide]].rename(columns={end: form.format(name) for end, form in wide.items()})
+        for name, part in table.groupby("quantity", sort=False)
+    ]
+    return pd.concat(parts, axis=1).round(3).reset_index()  # what is whole up to rounding reads 100
 
 
 def least_kept(table, says: dict) -> str:

@@ -141,16 +141,20 @@ def _psi_limits(axis, panel):
         plots.edge_notes(axis, notes, upper)
 
 
-def shares_kept(table, denoisers, quantities: dict):
+def shares_kept(table, denoisers, quantities: dict, controls=()):
     """How much of several quantities denoisers keep, a panel a quantity, with 95 % intervals; 100 % is all of it.
 
     Args: table: denoiser, quantity, mean, low, high, in shares. denoisers: from above. quantities: {name: its words}.
+        controls: denoisers below these, grey.
     """
+    first, denoisers = len(denoisers), [*denoisers, *controls]
     size = (2 + 3.0 * len(quantities), 1.3 + 0.4 * len(denoisers))
     figure, axes = plt.subplots(1, len(quantities), figsize=size, sharey=True, squeeze=False)
     for axis, (quantity, words) in zip(axes[0], quantities.items()):
-        part = table[table["quantity"] == quantity].set_index("denoiser").loc[list(denoisers)]
-        axis.errorbar(100 * part["mean"], range(len(part)), xerr=100 * plots.reach(part), fmt="o", color="black")
+        part = table[table["quantity"] == quantity].set_index("denoiser").loc[denoisers]
+        for rows, colour in ((slice(first), "black"), (slice(first, None), "0.55")):
+            some, lines = part[rows], np.arange(len(part))[rows]
+            axis.errorbar(100 * some["mean"], lines, xerr=100 * plots.reach(some), fmt="o", color=colour)
         axis.axvline(100, color="black", lw=0.8, ls=":")
         axis.set_yticks(range(len(part)), [fill(name, 34) for name in part.index], fontsize=8)
         axis.set(xlabel=f"{words}, % (100: all)", ylim=(len(part) - 0.5, -0.5))
