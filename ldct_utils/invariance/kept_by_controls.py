@@ -15,9 +15,9 @@ from scipy import ndimage
 from ldct_utils import cohorts
 from ldct_utils.invariance import cases, comparison, controls, examine, images
 from ldct_utils.report.sentences import capital, listed
-from ldct_utils.task_based import kept, tasks
+from ldct_utils.task_based import tasks
 
-ERASER, FILTERS = "eraser", kept.CONTROLS
+ERASER, FILTERS = "eraser", tasks.FILTERS
 SAYS = {
     tasks.PLAIN: "LDCT itself", tasks.BLUR: "blur of 3 pixels", tasks.MEDIAN: "median of 3 × 3 pixels",
     tasks.TV: "total variation", tasks.UNSHARP: "unsharp masking", ERASER: "eraser of the lesions",
@@ -32,8 +32,7 @@ def denoisers(case: cases.Case) -> dict[str, Callable]:
 
     The eraser puts one value in the place of the lesions and of all that lies nearer to them than their surroundings.
     """
-    known = tasks.controls(case.pixel_mm)
-    filters = {name: partial(known[name], background=0, added=0) for name in (tasks.PLAIN, *FILTERS)}
+    filters = {tasks.PLAIN: lambda hu: hu} | tasks.filters(case.pixel_mm)
     erased = ndimage.binary_dilation(case.inside.any(0), iterations=cases.RING[0])
     return {name: partial(_by_slice, f) for name, f in filters.items()} | {
         ERASER: images.denoiser(controls.Erase(erased))
