@@ -99,9 +99,13 @@ def test_the_package_knows_neither_papermill_nor_snakemake(path):
     assert not re.search(r"^\s*(import|from) (papermill|snakemake)", text, re.MULTILINE)
 
 
-def test_planning_a_study_does_not_import_torch():
-    code = "import sys; from ldct_utils.study import planning, runs; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+@pytest.mark.parametrize(
+    ("imports", "spared"),
+    [("from ldct_utils.study import planning, runs", "torch"), ("import run_notebook, papermill", "pandas")],
+)
+def test_what_starts_the_runs_of_a_study_does_not_import_what_only_they_need(imports, spared):
+    code = f"import sys; sys.path.insert(0, 'workflow'); {imports}; sys.exit({spared!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda p: p.stem)

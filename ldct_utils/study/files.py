@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from filelock import FileLock, Timeout
 
 from ldct_utils.study import paths
@@ -121,8 +120,8 @@ def read_json(path) -> dict:
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
 
 
-def write_parquet(path, table: pd.DataFrame):
-    """Write a table as parquet, whole or not at all."""
+def write_parquet(path, table):
+    """Write a table of pandas as parquet, whole or not at all. The process around a run's kernel imports no pandas."""
     with write_atomic(path) as temporary:
         table.to_parquet(temporary, index=False)
 
