@@ -23,7 +23,7 @@ MEAN = torch.tensor([123.680, 116.779, 103.939]).view(1, 3, 1, 1)  # red, green,
 def cohort(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LDCT_OUTPUTS", str(tmp_path_factory.mktemp("bench")))
-        yield cohorts.get("simulated", patients=8, slices=1, size=256, progress=False)
+        yield cohorts.get("simulated", patients=2, slices=1, split="train", progress=False)
 
 
 @pytest.fixture(scope="module")
