@@ -62,13 +62,13 @@ for name, rows, target in (
 ):
     if rows:
         before, after, normal = rows[0]["errors"]
-        besides = f", and {normal:.1f} HU at the normal dose" if normal else ""
+        besides = f"; at the normal dose it is {normal:.1f} HU" if normal else ""
         who = rows[0]["label"].split(", ")[0]
         circles = "" if name == "hero_real" else "Circles mark known lesions, some fainter than the noise. "
         report.figure(
             run, name, drawn.strips(rows),
-            f"The error is {before:.1f} HU in the low dose, {after:.1f} HU after the {loss} network{besides} ({who}, "
-            f"{rows[0]['anatomy']}).",
+            f"The {loss} network takes the error of this low-dose slice from {before:.1f} to {after:.1f} HU{besides} "
+            f"({who}, {rows[0]['anatomy']}).",
             f"Cut-outs; one slice a row. {circles}Errors are RMS differences, over the whole slice, from {target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
             real=name == "hero_real",
@@ -85,7 +85,7 @@ losses = pictures.by_loss(dict(list(networks.items())[:3])) if len(networks) > 1
 if losses:
     report.figure(
         run, "losses", drawn.with_errors(**losses),
-        f"In this slice the error is {report.listed(drawn.errors(losses))}.",
+        drawn.least_and_most(losses),
         "Below each image is its difference from the noise-free truth. Circles mark known lesions. One training each.",
         alt="A CT cut-out denoised by networks of several losses, their noise-free truth, and the errors in colours.",
     )  # fmt: skip
@@ -104,8 +104,8 @@ if removed:
     with_lesions, gone, low = (round(error, 1) for error in removed["errors"])
     report.figure(
         run, "lesions_removed", drawn.strips([removed]),
-        f"In this slice losing every lesion changes the error by {gone - with_lesions:+.1f} HU, cutting the dose "
-        f"changes it by {low - with_lesions:+.1f} HU.",
+        f"In this slice losing every lesion {five.raised(gone - with_lesions)}, and cutting the dose "
+        f"{five.raised(low - with_lesions)}.",
         "All images are of one slice, with the same noise where the dose is the same. Errors are RMS differences from "
         "the noise-free truth.",
         alt="Four CT cut-outs: normal dose, the same without its lesions, low dose, and the lesions that were removed.",
@@ -126,7 +126,7 @@ if "newer" in blocks:
              "verdict": "verdict"}  # fmt: skip
     report.table(
         run, "newer", compared, five.beaten(compared),
-        f"Verdicts are by SSIM; counted above are {five.asked_by(blocks['newer'])}. More is better in all columns. "
+        f"Verdicts here are by SSIM; the answer is by {five.asked_by(blocks['newer'])}. More is better in all columns. "
         "Means over the test slices in the window of each anatomy.",
         heads={column: head for column, head in heads.items() if column in compared or isinstance(column, tuple)},
     )  # fmt: skip

@@ -446,7 +446,14 @@ def observers(of) -> dict:
     livers = {
         name: {"low": float(one["worth_low"].min()), "high": float(one["worth_high"].max())} for name, one in there
     }
-    return {name: stored[name] for name in (*kept, "realisations", "backgrounds")} | {"livers": livers}
+    whole = of[0].table("doses")
+    best = whole[whole["could_gain"] & whole["image"].isin(tasks.FILTERS)].sort_values("worth", ascending=False)
+    filters = {
+        r.observer: {"name": r.image} | span(r.worth, r.worth_low, r.worth_high)
+        for r in best.drop_duplicates("observer").itertuples()
+    }
+    about = {"livers": livers, "filters": filters}
+    return {name: stored[name] for name in (*kept, "realisations", "backgrounds")} | about
 
 
 def two_tasks(of) -> dict:

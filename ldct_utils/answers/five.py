@@ -4,6 +4,8 @@ An answer is two lists of sentences: the answer, short enough to be read in pass
 folded away. Both are empty where the study did not ask.
 """
 
+import re
+
 from ldct_utils.answers import said
 from ldct_utils.answers.words import (
     DOMAINS,
@@ -51,32 +53,33 @@ def whole_slices(blocks) -> dict | None:
     return as_dose(blocks["dose"]["low_dose"], gain)
 
 
-def readers(blocks, worth, scored: float | None) -> str:
+def readers(blocks, worth) -> str:
     """What the cleaned images are worth to computed readers: the end of a sentence on what they are worth by a score.
 
-    Args: worth: doses by measure, of every network of 04b. scored: the dose by that score, None beyond what was looked
-        at.
+    Args: worth: doses by measure, of every network of 04b.
     """
     if "observers" in blocks:
-        return seen_at_best(trusted(blocks), scored)
+        return seen_at_best(trusted(blocks))
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "; whether lesions are seen any better was not asked"
     return f"; at best, an ideal observer sees faint lesions in them as well as at {percent(max(ideal))} of the dose"
 
 
-def seen_at_best(believed: dict, scored: float | None) -> str:
-    """What dose cleaned images are worth to the reader that gains most. Args: believed: of ``trusted``. scored: as of
-    ``readers``."""
+def seen_at_best(believed: dict) -> str:
+    """What dose cleaned images are worth to readers, each at its best. Args: believed: of ``trusted``."""
     if not believed:
         return ", but no computed reader could be asked that can see a gain and catches faults"
-    gain = [one["best"]["value"] for one in believed.values() if one["saves"]]
-    if not gain:
-        whom = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
-        return f", but no gain was shown to {whom}"
-    which = "the computed reader" + " that gains most" * (len(believed) > 1)
-    link = ", but only" if scored is None or max(gain) < scored else " and"
-    return f"{link} as good as ones at {percent(max(gain))} to {which}"
+    if not any(one["saves"] for one in believed.values()):
+        return f", but no gain was shown to {anybody(believed)}"
+    best = sorted(one["best"]["value"] for one in believed.values())
+    ends = " to ".join(dict.fromkeys(percent(end).removesuffix(" %") for end in (best[0], best[-1])))
+    whom = "the computed reader" if len(best) == 1 else f"{len(best)} computed readers"
+    return f", and at best as good as {ends} % to {whom}"
+
+
+def anybody(believed: dict) -> str:
+    return "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
 
 
 def where(believed: dict) -> str:
@@ -120,9 +123,8 @@ def psnr_of_losses(blocks, arms, random: bool) -> str:
         return "No perceptual loss was compared with MSE."
     (_, best), signs = arms[0], [decided(span) for _, span in arms]
     several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
-    several += ", with a random encoder," * (random and len(arms) == 1) + ", all with a random encoder," * (
-        random and len(arms) > 1
-    )
+    if random:
+        several += f", {'all ' * (len(arms) > 1)}with an untrained encoder,"
     against = f"By PSNR against the {REFERENCES[reference_of(blocks['influence']['rows'][0]['gain_db'])]}"
     if max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1:
         return "With one training a loss nothing is decided about losses."
@@ -151,13 +153,16 @@ def kept_by_losses(n) -> tuple[list, list]:
     if not rows:
         return [], []
     buying = [row for row in rows if row["answer"] == blending.BETTER and "more_kept" in row]
+    perceptual = [row for row in rows if "VGG" in row["loss"]]
     others, keep = some(len(buying), len(rows), "other loss"), "keeps" if len(buying) < 2 else "keep"
-    told = f"{others} {keep} more of it than an MSE image of equal error"
-    about = "The MSE image of equal error is one with some of its input mixed back in."
+    if buying and buying == perceptual:
+        others = "the perceptual loss" if len(buying) == 1 else f"all {len(buying)} perceptual losses"
+    told = f"{others} {keep} more of it than the MSE image with input mixed in to equal error"
+    about = ""
     if not buying:
-        return [f"By the contrast of lesions, not shown: {told}."], [about]
+        return [f"By the contrast of lesions, not shown: {told}."], []
     if 0 < len(left := [row["loss"] for row in rows if row not in buying]) < said.FEW:
-        about += f" It was not shown for {listed(left)}."
+        about = f"For {listed(left)} this was not shown."
     most = max((row["more_kept"] for row in buying), key=lambda span: span["value"])
     points = plural(round(100 * most["value"]), "percentage point")
     best = "the best " if len(buying) > 1 else ""
@@ -275,12 +280,19 @@ def one_judge(n) -> str:
         if n["faults"] == 1
         else f"{most} of {faults}"
     )
-    who = f"only “{best[0]}” is" if len(best) == 1 else f"{listed(f'“{one}”' for one in best)} are"
-    fooled = false_alarms(n)
-    too = ("raises" if len(fooled) == 1 else "raise") if fooled else ""
-    alarms = "also raises" if len(best) == 1 else f"{listed(f'“{one}”' for one in fooled)} also {too}"
-    rest = f"; {'it ' if len(best) == 1 else ''}{alarms} false alarms at the noise-free truth" if fooled else ""
-    return f"Of {judges}, {who} shown to notice {what}{rest}."
+    names, fooled = [f"“{plainly(one)}”" for one in best], false_alarms(n)
+    if len(best) > 1:
+        rest = f"; false alarms at the noise-free truth are raised by {listed(plainly(one) for one in fooled)}"
+        return f"Of {judges}, {listed(names)} are shown to notice {what}{rest * bool(fooled)}."
+    rates = n.get("noticed", {}).get(best[0], {})
+    least = f", one of them in only {percent(min(rates.values()))} of patients" if len(rates) > 1 else ""
+    rest = f"; at the noise-free truth it raises false alarms in {fooled[best[0]]}" if fooled else ""
+    return f"Of {judges}, only {names[0]} is shown to notice {what}{least}{rest}."
+
+
+def plainly(judge: str) -> str:
+    """The name of a judge without the number of its notebook."""
+    return re.sub(r" \(\d\d[a-z]?\)", "", judge)
 
 
 def false_alarms(n) -> dict:
@@ -298,9 +310,9 @@ def rates_of(n) -> list[str]:
     for fault, rate in n.get("noticed", {}).get(best[0], {}).items() if len(best) == 1 else ():
         same.setdefault(percent(rate), []).append(f"the {IN_SENTENCES.get(fault, fault)}")
     rates = listed(f"{listed(faults)} in {rate} of patients" for rate, faults in same.items())
-    told = [f"“{best[0]}” notices {rates}."] if same else []
+    told = [f"“{plainly(best[0])}” notices {rates}."] if same else []
     if fooled := false_alarms(n):
-        alarms = listed(f"“{judge}” in {rate} of patients" for judge, rate in fooled.items())
+        alarms = listed(f"“{plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
         told.append(f"At the noise-free truth, an alarm is raised by {alarms}.")
     return told
 
@@ -337,23 +349,30 @@ def asked_by(n) -> str:
 def beaten(compared) -> str:
     """Which methods are better in SSIM than the best before them. Args: compared: of ``collect.newer_table``."""
     rivals = compared[compared["rival"] != ""]
-    better = list(rivals["method"][rivals["verdict"] == "better"])
-    who = f"{listed(better)} ({len(better)} of {len(rivals)})" if better else some(0, len(rivals), "method")
-    are, them = ("is", "it") if len(better) < 2 else ("are", "them")
-    return f"By SSIM, {who} {are} shown to be better than the best before {them}."
+    better = rivals[rivals["verdict"] == "better"]
+    pairs = [f"{one.method} better than {one.rival}" for one in better.itertuples()]
+    others = "; of no other method is it shown"
+    if better.empty:
+        return f"By SSIM, {some(0, len(rivals), 'method')} is shown to be better than the best before it."
+    told = listed(pairs).replace(" better", " is shown to be better", 1)
+    return f"By SSIM, {told}{others * (len(better) < len(rivals))}."
 
 
 def dose(blocks) -> tuple[list, list]:
     words, more = [], []
     if "dose" in blocks:
-        words, more = scored_as(blocks)
+        words, crops = scored_as(blocks)
+        more.append(crops)
     if "observers" in blocks:
-        words += at_best(trusted(blocks))
-        more += testified(trusted(blocks)) + in_detail(blocks["observers"], trusted(blocks)) + elsewhere(blocks)
+        believed = trusted(blocks)
+        words += at_best(believed)
+        more.append(testified(believed) + in_detail(blocks["observers"], believed) + elsewhere(blocks))
+    words += by_filters(blocks)
     if "invariances" in blocks:
         short, rest = hiding(blocks)
-        words, more = [*words, short], more + rest
-    return words, more
+        words.append(short)
+        more.append(rest)
+    return words, ["\n\n".join(" ".join(part) for part in more if part)]
 
 
 def at_best(believed: dict) -> list[str]:
@@ -362,15 +381,28 @@ def at_best(believed: dict) -> list[str]:
         return ["No computed reader could be asked that can see a gain and catches faults."]
     gain = {name: one for name, one in believed.items() if one["saves"]}
     if not gain:
-        whom = "the computed reader" if len(believed) == 1 else f"any of {len(believed)} computed readers"
-        return [f"No gain was shown to {whom}{where(believed)}."]
+        return [f"No gain was shown to {anybody(believed)}{where(believed)}."]
     name = max(gain, key=lambda one: gain[one]["best"]["value"])
     which = "the computed reader" + " that gains most" * (len(believed) > 1)
     left = len(believed) - len(gain)
-    none = f"; to {left} of {len(believed)} no gain was shown" if left else ""
-    return [
-        f"To {which} a cleaned slice is worth {share(gain[name]['best'])} at best{where({name: gain[name]})}{none}."
-    ]
+    none = f"; to {left} of {plural(len(believed), 'reader')} no gain was shown" if left else ""
+    return [f"To {which} the best network's image is as good as one at {share(gain[name]['best'])}"
+            f"{where({name: gain[name]})}{none}."]  # fmt: skip
+
+
+def by_filters(blocks) -> list[str]:
+    """By whom a plain filter saves dose too: what the saving of a network must be held against."""
+    low = blocks.get("dose", {}).get("low_dose")
+    by = ["by RMSE in crops of livers"] if saved(blocks.get("dose", {}).get("filters", {}).get(RMSE), low) else []
+    if "observers" in blocks:
+        spans = blocks["observers"].get("filters", {})
+        believed = trusted(blocks)
+        gain = sum(saved(spans.get(name), 0.25 if low is None else low) for name in believed)
+        if gain:
+            by.append(
+                f"to {gain} of {plural(len(believed), 'computed reader')}" if len(believed) > 1 else "to that reader"
+            )
+    return [f"A plain filter saves dose too, {' and '.join(by)}."] if by else []
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -391,11 +423,7 @@ def scored_as(blocks) -> tuple[list, list]:
     if whole := whole_slices(blocks):
         network = "that the MSE network cleaned"
         by = "By RMSE from the noise-free truth"
-        too = saved(n.get("filters", {}).get(RMSE), n["low_dose"])
-        filters = "; by that score a plain filter saves dose too" * too
-        words = [
-            f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned one at {share(whole)}{filters}."
-        ]
+        words = [f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned slice at {share(whole)}."]
     else:
         words, crops = crops, []
     if seen and "observers" not in blocks:
@@ -415,11 +443,12 @@ def gap(saved, low: float) -> str:
     """What the picture of doses shows of networks. Args: saved: of ``pictures.doses``. low: dose of their images."""
     saved = saved[saved["method"] != FILTER]
     scores = saved["judge"].str.endswith(("↓", "↑"))
-    ends = [saved["dose"][one].clip(upper=1.0).median() for one in (scores, ~scores)]
-    at = [percent(end) for end in ends if end == end]
-    if len(at) < 2:
-        return f"The median of all scores puts cleaned images of {percent(low)} at {at[0]} of the dose."
-    return f"In the median, scores put cleaned images of {percent(low)} of the dose at {at[0]}, and readers at {at[1]}."
+    told = []
+    for who, part in (("scores", saved["dose"][scores]), ("computed readers", saved["dose"][~scores])):
+        ends = ["more than 100 %" if end > 1 else percent(end) for end in (part.min(), part.max())] if len(part) else []
+        put = f" put cleaned images of {percent(low)} of the dose" if not told else ""
+        told += [f"{who}{put} at {' to '.join(dict.fromkeys(ends))}"] if ends else []
+    return f"{capital(listed(told))}."
 
 
 def testified(believed) -> list[str]:
@@ -475,8 +504,8 @@ def in_detail(n, believed) -> list[str]:
         words.append(f"{livers} {saved_in_livers(anatomy, there)}; intervals reach from {listed(wide)}.")
     elif n.get("backgrounds"):
         words.append(
-            f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked: neither a network nor a "
-            "filter was shown to help it there, or more dose was not."
+            f"In the {plural(n['backgrounds'], 'simulated liver')} of 04d no reader could be asked: neither a network "
+            "nor a filter was shown to help it there, or more dose was not."
         )
     return words
 
@@ -513,9 +542,17 @@ def hiding(blocks) -> tuple[str, list]:
     """What is known of lesions that a network hides."""
     told = said.hidden(blocks)
     if told.startswith("Not known. "):
-        short = "Whether networks hide lesions is not known: our search could change none of the known ones."
+        hardly = ", and could hardly have found one" * ("could hardly find" in told)
+        short = f"Whether networks hide lesions is not known: our search for a hidden lesion found none{hardly}."
         return short, [told.removeprefix("Not known. ")]
     return f"Do they hide lesions? {told}", []
+
+
+def raised(change_hu: float) -> str:
+    """By how much an error changes, HU, as the end of a sentence."""
+    if abs(change_hu) < 0.05:
+        return "does not change the error"
+    return f"{'raises' if change_hu > 0 else 'lowers'} the error by {abs(change_hu):.1f} HU"
 
 
 def hides(blocks) -> bool:

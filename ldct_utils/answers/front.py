@@ -63,7 +63,10 @@ def page(blocks) -> dict:
     for key, (question, notebooks, study) in QUESTIONS.items():
         said, more = (" ".join(filter(None, words)) for words in five.SAY[key](blocks))
         sure = SURE[key](blocks) if said else None
-        said = said or f"This study does not ask. The study `{study}` does; its answer is in docs/results.md."
+        said = (
+            said
+            or f"This study does not ask. The study `{study}` does; its answer is in docs/results.md of the repository."
+        )
         one = {"key": key, "question": question, "sentences": said, "more": more, "sure": sure}
         answers.append(one | {"notebooks": list(notebooks)})
     whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}
@@ -87,8 +90,8 @@ def sentence(blocks) -> str:
     n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
     worth = [of.get("worth", {}) for of in n["methods"].values()]
     if whole := five.whole_slices(blocks):
-        makes = f"a network makes slices at {low} of the dose as good as ones at {percent(whole['value'])} by RMSE"
-        return f"In simulations, {makes}{five.readers(blocks, worth, whole['value'])}."
+        makes = f"a network makes slices at {low} of the normal dose as good as {percent(whole['value'])} by RMSE"
+        return f"In simulations, {makes}{five.readers(blocks, worth)}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
     if not scored:
@@ -96,7 +99,7 @@ def sentence(blocks) -> str:
     worst = min(1.0 if span["value"] is None else span["value"] for span in scored)  # None: more than the full dose
     least = "a dose below all that were looked at, or more" if worst == 0 else f"{percent(worst)} or more"
     makes = f"In simulated livers, {networks} makes crops at {low} of the dose score like crops at {least}"
-    return f"{makes} (RMSE, SSIM){five.readers(blocks, worth, worst)}."
+    return f"{makes} (RMSE, SSIM){five.readers(blocks, worth)}."
 
 
 # ---- how sure ----
@@ -120,7 +123,8 @@ def _tested(blocks, patients: int, trainings, what: str = "") -> str:
     each = f"{most} trainings" if least == most else f"{least} to {most} trainings"
     if least == 1:
         return f"{tested}, {each} each: where there is one, the interval leaves out what another would change."
-    return f"{tested}; networks were trained {each.removesuffix(' trainings')} times: intervals allow for both."
+    times = each.removesuffix(" trainings")
+    return f"{tested}; networks were trained {times} times: intervals allow for other patients and trainings."
 
 
 def sure_of_loss(blocks) -> str:
@@ -149,8 +153,9 @@ def sure_of_dose(blocks) -> str:
         n = blocks["dose"]
         words.append(f"Crops: {_tested(blocks, n['patients'], [n['trainings']], 'simulated abdomen')}")
     if "observers" in blocks:
-        livers = plural(blocks["observers"]["backgrounds"], "simulated liver")
-        words.append(f"Computed readers: lesions in uniform cylinders and in {livers}, one training each.")
+        asked = sum(one["in_patients"] for one in blocks["observers"]["readers"].values())
+        livers = f" and in {plural(blocks['observers']['backgrounds'], 'simulated liver')}" * bool(asked)
+        words.append(f"Computed readers: lesions in uniform cylinders{livers}, one training each.")
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]
         tested = max((row[w]["tested"] for row in rows for w in ("search", "aimed") if w in row), default=0)

@@ -264,7 +264,9 @@ def rule_of(n) -> str:
     better = [called(one["method"]) for one in met if one["better"]]
     if better:
         return f"{listed(better)} {'was' if len(better) == 1 else 'were'} better than an older network by some scores"
-    return "no network was shown to be better than an older network" if met else ""
+    names = [called(one["method"]) for one in met]
+    who = f"{names[0]} was not" if len(names) == 1 else f"none of {listed(names)} was"
+    return f"{who} shown to be better than an older network" if met else ""
 
 
 WITHOUT = {

@@ -68,10 +68,15 @@ def strips(rows: list[dict]):
     return figure
 
 
-def errors(slice_of_losses: dict) -> list[str]:
-    """What each network leaves in the whole slice, as words: ``12.2 HU (MSE)``."""
+def least_and_most(slice_of_losses: dict) -> str:
+    """Which network leaves the least error in the whole slice, and which the most."""
     truth, panels = slice_of_losses["truth"], slice_of_losses["panels"]
-    return [f"{np.sqrt(np.mean((image - truth) ** 2)):.1f} HU ({name})" for name, image in panels.items()]
+    error = {name: np.sqrt(np.mean((image - truth) ** 2)) for name, image in panels.items()}
+    least, most = min(error, key=error.get), max(error, key=error.get)
+    if f"{error[least]:.1f}" == f"{error[most]:.1f}":
+        return f"In this slice every network leaves an error of {error[least]:.1f} HU."
+    rest = f"and {most} the most, {error[most]:.1f} HU"
+    return f"In this slice {least} leaves the least error, {error[least]:.1f} HU, {rest}."
 
 
 def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):
