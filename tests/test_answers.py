@@ -81,8 +81,9 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
     ("readers", "end"),
     [({}, ", but no computed reader could be asked that can see a gain and catches faults."),
      ({"NPWE": reader(0.25, there=0)}, ", but no gain was shown to the computed reader."),
-     ({"NPWE": reader(0.3, 2), "NPW": reader(0.27, 1)}, ", and at best as good as 27 to 30 % to 2 computed readers."),
-     ({"NPWE": reader(0.57, 9)}, ", and at best as good as 57 % to the computed reader."),
+     ({"NPWE": reader(0.3, 2), "NPW": reader(0.27, 1)},
+      ", and at best as good as 27 and 30 % to 2 of 2 computed readers."),
+     ({"NPWE": reader(0.57, 9), "NPW": reader(0.26)}, ", and at best as good as 57 % to 1 of 2 computed readers."),
      ({name: reader(0.26) for name in ("NPWE", "NPW", "search")},
       ", but no gain was shown to any of 3 computed readers.")],
 )  # fmt: skip
@@ -96,11 +97,13 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     asked = {"readers": readers, "backgrounds": 120, "livers": livers, "saves": 12, "costs": 0}
     said = answer("dose", observers=asked)
     assert said["sentences"].endswith(
-        " To the computed reader that gains most the best network's image is as good as one at 57 % (56 to 58) in "
-        "uniform cylinders."
+        " To 2 of 2 computed readers the best network's image is as good as one at 57 % (56 to 58) and 26 % (25 to 27) "
+        "in uniform cylinders."
     )
-    one_gains = answer("dose", observers=asked | {"readers": readers | {"NPW": reader(0.25)}})["sentences"]
-    assert one_gains.endswith(" in uniform cylinders; to 1 of 3 readers no gain was shown.")
+    wide = {"swept": {"NPWE": {"low": 0.43, "high": 0.74}}, "believed": ["a", "b", "c", "d", "e", "f"]}
+    one_gains = answer("dose", observers=asked | wide | {"readers": readers | {"NPW": reader(0.25)}})["sentences"]
+    assert " To 2 of 6 computed readers the best" in one_gains
+    assert " at 57 % (56 to 58), 43 to 74 % with twice or half its internal noise, and 26 % (25 to 27) in" in one_gains
     assert said["more"].endswith(
         "With lesions in uniform cylinders, a slice cleaned by the network that is best for the reader is worth 57 % "
         "(56 to 58) to a computed reader with an eye filter and 26 % (25 to 27) to one taught on plain images; each at "
@@ -135,10 +138,12 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers=asked)
-    assert "To the computed reader the best network's image is as good as one at 26 % (25 to 27)" in said["sentences"]
+    assert (
+        "To 1 of 1 computed reader the best network's image is as good as one at 26 % (25 to 27)" in said["sentences"]
+    )
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers=asked)).endswith(
-        "at best as good as 26 % to the computed reader."
+        "at best as good as 26 % to 1 of 1 computed reader."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
     assert none["sentences"].endswith(" No computed reader could be asked that can see a gain and catches faults.")
@@ -562,25 +567,29 @@ def test_the_best_filter_stands_beside_the_networks_in_the_picture_of_doses_and_
     plt.close(figure)
 
 
-@pytest.mark.parametrize(
-    ("rmse", "too"),
-    [({"value": None, "low": 0.89, "high": None}, True), ({"value": 0.3, "low": 0.252, "high": 0.4}, False),
-     ({"value": 0.3}, True), ({"value": 0.2}, False), (None, False)],
-)  # fmt: skip
-def test_the_answer_on_dose_says_whether_a_plain_filter_saves_it_too(rmse, too):
-    best = {"SSIM ↑": {"value": 0.4, "name": tasks.TV}} | ({"RMSE ↓": rmse | {"name": tasks.TV}} if rmse else {})
-    blocks = changed(tradeoff={"mse_gain_db": span(4.0, 0.5), "rows": []})
-    blocks["dose"]["filters"] = best
-    words, more = five.scored_as(blocks)
-    assert "filter" not in " ".join(words)
-    assert five.by_filters(blocks) == ["A plain filter saves dose too, by RMSE in crops of livers."] * too
-    seen = {"NPW": rmse, "NPWE": {"value": 0.25, "low": 0.2, "high": 0.3}} if rmse else {}
-    observers = {"readers": {name: reader(0.27, 1) for name in ("NPW", "NPWE")}, "filters": seen}
-    both = "A plain filter saves dose too, by RMSE in crops of livers and to 1 of 2 computed readers."
-    assert five.by_filters(blocks | {"observers": observers}) == [both] * too
-    assert "There the best of 4 plain filters is as good as one at" in more[1] and "40 % by SSIM" in more[1]
-    del blocks["dose"]["filters"]
-    assert "filter" not in str(five.scored_as(blocks))
+def test_the_answer_on_dose_sets_a_plain_filter_beside_the_networks_by_rmse_and_for_each_reader_that_gains():
+    gain = {"value": 10 * np.log10(2), "low": 10 * np.log10(1.6), "high": 10 * np.log10(2.4)}
+    blocks = changed(tradeoff={"mse_gain_db": span(4.0, 0.5), "rows": [], "filter_gain_db": {"name": tasks.TV} | gain})
+    assert five.scored_as(blocks)[0][0].endswith("; after total variation, a plain filter, at 50 % (40 to 60).")
+    assert five.whole_by_network(blocks)[words.FILTER]["value"] == pytest.approx(0.5)
+    del blocks["tradeoff"]["filter_gain_db"]
+    assert "filter" not in five.scored_as(blocks)[0][0] and words.FILTER not in five.whole_by_network(blocks)
+    blocks["dose"]["filters"] = {
+        "SSIM ↑": {"value": 0.4, "name": tasks.TV},
+        "RMSE ↓": {"value": None, "name": tasks.TV},
+    }
+    more = five.scored_as(blocks)[1][1]
+    assert "There the best of 4 plain filters is as good as one at" in more and "more than 100 % by RMSE" in more
+    saves, lost = {"value": 0.3, "low": 0.27, "high": 0.4}, {"value": 0.3, "low": 0.252, "high": 0.4}
+    readers = {name: reader(0.4, 3) for name in ("NPW", "NPWE")} | {"CHO": reader(0.25)}
+    for spans, whom in (({"NPW": saves, "NPWE": saves}, "both of these readers too."),
+                        ({"NPW": saves, "NPWE": lost}, "1 of these 2 readers too."),
+                        ({"NPW": lost, "CHO": saves}, ""), ({}, "")):  # fmt: skip
+        found = five.by_filters(blocks | {"observers": {"readers": readers, "filters": spans}})
+        assert found == [f"A plain filter saves dose to {whom}"] * bool(whom)
+    alone = {"readers": {"NPW": readers["NPW"]}, "filters": {"NPW": saves}}
+    assert five.by_filters(blocks | {"observers": alone}) == ["A plain filter saves dose to that reader too."]
+    assert five.by_filters({}) == []
 
 
 def test_every_score_that_04b_takes_by_default_has_words():

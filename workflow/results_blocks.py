@@ -178,10 +178,10 @@ def tradeoff(blocks) -> str:
         )
     if (n.get("null_pairs") or [0, 0])[1]:
         different, pairs = n["null_pairs"]
-        several = counted(pairs, "pair")
+        several = counted(pairs, "comparison")
         said.append(
-            f"With intervals over patients alone, {different} of {several} of MSE trainings would wrongly "
-            "count as different."
+            f"With intervals over patients alone, {different} of {several} of MSE trainings with each other "
+            "(each once as the reference) would wrongly count as different."
         )
     note = "Beyond a blend of the MSE network's output with its input, positive is better; 95 % intervals over "
     note += f"{counted(n['patients'], 'patient')} and trainings." if "patients" in n else "patients and trainings."

@@ -412,7 +412,9 @@ def tradeoff(of) -> dict:
     kept = ("patients", "lesions", "half_width_kept", "half_width_db", "wanted_kept", "wanted_db", "null_pairs")
     kept += ("against", "against_other", "answers_other")
     about = {name: stored[name] for name in kept if stored.get(name) is not None}
-    return {"answer": stored.get("answer", ""), "rows": rows, "mse_gain_db": mse_gain(of[0])} | about
+    return (
+        {"answer": stored.get("answer", ""), "rows": rows, "mse_gain_db": mse_gain(of[0])} | about | filter_gain(of[0])
+    )
 
 
 def mse_gain(run) -> dict | None:
@@ -423,6 +425,36 @@ def mse_gain(run) -> dict | None:
         return None
     gain = intervals.patient_bootstrap(per_plane.of_method(squares, lesions, "mse", "truth").gain())
     return span(gain.mean, gain.low, gain.high)
+
+
+def swept(run) -> dict:
+    """{reader: least and largest dose, fractions, of its best network's image with more and less internal noise}."""
+    table, found = run.table("doses"), {}
+    table = table[table["could_gain"] & ~table["image"].isin(tasks.CONTROLS)].sort_values("worth")
+    judged = run.table("judged") if has(run, "judged") else pd.DataFrame(columns=["observer"])
+    for reader, part in table.groupby("observer"):
+        best = part.iloc[-1]
+        rows = judged[judged["observer"].str.startswith(f"{reader}, internal noise")]
+        if len(rows):
+            rows = where(rows, task=best.task, image=best.image, dose=run.params["low_dose"], zero=False)
+            found[reader] = {"low": float(rows["worth"].min()), "high": float(rows["worth"].max())}
+    return found
+
+
+def filter_gain(run) -> dict:
+    """Of the filters of 14, at each of their strengths, the one that gains most PSNR in HU over whole slices: name and
+    span; empty without a noise-free truth or filters."""
+    squares, lesions = (run.table(name) if has(run, name) else pd.DataFrame() for name in ("squares", "lesions"))
+    if not len(where(squares, target="truth")) or "strength" not in squares:
+        return {}
+    kinds = squares[(squares["target"] == "truth") & squares["strength"].notna()]
+    pairs = kinds[["method", "strength"]].drop_duplicates().itertuples(index=False)
+    gains = {pair: per_plane.of_method(squares, lesions, pair[0], "truth", pair[1]).gain() for pair in pairs}
+    if not gains:
+        return {}
+    best = max(gains, key=lambda pair: gains[pair].mean())
+    gain = intervals.patient_bootstrap(gains[best])
+    return {"filter_gain_db": {"name": best[0]} | span(gain.mean, gain.low, gain.high)}
 
 
 def judges(of) -> dict:
@@ -452,7 +484,7 @@ def observers(of) -> dict:
         r.observer: {"name": r.image} | span(r.worth, r.worth_low, r.worth_high)
         for r in best.drop_duplicates("observer").itertuples()
     }
-    about = {"livers": livers, "filters": filters}
+    about = {"livers": livers, "filters": filters, "swept": swept(of[0])}
     return {name: stored[name] for name in (*kept, "realisations", "backgrounds")} | about
 
 

@@ -27,8 +27,6 @@ from ldct_utils.report.sentences import capital, number, plural, some
 from ldct_utils.stats import blending
 from ldct_utils.task_based import tasks, trial
 
-RMSE = "RMSE ↓"  # as 04b names the score
-
 
 # ---- what dose an image is worth ----
 def whole_by_network(blocks) -> dict[str, dict]:
@@ -37,7 +35,8 @@ def whole_by_network(blocks) -> dict[str, dict]:
     if not mse:
         return {}
     gains = {row["loss"]: row["gain_db"] for row in blocks["tradeoff"].get("rows", []) if "gain_db" in row}
-    return {"MSE": mse} | {name: as_dose(blocks["dose"]["low_dose"], gain) for name, gain in gains.items()}
+    plain = {FILTER: found} if (found := filter_dose(blocks)) else {}
+    return {"MSE": mse} | {name: as_dose(blocks["dose"]["low_dose"], gain) for name, gain in gains.items()} | plain
 
 
 def as_dose(low: float, gain_db: dict) -> dict:
@@ -53,29 +52,44 @@ def whole_slices(blocks) -> dict | None:
     return as_dose(blocks["dose"]["low_dose"], gain)
 
 
+def filter_dose(blocks) -> dict | None:
+    """The same for the plain filter that gains most, at its best strength, with its name."""
+    gain = dict(blocks.get("tradeoff", {}).get("filter_gain_db") or {})
+    if not gain or "dose" not in blocks:
+        return None
+    return {"name": gain.pop("name")} | as_dose(blocks["dose"]["low_dose"], gain)
+
+
 def readers(blocks, worth) -> str:
     """What the cleaned images are worth to computed readers: the end of a sentence on what they are worth by a score.
 
     Args: worth: doses by measure, of every network of 04b.
     """
     if "observers" in blocks:
-        return seen_at_best(trusted(blocks))
+        return seen_at_best(blocks["observers"], trusted(blocks))
     ideal = [of["d' (CHO)"]["value"] for of in worth if known(of.get("d' (CHO)", {}))]
     if not ideal:
         return "; whether lesions are seen any better was not asked"
     return f"; at best, an ideal observer sees faint lesions in them as well as at {percent(max(ideal))} of the dose"
 
 
-def seen_at_best(believed: dict) -> str:
-    """What dose cleaned images are worth to readers, each at its best. Args: believed: of ``trusted``."""
+def seen_at_best(n, believed: dict) -> str:
+    """What dose cleaned images are worth to readers that save some, each at its best.
+
+    Args: n: of 04d. believed: of ``trusted``.
+    """
     if not believed:
         return ", but no computed reader could be asked that can see a gain and catches faults"
-    if not any(one["saves"] for one in believed.values()):
+    gain = sorted(one["best"]["value"] for one in believed.values() if one["saves"])
+    if not gain:
         return f", but no gain was shown to {anybody(believed)}"
-    best = sorted(one["best"]["value"] for one in believed.values())
-    ends = " to ".join(dict.fromkeys(percent(end).removesuffix(" %") for end in (best[0], best[-1])))
-    whom = "the computed reader" if len(best) == 1 else f"{len(best)} computed readers"
-    return f", and at best as good as {ends} % to {whom}"
+    ends = listed(percent(end).removesuffix(" %") for end in gain)
+    return f", and at best as good as {ends} % to {len(gain)} of {plural(passed(n, believed), 'computed reader')}"
+
+
+def passed(n, believed: dict) -> int:
+    """How many readers passed the checks of 04d, whether or not any image was shown to help them."""
+    return max(len(n.get("believed", [])), len(believed))
 
 
 def anybody(believed: dict) -> str:
@@ -365,7 +379,7 @@ def dose(blocks) -> tuple[list, list]:
         more.append(crops)
     if "observers" in blocks:
         believed = trusted(blocks)
-        words += at_best(believed)
+        words += at_best(blocks["observers"], believed)
         more.append(testified(believed) + in_detail(blocks["observers"], believed) + elsewhere(blocks))
     words += by_filters(blocks)
     if "invariances" in blocks:
@@ -375,34 +389,38 @@ def dose(blocks) -> tuple[list, list]:
     return words, ["\n\n".join(" ".join(part) for part in more if part)]
 
 
-def at_best(believed: dict) -> list[str]:
-    """What the reader that gains most says of cleaned slices. Args: believed: of ``trusted``."""
+def at_best(n, believed: dict) -> list[str]:
+    """To how many readers dose is saved, and how much at best. Args: n: of 04d. believed: of ``trusted``."""
     if not believed:
         return ["No computed reader could be asked that can see a gain and catches faults."]
-    gain = {name: one for name, one in believed.items() if one["saves"]}
+    gain = {name: one["best"] for name, one in believed.items() if one["saves"]}
     if not gain:
         return [f"No gain was shown to {anybody(believed)}{where(believed)}."]
-    name = max(gain, key=lambda one: gain[one]["best"]["value"])
-    which = "the computed reader" + " that gains most" * (len(believed) > 1)
-    left = len(believed) - len(gain)
-    none = f"; to {left} of {plural(len(believed), 'reader')} no gain was shown" if left else ""
-    return [f"To {which} the best network's image is as good as one at {share(gain[name]['best'])}"
-            f"{where({name: gain[name]})}{none}."]  # fmt: skip
+    most = sorted(gain, key=lambda name: -gain[name]["value"])
+    words = [f"{share(gain[most[0]])}{with_other_noise(n, most[0])}", *(share(gain[name]) for name in most[1:])]
+    readers = plural(passed(n, believed), "computed reader")
+    return [f"To {len(gain)} of {readers} the best network's image is as good as one at {listed(words)}"
+            f"{where({name: believed[name] for name in gain})}."]  # fmt: skip
+
+
+def with_other_noise(n, name: str) -> str:
+    """How far the dose moves with the noise of its own that a reader is given, after a comma."""
+    if name not in n.get("swept", {}):
+        return ""
+    ends = [percent(n["swept"][name][end]).removesuffix(" %") for end in ("low", "high")]
+    return f", {ends[0]} to {ends[1]} % with twice or half its internal noise,"
 
 
 def by_filters(blocks) -> list[str]:
-    """By whom a plain filter saves dose too: what the saving of a network must be held against."""
-    low = blocks.get("dose", {}).get("low_dose")
-    by = ["by RMSE in crops of livers"] if saved(blocks.get("dose", {}).get("filters", {}).get(RMSE), low) else []
-    if "observers" in blocks:
-        spans = blocks["observers"].get("filters", {})
-        believed = trusted(blocks)
-        gain = sum(saved(spans.get(name), 0.25 if low is None else low) for name in believed)
-        if gain:
-            by.append(
-                f"to {gain} of {plural(len(believed), 'computed reader')}" if len(believed) > 1 else "to that reader"
-            )
-    return [f"A plain filter saves dose too, {' and '.join(by)}."] if by else []
+    """To how many of these readers a plain filter saves dose too: what a network must be held against."""
+    if "observers" not in blocks:
+        return []
+    gain = [name for name, one in trusted(blocks).items() if one["saves"]]
+    spans, low = blocks["observers"].get("filters", {}), blocks.get("dose", {}).get("low_dose", 0.25)
+    too = sum(saved(spans.get(name), low) for name in gain)
+    all_of_them = {1: "that reader", 2: "both of these readers"}.get(len(gain), "all of these readers")
+    whom = all_of_them if too == len(gain) else f"{too} of these {len(gain)} readers"
+    return [f"A plain filter saves dose to {whom} too."] if too else []
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -423,7 +441,10 @@ def scored_as(blocks) -> tuple[list, list]:
     if whole := whole_slices(blocks):
         network = "that the MSE network cleaned"
         by = "By RMSE from the noise-free truth"
-        words = [f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned slice at {share(whole)}."]
+        words = [f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned slice at {share(whole)}"]
+        if plain := filter_dose(blocks):
+            words[0] += f"; after {plain['name']}, a plain filter, at {share(plain)}"
+        words[0] += "."
     else:
         words, crops = crops, []
     if seen and "observers" not in blocks:

@@ -154,7 +154,7 @@ def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
     table = table[(table["lesion"] == equivalence.ALL) & (table["reading"] == "worth")]
     best = equivalence.best_of(table, tasks.FILTERS).assign(method=FILTER)
     table = table[~table["method"].isin(tasks.FILTERS)]
-    words = {designs.spoken(method): method for method in table["method"]}
+    words = {designs.spoken(method): method for method in table["method"]} | {FILTER: FILTER}
     whole = {method: dict(whole)[name] for name, method in words.items() if name in dict(whole)}
     slices = [{"measure": WHOLE, "method": method, "dose": one["value"], "low": one.get("low", np.nan),
                "high": one.get("high", np.nan)} for method, one in whole.items()]  # fmt: skip

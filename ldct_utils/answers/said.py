@@ -388,7 +388,7 @@ def passing(blocks) -> str:
     return (
         f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test, all scans "
         f"pooled.{fading}{failed} Of {counted(n['asked'], 'comparison')} by those that could gain from a denoiser, "
-        f"{n['saves']} save{'s' * (n['saves'] == 1)} dose and {cost} dose."
+        f"{n['saves']} save{'s' * (n['saves'] == 1)} dose. Over all tasks of these observers, {cost} dose."
     )
 
 
