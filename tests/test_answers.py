@@ -378,6 +378,19 @@ def test_the_least_dose_that_scores_tell_has_words_beyond_both_ends(values, said
     assert said in front.sentence(changed(dose=BLOCKS["dose"] | {"methods": of}))
 
 
+def test_scores_that_fall_with_lost_lesions_are_held_against_a_shift_that_hides_nothing():
+    removed = BLOCKS["audit"]["lesion_removed"]
+    shift = {"metrics": removed["metrics"], "falls_in_all": 11, "size": 0.022}
+    told = answer("scores", audit=BLOCKS["audit"] | {"shift": shift})["sentences"]
+    assert " A shift of all values by a few HU, which hides nothing, does so to 11 of 17, by 2 %. " in told
+    assert (
+        "does so to 11 of 17."
+        in answer("scores", audit=BLOCKS["audit"] | {"shift": shift | {"size": None}})["sentences"]
+    )
+    for none in (None, shift | {"metrics": 3}):
+        assert "shift" not in answer("scores", audit=BLOCKS["audit"] | {"shift": none})["sentences"]
+
+
 NOTICED = {"noticed": {"a": {"eraser": 0.82, "inserter": 0.274}, "c": {"eraser": 0.5}}}
 
 

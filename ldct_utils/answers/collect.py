@@ -146,7 +146,7 @@ def audit(of) -> dict:
     part = part.dropna(subset="low").sort_values("sensitivity", ascending=False)
     moved = {names[r.metric]: span(r.sensitivity, r.low, r.high) for r in part.itertuples()}
     kept = {name: n[name] for name in ("patients", "blind_to_lesions")}
-    kept["lesion_removed"] = n.get("by_harm", {}).get("lesion_removed")
+    kept |= {harm: n.get("by_harm", {}).get(harm) for harm in ("lesion_removed", "shift")}
     if has(run, "like_mse"):
         alike = run.table("like_mse")
         kept["like_mse"] = alike.dropna(subset="rho").to_dict("records") if len(alike) else []
@@ -341,6 +341,16 @@ def changes(of) -> dict:
     perfect = perfect[perfect["segments of"].isin(perfect["segments of"][:1])]
     alarms = dict(zip(perfect["test"], perfect["p < .05"].astype(float)))
     part = found[found["segments of"].isin(["all", "without the NDCT"]) & (found["score"] == "this test")]
+    simpler = {"naive z": "z without the noise's correlation", "change alone": "the change alone"}
+    others = (
+        {
+            words: dict(zip(rows["kind"], rows["found at 1 false mark"].astype(float)))
+            for name, words in simpler.items()
+            if len(rows := found[(found["segments of"] == "all") & (found["by"] == name)])
+        }
+        if "by" in found
+        else {}
+    )
     rows = [
         {"kind": r["kind"], "of": r["segments of"], "shown": r["shown"],
          "found": span(r["found at 1 false mark"], r["low"], r["high"])}
@@ -350,7 +360,7 @@ def changes(of) -> dict:
         {"method": r["method"], "a_slice": float(r["suspicious a slice"]), "lesion_free": float(r["lesion-free scans"])}
         for _, r in run.table("all_denoisers").iterrows()
     ]
-    return {"denoiser": n["denoiser"], "alarms": alarms, "found": rows, "suspicious": suspicious}
+    return {"denoiser": n["denoiser"], "alarms": alarms, "found": rows, "suspicious": suspicious, "others": others}
 
 
 def invariances(of) -> dict:

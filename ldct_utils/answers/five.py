@@ -4,8 +4,6 @@ An answer is two lists of sentences: the answer, short enough to be read in pass
 folded away. Both are empty where the study did not ask.
 """
 
-import re
-
 from ldct_utils.answers import said
 from ldct_utils.answers.words import (
     DOMAINS,
@@ -232,6 +230,7 @@ def scores(blocks) -> tuple[list, list]:
                 but, only = ("but", "only ") if gone["size"] < 0.5 else ("and", "")
                 when = f", {but} typically by {only}{percent(gone['size'])} of what cutting the dose to 25 % does"
             words.append(f"When every lesion is removed, {worse}{when}.")
+            words += by_shift(blocks["audit"].get("shift"), of)
             more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
@@ -242,6 +241,18 @@ def scores(blocks) -> tuple[list, list]:
         words.append(one_judge(blocks["judges"]))
         more += rates_of(blocks["judges"]) + about_judges(blocks["judges"])
     return words, more
+
+
+def by_shift(shift: dict | None, of: int) -> list[str]:
+    """How many scores a shift of all values makes worse, which hides nothing: what lost lesions must be held against.
+
+    Args: shift: of ``by_harm`` of 04c. of: how many scores lost lesions were asked of.
+    """
+    if not shift or shift["metrics"] != of:
+        return []
+    size = f", by {percent(shift['size'])}" if shift["size"] is not None else ""
+    fall = int(shift["falls_in_all"])
+    return [f"A shift of all values by a few HU, which hides nothing, does so to {fall} of {of}{size}."]
 
 
 IN_SENTENCES = {"eraser, knows lesions": "eraser", "eraser, blind": "blind eraser"}
@@ -272,16 +283,10 @@ def about_judges(n) -> list[str]:
     return told + [words for name, words in TESTS.items() if name in n["caught_of_faults"]] + [NOTICED]
 
 
-def best_judges(n) -> list[str]:
-    """The judges that notice most faults; none where nobody notices one. Args: n: of 15_judges."""
-    most = max(n["caught_of_faults"].values(), default=0)
-    return [judge for judge, count in n["caught_of_faults"].items() if count == most > 0]
-
-
 def one_judge(n) -> str:
     """How many judges notice planted faults. Args: n: of 15_judges."""
     faults, judges = plural(n["faults"], "planted fault"), plural(len(n["caught_of_faults"]), "computed judge")
-    best = best_judges(n)
+    best = said.best_judges(n)
     if not n["decided"]:
         return f"{capital(judges)} saw {faults}, in too few patients to decide."
     if not best:
@@ -294,9 +299,9 @@ def one_judge(n) -> str:
         if n["faults"] == 1
         else f"{most} of {faults}"
     )
-    names, fooled = [f"“{plainly(one)}”" for one in best], false_alarms(n)
+    names, fooled = [f"“{said.plainly(one)}”" for one in best], said.false_alarms(n)
     if len(best) > 1:
-        rest = f"; false alarms at the noise-free truth are raised by {listed(plainly(one) for one in fooled)}"
+        rest = f"; false alarms at the noise-free truth are raised by {listed(said.plainly(one) for one in fooled)}"
         return f"Of {judges}, {listed(names)} are shown to notice {what}{rest * bool(fooled)}."
     rates = n.get("noticed", {}).get(best[0], {})
     least = f", one of them in only {percent(min(rates.values()))} of patients" if len(rates) > 1 else ""
@@ -304,29 +309,15 @@ def one_judge(n) -> str:
     return f"Of {judges}, only {names[0]} is shown to notice {what}{least}{rest}."
 
 
-def plainly(judge: str) -> str:
-    """The name of a judge without the number of its notebook."""
-    return re.sub(r" \(\d\d[a-z]?\)", "", judge)
-
-
-def false_alarms(n) -> dict:
-    """{those of the best judges that call the noise-free truth faulty: in which share of patients, in words}."""
-    if "noise-free truth" not in n.get("columns", []):
-        return {}
-    at = n["columns"].index("noise-free truth")
-    fooled = {row[0]: row[at].partition(": ")[2].partition(" [")[0] for row in n["rows"] if row[at].startswith("alarm")}
-    return {judge: fooled[judge] for judge in best_judges(n) if judge in fooled}
-
-
 def rates_of(n) -> list[str]:
     """In which share of patients the one best judge noticed each fault, and who raised false alarms."""
-    best, same = best_judges(n), {}
+    best, same = said.best_judges(n), {}
     for fault, rate in n.get("noticed", {}).get(best[0], {}).items() if len(best) == 1 else ():
         same.setdefault(percent(rate), []).append(f"the {IN_SENTENCES.get(fault, fault)}")
     rates = listed(f"{listed(faults)} in {rate} of patients" for rate, faults in same.items())
-    told = [f"“{plainly(best[0])}” notices {rates}."] if same else []
-    if fooled := false_alarms(n):
-        alarms = listed(f"“{plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
+    told = [f"“{said.plainly(best[0])}” notices {rates}."] if same else []
+    if fooled := said.false_alarms(n):
+        alarms = listed(f"“{said.plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
         told.append(f"At the noise-free truth, an alarm is raised by {alarms}.")
     return told
 

@@ -6,6 +6,8 @@ Every function has a sentence for nothing found, for one, for all and for too fe
 find is a KeyError, which `results_blocks.write` names.
 """
 
+import re
+
 import pandas as pd
 from scipy.stats import binom
 
@@ -164,6 +166,8 @@ def noticed(blocks) -> str:
         by.setdefault(hu, []).append(metric)
     words = [f"of {listed(by[hu])} up to {hu:g} HU" for hu in sorted(by) if hu]
     volumes = f"; {counted(one['volumes'], 'volume')}" if one.get("volumes") else ""
+    if usual := blocks.get("cohort", {}).get("ndct_noise_hu"):
+        volumes += f". A slice of the normal dose has {usual:.1f} HU of noise"
     if not words:
         return (
             f"Not shown. We removed {what} and added noise; no metric of {len(found)} is shown to notice it{volumes}."
@@ -368,15 +372,42 @@ def planted(blocks) -> str:
         return "No change was planted."
     words = [f"{share(r['found'])} of planted {r['kind']}s" for r in rows]
     outlined = listed(f"{r['shown']} {r['kind']}s" for r in rows)
+    others = blocks["changes"].get("others", {})
+    beside = listed(f"{name} {listed(percent(one) for one in found.values())}" for name, found in others.items())
     return (
-        f"In part. At one false alarm a slice the test of segments finds {listed(words)}, counted one by one. It can "
-        f"find only what a segment outlines: {outlined}."
+        f"In part. At one false alarm a slice the test of segments finds {listed(words)}, counted one by one. "
+        f"{f'For comparison, of insertions and removals: {beside}. ' * bool(others)}"
+        f"It can find only what a segment outlines: {outlined}."
     )
 
 
 # ---- whom to believe ----
+def best_judges(n) -> list[str]:
+    """The judges that notice most faults; none where nobody notices one. Args: n: of 15_judges."""
+    most = max(n["caught_of_faults"].values(), default=0)
+    return [judge for judge, count in n["caught_of_faults"].items() if count == most > 0]
+
+
+def plainly(judge: str) -> str:
+    """The name of a judge without the number of its notebook."""
+    return re.sub(r" \(\d\d[a-z]?\)", "", judge)
+
+
+def false_alarms(n) -> dict:
+    """{those of the best judges that call the noise-free truth faulty: in which share of patients, in words}."""
+    if "noise-free truth" not in n.get("columns", []):
+        return {}
+    at = n["columns"].index("noise-free truth")
+    fooled = {row[0]: row[at].partition(": ")[2].partition(" [")[0] for row in n["rows"] if row[at].startswith("alarm")}
+    return {judge: fooled[judge] for judge in best_judges(n) if judge in fooled}
+
+
 def believed(blocks) -> str:
-    return blocks["judges"]["answer"]
+    n = blocks["judges"]
+    fooled = false_alarms(n) if n.get("decided") else {}
+    alarms = listed(f"“{plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
+    told = f" At the noise-free truth, where no alarm is right, one is raised by {alarms}." if fooled else ""
+    return f"{n['answer']}{told}"
 
 
 def passing(blocks) -> str:
