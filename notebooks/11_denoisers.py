@@ -61,9 +61,8 @@ from ldct_utils.report import verdicts
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.segments import total
-from ldct_utils.stats import intervals, nulls
+from ldct_utils.stats import intervals, mixes, nulls
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import tradeoff
 from ldct_utils.training import checkpoints, costs, designs, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -121,9 +120,9 @@ if lesions.empty:
     report.text("No lesion is known in these patients, so what is kept of one is not known.")
 else:
     shown = testing.in_percent(lesions)
-    mixes = run.table("mixes", lambda: tradeoff.mixes(tested, listed.assign(method=labels), lesions, draws, seed))
+    curve = run.table("mixes", lambda: mixes.of_base(tested, listed.assign(method=labels), lesions, draws, seed))
     told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
-    report.figure(run, "kept_drawn", plane.beside_mixes(shown, mixes, says), told, reading[0], alt=plane.ALT)
+    report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, says), told, reading[0], alt=plane.ALT)
     report.table(run, "kept", worded(shown), verdicts.kept(shown, says), reading[1], testing.KEPT)
 
 # %% [markdown]

@@ -64,7 +64,7 @@ from ldct_utils import cohorts, report
 from ldct_utils.ct import planted
 from ldct_utils.models import classical
 from ldct_utils.report.drawings import tradeoff as drawings
-from ldct_utils.stats import blending, intervals
+from ldct_utils.stats import blending, intervals, mixes
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import resolution, tradeoff
 from ldct_utils.training import checkpoints, designs, prediction, setup
@@ -221,7 +221,7 @@ answered = tradeoff.said(judged, reasons, spoken, TARGETS[leading], dict(of_othe
 
 # %%
 points = tradeoff.filter_points(squares, lesions, leading, FILTERS)
-band, dots = (tradeoff.band(to, at, draws, seed) for at in (np.linspace(to.best, 1, 41), shares))
+band, dots = (mixes.band(to, at, draws, seed) for at in (np.linspace(to.best, 1, 41), shares))
 says = {name: spoken(name) for name in main.index}
 percent = [tradeoff.in_percent(table) for table in (order, points, band, dots)]
 report.figure(

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ldct_utils import cohorts
 from ldct_utils.report.drawings import tradeoff as drawings
-from ldct_utils.stats import blending
+from ldct_utils.stats import blending, mixes
 from ldct_utils.study import runs
 from ldct_utils.task_based import resolution, tradeoff
 from ldct_utils.training import checkpoints, prediction, testing
@@ -236,7 +236,7 @@ def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_i
     listed = pd.DataFrame({"method": ["mse", "mse", "vgg"], "seed": [0, 1, 0], "loss": ["mse", "mse", "vgg"]})
     tests = [stored(0, 0.7, 0.4), stored(1, 0.7, 0.4), stored(2, 0.9, 0.45)]
     table = testing.kept_of_methods(tests, listed, 200)
-    curve = tradeoff.mixes(tests, listed, table, 200).set_index("share")
+    curve = mixes.of_base(tests, listed, table, 200).set_index("share")
     own = table.set_index("method").loc["mse"]
     assert curve["gain"][0.0] == pytest.approx(own["gain"]) and curve["kept"][0.0] == pytest.approx(0.7)
     assert curve["gain"][1.0] == pytest.approx(0) and curve["kept"][1.0] == 1

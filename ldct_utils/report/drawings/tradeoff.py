@@ -44,7 +44,7 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
 def beside_mixes(table, band, says: dict):
     """Gain in PSNR against contrast kept, a point a method, beside the mixes of one of them with the LDCT.
 
-    Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``tradeoff.mixes``. says: {method: its words}.
+    Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``stats.mixes``. says: {method: its words}.
     Returns: the figure.
     """
     figure, axis = plt.subplots(figsize=(7.2, 4.6))
