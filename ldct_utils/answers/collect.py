@@ -342,15 +342,11 @@ def changes(of) -> dict:
     alarms = dict(zip(perfect["test"], perfect["p < .05"].astype(float)))
     part = found[found["segments of"].isin(["all", "without the NDCT"]) & (found["score"] == "this test")]
     simpler = {"naive z": "z without the noise's correlation", "change alone": "the change alone"}
-    others = (
-        {
-            words: dict(zip(rows["kind"], rows["found at 1 false mark"].astype(float)))
-            for name, words in simpler.items()
-            if len(rows := found[(found["segments of"] == "all") & (found["by"] == name)])
-        }
-        if "by" in found
-        else {}
-    )
+    whole = found[(found["segments of"] == "all") & found["by"].isin(simpler)]
+    others = {
+        simpler[name]: dict(zip(rows["kind"], rows["found at 1 false mark"].astype(float)))
+        for name, rows in whole.groupby("by", sort=False)
+    }
     rows = [
         {"kind": r["kind"], "of": r["segments of"], "shown": r["shown"],
          "found": span(r["found at 1 false mark"], r["low"], r["high"])}
@@ -422,9 +418,8 @@ def tradeoff(of) -> dict:
     kept = ("patients", "lesions", "half_width_kept", "half_width_db", "wanted_kept", "wanted_db", "null_pairs")
     kept += ("against", "against_other", "answers_other")
     about = {name: stored[name] for name in kept if stored.get(name) is not None}
-    return (
-        {"answer": stored.get("answer", ""), "rows": rows, "mse_gain_db": mse_gain(of[0])} | about | filter_gain(of[0])
-    )
+    gains = {"mse_gain_db": mse_gain(of[0])} | filter_gain(of[0])
+    return {"answer": stored.get("answer", ""), "rows": rows} | gains | about
 
 
 def mse_gain(run) -> dict | None:

@@ -66,9 +66,8 @@ def metrics(means, labels: dict, looks: dict, controls: dict):
         for shift, (method, look) in enumerate(looks.items()):
             _curve(axis, rows[rows["method"] == method], look, shift - (len(looks) - 1) / 2)
         _dose_axis(axis, sorted(means["dose"].unique()), label)
-        if (
-            "↓" in label and rows["mean"].min() > 0
-        ):  # an error; on a plain axis one bad filter presses the others together
+        # an error falls as a power of the dose, and on a plain axis one bad filter presses the others together
+        if "↓" in label and rows["mean"].min() > 0:
             axis.set_yscale("log")
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter(ScalarFormatter())
