@@ -605,6 +605,25 @@ def test_the_answer_on_dose_sets_a_plain_filter_beside_the_networks_by_rmse_and_
     assert five.by_filters({}) == []
 
 
+def test_of_filters_the_kind_and_strength_that_gains_most_in_the_mean_over_patients_is_told():
+    def rows(method, strength, after):
+        """Six patients, a slice and a lesion each; the error falls from 400 HU² to ``after``."""
+        about = {"method": method, "seed": 0, "strength": strength, "patient": [f"P{n}" for n in range(6)]}
+        squares = about | {"row": range(6), "target": "truth", "before": 400.0, "both": 0.0, "after": after}
+        return pd.DataFrame(squares), pd.DataFrame(about | {"lesion": range(6), "kept": 0.9})
+
+    made = [rows("mse", np.nan, 40.0), rows("Gaussian", 1.0, 300.0), rows("total variation", 5.0, 250.0),
+            rows("total variation", 10.0, 200.0), rows("total variation", 40.0, 900.0)]  # fmt: skip
+    tables = {name: pd.concat(part, ignore_index=True) for name, part in zip(("squares", "lesions"), zip(*made))}
+    run = SimpleNamespace(result={"files": {f"{name}.parquet": "" for name in tables}}, table=tables.get)
+    found = collect.filter_gain(run)["filter_gain_db"]
+    assert found["name"] == "total variation" and found["value"] == pytest.approx(10 * np.log10(2))
+    assert found["low"] == pytest.approx(found["high"])  # patients agree
+    tables["squares"]["target"] = "ndct"
+    assert collect.filter_gain(run) == {}
+    assert collect.filter_gain(SimpleNamespace(result={"files": {}})) == {}
+
+
 def test_every_score_that_04b_takes_by_default_has_words():
     taken = parameters.read(ROOT / "notebooks" / "04b_dose.py").parameters["metrics"].default
     shown = [f"{info(name).label} {info(name).arrow}" for name in taken]
