@@ -105,8 +105,9 @@ from ldct_utils.cohorts import patches
 from ldct_utils.models import encoders, networks, published
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import slices as pictures
+from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.report.drawings import training as drawings
-from ldct_utils.training import asked, checkpoints, losses, methods, prediction, psi, refusals, setup, testing
+from ldct_utils.training import asked, checkpoints, filters, losses, methods, prediction, psi, refusals, setup, testing
 from ldct_utils.training.history import History
 from ldct_utils.training.validation import Watch, patch_losses
 
@@ -124,8 +125,7 @@ refusals.check_pairs(cohort, max_steps, normalise, test_source, test_root)
 train_rows = cohort.rows("train") if train_slices is None else cohort.spread(cohort.rows("train"), train_slices)
 val_rows = cohort.spread(cohort.rows("val") if len(cohort.rows("val")) else train_rows, val_slices)
 report.figure(
-    run, "pair", pictures.grid([pictures.of_cohort(cohort, val_rows[0])]),
-    "The right panel is the noise that low dose added.",
+    run, "pair", pictures.grid([pictures.of_cohort(cohort, val_rows[0])]), "The right panel is the noise of low dose.",
     f"Lesions are circled. We train on {report.plural(len(train_rows), 'slice')} and validate on {len(val_rows)} of "
     f"{report.plural(len(cohort.rows('val')), 'validation slice') if len(cohort.rows('val')) else 'these'}.",
     alt="Row of CT images: LDCT, NDCT, the noise-free truth where it is known, and LDCT minus NDCT in colour.",
@@ -241,19 +241,16 @@ run.finish(
 
 # %%
 if total:
-    report.figure(
-        run, "curves", drawings.curves(curves),
-        f"The error of validation slices went from {curves.val_rmse_hu[0]:.1f} to {last.val_rmse_hu:.1f} HU.",
-        f"RMSE over {report.plural(total, 'update')}, against NDCT, whose own noise keeps it above 0.",
-        alt="Line plots over updates: the loss terms, the critics' terms if any, and the validation error.",
-    )  # fmt: skip
+    report.figure(run, "curves", drawings.curves(curves),
+                  f"The error of validation slices went from {curves.val_rmse_hu[0]:.1f} to {last.val_rmse_hu:.1f} HU.",
+                  f"RMSE over {report.plural(total, 'update')}, against NDCT, whose own noise keeps it above 0.",
+                  "Line plots over updates: loss terms, critics' terms if any, validation error.")  # fmt: skip
 moved = report.went("ψ", went["psi_start"], went["psi_end"])
 if chosen == "vgg" and total:
-    report.figure(
-        run, "psi", drawings.perceptual_share(curves, psi_target if lam is None else went["psi_start"]), moved,
-        f"λ was {'set once' if psi_on == 'fixed' else 'set anew to hold ψ'}. Algorithm 2, Eq. 5: Viana et al. (2025).",
-        alt="Two line plots over updates: share of the perceptual term in loss and gradient; MSE, VGG loss and λ.",
-    )  # fmt: skip
+    kind = "set once" if psi_on == "fixed" else "set anew to hold ψ"
+    report.figure(run, "psi", drawings.perceptual_share(curves, psi_target if lam is None else went["psi_start"]),
+                  moved, f"λ was {kind}. Algorithm 2, Eq. 5: Viana et al. (2025).",
+                  "Line plots over updates: share of the perceptual term; MSE, VGG loss and λ.")  # fmt: skip
 
 # %% [markdown]
 # ## Whole slices of patients it never saw
@@ -284,16 +281,20 @@ for who, test in tests.items():
 
 # %%
 gain = report.compared(tested.numbers["psnr_gain_db"], np.nan, np.nan, "the LDCT in PSNR of all pixels in HU", "dB")
-report.table(
-    tested, "test", tested.table("test").replace(plots.WORDS), f"Against NDCT, the network's output {gain}.",
+report.table(tested, "test", tested.table("test").replace(plots.WORDS), f"Against NDCT, the network's output {gain}.",
     f"Means over the slices of {report.plural(scores.patient.nunique(), 'test patient')}. Arrows point to better.",
     {"better": "score", "reference": "against", "domain": "evaluated on", "LDCT": "LDCT", "prediction": "network"},
 )  # fmt: skip
 
 # %%
 kept = report.keeps(*(tested.numbers[name] if tested.numbers["lesions"] else None for name in ("kept", "kept_faint")))
-report.text(
-    f"**What we saw.** After {report.plural(total, 'update')} the network's output, against NDCT, {gain}. {kept} "
-    f"{moved if chosen == 'vgg' and total else 'ψ was not followed.' if reads else 'This loss has no perceptual term.'}"
-    " One limit: one training. Next: `06_stats` compares losses over trainings and patients."
-)
+if tested.numbers["lesions"]:
+    lesions, *beside = filters.one_network(run, tested, wanted["the test patients"][0])
+    this = {lesions["method"].iloc[0]: "this network"}
+    report.figure(tested, "kept", plane.beside_mixes(lesions, *beside, this), kept,
+                  report.beside_blends(lesions, this)[0], alt=plane.ALT)  # fmt: skip
+
+# %%
+how = moved if chosen == "vgg" and total else "ψ was not followed." if reads else "This loss has no perceptual term."
+report.text(f"**What we saw.** After {report.plural(total, 'update')} the network's output, against NDCT, {gain}. "
+            f"{kept} {how} One limit: one training. Next: `06_stats` compares losses over trainings.")  # fmt: skip

@@ -53,7 +53,7 @@ from ldct_utils.report.drawings import methods as drawings
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.stats import intervals, mixes, nulls, paired
 from ldct_utils.study.runs import select
-from ldct_utils.training import designs, psi, testing, transfer, working_point
+from ldct_utils.training import designs, filters, psi, testing, transfer, working_point
 from ldct_utils.training.designs import spoken, worded
 
 # %% [markdown]
@@ -131,7 +131,8 @@ else:
     shown = testing.in_percent(lesions)
     curve = run.table("mixes", lambda: mixes.of_base(scored, listed, lesions, draws, seed))
     told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
-    report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, says), told, reading[0], alt=plane.ALT)
+    plain = run.table("filters", lambda: filters.points(test or cohorts.of(*chosen), lesions["target"].iloc[0]))
+    report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, plain, says), told, reading[0], alt=plane.ALT)
     report.table(run, "kept", worded(shown), verdicts.kept(shown, says, GROUPS), reading[1], testing.KEPT)
 
 # %% [markdown]

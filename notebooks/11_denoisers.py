@@ -63,7 +63,7 @@ from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, mixes, nulls
 from ldct_utils.study.runs import select
-from ldct_utils.training import checkpoints, costs, designs, prediction, setup, testing, working_point
+from ldct_utils.training import checkpoints, costs, designs, filters, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
 
 setup.seed_everything(seed, threads)
@@ -122,7 +122,8 @@ else:
     shown = testing.in_percent(lesions)
     curve = run.table("mixes", lambda: mixes.of_base(tested, listed.assign(method=labels), lesions, draws, seed))
     told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
-    report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, says), told, reading[0], alt=plane.ALT)
+    plain = run.table("filters", lambda: filters.points(cohort, lesions["target"].iloc[0]))
+    report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, plain, says), told, reading[0], alt=plane.ALT)
     report.table(run, "kept", worded(shown), verdicts.kept(shown, says), reading[1], testing.KEPT)
 
 # %% [markdown]

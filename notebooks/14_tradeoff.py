@@ -57,17 +57,15 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from scipy import ndimage
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.ct import planted
-from ldct_utils.models import classical
 from ldct_utils.report.drawings import tradeoff as drawings
 from ldct_utils.stats import blending, intervals, mixes
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import resolution, tradeoff
-from ldct_utils.training import checkpoints, designs, prediction, setup
+from ldct_utils.training import checkpoints, designs, filters, prediction, setup
 from ldct_utils.training.designs import spoken
 
 setup.seed_everything(seed, threads)
@@ -106,11 +104,7 @@ def network_of(one):
     return partial(prediction.predict, network, batch=1, precision=precision, device=device)
 
 
-FILTERS = {
-    **{("Gaussian", s): partial(ndimage.gaussian_filter, sigma=(0, s, s)) for s in gaussian_px},
-    **{("median", n): partial(ndimage.median_filter, size=(1, n, n)) for n in median_px},
-    **{("total variation", w): classical.build("tv", weight_hu=w, iterations=100, eps=1e-5) for w in tv_hu},
-}
+FILTERS = filters.by_strength(gaussian_px, median_px, tv_hu)
 
 # %% [markdown]
 # Two controls are measured as if they were networks. A blend of the MSE network must not be found better than its own

@@ -252,7 +252,7 @@ def test_where_a_share_went(start, end, said):
 
 
 def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
-    more = "mixing some of the input back in keeps more, as a rule at more error (`14_tradeoff` draws that curve)"
+    more = "mixing some of the input back in keeps more, as a rule at more error"
     assert sentences.keeps(0.67) == f"It keeps 67 % of the contrast of lesions; {more}."
     assert sentences.keeps(0.89, 0.8) == (
         f"It keeps 89 % of the contrast of lesions and 80 % of that of faint ones (under 25 HU); {more}."
@@ -261,7 +261,7 @@ def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
     assert sentences.keeps(1.02) == "It keeps 102 % of the contrast of lesions."
     assert sentences.keeps(0.9998) == "It keeps 100 % of the contrast of lesions."
     assert sentences.keeps(None).startswith("No lesion is known in these patients")
-    several = pd.DataFrame({"kept": [0.9, 1.01], "patients": 10, "target": "truth"})
+    several = pd.DataFrame({"kept": [0.9, 1.01], "patients": 10, "target": "truth", "seeds": [3, 1]})
     drawn, listed = sentences.beside_blends(several.assign(base="mse"), {"mse": "MSE"})
     assert drawn == (
         "Above and right of the curve a network is better than MSE with some of the LDCT mixed in. PSNR: in HU, slices "
@@ -271,7 +271,9 @@ def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
         "The LDCT keeps 100 % and gains 0 dB. PSNR over a mix: above 0 dB a network has less error than the mix that "
         "keeps as much. Brackets: 95 % intervals over 10 patients and trainings."
     )
-    one = pd.DataFrame({"kept": [1.0], "patients": [3], "target": ["ndct"]})
+    alone = sentences.beside_blends(several[1:].assign(base="mse"), {"mse": "MSE"})[0]
+    assert alone.endswith("Bars: 95 % intervals over 10 patients.")
+    one = pd.DataFrame({"kept": [1.0], "patients": [3], "target": ["ndct"], "seeds": 1})
     assert sentences.beside_blends(one.assign(base="mse"), {"mse": "MSE"}) == (
         "PSNR: in HU, slices with lesions, against the NDCT. Too few patients for intervals.",
         "The LDCT keeps 100 % and gains 0 dB. Too few patients for intervals.",

@@ -16,7 +16,7 @@ from ldct_utils.report.drawings import tradeoff as drawings
 from ldct_utils.stats import blending, mixes
 from ldct_utils.study import runs
 from ldct_utils.task_based import resolution, tradeoff
-from ldct_utils.training import checkpoints, prediction, testing
+from ldct_utils.training import checkpoints, filters, prediction, testing
 
 NOTEBOOK = ROOT / "notebooks" / "14_tradeoff.py"
 SIZE = 64
@@ -242,11 +242,43 @@ def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_i
     assert curve["gain"][1.0] == pytest.approx(0) and curve["kept"][1.0] == 1
     assert (curve["gain"].diff().dropna() < 0).all()  # each mix with more of the input has more error
     says = {"mse": "MSE", "vgg": "VGG"}
-    axis = drawings.beside_mixes(testing.in_percent(table), curve.reset_index(), says).axes[0]
-    points = {tuple(np.round(line.get_xydata()[0], 6)) for line in axis.lines if len(line.get_xydata()) == 1}
+    plain = pd.DataFrame({"name": ["median", "median", "Gaussian"], "gain": [1.0, 2.0, 1.0], "kept": [0.9, 0.8, 0.1]})
+    axis = drawings.beside_mixes(testing.in_percent(table), curve.reset_index(), plain, says).axes[0]
+    drawn = {tuple(map(tuple, line.get_xydata())) for line in axis.lines}
+    assert ((1.0, 90.0), (2.0, 80.0)) in drawn
+    assert "median, by strength" in axis.get_legend_handles_labels()[1]
+    assert "Gaussian, by strength" not in axis.get_legend_handles_labels()[1]  # it lies outside the frame
+    points = {tuple(np.round(line.get_xydata()[0], 6)) for line in axis.lines 
+              if len(line.get_xydata()) == 1 and line.get_linestyle() != ":"}  # fmt: skip
     expected = {(0.0, 100.0), *(tuple(np.round([r.gain, 100 * r.kept], 6)) for r in table.itertuples())}
     assert points == expected
     assert {"MSE mixed with the LDCT", "LDCT", "VGG"} <= set(axis.get_legend_handles_labels()[1])
+
+
+def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_moves_it(tmp_path):
+    cohort = patients(4)
+    cohort.folder = tmp_path
+    cohort.rows = lambda split: np.arange(4)
+    points = filters.points(cohort, "truth").set_index(["name", "strength"])
+    present, truth = cohort.ldct.astype(np.float32), cohort.truth
+    signal = present - cohort.absent_ldct
+    passed = ndimage.gaussian_filter(signal, (0, 0.5, 0.5))  # linear: what is around a lesion does not matter
+    each = []
+    for one, given, masks in zip(passed, signal, cohort.lesion_masks):
+        each += [(one * given)[masks == n].sum() / (given[masks == n] ** 2).sum() for n in (1, 2)]
+    before, after = (
+        ((x - truth) ** 2).mean((1, 2)) for x in (present, ndimage.gaussian_filter(present, (0, 0.5, 0.5)))
+    )
+    one = points.loc["Gaussian", 0.5]
+    assert one.kept == pytest.approx(np.mean(each), abs=1e-4)
+    assert one.gain == pytest.approx((10 * np.log10(before / after)).mean(), abs=1e-3)
+    for name in ("Gaussian", "total variation"):
+        assert (points.loc[name]["kept"].diff().dropna() < 0).all(), name
+    cohort.absent_ldct = None
+    pd.testing.assert_frame_equal(filters.points(cohort, "truth"), points.reset_index())  # stored, not measured again
+    cohort.folder = tmp_path / "other"
+    cohort.folder.mkdir()
+    assert filters.points(cohort, "truth").empty
 
 
 def test_pairs_and_neighbours_are_told_where_there_are_any():

@@ -249,7 +249,7 @@ def kept_least(who: str, share: str, networks: int, what: str = "a lesion's cont
 
 
 ALL = 0.995  # a share that is read as 100 %
-MIXING = "mixing some of the input back in keeps more, as a rule at more error (`14_tradeoff` draws that curve)"
+MIXING = "mixing some of the input back in keeps more, as a rule at more error"
 
 
 def keeps(kept: float | None, faint: float | None = None) -> str:
@@ -271,10 +271,11 @@ def beside_blends(table, says: dict) -> tuple[str, str]:
     """
     target = {"ndct": "NDCT", "truth": "noise-free truth"}[table["target"].iloc[0]]
     people, base = int(table["patients"].max()), says[table["base"].iloc[0]]
+    also = " and trainings" if table["seeds"].max() > 1 else ""
     mixes = f"Above and right of the curve a network is better than {base} with some of the LDCT mixed in. "
-    drawn = f"PSNR: in HU, slices with lesions, against the {target}. {bars(people, 'patient', also=' and trainings')}"
+    drawn = f"PSNR: in HU, slices with lesions, against the {target}. {bars(people, 'patient', also=also)}"
     last = " PSNR over a mix: above 0 dB a network has less error than the mix that keeps as much." * (len(table) > 1)
-    sure = bars(people, "patient", "Brackets", also=" and trainings")
+    sure = bars(people, "patient", "Brackets", also=also)
     return mixes * (len(table) > 1) + drawn, f"The LDCT keeps 100 % and gains 0 dB.{last} {sure}"
 
 

@@ -11,7 +11,7 @@ from ldct_utils.report.drawings import styles
 
 FILTERS = {"Gaussian": ("s", "0.45"), "median": ("^", "0.45"), "total variation": ("v", "black")}  # marker, colour
 
-ALT = "Gain in PSNR against contrast kept, a point a network with intervals, and the curve of mixes with the LDCT."
+ALT = "Gain in PSNR against contrast kept: a point a network with intervals, the curve of mixes with the LDCT, filters."
 
 
 def plane(losses, filters, band, dots, says: dict, undecided, target: str):
@@ -41,14 +41,18 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
     return figure
 
 
-def beside_mixes(table, band, says: dict):
-    """Gain in PSNR against contrast kept, a point a method, beside the mixes of one of them with the LDCT.
+def beside_mixes(table, band, filters, says: dict):
+    """Gain in PSNR against contrast kept, a point a method, beside the mixes of one of them with the LDCT and filters.
 
-    Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``stats.mixes``. says: {method: its words}.
+    Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``stats.mixes``. filters: of
+        ``training.filters.points``. says: {method: its words}.
     Returns: the figure.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 4.6))
+    figure, axis = plt.subplots(figsize=(7.2, 5))
     base, looks = says[table["base"].iloc[0]], styles.styles({name: says[name] for name in table["method"]})
+    left = min([0, *table["gain_low"].fillna(table["gain"])]) - 0.3
+    lowest = min([*table["low"].fillna(table["kept"]), 100 * band["kept"].min()]) - 2
+    _filters(axis, filters.assign(kept=100 * filters["kept"]), left, lowest)
     axis.fill_betweenx(100 * band["kept"], band["low"], band["high"], color="0.85", lw=0)
     axis.plot(band["gain"], 100 * band["kept"], color="0.35", lw=1.5, label=f"{base} mixed with the LDCT")
     axis.plot(0, 100, marker="o", color="black", ms=6, ls="", label="LDCT")
@@ -56,11 +60,21 @@ def beside_mixes(table, band, says: dict):
         reach = [[[here - low], [high - here]] for here, low, high in (
             (row.kept, row.low, row.high), (row.gain, row.gain_low, row.gain_high))]  # fmt: skip
         axis.errorbar(row.gain, row.kept, *reach, ms=7, lw=1.2, ls="", **looks[row.method])
-    lowest = min([*table["low"].fillna(table["kept"]), 100 * band["kept"].min()])
-    axis.set(xlabel="gain in PSNR over the LDCT, dB", ylabel="contrast of lesions kept, %", ylim=(lowest - 2, None))
+    axis.set(xlabel="gain in PSNR over the LDCT, dB", ylabel="contrast of lesions kept, %",
+             xlim=(left, None), ylim=(lowest, None))  # fmt: skip
     axis.annotate("better", (0.97, 0.95), (0.83, 0.82), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure
+
+
+def _filters(axis, filters, left: float, lowest: float):
+    """A dotted curve a filter, by strength, a point each: gain (dB), kept (%). What lies outside the frame, left of
+    ``left`` dB or under ``lowest`` %, is not in the legend."""
+    for name, part in filters.groupby("name", sort=False):
+        marker, colour = FILTERS[name]
+        seen = ((part["gain"] >= left) & (part["kept"] >= lowest)).any()
+        axis.plot(part["gain"], part["kept"], marker=marker, color=colour, ms=4, lw=1, ls=":",
+                  label=f"{name}, by strength" if seen else None)  # fmt: skip
 
 
 def _face(row, colour, undecided):
@@ -73,13 +87,7 @@ def _plane(axis, losses, filters, band, dots, says, undecided):
     low = min([0, *losses["gain_low"].fillna(losses["gain"])]) - 0.3
     lowest = min([band["kept"].min(), *losses["kept_low"].fillna(losses["kept"])])
     lowest -= 0.3 * (100 - lowest) + 0.1
-    for name, part in filters.groupby("name", sort=False):
-        marker, colour = FILTERS[name]
-        seen = (
-            (part["gain"] >= low) & (part["kept"] >= lowest)
-        ).any()  # what lies outside the frame is not in the legend
-        axis.plot(part["gain"], part["kept"], marker=marker, color=colour, ms=4, lw=1, ls=":",
-                  label=f"{name}, by strength" if seen else None)  # fmt: skip
+    _filters(axis, filters, low, lowest)
     axis.fill_betweenx(band["kept"], band["low"], band["high"], color=plots.COLOURS[0], alpha=0.2, lw=0,
                        label="95 % interval of the blends")  # fmt: skip
     axis.plot(

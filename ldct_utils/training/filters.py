@@ -1,0 +1,65 @@
+"""Filters without training, each at several strengths: what they gain and what of a lesion they keep.
+
+A network that lies below their curves, error against contrast kept, is no better than a textbook's filter.
+"""
+
+from functools import partial
+
+import pandas as pd
+from scipy import ndimage
+
+from ldct_utils.models import classical
+from ldct_utils.stats import blending, mixes
+from ldct_utils.study import files, identity
+from ldct_utils.training import designs, testing
+
+GAUSSIAN_PX, MEDIAN_PX, TV_HU = (0.3, 0.4, 0.5, 0.6, 0.7), (3,), (2.5, 5.0, 10.0, 20.0)
+
+
+def by_strength(gaussian_px=GAUSSIAN_PX, median_px=MEDIAN_PX, tv_hu=TV_HU) -> dict:
+    """{(name, strength): a function of slices (N, H, W) in HU}, a filter's strengths in the order given.
+
+    Args: gaussian_px: SDs, pixels. median_px: sides, pixels, odd. tv_hu: weights of total variation, HU.
+    """
+    return {
+        **{("Gaussian", s): partial(ndimage.gaussian_filter, sigma=(0, s, s)) for s in gaussian_px},
+        **{("median", n): partial(ndimage.median_filter, size=(1, n, n)) for n in median_px},
+        **{("total variation", w): classical.build("tv", weight_hu=w, iterations=100, eps=1e-5) for w in tv_hu},
+    }
+
+
+def points(cohort, target: str) -> pd.DataFrame:
+    """Where the filters lie for the test patients of a cohort: name, strength, gain (dB, PSNR over the LDCT in the
+    slices with lesions) and kept (share of the contrast, mean over patients, whose lesions weigh alike).
+
+    They are measured once and stored with the cohort, for all networks of it.
+
+    Args: cohort: whose slices are known without their lesions too. target: of the error, ``truth`` or ``ndct``.
+    Returns: without rows where no lesions are known.
+    """
+    path = cohort.folder / f"filters-{target}-{identity.code_hash(['training.filters'])}.parquet"
+    if not path.is_file():
+        files.write_parquet(path, _measured(cohort, target))
+    return pd.read_parquet(path)
+
+
+def _measured(cohort, target):
+    found = []
+    for (name, strength), denoise in by_strength().items():
+        kept, squares = testing.lesions_kept(cohort, cohort.rows("test"), denoise)
+        if len(kept):
+            one = blending.measured(squares[squares["target"] == target].assign(seed=0), kept.assign(seed=0))
+            found.append((name, strength, one.gain().mean(), one.kept.mean()))
+    return pd.DataFrame(found, columns=["name", "strength", "gain", "kept"])
+
+
+def one_network(trained, tested, cohort) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """A network on the plane: what it keeps of lesions, its mixes with the LDCT, and the filters.
+
+    Args: trained: a finished run of 03_train. tested: its test on ``cohort``, where lesions are known.
+    Returns: of ``testing.kept_of_methods``, shares in %; of ``mixes.of_base``; of ``points``.
+    """
+    listed = designs.listed([trained])[1]
+    lesions = testing.kept_of_methods([tested], listed)
+    band = mixes.of_base([tested], listed, lesions)
+    return testing.in_percent(lesions), band, points(cohort, lesions["target"].iloc[0])
