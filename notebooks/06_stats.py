@@ -228,11 +228,9 @@ if why:
     report.text(why)
 else:
     real = run.table("real_ct", lambda: transfer.means(listed.method, scored, on_real))
-    report.table(
-        run, "real_ct", worded(real), verdicts.gained_most(real, says, "PSNR", "dB", "On one real CT"),
-        "PSNR is that of HU against the scan's NDCT, at the dose of the training. Brackets: lowest and highest "
-        f"training. {report.ordered(transfer.same_order(real))}", transfer.HEADS,
-    )  # fmt: skip
+    report.table(run, "real_ct", worded(real), verdicts.gained_most(real, says, "PSNR", "dB", "On one real CT"),
+                 "PSNR is that of HU against the scan's NDCT, at the trained dose. Brackets: lowest and highest "
+                 f"training. {report.ordered(transfer.same_order(real))}", transfer.HEADS)  # fmt: skip
 
 # %% [markdown]
 # ## ψ, layer and encoder

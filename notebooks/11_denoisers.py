@@ -123,7 +123,8 @@ else:
     curve = run.table("mixes", lambda: mixes.of_base(tested, listed.assign(method=labels), lesions, draws, seed))
     told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
     plain = run.table("filters", lambda: filters.points(cohort, lesions["target"].iloc[0]))
-    report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, plain, says), told, reading[0], alt=plane.ALT)
+    drawn = plane.beside_mixes(shown, curve, plain, says, unfinished)
+    report.figure(run, "kept_drawn", drawn, told, reading[0], alt=plane.ALT)
     report.table(run, "kept", worded(shown), verdicts.kept(shown, says), reading[1], testing.KEPT)
 
 # %% [markdown]
@@ -294,7 +295,5 @@ run.finish(
 )  # fmt: skip
 
 # %%
-report.text(
-    f"**What we saw.** {summed} {aside} {leaders} {verdicts.takes(cost['s a slice'])} {of_trainings} A network is as "
-    "good as its training (Table 11.1); `04b_dose` and `05_invariances` ask what such scores do not see."
-)
+report.text(f"**What we saw.** {summed} {aside} {leaders} {verdicts.takes(cost['s a slice'])} {of_trainings} A network "
+            "is as good as its training; `04b_dose` and `05_invariances` ask what scores do not see.")  # fmt: skip

@@ -248,6 +248,10 @@ def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_i
     assert ((1.0, 90.0), (2.0, 80.0)) in drawn
     assert "median, by strength" in axis.get_legend_handles_labels()[1]
     assert "Gaussian, by strength" not in axis.get_legend_handles_labels()[1]  # it lies outside the frame
+    hollow = drawings.beside_mixes(testing.in_percent(table), curve.reset_index(), plain, says, ["vgg"]).axes[0]
+    faces = {bars.get_label(): bars.lines[0].get_markerfacecolor() for bars in hollow.containers}
+    assert faces["VGG"] == "white" != faces["MSE"]
+    assert "hollow: not trained enough to be compared" in hollow.get_legend_handles_labels()[1]
     points = {tuple(np.round(line.get_xydata()[0], 6)) for line in axis.lines 
               if len(line.get_xydata()) == 1 and line.get_linestyle() != ":"}  # fmt: skip
     expected = {(0.0, 100.0), *(tuple(np.round([r.gain, 100 * r.kept], 6)) for r in table.itertuples())}

@@ -41,11 +41,12 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
     return figure
 
 
-def beside_mixes(table, band, filters, says: dict):
+def beside_mixes(table, band, filters, says: dict, unsettled=()):
     """Gain in PSNR against contrast kept, a point a method, beside the mixes of one of them with the LDCT and filters.
 
     Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``stats.mixes``. filters: of
-        ``training.filters.points``. says: {method: its words}.
+        ``training.filters.points``. says: {method: its words}. unsettled: methods that were not trained enough to be
+        compared, drawn hollow.
     Returns: the figure.
     """
     figure, axis = plt.subplots(figsize=(7.2, 5))
@@ -59,7 +60,10 @@ def beside_mixes(table, band, filters, says: dict):
     for row in table.itertuples():
         reach = [[[here - low], [high - here]] for here, low, high in (
             (row.kept, row.low, row.high), (row.gain, row.gain_low, row.gain_high))]  # fmt: skip
-        axis.errorbar(row.gain, row.kept, *reach, ms=7, lw=1.2, ls="", **looks[row.method])
+        face = {"mfc": "white"} if row.method in unsettled else {}
+        axis.errorbar(row.gain, row.kept, *reach, ms=7, lw=1.2, ls="", **looks[row.method] | face)
+    if set(unsettled) & set(table["method"]):
+        axis.plot([], [], "o", color="0.3", mfc="white", ms=7, label="hollow: not trained enough to be compared")
     axis.set(xlabel="gain in PSNR over the LDCT, dB", ylabel="contrast of lesions kept, %",
              xlim=(left, None), ylim=(lowest, None))  # fmt: skip
     axis.annotate("better", (0.97, 0.95), (0.83, 0.82), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
