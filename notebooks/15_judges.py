@@ -196,18 +196,15 @@ report.table(
 # %%
 cells = verdicts.grid(cell, hunted, judges, columns, silent)
 down = labels | ({verdicts.SEARCH: f"{verdicts.SEARCH},\nnot counted"} if iterations else {})
-of_eraser = f"; other judges are asked of the eraser in the {int(diseased.sum())} with lesions" * ("eraser" in faults)
-own_lesions = verdicts.own_lesions_said([panel.JUDGES[name] for name in judges], faults, tasks, len(people))
+of_eraser = f" The eraser was asked in the {int(diseased.sum())} of them with lesions." * ("eraser" in faults)
 of_search = " Last row: lesions of one patient that a search (05) changed, and how many of these the output hides."
 across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths,
                                [len(labels)] if iterations else []),
     verdicts.all_caught_said(table, cell, labels) if enough else headline,
-    f"Numbers: % of patients in whom a fault at full strength raises an alarm, of {len(people)} where nothing else is "
-    "said; the same share may be shown in many patients and not in few. Blue: shown to be more often than after the "
-    "same denoiser without the fault. Orange: an alarm at an image without a fault; the one that was not denoised has "
-    f"more noise than its twin. {own_lesions.rstrip('.')}{of_eraser}." + (of_search if iterations else ""),
+    f"Numbers: % of {len(people)} patients with an alarm, faults at full strength; by its threshold chance gives 5. "
+    f"Coloured: more often than after the same denoiser without the fault.{of_eraser}" + of_search * (iterations > 0),
     alt=drawings.ALT,
 )  # fmt: skip
 
@@ -218,7 +215,8 @@ report.figure(
 # %%
 report.table(
     run, "cells", verdicts.every_cell(cell, labels), verdicts.half_said(cell),
-    f"At {100 * caught.FALSE_ALARMS:.0f} % false alarms. Intervals: 95 %, exact, over patients.", heads=drawings.CELLS,
+    f"At {100 * caught.FALSE_ALARMS:.0f} % false alarms. Intervals: 95 %, exact, over patients. "
+    + verdicts.own_lesions_said([panel.JUDGES[name] for name in judges], faults, tasks, len(people)), drawings.CELLS,
 )  # fmt: skip
 
 # %% [markdown]

@@ -473,7 +473,7 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
     grid = verdicts.grid(cells, HUNTED, JUDGES, ["blur", "identity", "net"], ["blind"])
     state = grid.set_index(["judge", "denoiser"])["state"]
     assert state["sees", "blur"] == "caught" and state["blind", "blur"] == "not caught"
-    assert state["noise", "identity"] == "misled" and state["sees", "identity"] == "not caught"
+    assert state["noise", "identity"] == "noise" and state["sees", "identity"] == "not caught"
     assert state["blind", "net"] == "not asked" and state[verdicts.SEARCH, "blur"] == "counted"
     assert state[verdicts.SEARCH, "net"] == "not asked"
     texts = grid.set_index(["judge", "denoiser"])["text"]

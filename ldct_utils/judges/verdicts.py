@@ -302,7 +302,8 @@ def alarms_said(table) -> str:
 def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
     """What is drawn, a row a judge and denoiser: its ``state``, ``strength`` from which it is caught, and ``text``.
 
-    States: ``caught``, ``not caught``, ``misled`` (calls what has no fault), ``not asked``, ``counted``. The text is
+    States: ``caught``, ``not caught``, ``misled`` (an alarm at the noise-free truth), ``noise`` (a right one at an
+    image that was not denoised), ``not asked``, ``counted``. The text is
     how many of 100 patients are called, of the search (``SEARCH``, where there is one) lesions hidden of changed.
     """
     rows = []
@@ -317,7 +318,8 @@ def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
                 strength, text = row["from"], f"{100 * row['rate']:.0f}"
                 state = "caught" if np.isfinite(strength) else "not caught"
                 if name in faulty.HARMLESS:
-                    state = "misled" if row["caught"] else "not caught"
+                    wrong = "noise" if name == "identity" else "misled"
+                    state = wrong if row["caught"] else "not caught"
             rows.append({"judge": judge, "denoiser": name, "state": state, "strength": strength, "text": text})
     for name in denoisers if len(hunted) else ():
         _, counts = searched(hunted, name)

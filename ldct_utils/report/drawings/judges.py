@@ -6,8 +6,9 @@ from matplotlib.patches import Patch, Rectangle
 
 from ldct_utils.report import plots, sentences
 
-PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeeee"}  # colours of cells, by state
-COUNTED = {"counted": "#f6ecd2"}  # of the search: one patient's lesions
+# Colours of cells, by state; the last two stand in the legend where they occur.
+PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeeee"}
+SELDOM = {"noise": "#fbdcc4", "counted": "#f6ecd2"}
 HEADS = {
     "judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
     "misled": "alarm without a fault", "twin_percent": "most alarms at a twin, % of patients (right: 5)",
@@ -19,8 +20,8 @@ CELLS = {
 }  # fmt: skip
 NO_FAULT = {"identity": "alarm at the image that was not denoised", "truth": "alarm at the noise-free truth"}
 ALT = (
-    "Grid of coloured cells, judges down and denoisers across: blue where a fault is caught, orange where a denoiser "
-    "without a fault raises an alarm."
+    "Grid of coloured cells, judges down and denoisers across: blue where a fault is caught, orange where the "
+    "noise-free truth raises an alarm."
 )
 
 
@@ -38,7 +39,7 @@ def _blue(strength):
 
 def _cell(axis, x, y, row):
     """One cell: its colour, hatched where the judge cannot be asked, and the text in it."""
-    face = _blue(row.strength) if row.state == "caught" else (PLAIN | COUNTED)[row.state]
+    face = _blue(row.strength) if row.state == "caught" else (PLAIN | SELDOM)[row.state]
     hatch = "////" if row.state == "not asked" else None
     axis.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="#777777", hatch=hatch, lw=0.6))
     dark = row.state == "caught" and sum(face[:3]) < 1.5
@@ -65,13 +66,14 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths, above=()):
         axis.axvline(at, color="black", lw=2)
     for at in above:
         axis.axhline(at, color="black", lw=2)
-    words = {"not caught": "not shown to be caught", "misled": "alarm without a fault", "not asked": "not tested",
+    words = {"not caught": "not shown", "misled": "wrong: alarm at the noise-free truth", "not asked": "not tested",
+             "noise": "right: sees the noise of an image not denoised",
              "counted": "lesions of one patient"}  # fmt: skip
     from_where = "caught from {} of the strength" if len(strengths) > 1 else "caught"
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=from_where.format(sentences.percent(s)))
             for s in strengths]  # fmt: skip
-    kinds = PLAIN | (COUNTED if (cells["state"] == "counted").any() else {})
+    kinds = PLAIN | {state: face for state, face in SELDOM.items() if (cells["state"] == state).any()}
     keys += [Patch(facecolor=face, edgecolor="#777777", hatch="////" if state == "not asked" else None,
                    label=words[state]) for state, face in kinds.items()]  # fmt: skip
-    figure.legend(handles=keys, loc="outside upper center", ncols=4, fontsize=8)
+    figure.legend(handles=keys, loc="outside upper center", ncols=3, fontsize=8)
     return figure
