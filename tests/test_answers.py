@@ -325,10 +325,13 @@ def test_trainings_are_counted_of_each_network_and_not_of_the_one_with_most(trai
     assert answer("newer", newer=BLOCKS["newer"] | {"trainings": trainings})["sure"].startswith(said)
 
 
-def test_the_spread_of_lambda_that_is_told_is_over_layers_and_networks():
-    numbers = {"lambda_spread": {"within_layer": 137.0, "over_all": 308.0}, "encoder": {"context": "random"}}
-    one = SimpleNamespace(numbers=numbers, params={"psi_target": 0.95})
-    assert collect.lambdas([one]) == {"psi": 0.95, "spread": {"random": 308.0}}
+def test_the_spread_of_lambda_is_told_over_all_over_levels_and_between_networks():
+    table = pd.DataFrame({"layer": ["low", "deep"] * 2, "f": ["identity"] * 2 + ["untrained"] * 2,
+                          "mean_of_ratios": [1.0, 2.0, 60.0, 240.0], "ratio_of_sums": 1.0})  # fmt: skip
+    one = SimpleNamespace(numbers={"encoder": {"context": "random"}}, table={"calibration": table}.get,
+                          params={"psi_target": 0.95, "psi_definition": "mean_of_ratios"})  # fmt: skip
+    spread = {"over_all": 240.0, "over_levels": {"identity": 2.0, "untrained": 4.0}, "times": {"untrained": [60, 120]}}
+    assert collect.lambdas([one]) == {"psi": 0.95, "spread": {"random": spread}}
 
 
 def test_a_random_encoder_is_named_with_the_losses_that_use_it():

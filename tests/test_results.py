@@ -584,6 +584,18 @@ def test_the_published_report_is_small_and_says_where_it_comes_from():
     assert not re.search(r"Figure \d+\w?\.\d+[^<]*real CT", text)  # whose pictures stay private
 
 
+def test_the_weight_for_one_psi_is_told_by_network_and_by_level():
+    spread = {"over_all": 240.0, "over_levels": {"identity": 2.0, "trained": 2.5, "untrained": 4.0},
+              "times": {"trained": [0.8, 1.1], "untrained": [59.0, 137.4]}}  # fmt: skip
+    text = results_blocks.lambdas({"lambdas": {"psi": 0.95, "spread": {"random": spread}}})
+    assert "59 to 137 times the λ that it needs for the LDCT itself" in text
+    assert "LDCT and trained network differ by at most 25 %." in text
+    assert "varies up to 4.0-fold, over levels and networks 240-fold." in text and "So choose" in text
+    alike = spread | {"over_all": 1.2, "times": {"untrained": [1.0, 1.2]}}
+    text = results_blocks.lambdas({"lambdas": {"psi": 0.95, "spread": {"random": alike}}})
+    assert "So choose" not in text and "trained network differ" not in text
+
+
 def test_a_training_that_passes_its_input_and_one_that_does_not_are_told():
     trainings = {"paper-0": [[0, 900.0], [512, 60.0], [1024, 20.3]], "residual": [[0, 13.5], [512, 9.2]],
                  "restless": [[256, 12.0], [512, 14.0], [1024, 12.0]]}  # fmt: skip

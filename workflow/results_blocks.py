@@ -83,15 +83,23 @@ def swaps(blocks) -> str:
 
 
 def lambdas(blocks) -> str:
-    n = blocks["lambdas"]
-    each = [f"{v:,.0f}-fold with {'an' if CONTEXTS.get(k, k)[0] in 'aeiouI' else 'a'} {CONTEXTS.get(k, k)}"
-            for k, v in n["spread"].items()]  # fmt: skip
-    said = [
-        f"For ψ = {percent(n['psi'])} the weight λ varies {listed(each)}, over feature levels and the networks that "
-        "it is measured on."
-    ]
-    if max(n["spread"].values()) > 2:
-        said.append("So choose the perceptual share ψ and compute λ from it: elsewhere the same λ gives another ψ.")
+    n, said = blocks["lambdas"], []
+    for name, one in n["spread"].items():
+        who = CONTEXTS.get(name, name)
+        low, high = one["times"]["untrained"]
+        most = max(max(one["times"]["trained"]), 1 / min(one["times"]["trained"])) if "trained" in one["times"] else 1
+        said += [
+            f"With {'an' if who[0] in 'aeiouI' else 'a'} {who}, ψ = {percent(n['psi'])} needs for an untrained network "
+            f"{low:,.0f} to {high:,.0f} times the λ that it needs for the LDCT itself, by feature level."
+            + f" LDCT and trained network differ by at most {percent(most - 1)}."
+            * (most > 1),
+            f"Over feature levels the λ of one network varies up to {fixed(max(one['over_levels'].values()), 1)}-fold, "
+            f"over levels and networks {one['over_all']:,.0f}-fold.",
+        ]
+    if max(one["over_all"] for one in n["spread"].values()) > 2:
+        said.append(
+            "So choose the perceptual share ψ and say for which prediction: elsewhere the same λ gives another ψ."
+        )
     return bullets(said)
 
 

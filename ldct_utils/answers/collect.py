@@ -108,19 +108,19 @@ def _nulls(run) -> dict:
 
 
 def lambdas(of) -> dict:
-    """02: how far λ for one ψ lies apart, by encoder."""
-    return {
-        "psi": of[0].params["psi_target"],
-        "spread": {run.numbers["encoder"]["context"]: _over_all(run.numbers) for run in of},
-    }
-
-
-def _over_all(numbers: dict) -> float:
-    """The spread of λ over layers and networks, wherever a version of the notebook keeps it."""
-    spread = numbers.get("lambda_spread_over_all", numbers.get("lambda_spread"))
-    if spread is None:
-        raise ValueError("the run stored no lambda_spread: run 02_psi_calibration again")
-    return spread["over_all"] if isinstance(spread, dict) else spread
+    """02: how far λ for one ψ lies apart, by encoder: over all, over the levels of one network, and between networks,
+    as the least and the most times the λ of the LDCT itself that a level needs."""
+    found = {"psi": of[0].params["psi_target"], "spread": {}}
+    for run in of:
+        table = run.table("calibration")
+        wide = table.pivot(index="layer", columns="f", values=run.params["psi_definition"])
+        times = wide.div(wide["identity"], axis=0)
+        found["spread"][run.numbers["encoder"]["context"]] = {
+            "over_all": wide.max(axis=None) / wide.min(axis=None),
+            "over_levels": (wide.max() / wide.min()).to_dict(),
+            "times": {name: [times[name].min(), times[name].max()] for name in times if name != "identity"},
+        }
+    return found
 
 
 def agreement(of) -> dict:

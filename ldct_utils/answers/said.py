@@ -98,7 +98,7 @@ def swaps(blocks) -> str:
     patients = [v for k, v in shares.items() if "slices" not in k]
     if not patients:
         return f"{text}."
-    low, high = fixed(100 * min(patients), 0), percent(max(patients))
+    low, high = fixed(100 * min(patients), 1), percent(max(patients), 1)
     return f"{text}; with the patient as the unit, in {high if f'{low} %' == high else f'{low} to {high}'}."
 
 
