@@ -20,8 +20,8 @@ CELLS = {
 }  # fmt: skip
 NO_FAULT = {"identity": "alarm at the image that was not denoised", "truth": "alarm at the noise-free truth"}
 ALT = (
-    "Grid of coloured cells, judges down and denoisers across: blue where a fault is caught, orange where the "
-    "noise-free truth raises an alarm."
+    "Grid of coloured cells, judges down and denoisers across: blue where a fault is caught, orange where a denoiser "
+    "without a fault raises an alarm."
 )
 
 
