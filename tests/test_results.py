@@ -584,6 +584,28 @@ def test_the_published_report_is_small_and_says_where_it_comes_from():
     assert not re.search(r"Figure \d+\w?\.\d+[^<]*real CT", text)  # whose pictures stay private
 
 
+def of_psi(*rows):
+    """The block of what each ψ costs. Args: rows: (layer, ψ, dB with its ends, share kept)."""
+    found = [{"layer": layer, "context": "random", "psi": psi, "held": False, "trainings": 1, "reached": psi,
+              "db": dict(zip(("value", "low", "high"), db)), "kept": {"value": kept, "low": kept - 0.02, "high": 1.0}}
+             for layer, psi, db, kept in rows]  # fmt: skip
+    mse = {"value": 0.89, "low": 0.85, "high": 0.94}
+    return {"by_psi": {"rows": found, "kept_of_mse": mse, "reference": "truth", "domain": "viana2025", "patients": 10}}
+
+
+def test_what_each_share_costs_stands_in_a_row_a_level_and_a_column_a_share():
+    rows = [("block3", 0.5, (-0.5, -0.9, -0.1), 0.92), ("block3", 1.0, (0.1, -0.2, 0.4), 0.8),
+            ("block5", 0.5, (0.4, 0.1, 0.7), 0.95)]  # fmt: skip
+    text = results_blocks.by_psi(of_psi(*rows))
+    assert "| level, encoder | ψ 50 % | VGG alone |" in text
+    assert "| block3, random encoder | −0.50 [−0.90, −0.10] | 0.10 [−0.20, 0.40] |" in text
+    assert "| block5, random encoder | 0.40 [0.10, 0.70] |  |" in text and "| 92 [90, 100] | 80 [78, 100] |" in text
+    assert "In PSNR 1 of 3 perceptual losses gain over MSE, and 1 lose." in text
+    assert "2 of 3 keep more of lesions than MSE, which keeps 89 % (85 to 94)." in text
+    assert "10 patients; one training each" in text and "| block3, random encoder | 50 | 100 |" in text
+    assert "No loss was trained at three" in results_blocks.by_psi({"by_psi": {"rows": []}})
+
+
 def test_the_weight_for_one_psi_is_told_by_network_and_by_level():
     spread = {"over_all": 240.0, "over_levels": {"identity": 2.0, "trained": 2.5, "untrained": 4.0},
               "times": {"trained": [0.8, 1.1], "untrained": [59.0, 137.4]}}  # fmt: skip

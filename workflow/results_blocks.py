@@ -78,6 +78,44 @@ def influence(blocks) -> str:
     return paragraphs(table(head, lines), f"*{' '.join(note)}*", bullets(said + n.get("notes", [])))
 
 
+def by_psi(blocks) -> str:
+    """PSNR beside MSE, and contrast kept, by ψ: a row a level and encoder, a column a ψ."""
+    n = blocks["by_psi"]
+    if not n["rows"]:
+        return "*No loss was trained at three values of ψ.*"
+    shares = sorted({row["psi"] for row in n["rows"]})
+    arms = list(dict.fromkeys((row["layer"], row["context"], row["held"]) for row in n["rows"]))
+    of = {(row["layer"], row["context"], row["held"], row["psi"]): row for row in n["rows"]}
+    head = ["level, encoder", *("VGG alone" if share == 1 else f"ψ {percent(share)}" for share in shares)]
+
+    def lines(quantity, say):
+        for layer, context, held in arms:
+            line = [f"{layer}, {CONTEXTS.get(context, context)}{', ψ held' * held}"]
+            yield line + [say(of.get((layer, context, held, share), {}).get(quantity)) for share in shares]
+
+    decided_ones = [row for row in n["rows"] if decided(row["db"])]
+    better, worse = (sum(row["db"]["value"] * sign > 0 for row in decided_ones) for sign in (1, -1))
+    said = [
+        f"In PSNR {better or 'none'} of {len(n['rows'])} perceptual losses gain over MSE, and {worse or 'none'} lose."
+    ]
+    found = [
+        f"PSNR minus that of MSE, dB, against the {REFERENCES[n['reference']]}:",
+        table(head, [*lines("db", cell)]),
+    ]
+    if any("kept" in row for row in n["rows"]):
+        more = [row for row in n["rows"] if row["kept"]["value"] > n["kept_of_mse"]["value"]]
+        said.append(
+            f"{len(more)} of {len(n['rows'])} keep more of lesions than MSE, which keeps {share(n['kept_of_mse'])}."
+        )
+        found += ["Contrast of lesions kept, %:", table(head, [*lines("kept", lambda span: cell(span, 0, 100))])]
+    ended = lines("reached", lambda share: "" if share is None else fixed(100 * share, 0))
+    found += ["ψ at the end of training, %:", table(head, [*ended])]
+    most = max(row["trainings"] for row in n["rows"])
+    alone = "; one training each, so that they leave out how trainings differ" * (most == 1)
+    note = f"*ψ at the start of training. 95 % intervals over {counted(n['patients'], 'patient')}{alone}.*"
+    return paragraphs(*found, note, bullets(said))
+
+
 def swaps(blocks) -> str:
     return answer.asked(answer.swaps, blocks)
 
@@ -582,6 +620,7 @@ BLOCKS = {
     "cohort": ("cohort", "01_data", cohort),
     "lambdas": ("lambdas", "02_psi_calibration", lambdas),
     "influence": ("influence", "06_stats", influence),
+    "by_psi": ("by_psi", "06_stats", by_psi),
     "swaps": ("influence", "06_stats", swaps),
     "tradeoff": ("tradeoff", "14_tradeoff", tradeoff),
     "tradeoff_picture": ("tradeoff", "14_tradeoff", tradeoff_picture),

@@ -9,7 +9,7 @@ import re
 
 import pandas as pd
 
-from ldct_utils.answers.words import called
+from ldct_utils.answers.words import called, reference_of
 from ldct_utils.metrics import info
 from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
@@ -82,6 +82,31 @@ def influence(of) -> dict:
             for r in table.itertuples()
         ]
     return found | ({"headline": run.numbers["headline"]} if "headline" in run.numbers else {})
+
+
+def by_psi(of) -> dict:
+    """06: what each share of the perceptual term costs in PSNR beside MSE and leaves of lesions, by level and encoder.
+
+    Returns: rows, one a level, encoder and ψ; none where no arm was trained at three ψ. Kept contrast is a share.
+    """
+    run = max(of, key=lambda one: one.numbers["methods"])
+    effects = where(run.table("psi_effects"), metric="psnr") if has(run, "psi_effects") else pd.DataFrame()
+    if not len(effects) or effects["psi"].nunique() < 3:
+        return {"rows": []}
+    effects = where(effects, reference=reference_of(set(effects["reference"])))
+    kept = run.table("kept").set_index("method") if has(run, "kept") else pd.DataFrame()
+    rows = []
+    for one in effects.itertuples():
+        row = {"layer": one.layer, "context": one.context, "psi": float(one.psi), "held": bool(one.held)}
+        row |= {"trainings": int(one.seeds), "reached": float(one.psi_end)}
+        row["db"] = span(one.difference, one.low, one.high)
+        if one.method in kept.index:
+            row["kept"] = span(*kept.loc[one.method, ["kept", "low", "high"]])
+        rows.append(row)
+    mse = kept[kept.index == "mse"]
+    own = span(*mse.iloc[0][["kept", "low", "high"]]) if len(mse) else None
+    return {"rows": rows, "kept_of_mse": own, "reference": effects["reference"].iloc[0],
+            "domain": run.params["domain"], "patients": int(run.table("gains")["patients"].max())}  # fmt: skip
 
 
 def _nulls(run) -> dict:
@@ -558,6 +583,7 @@ BLOCKS = {
     "lambdas": ("02_psi_calibration", lambdas),
     "courses": ("03_train", courses),
     "influence": ("06_stats", influence),
+    "by_psi": ("06_stats", by_psi),
     "tradeoff": ("14_tradeoff", tradeoff),
     "agreement": ("04_metrics_during_training", agreement),
     "audit": ("04c_metric_audit", audit),
