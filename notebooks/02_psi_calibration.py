@@ -265,7 +265,7 @@ if answers is not None:
     level = "block3_conv2" if "block3_conv2" in bench_levels else bench_levels[-1]
     low, *_, high = answers[answers.level == level].sort_values("noise").itertuples()
     report.figure(
-        run, "encoders", drawings.answers(answers, bench_levels, changes, "ImageNet", encoder_bench.FACTOR),
+        run, "encoder_answers", drawings.answers(answers, bench_levels, changes, "ImageNet", encoder_bench.FACTOR),
         f"At {level}, 20 HU of noise change the features of encoders by {report.percent(low.noise)} ({low.encoder}) to "
         f"{report.percent(high.noise)} ({high.encoder}).",
         drawings.reading(answers, level, "ImageNet"),

@@ -67,7 +67,8 @@ low_percent = report.percent(low_dose)
 # %% [markdown]
 # ## Whom we ask
 # - **CHO, retrained**: the channelised Hotelling observer learns its template anew on each denoiser's images, and knows
-#   lesion, place and noise. It is a *ceiling*: no processing can help it, so it cannot say that one does.
+#   lesion, place and noise. It is nearly a *ceiling*: it uses most of what the image holds (less of a shape), so that
+#   processing can hardly help it, and it cannot say that one does.
 # - **CHO, learned on FBP**: the same observer with the template of the plain images, as a reader has learned on them.
 # - **NPW**: looks for the lesion's own shape and does not allow for the noise texture.
 # - **NPWE**: looks for the lesion as it is after processing, through the eye's sensitivity, with internal noise. The
@@ -196,7 +197,7 @@ report.table(
 # %% [markdown]
 # ## What each observer says of each image
 # The number is d′, the colour is d′ over that of the LDCT: blue is better than the LDCT, red is worse. On the large
-# faint lesion a blur may win, and for a reader with internal noise it does not harm. That is no fault of an observer.
+# faint lesion a blur may win, which is no fault of an observer; a reader with more internal noise may lose by it.
 # An eraser counts as noticed by an observer whose d′ falls by 5 % or more, in the cylinder in any task.
 
 # %%
@@ -293,7 +294,7 @@ run.finish(headline=headline)
 # %%
 report.text(
     f"**What we saw.** The rules are kept by {report.some(len(believed), len(PANEL), 'observer')}; broken by "
-    f"{report.listed(failed, none='no one')}. {saved} As a control, “{panel.RETRAINED}”, a ceiling that nothing can "
-    f"help, was shown to gain from {top}. One limit is that the observers are formulas, most lesions discs, and one of "
+    f"{report.listed(failed, none='no one')}. {saved} As a control, “{panel.RETRAINED}”, nearly a ceiling, "
+    f"was shown to gain from {top}. One limit is that the observers are formulas, most lesions discs, and one of "
     "seven tasks has anatomy. `04b_dose` asks a retrained CHO about networks, by lesion and dose."
 )

@@ -229,8 +229,9 @@ if why:
 else:
     real = run.table("real_ct", lambda: transfer.means(listed.method, scored, on_real))
     report.table(run, "real_ct", worded(real), verdicts.gained_most(real, says, "PSNR", "dB", "On one real CT"),
-                 "PSNR is that of HU against the scan's NDCT, at the trained dose. Brackets: lowest and highest "
-                 f"training. {report.ordered(transfer.same_order(real))}", transfer.HEADS)  # fmt: skip
+                 "PSNR in HU against the scan's NDCT, at the trained dose. One patient gives no interval; brackets: "
+                 f"least and most of the trainings. {report.ordered(transfer.same_order(real))}",
+                 transfer.HEADS)  # fmt: skip
 
 # %% [markdown]
 # ## ψ, layer and encoder

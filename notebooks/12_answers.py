@@ -31,9 +31,11 @@ run = start("12_answers", globals())
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 from ldct_utils import cohorts, report
-from ldct_utils.answers import collect, five, front, pictures, said
+from ldct_utils.answers import collect, five, front, pictures, said, words
+from ldct_utils.report import verdicts
 from ldct_utils.report.drawings import front as drawn
 from ldct_utils.study import files
+from ldct_utils.training import transfer
 
 # %% [markdown]
 # ## What was found, in one sentence
@@ -132,6 +134,22 @@ if "newer" in blocks:
     )  # fmt: skip
 
 # %% [markdown]
+# ## On a real CT
+# Every network also cleaned one real scan, whose low dose was made by inserting noise. One patient shows no order.
+
+# %%
+real, absent = collect.on_real_ct(given)
+if len(real):
+    says = {name: words.called(name) for name in real["method"]}
+    missing = f" Not asked: {report.listed(absent)}." if absent else ""
+    report.table(
+        run, "real_ct", real.assign(method=real["method"].map(says)),
+        verdicts.gained_most(real, says, "PSNR", "dB", "On one real CT"),
+        f"PSNR in HU against the scan's NDCT. One patient gives no interval; brackets: least and most of the trainings."
+        f"{missing}", transfer.HEADS,
+    )  # fmt: skip
+
+# %% [markdown]
 # ## 4 · Do networks save dose, and do they hide lesions?
 # The dose at which a plain reconstruction is as good as the cleaned low-dose image depends on who is asked: a score, or
 # a model observer that looks for a lesion (`04b_dose`, `04d_observers`). Then changes of the input are sought that the
@@ -143,8 +161,8 @@ if saved is not None:
     report.figure(
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
         five.gap(saved, blocks["dose"]["low_dose"]),
-        "A point is a network, of readers a network and a task: to find one kind of lesion, or to tell two shapes "
-        "apart. Grey is a control: the best of four plain filters. Bars: 95 % intervals; arrows: beyond full dose.",
+        "A point is a network; of readers it is a network and a task in which some image was shown to raise d′. Grey: "
+        "the best plain filter, of readers at its best task. Bars: 95 % intervals; arrows: beyond full dose.",
         alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
 SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}

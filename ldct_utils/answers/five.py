@@ -23,7 +23,7 @@ from ldct_utils.answers.words import (
 )
 from ldct_utils.report.sentences import capital, number, plural, some
 from ldct_utils.stats import blending
-from ldct_utils.task_based import tasks, trial
+from ldct_utils.task_based import tasks
 
 
 # ---- what dose an image is worth ----
@@ -72,22 +72,26 @@ def readers(blocks, worth) -> str:
 
 
 def seen_at_best(n, believed: dict) -> str:
-    """What dose cleaned images are worth to readers that save some, each at its best.
+    """At what dose computed readers put cleaned images, each at its best, and those of a plain filter.
 
     Args: n: of 04d. believed: of ``trusted``.
     """
     if not believed:
         return ", but no computed reader could be asked that can see a gain and catches faults"
-    gain = sorted(one["best"]["value"] for one in believed.values() if one["saves"])
-    if not gain:
+    if not any(one["saves"] for one in believed.values()):
         return f", but no gain was shown to {anybody(believed)}"
-    ends = listed(percent(end).removesuffix(" %") for end in gain)
-    return f", and at best as good as {ends} % to {len(gain)} of {plural(passed(n, believed), 'computed reader')}"
+    who = plural(len(believed), "computed reader")
+    puts = f"{who}, asked{where(believed)}, {'puts' if len(believed) == 1 else 'put'} its images at"
+    plain = [n["filters"][name]["value"] for name in believed if name in n.get("filters", {})]
+    beside = f", and the best plain filter's at {ends_of(plain)}" if plain else ""
+    return f"; {puts} {ends_of([one['best']['value'] for one in believed.values()])}{beside}"
 
 
-def passed(n, believed: dict) -> int:
-    """How many readers passed the checks of 04d, whether or not any image was shown to help them."""
-    return max(len(n.get("believed", [])), len(believed))
+def ends_of(doses) -> str:
+    """``26 to 59 %``; a dose that is not known lies beyond the normal one."""
+    told = ["more than 100 %" if dose is None else percent(dose) for dose in sorted(doses, key=lambda d: d or 2.0)]
+    low, high = told[0], told[-1]
+    return high if low == high else f"{low.removesuffix(' %')} to {high}"
 
 
 def anybody(believed: dict) -> str:
@@ -120,14 +124,23 @@ def loss(blocks) -> tuple[list, list]:
     more = []
     domain = blocks["influence"].get("domain")
     if "tradeoff" in blocks and domain not in (None, "hu"):
-        more.append(
-            f"The dB of the answer, which are of {DOMAINS.get(domain, domain)}, and those of the figure of lesions' "
-            "contrast, which are of HU, cannot be compared."
-        )
-    more += against_target(blocks) + seen_by_loss(blocks.get("details", {}).get("against", []))
+        more.append(in_hu(blocks["tradeoff"], DOMAINS.get(domain, domain)))
+    against = blocks.get("details", {}).get("against", [])
+    more += against_target(blocks) + seen_by_loss(against)
     kept, about_kept = kept_by_losses(blocks.get("tradeoff", {}))
-    faint = kept_of_faint(blocks.get("details", {}).get("kept") or {})
-    return [psnr_of_losses(blocks, arms, random), *kept], [*about_kept, *faint, *more]
+    usual = ["A VGG trained on photographs, as is usual, was not tried."] * random
+    return [psnr_of_losses(blocks, arms, random), *kept, *seen_better(against), *usual], [*about_kept, *more]
+
+
+def in_hu(n, scale: str) -> str:
+    """What the best perceptual loss costs where errors are taken in HU. Args: n: of 14. scale: of the answer."""
+    told = f"The dB of the answer are of {scale}, those of the figure of lesions' contrast of HU"
+    gains = [row["gain_db"]["value"] for row in n.get("rows", []) if "VGG" in row["loss"] and "gain_db" in row]
+    if not gains or not n.get("mse_gain_db"):
+        return f"{told}: they cannot be compared."
+    gap = n["mse_gain_db"]["value"] - max(gains)
+    way = "worse" if gap > 0 else "better"
+    return f"{told}; in HU the best perceptual loss is {number(abs(gap), 1)} dB {way} than MSE."
 
 
 def psnr_of_losses(blocks, arms, random: bool) -> str:
@@ -169,12 +182,12 @@ def kept_by_losses(n) -> tuple[list, list]:
     others, keep = some(len(buying), len(rows), "other loss"), "keeps" if len(buying) < 2 else "keep"
     if buying and buying == perceptual:
         others = "the perceptual loss" if len(buying) == 1 else f"all {len(buying)} perceptual losses"
-    told = f"{others} {keep} more of it than the MSE image with input mixed in to equal error"
+    told = f"{others} {keep} more of it than a blend of the MSE image and its input with the same error"
     about = ""
     if not buying:
         return [f"By the contrast of lesions, not shown: {told}."], []
     if 0 < len(left := [row["loss"] for row in rows if row not in buying]) < said.FEW:
-        about = f"For {listed(left)} this was not shown."
+        about = f"{listed(left)} {'was' if len(left) == 1 else 'were'} not shown to keep more than such a blend."
     most = max((row["more_kept"] for row in buying), key=lambda span: span["value"])
     points = plural(round(100 * most["value"]), "percentage point")
     best = "the best " if len(buying) > 1 else ""
@@ -182,9 +195,10 @@ def kept_by_losses(n) -> tuple[list, list]:
     if not n.get("answers_other"):
         return words, [about]
     better = [row["loss"] for row in buying if n["answers_other"].get(row["loss"]) == blending.BETTER]
-    some_of = f"only of {len(better)} of them" if len(better) < len(buying) else "of all of them"
-    also = ("too" if len(buying) == 1 else some_of) if better else "of none"
-    other = f"Errors are measured from the {n['against']}; measured from the {n['against_other']}, it is shown {also}."
+    whom = f"{len(better) or 'none'} of these {len(buying)} losses" if len(buying) > 1 else "this loss"
+    are = "are" if len(better) > 1 else "is not" if len(buying) == 1 and not better else "is"
+    also = f"{whom} {are} shown to do so"
+    other = f"Errors are measured from the {n['against']}; measured from the {n['against_other']}, {also}."
     return words, [about, other]
 
 
@@ -192,16 +206,27 @@ def kept_of_faint(kept: dict) -> list[str]:
     """What is left of faint lesions, of which less is kept than of others. Args: kept: {method: span}, of 09."""
     if "mse" not in kept:
         return []
-    others = [percent(one["value"]).removesuffix(" %") for name, one in kept.items() if name != "mse"]
-    beside = f"; networks with {'another loss' if len(others) == 1 else 'other losses'} keep {listed(others)} %"
-    who = "Of fainter lesions, planted into further patients, the MSE network keeps"
-    return [f"{who} {share(kept['mse'])} of the contrast{beside if others else ''}."]
+    return [
+        f"Of faint lesions, planted into further patients, the MSE network keeps {share(kept['mse'])} of the contrast."
+    ]
+
+
+def seen_better(rows) -> list[str]:
+    """Whether readers find faint lesions better with another loss than with MSE. Args: as of ``seen_by_loss``."""
+    of_mse = [row for row in rows if row["first"] == "mse" and row["quantity"] in D_KEPT]
+    better = [row for row in of_mse if row["differs"] and row["difference"] < 0]
+    if not of_mse or better:
+        return []
+    return ["No computed reader was shown to find faint lesions better with another loss."]
+
+
+D_KEPT = {"d' kept, Hotelling": "CHO", "d' kept, non-prewhitening": "NPW"}
 
 
 def seen_by_loss(rows) -> list[str]:
     """How d′ after the MSE network compares with other losses. Args: rows: ``against`` of 09_subtle_details."""
     told = []
-    for quantity, reader in (("d' kept, Hotelling", "CHO"), ("d' kept, non-prewhitening", "NPW")):
+    for quantity, reader in D_KEPT.items():
         part = [row for row in rows if row["first"] == "mse" and row["quantity"] == quantity]
         others = plural(len(part), "other loss")
         more, less = (sum(row["differs"] and sign * row["difference"] > 0 for row in part) for sign in (1, -1))
@@ -225,13 +250,13 @@ def scores(blocks) -> tuple[list, list]:
             words.append(said.removal(blocks))
         else:
             fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
-            worse, when = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient", ""
-            if gone["size"] is not None:
-                but, only = ("but", "only ") if gone["size"] < 0.5 else ("and", "")
-                when = f", {but} typically by {only}{percent(gone['size'])} of what cutting the dose to 25 % does"
-            words.append(f"When every lesion is removed, {worse}{when}.")
-            words += by_shift(blocks["audit"].get("shift"), of)
-            more.append(f"The lesions are {100 * gone['share']:.1f} % of the body.")
+            worse = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient"
+            moved = moves(blocks["audit"].get("moved", {}))
+            words.append(
+                f"When every lesion is removed, {worse}{f'; {moved} of what cutting the dose does' * bool(moved)}."
+            )
+            words += by_shift(blocks["audit"])
+            more += by_pixel(gone)
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
                     "One score, MaxSRMSE (the error of the worst segment), changes "
@@ -243,16 +268,32 @@ def scores(blocks) -> tuple[list, list]:
     return words, more
 
 
-def by_shift(shift: dict | None, of: int) -> list[str]:
-    """How many scores a shift of all values makes worse, which hides nothing: what lost lesions must be held against.
+def moves(moved: dict) -> str:
+    """How far the two scores that all use are moved: ``PSNR moves by 6 % and SSIM by 3 %``. Args: moved: {score: span},
+    in units of what cutting the dose to a quarter moves it."""
+    ends = [(name, percent(abs(moved[name]["value"]))) for name in ("PSNR", "SSIM") if name in moved]
+    return listed(f"{name}{' moves' * (not place)} by {size}" for place, (name, size) in enumerate(ends))
 
-    Args: shift: of ``by_harm`` of 04c. of: how many scores lost lesions were asked of.
-    """
-    if not shift or shift["metrics"] != of:
+
+def by_shift(n) -> list[str]:
+    """The same of a shift of all values: what lost lesions must be held against. Args: n: of 04c."""
+    moved = moves(n.get("moved_by_shift") or {})
+    return [f"A shift of all values by {n['shift_hu']:g} HU hides nothing; {moved}."] if moved else []
+
+
+def by_pixel(gone: dict) -> list[str]:
+    """That lesions are small, which is why their loss moves scores little. Args: gone: of ``by_harm`` of 04c."""
+    if gone["size"] is None:
         return []
-    size = f", by {percent(shift['size'])}" if shift["size"] is not None else ""
-    fall = int(shift["falls_in_all"])
-    return [f"A shift of all values by a few HU, which hides nothing, does so to {fall} of {of}{size}."]
+    typical = (
+        f"In the median of {plural(int(gone['metrics']), 'score')} lost lesions move one by {percent(gone['size'])}"
+    )
+    few = f"lesions are {100 * gone['share']:.1f} % of the body"
+    if not gone.get("per_voxel"):
+        return [f"{typical}; {few}."]
+    return [
+        f"{typical}; {few}, and by changed voxel that is {number(gone['per_voxel'], 1)} times the effect of the dose."
+    ]
 
 
 IN_SENTENCES = {"eraser, knows lesions": "eraser", "eraser, blind": "blind eraser"}
@@ -263,7 +304,7 @@ FAULTS = {
 }
 TESTS = {
     "test of segments (09a)": "The test of segments asks of each segment whether its contrast changed by more than "
-    "noise explains.",
+    "noise explains; as a judge its threshold is set on patients, in 09a by repeated scans.",
     "invented fine structure (04b)": "The judge of invented fine structure looks for detail that comes back in "
     "every scan and is not in the truth.",
     "Fourier rings (sFRC), against the truth": "Fourier rings compare patches with the truth, frequency by frequency.",
@@ -304,9 +345,12 @@ def one_judge(n) -> str:
         rest = f"; false alarms at the noise-free truth are raised by {listed(said.plainly(one) for one in fooled)}"
         return f"Of {judges}, {listed(names)} are shown to notice {what}{rest * bool(fooled)}."
     rates = n.get("noticed", {}).get(best[0], {})
-    least = f", one of them in only {percent(min(rates.values()))} of patients" if len(rates) > 1 else ""
-    rest = f"; at the noise-free truth it raises false alarms in {fooled[best[0]]}" if fooled else ""
-    return f"Of {judges}, only {names[0]} is shown to notice {what}{least}{rest}."
+    each = listed(percent(rate).removesuffix(" %") for rate in sorted(rates.values(), reverse=True))
+    where = f", in {each} % of patients, where chance gives 5" if rates else ""
+    rest = (
+        f" At the noise-free truth, which has no fault, it raises an alarm in {fooled[best[0]]} too." if fooled else ""
+    )
+    return f"Of {judges}, only {names[0]} is shown to notice {what}{where}.{rest}"
 
 
 def rates_of(n) -> list[str]:
@@ -335,14 +379,14 @@ def newer(blocks) -> tuple[list, list]:
         f"By scores, {rule}: in {of} with the best older method the newer network was better in {better or 'none'}, "
         f"worse in {worse or 'none'}, and not shown to differ in {(enough - better - worse) or 'none'}."
     )
-    each = said.one_by_one(n)
-    if rule := said.rule_of(n):
-        told, each = f"By scores, {rule}.", each.partition(". ")[2]
-    elif each:
-        told, _, each = f"By scores, {each}".partition(". ")
-        told += "." * (not told.endswith("."))
+    words = [told]
+    if 0 < len(each := n.get("each", [])) <= said.FEW:
+        words = [f"By scores, {rule}.", *map(said.of_one, reversed(each))]  # the newest first
+    if unsettled := n.get("unfinished", []):
+        has, its = ("has", "its training") if len(unsettled) == 1 else ("have", "their trainings")
+        words.append(f"{listed(map(called, unsettled))} {has} no verdict: {its} had not settled.")
     against = [f"Scores are taken against the {REFERENCES[n['against']]}."] if n.get("against") in REFERENCES else []
-    return [told, "A better score need not be a better diagnosis."], [each, *against, said.without(n).strip()]
+    return [*words, "A better score need not be a better diagnosis."], [*against, said.without(n).strip()]
 
 
 def asked_by(n) -> str:
@@ -371,47 +415,43 @@ def dose(blocks) -> tuple[list, list]:
     if "observers" in blocks:
         believed = trusted(blocks)
         words += at_best(blocks["observers"], believed)
-        more.append(testified(believed) + in_detail(blocks["observers"], believed) + elsewhere(blocks))
-    words += by_filters(blocks)
+        noise = with_other_noise(blocks["observers"], believed)
+        more.append(testified(believed) + noise + in_detail(blocks["observers"], believed) + elsewhere(blocks))
     if "invariances" in blocks:
         short, rest = hiding(blocks)
-        words.append(short)
+        words += [short, *kept_of_faint(blocks.get("details", {}).get("kept") or {})]
         more.append(rest)
     return words, ["\n\n".join(" ".join(part) for part in more if part)]
 
 
 def at_best(n, believed: dict) -> list[str]:
-    """To how many readers dose is saved, and how much at best. Args: n: of 04d. believed: of ``trusted``."""
+    """At what dose readers to whom dose is saved put the best network's image and the best filter's, and what holds in
+    livers. Args: n: of 04d. believed: of ``trusted``."""
     if not believed:
         return ["No computed reader could be asked that can see a gain and catches faults."]
     gain = {name: one["best"] for name, one in believed.items() if one["saves"]}
     if not gain:
         return [f"No gain was shown to {anybody(believed)}{where(believed)}."]
-    most = sorted(gain, key=lambda name: -gain[name]["value"])
-    words = [f"{share(gain[most[0]])}{with_other_noise(n, most[0])}", *(share(gain[name]) for name in most[1:])]
-    readers = plural(passed(n, believed), "computed reader")
-    return [f"To {len(gain)} of {readers} the best network's image is as good as one at {listed(words)}"
-            f"{where({name: believed[name] for name in gain})}."]  # fmt: skip
+    told = []
+    for name in sorted(gain, key=lambda name: -gain[name]["value"]):
+        who = f"{'one' if told else 'a computed reader'} {READERS.get(name, name)}"
+        plain = n.get("filters", {}).get(name)
+        beside = f", and the best plain filter's at {share(plain)}" if plain else ""
+        told.append(f"{who} puts the best network's image at {share(gain[name])}{beside}")
+    words = [f"{capital(where({name: believed[name] for name in gain}).strip())}, {'; '.join(told)}."]
+    if not any(one["in_patients"] for one in believed.values()) and n.get("backgrounds"):
+        words.append("In simulated livers no image was shown to help a reader.")
+    return words
 
 
-def with_other_noise(n, name: str) -> str:
-    """How far the dose moves with the noise of its own that a reader is given, after a comma."""
-    if name not in n.get("swept", {}):
-        return ""
-    ends = [percent(n["swept"][name][end]).removesuffix(" %") for end in ("low", "high")]
-    return f", {ends[0]} to {ends[1]} % with twice or half its internal noise,"
-
-
-def by_filters(blocks) -> list[str]:
-    """To how many of these readers a plain filter saves dose too: what a network must be held against."""
-    if "observers" not in blocks:
-        return []
-    gain = [name for name, one in trusted(blocks).items() if one["saves"]]
-    spans, low = blocks["observers"].get("filters", {}), blocks.get("dose", {}).get("low_dose", 0.25)
-    too = sum(saved(spans.get(name), low) for name in gain)
-    all_of_them = {1: "that reader", 2: "both of these readers"}.get(len(gain), "all of these readers")
-    whom = all_of_them if too == len(gain) else f"{too} of these {len(gain)} readers"
-    return [f"A plain filter saves dose to {whom} too."] if too else []
+def with_other_noise(n, believed: dict) -> list[str]:
+    """How far the dose moves with the noise of its own that a reader is given."""
+    return [
+        f"With half to twice the noise that we give the reader {READERS.get(name, name)}, it puts the best network's "
+        f"image between {ends_of([one['low'], one['high']])}."
+        for name, one in n.get("swept", {}).items()
+        if name in believed
+    ]
 
 
 def scored_as(blocks) -> tuple[list, list]:
@@ -443,14 +483,6 @@ def scored_as(blocks) -> tuple[list, list]:
     return words, crops
 
 
-def saved(span: dict | None, low: float) -> bool:
-    """Whether dose is saved beyond the interval. Args: span: a dose, fraction of the normal one. low: the image's."""
-    if span is None:
-        return False
-    least = span["low"] if "low" in span else span["value"]
-    return least is None or least > low + trial.SAVING
-
-
 def gap(saved, low: float) -> str:
     """What the picture of doses shows of networks. Args: saved: of ``pictures.doses``. low: dose of their images."""
     saved = saved[saved["method"] != FILTER]
@@ -458,7 +490,7 @@ def gap(saved, low: float) -> str:
     told = []
     for who, part in (("scores", saved["dose"][scores]), ("computed readers", saved["dose"][~scores])):
         ends = ["more than 100 %" if end > 1 else percent(end) for end in (part.min(), part.max())] if len(part) else []
-        put = f" put cleaned images of {percent(low)} of the dose" if not told else ""
+        put = f" put networks' images of {percent(low)} of the dose" if not told else ""
         told += [f"{who}{put} at {' to '.join(dict.fromkeys(ends))}"] if ends else []
     return f"{capital(listed(told))}."
 
@@ -488,18 +520,17 @@ def in_detail(n, believed) -> list[str]:
     asked, saves = (sum(one[name] for one in every.values()) for name in ("asked", "saves"))
     costs, of = n["costs"], {way: by_reader(every, way, n[way]) for way in ("saves", "costs")}
     words = [
-        "“At its best” is one network at one task: to find one kind of lesion, or to tell two shapes apart; it is the "
-        "largest of many, and its interval is not corrected for that. What the reader with an eye filter sees depends "
-        "on how much noise of its own it is given. Of "
+        "“Best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. It is the largest "
+        "of those that save dose, and its interval is not corrected for that. Of "
         f"{plural(asked, 'comparison')} of a reader, a network and a task in which some image was shown to raise the "
         f"reader's d′, {counted_verb(saves, 'save')} dose{of['saves']}: the whole interval lies more than half a "
         f"percentage point off 25 %. Over all tasks, {counted_verb(costs, 'cost')} dose{of['costs']}."
     ]
     if (unable := len(n.get("believed", [])) - len(every)) > 0:
         words.append(
-            f"{plural(unable, 'more reader')} passed the checks of 04d (d′ must follow the dose, an eraser and a "
-            f"blur), but {'is' if unable == 1 else 'are'} not counted: nothing that was tried, not even a filter, was "
-            "shown to help where more dose helps, or processing can hardly help by construction."
+            f"{plural(unable, 'further reader')} passed the checks of 04d (d′ must follow the dose, an eraser and a "
+            "blur), but could show no gain: nothing that was tried, not even a filter, was shown to help where more "
+            "dose helps, or processing can hardly help by construction."
         )
     for name, one in every.items():
         if name not in believed:

@@ -33,6 +33,7 @@ WORDS = {
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU, C, W": "Hounsfield units: water is 0, air −1000; C and W are the centre and the width of what is shown from "
     "black to white",
+    "U-Net, CNN-10, QAE": "denoising networks of 2015, 2017 and 2020, here small ones; all losses train the U-Net",
     "total variation": "a filter that smooths and keeps edges; like the Gaussian and the median filter it is no "
     "network",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",
@@ -90,7 +91,9 @@ def sentence(blocks) -> str:
     n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
     worth = [of.get("worth", {}) for of in n["methods"].values()]
     if whole := five.whole_slices(blocks):
-        makes = f"a network makes slices at {low} of the normal dose as good as {percent(whole['value'])} by RMSE"
+        makes = (
+            f"a network makes slices at {low} of the normal dose as good as slices at {percent(whole['value'])} by RMSE"
+        )
         return f"In simulations, {makes}{five.readers(blocks, worth)}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"

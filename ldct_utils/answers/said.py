@@ -319,7 +319,7 @@ def reach(rows) -> str:
     limit = f"a network keeps less than {percent(alpha**0.5)} of the contrast"
     these = f"; these networks keep {ends} % on average" if kept else ""
     below = [f"{row['within_reach'] or 'none'} of {row['lesions']}" for row in rows if row.get("lesions")]
-    told = f" (less than that: {listed(dict.fromkeys(below))} lesions)" if below else ""
+    told = f" (under {percent(alpha**0.5)}: {listed(dict.fromkeys(below))} lesions)" if below else ""
     none = not any(row.get("within_reach") for row in rows)
     if kept and min(kept) > alpha**0.5 and none:
         return f" It could hardly find a hidden one: small changes work only where {limit}{these}{told}."
@@ -414,7 +414,7 @@ def passing(blocks) -> str:
     n = blocks["observers"]
     failed = f" {capital(listed(n['failed']))} failed." if n["failed"] else ""
     blind = [name for name in n.get("blind_to_fading", []) if name in n["believed"]]
-    fading = f" {len(blind)} of them cannot see that a lesion and its noise have faded together." if blind else ""
+    fading = f" {len(blind)} of them cannot see an eraser that takes a lesion and its noise alike." if blind else ""
     cost = f"{n['costs']} cost{'s' * (n['costs'] == 1)}"
     return (
         f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test, all scans "

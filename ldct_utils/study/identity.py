@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from ldct_utils.study import files, parameters, paths
+from ldct_utils.study import files, machine, parameters, paths
 from ldct_utils.study.paths import locate
 from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES
 
@@ -390,7 +390,7 @@ def identity(
     counted = {name: value for name, value in values.items() if name in read - _idle(values)}
     kept = {name: _hashable(name, value, scanned) for name, value in counted.items()}
     code = code_hash([name for name in names if _homes(name)], [counted, *_upstream(counted, planned or {}, set())])
-    return hash8([notebook.name, text, code, kept, *_split_file(counted)])
+    return hash8([notebook.name, text, code, kept, *_split_file(counted), *machine.by_wheels(counted)])
 
 
 def short_name(notebook: parameters.Notebook, values: dict) -> str:

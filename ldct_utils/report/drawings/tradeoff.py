@@ -25,7 +25,7 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
     """
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 5.6), width_ratios=[2, 1, 1])
     _plane(axes[0], losses, filters, band, dots, says, undecided)
-    axes[0].set(xlabel=f"gain in PSNR of HU against the {target}, dB (0: LDCT)", ylabel="contrast of lesions kept, %")
+    axes[0].set(xlabel=f"PSNR over the LDCT, dB (in HU, against the {target})", ylabel="contrast of lesions kept, %")
     axes[2].sharey(axes[1])
     words = (("more_kept", "contrast kept beyond\nthe blend of equal error,\npoints"),
              ("less_error", "gain beyond the blend\nthat keeps as much,\ndB"))  # fmt: skip
@@ -99,7 +99,7 @@ def _plane(axis, losses, filters, band, dots, says, undecided):
         band["kept"],
         color=plots.COLOURS[0],
         lw=2,
-        label="MSE network blended with its input (beyond MSE: input subtracted)",
+        label="blends of the MSE network with its input (right of MSE: some input subtracted)",
     )
     axis.plot(dots["gain"], dots["kept"], "o", ms=3.5, color=plots.COLOURS[0])
     alone = dots[dots["share"] == 0]
