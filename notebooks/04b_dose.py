@@ -78,7 +78,7 @@ over, within = bars(), bars("Brackets")
 # %% [markdown]
 # ## The networks
 # Every network sees the very same noise. Each was trained at one dose; at any other it extrapolates. Four plain filters
-# stand beside them as controls: a score by which a filter saves as much does not speak for the network.
+# are controls: a score by which one saves as much does not speak for a network. No truth: its d′ has no bound.
 
 # %%
 chosen, listed, _ = designs.listed(select(runs))

@@ -71,8 +71,8 @@ at_dose = report.percent(dose)
 # ## Denoisers
 # Three strengths of a denoiser are three blends of its output with its input. A strong blur is a control: it must harm
 # shape. So are the plain reconstruction itself, with a ratio of 1, and the full dose, which must help both tasks. A
-# median filter and unsharp masking stand beside them in the tables, to compare with. The noise-free truth does not: a
-# lesion is never missed there, so that d′ of detection has no bound.
+# median filter and unsharp masking stand beside them in the tables, to compare with. The noise-free truth does not: an
+# observer without noise of its own never misses a lesion there, so that its d′ has no bound.
 
 # %%
 BLUR, TV = "strong blur", "total variation"

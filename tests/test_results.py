@@ -475,11 +475,15 @@ def stored_judges(**changed):
 
 
 def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
-    run = SimpleNamespace(numbers={"headline": stored_judges()})
+    by_judge = pd.DataFrame({"judge": ["gain in PSNR", "segments"], "twin_percent": [5.0, 7.4]})
+    run = SimpleNamespace(numbers={"headline": stored_judges()}, table={"judges": by_judge}.get)
     n = collect.judges([run])
     assert n["columns"] == ["judge", "eraser", "identity"] and n["rows"][1][2] == ""
     said = results_blocks.judges({"judges": n})
-    assert "| segments | from 25 %: 87 % [70, 95] |  |" in said and "That is noticed by gain in PSNR." in said
+    assert "| segments | from 25 %: 87 % [70, 95] |  | 7 |" in said and "most alarms at a twin, % (right: 5)" in said
+    del n["at_twins"]  # as older files
+    assert "| segments | from 25 %: 87 % [70, 95] |  |\n" in results_blocks.judges({"judges": n})
+    assert "That is noticed by gain in PSNR." in said
     assert "No fault is caught" not in said
     run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])})
     silent = results_blocks.judges({"judges": collect.judges([run])})
@@ -591,6 +595,20 @@ def of_psi(*rows):
              for layer, psi, db, kept in rows]  # fmt: skip
     mse = {"value": 0.89, "low": 0.85, "high": 0.94}
     return {"by_psi": {"rows": found, "kept_of_mse": mse, "reference": "truth", "domain": "viana2025", "patients": 10}}
+
+
+def test_contrast_kept_stands_beside_psnr_with_that_of_faint_lesions():
+    def span(value):
+        return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+    rows = [{"method": "vgg", "trainings": 3, "gain_db": span(3.0), "kept": span(0.96), "faint": span(0.93),
+             "beyond_db": span(1.4)},
+            {"method": "mse", "trainings": 3, "gain_db": span(4.7), "kept": span(0.89)}]  # fmt: skip
+    block = {"rows": rows, "base": "mse", "target": "truth", "patients": 10}
+    text = results_blocks.kept({"kept": block})
+    assert "| 3.00 [2.95, 3.05] | 96 [91, 101] | 93 [88, 98] | 1.40 [1.35, 1.45] |" in text
+    assert "| MSE | 4.70 [4.65, 4.75] | 89 [84, 94] |  |  |" in text and "PSNR over a mix of MSE and the LDCT" in text
+    assert results_blocks.newer_kept({"newer_kept": {"rows": []}}) == "*No lesion is known in these patients.*"
 
 
 def test_what_each_share_costs_stands_in_a_row_a_level_and_a_column_a_share():

