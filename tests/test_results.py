@@ -485,7 +485,7 @@ def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     assert "| segments | from 25 %: 87 % [70, 95] |  |\n" in results_blocks.judges({"judges": n})
     assert "That is noticed by gain in PSNR." in said
     assert "No fault is caught" not in said
-    run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])})
+    run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])}, table=run.table)
     silent = results_blocks.judges({"judges": collect.judges([run])})
     assert (
         "Patient by patient, no fault is caught by a and b; what they find in a network is no evidence here." in silent
