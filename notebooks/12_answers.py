@@ -67,11 +67,12 @@ for name, rows, target in (
         besides = f"; at the normal dose it is {normal:.1f} HU" if normal else ""
         who = rows[0]["label"].split(", ")[0]
         circles = "" if name == "hero_real" else "Circles mark known lesions, some fainter than the noise. "
+        of_dose = f"Low dose is {report.percent(dose)} of the normal one. " if (dose := first.params["dose"]) else ""
         report.figure(
             run, name, drawn.strips(rows),
             f"The {loss} network takes the error of this low-dose slice from {before:.1f} to {after:.1f} HU{besides} "
             f"({who}, {rows[0]['anatomy']}).",
-            f"Cut-outs; one slice a row. {circles}Errors are RMS differences, over the whole slice, from {target}.",
+            f"Cut-outs; one slice a row. {of_dose}{circles}Errors are RMS differences, over the whole slice, from {target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
             real=name == "hero_real",
         )  # fmt: skip
@@ -123,9 +124,9 @@ if "15_judges" in given:
 # %%
 if "newer" in blocks:
     compared = collect.newer_table(blocks["newer"])
-    heads = {"method": "method, oldest first", "ssim": "SSIM", "psnr": "PSNR, dB", "rfs": "radiomic similarity",
-             ("gain", "gain_low", "gain_high"): "better in SSIM by", "rival": "than the best before it",
-             "verdict": "verdict"}  # fmt: skip
+    heads = {"method": "method, oldest first", "verdict": "verdict", "rival": "beside the best before it",
+             ("gain", "gain_low", "gain_high"): "better in SSIM by", "ssim": "SSIM", "psnr": "PSNR, dB",
+             "rfs": "radiomic similarity"}  # fmt: skip
     report.table(
         run, "newer", compared, five.beaten(compared),
         f"Verdicts here are by SSIM; the answer is by {five.asked_by(blocks['newer'])}. More is better in all columns. "

@@ -179,15 +179,11 @@ def test_a_real_ct_stands_beside_the_simulated_patients_and_opens_the_report(smo
     assert first.endswith("hero_real.png"), first
 
 
-def test_the_smoke_study_again_computes_nothing_in_under_15_seconds(smoke):
+def test_the_smoke_study_again_computes_nothing(smoke):
     outputs, env, done = smoke
     assert done.returncode == 0, "see the test above"
     results = {p: p.stat().st_mtime_ns for p in outputs.rglob("result.json")}
-    before = os.times()
     again = subprocess.run(SMOKE, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    spent = os.times()
-    # of the processor, since other tests run beside this one
-    assert spent.children_user + spent.children_system - before.children_user - before.children_system < 15
     count = len([path for path in results if TESTS not in path.parts])
     assert again.returncode == 0 and f"{count} runs, {count} finished" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in outputs.rglob("result.json")} == results
