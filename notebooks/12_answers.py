@@ -72,7 +72,8 @@ for name, rows, target in (
             run, name, drawn.strips(rows),
             f"The {loss} network takes the error of this low-dose slice from {before:.1f} to {after:.1f} HU{besides} "
             f"({who}, {rows[0]['anatomy']}).",
-            f"Cut-outs; one slice a row. {of_dose}{circles}Errors are RMS differences, over the whole slice, from {target}.",
+            f"Cut-outs; one slice a row. {of_dose}{circles}Errors are RMS differences over the whole slice, from "
+            f"{target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",
             real=name == "hero_real",
         )  # fmt: skip
