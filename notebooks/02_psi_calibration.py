@@ -256,10 +256,10 @@ report.text(" ".join(absent) if rows else "No comparison: no slices were asked f
 verdicts = encoder_bench.verdicts(answers, candidates)
 if answers is not None:
     changes = {name: label for name, label in encoder_bench.CHANGES.items() if name in answers}
+    shown = encoder_bench.of_study(answers, bench_levels).rename(columns={**changes, "layer": "its own layer"})
     report.table(
-        run, "encoders",
-        encoder_bench.of_study(answers, bench_levels).rename(columns={**changes, "layer": "its own layer"}),
-        encoder_bench.told(verdicts), f"Relative change of the features; NDCT slices: {len(rows)}, input {convention}.",
+        run, "encoders", shown, encoder_bench.told(verdicts),
+        f"Relative change of features; NDCT slices: {len(rows)}, input {convention}. {' '.join(absent[:1])}",
         {"level": "level of VGG-19", "encoder": "encoder"} | {label: label for label in changes.values()},
     )  # fmt: skip
     level = "block3_conv2" if "block3_conv2" in bench_levels else bench_levels[-1]
