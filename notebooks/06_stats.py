@@ -132,7 +132,7 @@ else:
     shown = testing.in_percent(lesions)
     curve = run.table("mixes", lambda: mixes.of_base(scored, listed, lesions, draws, seed))
     told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
-    plain = run.table("filters", lambda: filters.points(test or cohorts.of(*chosen), lesions["target"].iloc[0]))
+    plain = run.table("filters", lambda: filters.of_runs(chosen, test, lesions["target"].iloc[0]))
     report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, plain, says), told, reading[0], alt=plane.ALT)
     report.table(run, "kept", worded(shown), verdicts.kept(shown, says, GROUPS), reading[1], testing.KEPT)
 

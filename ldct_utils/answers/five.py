@@ -72,19 +72,24 @@ def readers(blocks, worth) -> str:
 
 
 def seen_at_best(n, believed: dict) -> str:
-    """At what dose computed readers put cleaned images, each at its best, and those of a plain filter.
+    """At what dose readers to whom dose is saved put cleaned images, each at its best, and those of a plain filter.
 
     Args: n: of 04d. believed: of ``trusted``.
     """
     if not believed:
         return ", but no computed reader could be asked that can see a gain and catches faults"
-    if not any(one["saves"] for one in believed.values()):
+    gain = {name: one for name, one in believed.items() if one["saves"]}
+    if not gain:
         return f", but no gain was shown to {anybody(believed)}"
-    who = plural(len(believed), "computed reader")
-    puts = f"{who}, asked{where(believed)}, {'puts' if len(believed) == 1 else 'put'} its images at"
-    plain = [n["filters"][name]["value"] for name in believed if name in n.get("filters", {})]
+    puts = f"{of_readers(gain, believed)} {'puts' if len(gain) == 1 else 'put'} the best network's images at"
+    plain = [n["filters"][name]["value"] for name in gain if name in n.get("filters", {})]
     beside = f", and the best plain filter's at {ends_of(plain)}" if plain else ""
-    return f"; {puts} {ends_of([one['best']['value'] for one in believed.values()])}{beside}"
+    return f"; {where(gain).strip()} {puts} {ends_of([one['best']['value'] for one in gain.values()])}{beside}"
+
+
+def of_readers(gain: dict, believed: dict) -> str:
+    """``2 of 3 computed readers``: to how many of those that were asked dose is saved."""
+    return f"{len(gain)} of {plural(len(believed), 'computed reader')}"
 
 
 def ends_of(doses) -> str:
@@ -138,9 +143,9 @@ def in_hu(n, scale: str) -> str:
     gains = [row["gain_db"]["value"] for row in n.get("rows", []) if "VGG" in row["loss"] and "gain_db" in row]
     if not gains or not n.get("mse_gain_db"):
         return f"{told}: they cannot be compared."
-    gap = n["mse_gain_db"]["value"] - max(gains)
-    way = "worse" if gap > 0 else "better"
-    return f"{told}; in HU the best perceptual loss is {number(abs(gap), 1)} dB {way} than MSE."
+    gap = round(n["mse_gain_db"]["value"] - max(gains), 1)
+    way = f"{number(abs(gap), 1)} dB {'worse' if gap > 0 else 'better'} than" if gap else "as good as"
+    return f"{told}; in HU the best perceptual loss is {way} MSE in the mean."
 
 
 def psnr_of_losses(blocks, arms, random: bool) -> str:
@@ -203,7 +208,7 @@ def kept_by_losses(n) -> tuple[list, list]:
 
 
 def kept_of_faint(kept: dict) -> list[str]:
-    """What is left of faint lesions, of which less is kept than of others. Args: kept: {method: span}, of 09."""
+    """What the MSE network leaves of faint lesions. Args: kept: {method: span}, of 09."""
     if "mse" not in kept:
         return []
     return [
@@ -278,7 +283,8 @@ def moves(moved: dict) -> str:
 def by_shift(n) -> list[str]:
     """The same of a shift of all values: what lost lesions must be held against. Args: n: of 04c."""
     moved = moves(n.get("moved_by_shift") or {})
-    return [f"A shift of all values by {n['shift_hu']:g} HU hides nothing; {moved}."] if moved else []
+    shift = f"A shift of all values by {n.get('shift_hu', 0):g} HU hides nothing"
+    return [f"{shift}; {moved} of that."] if moved else []
 
 
 def by_pixel(gone: dict) -> list[str]:
@@ -346,11 +352,11 @@ def one_judge(n) -> str:
         return f"Of {judges}, {listed(names)} are shown to notice {what}{rest * bool(fooled)}."
     rates = n.get("noticed", {}).get(best[0], {})
     each = listed(percent(rate).removesuffix(" %") for rate in sorted(rates.values(), reverse=True))
-    where = f", in {each} % of patients, where chance gives 5" if rates else ""
+    often = f", in {each} % of patients, where chance gives 5" if rates else ""
     rest = (
         f" At the noise-free truth, which has no fault, it raises an alarm in {fooled[best[0]]} too." if fooled else ""
     )
-    return f"Of {judges}, only {names[0]} is shown to notice {what}{where}.{rest}"
+    return f"Of {judges}, only {names[0]} is shown to notice {what}{often}.{rest}"
 
 
 def rates_of(n) -> list[str]:
@@ -434,13 +440,14 @@ def at_best(n, believed: dict) -> list[str]:
         return [f"No gain was shown to {anybody(believed)}{where(believed)}."]
     told = []
     for name in sorted(gain, key=lambda name: -gain[name]["value"]):
-        who = f"{'one' if told else 'a computed reader'} {READERS.get(name, name)}"
+        who = f"one {READERS.get(name, name)}"
         plain = n.get("filters", {}).get(name)
         beside = f", and the best plain filter's at {share(plain)}" if plain else ""
         told.append(f"{who} puts the best network's image at {share(gain[name])}{beside}")
-    words = [f"{capital(where({name: believed[name] for name in gain}).strip())}, {'; '.join(told)}."]
+    places = capital(where({name: believed[name] for name in gain}).strip())
+    words = [f"{places} dose is saved to {of_readers(gain, believed)}: {'; '.join(told)}."]
     if not any(one["in_patients"] for one in believed.values()) and n.get("backgrounds"):
-        words.append("In simulated livers no image was shown to help a reader.")
+        words.append(f"In the {plural(n['backgrounds'], 'simulated liver')} of 04d no reader could be asked.")
     return words
 
 
@@ -448,9 +455,9 @@ def with_other_noise(n, believed: dict) -> list[str]:
     """How far the dose moves with the noise of its own that a reader is given."""
     return [
         f"With half to twice the noise that we give the reader {READERS.get(name, name)}, it puts the best network's "
-        f"image between {ends_of([one['low'], one['high']])}."
+        f"image at {ends_of([one['low'], one['high']])}."
         for name, one in n.get("swept", {}).items()
-        if name in believed
+        if name in believed and None not in (one["low"], one["high"])
     ]
 
 

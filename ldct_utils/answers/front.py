@@ -33,7 +33,7 @@ WORDS = {
     "LDCT, NDCT": "low-dose and normal-dose CT slices; a network gets the first and should return the second",
     "HU, C, W": "Hounsfield units: water is 0, air −1000; C and W are the centre and the width of what is shown from "
     "black to white",
-    "U-Net, CNN-10, QAE": "denoising networks of 2015, 2017 and 2020, here small ones; all losses train the U-Net",
+    "U-Net, CNN-10, QAE": "denoising networks of 2015, 2017 and 2020, here small ones",
     "total variation": "a filter that smooths and keeps edges; like the Gaussian and the median filter it is no "
     "network",
     "FBP": "filtered back-projection, the plain reconstruction without any cleaning",

@@ -318,8 +318,8 @@ def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
                 strength, text = row["from"], f"{100 * row['rate']:.0f}"
                 state = "caught" if np.isfinite(strength) else "not caught"
                 if name in faulty.HARMLESS:
-                    wrong = "noise" if name == "identity" else "misled"
-                    state = wrong if row["caught"] else "not caught"
+                    alarm = "noise" if name == "identity" else "misled"
+                    state = alarm if row["caught"] else "not caught"
             rows.append({"judge": judge, "denoiser": name, "state": state, "strength": strength, "text": text})
     for name in denoisers if len(hunted) else ():
         _, counts = searched(hunted, name)

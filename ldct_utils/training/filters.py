@@ -8,11 +8,12 @@ from functools import partial
 import pandas as pd
 from scipy import ndimage
 
+from ldct_utils import cohorts
 from ldct_utils.models import classical
 from ldct_utils.stats import blending, mixes
-from ldct_utils.study import files, identity
 from ldct_utils.training import designs, testing
 
+COLUMNS = ["name", "strength", "gain", "kept"]
 GAUSSIAN_PX, MEDIAN_PX, TV_HU = (0.3, 0.4, 0.5, 0.6, 0.7), (3,), (2.5, 5.0, 10.0, 20.0)
 
 
@@ -32,25 +33,28 @@ def points(cohort, target: str) -> pd.DataFrame:
     """Where the filters lie for the test patients of a cohort: name, strength, gain (dB, PSNR over the LDCT in the
     slices with lesions) and kept (share of the contrast, mean over patients, whose lesions weigh alike).
 
-    They are measured once and stored with the cohort, for all networks of it.
-
     Args: cohort: whose slices are known without their lesions too. target: of the error, ``truth`` or ``ndct``.
     Returns: without rows where no lesions are known.
     """
-    path = cohort.folder / f"filters-{target}-{identity.code_hash(['training.filters'])}.parquet"
-    if not path.is_file():
-        files.write_parquet(path, _measured(cohort, target))
-    return pd.read_parquet(path)
-
-
-def _measured(cohort, target):
     found = []
     for (name, strength), denoise in by_strength().items():
         kept, squares = testing.lesions_kept(cohort, cohort.rows("test"), denoise)
         if len(kept):
             one = blending.measured(squares[squares["target"] == target].assign(seed=0), kept.assign(seed=0))
             found.append((name, strength, one.gain().mean(), one.kept.mean()))
-    return pd.DataFrame(found, columns=["name", "strength", "gain", "kept"])
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def of_runs(trained, test, target: str) -> pd.DataFrame:
+    """``points`` of the patients that runs were tested on; without rows where their cohort is gone and cannot be built
+    again, since their stored tests need it no more.
+
+    Args: trained: finished runs of 03_train. test: another cohort that they were tested on, or None.
+    """
+    try:
+        return points(test or cohorts.of(*trained), target)
+    except ValueError:
+        return pd.DataFrame(columns=COLUMNS)
 
 
 def one_network(trained, tested, cohort) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

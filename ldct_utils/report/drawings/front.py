@@ -76,7 +76,7 @@ def least_and_most(slice_of_losses: dict) -> str:
     if f"{error[least]:.1f}" == f"{error[most]:.1f}":
         return f"In this slice every network leaves an error of {error[least]:.1f} HU."
     rest = f"and {most} the most, {error[most]:.1f} HU"
-    these = f"Of these {len(error)}, " if len(error) > 2 else ""
+    these = f"Of these {len(error)} networks, " if len(error) > 2 else ""
     return f"{these}{'in' if these else 'In'} this slice {least} leaves the least error, {error[least]:.1f} HU, {rest}."
 
 

@@ -66,8 +66,8 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths, above=()):
         axis.axvline(at, color="black", lw=2)
     for at in above:
         axis.axhline(at, color="black", lw=2)
-    words = {"not caught": "not shown", "misled": "wrong: alarm at the noise-free truth", "not asked": "not tested",
-             "noise": "right: sees the noise of an image not denoised",
+    words = {"not caught": "not shown to be caught", "misled": "wrong: alarm at the noise-free truth",
+             "not asked": "not tested", "noise": "right: sees the noise of an image not denoised",
              "counted": "lesions of one patient"}  # fmt: skip
     from_where = "caught from {} of the strength" if len(strengths) > 1 else "caught"
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=from_where.format(sentences.percent(s)))
