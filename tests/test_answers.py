@@ -100,7 +100,8 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     said = answer("dose", observers=asked)
     assert said["sentences"].endswith(
         " In uniform cylinders dose is saved to 2 of 2 computed readers: one with an eye filter puts the best "
-        "network's image at 57 % (56 to 58); one taught on plain images puts the best network's image at 26 % (25 to 27)."
+        "network's image at 57 % (56 to 58); one taught on plain images puts the best network's image at 26 % "
+        "(25 to 27)."
     )
     filters = {"filters": {"NPWE": {"name": tasks.TV, "value": 0.5, "low": 0.4, "high": 0.6}}}
     beside = answer("dose", observers=asked | filters)["sentences"]
