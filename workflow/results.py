@@ -34,6 +34,7 @@ PICTURES = {
     "dose": ("04b_dose", "equivalent_doses"),
     "tradeoff": ("14_tradeoff", "plane"),
     "judges": ("15_judges", "grid"),
+    "metrics": ("04_metrics_during_training", "full_reference"),
 }
 
 
@@ -137,8 +138,12 @@ def collect(name: str) -> Path:
             except (ValueError, KeyError) as error:
                 raise ValueError(f"{name}: block {block} of {notebook}: {error}") from error
     folder().mkdir(parents=True, exist_ok=True)
+    shown = "".join((paths.root() / page).read_text(encoding="utf-8") for page in PAGES)
     for picture, (notebook, figure) in PICTURES.items():
         target = folder() / f"{name}-{picture}.png"
+        if f"<!-- results: {name} {picture}_picture -->" not in shown:
+            target.unlink(missing_ok=True)
+            continue
         drawn = [run.folder / f"{figure}.png" for run in study.runs.get(notebook, []) if figure in report.figures(run)]
         if drawn:
             page.compress(drawn[0], target)

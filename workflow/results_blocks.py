@@ -185,6 +185,15 @@ def agreement(blocks) -> str:
     return paragraphs(f"*{', '.join(note)}.*", bullets(said))
 
 
+def metrics_picture(blocks) -> str:
+    return (
+        f'<img src="{FOLDER}{STUDY}-metrics.png" width="860" alt="Line plots over updates, a panel a metric, a line a '
+        'loss, with the values of the low-dose image and of a blurred normal-dose one.">\n\n*Metrics on validation '
+        "slices over the updates, mean and range of the trainings. An arrow points to better; dashed: the low-dose input; "
+        "dotted: the normal-dose slice, blurred.*"
+    )
+
+
 def audit(blocks) -> str:
     n = blocks["audit"]
     said = [answer.asked(answer.removal, blocks)]
@@ -654,6 +663,7 @@ BLOCKS = {
     "tradeoff": ("tradeoff", "14_tradeoff", tradeoff),
     "tradeoff_picture": ("tradeoff", "14_tradeoff", tradeoff_picture),
     "agreement": ("agreement", "04_metrics_during_training", agreement),
+    "metrics_picture": ("agreement", "04_metrics_during_training", metrics_picture),
     "audit": ("audit", "04c_metric_audit", audit),
     "dose": ("dose", "04b_dose", dose),
     "dose_picture": ("dose", "04b_dose", dose_picture),
