@@ -211,7 +211,7 @@ report.figure(
     run, "grid", drawings.grid(cells, down, across, sorted({len(graded), len(faults)}), strengths,
                                [len(labels)] if iterations else []),
     verdicts.all_caught_said(table, cell, labels) if enough else headline,
-    f"Numbers: % of {report.plural(len(people), 'patient')}{fewer} with an alarm, faults at full strength; chance gives "
+    f"Numbers: % of {report.plural(len(people), 'patient')}{fewer} with an alarm, faults at full strength; chance: "
     "5. Coloured: more often than after the same denoiser without the fault." + of_search * (iterations > 0),
     alt=drawings.ALT,
 )  # fmt: skip

@@ -138,10 +138,11 @@ def collect(name: str) -> Path:
             except (ValueError, KeyError) as error:
                 raise ValueError(f"{name}: block {block} of {notebook}: {error}") from error
     folder().mkdir(parents=True, exist_ok=True)
-    shown = "".join((paths.root() / page).read_text(encoding="utf-8") for page in PAGES)
+    pages = [path for path in (paths.root() / page for page in PAGES) if path.is_file()]
+    shown = "".join(path.read_text(encoding="utf-8") for path in pages)
     for picture, (notebook, figure) in PICTURES.items():
         target = folder() / f"{name}-{picture}.png"
-        if f"<!-- results: {name} {picture}_picture -->" not in shown:
+        if pages and f"<!-- results: {name} {picture}_picture -->" not in shown:
             target.unlink(missing_ok=True)
             continue
         drawn = [run.folder / f"{figure}.png" for run in study.runs.get(notebook, []) if figure in report.figures(run)]

@@ -189,8 +189,8 @@ def metrics_picture(blocks) -> str:
     return (
         f'<img src="{FOLDER}{STUDY}-metrics.png" width="860" alt="Line plots over updates, a panel a metric, a line a '
         'loss, with the values of the low-dose image and of a blurred normal-dose one.">\n\n*Metrics on validation '
-        "slices over the updates, mean and range of the trainings. An arrow points to better; dashed: the low-dose input; "
-        "dotted: the normal-dose slice, blurred.*"
+        "slices over the updates, mean and range of the trainings. An arrow points to better; dashed: the low-dose "
+        "input; dotted: the normal-dose slice, blurred.*"
     )
 
 
