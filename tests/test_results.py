@@ -255,6 +255,14 @@ def influence_tables(methods):
     return {"gains": pd.DataFrame(gains), "psi_effects": pd.DataFrame(effects), "swaps_share": shares}
 
 
+def test_the_network_of_a_study_is_named_in_its_question():
+    rows = [{"method": "mse", "trainings": 3, "gain_db": {"truth": {"value": 2.0, "low": 1.0, "high": 3.0}},
+             "over_mse_db": {}}]  # fmt: skip
+    for network, name in (({}, "U-Net"), ({"network": "denomamba"}, "DenoMamba"), ({"network": "cnn10"}, "CNN-10")):
+        block = {"domain": "hu", "patients": 10, "rows": rows, "swapped": {}} | network
+        assert f"*Does a {name} trained with MSE improve" in results_blocks.influence({"influence": block})
+
+
 ARMS = [{"mse": None, "vgg · a · random · ψ 0.95": -1.0}, {"mse": None, "new": 0.4, "l1 · x": -0.5}, {"mse": None}]
 
 

@@ -78,6 +78,8 @@ def influence(of) -> dict:
             row["real_ct_db"] = span(*real.loc[method, ["gain_db", "low_db", "high_db"]])
         rows.append(row)
     found = {"domain": run.params["domain"], "patients": int(gains["patients"].max()), "rows": rows, **_nulls(run)}
+    networks = {one.params["network"] for one in select(run.params["runs"])} if run.params.get("runs") else set()
+    found |= {"network": networks.pop()} if len(networks) == 1 else {}
     if has(run, "interactions"):
         table = where(run.table("interactions"), metric="psnr").sort_values("reference").tail(1)
         found["interaction"] = [
