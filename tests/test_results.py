@@ -532,7 +532,7 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     assert found["livers"] == {"NPWE": {"low": 0.14, "high": 0.9}}, "networks in livers, and neither filters nor water"
     said = results_blocks.observers({"observers": found})
     assert (
-        "2 of 3 model observers passed every test, all scans pooled. 1 of them cannot see an eraser that takes a "
+        "2 of 3 model observers passed every test, all scans pooled. 1 of them cannot see a fade that weakens a "
         "lesion and its noise alike. Contrast over noise failed." in said
     )
     assert (

@@ -51,7 +51,7 @@ def influence(blocks) -> str:
     rows = sorted(n["rows"], key=lambda row: -row["gain_db"][reference_of(row["gain_db"])]["value"])
     references = [r for r in REFERENCES if any(r in row["gain_db"] for row in rows)]
     head = ["loss", "trainings", *(f"PSNR over the input, against the {REFERENCES[r]}, dB" for r in references)]
-    head += ["better than MSE, dB", "ψ at start, half and end, %", "its share of the gradient, %"]
+    head += ["perceptual loss better than MSE, dB", "ψ at start, half and end, %", "its share of the gradient, %"]
     head += ["PSNR over the input on one real CT, dB (least to most of the trainings)"]
     lines = []
     for row in rows:
@@ -192,7 +192,7 @@ def metrics_picture(blocks) -> str:
         f'<img src="{FOLDER}{STUDY}-metrics.png" width="860" alt="Line plots over updates, a panel a metric, a line a '
         'loss, with the values of the low-dose image and of a blurred normal-dose one.">\n\n*Metrics on validation '
         "slices over the updates, mean and range of the trainings. An arrow points to better; dashed: the low-dose "
-        "input; dotted: the normal-dose slice, blurred.*"
+        "input; dotted: the normal-dose slice, blurred; ▲▼: a value outside the panel.*"
     )
 
 

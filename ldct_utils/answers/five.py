@@ -81,10 +81,17 @@ def seen_at_best(n, believed: dict) -> str:
     gain = {name: one for name, one in believed.items() if one["saves"]}
     if not gain:
         return f", but no gain was shown to {anybody(believed)}"
-    puts = f"{of_readers(gain, believed)} {'puts' if len(gain) == 1 else 'put'} the best network's images at"
+    sees, they = ("sees", "it puts") if len(gain) == 1 else ("see", "they put")
+    puts = f"{of_readers(gain, believed)} {sees} a gain: {they} the best network's images at"
     plain = [n["filters"][name]["value"] for name in gain if name in n.get("filters", {})]
-    beside = f", and the best plain filter's at {ends_of(plain)}" if plain else ""
-    return f"; {where(gain).strip()} {puts} {ends_of([one['best']['value'] for one in gain.values()])}{beside}"
+    beside = f", and the best plain filter's at {each_of(plain)}" if plain else ""
+    return f"; {where(gain).strip()} {puts} {each_of([one['best']['value'] for one in gain.values()])}{beside}"
+
+
+def each_of(doses) -> str:
+    """``27 and 59 %``, the least first."""
+    told = ["more than 100 %" if dose is None else percent(dose) for dose in sorted(doses, key=lambda d: d or 2.0)]
+    return listed([*(one.removesuffix(" %") for one in told[:-1]), told[-1]])
 
 
 def of_readers(gain: dict, believed: dict) -> str:
@@ -207,22 +214,26 @@ def kept_by_losses(n) -> tuple[list, list]:
     return words, [about, other]
 
 
-def kept_of_faint(kept: dict) -> list[str]:
-    """What the MSE network leaves of faint lesions. Args: kept: {method: span}, of 09."""
-    if "mse" not in kept:
+def kept_of_faint(planted: dict, own: dict) -> list[str]:
+    """What the MSE network leaves of faint lesions. Args: planted: {method: span}, of 09. own: of ``collect.kept``."""
+    if "mse" not in planted:
         return []
-    return [
-        f"Of faint lesions, planted into further patients, the MSE network keeps {share(kept['mse'])} of the contrast."
-    ]
+    told = f"Of the faintest lesions, planted into further patients, the MSE network keeps {share(planted['mse'])} of"
+    faint = [row["faint"] for row in own.get("rows", []) if row["method"] == "mse" and "faint" in row]
+    beside = f"; of the test patients' own lesions under 25 HU, {share(faint[0])}" if faint else ""
+    return [f"{told} the contrast{beside}."]
 
 
 def seen_better(rows) -> list[str]:
     """Whether readers find faint lesions better with another loss than with MSE. Args: as of ``seen_by_loss``."""
     of_mse = [row for row in rows if row["first"] == "mse" and row["quantity"] in D_KEPT]
-    better = [row for row in of_mse if row["differs"] and row["difference"] < 0]
+    better, worse = ({row["quantity"] for row in of_mse if row["differs"] and sign * row["difference"] > 0}
+                     for sign in (-1, 1))  # fmt: skip
     if not of_mse or better:
         return []
-    return ["No computed reader was shown to find faint lesions better with another loss."]
+    readers = some(0, len({row["quantity"] for row in of_mse}), "computed reader")
+    finds = f"; {len(worse)} find{'s' * (len(worse) == 1)} them worse" if worse else ""
+    return [f"{capital(readers)} was shown to find faint lesions better with another loss{finds}."]
 
 
 D_KEPT = {"d' kept, Hotelling": "CHO", "d' kept, non-prewhitening": "NPW"}
@@ -264,8 +275,8 @@ def scores(blocks) -> tuple[list, list]:
             more += by_pixel(gone)
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
-                    "One score, MaxSRMSE (the error of the worst segment), changes "
-                    f"{number(most['value'], 1)} times as much by lost lesions as by the dose."
+                    "One score, MaxSRMSE (the error of the worst segment), is moved by lost lesions "
+                    f"{number(most['value'], 1)} times{within(most, 1)} as much as by the dose."
                 )
     if "judges" in blocks:
         words.append(one_judge(blocks["judges"]))
@@ -284,7 +295,7 @@ def by_shift(n) -> list[str]:
     """The same of a shift of all values: what lost lesions must be held against. Args: n: of 04c."""
     moved = moves(n.get("moved_by_shift") or {})
     shift = f"A shift of all values by {n.get('shift_hu', 0):g} HU hides nothing"
-    return [f"{shift}; {moved} of that."] if moved else []
+    return [f"{shift}, yet {moved} of what cutting the dose does."] if moved else []
 
 
 def by_pixel(gone: dict) -> list[str]:
@@ -351,21 +362,23 @@ def one_judge(n) -> str:
         rest = f"; false alarms at the noise-free truth are raised by {listed(said.plainly(one) for one in fooled)}"
         return f"Of {judges}, {listed(names)} are shown to notice {what}{rest * bool(fooled)}."
     rates = n.get("noticed", {}).get(best[0], {})
-    each = listed(percent(rate).removesuffix(" %") for rate in sorted(rates.values(), reverse=True))
-    often = f", in {each} % of patients, where chance gives 5" if rates else ""
-    rest = (
-        f" At the noise-free truth, which has no fault, it raises an alarm in {fooled[best[0]]} too." if fooled else ""
-    )
+    often = f": {by_fault(rates)}, where chance gives 5 %" if rates else ""
+    unsure = "It is not reliable: at the noise-free truth, which has no fault, it raises an alarm in"
+    rest = f" {unsure} {fooled[best[0]]}." if fooled else ""
     return f"Of {judges}, only {names[0]} is shown to notice {what}{often}.{rest}"
 
 
-def rates_of(n) -> list[str]:
-    """In which share of patients the one best judge noticed each fault, and who raised false alarms."""
-    best, same = said.best_judges(n), {}
-    for fault, rate in n.get("noticed", {}).get(best[0], {}).items() if len(best) == 1 else ():
+def by_fault(rates: dict) -> str:
+    """``the eraser and the inserter in 82 % of patients and the texture paster in 27 % of patients``."""
+    same = {}
+    for fault, rate in rates.items():
         same.setdefault(percent(rate), []).append(f"the {IN_SENTENCES.get(fault, fault)}")
-    rates = listed(f"{listed(faults)} in {rate} of patients" for rate, faults in same.items())
-    told = [f"“{said.plainly(best[0])}” notices {rates}."] if same else []
+    return listed(f"{listed(faults)} in {rate} of patients" for rate, faults in same.items())
+
+
+def rates_of(n) -> list[str]:
+    """Who raised false alarms."""
+    told = []
     if fooled := said.false_alarms(n):
         alarms = listed(f"“{said.plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
         told.append(f"At the noise-free truth, an alarm is raised by {alarms}.")
@@ -425,7 +438,7 @@ def dose(blocks) -> tuple[list, list]:
         more.append(testified(believed) + noise + in_detail(blocks["observers"], believed) + elsewhere(blocks))
     if "invariances" in blocks:
         short, rest = hiding(blocks)
-        words += [short, *kept_of_faint(blocks.get("details", {}).get("kept") or {})]
+        words += [short, *kept_of_faint(blocks.get("details", {}).get("kept") or {}, blocks.get("kept", {}))]
         more.append(rest)
     return words, ["\n\n".join(" ".join(part) for part in more if part)]
 
@@ -445,9 +458,10 @@ def at_best(n, believed: dict) -> list[str]:
         beside = f", and the best plain filter's at {share(plain)}" if plain else ""
         told.append(f"{who} puts the best network's image at {share(gain[name])}{beside}")
     places = capital(where({name: believed[name] for name in gain}).strip())
-    words = [f"{places} dose is saved to {of_readers(gain, believed)}: {'; '.join(told)}."]
+    at_its_best = "; each at its own best task" * any(name in n.get("filters", {}) for name in gain)
+    words = [f"{places} dose is saved to {of_readers(gain, believed)}: {'; '.join(told)}{at_its_best}."]
     if not any(one["in_patients"] for one in believed.values()) and n.get("backgrounds"):
-        words.append(f"In the {plural(n['backgrounds'], 'simulated liver')} of 04d no reader could be asked.")
+        words.append(f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked.")
     return words
 
 
@@ -528,7 +542,8 @@ def in_detail(n, believed) -> list[str]:
     costs, of = n["costs"], {way: by_reader(every, way, n[way]) for way in ("saves", "costs")}
     words = [
         "“Best” is one network at one task: to find one kind of lesion, or to tell two shapes apart. It is the largest "
-        "of those that save dose, and its interval is not corrected for that. Of "
+        "of those that save dose, and its interval is not corrected for that. Tasks were taken in which some network "
+        "or filter helps, so what follows is no rate over all tasks. Of "
         f"{plural(asked, 'comparison')} of a reader, a network and a task in which some image was shown to raise the "
         f"reader's d′, {counted_verb(saves, 'save')} dose{of['saves']}: the whole interval lies more than half a "
         f"percentage point off 25 %. Over all tasks, {counted_verb(costs, 'cost')} dose{of['costs']}."

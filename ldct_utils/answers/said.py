@@ -414,7 +414,7 @@ def passing(blocks) -> str:
     n = blocks["observers"]
     failed = f" {capital(listed(n['failed']))} failed." if n["failed"] else ""
     blind = [name for name in n.get("blind_to_fading", []) if name in n["believed"]]
-    fading = f" {len(blind)} of them cannot see an eraser that takes a lesion and its noise alike." if blind else ""
+    fading = f" {len(blind)} of them cannot see a fade that weakens a lesion and its noise alike." if blind else ""
     cost = f"{n['costs']} cost{'s' * (n['costs'] == 1)}"
     return (
         f"{len(n['believed'])} of {len(n['believed']) + len(n['failed'])} model observers passed every test, all scans "
