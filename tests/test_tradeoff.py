@@ -262,6 +262,11 @@ def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_i
 def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_moves_it():
     cohort = patients(4)
     cohort.rows = lambda split: np.arange(4)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    small = (np.hypot(y - 26, x - 30) < 5) & (np.hypot(y - 26, x - 30) >= 2)  # the first patient's lesion is smaller
+    cohort.lesion_masks[0][small] = 0
+    for name in ("ldct", "ndct", "truth"):
+        getattr(cohort, name)[0][small] = getattr(cohort, f"absent_{name}")[0][small]
     points = filters.points(cohort, "truth").set_index(["name", "strength"])
     present, truth = cohort.ldct.astype(np.float32), cohort.truth
     signal = present - cohort.absent_ldct
