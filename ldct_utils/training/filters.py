@@ -52,9 +52,10 @@ def of_runs(trained, test, target: str) -> pd.DataFrame:
     Args: trained: finished runs of 03_train. test: another cohort that they were tested on, or None.
     """
     try:
-        return points(test or cohorts.of(*trained), target)
-    except ValueError:
+        cohort = test or cohorts.of(*trained)
+    except (ValueError, KeyError):  # a KeyError: runs that do not say which cohort they had
         return pd.DataFrame(columns=COLUMNS)
+    return points(cohort, target)
 
 
 def one_network(trained, tested, cohort) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
