@@ -35,6 +35,7 @@ PICTURES = {
     "tradeoff": ("14_tradeoff", "plane"),
     "judges": ("15_judges", "grid"),
     "metrics": ("04_metrics_during_training", "full_reference"),
+    "psi": ("06_stats", "psi"),
 }
 
 

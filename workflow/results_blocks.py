@@ -120,6 +120,14 @@ def by_psi(blocks) -> str:
     return paragraphs(*found, note, bullets(said))
 
 
+def psi_picture(blocks) -> str:
+    return (
+        f'<img src="{FOLDER}{STUDY}-psi.png" width="860" alt="Line plots of the gain over MSE against the perceptual '
+        'share, a panel a score and reference, a line a level and encoder.">\n\n*Gain over MSE against ψ at the end '
+        "of training; a horizontal line runs to ψ at its start. Hollow: one training. Numbers: points outside a panel.*"
+    )
+
+
 def kept(blocks, block: str = "kept") -> str:
     """What methods keep of lesions beside their PSNR, the most kept first."""
     n = blocks[block]
@@ -659,6 +667,7 @@ BLOCKS = {
     "lambdas": ("lambdas", "02_psi_calibration", lambdas),
     "influence": ("influence", "06_stats", influence),
     "by_psi": ("by_psi", "06_stats", by_psi),
+    "psi_picture": ("by_psi", "06_stats", psi_picture),
     "kept": ("kept", "06_stats", kept),
     "newer_kept": ("newer_kept", "11_denoisers", newer_kept),
     "swaps": ("influence", "06_stats", swaps),
