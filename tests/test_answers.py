@@ -465,7 +465,7 @@ def test_judges_that_notice_most_faults_are_named(change, said, rates):
                            ({"b": 3}, "planted faults.")):  # fmt: skip
         one = answer("scores", judges=BLOCKS["judges"] | fooled | {"caught_of_faults": counts})
         assert one["sentences"].endswith(alarms)
-        assert ("alarm is raised by “a” in 30 % of patients." in one["more"]) == ("a" in counts)
+        assert ("alarm is raised by “a” in 30 % of patients." in one["more"]) == (len(counts) > 1)
     named = {"columns": ["judge", "inserter"], "caught_of_faults": {"test of segments (09a)": 1}}
     more = answer("scores", judges=BLOCKS["judges"] | change | named)["more"]
     assert f"{about}: the inserter adds one that is not there. The test of segments asks of each" in more

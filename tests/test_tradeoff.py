@@ -286,12 +286,13 @@ def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_move
     assert filters.points(cohort, "truth").empty
 
 
-def test_runs_whose_cohort_is_gone_are_drawn_without_filters(monkeypatch):
+def test_runs_whose_cohort_is_gone_are_drawn_without_filters_and_it_is_said(monkeypatch, capsys):
     def gone(*trained):
         raise ValueError("its cohort is gone")
 
     monkeypatch.setattr(cohorts, "of", gone)
     assert list(filters.of_runs([], None, "truth")) == filters.COLUMNS and filters.of_runs([], None, "truth").empty
+    assert "No filters are drawn beside the networks: its cohort is gone" in capsys.readouterr().out
     cohort = patients(2)
     cohort.rows = lambda split: np.arange(2)
     assert len(filters.of_runs([], cohort, "truth")) == len(filters.by_strength())

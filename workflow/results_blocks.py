@@ -67,9 +67,10 @@ def influence(blocks) -> str:
     sure = any(known(span) for row in rows for span in row["gain_db"].values())
     over = "; intervals are 95 % over patients and, of several trainings, over those" if sure else ""
     note.append(f"Positive is better{over}.")
-    question = answer.asked(answer.mse_gain, blocks) if "truth" in references else ""
-    network = "DenoMamba" if n.get("network") == "denomamba" else called(n.get("network", "unet"))
-    said = [question.replace("a U-Net", f"a {network}")] * bool(question)
+    said = []
+    if "truth" in references:
+        network = "DenoMamba" if n.get("network") == "denomamba" else called(n.get("network", "unet"))
+        said.append(answer.asked(answer.mse_gain, blocks).replace("a U-Net", f"a {network}"))
     said += [answer.asked(answer.perceptual, blocks)] if answer.ranked(blocks) else []
     said += [answer.trainings(blocks)] if "twice" in n else []
     for one in n.get("interaction", []):

@@ -202,10 +202,9 @@ def audit(of) -> dict:
     if has(run, "like_mse"):
         alike = run.table("like_mse")
         kept["like_mse"] = alike.dropna(subset="rho").to_dict("records") if len(alike) else []
-    most = (
-        {"shift_hu": degradations.DEGRADATIONS["shift"].strengths[-1]} if shifted else {}
-    )  # ``low``: of the strongest
-    return kept | {"of": len(moved), "moved": moved, "moved_by_shift": shifted} | most
+    if shifted:
+        kept["shift_hu"] = degradations.DEGRADATIONS["shift"].strengths[-1]  # reactions are to the strongest
+    return kept | {"of": len(moved), "moved": moved, "moved_by_shift": shifted}
 
 
 def dose(of) -> dict:

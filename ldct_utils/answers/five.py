@@ -4,6 +4,8 @@ An answer is two lists of sentences: the answer, short enough to be read in pass
 folded away. Both are empty where the study did not ask.
 """
 
+import math
+
 from ldct_utils.answers import said
 from ldct_utils.answers.words import (
     DOMAINS,
@@ -88,9 +90,15 @@ def seen_at_best(n, believed: dict) -> str:
     return f"; {where(gain).strip()} {puts} {each_of([one['best']['value'] for one in gain.values()])}{beside}"
 
 
+def rising(doses) -> list[str]:
+    """Doses in %, the least first; one that is not known lies beyond the normal one."""
+    order = sorted(doses, key=lambda dose: math.inf if dose is None else dose)
+    return ["more than 100 %" if dose is None else percent(dose) for dose in order]
+
+
 def each_of(doses) -> str:
     """``27 and 59 %``, the least first."""
-    told = ["more than 100 %" if dose is None else percent(dose) for dose in sorted(doses, key=lambda d: d or 2.0)]
+    told = rising(doses)
     return listed([*(one.removesuffix(" %") for one in told[:-1]), told[-1]])
 
 
@@ -100,9 +108,8 @@ def of_readers(gain: dict, believed: dict) -> str:
 
 
 def ends_of(doses) -> str:
-    """``26 to 59 %``; a dose that is not known lies beyond the normal one."""
-    told = ["more than 100 %" if dose is None else percent(dose) for dose in sorted(doses, key=lambda d: d or 2.0)]
-    low, high = told[0], told[-1]
+    """``26 to 59 %``."""
+    low, *_, high = rising([*doses, *doses])
     return high if low == high else f"{low.removesuffix(' %')} to {high}"
 
 
@@ -377,12 +384,12 @@ def by_fault(rates: dict) -> str:
 
 
 def rates_of(n) -> list[str]:
-    """Who raised false alarms."""
-    told = []
-    if fooled := said.false_alarms(n):
-        alarms = listed(f"“{said.plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
-        told.append(f"At the noise-free truth, an alarm is raised by {alarms}.")
-    return told
+    """Who of several best judges raised false alarms, and how often; of one alone the answer says it."""
+    fooled = said.false_alarms(n)
+    if not fooled or len(said.best_judges(n)) == 1:
+        return []
+    alarms = listed(f"“{said.plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
+    return [f"At the noise-free truth, an alarm is raised by {alarms}."]
 
 
 def newer(blocks) -> tuple[list, list]:

@@ -46,14 +46,15 @@ def points(cohort, target: str) -> pd.DataFrame:
 
 
 def of_runs(trained, test, target: str) -> pd.DataFrame:
-    """``points`` of the patients that runs were tested on; without rows where their cohort is gone and cannot be built
-    again, since their stored tests need it no more.
+    """``points`` of the patients that runs were tested on; without rows, and said so, where their cohort is gone and
+    cannot be built again, since their stored tests need it no more.
 
     Args: trained: finished runs of 03_train. test: another cohort that they were tested on, or None.
     """
     try:
         cohort = test or cohorts.of(*trained)
-    except (ValueError, KeyError):  # a KeyError: runs that do not say which cohort they had
+    except (ValueError, KeyError) as error:  # a KeyError: runs that do not say which cohort they had
+        print(f"No filters are drawn beside the networks: {error}")
         return pd.DataFrame(columns=COLUMNS)
     return points(cohort, target)
 
