@@ -71,8 +71,7 @@ for name, rows, target in (
         of_dose = f"Low dose is {report.percent(doses.pop())} of the normal one. " if len(doses) == 1 else ""
         report.figure(
             run, name, drawn.strips(rows),
-            f"The {loss} network takes the error of this low-dose slice from {before:.1f} to {after:.1f} HU{besides} "
-            f"({who}, {rows[0]['anatomy']}).",
+            f"{drawn.taken(loss, before, after)}{besides} ({who}, {rows[0]['anatomy']}).",
             f"Cut-outs; one slice a row. {of_dose}{circles}Errors are RMS differences over the whole slice, from "
             f"{target}.",
             alt="CT cut-outs in rows: low dose, denoised, normal dose, and the noise-free truth or a difference.",

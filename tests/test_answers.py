@@ -220,7 +220,7 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
         assert f"{also} shown to do so." in said["more"] and f"keep {mixed}, the best 3 percentage" in said["sentences"]
     for none, who in ((rows[1:], "no other loss"), ([rows[1]] * 2, "none of the 2 other losses")):
         said = answer("loss", tradeoff={"rows": none})
-        assert said["sentences"].endswith(f" By the contrast of lesions, not shown: {who} keeps {mixed}.")
+        assert said["sentences"].endswith(f" By the contrast of lesions, {who} was shown to keep {mixed}.")
 
 
 def test_what_is_left_of_faint_lesions_stands_where_hiding_is_asked():
@@ -569,6 +569,11 @@ def test_networks_of_06_and_11_stand_in_one_table_of_the_real_ct_and_those_not_a
     assert collect.on_real_ct(given)[1] == ["QAE", "CNN-10"]
     gains.clear()
     assert collect.on_real_ct(given)[0].empty and collect.on_real_ct({})[1] == []
+
+
+def test_an_error_that_a_network_leaves_as_it_is_did_not_go_anywhere():
+    assert drawn.taken("MSE", 21.2, 11.3).endswith("from 21.2 to 11.3 HU")
+    assert drawn.taken("MSE", 23.62, 23.58) == "The MSE network leaves the error of this low-dose slice at 23.6 HU"
 
 
 def test_the_scores_that_are_counted_are_named():

@@ -201,10 +201,10 @@ def kept_by_losses(n) -> tuple[list, list]:
     others, keep = some(len(buying), len(rows), "other loss"), "keeps" if len(buying) < 2 else "keep"
     if buying and buying == perceptual:
         others = "the perceptual loss" if len(buying) == 1 else f"all {len(buying)} perceptual losses"
-    told = f"{others} {keep} more of it than a blend of the MSE image and its input with the same error"
-    about = ""
+    blend = "more of it than a blend of the MSE image and its input with the same error"
+    told, about = f"{others} {keep} {blend}", ""
     if not buying:
-        return [f"By the contrast of lesions, not shown: {told}."], []
+        return [f"By the contrast of lesions, {others} was shown to keep {blend}."], []
     if 0 < len(left := [row["loss"] for row in rows if row not in buying]) < said.FEW:
         about = f"{listed(left)} {'was' if len(left) == 1 else 'were'} not shown to keep more than such a blend."
     most = max((row["more_kept"] for row in buying), key=lambda span: span["value"])

@@ -68,6 +68,13 @@ def strips(rows: list[dict]):
     return figure
 
 
+def taken(loss: str, before: float, after: float) -> str:
+    """What a network does to the error of a slice, HU, without a full stop. Args: loss: that it was trained with."""
+    if f"{before:.1f}" == f"{after:.1f}":
+        return f"The {loss} network leaves the error of this low-dose slice at {after:.1f} HU"
+    return f"The {loss} network takes the error of this low-dose slice from {before:.1f} to {after:.1f} HU"
+
+
 def least_and_most(slice_of_losses: dict) -> str:
     """Which network leaves the least error in the whole slice, and which the most."""
     truth, panels = slice_of_losses["truth"], slice_of_losses["panels"]
