@@ -508,8 +508,9 @@ def test_models_that_draw_are_rows_of_eraser_and_identity_only():
         "HU, 43 is right", "blur": verdicts.NOT_ASKED, "identity (not denoised)": "0 % of draws hide",
         "net": verdicts.NOTHING,
     }  # fmt: skip
-    (works,) = verdicts.drawn([tried | {"works": True}], ["eraser", "net"])
-    assert works["eraser, knows lesions"].startswith("from 100 %: 76 %")
+    ends = {"eraser_hidden_low": 0.6, "eraser_hidden_high": 0.9}
+    (works,) = verdicts.drawn([tried | {"works": True} | ends], ["eraser", "net"])
+    assert works["eraser, knows lesions"].startswith("from 100 %: 76 % [60, 90] of draws hide")
     with pytest.raises(ValueError, match="tried no eraser"):
         verdicts.drawn(None, ["eraser"])
     (few,) = verdicts.drawn([tried | {"works": None}], ["blur"])

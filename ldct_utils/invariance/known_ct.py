@@ -198,12 +198,13 @@ def controlled(cohort, sampler, others, updates, samples: int = 16, seed: int = 
 
 
 def headline(table: pd.DataFrame) -> list[dict]:
-    """The rows of ``controlled`` as numbers for a run's result: whether each model works, its rates, what was tried."""
-    ends = ("more", "more_low", "more_high", "eraser_hidden", "identity_hidden", "eraser_sd_hu", "eraser_open_hu")
+    """The rows of ``controlled`` as numbers for a run's result: whether each model works, its rates with intervals, and
+    what was tried."""
+    rates = [f"{name}{end}" for name in ("more", "eraser_hidden", "identity_hidden") for end in ("", "_low", "_high")]
     return [
         {"model": one["model"], "patients": int(one["patients"])}
         | {"works": None if pd.isna(one["works"]) else bool(one["works"])}
-        | {name: float(one[name]) for name in ends}
+        | {name: float(one[name]) for name in (*rates, "eraser_sd_hu", "eraser_open_hu")}
         | {name: int(one[name]) for name in SETTINGS}
         for one in table.to_dict("records")
     ]

@@ -172,6 +172,12 @@ def searched(hunted, name: str) -> tuple[str, str]:
     return f"{counts[0]} changed hidden{at}{twin}", f"{counts[0]}{at.replace(' ', chr(10), 1)}"
 
 
+def _with_ends(row: dict, name: str) -> str:
+    """A share in percent with its 95 % interval, e.g. ``76 % [60, 90]``; without where too few patients give none."""
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    return percent(row[name]) + ("" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]")
+
+
 def drawn(tried: list[dict] | None, denoisers) -> list[dict]:
     """Rows of the table in words for models that draw invariances (05a), who were tried on an eraser and the identity.
 
@@ -187,7 +193,7 @@ def drawn(tried: list[dict] | None, denoisers) -> list[dict]:
         }
         works = FEW if one["works"] is None else "from 100 %" if one["works"] else "no"
         spread = f"draws vary by {one['eraser_sd_hu']:.1f} HU, {one['eraser_open_hu']:.0f} is right"
-        hides = {name: percent(one[f"{name}_hidden"]) for name in ("eraser", "identity")}
+        hides = {name: _with_ends(one, f"{name}_hidden") for name in ("eraser", "identity")}
         said_of = {"eraser": f"{works}: {hides['eraser']} of draws hide; {spread}",
                    "identity": f"{hides['identity']} of draws hide"}  # fmt: skip
         rows.append(row | {LABELS[name]: words for name, words in said_of.items() if name in denoisers})
