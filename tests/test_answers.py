@@ -230,10 +230,17 @@ def test_what_is_left_of_faint_lesions_stands_where_hiding_is_asked():
     )
     none = {"rows": [{"search": {"tested": 10, "changed": 0, "hidden": 0}, "patients": 6}]}
     assert answer("dose", invariances=none, details={"kept": kept})["sentences"].endswith(f" {told}.")
-    assert five.kept_of_faint(kept, {}) == [f"{told}."] and five.kept_of_faint({"vgg": kept["vgg"]}, {}) == []
+    only = {"kept": {"vgg": kept["vgg"]}}
+    assert five.kept_of_faint({"kept": kept}, {}) == [f"{told}."] and five.kept_of_faint(only, {}) == []
     own = {"rows": [{"method": "vgg", "faint": span(0.9)}, {"method": "mse", "faint": span(0.87, 0.06)}]}
     beside = "; of the test patients' own lesions under 25 HU, 87 % (81 to 93)."
-    assert five.kept_of_faint(kept, own) == [told + beside]
+    assert five.kept_of_faint({"kept": kept}, own) == [told + beside]
+    sizes = [
+        {"radius_mm": 1.0, "contrast_hu": -25.0} | span(0.48),
+        {"radius_mm": 4.0, "contrast_hu": -3.0} | span(0.85),
+    ]
+    by_lesion = {"kept": kept, "kept_by_lesion": {"mse": sizes}}
+    assert five.kept_of_faint(by_lesion, own) == [f"{told}, and of the smallest (radius 1 mm) 48 % (38 to 58){beside}"]
 
 
 def test_a_study_that_did_not_ask_says_which_one_does():

@@ -685,6 +685,45 @@ def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_
     assert results_blocks.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]
 
 
+def test_contrast_kept_of_planted_lesions_is_told_lesion_by_lesion():
+    sizes = [{"radius_mm": r, "contrast_hu": hu, "value": v, "low": v - 0.1, "high": v + 0.1}
+             for r, hu, v in ((1.0, -25.0, 0.48), (4.0, -3.0, 0.85))]  # fmt: skip
+    block = {
+        "notices": [],
+        "against": [],
+        "kept": {},
+        "removed": [],
+        "noticed_hu": {},
+        "kept_by_lesion": {"mse": sizes},
+    }
+    text = results_blocks.details({"details": block})
+    assert "| radius 1 mm, −25 HU | radius 4 mm, −3 HU |" in text
+    assert "| MSE | 48 % (38 to 58) | 85 % (75 to 95) |" in text and "patients and trainings" in text
+
+
+def test_details_of_planted_lesions_are_means_over_lesions_patients_and_trainings():
+    rows = pd.DataFrame(
+        [(p, seed, r, hu, "mse", kept + 0.01 * p + 0.1 * seed)
+         for p in range(6) for seed in (0, 1) for r, hu, kept in ((1.0, -25.0, 0.4), (4.0, -3.0, 0.8))],
+        columns=["patient", "seed", "radius_mm", "contrast_hu", "method", "kept"],
+    )  # fmt: skip
+    run = SimpleNamespace(numbers={}, result={"files": ["losses.parquet"]}, table={"losses": rows}.__getitem__)
+    found = collect.details([run])
+    small, large = found["kept_by_lesion"]["mse"]
+    assert small["radius_mm"] == 1 and small["value"] == pytest.approx(0.475)
+    assert large["value"] == pytest.approx(0.875) and small["low"] < 0.475 < small["high"]
+    assert found["kept"]["mse"]["value"] == pytest.approx(0.675)
+
+
+def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
+    block = {"rows": [{"method": "unet", "scores": {"psnr": {"value": 33.0}}}, {"method": "tv", "scores": {}}]}
+    kept = {"rows": [{"method": "unet", "faint": {"value": 0.87, "low": 0.8, "high": None}}, {"method": "tv"}]}
+    table = collect.newer_table(block, kept).set_index("psnr")
+    assert table.loc[33.0, ["faint", "faint_low"]].tolist() == pytest.approx([87, 80])
+    assert table.faint_high.isna().all() and table.faint.notna().sum() == 1
+    assert "faint" not in collect.newer_table(block, {"rows": []})
+
+
 def test_one_volume_is_said_to_have_no_interval():
     block = {"notices": [{"metric": "PSNR", "5": "1.00 –"}], "against": [], "kept": {}}
     few = results_blocks.details({"details": block | {"removed": [], "noticed_hu": {}}})

