@@ -257,6 +257,11 @@ def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_i
     expected = {(0.0, 100.0), *(tuple(np.round([r.gain, 100 * r.kept], 6)) for r in table.itertuples())}
     assert points == expected
     assert {"MSE mixed with the LDCT", "LDCT", "VGG"} <= set(axis.get_legend_handles_labels()[1])
+    lost = table.assign(gain=table["gain"].where(table["method"] != "vgg", -11.0), gain_low=-12.0)
+    squashed = drawings.beside_mixes(testing.in_percent(lost), curve.reset_index(), plain, says).axes[0]
+    assert "VGG (outside, at −11.0 dB)" in squashed.get_legend_handles_labels()[1]
+    assert squashed.get_xlim()[0] == pytest.approx(drawings.LEFTMOST_DB - 0.3)
+    assert axis.get_xlim()[0] > -1 and "VGG (outside" not in " ".join(axis.get_legend_handles_labels()[1])
 
 
 def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_moves_it():

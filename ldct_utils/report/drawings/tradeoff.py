@@ -8,8 +8,11 @@ from matplotlib.ticker import MaxNLocator
 
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import styles
+from ldct_utils.report.sentences import number
 
 FILTERS = {"Gaussian": ("s", "0.45"), "median": ("^", "0.45"), "total variation": ("v", "black")}  # marker, colour
+
+LEFTMOST_DB = -4.0  # what loses more than this is told in the legend: drawn, it would squash all others
 
 ALT = "Gain in PSNR against contrast kept: a point a network with intervals, the curve of mixes with the LDCT, filters."
 
@@ -49,9 +52,10 @@ def beside_mixes(table, band, filters, says: dict, unsettled=()):
         compared, drawn hollow.
     Returns: the figure.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 5))
+    figure, axis = plt.subplots(figsize=(7.2, 4 + 0.1 * len(table)))  # the legend below has a line for two methods
     base, looks = says[table["base"].iloc[0]], styles.styles({name: says[name] for name in table["method"]})
-    left = min([0, *table["gain_low"].fillna(table["gain"])]) - 0.3
+    inside = table[table["gain"] >= LEFTMOST_DB]
+    left = max(min([0, *inside["gain_low"].fillna(inside["gain"])]), LEFTMOST_DB) - 0.3
     lowest = min([*table["low"].fillna(table["kept"]), 100 * band["kept"].min()]) - 2
     _filters(axis, filters.assign(kept=100 * filters["kept"]), left, lowest)
     axis.fill_betweenx(100 * band["kept"], band["low"], band["high"], color="0.85", lw=0)
@@ -61,6 +65,8 @@ def beside_mixes(table, band, filters, says: dict, unsettled=()):
         reach = [[[here - low], [high - here]] for here, low, high in (
             (row.kept, row.low, row.high), (row.gain, row.gain_low, row.gain_high))]  # fmt: skip
         face = {"mfc": "white"} if row.method in unsettled else {}
+        if row.method not in set(inside["method"]):
+            face["label"] = f"{says[row.method]} (outside, at {number(row.gain, 1)} dB)"
         axis.errorbar(row.gain, row.kept, *reach, ms=7, lw=1.2, ls="", **looks[row.method] | face)
     if set(unsettled) & set(table["method"]):
         axis.plot([], [], "o", color="0.3", mfc="white", ms=7, label="hollow: not trained enough to be compared")
