@@ -279,7 +279,7 @@ def test_what_is_published_shows_nobody_and_needs_nothing_else(study, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert "A phantom." in text and "A person." not in text and "A scan." not in text
     assert [p.name for p in (path.parent / "pictures").iterdir()] == ["01_toy-phantom.png"]
-    assert "Study default, commit abc." in text
+    assert "Study default, commit abc. Pictures of real CT are left out (Figure 1.2): whether" in text
     for target in Links(text).targets:
         inside = target.partition("#")[0]
         assert not inside or (path.parent / unquote(inside)).is_file(), target

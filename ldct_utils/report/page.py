@@ -15,6 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from ldct_utils.report import captions
+from ldct_utils.report.sentences import listed
 from ldct_utils.study import files, paths
 from ldct_utils.study.identity import DATA, RUN_FOLDER
 from ldct_utils.study.runs import TESTS, Run, minutes_busy
@@ -68,14 +69,18 @@ def publish(study: str, folder: Path, about: str) -> Path:
     fresh = folder.with_name(f".new-{folder.name}")
     shutil.rmtree(fresh, ignore_errors=True)
     (fresh / "pictures").mkdir(parents=True)
+    real = []
     for notebook in shown["notebooks"]:
         for number, run in enumerate(notebook["finished"]):
+            real += [f"Figure {one['number']}" for one in run["items"] if one.get("real")] if number < 1 else []
             run["items"] = [one for one in run["items"] if _of_nobody(one)] if number < 1 else []
             for one in (item for item in run["items"] if item["kind"] == "figure"):
                 target = fresh / "pictures" / f"{notebook['name']}-{one['name']}.png"
                 compress(one["image"], target)
                 one |= {"image": target, "pdf": None}
             run["page"] = None
+    if real:
+        about += f" Pictures of real CT are left out ({listed(real)}): whether they may be copied is not known."
     _write(fresh, [shown], about)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
@@ -157,10 +162,10 @@ def read_study(name: str) -> dict:
     plan = folder / "plan.json"
     found = sorted(p.parent for p in folder.glob("[0-9][0-9]*_*/*/result.json"))
     if plan.is_file():
-        listed = [(run["notebook"], run["name"], paths.outputs() / run["folder"]) for run in files.read_json(plan)]
+        entries = [(run["notebook"], run["name"], paths.outputs() / run["folder"]) for run in files.read_json(plan)]
     else:
-        listed = [(path.parent.name, Run(path).name, path) for path in found]
-    runs = [read_run(*entry) for entry in listed]
+        entries = [(path.parent.name, Run(path).name, path) for path in found]
+    runs = [read_run(*entry) for entry in entries]
     notebooks = []
     for notebook in sorted({run["notebook"] for run in runs}):
         own = [run for run in runs if run["notebook"] == notebook]
