@@ -437,8 +437,8 @@ def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):
     finished({"14_tradeoff": ({"headline": headline}, {})})
     results.collect("made")
     said = results.rendered("made tradeoff", "docs/results.md")
-    assert "| MSE + VGG | 2.50 [2.00, 3.00] | 0.770 [0.700, 0.800] | 0.050 [0.010, 0.090] | 0.10 | buys |" in said
-    assert "±0.040 of the contrast, where 0.04 was wanted, and ±0.30 dB, where 0.35 was wanted." in said
+    assert "| MSE + VGG | 2.50 [2.00, 3.00] | 77.0 [70.0, 80.0] | 5.0 [1.0, 9.0] | 0.10 | buys |" in said
+    assert "±4.0 points of contrast, where 4 was wanted, and ±0.30 dB, where 0.35 was wanted." in said
     assert "2 of 3 comparisons of MSE trainings with each other" in said
 
 
