@@ -167,14 +167,14 @@ def test_seconds_of_a_slice():
 @pytest.mark.parametrize(
     ("liver", "lungs", "told"),
     [
-        ([20, 10, 12], [40, 38, 38], "every network has less error than the LDCT in both labelled organs, least in the "
-         "lungs (5 %)."),
+        ([20, 10, 12], [40, 38, 38], "every network has less error than the LDCT in both labelled organs; the error "
+         "falls least in the lungs (5 %)."),
         ([20, 10, 12], [40, 38, 42], "every network has less error than the LDCT in 1 of 2 labelled organs; not in the "
          "lungs."),
         ([20, 10, 22], [40, 41, 42], "every network has less error than the LDCT in none of the 2 labelled organs; not "
          "in the liver and the lungs."),
-        ([20, 10], [40, 30], "the network has less error than the LDCT in both labelled organs, least in the lungs "
-         "(25 %)."),
+        ([20, 10], [40, 30], "the network has less error than the LDCT in both labelled organs; the error "
+         "falls least in the lungs (25 %)."),
     ],
 )  # fmt: skip
 def test_errors_in_organs_of_a_real_ct_have_a_sentence_for_every_case(liver, lungs, told):

@@ -192,7 +192,7 @@ def in_organs(table) -> tuple[pd.DataFrame, str, str]:
     less, gain = (networks < ldct).all(), 1 - networks.mean() / ldct
     where = some(less.sum(), len(less), "labelled organ")
     if len(less) > 1:
-        least = f", least in the {gain.idxmin()} ({percent(gain.min())})"
+        least = f"; the error falls least in the {gain.idxmin()} ({percent(gain.min())})"
         where += least if less.all() else f"; not in {listed([f'the {organ}' for organ in less.index[~less]])}"
     who = "every network has" if len(networks) > 1 else "the network has"
     return table, f"On one real CT {who} less error than the LDCT in {where}.", reading
