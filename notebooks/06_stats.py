@@ -230,9 +230,9 @@ if why:
 else:
     real = run.table("real_ct", lambda: transfer.means(listed.method, scored, on_real))
     report.table(run, "real_ct", worded(real), verdicts.gained_most(real, says, "PSNR", "dB", "On one real CT"),
-                 "PSNR in HU against the scan's NDCT, at the trained dose. One patient gives no interval; brackets: "
-                 f"least and most of the trainings. {report.ordered(transfer.same_order(real))}",
-                 transfer.HEADS)  # fmt: skip
+                 "PSNR in HU against its NDCT, at the trained dose. One patient gives no interval; brackets: least "
+                 f"and most of the trainings. {report.ordered(transfer.same_order(real))}", transfer.HEADS)  # fmt: skip
+    report.table(run, "real_ct_organs", *verdicts.in_organs(worded(transfer.by_organ(real, on_real))))
 
 # %% [markdown]
 # ## ψ, layer and encoder
@@ -282,14 +282,13 @@ assert scores.groupby(["method", "seed"])["row"].nunique().eq(slices).all(), "me
 assert np.allclose(paper["d derived"], paper["d published"], atol=0.006), "the published effect sizes are no longer met"
 
 # %%
-ours = judged.loc[headline.index]
 gain = over_ldct.query("domain == @domain and reference == @main and metric == @primary and method == @winner")
 run.finish(
-    patients=patients, slices=slices, methods=len(names), seeds=int(seeds.min()), best=best, **comparison.counted(ours),
-    smallest_p=paired.smallest_p(patients), gain_over_ldct=float(gain["gain"].iloc[0]),
-    **nulls.of_trainings(empty, primary), at_working_point=sum(one.reached for one in points.values()),
-    interactions=len(crossed), interactions_excluding_zero=int(excluding), interactions_at_one_psi=int(at_one_psi),
-    real_ct_gains_db=dict(zip(real.method, real.gain_db)) if on_real else None,
+    patients=patients, slices=slices, methods=len(names), seeds=int(seeds.min()), best=best, interactions=len(crossed),
+    smallest_p=paired.smallest_p(patients), **comparison.counted(judged.loc[headline.index]),
+    gain_over_ldct=float(gain["gain"].iloc[0]), **nulls.of_trainings(empty, primary),
+    at_working_point=sum(one.reached for one in points.values()), interactions_excluding_zero=int(excluding),
+    interactions_at_one_psi=int(at_one_psi), real_ct_gains_db=dict(zip(real.method, real.gain_db)) if on_real else None,
 )  # fmt: skip
 
 # %%

@@ -31,7 +31,7 @@ losses: list = []  # runs of 03_train whose losses are compared on lesions; empt
 test_source: Optional[str] = None  # examine another cohort, all of it; None takes the test patients of the runs' own
 test_root: Optional[str] = None  # folder of that cohort
 most_tested: Optional[int] = None  # test slices for errors over structures, spread over each scan; None takes all
-segmentation: str = "felzenszwalb"  # sam (its weights must be there), felzenszwalb, otsu or thresholds
+segmentation: str = "felzenszwalb"  # sam (with its weights), felzenszwalb, otsu, thresholds or labels (of the cohort)
 min_area: int = 20  # least area of a segment, pixels
 overlap: float = 0.5  # segments of neighbouring slices are one at this intersection over union, in (0, 1]
 fractions: list = [0.1]  # share q of the structures that is removed, at least one of a volume
@@ -70,7 +70,7 @@ from functools import partial
 import numpy as np
 from tqdm.auto import tqdm
 
-from ldct_utils import cohorts, report, segments
+from ldct_utils import cohorts, report
 from ldct_utils.report import bars, number, percent, plural
 from ldct_utils.report.drawings import structures as drawings
 from ldct_utils.stats import intervals
@@ -108,20 +108,20 @@ report.table(
 # The segments that count are those of the **target**: on a denoised image a structure that was lost has no segment.
 # *Linked*, masks of neighbouring slices are one segment where they overlap enough. Left out are background and
 # body-sized segments, which would bring the mean over pixels back, duplicates, and what has under `min_area` pixels.
-# Methods are ranked by their means over patients. The order of two is *reversed*, against that by RMSE, only where the
-# intervals of both differences exclude 0.
+# Methods are ranked by means over patients. Two are *reversed*, against RMSE, where both intervals exclude 0.
 
 # %%
 references = {"ndct": "NDCT"} | ({"truth": "noise-free truth"} if test.truth is not None else {})
 piles = stacks(about)  # neighbouring slices of one series; alone where their places are not known
-find = partial(segments.segment, method=segmentation, min_area=min_area)
-error = run.table("errors", lambda: errors.measured(test, piles, denoise, find, [*references], overlap, tqdm))
+find = errors.finder(test, segmentation, min_area)
+error = run.table("errors", lambda: errors.measured(
+    test, piles, denoise, find, [*references], overlap, tqdm, segmentation == errors.LABELS))  # fmt: skip
 error["method"] = error["run"].map(method)
 
 # %%
 count = errors.counted(error)
-by = drawings.SEGMENTATIONS[segmentation]
-report.text(f"By **{find(np.float32(test.ndct[rows[0]])).method.replace(segmentation, by, 1)}** an NDCT slice has "
+by = find(np.float32(test.ndct[rows[0]]), rows[0]).method.replace(segmentation, drawings.SEGMENTATIONS[segmentation], 1)
+report.text(f"By **{by}** an NDCT slice has "
             f"{number(count['segments'], 0)} segments and {number(count['background'], 1)} in the air.")  # fmt: skip
 
 # %%

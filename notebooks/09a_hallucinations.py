@@ -294,7 +294,6 @@ run.finish(
 
 # %%
 told = [found, simple, f"sFRC, which takes the NDCT as its reference, finds {seen}."] if planted else []
-report.text(
-    f"**What we saw.** {' '.join(filter(None, [*told, named]))} A lesion without a segment of its own (outlined by "
-    f"{report.outlined_by(segmentation)}) stays unseen. Next: `05_invariances` asks whether a network *can* hide one."
-)
+unseen = f"A lesion that {report.outlined_by(segmentation)} did not outline stays unseen; organ labels outline none"
+report.text(f"**What we saw.** {' '.join(filter(None, [*told, named]))} {unseen}, so they are no choice here. "
+            "Next: `05_invariances` asks whether a network *can* hide one.")  # fmt: skip

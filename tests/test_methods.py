@@ -229,6 +229,25 @@ def test_the_order_of_methods_on_a_real_ct_needs_three_of_them():
     assert transfer.tests([], "none")[0] == [] and "make data" in transfer.tests([], "none")[1]
 
 
+def on_real_ct(gain, **rmse):
+    """The test of a training on a real CT whose LDCT has twice that RMSE in each organ, HU."""
+    rows = [(o, image, times * v) for o, v in rmse.items() for image, times in (("LDCT", 2.0), ("prediction", 1.0))]
+    table = pd.DataFrame(rows, columns=["organ", "image", "rmse_hu"])
+    numbers = {"psnr_gain_db": gain, "body_rmse_hu": 9.0, "ldct_body_rmse_hu": 18.0}
+    return SimpleNamespace(numbers=numbers, table={"organs": table}.__getitem__)
+
+
+def test_errors_in_organs_stand_in_a_row_a_method_under_that_of_the_input():
+    real = [on_real_ct(1.0, liver=10.0, kidney=20.0), on_real_ct(3.0, liver=14.0, kidney=24.0),
+            on_real_ct(4.0, liver=8.0, kidney=16.0)]  # fmt: skip
+    found = transfer.by_organ(transfer.means(["mse", "mse", "vgg"], real, real), real)
+    assert list(found) == ["method", "liver, HU", "kidneys, HU"], "the organs that are there, in the order of ORGANS"
+    assert found.values.tolist() == [["LDCT", 20, 40], ["vgg", 8, 16], ["mse", 12, 22]]
+    assert list(designs.worded(found).method) == ["LDCT", "MSE + VGG", "MSE"]
+    nowhere = [on_real_ct(1.0)]
+    assert list(transfer.by_organ(transfer.means(["mse"], nowhere, nowhere), nowhere)) == ["method"]
+
+
 def test_networks_and_trainings_are_named_as_one_speaks_of_them():
     assert designs.network("mse") == "MSE network"
     assert designs.network("vgg · block3_conv2 · ψ 95 % held") == "MSE + VGG network (block3_conv2, ψ 95 % held)"

@@ -715,6 +715,64 @@ def test_details_of_planted_lesions_are_means_over_lesions_patients_and_training
     assert found["kept"]["mse"]["value"] == pytest.approx(0.675)
 
 
+METHODS = pd.DataFrame({"run": ["mse-0", "mse-1", "vgg-0"], "method": ["mse", "mse", "vgg"]})
+
+
+def of_organs(**off):
+    """Errors of two slices, HU: the mean over organs is twice the RMSE but where ``off`` says otherwise."""
+    rmse = {"LDCT": 20.0, "mse-0": 10.0, "mse-1": 12.0, "vgg-0": 13.0}
+    one = {"patient": "CT1", "source": "ndct", "reference": "ndct", "segments": 28}
+    rows = [one | {"run": run, "row": row, "rmse_hu": value, "mean_srmse": off.get(run[:3], 2) * value + row,
+                   "max_srmse": 4 * value} for run, value in rmse.items() for row in (0, 2)]  # fmt: skip
+    rows += [row | {"row": -1, "mean_srmse": 900.0} for row in rows[:2]]  # of linked slices
+    return pd.DataFrame([*rows, *(row | {"source": "ldct", "mean_srmse": 900.0} for row in rows)])
+
+
+def test_errors_over_labelled_organs_are_told_beside_the_rmse_of_all_pixels(finished):
+    tables = {"errors": of_organs(), "methods": METHODS}
+    finished({"09_subtle_details": ({}, tables)}, {"segmentation": "labels"})
+    results.collect("made")
+    said = results.rendered("made organs", "docs/results.md")
+    assert "| MSE | 11.0 [10.0, 12.0] | 23.0 [21.0, 25.0] | 44.0 [40.0, 48.0] |\n| MSE + VGG | 13.0 | 27.0 |" in said
+    assert "Over organs MSE has the least mean error: 23.0 HU, the low-dose input has 41.0 HU." in said
+    assert "the networks stand in the same order" in said and "One patient shows no order of networks." in said
+    assert "1 patient, 2 slices, on average 28 labelled organs" in said and "No interval over patients" in said
+    turned = {"errors": of_organs(vgg=1), "methods": METHODS}
+    finished({"09_subtle_details": ({}, turned)}, {"segmentation": "labels"})
+    results.collect("made")
+    said = results.rendered("made organs", "docs/results.md")
+    assert "Over organs MSE + VGG has the least mean error: 14.0 HU" in said and "in another order" in said
+
+
+def test_segments_that_are_no_labels_give_no_errors_over_organs(finished):
+    finished({"09_subtle_details": ({}, {"errors": of_organs(), "methods": METHODS})}, {"segmentation": "otsu"})
+    results.collect("made")
+    assert results.rendered("made organs", "README.md").startswith("*No errors over labelled organs were asked for.*")
+    assert results.rendered("made real_anatomy", "README.md").startswith("*Not asked: no lesions were inserted")
+
+
+def test_faint_lesions_in_front_of_a_real_liver_are_told_with_both_controls(finished):
+    d_prime = {"LDCT": 1.0, "mse-0": 0.8, "mse-1": 1.2, "vgg-0": 0.9}
+    rows = [
+        {"run": run, "radius_mm": radius, "contrast_hu": times * contrast, "kind": kind, "observer": observer,
+         "d_prime": value * times + more + 0.01, "places": 60}
+        for run, value in d_prime.items() for radius, contrast, more in ((3.0, -20.0, 0.0), (5.0, -10.0, 0.5))
+        for kind, times in (("nothing", 0.0), ("faint", 1.0), ("strong", 10.0)) for observer in ("CHO", "NPW")
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    table.loc[(table["observer"] == "NPW") & (table["kind"] == "strong"), "d_prime"] = float("inf")
+    finished({"09_subtle_details": ({}, {"real_backgrounds": table, "methods": METHODS})})
+    results.collect("made")
+    said = results.rendered("made real_anatomy", "docs/results.md")
+    assert "| image | model observer | 3 mm, −20 HU | 5 mm, −10 HU | without contrast (right: 0) |" in said
+    assert "| low-dose input | Hotelling observer | 1.01 | 1.51 | 0.01 to 0.51 | 10.01 to 10.51 |" in said
+    assert "| MSE | Hotelling observer | 1.01 [0.81, 1.21] | 1.51 [1.31, 1.71] | 0.01 to 0.51 | 8.01 to 12.51 |" in said
+    assert "| MSE + VGG | non-prewhitening observer | 0.91 | 1.41 | 0.01 to 0.51 | beyond measure |" in said
+    assert "To a Hotelling observer d′ of these lesions is 1.01 to 1.51 in the low-dose input, and 0.91 to 1.51" in said
+    assert "without contrast d′ is 0.01 to 0.51, where 0 is right; with ten times the contrast it is 8.01 to" in said
+    assert "60 places a class, each used once. No interval over patients" in said and "One patient cannot show" in said
+
+
 def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
     block = {"rows": [{"method": "unet", "scores": {"psnr": {"value": 33.0}}}, {"method": "tv", "scores": {}}]}
     kept = {"rows": [{"method": "unet", "faint": {"value": 0.87, "low": 0.8, "high": None}}, {"method": "tv"}]}

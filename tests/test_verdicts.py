@@ -162,3 +162,25 @@ def test_settings_are_called_by_words_and_trainings_stand_in_the_order_of_their_
 def test_seconds_of_a_slice():
     assert verdicts.takes([0.0175, 0.0725]) == "A slice takes 0.018 to 0.072 s."
     assert verdicts.takes([2.5]) == "A slice takes 2.50 s."
+
+
+@pytest.mark.parametrize(
+    ("liver", "lungs", "told"),
+    [
+        ([20, 10, 12], [40, 38, 38], "every network has less error than the LDCT in both labelled organs; the error "
+         "falls least in the lungs (5 %)."),
+        ([20, 10, 12], [40, 38, 42], "every network has less error than the LDCT in 1 of 2 labelled organs; not in the "
+         "lungs."),
+        ([20, 10, 22], [40, 41, 42], "every network has less error than the LDCT in none of the 2 labelled organs; not "
+         "in the liver and the lungs."),
+        ([20, 10], [40, 30], "the network has less error than the LDCT in both labelled organs; the error "
+         "falls least in the lungs (25 %)."),
+    ],
+)  # fmt: skip
+def test_errors_in_organs_of_a_real_ct_have_a_sentence_for_every_case(liver, lungs, told):
+    names = ["LDCT", "MSE", "L1"][: len(liver)]
+    _, finding, reading = verdicts.in_organs(pd.DataFrame({"method": names, "liver, HU": liver, "lungs, HU": lungs}))
+    assert finding == f"On one real CT {told}" and "no interval and no test" in reading
+    one = verdicts.in_organs(pd.DataFrame({"method": names, "liver, HU": liver}))[1]
+    assert one.endswith("in the only labelled organ." if max(liver[1:]) < 20 else "in no labelled organ.")
+    assert verdicts.in_organs(pd.DataFrame({"method": names}))[1] == "No organ is labelled in the real CT."

@@ -16,6 +16,7 @@ from ldct_utils.metrics import info
 from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal as experiment
+from ldct_utils.structures.errors import LABELS
 from ldct_utils.study.runs import named, select
 from ldct_utils.task_based import equivalence, tasks
 from ldct_utils.task_based import tradeoff as per_plane
@@ -395,6 +396,61 @@ def _noticed(rates) -> dict:
     return {info(name).label: float(largest.get(name, 0)) for name in NOTICE if name in set(sure["metric"])}
 
 
+def organs(of) -> dict:
+    """09: errors over the organs that a cohort labels itself, HU, against the normal-dose slice.
+
+    Returns: rows, one a method, the ends those of its trainings; none where no run took labels for its segments.
+    """
+    runs = [run for run in of if run.params.get("segmentation") == LABELS]
+    if not runs:
+        return {"rows": []}
+    table = where(runs[0].table("errors"), reference="ndct", source="ndct")
+    table = table[table["row"] >= 0]  # single slices, whose segments were not linked
+    each = table.groupby(["run", "patient"], sort=False)[["rmse_hu", "mean_srmse", "max_srmse"]].mean()
+    each = each.groupby("run", sort=False).mean()
+    rows = [
+        {"method": method, "trainings": len(part)} | {name: of_trainings(part[name]) for name in each}
+        for method, part in each.groupby(each.index.map(_methods(runs[0])), sort=False)
+    ]
+    about = {"patients": table["patient"].nunique(), "slices": table["row"].nunique()}
+    return {"rows": rows, "regions": float(table["segments"].mean())} | about
+
+
+def real_anatomy(of) -> dict:
+    """09: d' of faint lesions in the liver of a real scan, with the ends of a method's trainings, beside its controls.
+
+    Returns: rows, one a method and observer: faint, a span a lesion; nothing and strong, the least and the largest d'
+        over lesions and trainings without contrast and with ten times as much. None without inserted lesions.
+    """
+    runs = [run for run in of if has(run, "real_backgrounds")]
+    if not runs:
+        return {"rows": []}
+    table, rows = runs[0].table("real_backgrounds"), []
+    table["method"] = table["run"].map(_methods(runs[0]))
+    for (method, observer), part in table.groupby(["method", "observer"], sort=False):
+        row = {"method": method, "observer": observer, "trainings": part["run"].nunique(), "faint": []}
+        lesions = where(part, kind="faint").groupby(["radius_mm", "contrast_hu"], sort=False)
+        for (radius, contrast), one in lesions:
+            about = {"radius_mm": radius, "contrast_hu": contrast, "places": int(one["places"].min())}
+            row["faint"].append(about | of_trainings(one["d_prime"]))
+        for kind in ("nothing", "strong"):
+            values = where(part, kind=kind)["d_prime"]
+            row[kind] = [None if math.isinf(end) else float(end) for end in (values.min(), values.max())]
+        rows.append(row)
+    return {"rows": rows}
+
+
+def _methods(run) -> dict:
+    """{name of a training, or LDCT: its method} of the denoisers of a run of 09."""
+    table = run.table("methods")
+    return {"LDCT": "LDCT"} | dict(zip(table["run"], table["method"]))
+
+
+def of_trainings(values) -> dict:
+    """The mean of a method's trainings; its ends, where there are several, are the least and the most of them."""
+    return span(values.mean(), *((values.min(), values.max()) if len(values) > 1 else ()))
+
+
 def changes(of) -> dict:
     """09a: false alarms of three tests on a perfect denoiser, and how many planted changes are found."""
     run, n = of[0], of[0].numbers
@@ -655,6 +711,8 @@ BLOCKS = {
     "newer": ("11_denoisers", newer),
     "details": ("09_subtle_details", details),
     "removal": ("09_subtle_details", removal),
+    "organs": ("09_subtle_details", organs),
+    "real_anatomy": ("09_subtle_details", real_anatomy),
     "changes": ("09a_hallucinations", changes),
     "invariances": ("05_invariances", invariances),
     "drawn": ("05a_train_invariances", drawn),

@@ -16,7 +16,8 @@ SCALES = {  # of evaluation domains: the grey values in which scores are compute
     "viana2025": "256 grey levels from −1024 to 3072 HU, as in Viana et al. (2025)",
     "window": "the window of each anatomy", "eulig2024": "the window of each anatomy, as in the benchmark",
 }  # fmt: skip
-OUTLINED_BY = {"felzenszwalb": "Felzenszwalb's method", "otsu": "Otsu's method", "sam": "SAM"}  # segments, as read
+OUTLINED_BY = {"felzenszwalb": "Felzenszwalb's method", "otsu": "Otsu's method", "sam": "SAM",
+               "labels": "the cohort's own organ labels"}  # segments, as read  # fmt: skip
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

@@ -3,7 +3,7 @@ does.
 
 Segment Anything is what SRMSE was defined with (Kachelriess, "Problems in Assessing AI Image Quality", DKFZ); where
 its weights are not at hand, deterministic over-segmentations stand in, and every ``Segments`` says which method made
-it.
+it. ``known`` takes the organs that a cohort labels itself.
 
 May import: study, ct, models. Start reading in ``finding``, then ``errors``.
 """

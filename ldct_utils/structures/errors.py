@@ -9,22 +9,40 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from ldct_utils import segments
+from ldct_utils.segments import known
 from ldct_utils.stats import intervals
 from ldct_utils.stats.ranking import reversed_pairs
 
 LDCT = "LDCT"  # the input, which stands beside the denoisers
+LABELS = "labels"  # the segmentation that takes the organs which the cohort itself labels
 LEFT_OUT = ("small", "large", "background", "duplicate")  # why ``segments.segment`` leaves a segment out
 
 
-def measured(cohort, piles, denoisers, find, references, overlap: float, progress=iter) -> pd.DataFrame:
+def finder(cohort, method: str, min_area: int):
+    """A function of a slice (H, W), HU, and its row in the cohort, that gives its ``Segments``.
+
+    Args: method: ``LABELS``, or as of ``segments.segment``. min_area: least area of a segment, pixels.
+    Raises: ValueError: for ``LABELS`` of a cohort that labels no organs.
+    """
+    if method != LABELS:
+        return lambda image, row: segments.segment(image, method, min_area=min_area)
+    if not cohort.organs:
+        others = ", ".join(segments.METHODS)
+        raise ValueError(f"cohort {cohort.id} labels no organs: take another segmentation ({others}) or test_source")
+    return lambda image, row: known.of_labels(image, cohort.organ_masks[row], min_area)
+
+
+def measured(
+    cohort, piles, denoisers, find, references, overlap: float, progress=iter, only_ndct: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Errors of the LDCT and of every denoiser over the segments of every image.
 
     Args:
         cohort: with ldct, ndct and, if it is a reference, truth. piles: lists of rows, neighbours of one series
             (``volumes.stacks``). denoisers: {run: function of slices (N, H, W), HU}.
-        find: function of a slice (H, W) that gives ``Segments``. references: of ndct and truth, what errors are
-            against. overlap: at which segments of neighbours are linked, in (0, 1].
-        progress: wraps the piles.
+        find: of ``finder``. references: of ndct and truth, what errors are against. overlap: at which segments of
+            neighbours are linked, in (0, 1].
+        progress: wraps the piles. only_ndct: whether the segments of the NDCT stand for all, as labels do.
     Returns: a row a slice, run, segmented image and reference: patient, run, source (ndct, truth, ldct, output),
         reference, row, rmse_hu (of all pixels), mean_srmse and max_srmse (HU; NaN where there is no segment), segments
         (their number), and how many were left out by each rule. Rows with ``row`` -1 are of piles whose segments were
@@ -34,10 +52,12 @@ def measured(cohort, piles, denoisers, find, references, overlap: float, progres
     patient = cohort.slices.set_index("row")["patient"]
     for pile in progress(piles):
         images = {name: np.asarray(getattr(cohort, name)[pile], np.float32) for name in fixed}
-        known = {name: [find(image) for image in stack] for name, stack in images.items()}
+        segmented = {"ndct": images["ndct"]} if only_ndct else images
+        given = {name: list(map(find, stack, pile)) for name, stack in segmented.items()}
         for key in [LDCT, *denoisers]:
             pred = images["ldct"] if key == LDCT else denoisers[key](images["ldct"])
-            found = known | ({"output": [find(image) for image in pred]} if key != LDCT else {})
+            own = {} if only_ndct or key == LDCT else {"output": list(map(find, pred, pile))}
+            found = given | own
             for source, each in found.items():
                 maps = np.stack([segments.flat(one.regions) for one in each]) if linkable else None
                 volume = segments.link(maps, overlap) if linkable else None

@@ -14,6 +14,8 @@ HEADS = {
     "mean_srmse_hu": "mean RMSE of organs, HU", "seeds": "trainings",
 }  # fmt: skip
 
+PAIRED = {"kidney": "kidneys", "lung": "lungs"}  # as a table heads them
+
 
 def tests(trained, source: str) -> tuple[list, str]:
     """The tests of networks on a real CT, and why there are none, in words.
@@ -57,3 +59,15 @@ def means(methods, own, real) -> pd.DataFrame:
     table = pd.DataFrame(found).groupby("method", sort=False)
     mean = table.mean().assign(seeds=table.seeds.sum(), low_db=table.gain_db.min(), high_db=table.gain_db.max())
     return mean.sort_values("gain_db", ascending=False).reset_index()
+
+
+def by_organ(methods: pd.DataFrame, real) -> pd.DataFrame:
+    """RMSE of the LDCT and of each method in organs of the real CT, HU: method, and a column an organ that is labelled.
+
+    Args: methods: of ``means``. real: the tests that it was made of.
+    """
+    organs = [organ for organ in testing.ORGANS if f"{organ}_rmse_hu" in methods]
+    before = real[0].table("organs").query("image == 'LDCT'").set_index("organ").rmse_hu.reindex(organs)
+    found = methods.set_index("method")[[f"{organ}_rmse_hu" for organ in organs]].set_axis(organs, axis=1)
+    found = pd.concat([before.to_frame("LDCT").T, found]).rename_axis("method")
+    return found.rename(columns=lambda organ: f"{PAIRED.get(organ, organ)}, HU").reset_index()

@@ -19,7 +19,8 @@ KINDS = {  # title: error, image whose segments count, unit
     "MeanSRMSE,\nsegments of the output": ("mean_srmse", "output", "slices"),
     "MaxSRMSE,\nsegments of the NDCT": ("max_srmse", "ndct", "slices"),
 }
-SEGMENTATIONS = {"felzenszwalb": "Felzenszwalb", "otsu": "Otsu", "thresholds": "thresholds", "sam": "SAM"}  # as read
+SEGMENTATIONS = {"felzenszwalb": "Felzenszwalb", "otsu": "Otsu", "thresholds": "thresholds", "sam": "SAM",
+                 "labels": "the cohort's own organ labels"}  # as read  # fmt: skip
 LESS = {"kept": "contrast", "d_cho_kept": "d′ of the Hotelling observer",
         "d_npw_kept": "d′ of the non-prewhitening observer"}  # fmt: skip
 AGREEMENT = {"error": "error", "segments of": "segments of", "of": "segments in", "reference": "against",
