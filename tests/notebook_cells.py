@@ -4,7 +4,7 @@ from pathlib import Path
 from unittest import mock
 
 import jupytext
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 
 from ldct_utils.report import captions
 
@@ -31,8 +31,8 @@ def execute(script: Path, values: dict | None = None, **space) -> dict:
 
 
 def shown(script: Path, values: dict | None = None) -> str:
-    """The text of all cells that a notebook shows when it is executed: sentences and captions."""
+    """The text of all cells that a notebook shows when it is executed: sentences, captions and tables."""
     with mock.patch.object(captions, "display") as display:
         execute(script, values)
     parts = [part for call in display.call_args_list for part in call.args]
-    return "\n".join(part.data for part in parts if isinstance(part, Markdown))
+    return "\n".join(part.data for part in parts if isinstance(part, Markdown | HTML))
