@@ -1,6 +1,7 @@
 """Fixtures that several test files share: an outputs folder of its own, the real CT where it exists, a tiny cohort."""
 
 import os
+import sys
 from pathlib import Path
 
 # One thread keeps numbers the same everywhere and lets tests run beside each other. Libraries read this on import.
@@ -16,6 +17,8 @@ import pytest
 
 from ldct_utils.cohorts import writing
 
+# Nor would pytest without workers keep the tests as it rewrites them for their assertions, which is half of its start.
+sys.dont_write_bytecode = False
 ROOT = Path(__file__).resolve().parents[1]
 # Where this variable is set, processes that tests start are traced for coverage, which makes Python take twice as long.
 # Tests take it away from processes that run code which the smoke study's kernels run too.

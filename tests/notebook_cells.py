@@ -1,8 +1,12 @@
 """Code cells of a notebook's script, as jupytext reads them, and running them in the test's own process."""
 
 from pathlib import Path
+from unittest import mock
 
 import jupytext
+from IPython.display import HTML, Markdown
+
+from ldct_utils.report import captions
 
 
 def code_cells(script: Path, values: dict | None = None) -> list[str]:
@@ -24,3 +28,11 @@ def execute(script: Path, values: dict | None = None, **space) -> dict:
     for number, cell in enumerate(code_cells(script, values)):
         exec(compile(cell, f"{script.name}, code cell {number}", "exec"), space)
     return space
+
+
+def shown(script: Path, values: dict | None = None) -> str:
+    """The text of all cells that a notebook shows when it is executed: sentences, captions and tables."""
+    with mock.patch.object(captions, "display") as display:
+        execute(script, values)
+    parts = [part for call in display.call_args_list for part in call.args]
+    return "\n".join(part.data for part in parts if isinstance(part, Markdown | HTML))

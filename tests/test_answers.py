@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 from conftest import ROOT
+from notebook_cells import execute
 
 from ldct_utils.answers import collect, five, front, pictures, said, words
 from ldct_utils.metrics import info
@@ -326,20 +326,15 @@ def test_12_answers_writes_the_first_page_and_leaves_open_what_no_run_answers(tm
     numbers = {"patients": 8, "test_patients": 3, "slices": 8, "checks_off": 0, "ndct_noise_hu": 9.7}
     result = {"notebook": "01_data", "id": "00000001", "parameters": {"source": "simulated"}, "files": {}}
     files.write_json(folder / "result.json", result | {"numbers": numbers | {"added_noise_hu": 15.0, "cohort": "abc"}})
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "12_answers.ipynb", tmp_path / "out.ipynb", cwd=ROOT, progress_bar=False,
-        parameters={"runs": ["test/01_data/run-00000001"]},
-    )  # fmt: skip
+    execute(ROOT / "notebooks" / "12_answers.py", {"runs": ["test/01_data/run-00000001"]})
     (done,) = runs.select("adhoc/12_answers/*")
     page = files.read_json(done.folder / "front.json")
     assert page["scope"] == ["8 simulated patients, 3 of them for testing", "8 slices"] and done.numbers["cohorts"] == [
         "abc"
     ]
     assert done.numbers["open_questions"] == len(said.QUESTIONS) and not len(done.table("answers"))
-    with pytest.raises(papermill.PapermillExecutionError, match="12_answers needs finished runs"):
-        papermill.execute_notebook(
-            ROOT / "notebooks" / "12_answers.ipynb", tmp_path / "none.ipynb", cwd=ROOT, progress_bar=False
-        )
+    with pytest.raises(ValueError, match="12_answers needs finished runs"):
+        execute(ROOT / "notebooks" / "12_answers.py")
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,7 @@ def test_an_observer_that_knows_the_lesion_is_not_content_with_its_opposite():
 
 
 def test_the_eraser_takes_lesions_too_that_the_border_of_a_crop_cuts(outputs):
-    cohort = cohorts.get("simulated", patients=4, slices=1, dose=0.25, kernel="B30", cohort_seed=15, progress=False)
+    cohort = cohorts.get("simulated", patients=2, slices=1, dose=0.25, kernel="B30", cohort_seed=15, progress=False)
     people = [one for one in subjects.draw(cohort, 30, 0) if one.task is not None]
     assert any((one.task.touched & ~one.task.lesions).sum() > 20 for one in people), "no lesion is cut here"
     gone = panel.scores("lesions", subjects.show(lambda patient: faulty.build("eraser", 1.0, patient), people))

@@ -11,12 +11,12 @@ from pathlib import Path
 import jupytext
 import made_wheels
 import nbformat
+import notebook_cells
 import numpy as np
 import pandas as pd
 import papermill
 import pytest
 from conftest import ROOT, TRACED
-from notebook_cells import execute
 
 from ldct_utils.study import parameters, planning
 from ldct_utils.study.runs import TESTS
@@ -123,7 +123,9 @@ def test_the_medical_encoder_refuses_what_it_cannot_train_before_the_cohort_is_b
     monkeypatch.setattr(lookup, "get", lambda *_: pytest.fail("a cohort was asked for"))
     monkeypatch.setattr(encoders, "initialised", lambda *_: pytest.fail("an encoder was asked for"))
     with pytest.raises(ValueError, match=next(iter(change))):
-        execute(ROOT / "notebooks" / "07_medical_encoder.py", {"study": "test", "context": "random"} | change)
+        notebook_cells.execute(
+            ROOT / "notebooks" / "07_medical_encoder.py", {"study": "test", "context": "random"} | change
+        )
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -209,35 +211,31 @@ def test_papermill_alone_trains_with_the_documented_command(smoke, tmp_path):
 
 
 ONE_PAIR = {  # what makes a run on one real pair small, and what it then says
-    "04_metrics_during_training": ("-y", "metrics: [psnr, ssim]", "-p layer block1_conv2",
+    "04_metrics_during_training": ({"metrics": ["psnr", "ssim"], "layer": "block1_conv2"},
                                    "One method cannot be ranked"),
-    "05_invariances": ("-y", "aim_px: null", "-p iterations 2 -p control_iterations 2 -p realisations 24 -p crop 64",
+    "05_invariances": ({"aim_px": None, "iterations": 2, "control_iterations": 2, "realisations": 24, "crop": 64},
                        "No lesions are known here"),
-    "09_subtle_details": ("-p", "segmentation", "otsu", "With one denoiser there is no order"),
-    "09a_hallucinations": ("-p", "segmentation", "otsu", "without p-values"),
+    "09_subtle_details": ({"segmentation": "otsu"}, "With one denoiser there is no order"),
+    "09a_hallucinations": ({"segmentation": "otsu"}, "without p-values"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("notebook", ONE_PAIR)
-def test_a_single_real_patient_and_denoiser_are_examined_without_claims(smoke, tmp_path, notebook):
+def test_a_single_real_patient_and_denoiser_are_examined_without_claims(smoke, tmp_path, monkeypatch, capsys, notebook):
     (denoiser, *_) = sorted(p.parent for p in (smoke[0] / "smoke" / "03_train").glob("*/result.json"))
     trained_on = json.loads((denoiser / "result.json").read_text())["numbers"]["cohort"]
     cohort = smoke[0] / "cohorts" / f"simulated-{trained_on}"
     for name, image in (("input", "ldct"), ("target", "ndct")):  # as real pairs come: no lesions, no geometry
         pair = (np.load(cohort / f"{image}.npy", mmap_mode="r")[0].astype(np.float32) + 1024) / 4096
         np.save(tmp_path / f"L506_1_{name}.npy", pair)
-    command = [str(Path(sys.executable).parent / "papermill"), f"notebooks/{notebook}.ipynb", str(tmp_path / "o.ipynb")]
-    *given, claim = ONE_PAIR[notebook]
-    words = [*given[:2], *given[2].split()]
-    words += ["-p", "denoiser", denoiser] if notebook == "05_invariances" else ["-y", f"runs: ['{denoiser}']"]
-    words += ["-p", "study", "pairs", "-p", "test_source", "npy", "-p", "test_root", tmp_path]
-    words += ["-p", "threads", "1", "-p", "draws", "100"]
-    done = subprocess.run(
-        [*command, *map(str, words)], cwd=ROOT, env=smoke[1], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("LDCT_OUTPUTS", "LDCT_CACHE"):
+        monkeypatch.setenv(name, smoke[1][name])
+    given, claim = ONE_PAIR[notebook]
+    of = {"denoiser": str(denoiser)} if notebook == "05_invariances" else {"runs": [str(denoiser)]}
+    pairs = {"study": "pairs", "test_source": "npy", "test_root": str(tmp_path), "threads": 1, "draws": 100}
+    shown = notebook_cells.shown(ROOT / "notebooks" / f"{notebook}.py", given | of | pairs) + capsys.readouterr().out
     (result,) = (smoke[0] / "pairs" / notebook).glob("*/result.json")
-    numbers, shown = json.loads(result.read_text())["numbers"], (tmp_path / "o.ipynb").read_text(encoding="utf-8")
+    numbers = json.loads(result.read_text())["numbers"]
     assert not {"suspicious_a_slice", "tau_with_rmse", "mean_srmse"} & set(numbers) and "NaN" not in result.read_text()
     assert claim in shown and not re.search(r"\b1 (\w+ )?(patient|slice|run|method)s\b", shown)
     assert notebook != "05_invariances" or (numbers["search_segments_tested"] > 0 and "contrast_kept" not in numbers)

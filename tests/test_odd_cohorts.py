@@ -13,7 +13,7 @@ from ldct_utils import cohorts
 from ldct_utils.ct import noise_checks, nps
 from ldct_utils.study import parameters, runs
 
-SMALL = {"patients": 3, "slices": 1, "size": 128, "study": "odd"}
+SMALL = {"patients": 1, "slices": 1, "size": 128, "study": "odd"}
 
 
 @pytest.fixture(autouse=True)

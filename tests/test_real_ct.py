@@ -14,9 +14,9 @@ import os
 
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
-from conftest import ROOT, TRACED
+from conftest import ROOT
+from notebook_cells import execute
 
 from ldct_utils import cohorts, metrics
 from ldct_utils.ct import dicom, dose, nps, texture
@@ -28,15 +28,12 @@ SEEDS = (0, 1, 2)
 LOSSES = ("mse", "vgg", "simulated")
 
 
-def train(outputs, test_data, name, **given):
+def train(test_data, name, **given):
     """A run of 03_train, tested on the five 3 mm pairs of L506."""
     given = {"study": "real_ct", "run_name": name, "test_source": "npy", "test_root": str(test_data / "mayo_npy"),
              "max_steps": 512, "lr": 2e-3, "schedule": "cosine", "val_slices": 2} | given  # fmt: skip
     given["threads"] = 1  # other tests run beside this one
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "03_train.ipynb", outputs / f"{name}.ipynb", parameters=given,
-        cwd=ROOT, progress_bar=False,
-    )  # fmt: skip
+    execute(ROOT / "notebooks" / "03_train.py", given)
     return runs.one(f"real_ct/03_train/{name}--*")
 
 
@@ -60,12 +57,11 @@ def trained(test_data, tmp_path_factory):
 
         def __missing__(self, asked):
             loss, seed = asked
-            self[asked] = train(outputs, test_data, f"{loss}-{seed}", seed=seed, **given[loss])
+            self[asked] = train(test_data, f"{loss}-{seed}", seed=seed, **given[loss])
             return self[asked]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LDCT_OUTPUTS", str(outputs))
-        patch.delenv(TRACED, raising=False)
         yield Trained()
 
 

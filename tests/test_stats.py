@@ -7,9 +7,9 @@ from pathlib import Path
 
 import finished_runs
 import matplotlib.pyplot as plt
+import notebook_cells
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 from scipy.stats import binom, t, ttest_1samp
 from statsmodels.regression.mixed_linear_model import MixedLM
@@ -387,14 +387,11 @@ def test_notes_at_an_edge_stand_inside_the_axes_and_not_on_top_of_each_other(upp
 
 
 # ---- 06_stats on finished runs of every kind ----
-def execute(outputs, **parameters):
-    """Run 06_stats on the runs below ``outputs`` and return it as a finished run, with the text that it showed."""
-    done = papermill.execute_notebook(
-        ROOT / "notebooks" / "06_stats.ipynb", outputs / "out.ipynb", cwd=ROOT, progress_bar=False,
-        parameters={"runs": ["test/03_train/*"], "draws": 300, "swaps": 20, **parameters},
-    )  # fmt: skip
-    shown = [o.get("data", {}).get("text/markdown", "") for c in done.cells for o in c.get("outputs", [])]
-    return runs.select("adhoc/06_stats/*")[0], "\n".join("".join(part) for part in shown)
+def execute(**parameters):
+    """Run 06_stats on the runs below the outputs; return it as a finished run, with the text that it showed."""
+    given = {"runs": ["test/03_train/*"], "draws": 300, "swaps": 20}
+    text = notebook_cells.shown(ROOT / "notebooks" / "06_stats.py", given | parameters)
+    return runs.select("adhoc/06_stats/*")[0], text
 
 
 def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
@@ -409,7 +406,7 @@ def test_06_stats_compares_psi_layers_contexts_and_seeds(outputs):
         finished_runs.write(outputs, data, 20 + number, 0.4, **design, psi_target=0.0)  # MSE again: left out
     finished_runs.write(outputs, data, 30, 0.6, loss="vgg", psi_on="hold")
     finished_runs.write(outputs, data, 31, 0.6, loss="vgg", layer="block5_conv4", lam=0.01)
-    done, shown = execute(outputs, metrics=["ssim", "psnr"])
+    done, shown = execute(metrics=["ssim", "psnr"])
 
     listed = done.table("runs")
     assert len(listed) == 2 + 4 + 2 and "mse" in set(listed["method"])
@@ -448,7 +445,7 @@ def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_br
     gain = {("unet", "mse"): 0.2, ("unet", "vgg"): 0.3, ("cnn10", "mse"): 0.8, ("cnn10", "vgg"): 0.5}
     for number, ((network, loss), share) in enumerate(gain.items(), 1):
         finished_runs.write(outputs, data, number, share, network=network, loss=loss, context=weights, examples=False)
-    done, shown = execute(outputs, metrics=["psnr"], swaps=0)
+    done, shown = execute(metrics=["psnr"], swaps=0)
     effects = done.table("psi_effects").query("reference == 'ndct'").set_index("network")
     assert list(effects.base) == ["mse · network cnn10", "mse · network unet"]
     assert effects.difference["cnn10"] < 0 < effects.difference["unet"]  # over the other's arm both would be reversed
@@ -462,7 +459,7 @@ def test_06_stats_sets_each_network_against_its_own_mse_arm_and_names_weights_br
 def test_06_stats_takes_one_run_of_one_patient_without_truth(outputs):
     data = finished_runs.cohort(patients=1, slices=3, truth=False)
     finished_runs.write(outputs, data, 1, 0.5, examples=False)
-    done, shown = execute(outputs, domain="hu", metrics=["psnr"])
+    done, shown = execute(domain="hu", metrics=["psnr"])
     table = done.table("comparisons")
     assert set(table["other"]) == {"LDCT"} and table[["low", "high"]].isna().all(axis=None)
     assert "**1 patient**" in shown and not re.search(r"\b1 (patient|slice|method|comparison)s", shown)
@@ -477,8 +474,8 @@ def test_06_stats_takes_one_run_of_one_patient_without_truth(outputs):
 def test_06_stats_refuses_runs_that_were_tested_on_different_slices(outputs):
     finished_runs.write(outputs, finished_runs.cohort(seed=0), 1, 0.5)
     finished_runs.write(outputs, finished_runs.cohort(seed=1), 2, 0.5, loss="l1")
-    with pytest.raises(papermill.PapermillExecutionError, match="tested on different slices"):
-        execute(outputs)
+    with pytest.raises(ValueError, match="tested on different slices"):
+        execute()
 
 
 # ---- shares and orders ----

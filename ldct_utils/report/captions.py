@@ -74,6 +74,9 @@ def figure(run, name: str, fig, finding: str, reading: str = "", alt: str = "", 
         alt: for who cannot see it: kind of picture, axes, what one would see, within 200 characters.
         real: it shows slices of a real person, which the published report leaves out.
     """
+    for axes in (axes for axes in fig.axes if not axes.axison):  # a title is placed by ticks, even those of no axis
+        axes.xaxis.set_visible(False)
+        axes.yaxis.set_visible(False)
     for suffix in ("png", "pdf"):
         with files.write_atomic(run.folder / f"{name}.{suffix}") as temporary:
             # No dates or versions in the file: the same run gives the same bytes.

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -80,22 +80,22 @@ def _module_file(name: str) -> Path | None:
     return _FOUND[__file__, name]
 
 
-def _bare(tree: ast.AST) -> str:
-    """A syntax tree as text, without docstrings (comments are not in it anyway)."""
-    for node in ast.walk(tree):
+def _bare(tree: ast.AST, nodes: list) -> str:
+    """A syntax tree as text, without docstrings (comments are not in it anyway). Args: nodes: of the tree."""
+    for node in nodes:
         body = getattr(node, "body", None)
         if isinstance(body, list):  # a bare string is a docstring or a remark; neither changes what is computed
             node.body = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
     return ast.dump(tree)
 
 
-def _imports(tree: ast.AST) -> dict[str, tuple[str, str]]:
-    """{local name: (module, name)} of all that a syntax tree imports, wherever in it; ``import x`` has no name.
+def _imports(nodes: Iterable) -> dict[str, tuple[str, str]]:
+    """{local name: (module, name)} of all that the nodes of a syntax tree import; ``import x`` has no name.
 
     Raises: ValueError: where two imports of ``ldct_utils`` have one local name, since a use could then be of either.
     """
     found = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             named = {(a.asname or a.name.split(".")[0]): (a.name, "") for a in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -117,15 +117,15 @@ def _own(module: str, name: str) -> str | None:
     return full.partition(".")[2] if full.split(".")[0] == "ldct_utils" else None
 
 
-def _uses(tree: ast.AST, imports: Mapping) -> frozenset[str]:
-    """Names inside ``ldct_utils`` that a tree uses: an imported name, with the attribute that is taken of it."""
+def _uses(nodes: list, imports: Mapping) -> frozenset[str]:
+    """Names inside ``ldct_utils`` that a tree's nodes use: an imported name, with the attribute that is taken of it."""
     found, inner = set(), set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in imports:
             if own := _own(*imports[node.value.id]):
                 found.add(f"{own}.{node.attr}")
             inner.add(node.value)
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and node not in inner and node.id in imports and isinstance(node.ctx, ast.Load):
             found.add(_own(*imports[node.id]))
     return frozenset(found - {None})
@@ -136,12 +136,13 @@ def _parsed(path: Path, modified: int) -> tuple[str, frozenset[str], dict[str, t
     """A module's code as text, the names inside ``ldct_utils`` that it uses, and what it hands on if it is a face: a
     package's ``__init__`` that only imports names from its modules."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports = _imports(tree)
+    nodes = list(ast.walk(tree))  # once for all: what takes long is the walk
+    imports = _imports(nodes)
     rest = [node for node in tree.body if not isinstance(node, ast.Expr | ast.Import | ast.ImportFrom)]
     face = path.name == "__init__.py" and all(ast.unparse(node).startswith("__all__ = ") for node in rest)
     # Imports without a use count too: a module may be imported for what it registers.
     named = {own for own in (_own(*one) for one in imports.values()) if own and _module_file(own)}
-    return _bare(tree), frozenset(named | _uses(tree, imports)), imports if face else None
+    return _bare(tree, nodes), frozenset(named | _uses(nodes, imports)), imports if face else None
 
 
 def _times() -> dict[Path, int]:
@@ -268,14 +269,15 @@ def _deciding(notebook: parameters.Notebook) -> tuple[str, frozenset[str], froze
     opened = _opened(body)
     last = next((place for place, statement in enumerate(body) if _finishes(statement, opened)), len(body))
     tree = ast.Module(body[: last + 1], [])
-    imports = _imports(tree)
+    imports = _imports(ast.walk(tree))
     tree = _Deciding(imports).visit(tree)
     tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
-    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    nodes = list(ast.walk(tree))
+    read = {node.id for node in nodes if isinstance(node, ast.Name)}
     sources = {local: ".".join(source) for local, source in sorted(imports.items()) if local in read}
     shown = {local for local in sources if (_own(*imports[local]) or "").split(".")[0] in BOOKKEEPING}
-    text = repr({local: source for local, source in sources.items() if local not in shown}) + _bare(tree)
-    return text, _uses(tree, imports), frozenset((read & set(notebook.parameters)) - ASIDE)
+    text = repr({local: source for local, source in sources.items() if local not in shown}) + _bare(tree, nodes)
+    return text, _uses(nodes, imports), frozenset((read & set(notebook.parameters)) - ASIDE)
 
 
 # ---- data and upstream runs ----
