@@ -21,7 +21,7 @@ SHOWN = {
     "hero": ("hero_real", "hero"),
     "loss": ("losses", "plane"),
     "scores": ("lesions_removed", "grid"),
-    "newer": ("newer",),
+    "newer": ("newer", "kept_drawn"),
     "dose": ("doses", "crops", "aimed"),
     "reference": ("maps",),
 }
