@@ -115,7 +115,8 @@ def test_what_is_kept_is_told_apart_only_where_intervals_do_not_meet():
     [
         (([], 0, "m", ""), "No other network is there to set beside a mix with the LDCT."),
         (([], 0, "m", "one training"), "Whether a network does better {what} is not decided: one training."),
-        (([], 2, "m", "one training"), "No network was shown to do better {what}, of 2."),
+        (([], 2, "m", "one training"), "None of the 2 other networks was shown to do better {what}."),
+        (([], 1, "m", ""), "No other network was shown to do better {what}."),
         ((["a", "c"], 3, "m", ""), "A and c do better {what}."),
         ((["L1"], 1, "m", ""), "L1 does better {what}."),
     ],

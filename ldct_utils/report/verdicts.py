@@ -233,7 +233,7 @@ def mixing(better: list, judged: int, base: str, why: str) -> str:
     if better:
         return f"{capital(listed(better))} {'does' if len(better) == 1 else 'do'} better {what}."
     if judged:
-        return f"No network was shown to do better {what}, of {judged}."
+        return f"{capital(some(0, judged, 'other network'))} was shown to do better {what}."
     if why:
         return f"Whether a network does better {what} is not decided: {why}."
     return "No other network is there to set beside a mix with the LDCT."
