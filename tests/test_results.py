@@ -394,7 +394,8 @@ def test_how_many_lesions_a_search_could_have_changed_is_taken_where_a_run_count
     monkeypatch.setattr(collect, "has", lambda run, name: False)
     n = {"method": "mse", "network": "unet", "patients": 6}
     runs = [
-        SimpleNamespace(numbers=n | more, params={"alpha": 0.1}) for more in ({}, {"within_reach": 0, "lesions": 9})
+        SimpleNamespace(numbers=n | more, params={"alpha": 0.1, "iterations": 1500})
+        for more in ({}, {"within_reach": 0, "lesions": 9})
     ]
     old, new = collect.invariances(runs)["rows"]
     assert "within_reach" not in old and (new["within_reach"], new["lesions"]) == (0, 9)
@@ -775,6 +776,24 @@ def test_faint_lesions_in_front_of_a_real_liver_are_told_with_both_controls(fini
     assert "60 places a class, each used once. No interval over patients" in said and "One patient cannot show" in said
 
 
+def test_what_is_found_patch_by_patch_is_told_beside_the_test_of_segments():
+    table = pd.DataFrame(
+        [(kind, detector, value, value - 0.1, value + 0.1)
+         for detector, values in (("sFRC, NDCT as reference", (0.2, 0.3)), ("this test, by segment", (0.6, 0.5)))
+         for kind, value in zip(("removal", "insertion", "removal, 4 times as strong"), (*values, 0.9))],
+        columns=["kind", "detector", "found at 1 false mark", "low", "high"],
+    )  # fmt: skip
+    (row,) = collect._by_patch(table)
+    assert row["found"]["removal"]["value"] == 0.2 and len(row["found"]) == 3
+    none = {"alarms": {}, "found": [], "suspicious": [], "others": {}}
+    said = results_blocks.changes({"changes": none | {"by_patch": [row]}})
+    told = (
+        "of removals and insertions are found, at one false mark a slice: by sFRC against the NDCT 20 % (10 to 30) and"
+    )
+    assert f"{told} 30 % (20 to 40)." in said
+    assert "Patch by patch" not in results_blocks.changes({"changes": none})
+
+
 def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
     block = {"rows": [{"method": "unet", "scores": {"psnr": {"value": 33.0}}}, {"method": "tv", "scores": {}}]}
     kept = {"rows": [{"method": "unet", "faint": {"value": 0.87, "low": 0.8, "high": None}}, {"method": "tv"}]}
@@ -782,6 +801,8 @@ def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
     assert table.loc[33.0, ["faint", "faint_low"]].tolist() == pytest.approx([87, 80])
     assert table.faint_high.isna().all() and table.faint.notna().sum() == 1
     assert "faint" not in collect.newer_table(block, {"rows": []})
+    given = {"rows": [*block["rows"], {"method": "LDCT", "scores": {}}]}
+    assert collect.newer_table(given, kept).faint.dropna().tolist() == pytest.approx([87, 100])
 
 
 def test_one_volume_is_said_to_have_no_interval():

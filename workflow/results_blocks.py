@@ -530,6 +530,13 @@ def _between(ranges) -> str:
     return " to ".join(dict.fromkeys(told))
 
 
+BY_PATCH = {
+    "sFRC, truth as reference": "by sFRC against the truth", "sFRC, NDCT as reference": "by sFRC against the NDCT",
+    "this test, by patch": "by the test of segments", "naive z, by patch": "by z without the noise's correlation",
+    "change alone, by patch": "by the change alone",
+}  # fmt: skip
+
+
 def changes(blocks) -> str:
     n = blocks["changes"]
     names = {
@@ -543,6 +550,12 @@ def changes(blocks) -> str:
     )
     if without := [f"{share(r['found'])} of {r['kind']}s" for r in n["found"] if r["of"] == "without the NDCT"]:
         said.append(f"Without the normal-dose slice, as in a hospital, the test finds {listed(without)}.")
+    if rows := [row for row in n.get("by_patch", []) if row["detector"] in BY_PATCH]:  # older files lack them
+        found = "; ".join(
+            f"{BY_PATCH[row['detector']]} {share(row['found']['removal'])} and {share(row['found']['insertion'])}"
+            for row in rows
+        )
+        said.append(f"Patch by patch, of removals and insertions are found, at one false mark a slice: {found}.")
     if each:
         said.append(
             f"As a control, nothing was changed: the test then calls changed {listed(each)} of the segments, where 5 % "
@@ -576,6 +589,8 @@ def invariances(blocks) -> str:
     head += ["lesions kept below the limit for small changes"] * asked
     names = [(row["network"], row["method"]) for row in rows]
     note = f"{counted(rows[0]['patients'], 'patient')}; {trained(max(map(names.count, names)))}."
+    if many := rows[0].get("iterations"):  # older files lack it
+        note += f" Searches of {many:,} steps."
     if alpha := rows[0].get("alpha"):
         note += (
             f" A small change pays for the search only where a network passes on less than {percent(alpha**0.5)} of "

@@ -337,11 +337,13 @@ def details(of) -> dict:
     found = {"removed": n.get("removed") or [], "kept": {}, "kept_by_lesion": {}, "against": [], "noticed_hu": {}}
     found["notices"] = _notices(run)
     if has(run, "removal"):
+        found["draws"] = int(run.params["noise_draws"])
         found["noticed_hu"] = _noticed(run.table("removal"))
     if has(run, "losses"):
         rows = run.table("losses")
-        for method, part in rows[~rows["method"].isin(tasks.FILTERS)].groupby("method"):
-            found["kept"][method] = _over_patients(part)
+        for method, part in rows.groupby("method"):
+            if method not in tasks.FILTERS:
+                found["kept"][method] = _over_patients(part)
             found["kept_by_lesion"][method] = [
                 {"radius_mm": radius, "contrast_hu": contrast} | _over_patients(one)
                 for (radius, contrast), one in part.groupby(["radius_mm", "contrast_hu"])
@@ -474,7 +476,19 @@ def changes(of) -> dict:
         {"method": r["method"], "a_slice": float(r["suspicious a slice"]), "lesion_free": float(r["lesion-free scans"])}
         for _, r in run.table("all_denoisers").iterrows()
     ]
-    return {"denoiser": n["denoiser"], "alarms": alarms, "found": rows, "suspicious": suspicious, "others": others}
+    known = {"denoiser": n["denoiser"], "alarms": alarms, "found": rows, "suspicious": suspicious, "others": others}
+    return known | {
+        "by_patch": _by_patch(run.table("patch_detector_table")) if has(run, "patch_detector_table") else []
+    }
+
+
+def _by_patch(table) -> list[dict]:
+    """What detectors find patch by patch at one false mark a slice, a row a detector: {kind: span}. Args: as stored."""
+    return [
+        {"detector": name, "found": {r["kind"]: span(r["found at 1 false mark"], r["low"], r["high"])
+                                     for r in part.to_dict("records")}}
+        for name, part in table[table["detector"].str.contains("sFRC|by patch")].groupby("detector", sort=False)
+    ]  # fmt: skip
 
 
 def invariances(of) -> dict:
@@ -490,7 +504,7 @@ def invariances(of) -> dict:
             (whole,) = where(run.table("contrast_kept"), lesions="all").to_dict("records")
             row["kept"] = span(whole["contrast kept"], whole["low"], whole["high"])
         row |= {name: float(n[name]) for name in ("search_in_over_null", "search_out_over_null") if n.get(name)}
-        row |= {"patients": n["patients"], "alpha": run.params["alpha"]}
+        row |= {"patients": n["patients"], "alpha": run.params["alpha"], "iterations": run.params["iterations"]}
         if n.get("within_reach") is not None:  # lesions that the search could change at all, of how many
             row |= {"within_reach": int(n["within_reach"]), "lesions": int(n["lesions"])}
         rows.append(row)
@@ -673,6 +687,7 @@ def newer_table(block: dict, lesions: dict) -> pd.DataFrame:
     """The methods of 11 by age: means with the interval of what each is better by, its verdict by SSIM, and what it
     keeps of faint lesions in percent. Args: block: of ``newer``. lesions: of ``kept``."""
     rows, faint = [], {row["method"]: row["faint"] for row in lesions.get("rows", []) if "faint" in row}
+    faint |= {"LDCT": {"value": 1.0, "low": None, "high": None}} if faint else {}
     for row in block["rows"]:
         scores = row["scores"]
         ssim = scores.get("ssim", {})

@@ -298,9 +298,9 @@ def scores(blocks) -> tuple[list, list]:
 
 
 def moves(moved: dict) -> str:
-    """How far the two scores that all use are moved: ``PSNR moves by 6 % and SSIM by 3 %``. Args: moved: {score: span},
-    in units of what cutting the dose to a quarter moves it."""
-    ends = [(name, percent(abs(moved[name]["value"]))) for name in ("PSNR", "SSIM") if name in moved]
+    """How far the scores that all use are moved: ``PSNR moves by 6 % and SSIM by 3 %``. Args: moved: {score: span}, in
+    units of what cutting the dose to a quarter moves it."""
+    ends = [(name, percent(abs(moved[name]["value"]))) for name in ("PSNR", "SSIM", "SSIM (window)") if name in moved]
     return listed(f"{name}{' moves' * (not place)} by {size}" for place, (name, size) in enumerate(ends))
 
 

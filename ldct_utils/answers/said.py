@@ -165,7 +165,8 @@ def noticed(blocks) -> str:
     for metric, hu in found.items():
         by.setdefault(hu, []).append(metric)
     words = [f"of {listed(by[hu])} up to {hu:g} HU" for hu in sorted(by) if hu]
-    volumes = f"; {counted(one['volumes'], 'volume')}" if one.get("volumes") else ""
+    draws = f", {counted(n['draws'], 'draw')} of the noise each" if n.get("draws") else ""
+    volumes = f"; {counted(one['volumes'], 'volume')}{draws}" if one.get("volumes") else ""
     if usual := blocks.get("cohort", {}).get("ndct_noise_hu"):
         volumes += f". A slice of the normal dose has {usual:.1f} HU of noise"
     if not words:
