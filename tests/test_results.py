@@ -796,7 +796,7 @@ def test_what_is_found_patch_by_patch_is_told_beside_the_test_of_segments():
 
 def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
     block = {"rows": [{"method": "unet", "scores": {"psnr": {"value": 33.0}}}, {"method": "tv", "scores": {}}]}
-    kept = {"rows": [{"method": "unet", "faint": {"value": 0.87, "low": 0.8, "high": None}}, {"method": "tv"}]}
+    kept = {"rows": [{"method": "unet", "faint": {"value": 0.87, "low": 0.8}}, {"method": "tv"}]}
     table = collect.newer_table(block, kept).set_index("psnr")
     assert table.loc[33.0, ["faint", "faint_low"]].tolist() == pytest.approx([87, 80])
     assert table.faint_high.isna().all() and table.faint.notna().sum() == 1

@@ -687,7 +687,7 @@ def newer_table(block: dict, lesions: dict) -> pd.DataFrame:
     """The methods of 11 by age: means with the interval of what each is better by, its verdict by SSIM, and what it
     keeps of faint lesions in percent. Args: block: of ``newer``. lesions: of ``kept``."""
     rows, faint = [], {row["method"]: row["faint"] for row in lesions.get("rows", []) if "faint" in row}
-    faint |= {"LDCT": {"value": 1.0, "low": None, "high": None}} if faint else {}
+    faint |= {"LDCT": {"value": 1.0}} if faint else {}
     for row in block["rows"]:
         scores = row["scores"]
         ssim = scores.get("ssim", {})
@@ -699,7 +699,7 @@ def newer_table(block: dict, lesions: dict) -> pd.DataFrame:
         line |= {"gain": gain.get("value"), "gain_low": gain.get("low"), "gain_high": gain.get("high")}
         if weak := faint.get(row["method"]):
             ends = zip(("faint", "faint_low", "faint_high"), ("value", "low", "high"))
-            line |= {column: math.nan if weak[end] is None else 100 * weak[end] for column, end in ends}
+            line |= {column: 100 * weak.get(end, math.nan) for column, end in ends}
         line |= {"rival": called(ssim["rival"]) if "rival" in ssim else "",
                  "verdict": NO_VERDICT.get(ssim.get("verdict"), ssim.get("verdict", ""))}  # fmt: skip
         rows.append(line)
