@@ -203,7 +203,7 @@ down = labels | ({verdicts.SEARCH: f"{verdicts.SEARCH},\nnot counted"} if iterat
 fewer = [f"{int(diseased.sum())} for the eraser"] * ("eraser" in faults)
 fewer += [f"{tasks} where a judge brings a lesion"] * any(own_task.values())
 fewer = f" ({report.listed(fewer)})" * bool(fewer)
-of_search = " Last row: lesions hidden / changed by a search (05), one patient" + (
+of_search = " Last row: lesions hidden of those changed by a search (05), one patient" + (
     "; the truth shows no change of its input." if "truth" in faults else "."
 )
 across = {name: verdicts.LABELS.get(name, name) for name in columns}

@@ -209,7 +209,8 @@ def observed(d_out, d_in, noise_hu=10.0):
     scans = [rng.normal(0, noise_hu, (4, 8, 8)) for _ in tasks]
     given = iter(d_out)
     people = [SimpleNamespace(task=task) for task in tasks]
-    return panel._lost(SimpleNamespace(subjects=people, absent=scans, present=scans), "npwe", lambda *_: next(given))
+    shown = SimpleNamespace(subjects=people, absent=scans, present=scans, faint=[np.zeros((8, 8))] * len(people))
+    return panel._lost(shown, "npwe", lambda *_: next(given))
 
 
 def test_an_observer_catches_an_eraser_though_some_lesions_are_near_nothing_to_it():
@@ -248,6 +249,14 @@ def test_the_eraser_takes_lesions_too_that_the_border_of_a_crop_cuts(outputs):
     assert any((one.task.touched & ~one.task.lesions).sum() > 20 for one in people), "no lesion is cut here"
     gone = panel.scores("lesions", subjects.show(lambda patient: faulty.build("eraser", 1.0, patient), people))
     np.testing.assert_allclose(gone, 1 - panel.TOLERATED, atol=0.03)
+    # The eye looks for the lesion as the denoiser leaves it: a blur is linear, and the sharp lesion is no longer there.
+    blurred = subjects.show(lambda patient: faulty.build("blur", 1.0, patient), people)
+    for one, left in zip(people, blurred.faint):
+        expected = ndimage.gaussian_filter(one.task.faint, faulty.BLUR_PX, mode="nearest")
+        np.testing.assert_allclose(left, expected, atol=1e-3)
+        assert np.abs(left - one.task.faint).max() > 0.2 * np.abs(one.task.faint).max()
+    sharp = dataclasses.replace(blurred, faint=[one.task.faint for one in people])
+    assert (panel.scores("npwe", blurred) != panel.scores("npwe", sharp)).all()
 
 
 def test_faults_that_too_few_patients_were_asked_of_are_neither_caught_nor_missed():
@@ -294,7 +303,7 @@ def test_the_truth_at_full_strength_tells_nothing_of_its_input_not_even_by_round
 def test_a_search_that_hides_nothing_behind_a_known_fault_says_nothing_about_a_network():
     net = HUNTED.assign(denoiser="net")
     both = pd.concat([HUNTED, net])
-    assert verdicts.search_finds(both) and verdicts.searched(both, "net")[1] == "2 of 3"
+    assert verdicts.search_finds(both) and verdicts.searched(both, "net")[1] == "2 of 3\ntwin 0 of 3"
     blind = pd.concat([HUNTED.assign(hidden=0), net])
     assert not verdicts.search_finds(blind) and verdicts.searched(blind, "net") == (verdicts.NOTHING, "")
     alike = pd.concat([HUNTED.assign(hidden=2), net])  # the twin hides as many
@@ -474,12 +483,15 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
     state = grid.set_index(["judge", "denoiser"])["state"]
     assert state["sees", "blur"] == "caught" and state["blind", "blur"] == "not caught"
     assert state["noise", "identity"] == "noise" and state["sees", "identity"] == "not caught"
-    assert state["blind", "net"] == "not asked" and state[verdicts.SEARCH, "blur"] == "counted"
+    assert state["blind", "net"] == "open" and state[verdicts.SEARCH, "blur"] == "counted"
     assert state[verdicts.SEARCH, "net"] == "not asked"
     texts = grid.set_index(["judge", "denoiser"])["text"]
-    assert texts[verdicts.SEARCH, "blur"] == "2 of 3" and texts["noise", "identity"] == "100"
+    assert texts[verdicts.SEARCH, "blur"] == "2 of 3\ntwin 0 of 3" and texts["noise", "identity"] == "100"
     down = JUDGES | {verdicts.SEARCH: verdicts.SEARCH}
     figure = drawings.grid(grid, down, {name: name for name in ("blur", "identity", "net")}, [1, 2], [0.5, 1.0], [3])
+    unchanged = HUNTED.assign(changed=0, hidden=0)  # asked, but nothing was changed: not the same as not asked
+    last = verdicts.grid(cells, unchanged, JUDGES, ["blur", "tv"]).set_index(["judge", "denoiser"])["state"]
+    assert last[verdicts.SEARCH, "blur"] == "open" and last[verdicts.SEARCH, "tv"] == "not asked"
     assert len(figure.axes[0].patches) == 12 and len(drawings.ALT) <= 200
     told = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"caught from 50 % of the strength", "lesions of one patient"} <= set(told)
@@ -489,8 +501,8 @@ def test_a_cell_of_the_grid_has_the_colour_of_what_was_found(trial):
 @pytest.mark.parametrize(
     ("change", "words", "counts"),
     [
-        ({}, "2 of 3 changed hidden (twin: 0 of 3)", "2 of 3"),
-        ({"hidden": 0}, "0 of 3 changed hidden (twin: 0 of 3)", "0 of 3"),
+        ({}, "2 of 3 changed hidden (twin: 0 of 3)", "2 of 3\ntwin 0 of 3"),
+        ({"hidden": 0}, "0 of 3 changed hidden (twin: 0 of 3)", "0 of 3\ntwin 0 of 3"),
         ({"hidden": 0, "changed": 0}, "not tested: none changed, 1 of 3 within reach", ""),
         ({"denoiser": "tv"}, verdicts.NOT_ASKED, ""),
     ],
@@ -511,6 +523,8 @@ def test_models_that_draw_are_rows_of_eraser_and_identity_only():
     ends = {"eraser_hidden_low": 0.6, "eraser_hidden_high": 0.9}
     (works,) = verdicts.drawn([tried | {"works": True} | ends], ["eraser", "net"])
     assert works["eraser, knows lesions"].startswith("from 100 %: 76 % [60, 90] of draws hide")
+    (alike,) = verdicts.drawn([tried | {"identity_hidden_low": 0.0, "identity_hidden_high": 0.0}], ["identity"])
+    assert alike["identity (not denoised)"] == "0 % of draws hide"  # no patient differs: a bootstrap has no width
     with pytest.raises(ValueError, match="tried no eraser"):
         verdicts.drawn(None, ["eraser"])
     (few,) = verdicts.drawn([tried | {"works": None}], ["blur"])
@@ -519,7 +533,9 @@ def test_models_that_draw_are_rows_of_eraser_and_identity_only():
 
 def test_a_search_that_changed_lesions_at_a_weaker_strength_only_says_at_which():
     weaker = HUNTED.assign(changed=[3, 0, 1, 0], hidden=[2, 0, 0, 0])
-    assert verdicts.searched(weaker, "blur") == ("2 of 3 changed hidden at 50 % (twin: 0 of 1)", "2 of 3\nat 50 %")
+    assert verdicts.searched(weaker, "blur") == (
+        "2 of 3 changed hidden at 50 % (twin: 0 of 1)", "2 of 3\nat 50 %\ntwin 0 of 1"
+    )  # fmt: skip
 
 
 def test_a_fault_laid_over_the_honest_denoiser_has_the_search_on_that_as_its_twin():

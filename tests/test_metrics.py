@@ -18,7 +18,7 @@ from ldct_utils.audit import agreement
 from ldct_utils.ct import intensity
 from ldct_utils.metrics import evaluation, full_reference, ranges, registry, scores
 
-IDENTICAL = {"ssim": 1.0, "psnr": np.inf, "nrmse": 0.0, "rmse_hu": 0.0, "bias_hu": 0.0}
+IDENTICAL = {"ssim": 1.0, "ssim_window": 1.0, "psnr": np.inf, "nrmse": 0.0, "rmse_hu": 0.0, "bias_hu": 0.0}
 
 
 @pytest.fixture
@@ -223,8 +223,15 @@ def test_float32_and_int16_images_score_as_float64_ones(rng):
 def test_evaluate_gives_a_row_for_every_slice_domain_reference_and_metric(cohort):
     table = metrics.evaluate(lambda hu: hu, cohort, range(5))
     assert list(table.columns) == ["row", "patient", "anatomy", "domain", "reference", "metric", "value"]
-    assert len(table) == 5 * 4 * 2 * 5 and not table.duplicated(table.columns[:-1].tolist()).any()
+    # five metrics in four domains, and the one with a window of its own in one of them
+    assert len(table) == 5 * 2 * (4 * 5 + 1) and not table.duplicated(table.columns[:-1].tolist()).any()
     assert table["value"].dtype == np.float64
+    own = table[(table["metric"] == "ssim_window") & (table["row"] == 3)].set_index(["domain", "reference"])["value"]
+    body = intensity.body_mask(cohort.ndct[3])
+    expected = score(cohort.ldct[3], cohort.truth[3], intensity.domain("body"), ["ssim_window"], body)["ssim_window"]
+    assert list(own.index) == [("body", "ndct"), ("body", "truth")] and own["body", "truth"] == expected
+    alone = metrics.evaluate(lambda hu: hu, cohort, [3], domains=["hu", "window"], metrics=["ssim_window", "ssim"])
+    assert (alone.groupby("metric")["domain"].nunique() == 2).all()  # without its domain it stands in those asked for
 
 
 def test_evaluate_scores_the_input_it_is_given_and_in_the_rows_it_names(cohort):

@@ -228,7 +228,8 @@ def stored(seed, keep, noise):
     patients = np.repeat([f"P{n}" for n in range(6)], 2)
     squares = pd.DataFrame({"patient": patients, "row": range(12), "target": "truth", "before": 400.0,
                             "both": 400.0 * noise, "after": 400.0 * noise**2 + 20 + rng.uniform(0, 1, 12)})  # fmt: skip
-    kept = pd.DataFrame({"patient": patients, "lesion": range(12), "kept": keep, "contrast_hu": 20.0})
+    kept = pd.DataFrame({"patient": patients, "lesion": range(12), "kept": np.tile([keep + 0.05, keep - 0.05], 6),
+                         "contrast_hu": np.tile([40.0, 20.0], 6)})  # fmt: skip
     return SimpleNamespace(table={"squares": squares, "kept": kept}.get)
 
 
@@ -240,14 +241,25 @@ def test_the_curve_of_mixes_runs_through_its_network_and_ends_in_the_input_and_i
     own = table.set_index("method").loc["mse"]
     assert curve["gain"][0.0] == pytest.approx(own["gain"]) and curve["kept"][0.0] == pytest.approx(0.7)
     assert curve["gain"][1.0] == pytest.approx(0) and curve["kept"][1.0] == 1
+    assert curve["faint"][0.0] == pytest.approx(0.65) and curve["faint"][1.0] == 1  # of the fainter lesions alone
+    assert curve["faint"][0.5] == pytest.approx((1 + 0.65) / 2)
     assert (curve["gain"].diff().dropna() < 0).all()  # each mix with more of the input has more error
     says = {"mse": "MSE", "vgg": "VGG"}
-    plain = pd.DataFrame({"name": ["median", "median", "Gaussian"], "gain": [1.0, 2.0, 1.0], "kept": [0.9, 0.8, 0.1]})
-    axis = drawings.beside_mixes(testing.in_percent(table), curve.reset_index(), plain, says).axes[0]
+    plain = pd.DataFrame({"name": ["median", "median", "Gaussian"], "gain": [1.0, 2.0, 1.0], "kept": [0.9, 0.8, 0.1],
+                          "faint": [0.85, 0.7, 0.9]})  # fmt: skip
+    figure = drawings.beside_mixes(testing.in_percent(table), curve.reset_index(), plain, says)
+    axis, faint = figure.axes
     drawn = {tuple(map(tuple, line.get_xydata())) for line in axis.lines}
     assert ((1.0, 90.0), (2.0, 80.0)) in drawn
     assert "median, by strength" in axis.get_legend_handles_labels()[1]
     assert "Gaussian, by strength" not in axis.get_legend_handles_labels()[1]  # it lies outside the frame
+    weak = {tuple(map(tuple, line.get_xydata())) for line in faint.lines}
+    assert ((1.0, 85.0), (2.0, 70.0)) in weak and ((0.0, 100.0),) in weak
+    assert {(r.gain, 100 * r.faint) for r in table.itertuples()} <= {line[0] for line in weak if len(line) == 1}
+    assert f"under {testing.FAINT_HU:.0f} HU" in faint.get_title()
+    assert "Gaussian, by strength" in [one.get_text() for one in figure.legends[0].get_texts()]  # seen on the right
+    strong = testing.in_percent(table.assign(faint=np.nan))
+    assert len(drawings.beside_mixes(strong, curve.reset_index(), plain, says).axes) == 1
     hollow = drawings.beside_mixes(testing.in_percent(table), curve.reset_index(), plain, says, ["vgg"]).axes[0]
     faces = {bars.get_label(): bars.lines[0].get_markerfacecolor() for bars in hollow.containers}
     assert faces["VGG"] == "white" != faces["MSE"]
@@ -284,6 +296,8 @@ def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_move
     )
     one = points.loc["Gaussian", 0.5]
     assert one.kept == pytest.approx(np.mean(each), abs=1e-4)
+    about = testing.lesions_kept(cohort, cohort.rows("test"), lambda hu: ndimage.gaussian_filter(hu, (0, 0.5, 0.5)))[0]
+    assert one.faint == pytest.approx(testing._mean(about[about["contrast_hu"] < testing.FAINT_HU]), nan_ok=True)
     assert one.gain == pytest.approx((10 * np.log10(before / after)).mean(), abs=1e-3)
     for name in ("Gaussian", "total variation"):
         assert (points.loc[name]["kept"].diff().dropna() < 0).all(), name

@@ -308,9 +308,7 @@ def judges(blocks) -> str:
         where = [place for place, column in enumerate(n["columns"]) if name in column]
         if who := [row[0] for row in n["rows"] if any(row[place].startswith(("alarm", "called")) for place in where)]:
             said.append(f"{words} {listed(who)}.")
-    columns = n["columns"]
-    # where no draw of any patient does something, a bootstrap has no width: that is no interval
-    rows = [[re.sub(r" \[(\d+), \1\]", "", words) for words in row] for row in n["rows"]]
+    columns, rows = n["columns"], n["rows"]
     if twins := n.get("at_twins"):  # files of older runs lack them
         columns = [*columns, "most alarms at a twin, % (right: 5)"]
         rows = [[*row, fixed(100 * twins[row[0]], 0) if row[0] in twins else ""] for row in rows]

@@ -72,13 +72,13 @@ def surplus(shown: Shown) -> np.ndarray:
 
 def cho(shown: Shown) -> np.ndarray:
     """The d' that is lost to a channelised Hotelling observer, trained anew for each denoiser: the ceiling."""
-    return _lost(shown, "cho", lambda images, task: observers.cho(*images, task.radius_px).d_prime)
+    return _lost(shown, "cho", lambda images, task, _: observers.cho(*images, task.radius_px).d_prime)
 
 
 def cho_on_fbp(shown: Shown) -> np.ndarray:
     """The same of one that learned on the plain reconstructions of the LDCT and keeps its template."""
 
-    def observe(images, task):
+    def observe(images, task, _):
         learned = [plain[:, *task.window] for plain in (task.absent, task.present)]
         return observers.cho(*images, task.radius_px, trained_on=learned).d_prime
 
@@ -87,14 +87,15 @@ def cho_on_fbp(shown: Shown) -> np.ndarray:
 
 def npw(shown: Shown) -> np.ndarray:
     """The d' that is lost to an observer that knows the lesion, its sign too, and takes noise as white."""
-    return _lost(shown, "npw", lambda images, task: matched(*images, task.faint[task.window]))
+    return _lost(shown, "npw", lambda images, task, _: matched(*images, task.faint[task.window]))
 
 
 def eye(shown: Shown) -> np.ndarray:
-    """The d' that is lost to an observer with an eye and internal noise: it cannot use what has faded (NPWE)."""
+    """The d' that is lost to an observer with an eye and internal noise: it looks for the lesion as the denoiser leaves
+    it, and cannot use what has faded (NPWE)."""
 
-    def observe(images, task):
-        return npwe.npwe(*images, task.faint[task.window], task.pixel_mm, task.internal).d_prime
+    def observe(images, task, left):
+        return npwe.npwe(*images, left[task.window], task.pixel_mm, task.internal).d_prime
 
     return _lost(shown, "npwe", observe)
 
@@ -103,11 +104,11 @@ def _lost(shown, name, observe):
     """d' in the LDCT minus d' in the output. Not its share: an observer who sees little of a lesion in some patients
     would have a d' near 0 in the denominator there, and these patients' twins would set the alarm for all."""
     found = np.full(len(shown.subjects), np.nan)
-    for at, (one, *classes) in enumerate(zip(shown.subjects, shown.absent, shown.present)):
+    for at, (one, *classes, left) in enumerate(zip(shown.subjects, shown.absent, shown.present, shown.faint)):
         if one.task is not None:
             seen = [images[:, *one.task.window] for images in classes]
             noise = max(images.std(0).max() for images in seen)
-            found[at] = one.task.d_x[name] - (observe(seen, one.task) if noise > NO_NOISE_HU else np.inf)
+            found[at] = one.task.d_x[name] - (observe(seen, one.task, left) if noise > NO_NOISE_HU else np.inf)
     return found
 
 

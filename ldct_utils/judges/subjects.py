@@ -18,7 +18,7 @@ CROP, REGION = 96, 33  # sides in pixels of the crops, and of what an observer s
 DISCS, DISC_PX, DISC_HU = 4, 4.0, -30.0  # planted into a slice to see what is kept of them
 FAINT = 2.0  # d' in x to which an observer's lesion is weakened
 TOUCHED_HU = 1.0  # what a lesion adds to a pixel that belongs to it
-PAIRED = 8  # noise scans of a crop's lesions, with the same noise with and without
+PAIRED = 8  # noise scans of a crop, with the same noise with and without lesions
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Task:
         clean: (h, w), no lesion, no noise. faint: (h, w), what the weakened lesion adds. signal: the same of all
         lesions at full contrast. lesions: boolean (h, w). scans: (R, h, w), of the crop as the patient is (with or
         without lesions), scans_truth: (h, w). window: slices of the observer's region. radius_px: of the lesion.
-        internal: noise of the NPWE, HU^2 mm^2, fixed on FBP at full dose: one value for all tasks. d_x: {observer: d'
+        internal: noise of the NPWE, HU^2 mm^2, one value for all tasks, as FBP at full dose gives it: noise power goes
+        with 1 / dose, so that it is the LDCT's own times its dose. d_x: {observer: d'
         in the LDCT}. touched: boolean (h, w), all pixels of lesions, of those too that the border of the crop cuts.
     """
 
@@ -68,6 +69,8 @@ class Shown:
 
     Attributes: outputs: (H, W). marked: (H, W), with discs planted, or None. absent, present, scans: as of ``Task``.
         paired: two arrays (R, h, w), without and with all lesions at full contrast, the same noise. None without task.
+        faint: (h, w), what is left of the weakened lesion, mean over the same noise with it and without. None without
+        task.
     """
 
     subjects: list
@@ -77,6 +80,7 @@ class Shown:
     present: list
     scans: list
     paired: list
+    faint: list
 
 
 def draw(cohort, realisations: int, seed: int = 0, progress: Callable = iter) -> list[Subject]:
@@ -146,7 +150,6 @@ def _task(case, diseased, dose) -> Task | None:
     faint = np.float32(min(1.0, FAINT / max(full, 1e-9)) * signals[n])
     present = alone - (np.float32(signals[n]) - faint)
     regions = [images[:, *window] for images in (drawn.absent, present)]
-    # at full dose the noise of the FBP has that share of its power at this one
     internal = dose * npwe.internal_noise(*regions, faint[window], case.pixel_mm)
     d_x = {"cho": observers.cho(*regions, radius_px).d_prime, "npw": matched(*regions, faint[window])}
     scans, truth = (drawn.null, clean + signal) if diseased else (drawn.absent, clean)
@@ -183,7 +186,7 @@ def _shown(make, one):
                        known.seed)  # fmt: skip
         marked = make(more)((one.ldct + one.discs)[None])[0]
     if task is None:
-        return output, marked, None, None, None, None
+        return output, marked, *[None] * 5
 
     def of(truth):
         return make(Patient(truth, task.clean, task.touched, known.pixel_mm, _away(task.touched), known.seed))
@@ -195,7 +198,8 @@ def _shown(make, one):
                       _away(task.touched), known.seed)  # fmt: skip
     scans = make(healthy)(task.scans)
     paired = absent[:PAIRED], of(task.clean + task.signal)(task.absent[:PAIRED] + task.signal)
-    return output, marked, absent, present, scans, paired
+    faint = (of(task.clean + task.faint)(task.absent[:PAIRED] + task.faint) - absent[:PAIRED]).mean(0)
+    return output, marked, absent, present, scans, paired, faint
 
 
 def _away(lesions):

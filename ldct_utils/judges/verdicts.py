@@ -154,8 +154,8 @@ def searched(hunted, name: str) -> tuple[str, str]:
     One patient's lesions are counted, not tested: no number of patients stands behind them. A search that finds no
     known fault (``search_finds``) says nothing about a network.
 
-    Args: hunted: of ``search.of_all``; may be empty. Returns: words, and the counts alone, e.g. ``2 of 3``, empty where
-        nothing was changed.
+    Args: hunted: of ``search.of_all``; may be empty. Returns: words, and the counts alone, one below the other, empty
+        where nothing was changed.
     """
     part = hunted[hunted["denoiser"] == name] if len(hunted) else hunted
     if part.empty:
@@ -167,15 +167,19 @@ def searched(hunted, name: str) -> tuple[str, str]:
         return f"{NOT_TESTED}: none changed, {last['within_reach']:.0f} of {last['tested']:.0f} within reach", ""
     (last, other), faulted = found, part[part["variant"] == "fault"]
     counts = [f"{one['hidden']:.0f} of {one['changed']:.0f}" for one in found if one is not None]
-    twin = f" (twin: {counts[1]})" if other is not None else ""
-    at = "" if last["strength"] == faulted["strength"].max() else f" at {percent(last['strength'])}"
-    return f"{counts[0]} changed hidden{at}{twin}", f"{counts[0]}{at.replace(' ', chr(10), 1)}"
+    words, lines = counts[0] + " changed hidden", [counts[0]]
+    if last["strength"] != faulted["strength"].max():
+        words, lines = f"{words} at {percent(last['strength'])}", [*lines, f"at {percent(last['strength'])}"]
+    if other is not None:
+        words, lines = f"{words} (twin: {counts[1]})", [*lines, f"twin {counts[1]}"]
+    return words, "\n".join(lines)
 
 
 def _with_ends(row: dict, name: str) -> str:
-    """A share in percent with its 95 % interval, e.g. ``76 % [60, 90]``; without where too few patients give none."""
+    """A share in percent with its 95 % interval, e.g. ``76 % [60, 90]``; without where too few patients give none, or
+    all patients have the same share and a bootstrap over them has no width."""
     low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
-    return percent(row[name]) + ("" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]")
+    return percent(row[name]) + ("" if low is None or low == high else f" [{100 * low:.0f}, {100 * high:.0f}]")
 
 
 def drawn(tried: list[dict] | None, denoisers) -> list[dict]:
@@ -309,8 +313,9 @@ def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
     """What is drawn, a row a judge and denoiser: its ``state``, ``strength`` from which it is caught, and ``text``.
 
     States: ``caught``, ``not caught``, ``misled`` (an alarm at the noise-free truth), ``noise`` (a right one at an
-    image that was not denoised), ``not asked``, ``counted``. The text is
-    how many of 100 patients are called, of the search (``SEARCH``, where there is one) lesions hidden of changed.
+    image that was not denoised), ``not asked`` (the judge cannot be), ``open`` (asked without an answer), ``counted``.
+    The text is how many of 100 patients are called, of the search (``SEARCH``, where there is one) lesions hidden of
+    changed, and of those behind the twin.
     """
     rows = []
     for judge in judges:
@@ -319,7 +324,7 @@ def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
             row = own.loc[name] if name in own.index else None
             muted = judge in quiet and name not in faulty.names()
             if row is None or pd.isna(row["caught"]) or muted:
-                state, strength, text = "not asked", np.nan, ""
+                state, strength, text = "not asked" if row is None else "open", np.nan, ""
             else:
                 strength, text = row["from"], f"{100 * row['rate']:.0f}"
                 state = "caught" if np.isfinite(strength) else "not caught"
@@ -328,8 +333,8 @@ def grid(found, hunted, judges, denoisers, quiet=()) -> pd.DataFrame:
                     state = alarm if row["caught"] else "not caught"
             rows.append({"judge": judge, "denoiser": name, "state": state, "strength": strength, "text": text})
     for name in denoisers if len(hunted) else ():
-        _, counts = searched(hunted, name)
-        state = "counted" if counts else "not asked"
+        words, counts = searched(hunted, name)
+        state = "counted" if counts else "not asked" if words == NOT_ASKED else "open"
         rows.append({"judge": SEARCH, "denoiser": name, "state": state, "strength": np.nan, "text": counts})
     return pd.DataFrame(rows)
 

@@ -10,6 +10,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
+from ldct_utils.metrics.evaluation import ONCE
 from ldct_utils.metrics.scores import info
 from ldct_utils.stats import intervals, paired
 
@@ -33,7 +34,7 @@ def read(runs, tests, listed, names, domain: str) -> pd.DataFrame:
     """All scores of finished runs of 03_train by some metrics.
 
     Args: runs, listed: from ``designs.listed``. tests: of the runs, from ``testing.scores``. names: of metrics. domain:
-        one that must be among the scores.
+        one that must be among the scores. Metrics with a window of their own (``evaluation.ONCE``) are put there.
     Raises: ValueError: for runs that were tested on different slices, or not in this domain or by these metrics.
     """
     tables = [one.table("scores").assign(method=m, seed=s) for one, m, s in zip(tests, listed.method, listed.seed)]
@@ -47,6 +48,7 @@ def read(runs, tests, listed, names, domain: str) -> pd.DataFrame:
         raise ValueError(f"the runs were not scored in domain {domain!r}; they have {known}")
     if missing := sorted(set(names) - set(scores["metric"])):
         raise ValueError(f"the runs were not scored by {', '.join(missing)}")
+    scores.loc[scores["metric"].isin(ONCE), "domain"] = domain
     return scores[scores["metric"].isin(names)]
 
 

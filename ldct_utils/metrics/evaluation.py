@@ -12,7 +12,8 @@ from ldct_utils.ct import intensity
 from ldct_utils.metrics import scores
 
 DOMAINS = ("hu", "viana2025", "body", "window")
-METRICS = ("ssim", "psnr", "nrmse", "rmse_hu", "bias_hu")
+METRICS = ("ssim", "ssim_window", "psnr", "nrmse", "rmse_hu", "bias_hu")
+ONCE = {"ssim_window": "body"}  # metrics with a window of their own, the same in every domain, and where they stand
 COLUMNS = ("row", "patient", "anatomy", "domain", "reference", "metric", "value")
 OWN = "window C {:g} W {:g}"  # domain of scores in one window, whatever the anatomy
 
@@ -60,7 +61,8 @@ def evaluate(
         rows: rows of the cohort, e.g. ``cohort.rows("test")``.
         domains: evaluation domains; ``window`` and ``eulig2024`` take the window of each slice's anatomy. ``body`` is
             that of the NDCT, for every reference.
-        metrics: names of registered full-reference metrics.
+        metrics: names of registered full-reference metrics. Those of ``ONCE`` stand in their one domain only, where it
+            is among the domains.
         references: what is scored against. ``truth`` (noise-free) exists only for simulated patients and is left out
             where the cohort has none.
         level, width: one display window in HU for the domain ``window``, whatever the anatomy. The table then names it
@@ -91,6 +93,10 @@ def evaluate(
         raise ValueError(f"the cohort has none of the references {', '.join(references)}")
     described = cohort.slices.set_index("row").loc[rows]
 
+    at = {  # of the metrics that are computed in each domain
+        name: [m for m, metric in enumerate(wanted) if ONCE.get(metric.name) not in {*domains} - {name}]
+        for name in domains
+    }
     own = own_window(level, width)
     chosen = dict(zip(("level", "width"), own or ()))
     scored = []
@@ -116,10 +122,15 @@ def evaluate(
                 mask = scores.tensor(body[members]) if domain.body else None
                 for r, reference in enumerate(present):
                     pair = [predicted[members], targets[reference][members]]
-                    values[members, d, r] = scores.of_batch(wanted, domain, pair, mask, device)
+                    asked = [wanted[m] for m in at[name]]
+                    values[np.ix_(members, [d], [r], at[name])] = scores.of_batch(asked, domain, pair, mask, device)[
+                        :, None, None
+                    ]
         scored.append(values)
     shown = [OWN.format(*own) if name == "window" and own else name for name in domains]
     parts = list(itertools.product(shown, present, [metric.name for metric in wanted]))
     table = described.loc[rows, ["patient", "anatomy"]].reset_index().iloc[np.repeat(np.arange(len(rows)), len(parts))]
     table[["domain", "reference", "metric"]] = parts * len(rows)
-    return table.assign(value=np.concatenate(scored).ravel())[list(COLUMNS)].reset_index(drop=True)
+    table = table.assign(value=np.concatenate(scored).ravel())[list(COLUMNS)]
+    used = [m in at[name] for name, _, m in itertools.product(domains, present, range(len(wanted)))]
+    return table[np.tile(used, len(rows))].reset_index(drop=True)

@@ -24,9 +24,12 @@ def of_base(tests, listed, table, draws: int = 2000, seed: int = 0) -> pd.DataFr
 
     Args: tests: stored tests. listed: method and seed of each of them, a row a test. table: of ``kept_of_methods``, a
         row at least. draws, seed: of the bootstrap.
+    Returns: of ``band``, and faint: the share kept of faint lesions, NaN where there are none. A mix keeps all of what
+        comes from the LDCT and the method's own share of the rest.
     """
     base, target = table["base"].iloc[0], table["target"].iloc[0]
     own = [(test, its_seed) for test, name, its_seed in zip(tests, listed.method, listed.seed) if name == base]
     squares, kept = (pd.concat([test.table(name).assign(seed=s) for test, s in own]) for name in ("squares", "kept"))
     curve = blending.curve(blending.measured(squares[squares["target"] == target], kept))
-    return band(curve, np.linspace(-1, 1, 81), draws, seed)
+    found, faint = band(curve, np.linspace(-1, 1, 81), draws, seed), table.set_index("method")["faint"][base]
+    return found.assign(faint=found["share"] + (1 - found["share"]) * faint)

@@ -13,7 +13,7 @@ from ldct_utils.models import classical
 from ldct_utils.stats import blending, mixes
 from ldct_utils.training import designs, testing
 
-COLUMNS = ["name", "strength", "gain", "kept"]
+COLUMNS = ["name", "strength", "gain", "kept", "faint"]
 GAUSSIAN_PX, MEDIAN_PX, TV_HU = (0.3, 0.4, 0.5, 0.6, 0.7), (3,), (2.5, 5.0, 10.0, 20.0)
 
 
@@ -31,7 +31,8 @@ def by_strength(gaussian_px=GAUSSIAN_PX, median_px=MEDIAN_PX, tv_hu=TV_HU) -> di
 
 def points(cohort, target: str) -> pd.DataFrame:
     """Where the filters lie for the test patients of a cohort: name, strength, gain (dB, PSNR over the LDCT in the
-    slices with lesions) and kept (share of the contrast, mean over patients, whose lesions weigh alike).
+    slices with lesions), kept (share of the contrast, mean over patients, whose lesions weigh alike) and faint (of
+    lesions under ``testing.FAINT_HU``; NaN without any).
 
     Args: cohort: whose slices are known without their lesions too. target: of the error, ``truth`` or ``ndct``.
     Returns: without rows where no lesions are known.
@@ -41,7 +42,8 @@ def points(cohort, target: str) -> pd.DataFrame:
         kept, squares = testing.lesions_kept(cohort, cohort.rows("test"), denoise)
         if len(kept):
             one = blending.measured(squares[squares["target"] == target].assign(seed=0), kept.assign(seed=0))
-            found.append((name, strength, one.gain().mean(), one.kept.mean()))
+            weak = kept[kept["contrast_hu"] < testing.FAINT_HU].groupby("patient")["kept"].mean()
+            found.append((name, strength, one.gain().mean(), one.kept.mean(), weak.mean()))
     return pd.DataFrame(found, columns=COLUMNS)
 
 

@@ -6,9 +6,9 @@ from matplotlib.patches import Patch, Rectangle
 
 from ldct_utils.report import plots, sentences
 
-# Colours of cells, by state; the last two stand in the legend where they occur.
+# Colours of cells, by state; the last three stand in the legend where they occur.
 PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeeee"}
-SELDOM = {"noise": "#fbdcc4", "counted": "#f6ecd2"}
+SELDOM = {"open": "#cccccc", "noise": "#fbdcc4", "counted": "#f6ecd2"}
 HEADS = {
     "judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
     "misled": "alarm without a fault", "twin_percent": "most alarms at a twin, % of patients (right: 5)",
@@ -43,7 +43,8 @@ def _cell(axis, x, y, row):
     hatch = "////" if row.state == "not asked" else None
     axis.add_patch(Rectangle((x, y), 1, 1, facecolor=face, edgecolor="#777777", hatch=hatch, lw=0.6))
     dark = row.state == "caught" and sum(face[:3]) < 1.5
-    axis.text(x + 0.5, y + 0.5, row.text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+    axis.text(x + 0.5, y + 0.5, row.text, ha="center", va="center", fontsize=7 if "\n" in row.text else 9,
+              color="white" if dark else "black")  # fmt: skip
 
 
 def grid(cells, judges: dict, denoisers: dict, lines_at, strengths, above=()):
@@ -67,8 +68,8 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths, above=()):
     for at in above:
         axis.axhline(at, color="black", lw=2)
     words = {"not caught": "not shown to be caught", "misled": "wrong: alarm at the noise-free truth",
-             "not asked": "not tested", "noise": "right: sees the noise of an image not denoised",
-             "counted": "lesions of one patient"}  # fmt: skip
+             "not asked": "cannot be asked", "noise": "right: sees the noise of an image not denoised",
+             "open": "asked without an answer", "counted": "lesions of one patient"}  # fmt: skip
     from_where = "caught from {} of the strength" if len(strengths) > 1 else "caught"
     keys = [Patch(facecolor=_blue(s), edgecolor="#777777", label=from_where.format(sentences.percent(s)))
             for s in strengths]  # fmt: skip

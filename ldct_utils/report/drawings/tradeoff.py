@@ -45,36 +45,54 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
 
 
 def beside_mixes(table, band, filters, says: dict, unsettled=()):
-    """Gain in PSNR against contrast kept, a point a method, beside the mixes of one of them with the LDCT and filters.
+    """Gain in PSNR against contrast kept, a point a method, beside the mixes of one of them with the LDCT and filters:
+    of all lesions and, where there are any, of faint ones.
 
-    Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``stats.mixes``. filters: of
+    Args: table: of ``testing.kept_of_methods``, shares in %. band: of ``mixes.of_base``. filters: of
         ``training.filters.points``. says: {method: its words}. unsettled: methods that were not trained enough to be
         compared, drawn hollow.
     Returns: the figure.
     """
-    figure, axis = plt.subplots(figsize=(7.2, 4 + 0.1 * len(table)))  # the legend below has a line for two methods
+    panels = {"kept": ("all lesions", "low", "high")}
+    if table["faint"].notna().any():
+        panels["faint"] = ("faint lesions, under 25 HU", "faint_low", "faint_high")
+    # the legend below has a line for two methods a panel
+    size = (2.4 + 4.4 * len(panels), 4.2 + 0.2 * len(table) / len(panels))
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
+    for axis, (share, (title, *ends)) in zip(axes[0], panels.items()):
+        spans = table.rename(columns=dict(zip([share, *ends], ["here", "from", "to"])))
+        curve, plain = (one.assign(kept=100 * one[share]) for one in (band, filters))
+        if share != "kept":  # the curve's interval is that of a distance in the plane of all lesions
+            curve = curve.assign(low=np.nan, high=np.nan)
+        _beside_mixes(axis, spans.dropna(subset="here"), curve, plain, says, unsettled)
+        axis.set(xlabel="gain in PSNR over the LDCT, dB", title=title)
+    axes[0, 0].set_ylabel("contrast of lesions kept, %")
+    if set(unsettled) & set(table["method"]):
+        axes[0, 0].plot([], [], "o", color="0.3", mfc="white", ms=7, label="hollow: not trained enough to be compared")
+    keys = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(keys.values(), keys, loc="outside lower center", ncols=2 * len(panels), fontsize=9)
+    return figure
+
+
+def _beside_mixes(axis, table, band, filters, says, unsettled):
+    """One panel. Args: table: with here, from, to: the share kept and its interval, %. band, filters: kept in %."""
     base, looks = says[table["base"].iloc[0]], styles.styles({name: says[name] for name in table["method"]})
     inside = table[table["gain"] >= LEFTMOST_DB]
     left = max(min([0, *inside["gain_low"].fillna(inside["gain"])]), LEFTMOST_DB) - 0.3
-    lowest = min([*table["low"].fillna(table["kept"]), 100 * band["kept"].min()]) - 2
-    _filters(axis, filters.assign(kept=100 * filters["kept"]), left, lowest)
-    axis.fill_betweenx(100 * band["kept"], band["low"], band["high"], color="0.85", lw=0)
-    axis.plot(band["gain"], 100 * band["kept"], color="0.35", lw=1.5, label=f"{base} mixed with the LDCT")
+    lowest = min([*table["from"].fillna(table["here"]), band["kept"].min()]) - 2
+    _filters(axis, filters, left, lowest)
+    axis.fill_betweenx(band["kept"], band["low"], band["high"], color="0.85", lw=0)
+    axis.plot(band["gain"], band["kept"], color="0.35", lw=1.5, label=f"{base} mixed with the LDCT")
     axis.plot(0, 100, marker="o", color="black", ms=6, ls="", label="LDCT")
-    for row in table.itertuples():
-        reach = [[[here - low], [high - here]] for here, low, high in (
-            (row.kept, row.low, row.high), (row.gain, row.gain_low, row.gain_high))]  # fmt: skip
-        face = {"mfc": "white"} if row.method in unsettled else {}
-        if row.method not in set(inside["method"]):
-            face["label"] = f"{says[row.method]} (outside, at {number(row.gain, 1)} dB)"
-        axis.errorbar(row.gain, row.kept, *reach, ms=7, lw=1.2, ls="", **looks[row.method] | face)
-    if set(unsettled) & set(table["method"]):
-        axis.plot([], [], "o", color="0.3", mfc="white", ms=7, label="hollow: not trained enough to be compared")
-    axis.set(xlabel="gain in PSNR over the LDCT, dB", ylabel="contrast of lesions kept, %",
-             xlim=(left, None), ylim=(lowest, None))  # fmt: skip
+    for _, row in table.iterrows():
+        reach = [np.abs([[here - low], [high - here]]) for here, low, high in (
+            row[["here", "from", "to"]], row[["gain", "gain_low", "gain_high"]])]  # fmt: skip
+        face = {"mfc": "white"} if row["method"] in unsettled else {}
+        if row["method"] not in set(inside["method"]):
+            face["label"] = f"{says[row['method']]} (outside, at {number(row['gain'], 1)} dB)"
+        axis.errorbar(row["gain"], row["here"], *reach, ms=7, lw=1.2, ls="", **looks[row["method"]] | face)
+    axis.set(xlim=(left, None), ylim=(lowest, None))
     axis.annotate("better", (0.97, 0.95), (0.83, 0.82), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    return figure
 
 
 def _filters(axis, filters, left: float, lowest: float):
