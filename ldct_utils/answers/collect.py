@@ -370,7 +370,10 @@ def removal(of) -> dict:
     for run in of:
         if notices := _notices(run):
             n = run.numbers
-            row = {name: n["removed"][0][name] for name in ("removed", "structures", "share")} | {"notices": notices}
+            theory = _psnr_by_theory(run.table("removal"))
+            at = next((at for at, one in enumerate(notices, 1) if one["metric"] == info("psnr").label), len(notices))
+            row = {name: n["removed"][0][name] for name in ("removed", "structures", "share")}
+            row |= {"notices": [*notices[:at], *theory, *notices[at:]]}
             row |= {"volumes": int(run.table("removal")["volume"].nunique()), "draws": int(run.params["noise_draws"])}
             row |= {name: float(n[name]) for name in ("psnr_off_theory", "theory_least_p") if n.get(name) is not None}
             rows.append(row)
@@ -385,6 +388,15 @@ def _notices(run) -> list[dict]:
     part = table[(table["cohort"] == table["cohort"].iloc[0]) & (table["q"] == table["q"].min()) & (table["sigma"] > 0)]
     names = [c for c in table if c not in ("cohort", "q", "sigma")]
     return [{"metric": m} | {f"{s:g}": v for s, v in zip(part["sigma"], part[m])} for m in names]
+
+
+def _psnr_by_theory(rates) -> list[dict]:
+    """PSNR's row of ``_notices`` as theory has it, mean over volumes; none where PSNR was not asked."""
+    part = rates[(rates["metric"] == "psnr") & (rates["cohort"] == rates["cohort"].iloc[0]) & (rates["sigma"] > 0)]
+    part = part[part["q"] == part["q"][part["q"] > 0].min()].drop_duplicates(["volume", "sigma"])
+    theory = experiment.psnr_theory(part["pixels"], part["changed"], part["error"], part["sigma"])
+    means = {f"{sigma:g}": f"{rate:.2f}" for sigma, rate in theory.groupby(part["sigma"]).mean().items()}
+    return [{"metric": "PSNR, by theory"} | means] if means else []
 
 
 def _noticed(rates) -> dict:
