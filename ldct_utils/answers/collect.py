@@ -394,8 +394,8 @@ def _psnr_by_theory(rates) -> list[dict]:
     """PSNR's row of ``_notices`` as theory has it, mean over volumes; none where PSNR was not asked."""
     part = rates[(rates["metric"] == "psnr") & (rates["cohort"] == rates["cohort"].iloc[0]) & (rates["sigma"] > 0)]
     part = part[part["q"] == part["q"][part["q"] > 0].min()].drop_duplicates(["volume", "sigma"])
-    theory = experiment.psnr_theory(part["pixels"], part["changed"], part["error"], part["sigma"])
-    means = {f"{sigma:g}": f"{rate:.2f}" for sigma, rate in theory.groupby(part["sigma"]).mean().items()}
+    part = part.assign(theory=experiment.psnr_theory(part["pixels"], part["changed"], part["error"], part["sigma"]))
+    means = {f"{sigma:g}": f"{rate:.2f}" for sigma, rate in part.groupby("sigma")["theory"].mean().items()}
     return [{"metric": "PSNR, by theory"} | means] if means else []
 
 
