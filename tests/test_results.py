@@ -772,7 +772,13 @@ def test_faint_lesions_in_front_of_a_real_liver_are_told_with_both_controls(fini
     assert "| MSE | Hotelling observer | 1.01 [0.81, 1.21] | 1.51 [1.31, 1.71] | 0.01 to 0.51 | 8.01 to 12.51 |" in said
     assert "| MSE + VGG | non-prewhitening observer | 0.91 | 1.41 | 0.01 to 0.51 | beyond measure |" in said
     assert "To a Hotelling observer d′ of these lesions is 1.01 to 1.51 in the low-dose input, and 0.91 to 1.51" in said
-    assert "without contrast d′ is 0.01 to 0.51, where 0 is right; with ten times the contrast it is 8.01 to" in said
+    # a difference of two means of 60 responses each of SD 1 is within 1.96 sqrt(2 / 60) of 0 in 95 %
+    assert "without contrast d′ is 0.01 to 0.51, where 0 is right and chance gives up to 0.36 either way (8 are" in said
+    assert "further off); with ten times the contrast it is 8.01 to" in said
+    few = table.assign(places=20)
+    finished({"09_subtle_details": ({}, {"real_backgrounds": few, "methods": METHODS})})
+    results.collect("made")
+    assert "gives up to 0.62 either way; with" in results.rendered("made real_anatomy", "docs/results.md")
     assert "60 places a class, each used once. No interval over patients" in said and "One patient cannot show" in said
 
 

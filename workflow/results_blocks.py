@@ -509,9 +509,11 @@ def real_anatomy(blocks) -> str:
         )
         who = OBSERVERS[f"d' ({observer})"]
         said.append(f"To a {who} d′ of these lesions is {given} in the low-dose input, and {made} after networks.")
+    reach, beyond = fixed(max(row["chance"] for row in rows)), sum(row["beyond"] for row in rows)
     said.append(
-        f"As controls, without contrast d′ is {_between(row['nothing'] for row in rows)}, where 0 is right; with ten "
-        f"times the contrast it is {_between(row['strong'] for row in rows)}."
+        f"As controls, without contrast d′ is {_between(row['nothing'] for row in rows)}, where 0 is right and chance "
+        f"gives up to {reach} either way{f' ({beyond} are further off)' * (beyond > 0)}; with ten times the contrast "
+        f"it is {_between(row['strong'] for row in rows)}."
     )
     said.append("One patient cannot show a gain or a loss.")
     places = " and ".join(dict.fromkeys(str(one["places"]) for one in rows[0]["faint"]))

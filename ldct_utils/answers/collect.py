@@ -7,7 +7,9 @@ patient the interval is taken here. Spans are {"value", "low", "high"}; without 
 import math
 import re
 
+import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from ldct_utils.answers.pictures import latest
 from ldct_utils.answers.words import called, reference_of
@@ -434,7 +436,9 @@ def real_anatomy(of) -> dict:
     """09: d' of faint lesions in the liver of a real scan, with the ends of a method's trainings, beside its controls.
 
     Returns: rows, one a method and observer: faint, a span a lesion; nothing and strong, the least and the largest d'
-        over lesions and trainings without contrast and with ten times as much. None without inserted lesions.
+        over lesions and trainings without contrast and with ten times as much; chance, the ends between which 95 % of
+        the d' of nothing lie with the fewest places; beyond, how many of ``nothing`` are further off than with their
+        own places. None without inserted lesions.
     """
     runs = [run for run in of if has(run, "real_backgrounds")]
     if not runs:
@@ -450,6 +454,9 @@ def real_anatomy(of) -> dict:
         for kind in ("nothing", "strong"):
             values = where(part, kind=kind)["d_prime"]
             row[kind] = [None if math.isinf(end) else float(end) for end in (values.min(), values.max())]
+        without = where(part, kind="nothing")
+        chance = norm.ppf(0.975) * np.sqrt(2 / without["places"])  # two means of so many responses each
+        row |= {"chance": float(chance.max()), "beyond": int((without["d_prime"].abs() > chance).sum())}
         rows.append(row)
     return {"rows": rows}
 
