@@ -53,6 +53,7 @@ from ldct_utils.report.drawings import methods as drawings
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.stats import intervals, mixes, nulls, paired
 from ldct_utils.study.runs import select
+from ldct_utils.task_based import tasks
 from ldct_utils.training import designs, filters, psi, testing, transfer, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -63,8 +64,7 @@ from ldct_utils.training.designs import spoken, worded
 # may be 1.5 dB under its input, with a noise texture nearer the NDCT's.
 
 # %%
-found = select(runs)
-chosen, listed, varying = designs.listed(found)
+chosen, listed, varying = designs.listed(found := select(runs))
 run.table("runs", lambda: listed)
 test = cohorts.tested_on(cohorts.of(*chosen), test_source, test_root) if test_source else None
 scored = [testing.scores(one, test, window=window_of(domain)) for one in chosen]
@@ -106,15 +106,16 @@ report.text(f"**{people}**, {report.plural(slices, 'slice')}. {nulls.limits_said
 # %%
 summary = run.table("summary", lambda: comparison.summary(comparison.by_slice(scores)))
 best, score_of = comparison.firsts(summary, domain), {m: info(m).label for m in metrics}
+filtered = run.table("controls", lambda: filters.scored(tasks.filters(), chosen, test, metrics, domain))
 tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
 judged = comparison.judged(tests)
 stands = verdicts.of_firsts(judged, domain, says, score_of)
 for reference, words in references.items():
     part = summary.query("domain == @domain and reference == @reference")
     report.table(
-        run, f"table3_{reference}", worded(comparison.mean_and_rank(part)), verdicts.best(stands[reference]),
+        run, f"table3_{reference}", worded(comparison.mean_and_rank(part, filtered)), verdicts.best(stands[reference]),
         f"Mean (SD) over {report.plural(slices, 'slice')} against the {words}, {report.scale(domain)}. Ranks are those "
-        f"of unrounded means. Not finite: {part['count'].rsub(slices).sum():g} scores.",
+        f"of unrounded means. Filters have none. Not finite: {part['count'].rsub(slices).sum():g} scores.",
         comparison.heads_of_ranks(metrics),
     )  # fmt: skip
 winner = best[main][primary]

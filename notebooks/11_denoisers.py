@@ -56,13 +56,14 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.metrics import comparison, denoised, own_window
-from ldct_utils.models.classical import build, in_words, tune
+from ldct_utils.models.classical import build, in_words, tuned_on_validation
 from ldct_utils.report import verdicts
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, mixes, nulls
 from ldct_utils.study.runs import select
+from ldct_utils.task_based import tasks
 from ldct_utils.training import checkpoints, costs, designs, filters, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -130,16 +131,9 @@ else:
 # %% [markdown]
 # Methods without training are tuned: the smallest RMSE on the middle slice of every validation patient.
 
-
 # %%
-def tuned():
-    """Settings of the methods without training."""
-    val = cohort.slices[cohort.slices.split == "val"].groupby("patient").row.apply(lambda r: r.iloc[len(r) // 2])
-    pairs = [np.asarray(images[val.to_numpy(np.int64)], np.float32) for images in (cohort.ldct, cohort.ndct)]
-    return pd.DataFrame([{"method": name, "settings": str(tune(name, *pairs))} for name in classical])
-
-
-settings_of = dict(run.table("tuned", tuned).itertuples(index=False)) if classical else {}
+tuned = run.table("tuned", lambda: tuned_on_validation(classical, cohort))
+settings_of = dict(tuned.itertuples(index=False))
 settled = [f"{says[name]} {in_words(ast.literal_eval(given))}" for name, given in settings_of.items()]
 report.text(f"Tuning gives {report.listed(settled, 'nothing, since every method was trained')}.")
 
@@ -168,19 +162,22 @@ if by == "totalsegmentator":
     drawn = dict(zip(both, run.array("organs", lambda: total.of_cohort(cohort, both, device))))
 rfs = denoised.rfs_of(cohort, cohort.rows("train"), wanted, drawn, by, run.folder / "rfs.json")
 masks = denoised.masks_of(cohort, rows, list(rfs.mean.index), drawn) if rfs else {}
+given = reference, rfs, masks, device, (level, width)
+FILTERS = {name: one for name, one in tasks.filters().items() if name != tasks.TV}  # which is tuned above
 report.text(f"Organs of RFS: {by}{f', since {why}' * bool(why)}. {denoised.rfs_said(rfs)}")
 
 
 # %%
 def scored():
     """One row a slice, method, seed and metric."""
-    given, every = (reference, rfs, masks, device, (level, width)), 1 + len(classical) + len(chosen)
     parts = [denoised.scored(predict, cohort, rows, *given).assign(method=label, seed=number)
-             for label, number, predict, _ in tqdm(predictors(), total=every)]  # fmt: skip
+             for label, number, predict, _ in tqdm(predictors(), total=1 + len(classical) + len(chosen))]  # fmt: skip
     return pd.concat(parts, ignore_index=True).drop(columns="reference")
 
 
 scores = run.table("scores", scored)
+filtered = run.table("controls", lambda: pd.concat([
+    denoised.scored(one, cohort, rows, *given).assign(method=name) for name, one in FILTERS.items()]))  # fmt: skip
 called = denoised.LABELS | {"rfs": "radiomic similarity"}
 LABEL = {name: words for name, words in called.items() if name in set(scores["metric"])}
 score_of = {name: words.split(",")[0] for name, words in LABEL.items()}
@@ -207,10 +204,12 @@ report.figure(
 means = overall[overall["method"].isin(names)].pivot(index="metric", columns="method", values="mean")
 firsts = {name: (direction[name] * means.loc[name]).idxmax() for name in LABEL}
 leaders = verdicts.best(verdicts.of_newest(overall, firsts, unfinished, says, score_of), map(says.get, unfinished))
-wide = overall.pivot(index="method", columns="metric", values="mean").reindex(["LDCT", *names])[list(LABEL)]
+wide = overall.pivot(index="method", columns="metric", values="mean").reindex(["LDCT", *names])
+wide = pd.concat([wide, filtered.groupby(["method", "metric"], sort=False)["value"].mean().unstack()])[list(LABEL)]
 report.table(
     run, "means", worded(wide.reset_index()), leaders,
-    f"Against the {against}, means over {report.plural(len(rows), 'test slice')}; SSIM and PSNR in {shown_in}.",
+    f"Against the {against}, means over {report.plural(len(rows), 'test slice')}; SSIM and PSNR in {shown_in}. At the "
+    "end filters that are not tuned and no one's rival.",
     {"method": "method"} | LABEL,
 )  # fmt: skip
 

@@ -1,6 +1,9 @@
 """Denoisers without training: what they do to noise and edges, their units, tuning, and BM3D where it is absent."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 from skimage import restoration
 
@@ -78,6 +81,12 @@ def test_tuning_takes_the_setting_with_the_smallest_rmse_on_what_it_is_given():
     table = classical.scores("tv", noisy, clean, grid)
     assert classical.tune("tv", noisy, clean, grid) == {"weight_hu": 20.0}
     assert table.rmse_hu.is_monotonic_increasing and len(table) == 3
+    # of two validation patients of three slices the middle one each, and none of training
+    slices = pd.DataFrame({"row": range(9), "patient": list("AAABBBCCC"), "split": ["val"] * 6 + ["train"] * 3})
+    ldct, ndct = np.full((9, 32, 32), np.nan, np.float32), np.full((9, 32, 32), np.nan, np.float32)
+    ldct[[1, 4]], ndct[[1, 4]] = noisy[:2], clean[:2]
+    tuned = classical.tuned_on_validation(["tv"], SimpleNamespace(slices=slices, ldct=ldct, ndct=ndct))
+    assert tuned["settings"].tolist() == [str(classical.tune("tv", noisy[:2], clean[:2]))]
     direct = rmse(classical.build("tv", weight_hu=500.0)(noisy), clean)
     assert table.set_index("weight_hu").rmse_hu[500.0] == pytest.approx(direct, rel=1e-5)
 

@@ -240,6 +240,13 @@ def test_table_3_has_means_with_sds_and_ranks_the_best_first():
     assert list(table["method"]) == ["good", "fair", "LDCT", "poor"] and list(table["psnr rank"]) == [1, 2, 3, 4]
     assert list(table["rmse_hu rank"]) == [1, 2, 3, 4] and table["psnr"].str.fullmatch(r"\d+\.\d+ \(\d+\.\d+\)").all()
     assert set(comparison.heads_of_ranks(["psnr", "rmse_hu"])) == set(table)
+    of_filters = both[both["method"] == "good"].assign(method="median", seed=-1)
+    other = of_filters.assign(method="unsharp", domain="window")  # of another domain, so that it does not belong here
+    wide = comparison.mean_and_rank(comparison.summary(comparison.by_slice(both)), pd.concat([of_filters, other]))
+    assert list(wide["method"]) == [*table["method"], "median"] and wide["psnr rank"].isna().tolist() == [False] * 4 + [
+        True
+    ]
+    pd.testing.assert_frame_equal(wide[:4], table, check_dtype=False)
     assert comparison.firsts(comparison.summary(comparison.by_slice(both)), "hu") == {
         "ndct": {"psnr": "good", "rmse_hu": "good"}
     }

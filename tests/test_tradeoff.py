@@ -11,11 +11,12 @@ from conftest import ROOT
 from notebook_cells import execute
 from scipy import ndimage
 
-from ldct_utils import cohorts
+from ldct_utils import cohorts, metrics
+from ldct_utils.ct import intensity
 from ldct_utils.report.drawings import tradeoff as drawings
 from ldct_utils.stats import blending, mixes
 from ldct_utils.study import runs
-from ldct_utils.task_based import resolution, tradeoff
+from ldct_utils.task_based import resolution, tasks, tradeoff
 from ldct_utils.training import checkpoints, filters, prediction, testing
 
 NOTEBOOK = ROOT / "notebooks" / "14_tradeoff.py"
@@ -305,13 +306,28 @@ def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_move
     assert filters.points(cohort, "truth").empty
 
 
+def test_filters_score_as_any_denoiser_does_in_the_domain_that_is_asked_for():
+    cohort = patients(4)
+    cohort.rows = lambda split: np.arange(4)
+    median = tasks.filters()[tasks.MEDIAN]
+    names, own = ["psnr", "ssim_window"], "window C 40 W 400"
+    found = filters.scored({"median": median}, [], cohort, names, own)
+    assert set(found["domain"]) == {own} and set(found["method"]) == {"median"} and set(found["seed"]) == {-1}
+    values = found[(found["reference"] == "truth") & (found["metric"] == "psnr")].set_index("row")["value"]
+    window = intensity.domain("window", level=40, width=400)
+    expected = metrics.compute(pred=median(np.float32(cohort.ldct)), target=cohort.truth, names=["psnr"], domain=window)
+    np.testing.assert_allclose(values.to_numpy(), expected["value"].to_numpy())
+    assert found.equals(found.drop_duplicates()) and len(found) == 4 * 2 * 2  # slices, references, metrics
+
+
 def test_runs_whose_cohort_is_gone_are_drawn_without_filters_and_it_is_said(monkeypatch, capsys):
     def gone(*trained):
         raise ValueError("its cohort is gone")
 
     monkeypatch.setattr(cohorts, "of", gone)
     assert list(filters.of_runs([], None, "truth")) == filters.COLUMNS and filters.of_runs([], None, "truth").empty
-    assert "No filters are drawn beside the networks: its cohort is gone" in capsys.readouterr().out
+    assert filters.scored({"same": lambda hu: hu}, [], None, ["psnr"], "hu").empty
+    assert "No filters stand beside the networks: its cohort is gone" in capsys.readouterr().out
     cohort = patients(2)
     cohort.rows = lambda split: np.arange(2)
     assert len(filters.of_runs([], cohort, "truth")) == len(filters.by_strength())

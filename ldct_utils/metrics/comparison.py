@@ -79,12 +79,19 @@ def first(part) -> str | None:
     return None if trained.empty else part["method"][trained["rank"].idxmin()]
 
 
-def mean_and_rank(part) -> pd.DataFrame:
+def mean_and_rank(part, beside=None) -> pd.DataFrame:
     """Table 3 as published: a row a method, the best first, with its mean (SD) and rank by each metric.
 
     Returns: method, ``<metric>`` (text) and ``<metric> rank``.
     Args: part: the rows of ``summary`` of one domain and reference; the metric that comes first there orders them.
+        beside: scores of known denoisers, such as filters, that stand below without a rank.
     """
+    if beside is not None and len(beside):
+        given = beside[
+            (beside["domain"] == part["domain"].iloc[0]) & (beside["reference"] == part["reference"].iloc[0])
+        ]
+        ranked, below = mean_and_rank(part), mean_and_rank(summary(by_slice(given)))
+        return pd.concat([ranked, below.assign(**{name: pd.NA for name in below if name.endswith(" rank")})])
     digits = part["metric"].map(lambda name: info(name).digits)
     part = part.assign(shown=[f"{m:.{d}f} ({s:.{d}f})" for m, s, d in zip(part["mean"], part["std"], digits)])
     wide, columns = part.pivot(index="method", columns="metric", values=["shown", "rank"]), {}

@@ -8,9 +8,11 @@ from functools import partial
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils import cohorts
+from ldct_utils import cohorts, metrics
+from ldct_utils.metrics import comparison
+from ldct_utils.metrics.evaluation import ONCE
 from ldct_utils.models import classical
-from ldct_utils.stats import blending, mixes
+from ldct_utils.stats import blending, mixes, paired
 from ldct_utils.training import designs, testing
 
 COLUMNS = ["name", "strength", "gain", "kept", "faint"]
@@ -48,17 +50,40 @@ def points(cohort, target: str) -> pd.DataFrame:
 
 
 def of_runs(trained, test, target: str) -> pd.DataFrame:
-    """``points`` of the patients that runs were tested on; without rows, and said so, where their cohort is gone and
-    cannot be built again, since their stored tests need it no more.
+    """``points`` of the patients that runs were tested on; without rows where their cohort is gone.
 
     Args: trained: finished runs of 03_train. test: another cohort that they were tested on, or None.
     """
+    cohort = _tested_on(trained, test)
+    return pd.DataFrame(columns=COLUMNS) if cohort is None else points(cohort, target)
+
+
+def scored(known: dict, trained, test, names, domain: str) -> pd.DataFrame:
+    """What filters score on the slices that runs were tested on: ``metrics.evaluate`` in one domain, with the name as
+    method. Without rows where the runs' cohort is gone.
+
+    Args: known: {name: a function of slices (N, H, W) in HU}. trained, test: as of ``of_runs``. names: of metrics.
+    """
+    if (cohort := _tested_on(trained, test)) is None:
+        return pd.DataFrame(columns=[*comparison.SLICE, "value", "method", "seed"])
+    level, width = metrics.window_of(domain)
+    domains = dict.fromkeys([domain if level is None else "window", *ONCE.values()])
+    given = cohort, cohort.rows("test"), list(domains), names
+    found = pd.concat([
+        metrics.evaluate(denoise, *given, level=level, width=width).assign(method=name, seed=paired.UNTRAINED)
+        for name, denoise in known.items()
+    ], ignore_index=True)  # fmt: skip
+    return found.assign(domain=found["domain"].where(~found["metric"].isin(ONCE), domain)).query("domain == @domain")
+
+
+def _tested_on(trained, test):
+    """The cohort that runs were tested on; None, and said so, where it is gone and cannot be built again, since stored
+    tests need it no more."""
     try:
-        cohort = test or cohorts.of(*trained)
+        return test or cohorts.of(*trained)
     except (ValueError, KeyError) as error:  # a KeyError: runs that do not say which cohort they had
-        print(f"No filters are drawn beside the networks: {error}")
-        return pd.DataFrame(columns=COLUMNS)
-    return points(cohort, target)
+        print(f"No filters stand beside the networks: {error}")
+        return None
 
 
 def one_network(trained, tested, cohort) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
