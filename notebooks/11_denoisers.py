@@ -56,7 +56,7 @@ from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
 from ldct_utils.metrics import comparison, denoised, own_window
-from ldct_utils.models.classical import build, in_words, tuned_on_validation
+from ldct_utils.models.classical import build, in_words
 from ldct_utils.report import verdicts
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.report.drawings import tradeoff as plane
@@ -132,7 +132,7 @@ else:
 # Methods without training are tuned: the smallest RMSE on the middle slice of every validation patient.
 
 # %%
-tuned = run.table("tuned", lambda: tuned_on_validation(classical, cohort))
+tuned = run.table("tuned", lambda: filters.tuned(classical, cohort))
 settings_of = dict(tuned.itertuples(index=False))
 settled = [f"{says[name]} {in_words(ast.literal_eval(given))}" for name, given in settings_of.items()]
 report.text(f"Tuning gives {report.listed(settled, 'nothing, since every method was trained')}.")

@@ -8,6 +8,7 @@ import pytest
 from skimage import restoration
 
 from ldct_utils.models import classical
+from ldct_utils.training import filters
 
 SETTINGS = {"nlm": {"sigma_hu": 20.0}, "tv": {"weight_hu": 20.0}, "bm3d": {"sigma_hu": 20.0}}
 HERE = classical.names()
@@ -85,7 +86,7 @@ def test_tuning_takes_the_setting_with_the_smallest_rmse_on_what_it_is_given():
     slices = pd.DataFrame({"row": range(9), "patient": list("AAABBBCCC"), "split": ["val"] * 6 + ["train"] * 3})
     ldct, ndct = np.full((9, 32, 32), np.nan, np.float32), np.full((9, 32, 32), np.nan, np.float32)
     ldct[[1, 4]], ndct[[1, 4]] = noisy[:2], clean[:2]
-    tuned = classical.tuned_on_validation(["tv"], SimpleNamespace(slices=slices, ldct=ldct, ndct=ndct))
+    tuned = filters.tuned(["tv"], SimpleNamespace(slices=slices, ldct=ldct, ndct=ndct))
     assert tuned["settings"].tolist() == [str(classical.tune("tv", noisy[:2], clean[:2]))]
     direct = rmse(classical.build("tv", weight_hu=500.0)(noisy), clean)
     assert table.set_index("weight_hu").rmse_hu[500.0] == pytest.approx(direct, rel=1e-5)

@@ -127,17 +127,3 @@ def tune(name, ldct, ndct, grid=None) -> dict:
     """Settings of the smallest RMSE on validation slices, for ``build``. Args, Raises: as ``scores``."""
     best = scores(name, ldct, ndct, grid).drop(columns="rmse_hu").iloc[0]
     return {setting: best[setting].item() for setting in best.index}
-
-
-def tuned_on_validation(methods, cohort) -> pd.DataFrame:
-    """Each method with the smallest RMSE against the NDCT on the middle slice of every validation patient.
-
-    Args: methods: names. cohort: has ``slices``, ``ldct`` and ``ndct``.
-    Returns: method, settings (a dict as text).
-    """
-    val = (
-        cohort.slices[cohort.slices.split == "val"].groupby("patient").row.apply(lambda rows: rows.iloc[len(rows) // 2])
-    )
-    pairs = [np.asarray(images[val.to_numpy(np.int64)], np.float32) for images in (cohort.ldct, cohort.ndct)]
-    found = [(name, str(tune(name, *pairs))) for name in methods]
-    return pd.DataFrame(found, columns=["method", "settings"])

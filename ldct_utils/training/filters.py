@@ -5,6 +5,7 @@ A network that lies below their curves, error against contrast kept, is no bette
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from scipy import ndimage
 
@@ -96,3 +97,17 @@ def one_network(trained, tested, cohort) -> tuple[pd.DataFrame, pd.DataFrame, pd
     lesions = testing.kept_of_methods([tested], listed)
     band = mixes.of_base([tested], listed, lesions)
     return testing.in_percent(lesions), band, points(cohort, lesions["target"].iloc[0])
+
+
+def tuned(methods, cohort) -> pd.DataFrame:
+    """Each method with the smallest RMSE against the NDCT on the middle slice of every validation patient.
+
+    Args: methods: names. cohort: has ``slices``, ``ldct`` and ``ndct``.
+    Returns: method, settings (a dict as text).
+    """
+    val = (
+        cohort.slices[cohort.slices.split == "val"].groupby("patient").row.apply(lambda rows: rows.iloc[len(rows) // 2])
+    )
+    pairs = [np.asarray(images[val.to_numpy(np.int64)], np.float32) for images in (cohort.ldct, cohort.ndct)]
+    found = [(name, str(classical.tune(name, *pairs))) for name in methods]
+    return pd.DataFrame(found, columns=["method", "settings"])
