@@ -58,7 +58,7 @@ def beside_mixes(table, band, filters, says: dict, unsettled=()):
         panels["faint"] = ("faint lesions, under 25 HU", "faint_low", "faint_high")
     # the legend below has a line for two methods a panel
     size = (2.4 + 4.4 * len(panels), 4.2 + 0.2 * len(table) / len(panels))
-    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharex=True)
     for axis, (share, (title, *ends)) in zip(axes[0], panels.items()):
         spans = table.rename(columns=dict(zip([share, *ends], ["here", "from", "to"])))
         curve, plain = (one.assign(kept=100 * one[share]) for one in (band, filters))
@@ -81,7 +81,8 @@ def _beside_mixes(axis, table, band, filters, says, unsettled):
     left = max(min([0, *inside["gain_low"].fillna(inside["gain"])]), LEFTMOST_DB) - 0.3
     lowest = min([*table["from"].fillna(table["here"]), band["kept"].min()]) - 2
     _filters(axis, filters, left, lowest)
-    axis.fill_betweenx(band["kept"], band["low"], band["high"], color="0.85", lw=0)
+    inside_of = "95 % interval of the mixes" if band["low"].notna().any() else None
+    axis.fill_betweenx(band["kept"], band["low"], band["high"], color="0.85", lw=0, label=inside_of)
     axis.plot(band["gain"], band["kept"], color="0.35", lw=1.5, label=f"{base} mixed with the LDCT")
     axis.plot(0, 100, marker="o", color="black", ms=6, ls="", label="LDCT")
     for _, row in table.iterrows():
@@ -92,6 +93,7 @@ def _beside_mixes(axis, table, band, filters, says, unsettled):
             face["label"] = f"{says[row['method']]} (outside, at {number(row['gain'], 1)} dB)"
         axis.errorbar(row["gain"], row["here"], *reach, ms=7, lw=1.2, ls="", **looks[row["method"]] | face)
     axis.set(xlim=(left, None), ylim=(lowest, None))
+    axis.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
     axis.annotate("better", (0.97, 0.95), (0.83, 0.82), xycoords="axes fraction", arrowprops={"arrowstyle": "->"})
 
 
