@@ -292,6 +292,7 @@ run.finish(
 
 # %%
 report.text(
-    f"**What we saw.** {direction} {size} {beside} One limit: {people}, and a list of damages that is our choice; "
-    "next, `04b_dose` asks which dose is saved."
+    f"**What we saw.** {direction} {size} {beside} "
+    f"{metric_words.in_disguise(alike, {'ssim': 'SSIM in HU', 'ssim_window': 'SSIM (window)'})} One limit: {people}, "
+    "and a list of damages that is our choice; next, `04b_dose` asks which dose is saved."
 )
