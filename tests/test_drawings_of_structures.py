@@ -29,9 +29,13 @@ def labels(figure) -> list[str]:
 def test_kinds_of_error_that_were_not_measured_have_no_panel():
     rows = [("ndct", *structures.KINDS[title], "mse", 10.0, NAN, NAN) for title in list(structures.KINDS)[:2]]
     names = ["reference", "error", "segments of", "unit", "method", "mean_hu", "low", "high"]
-    figure = structures.errors(pd.DataFrame(rows, columns=names), {"ndct": "NDCT"}, {"mse": "MSE"})
+    table, called = pd.DataFrame(rows, columns=names), {"mse": "MSE", "LDCT": "LDCT"}
+    beside = pd.concat([table.assign(method=name, mean_hu=30.0) for name in ("LDCT", "median, 3 × 3")])
+    figure = structures.errors(table, beside, {"ndct": "NDCT"}, called)
     assert titles(figure) == list(structures.KINDS)[:2] and labels(figure) == ["against the NDCT"]
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["MSE"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["MSE", "LDCT", "median, 3 × 3"]
+    drawn = [tuple(line.get_xdata()) for line in figure.axes[0].lines if line.get_label() == "against the NDCT"]
+    assert drawn == [(10.0, 30.0, 30.0)]  # below the line stands what was known beforehand
 
 
 def test_other_metrics_than_the_main_ones_are_counted_in_the_legend():

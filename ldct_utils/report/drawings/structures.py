@@ -6,6 +6,7 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from ldct_utils.report import plots
 from ldct_utils.report.sentences import listed, number, percent, plural, some
@@ -41,16 +42,21 @@ def _lines(axes, names, wide: int):
     axes[0].set_ylim(len(names) - 0.5, -0.5)
 
 
-def errors(ranking, references: dict, names: dict):
+def errors(ranking, beside, references: dict, names: dict):
     """Errors of the methods, a panel a kind of error (``KINDS``).
 
-    Args: ranking: of ``structures.errors.ranked``. references, names: {reference or method: what to call it}. The
-        method with the least RMSE against the first reference stands on top.
+    Args: ranking: of ``structures.errors.ranked``. beside: the same of known denoisers and the LDCT, which stand below
+        a line. references, names: {reference or method: what to call it}. The method with the least RMSE against the
+        first reference stands on top.
     """
-    of_kind = ranking.set_index(["error", "segments of", "unit"]).sort_index()
+    of_kind, below = (one.set_index(["error", "segments of", "unit"]).sort_index() for one in (ranking, beside))
     panels = {title: of_kind.loc[[key]] for title, key in KINDS.items() if key in of_kind.index}
     plain = panels["RMSE of all pixels"].query("method != 'LDCT'")
     order = plain[plain.reference == next(iter(references))].sort_values("mean_hu").method.to_list()
+    count, known = len(order), list(dict.fromkeys(beside["method"]))
+    panels = {title: pd.concat([part.query("method != 'LDCT'"), below.loc[below.index.isin([KINDS[title]])]])
+              for title, part in panels.items()}  # fmt: skip
+    order, names = [*order, *known], {name: name for name in known} | names
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     size = (9.5, rows * (0.42 * len(order) + 1.0) + 0.7)
@@ -63,6 +69,7 @@ def errors(ranking, references: dict, names: dict):
         axis.set_title(title)
         axis.margins(x=0.1)
         axis.locator_params(axis="x", nbins=4)
+        axis.axhline(count - 0.5, color="0.6", lw=0.8)
     for line in axes:
         _lines(line, [names[one] for one in order], 26)
     for axis in list(axes.flat)[len(panels) :]:
