@@ -108,14 +108,14 @@ summary = run.table("summary", lambda: comparison.summary(comparison.by_slice(sc
 best, score_of = comparison.firsts(summary, domain), {m: info(m).label for m in metrics}
 filtered = run.table("controls", lambda: filters.scored(tasks.filters(), chosen, test, metrics, domain))
 tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
-judged = comparison.judged(tests)
+judged, controls = comparison.judged(tests), comparison.beside_known(scores, filtered, best, domain, draws, seed)
 stands = verdicts.of_firsts(judged, domain, says, score_of)
 for reference, words in references.items():
     part = summary.query("domain == @domain and reference == @reference")
     report.table(
         run, f"table3_{reference}", worded(comparison.mean_and_rank(part, filtered)), verdicts.best(stands[reference]),
-        f"Mean (SD) over {report.plural(slices, 'slice')} against the {words}, {report.scale(domain)}. Ranks are those "
-        f"of unrounded means. Filters have none. Not finite: {part['count'].rsub(slices).sum():g} scores.",
+        f"Mean (SD) over {report.plural(slices, 'slice')} against the {words}, {report.scale(domain)}. Not finite: "
+        f"{part['count'].rsub(slices).sum():g} scores. {verdicts.of_filters(controls, reference, score_of)}",
         comparison.heads_of_ranks(metrics),
     )  # fmt: skip
 winner = best[main][primary]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from ldct_utils.metrics import comparison
+from ldct_utils.report import verdicts
 from ldct_utils.stats import nulls, paired
 
 GAIN = {"good": 2.0, "fair": 1.0, "poor": -1.0}  # over the LDCT, of every patient alike but for a little
@@ -250,6 +251,25 @@ def test_table_3_has_means_with_sds_and_ranks_the_best_first():
     assert comparison.firsts(comparison.summary(comparison.by_slice(both)), "hu") == {
         "ndct": {"psnr": "good", "rmse_hu": "good"}
     }
+
+
+def test_a_filter_that_is_better_than_the_best_network_is_named_with_its_score():
+    both = pd.concat([scores(), scores(metric="rmse_hu", sign=-1)])
+    best = comparison.firsts(comparison.summary(comparison.by_slice(both)), "hu")
+    top = both[(both["method"] == "good") & (both["seed"] == both["seed"].max())].assign(seed=-1)
+    over = top.assign(method="median", value=top["value"] + 5)  # better by PSNR, worse by RMSE
+    found = comparison.beside_known(both, pd.concat([over, over.assign(method="blur", value=-100.0)]), best, "hu", 200)
+    verdict = found.set_index(["metric", "other"])["verdict"]
+    assert verdict["psnr", "median"] == "worse" and verdict["psnr", "blur"] == "better"
+    labels = {"psnr": "PSNR", "rmse_hu": "RMSE"}
+    told = verdicts.of_filters(found[found["metric"] == "psnr"], "ndct", labels)
+    assert told == "Shown to be better than the best network: median by PSNR."
+    none = found[(found["other"] == "blur") & (found["metric"] == "psnr")]
+    assert verdicts.of_filters(none, "ndct", labels).startswith("None of the filters below is shown")
+    few = found.assign(verdict="too few patients")
+    assert verdicts.of_filters(few, "ndct", labels) == "The filters below were not judged (too few patients)."
+    empty = comparison.beside_known(both, pd.DataFrame(), best, "hu")
+    assert verdicts.of_filters(empty, "ndct", labels) == "No filters stand beside them."
 
 
 def test_what_is_better_is_positive_whichever_way_the_metric_points():

@@ -258,6 +258,24 @@ def judged(tests) -> pd.DataFrame:
     return turned(tests.assign(verdict=found), "difference")
 
 
+def beside_known(scores, known, best: dict, domain: str, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
+    """``judged`` comparisons of the best method by each score with known denoisers, such as filters, in one domain.
+
+    Args: scores: from ``read``. known: scores alike, or none. best: from ``firsts``. draws, seed: of the bootstrap.
+    """
+    if known.empty:
+        return pd.DataFrame(columns=[*CELL, "first", "other", "verdict"])
+    others, rows = cells(known), []
+    for (where, reference, metric), tables in cells(scores).items():
+        first = best.get(reference, {}).get(metric) if where == domain else None
+        for name, table in others.get((domain, reference, metric), {}).items() if first else ():
+            found = pair({metric: {first: tables[first], name: table}}, first, name, draws, seed).loc[metric]
+            rows.append(
+                dict(zip(CELL, (domain, reference, metric))) | {"first": first, "other": name} | found.to_dict()
+            )
+    return judged(pd.DataFrame(rows))
+
+
 def turned(table, value: str) -> pd.DataFrame:
     """A table of differences with ``better_by``, ``low`` and ``high``: the same turned so that positive is better.
 

@@ -92,6 +92,23 @@ def best(found: dict, unjudged=()) -> str:
     return f"By {missing} no best was shown{why}{aside}."
 
 
+def of_filters(judged, reference: str, labels: dict) -> str:
+    """Whether a filter is shown to be better than the network with the best mean, by which score, in a sentence.
+
+    Args: judged: of ``comparison.beside_known``. labels: {metric: its words}.
+    """
+    part = judged[judged["reference"] == reference]
+    decided, beaten = part[part["verdict"].isin(DECIDED)], part[part["verdict"] == "worse"]
+    if part.empty:
+        return "No filters stand beside them."
+    if decided.empty:
+        return f"The filters below were not judged ({part['verdict'].iloc[0]})."
+    if beaten.empty:
+        return "None of the filters below is shown to be better than the best network."
+    told = [f"{listed(own['other'])} by {labels[metric]}" for metric, own in beaten.groupby("metric", sort=False)]
+    return f"Shown to be better than the best network: {'; '.join(told)}."
+
+
 def beside(found: dict, where: str = "", groups: dict | None = None) -> str:
     """How the first by each score stands to the others, told once for scores that say the same.
 
