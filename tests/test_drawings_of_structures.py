@@ -30,12 +30,19 @@ def test_kinds_of_error_that_were_not_measured_have_no_panel():
     rows = [("ndct", *structures.KINDS[title], "mse", 10.0, NAN, NAN) for title in list(structures.KINDS)[:2]]
     names = ["reference", "error", "segments of", "unit", "method", "mean_hu", "low", "high"]
     table, called = pd.DataFrame(rows, columns=names), {"mse": "MSE", "LDCT": "LDCT"}
-    beside = pd.concat([table.assign(method=name, mean_hu=30.0) for name in ("LDCT", "median, 3 × 3")])
+    known = {"LDCT": 12.0, "median, 3 × 3": 14.0, "blur, 3 pixels": 90.0}
+    beside = pd.concat([table.assign(method=name, mean_hu=error) for name, error in known.items()])
     figure = structures.errors(table, beside, {"ndct": "NDCT"}, called)
     assert titles(figure) == list(structures.KINDS)[:2] and labels(figure) == ["against the NDCT"]
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["MSE", "LDCT", "median, 3 × 3"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [
+        "MSE",
+        "LDCT",
+        "median, 3 × 3",
+        "blur, 3 pixels",
+    ]
     drawn = [tuple(line.get_xdata()) for line in figure.axes[0].lines if line.get_label() == "against the NDCT"]
-    assert drawn == [(10.0, 30.0, 30.0)]  # below the line stands what was known beforehand
+    assert drawn == [(10.0, 12.0, 14.0)]  # below the line stands what was known beforehand
+    assert [text.get_text() for text in figure.axes[0].texts] == ["90 →"]  # too far off to be drawn beside the others
 
 
 def test_other_metrics_than_the_main_ones_are_counted_in_the_legend():

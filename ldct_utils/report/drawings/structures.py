@@ -53,6 +53,7 @@ def errors(ranking, beside, references: dict, names: dict):
     panels = {title: of_kind.loc[[key]] for title, key in KINDS.items() if key in of_kind.index}
     plain = panels["RMSE of all pixels"].query("method != 'LDCT'")
     order = plain[plain.reference == next(iter(references))].sort_values("mean_hu").method.to_list()
+    reach = {title: 1.6 * part["high"].fillna(part["mean_hu"]).max() for title, part in panels.items()}
     count, known = len(order), list(dict.fromkeys(beside["method"]))
     panels = {title: pd.concat([part.query("method != 'LDCT'"), below.loc[below.index.isin([KINDS[title]])]])
               for title, part in panels.items()}  # fmt: skip
@@ -65,7 +66,11 @@ def errors(ranking, beside, references: dict, names: dict):
         for shift, (reference, label) in enumerate(references.items()):
             one = part[part.reference == reference].set_index("method").reindex(order)
             at = np.arange(len(order)) + 0.24 * (shift - (len(references) - 1) / 2)
-            _spans(axis, one, at, "mean_hu", color=plots.COLOURS[shift], label=f"against the {label}")
+            far = (one.mean_hu > reach[title]).to_numpy()  # drawn, they would squash all others
+            _spans(axis, one[~far], at[~far], "mean_hu", color=plots.COLOURS[shift], label=f"against the {label}")
+            for value, line in zip(one.mean_hu[far], at[far]):
+                axis.text(0.98, line, f"{value:.0f} →", transform=axis.get_yaxis_transform(), ha="right", va="center",
+                          fontsize=8, color=plots.COLOURS[shift])  # fmt: skip
         axis.set_title(title)
         axis.margins(x=0.1)
         axis.locator_params(axis="x", nbins=4)
