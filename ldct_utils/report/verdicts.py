@@ -93,20 +93,21 @@ def best(found: dict, unjudged=()) -> str:
 
 
 def of_filters(judged, reference: str, labels: dict) -> str:
-    """Whether a filter is shown to be better than the network with the best mean, by which score, in a sentence.
+    """Which filters are better than the network with the best mean, or not shown to be worse, by which scores.
 
     Args: judged: of ``comparison.beside_known``. labels: {metric: its words}.
     """
     part = judged[judged["reference"] == reference]
-    decided, beaten = part[part["verdict"].isin(DECIDED)], part[part["verdict"] == "worse"]
     if part.empty:
         return "No filters stand beside them."
-    if decided.empty:
+    if not part["verdict"].isin(DECIDED).any():
         return f"The filters below were not judged ({part['verdict'].iloc[0]})."
-    if beaten.empty:
-        return "None of the filters below is shown to be better than the best network."
-    told = [f"{listed(own['other'])} by {labels[metric]}" for metric, own in beaten.groupby("metric", sort=False)]
-    return f"Shown to be better than the best network: {'; '.join(told)}."
+    said = []
+    for verdict, words in {"worse": "Shown to be better than", "not shown": "Not shown to be worse than"}.items():
+        whose = part[part["verdict"] == verdict].groupby("metric", sort=False)["other"]
+        told = "; ".join(f"{listed(names)} by {labels[metric]}" for metric, names in whose)
+        said += [f"{words} the best network: {told}."] if told else []
+    return " ".join(said) or "The best network is shown to be better than each of the filters below."
 
 
 def beside(found: dict, where: str = "", groups: dict | None = None) -> str:
