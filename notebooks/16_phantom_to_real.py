@@ -35,6 +35,7 @@ margin_db: float = 0.2  # dB; what counts as equal, and by how much a control mu
 discs: int = 4  # faint discs planted into a slice at the most
 radius: float = 4.0  # of a disc, pixels
 contrast_hu: float = -30.0  # of a disc
+threads: int = 0  # CPU threads; 0 takes all
 
 # %%
 from ldct_utils.study.runs import start
@@ -51,7 +52,9 @@ from ldct_utils.cohorts import unseen
 from ldct_utils.report.drawings import transfer as drawings
 from ldct_utils.stats import claims
 from ldct_utils.study.runs import named, select
-from ldct_utils.training import origins, prediction
+from ldct_utils.training import origins, prediction, setup
+
+setup.seed_everything(0, threads)
 
 # %% [markdown]
 # ## Who was trained on what
