@@ -266,8 +266,9 @@ def test_a_filter_that_is_better_than_the_best_network_is_named_with_its_score()
     assert told == "Shown to be better than the best network: median by PSNR."
     none = found[(found["other"] == "blur") & (found["metric"] == "psnr")]
     assert verdicts.of_filters(none, "ndct", labels).endswith("shown to be better than each of the filters below.")
-    tied = verdicts.of_filters(none.assign(verdict="not shown"), "ndct", labels)
-    assert tied == "Not shown to be worse than the best network: blur by PSNR."
+    both = found[found["other"] == "blur"].assign(verdict="not shown")
+    tied = verdicts.of_filters(both, "ndct", labels)
+    assert tied == "Not shown to be worse than the best network: blur by PSNR and RMSE."
     few = found.assign(verdict="too few patients")
     assert verdicts.of_filters(few, "ndct", labels) == "The filters below were not judged (too few patients)."
     empty = comparison.beside_known(both, pd.DataFrame(), best, "hu")

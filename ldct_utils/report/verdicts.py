@@ -104,8 +104,8 @@ def of_filters(judged, reference: str, labels: dict) -> str:
         return f"The filters below were not judged ({part['verdict'].iloc[0]})."
     said = []
     for verdict, words in {"worse": "Shown to be better than", "not shown": "Not shown to be worse than"}.items():
-        whose = part[part["verdict"] == verdict].groupby("metric", sort=False)["other"]
-        told = "; ".join(f"{listed(names)} by {labels[metric]}" for metric, names in whose)
+        whose = part[part["verdict"] == verdict].groupby("other", sort=False)["metric"]
+        told = "; ".join(f"{name} by {listed(metrics.map(labels))}" for name, metrics in whose)
         said += [f"{words} the best network: {told}."] if told else []
     return " ".join(said) or "The best network is shown to be better than each of the filters below."
 
