@@ -253,7 +253,7 @@ else:
     labels = {(r, m): f"gain in {info(m).label} over {base},\n{w}" for r, w in references.items() for m in metrics}
     than = report.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
     report.figure(
-        run, "psi", drawings.psi(effects, labels, len(metrics)),
+        run, "psi", drawings.psi(effects, labels, len(metrics) if len(metrics) < 4 else 2),
         f"By {label} against the {references[main]} the leading perceptual loss, {says[best_one.method]}, {than}.",
         verdicts.over_psi(raw, patients, [*map(spoken, aside)]),
         f"Gain over {base} against ψ at the end of training, a line a layer and encoder; up is better.",
