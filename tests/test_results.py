@@ -413,6 +413,12 @@ def test_detection_is_said_with_its_direction():
     assert of(less).endswith("the network costs dose.") and of(same, same).endswith(
         "none of 2 networks is shown to save any, and none could: it is a ceiling."
     )
+    within, endless = (
+        (0.253, 0.251, 0.257),
+        (0.3, 0.28, None),
+    )  # half a point of the dose is none; no interval, no verdict
+    for undecided in (within, endless):
+        assert of(undecided).endswith("the network is not shown to save dose.")
     assert of(same, more, less).endswith(
         "1 of 3 networks saves and 1 costs dose: the cleaned images are as good as 20.0 to 30.0 % of the dose."
     )
