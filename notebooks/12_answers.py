@@ -31,7 +31,8 @@ run = start("12_answers", globals())
 
 # %% tags=["hide-input"] jupyter={"source_hidden": true}
 from ldct_utils import cohorts, report
-from ldct_utils.answers import collect, five, front, pictures, said, words
+from ldct_utils.answers import collect, front, pictures, said, words
+from ldct_utils.answers.five import dose, newer, readers, scores
 from ldct_utils.report import verdicts
 from ldct_utils.report.drawings import front as drawn
 from ldct_utils.study import files
@@ -108,8 +109,8 @@ if removed:
     with_lesions, gone, low = (round(error, 1) for error in removed["errors"])
     report.figure(
         run, "lesions_removed", drawn.strips([removed]),
-        f"In this slice losing every lesion {five.raised(gone - with_lesions)}, and cutting the dose "
-        f"{five.raised(low - with_lesions)}.",
+        f"In this slice losing every lesion {scores.raised(gone - with_lesions)}, and cutting the dose "
+        f"{scores.raised(low - with_lesions)}.",
         "All images are of one slice, with the same noise where the dose is the same. Errors are RMS differences from "
         "the noise-free truth.",
         alt="Four CT cut-outs: normal dose, the same without its lesions, low dose, and the lesions that were removed.",
@@ -124,14 +125,14 @@ if "15_judges" in given:
 
 # %%
 if "newer" in blocks:
-    compared = collect.newer_table(blocks["newer"], blocks["newer_kept"])
+    compared = newer.table(blocks["newer"], blocks["newer_kept"])
     heads = {"method": "method, oldest first", "verdict": "verdict", "rival": "beside the best before it",
              ("gain", "gain_low", "gain_high"): "better in SSIM by", "psnr": "PSNR, dB", "rfs": "radiomic similarity",
              ("faint", "faint_low", "faint_high"): "contrast of faint lesions kept, %"}  # fmt: skip
     report.table(
-        run, "newer", compared, five.beaten(compared),
-        f"Verdicts here are by SSIM; the answer is by {five.asked_by(blocks['newer'])}. More is better in all columns. "
-        "Means over the test slices in the window of each anatomy. Faint: under 25 HU; the LDCT keeps 100 %.",
+        run, "newer", compared, newer.beaten(compared),
+        f"Verdicts here are by SSIM; the answer is by {newer.asked_by(blocks['newer'])}. More is better in all "
+        "columns. Means over the test slices in the window of each anatomy. Faint: under 25 HU; the LDCT keeps 100 %.",
         heads={of: head for of, head in heads.items() if (of[0] if isinstance(of, tuple) else of) in compared},
     )  # fmt: skip
     if "kept_drawn" in report.figures(given["11_denoisers"][0]):
@@ -162,16 +163,16 @@ else:
 # network ignores; a hidden lesion would be one of them (`05_invariances`).
 
 # %%
-saved = pictures.doses(given, five.trusted(blocks) if "observers" in blocks else None, five.whole_by_network(blocks))
+saved = pictures.doses(given, readers.trusted(blocks) if "observers" in blocks else None, dose.whole_by_network(blocks))
 if saved is not None:
     report.figure(
         run, "doses", drawn.doses(saved, pictures.judges(saved), blocks["dose"]["low_dose"], pictures.looks(saved)),
-        five.gap(saved, blocks["dose"]["low_dose"]),
+        dose.gap(saved, blocks["dose"]["low_dose"]),
         "A point is a network; of readers it is a network and a task in which some image was shown to raise d′. Grey: "
         "the best plain filter, of readers at its best task. Bars: 95 % intervals; arrows: beyond full dose.",
         alt="Dot plot: a line a score or reader, points of networks; dose of an image as good.",
     )  # fmt: skip
-SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if five.hides(blocks) else ()}
+SHOWN = {"04b_dose": ("crops",), "05_invariances": ("aimed",) if dose.hides(blocks) else ()}
 for notebook, names in SHOWN.items():
     for name in names:
         if notebook in given and name in report.figures(given[notebook][0]):

@@ -11,7 +11,11 @@ import pytest
 from conftest import ROOT
 from notebook_cells import execute
 
-from ldct_utils.answers import collect, five, front, pictures, said, words
+from ldct_utils.answers import collect, front, pictures, said, words
+from ldct_utils.answers.collected import losses, trainings
+from ldct_utils.answers.collected import scores as scored
+from ldct_utils.answers.five import dose, loss, newer, scores
+from ldct_utils.answers.five.readers import elsewhere
 from ldct_utils.metrics import info
 from ldct_utils.report.drawings import front as drawn
 from ldct_utils.stats import blending
@@ -144,11 +148,11 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert three["sentences"].endswith(" No gain was shown to any of 3 computed readers in uniform cylinders.")
     worth = {"worth": {"d' (NPW)": span(0.27, 0.01)}}
     both = BLOCKS["dose"] | {"methods": {"mse": BLOCKS["dose"]["methods"]["mse"], "l1": worth, "vgg": worth}}
-    assert five.elsewhere({"observers": asked, "dose": both}) == [
+    assert elsewhere({"observers": asked, "dose": both}) == [
         "The reader that ignores the noise texture was asked in other livers only, of 6 patients (04b): it puts the "
         "image at 27 % (26 to 28) after L1 and MSE + VGG."
     ]
-    assert five.elsewhere({"observers": asked, "dose": BLOCKS["dose"]}) == five.elsewhere({"observers": asked}) == []
+    assert elsewhere({"observers": asked, "dose": BLOCKS["dose"]}) == elsewhere({"observers": asked}) == []
     more = answer("dose", observers=asked | {"believed": ["a", "b", "c"]})["more"]
     assert (
         " 1 further reader passed the checks of 04d (d′ must follow the dose, an eraser and a blur), but could" in more
@@ -231,16 +235,16 @@ def test_what_is_left_of_faint_lesions_stands_where_hiding_is_asked():
     none = {"rows": [{"search": {"tested": 10, "changed": 0, "hidden": 0}, "patients": 6}]}
     assert answer("dose", invariances=none, details={"kept": kept})["sentences"].endswith(f" {told}.")
     only = {"kept": {"vgg": kept["vgg"]}}
-    assert five.kept_of_faint({"kept": kept}, {}) == [f"{told}."] and five.kept_of_faint(only, {}) == []
+    assert dose.kept_of_faint({"kept": kept}, {}) == [f"{told}."] and dose.kept_of_faint(only, {}) == []
     own = {"rows": [{"method": "vgg", "faint": span(0.9)}, {"method": "mse", "faint": span(0.87, 0.06)}]}
     beside = "; of the test patients' own lesions under 25 HU, 87 % (81 to 93)."
-    assert five.kept_of_faint({"kept": kept}, own) == [told + beside]
+    assert dose.kept_of_faint({"kept": kept}, own) == [told + beside]
     sizes = [
         {"radius_mm": 1.0, "contrast_hu": -25.0} | span(0.48),
         {"radius_mm": 4.0, "contrast_hu": -3.0} | span(0.85),
     ]
     by_lesion = {"kept": kept, "kept_by_lesion": {"mse": sizes}}
-    assert five.kept_of_faint(by_lesion, own) == [f"{told}, and of the smallest (radius 1 mm) 48 % (38 to 58){beside}"]
+    assert dose.kept_of_faint(by_lesion, own) == [f"{told}, and of the smallest (radius 1 mm) 48 % (38 to 58){beside}"]
 
 
 def test_a_study_that_did_not_ask_says_which_one_does():
@@ -271,8 +275,8 @@ def test_those_who_say_the_same_are_named_together_and_few_patients_have_no_inte
     assert answer("dose")["sentences"].startswith(f"{told} Faint lesions are seen as well as at 25 % (24 to 26) by a")
     gain = {"value": 10 * np.log10(3), "low": 10 * np.log10(2), "high": 10 * np.log10(3.6)}
     by_name = {"mse_gain_db": gain, "rows": [{"loss": "L1", "gain_db": {"value": 0.0}}]}
-    assert five.whole_by_network(changed(tradeoff=by_name))["L1"] == {"value": 0.25}
-    assert five.whole_by_network(BLOCKS) == {}
+    assert dose.whole_by_network(changed(tradeoff=by_name))["L1"] == {"value": 0.25}
+    assert dose.whole_by_network(BLOCKS) == {}
     whole = answer("dose", tradeoff={"mse_gain_db": gain, "patients": 9})
     assert whole["sentences"].startswith(
         "By RMSE from the noise-free truth, a slice at 25 % of the dose that the MSE network cleaned is as good as "
@@ -300,9 +304,9 @@ def test_questions_are_answered_or_open_and_none_is_lost():
 
 
 def test_a_contrast_of_an_error_is_stored_as_better_and_told_as_a_difference():
-    found = collect._first_minus_second(SimpleNamespace(metric="mse", mean=0.2, low=0.1, high=0.3))
+    found = scored._first_minus_second(SimpleNamespace(metric="mse", mean=0.2, low=0.1, high=0.3))
     assert found == {"value": -0.2, "low": -0.3, "high": -0.1}
-    assert collect._first_minus_second(SimpleNamespace(metric="ssim", mean=0.2, low=0.1, high=0.3))["value"] == 0.2
+    assert scored._first_minus_second(SimpleNamespace(metric="ssim", mean=0.2, low=0.1, high=0.3))["value"] == 0.2
 
 
 def test_a_cut_out_holds_most_lesions_and_stays_inside():
@@ -354,7 +358,7 @@ def test_the_spread_of_lambda_is_told_over_all_over_levels_and_between_networks(
     one = SimpleNamespace(numbers={"encoder": {"context": "random"}}, table={"calibration": table}.get,
                           params={"psi_target": 0.95, "psi_definition": "mean_of_ratios"})  # fmt: skip
     spread = {"over_all": 240.0, "over_levels": {"identity": 2.0, "untrained": 4.0}, "times": {"untrained": [60, 120]}}
-    assert collect.lambdas([one]) == {"psi": 0.95, "spread": {"random": spread}}
+    assert trainings.lambdas([one]) == {"psi": 0.95, "spread": {"random": spread}}
 
 
 def test_a_random_encoder_is_named_with_the_losses_that_use_it():
@@ -395,7 +399,7 @@ def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
         params={"classical": ["tv"]}, numbers={"patients": 10, "unfinished": ["cnn10"]},
         table={"newer": table, "cost": cost}.get,
     )  # fmt: skip
-    found = collect.newer([run])
+    found = scored.newer([run])
     assert (found["comparisons"], found["better"], found["worse"], found["too_few"]) == (3, 1, 1, 1)
     assert found["without"] == {"not at a working point": 1} and found["unfinished"] == ["CNN-10"]
     assert found["trainings"] == [2, 3] and [row["method"] for row in found["rows"]][1] == "tv"
@@ -425,11 +429,11 @@ def test_scores_that_fall_with_lost_lesions_are_held_against_a_shift_that_hides_
     alone = answer("scores", audit=BLOCKS["audit"] | moved | {"moved_by_shift": {}, "moved": {}})["sentences"]
     assert alone.startswith("When every lesion is removed, 16 of 17 scores get worse in every patient. Of 3")
     gone = BLOCKS["audit"]["lesion_removed"]
-    assert five.by_pixel(gone | {"per_voxel": 2.63}) == [
+    assert scores.by_pixel(gone | {"per_voxel": 2.63}) == [
         "In the median of 17 scores lost lesions move one by 5 %; lesions are 10.0 % of the body, and by changed voxel "
         "that is 2.6 times the effect of the dose."
     ]
-    assert five.by_pixel(gone | {"size": None}) == []
+    assert scores.by_pixel(gone | {"size": None}) == []
 
 
 SMALL = "In the median of 17 scores lost lesions move one by 5 %; lesions are 10.0 % of the body."
@@ -457,7 +461,7 @@ def test_judges_that_notice_most_faults_are_named(change, said, rates):
     told = answer("scores", judges=BLOCKS["judges"] | change)
     assert told["sentences"].endswith(f" {said}")
     about = "The faults stand in a denoiser that knows the noise-free truth and leaves about half of the noise"
-    assert told["more"] == f"{SMALL} {rates}{about}. {five.NOTICED}"
+    assert told["more"] == f"{SMALL} {rates}{about}. {scores.NOTICED}"
     fooled = {
         "columns": ["judge", "noise-free truth"],
         "rows": [["a", "alarm: 30 % [12, 54]"], ["b", "no: 0 % [0, 17]"]],
@@ -515,8 +519,8 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
     counted = [{"alpha": 0.1, "within_reach": n, "lesions": 10} for n in (0, 2)]
     assert said.reach(counted) == f"{limit} (under 32 %: none of 10 and 2 of 10 lesions)."
     assert said.reach([{"alpha": 0.1, "kept": {"value": 0.2}}]) == f"{limit}; {these} 20 % on average."
-    assert not five.hides({"invariances": {"rows": [{"search": none}]}}) and not five.hides({})
-    assert five.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})
+    assert not dose.hides({"invariances": {"rows": [{"search": none}]}}) and not dose.hides({})
+    assert dose.hides({"invariances": {"rows": [{"search": none, "aimed": hidden}]}})
 
 
 @pytest.mark.parametrize(
@@ -526,7 +530,7 @@ def test_what_was_not_tested_is_said_so_and_a_hidden_lesion_is_shown():
      (["RMSE ↓"], [0.6], "Scores put networks' images of 25 % of the dose at 60 %.")],
 )  # fmt: skip
 def test_the_gap_between_scores_and_readers_is_told_by_their_ends(judges, doses, said):
-    assert five.gap(pd.DataFrame({"judge": judges, "dose": doses, "method": "mse"}), 0.25).endswith(said)
+    assert dose.gap(pd.DataFrame({"judge": judges, "dose": doses, "method": "mse"}), 0.25).endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -537,7 +541,7 @@ def test_the_gap_between_scores_and_readers_is_told_by_their_ends(judges, doses,
 )  # fmt: skip
 def test_methods_that_beat_the_best_before_them_are_named(verdicts, said):
     compared = pd.DataFrame({"method": ["LDCT", "tv", "net"], "verdict": verdicts, "rival": ["", "LDCT", "tv"]})
-    assert five.beaten(compared) == f"By SSIM, {said}"
+    assert newer.beaten(compared) == f"By SSIM, {said}"
 
 
 def test_networks_of_06_and_11_stand_in_one_table_of_the_real_ct_and_those_not_asked_are_named(monkeypatch):
@@ -580,7 +584,7 @@ def test_an_error_that_a_network_leaves_as_it_is_did_not_go_anywhere():
 
 def test_the_scores_that_are_counted_are_named():
     rows = [{"scores": {"ssim": {}, "rmse_hu": {}}}, {"scores": {"ssim": {}, "rfs": {}}}]
-    assert five.asked_by({"rows": rows}) == "SSIM, RMSE and radiomic similarity"
+    assert newer.asked_by({"rows": rows}) == "SSIM, RMSE and radiomic similarity"
 
 
 def test_what_the_losses_do_to_d_prime_stands_beside_their_contrast():
@@ -588,15 +592,15 @@ def test_what_the_losses_do_to_d_prime_stands_beside_their_contrast():
         return {"first": "mse", "second": "vgg", "quantity": quantity, "difference": difference, "differs": differs}
 
     rows = [row("d' kept, Hotelling", 0.01, False), row("d' kept, non-prewhitening", 0.04, True)]
-    assert five.seen_by_loss(rows) == [
+    assert loss.seen_by_loss(rows) == [
         "In d′ of faint lesions, by CHO no difference of MSE from 1 other loss was shown and by NPW MSE is better than "
         "the other loss."
     ]
-    assert five.seen_by_loss([]) == [] == five.seen_better([])
+    assert loss.seen_by_loss([]) == [] == loss.seen_better([])
     no_better = "None of the 2 computed readers was shown to find faint lesions better with another loss"
-    assert five.seen_better(rows) == [f"{no_better}; 1 finds them worse."]
-    assert five.seen_better([rows[0], rows[1] | {"differs": False}]) == [f"{no_better}."]
-    assert five.seen_better([*rows, row("d' kept, Hotelling", -0.02, True)]) == []
+    assert loss.seen_better(rows) == [f"{no_better}; 1 finds them worse."]
+    assert loss.seen_better([rows[0], rows[1] | {"differs": False}]) == [f"{no_better}."]
+    assert loss.seen_better([*rows, row("d' kept, Hotelling", -0.02, True)]) == []
 
 
 def test_the_gap_against_the_target_of_training_is_told_where_the_truth_is_known_too():
@@ -658,7 +662,7 @@ def test_the_best_filter_stands_beside_the_networks_in_the_picture_of_doses_and_
     }  # fmt: skip
     looks = pictures.looks(found)
     assert looks[words.FILTER]["color"] != looks["mse"]["color"] and words.FILTER not in pictures.looks(found[:1])
-    assert "at 70 % and computed readers at 60 %" in five.gap(found, 0.25)
+    assert "at 70 % and computed readers at 60 %" in dose.gap(found, 0.25)
     figure = drawn.doses(found, pictures.judges(found), 0.25, looks)
     assert words.FILTER in [text.get_text() for text in figure.legends[0].get_texts()]
     plt.close(figure)
@@ -667,15 +671,15 @@ def test_the_best_filter_stands_beside_the_networks_in_the_picture_of_doses_and_
 def test_the_answer_on_dose_sets_a_plain_filter_beside_the_networks_by_rmse_and_for_each_reader_that_gains():
     gain = {"value": 10 * np.log10(2), "low": 10 * np.log10(1.6), "high": 10 * np.log10(2.4)}
     blocks = changed(tradeoff={"mse_gain_db": span(4.0, 0.5), "rows": [], "filter_gain_db": {"name": tasks.TV} | gain})
-    assert five.scored_as(blocks)[0][0].endswith("; after total variation, a plain filter, at 50 % (40 to 60).")
-    assert five.whole_by_network(blocks)[words.FILTER]["value"] == pytest.approx(0.5)
+    assert dose.scored_as(blocks)[0][0].endswith("; after total variation, a plain filter, at 50 % (40 to 60).")
+    assert dose.whole_by_network(blocks)[words.FILTER]["value"] == pytest.approx(0.5)
     del blocks["tradeoff"]["filter_gain_db"]
-    assert "filter" not in five.scored_as(blocks)[0][0] and words.FILTER not in five.whole_by_network(blocks)
+    assert "filter" not in dose.scored_as(blocks)[0][0] and words.FILTER not in dose.whole_by_network(blocks)
     blocks["dose"]["filters"] = {
         "SSIM ↑": {"value": 0.4, "name": tasks.TV},
         "RMSE ↓": {"value": None, "name": tasks.TV},
     }
-    more = five.scored_as(blocks)[1][1]
+    more = dose.scored_as(blocks)[1][1]
     assert "There the best of 4 plain filters is as good as one at" in more and "more than 100 % by RMSE" in more
 
 
@@ -690,12 +694,12 @@ def test_of_filters_the_kind_and_strength_that_gains_most_in_the_mean_over_patie
             rows("total variation", 10.0, 200.0), rows("total variation", 40.0, 900.0)]  # fmt: skip
     tables = {name: pd.concat(part, ignore_index=True) for name, part in zip(("squares", "lesions"), zip(*made))}
     run = SimpleNamespace(result={"files": {f"{name}.parquet": "" for name in tables}}, table=tables.get)
-    found = collect.filter_gain(run)["filter_gain_db"]
+    found = losses.filter_gain(run)["filter_gain_db"]
     assert found["name"] == "total variation" and found["value"] == pytest.approx(10 * np.log10(2))
     assert found["low"] == pytest.approx(found["high"])  # patients agree
     tables["squares"]["target"] = "ndct"
-    assert collect.filter_gain(run) == {}
-    assert collect.filter_gain(SimpleNamespace(result={"files": {}})) == {}
+    assert losses.filter_gain(run) == {}
+    assert losses.filter_gain(SimpleNamespace(result={"files": {}})) == {}
 
 
 def test_every_score_that_04b_takes_by_default_has_words():

@@ -17,8 +17,10 @@ sys.path.insert(0, str(ROOT / "workflow"))
 import results
 import results_blocks
 
-from ldct_utils.answers import collect, words
 from ldct_utils.answers import said as answers
+from ldct_utils.answers import words
+from ldct_utils.answers.collected import hidden, readers, spans, structures, trainings
+from ldct_utils.answers.five import newer
 from ldct_utils.judges import verdicts
 from ldct_utils.report import page
 from ldct_utils.study import files, runs
@@ -391,13 +393,13 @@ def test_what_a_search_changed_stands_in_every_row_and_hidden_is_a_share_of_it()
 
 
 def test_how_many_lesions_a_search_could_have_changed_is_taken_where_a_run_counted_them(monkeypatch):
-    monkeypatch.setattr(collect, "has", lambda run, name: False)
+    monkeypatch.setattr(hidden, "has", lambda run, name: False)
     n = {"method": "mse", "network": "unet", "patients": 6}
     runs = [
         SimpleNamespace(numbers=n | more, params={"alpha": 0.1, "iterations": 1500})
         for more in ({}, {"within_reach": 0, "lesions": 9})
     ]
-    old, new = collect.invariances(runs)["rows"]
+    old, new = hidden.invariances(runs)["rows"]
     assert "within_reach" not in old and (new["within_reach"], new["lesions"]) == (0, 9)
 
 
@@ -411,6 +413,12 @@ def test_detection_is_said_with_its_direction():
     assert of(less).endswith("the network costs dose.") and of(same, same).endswith(
         "none of 2 networks is shown to save any, and none could: it is a ceiling."
     )
+    within, endless = (
+        (0.253, 0.251, 0.257),
+        (0.3, 0.28, None),
+    )  # half a point of the dose is none; no interval, no verdict
+    for undecided in (within, endless):
+        assert of(undecided).endswith("the network is not shown to save dose.")
     assert of(same, more, less).endswith(
         "1 of 3 networks saves and 1 costs dose: the cleaned images are as good as 20.0 to 30.0 % of the dose."
     )
@@ -444,7 +452,7 @@ def test_a_trade_off_is_told_by_loss_with_its_intervals(finished):
 
 
 def test_a_dose_beyond_the_normal_one_is_said_so():
-    beyond, known = collect.span(*[float("inf")] * 3), collect.span(0.25, 0.24, float("inf"))
+    beyond, known = spans.span(*[float("inf")] * 3), spans.span(0.25, 0.24, float("inf"))
     assert words.cell(beyond) == "beyond [beyond, beyond]" and words.cell(known) == "0.25 [0.24, beyond]"
     dose = {"low_dose": 0.25, "methods": {"mse": {"worth": {"RMSE ↓": beyond, "d' (CHO)": known}}}}
     said = answers.doses({"dose": dose})
@@ -486,7 +494,7 @@ def stored_judges(**changed):
 def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     by_judge = pd.DataFrame({"judge": ["gain in PSNR", "segments"], "twin_percent": [5.0, 7.4]})
     run = SimpleNamespace(numbers={"headline": stored_judges()}, table={"judges": by_judge}.get)
-    n = collect.judges([run])
+    n = readers.judges([run])
     assert n["columns"] == ["judge", "eraser", "identity"] and n["rows"][1][2] == ""
     said = results_blocks.judges({"judges": n})
     assert "| segments | from 25 %: 87 % [70, 95] |  | 7 |" in said and "most alarms at a twin, % (right: 5)" in said
@@ -497,7 +505,7 @@ def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     assert "That is noticed by gain in PSNR." in said
     assert "No fault is caught" not in said
     run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])}, table=run.table)
-    silent = results_blocks.judges({"judges": collect.judges([run])})
+    silent = results_blocks.judges({"judges": readers.judges([run])})
     assert (
         "Patient by patient, no fault is caught by a and b; what they find in a network is no evidence here." in silent
     )
@@ -529,7 +537,7 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
         numbers={"headline": headline}, params={"low_dose": 0.25}, result={"files": {"judged.parquet": ""}},
         table={"doses": table, "judged": judged}.get,
     )  # fmt: skip
-    found = collect.observers([run])
+    found = readers.observers([run])
     assert found["swept"] == {"NPWE": {"low": 0.4, "high": 0.7}}
     assert found["filters"] == {"NPWE": {"name": tasks.BLUR, "value": 0.55, "low": 0.1, "high": 1.0}}
     assert found["livers"] == {"NPWE": {"low": 0.14, "high": 0.9}}, "networks in livers, and neither filters nor water"
@@ -546,7 +554,7 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     )
     both = {"answer": "Confirmed.", "decided": True, "patients": 6, "trainings": 3, "contrast_hu": {"shape": -18.7},
             "controls": {"blur harms": True, "full dose helps": False}}  # fmt: skip
-    said = results_blocks.two_tasks({"two_tasks": collect.two_tasks([SimpleNamespace(numbers={"headline": both})])})
+    said = results_blocks.two_tasks({"two_tasks": readers.two_tasks([SimpleNamespace(numbers={"headline": both})])})
     assert "Confirmed." in said and "6 simulated patients; 1 of 2 controls came out as they must." in said
 
 
@@ -554,12 +562,12 @@ def test_models_that_draw_are_told_with_what_they_find_behind_the_eraser():
     row = {"model": "generator", "works": False, "patients": 6, "more": 0.0, "more_low": 0.0, "more_high": 0.0,
            "eraser_hidden": 0.0, "identity_hidden": 0.0, "eraser_sd_hu": 0.02, "eraser_open_hu": 37.0}  # fmt: skip
     asked, not_asked = SimpleNamespace(numbers={"controls_on_ct": [row]}), SimpleNamespace(numbers={})
-    said = results_blocks.drawn({"drawn": collect.drawn([not_asked, asked])})
+    said = results_blocks.drawn({"drawn": hidden.drawn([not_asked, asked])})
     assert (
         said.startswith("*6 patients, one training each. The settings of these trainings are not recorded.*")
         and "The generator does not work: behind the eraser" in said
     )
-    none = results_blocks.drawn({"drawn": collect.drawn([not_asked])})
+    none = results_blocks.drawn({"drawn": hidden.drawn([not_asked])})
     assert none == "Not asked: no flow was trained with controls on CT."
 
 
@@ -567,11 +575,11 @@ def test_the_gains_of_trainings_are_told_with_their_intervals_and_left_empty_whe
     row = {"trained on": "x", "gain in dB, pairs": 1.5, "low, pairs": -4.853, "high, pairs": 7.853}
     nan = float("nan")
     row |= {"gain in dB, wheel": nan, "low, wheel": nan, "high, wheel": nan}
-    assert collect._with_spans(row) == {
+    assert trainings._with_spans(row) == {
         "trained on": "x", "gain in dB, pairs": "1.50 [-4.85, 7.85]", "gain in dB, wheel": ""
     }  # fmt: skip
     one = {"gain in dB, pairs": 3.0, "low, pairs": nan, "high, pairs": nan}
-    assert collect._with_spans(one) == {"gain in dB, pairs": "3.00 –"}
+    assert trainings._with_spans(one) == {"gain in dB, pairs": "3.00 –"}
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here to draw the page")
@@ -664,8 +672,8 @@ def test_the_error_of_the_input_is_that_with_which_a_network_with_a_skip_connect
         params = {"network": "unet", "residual": residual}
         return SimpleNamespace(name=name, id=name, params=params, table=lambda _: table, folder=None)
 
-    monkeypatch.setattr(collect, "has", lambda run, name: True)
-    found = collect.courses([one("a", False, 900.0), one("b", None, 13.5)])
+    monkeypatch.setattr(trainings, "has", lambda run, name: True)
+    found = trainings.courses([one("a", False, 900.0), one("b", None, 13.5)])
     assert found == {"input_rmse_hu": 13.5, "trainings": {"a": [[0, 900.0], [128, 9.0]], "b": [[0, 13.5], [128, 9.0]]}}
 
 
@@ -711,7 +719,7 @@ def test_details_of_planted_lesions_are_means_over_lesions_patients_and_training
         columns=["patient", "seed", "radius_mm", "contrast_hu", "method", "kept"],
     )  # fmt: skip
     run = SimpleNamespace(numbers={}, result={"files": ["losses.parquet"]}, table={"losses": rows}.__getitem__)
-    found = collect.details([run])
+    found = structures.details([run])
     small, large = found["kept_by_lesion"]["mse"]
     assert small["radius_mm"] == 1 and small["value"] == pytest.approx(0.475)
     assert large["value"] == pytest.approx(0.875) and small["low"] < 0.475 < small["high"]
@@ -789,7 +797,7 @@ def test_what_is_found_patch_by_patch_is_told_beside_the_test_of_segments():
          for kind, value in zip(("removal", "insertion", "removal, 4 times as strong"), (*values, 0.9))],
         columns=["kind", "detector", "found at 1 false mark", "low", "high"],
     )  # fmt: skip
-    (row,) = collect._by_patch(table)
+    (row,) = hidden._by_patch(table)
     assert row["found"]["removal"]["value"] == 0.2 and len(row["found"]) == 3
     none = {"alarms": {}, "found": [], "suspicious": [], "others": {}}
     said = results_blocks.changes({"changes": none | {"by_patch": [row]}})
@@ -803,12 +811,12 @@ def test_what_is_found_patch_by_patch_is_told_beside_the_test_of_segments():
 def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
     block = {"rows": [{"method": "unet", "scores": {"psnr": {"value": 33.0}}}, {"method": "tv", "scores": {}}]}
     kept = {"rows": [{"method": "unet", "faint": {"value": 0.87, "low": 0.8}}, {"method": "tv"}]}
-    table = collect.newer_table(block, kept).set_index("psnr")
+    table = newer.table(block, kept).set_index("psnr")
     assert table.loc[33.0, ["faint", "faint_low"]].tolist() == pytest.approx([87, 80])
     assert table.faint_high.isna().all() and table.faint.notna().sum() == 1
-    assert "faint" not in collect.newer_table(block, {"rows": []})
+    assert "faint" not in newer.table(block, {"rows": []})
     given = {"rows": [*block["rows"], {"method": "LDCT", "scores": {}}]}
-    assert collect.newer_table(given, kept).faint.dropna().tolist() == pytest.approx([87, 100])
+    assert newer.table(given, kept).faint.dropna().tolist() == pytest.approx([87, 100])
 
 
 def test_one_volume_is_said_to_have_no_interval():

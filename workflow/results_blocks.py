@@ -11,7 +11,7 @@ import pandas as pd
 
 from ldct_utils.answers import front
 from ldct_utils.answers import said as answer
-from ldct_utils.answers.collect import ends
+from ldct_utils.answers.collected.spans import ends
 from ldct_utils.answers.said import FAINT
 from ldct_utils.answers.words import (
     CONTEXTS,

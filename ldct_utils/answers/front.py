@@ -1,6 +1,7 @@
 """The report's first page in words: its sentence, five answers, how sure each is and where it comes from."""
 
-from ldct_utils.answers import five
+from ldct_utils.answers import said
+from ldct_utils.answers.five import dose, loss, newer, readers, scores
 from ldct_utils.answers.words import percent
 from ldct_utils.report.sentences import plural
 
@@ -62,13 +63,13 @@ def page(blocks) -> dict:
     """
     answers = []
     for key, (question, notebooks, study) in QUESTIONS.items():
-        said, more = (" ".join(filter(None, words)) for words in five.SAY[key](blocks))
-        sure = SURE[key](blocks) if said else None
-        said = (
-            said
+        told, more = (" ".join(filter(None, words)) for words in SAY[key](blocks))
+        sure = SURE[key](blocks) if told else None
+        told = (
+            told
             or f"This study does not ask. The study `{study}` does; its answer is in docs/results.md of the repository."
         )
-        one = {"key": key, "question": question, "sentences": said, "more": more, "sure": sure}
+        one = {"key": key, "question": question, "sentences": told, "more": more, "sure": sure}
         answers.append(one | {"notebooks": list(notebooks)})
     whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}
     return whole | {"answers": answers, "shown": SHOWN}
@@ -90,11 +91,11 @@ def sentence(blocks) -> str:
         return "This study asked neither what scores nor what observers see."
     n, low = blocks["dose"], percent(blocks["dose"]["low_dose"])
     worth = [of.get("worth", {}) for of in n["methods"].values()]
-    if whole := five.whole_slices(blocks):
+    if whole := dose.whole_slices(blocks):
         makes = (
             f"a network makes slices at {low} of the normal dose as good as slices at {percent(whole['value'])} by RMSE"
         )
-        return f"In simulations, {makes}{five.readers(blocks, worth)}."
+        return f"In simulations, {makes}{readers.ending(blocks, worth)}."
     scored = [span for of in worth for m, span in of.items() if m.startswith(("RMSE", "SSIM"))]
     networks = "a network" if len(worth) == 1 else f"each of {len(worth)} networks"
     if not scored:
@@ -102,7 +103,16 @@ def sentence(blocks) -> str:
     worst = min(1.0 if span["value"] is None else span["value"] for span in scored)  # None: more than the full dose
     least = "a dose below all that were looked at, or more" if worst == 0 else f"{percent(worst)} or more"
     makes = f"In simulated livers, {networks} makes crops at {low} of the dose score like crops at {least}"
-    return f"{makes} (RMSE, SSIM){five.readers(blocks, worth)}."
+    return f"{makes} (RMSE, SSIM){readers.ending(blocks, worth)}."
+
+
+# ---- what is said ----
+def reference(blocks) -> tuple[list, list]:
+    """The fifth answer, one sentence, as the modules of ``five`` give the others."""
+    return ([said.maps(blocks)] if "quality" in blocks else []), []
+
+
+SAY = {"loss": loss.answer, "scores": scores.answer, "newer": newer.answer, "dose": dose.answer, "reference": reference}
 
 
 # ---- how sure ----
@@ -149,7 +159,7 @@ def sure_of_newer(blocks) -> str:
 
 def sure_of_dose(blocks) -> str:
     words = []
-    if five.whole_slices(blocks):
+    if dose.whole_slices(blocks):
         patients = plural(blocks["tradeoff"]["patients"], "test patient")
         words.append(f"RMSE: {patients} of all anatomies, and the trainings of the MSE network.")
     elif "dose" in blocks:

@@ -206,8 +206,8 @@ def detection(blocks) -> str:
     spans = [of["worth"]["d' (CHO)"] for of in methods.values() if "d' (CHO)" in of.get("worth", {})]
     if not spans:
         return ""
-    gains = sum(known(s) and s["low"] > low + trial.SAVING for s in spans)
-    losses = sum(known(s) and s["high"] < low - trial.SAVING for s in spans)
+    sure = pd.DataFrame([s for s in spans if known(s)], columns=["low", "high"]).add_prefix("worth_")
+    gains, losses = (int(each.sum()) for each in trial.saved_and_lost(sure, low))
     who = f"For a model observer that allows for the noise texture and looks for {FAINT},"
     if len(spans) == 1:
         return f"{who} the network {'saves' if gains else 'costs' if losses else 'is not shown to save'} dose."

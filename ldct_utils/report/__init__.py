@@ -17,12 +17,9 @@ from ldct_utils.report.sentences import (
     beyond,
     capital,
     compared,
-    gained,
     improved,
     interval,
     keeps,
-    kept_least,
-    leaders,
     like_scanner,
     limits,
     listed,
@@ -40,8 +37,7 @@ from ldct_utils.report.sentences import (
 )
 
 __all__ = [
-    "apart", "asked", "bars", "beside_blends", "beyond", "capital", "compared", "figure", "figures", "gained",
-    "improved",
-    "interval", "keeps", "kept_least", "leaders", "like_scanner", "limits", "listed", "noticed", "number", "ordered",
-    "outlined_by", "percent", "plural", "scale", "shown", "slowest", "some", "table", "text", "went", "worsened",
+    "apart", "asked", "bars", "beside_blends", "beyond", "capital", "compared", "figure", "figures", "improved",
+    "interval", "keeps", "like_scanner", "limits", "listed", "noticed", "number", "ordered", "outlined_by", "percent",
+    "plural", "scale", "shown", "slowest", "some", "table", "text", "went", "worsened",
 ]  # fmt: skip

@@ -1,0 +1,73 @@
+"""What computed readers and judges see: the dose an image is worth (04b, 04d), two tasks (04e), planted faults (15)."""
+
+import pandas as pd
+
+from ldct_utils.answers.collected.spans import has, span, where
+from ldct_utils.task_based import equivalence, tasks
+
+
+def dose(of) -> dict:
+    """04b: the dose at which a plain reconstruction is as good as the denoised low-dose image, by who is asked."""
+    run = of[0]
+    table = where(run.table("doses"), lesion=-1)
+    found = {"low_dose": run.params["low_dose"], "patients": run.numbers["patients"], "methods": {}}
+    best = equivalence.best_of(table, tasks.FILTERS)
+    found["filters"] = {r.measure: {"name": r.method} | span(r.dose, r.low, r.high) for r in best.itertuples()}
+    table = table[~table["method"].isin(tasks.FILTERS)]
+    found["realisations"] = run.numbers["realisations"]
+    found["trainings"] = int(run.table("networks")["method"].value_counts().max()) if has(run, "networks") else 1
+    for (method, reading, measure), part in table.groupby(["method", "reading", "measure"], sort=False):
+        (row,) = part.itertuples()
+        found["methods"].setdefault(method, {}).setdefault(reading, {})[measure] = span(row.dose, row.low, row.high)
+    return found
+
+
+def observers(of) -> dict:
+    """04d: which observers pass, and by how many comparisons denoisers save or cost dose."""
+    stored = of[0].numbers["headline"]
+    kept = ("believed", "failed", "blind_to_fading", "could_gain", "saves", "costs", "asked", "readers")
+    table = of[0].table("doses")
+    table = table[table["could_gain"] & (table["task"] == tasks.PATIENTS)]
+    there = table[~table["image"].isin(tasks.CONTROLS)].groupby("observer")
+    livers = {
+        name: {"low": float(one["worth_low"].min()), "high": float(one["worth_high"].max())} for name, one in there
+    }
+    whole = of[0].table("doses")
+    best = whole[whole["could_gain"] & whole["image"].isin(tasks.FILTERS)].sort_values("worth", ascending=False)
+    filters = {
+        r.observer: {"name": r.image} | span(r.worth, r.worth_low, r.worth_high)
+        for r in best.drop_duplicates("observer").itertuples()
+    }
+    about = {"livers": livers, "filters": filters, "swept": swept(of[0])}
+    return {name: stored[name] for name in (*kept, "realisations", "backgrounds")} | about
+
+
+def swept(run) -> dict:
+    """{reader: least and largest dose, fractions, of its best network's image with more and less internal noise}."""
+    table, found = run.table("doses"), {}
+    table = table[table["could_gain"] & ~table["image"].isin(tasks.CONTROLS)].sort_values("worth")
+    judged = run.table("judged") if has(run, "judged") else pd.DataFrame(columns=["observer"])
+    for reader, part in table.groupby("observer"):
+        best = part.iloc[-1]
+        rows = judged[judged["observer"].str.startswith(f"{reader}, internal noise")]
+        if len(rows):
+            rows = where(rows, task=best.task, image=best.image, dose=run.params["low_dose"], zero=False)
+            found[reader] = {"low": float(rows["worth"].min()), "high": float(rows["worth"].max())}
+    return found
+
+
+def two_tasks(of) -> dict:
+    """04e: whether denoising helps to detect a lesion and harms telling its shape."""
+    stored = of[0].numbers["headline"]
+    return {name: stored[name] for name in ("answer", "decided", "patients", "trainings", "contrast_hu", "controls")}
+
+
+def judges(of) -> dict:
+    """15: its one table, judges down and denoisers across, and whom it says to believe."""
+    stored = of[0].numbers["headline"]
+    columns = list(dict.fromkeys(name for row in stored["table"] for name in row))
+    rows = [[row.get(name, "") for name in columns] for row in stored["table"]]
+    kept = ("answer", "decided", "patients", "silent", "misled", "faults", "caught_of_faults")
+    twins = of[0].table("judges").set_index("judge")["twin_percent"].dropna()
+    about = {"noticed": stored.get("noticed", {}), "at_twins": {judge: rate / 100 for judge, rate in twins.items()}}
+    return {"columns": columns, "rows": rows} | about | {name: stored[name] for name in kept}
