@@ -48,6 +48,7 @@ precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
+from ldct_utils.models import textbook
 from ldct_utils.study.runs import start
 
 run = start("04b_dose", globals())
@@ -65,7 +66,7 @@ from ldct_utils.metrics import info
 from ldct_utils.report import metric_words, plots
 from ldct_utils.report.drawings import crops, over_dose, styles
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import ensembles, equivalence, fabrication, resolution, tasks, trial
+from ldct_utils.task_based import ensembles, equivalence, fabrication, resolution, trial
 from ldct_utils.training import designs, prediction, setup
 
 # %%
@@ -85,18 +86,17 @@ chosen, listed, _ = designs.listed(select(runs))
 designs.check_trained(chosen, kernel)
 trained_at = sorted({float(one.params.get("dose", low_dose)) for one in chosen})
 spoken = {name: designs.spoken(name) for name in run.table("networks", lambda: listed)["method"]}
-names, looks, filters = list(spoken), styles.styles(spoken), styles.grey(tasks.FILTERS)
+names, looks, filters = list(spoken), styles.styles(spoken), styles.grey(textbook.FILTERS)
 at = report.listed(map(report.percent, trained_at))
 report.text(f"We test networks trained at {at} of the dose with {report.listed(spoken.values())}.")
 denoisers = [prediction.denoiser(one, batch, precision, device) for one in chosen]
 NETWORKS = list(zip(listed.method, listed.seed, denoisers))
-METHODS = [("FBP", -1, lambda hu: hu), *NETWORKS, *((name, -1, one) for name, one in tasks.filters().items())]
+METHODS = [("FBP", -1, lambda hu: hu), *NETWORKS, *((name, -1, one) for name, one in textbook.filters().items())]
 
 # %% [markdown]
 # ## Lesions at known places
 # Small dark discs lie deep in the liver of simulated patients. Noise is drawn for each class anew; the same two noise
-# images, rescaled, serve all doses, so that curves do not jitter. The contrasts are far below a textbook's, since these
-# observers know where to look and for what.
+# images, rescaled, serve all doses. Contrasts are far below a textbook's, since these observers know where to look.
 
 # %%
 livers = partial(ensembles.livers, lesions=wanted, size=crop, seed=seed, kernel=kernel)
@@ -277,9 +277,9 @@ expected = patients * len(doses) * len(METHODS) * (4 * len(wanted) + len(metrics
 assert len(measured) == expected and np.isfinite(measured["value"]).all(), "a measurement is missing"
 rise = [equivalence.curve(per_patient, doses, "d'", one, equivalence.ALL, "FBP").mean(0) for one in ("CHO", "NPW")]
 assert all(d[-1] > d[0] for d in rise), "detection in FBP images does not grow with the dose"
-sharp = of_all[(of_all.method == tasks.UNSHARP) & (of_all.reading == "worth") & of_all.measure.str.startswith("RMSE")]
+sharp = of_all.query("method == @textbook.UNSHARP and reading == 'worth' and measure.str.startswith('RMSE')")
 assert (sharp["dose"] < low_dose).all(), "unsharp masking saves dose by RMSE although it raises the noise"
-assert np.ptp(half.loc[tasks.BLUR]) < 0.01, "the transfer function of a blur, which is linear, depends on the contrast"
+assert np.ptp(half.loc[textbook.BLUR]) < 0.01, "a blur is linear, and its transfer function depends on the contrast"
 law = [float(np.polyfit(np.log(doses), np.log(np.maximum(d, 1e-6)), 1)[0]) for d in rise]
 invented = of_method["incoherent"]
 assert abs(invented["FBP, dose 1"]) < abs(invented["texture pasted"]), "the control is not told from the FBP"

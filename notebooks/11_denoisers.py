@@ -43,6 +43,7 @@ precision: str = "auto"  # auto, float32 or bf16
 threads: int = 0  # CPU threads; 0 takes all
 
 # %%
+from ldct_utils.models import textbook
 from ldct_utils.study.runs import start
 
 run = start("11_denoisers", globals())
@@ -63,7 +64,6 @@ from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.segments import total
 from ldct_utils.stats import intervals, mixes, nulls
 from ldct_utils.study.runs import select
-from ldct_utils.task_based import tasks
 from ldct_utils.training import checkpoints, costs, designs, filters, prediction, setup, testing, working_point
 from ldct_utils.training.designs import spoken, worded
 
@@ -163,7 +163,7 @@ if by == "totalsegmentator":
 rfs = denoised.rfs_of(cohort, cohort.rows("train"), wanted, drawn, by, run.folder / "rfs.json")
 masks = denoised.masks_of(cohort, rows, list(rfs.mean.index), drawn) if rfs else {}
 given = reference, rfs, masks, device, (level, width)
-FILTERS = {name: one for name, one in tasks.filters().items() if name != tasks.TV}  # which is tuned above
+FILTERS = {name: one for name, one in textbook.filters().items() if name != textbook.TV}  # which is tuned above
 report.text(f"Organs of RFS: {by}{f', since {why}' * bool(why)}. {denoised.rfs_said(rfs)}")
 
 

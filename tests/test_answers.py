@@ -17,10 +17,10 @@ from ldct_utils.answers.collected import scores as scored
 from ldct_utils.answers.five import dose, loss, newer, scores
 from ldct_utils.answers.five.readers import elsewhere
 from ldct_utils.metrics import info
+from ldct_utils.models import textbook
 from ldct_utils.report.drawings import front as drawn
 from ldct_utils.stats import blending
 from ldct_utils.study import files, parameters, runs
-from ldct_utils.task_based import tasks
 
 
 def span(value, half=0.1):
@@ -108,7 +108,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
         "network's image at 57 % (56 to 58); one taught on plain images puts the best network's image at 26 % "
         "(25 to 27)."
     )
-    filters = {"filters": {"NPWE": {"name": tasks.TV, "value": 0.5, "low": 0.4, "high": 0.6}}}
+    filters = {"filters": {"NPWE": {"name": textbook.TV, "value": 0.5, "low": 0.4, "high": 0.6}}}
     beside = answer("dose", observers=asked | filters)["sentences"]
     assert "at 57 % (56 to 58), and the best plain filter's at 50 % (40 to 60); one taught" in beside
     assert front.sentence(changed(observers=asked | filters)).endswith(
@@ -648,11 +648,11 @@ def test_the_picture_of_doses_has_scores_and_the_readers_that_are_believed():
 
 
 def test_the_best_filter_stands_beside_the_networks_in_the_picture_of_doses_and_counts_for_none_of_them():
-    names = ["mse", tasks.TV, tasks.BLUR]
+    names = ["mse", textbook.TV, textbook.BLUR]
     crops = pd.DataFrame({"lesion": -1, "reading": "worth", "method": names, "measure": "RMSE ↓",
                           "dose": [0.7, 0.5, 0.3], "low": 0.2, "high": 0.9})  # fmt: skip
     seen = pd.DataFrame({"task": ["search", "1 mm", "search"], "observer": "NPWE",
-                         "image": ["MSE", tasks.BLUR, tasks.TV], "worth": [0.6, 0.28, 0.26],
+                         "image": ["MSE", textbook.BLUR, textbook.TV], "worth": [0.6, 0.28, 0.26],
                          "worth_low": 0.2, "worth_high": 0.9, "could_gain": True})  # fmt: skip
     given = {"04b_dose": [SimpleNamespace(table={"doses": crops}.get)],
              "04d_observers": [SimpleNamespace(table={"doses": seen}.get)]}  # fmt: skip
@@ -670,14 +670,16 @@ def test_the_best_filter_stands_beside_the_networks_in_the_picture_of_doses_and_
 
 def test_the_answer_on_dose_sets_a_plain_filter_beside_the_networks_by_rmse_and_for_each_reader_that_gains():
     gain = {"value": 10 * np.log10(2), "low": 10 * np.log10(1.6), "high": 10 * np.log10(2.4)}
-    blocks = changed(tradeoff={"mse_gain_db": span(4.0, 0.5), "rows": [], "filter_gain_db": {"name": tasks.TV} | gain})
+    blocks = changed(
+        tradeoff={"mse_gain_db": span(4.0, 0.5), "rows": [], "filter_gain_db": {"name": textbook.TV} | gain}
+    )
     assert dose.scored_as(blocks)[0][0].endswith("; after total variation, a plain filter, at 50 % (40 to 60).")
     assert dose.whole_by_network(blocks)[words.FILTER]["value"] == pytest.approx(0.5)
     del blocks["tradeoff"]["filter_gain_db"]
     assert "filter" not in dose.scored_as(blocks)[0][0] and words.FILTER not in dose.whole_by_network(blocks)
     blocks["dose"]["filters"] = {
-        "SSIM ↑": {"value": 0.4, "name": tasks.TV},
-        "RMSE ↓": {"value": None, "name": tasks.TV},
+        "SSIM ↑": {"value": 0.4, "name": textbook.TV},
+        "RMSE ↓": {"value": None, "name": textbook.TV},
     }
     more = dose.scored_as(blocks)[1][1]
     assert "There the best of 4 plain filters is as good as one at" in more and "more than 100 % by RMSE" in more

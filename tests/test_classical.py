@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 from skimage import restoration
 
-from ldct_utils.models import classical
+from ldct_utils.ct import degradations
+from ldct_utils.models import classical, textbook
 from ldct_utils.training import filters
 
 SETTINGS = {"nlm": {"sigma_hu": 20.0}, "tv": {"weight_hu": 20.0}, "bm3d": {"sigma_hu": 20.0}}
@@ -145,3 +147,13 @@ def test_tuned_settings_are_told_in_words():
     assert classical.in_words({"weight_hu": 20.0}) == "a weight of 20 HU"
     assert classical.in_words({"sigma_hu": 5.0, "strength": 0.8}) == "a noise of 5 HU and a strength of 0.8"
     assert {setting for grid in classical.GRIDS.values() for setting in grid} <= set(classical.SETTINGS)
+
+
+def test_the_filters_of_a_textbook_are_those_of_the_libraries_and_of_the_audit():
+    noisy, _ = pair()
+    made = {name: one(noisy) for name, one in textbook.filters(pixel_mm=0.8, tv_hu=20.0).items()}
+    assert tuple(made) == textbook.FILTERS
+    np.testing.assert_array_equal(made[textbook.UNSHARP], degradations.unsharp(noisy, 1.0, 0.8))
+    np.testing.assert_array_equal(made[textbook.MEDIAN][0], ndimage.median_filter(noisy[0], 3))
+    np.testing.assert_allclose(made[textbook.TV], classical.build("tv", weight_hu=20.0, eps=1e-3)(noisy))
+    assert made[textbook.BLUR].std() < made[textbook.MEDIAN].std() < noisy.std() < made[textbook.UNSHARP].std()

@@ -9,6 +9,7 @@ import pytest
 
 from ldct_utils import cohorts
 from ldct_utils.invariance import cases, comparison, examine, kept_by_controls
+from ldct_utils.models import textbook
 from ldct_utils.task_based import tasks
 
 SIZE, REGION, PIXEL_MM = 64, 21, 0.75
@@ -59,8 +60,8 @@ def test_controls_keep_of_lesions_what_is_known(seen):
     assert all((both[d, "x"] == both[d, "f(x)"]).all() for d in ("d_prime", "d_npw"))
     assert (seen[kept_by_controls.ERASER]["contrasts"].kept == 0).all()
     shares = {name: tables["contrasts"].groupby("lesion").kept.mean() for name, tables in seen.items()}
-    assert shares[tasks.BLUR][1] < 0.5 * shares[tasks.BLUR][2] < 0.5  # of the small one, of the large one
-    assert (shares[tasks.UNSHARP] > 1.02).all() and 0.5 < shares[tasks.TV][2] < 1
+    assert shares[textbook.BLUR][1] < 0.5 * shares[textbook.BLUR][2] < 0.5  # of the small one, of the large one
+    assert (shares[textbook.UNSHARP] > 1.02).all() and 0.5 < shares[textbook.TV][2] < 1
 
 
 def test_an_eraser_leaves_no_observer_anything_and_spares_what_lies_around(seen):
@@ -91,8 +92,8 @@ def test_all_controls_see_the_scans_of_the_run_each_drawn_once(run, seen):
     made = kept_by_controls.measured(run, run.trained)
     assert run.trained.drawn == [1, 2] and len(made) == len(seen) * 3 * 2
     kept_by_controls.check(made)
-    blurred = comparison.kept_in(**seen[tasks.BLUR])
-    for quantity, part in made[made.denoiser == tasks.BLUR].groupby("quantity"):
+    blurred = comparison.kept_in(**seen[textbook.BLUR])
+    for quantity, part in made[made.denoiser == textbook.BLUR].groupby("quantity"):
         assert part.set_index("patient")["kept"].to_dict() == pytest.approx(blurred[quantity].to_dict())
 
 
@@ -166,6 +167,6 @@ def test_networks_stand_before_controls_in_one_table():
     wide = comparison.side_by_side(pd.concat([of_networks, beside]))
     assert list(wide["denoiser"]) == ["net", *kept_by_controls.LABELS]
     assert {column for key in comparison.KEPT for column in ([key] if isinstance(key, str) else key)} == set(wide)
-    blurred = wide.set_index("denoiser").loc[tasks.BLUR]
+    blurred = wide.set_index("denoiser").loc[textbook.BLUR]
     assert blurred["contrast kept"] == 100 and 98 < blurred["contrast kept low"] < 100 < blurred["contrast kept high"]
     assert kept_by_controls.contrast(beside)[tasks.PLAIN] == 1

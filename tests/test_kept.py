@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ldct_utils.task_based import kept, tasks
+from ldct_utils.models import textbook
+from ldct_utils.task_based import kept
 
 
 def scores(**of) -> pd.DataFrame:
@@ -38,7 +39,7 @@ def test_a_difference_is_the_first_minus_the_other_and_knows_whether_it_is_sure(
     assert found.loc[("b", "d_cho_kept"), "difference"] == pytest.approx(-0.5)
     few = {key: table[:3] for key, table in tables.items()}
     assert kept.against(few, "a", 200, 0).differs.isna().all()
-    filters = {(tasks.BLUR, quantity): table for (name, quantity), table in tables.items() if name == "a"}
+    filters = {(textbook.BLUR, quantity): table for (name, quantity), table in tables.items() if name == "a"}
     assert set(kept.against(tables | filters, "a", 200, 0).second) == set(found.index.get_level_values("second"))
     assert kept.against({key: t for key, t in tables.items() if key[0] == "a"}, "a", 200, 0).empty
 
@@ -62,17 +63,17 @@ def test_networks_are_scored_beside_the_ldct(monkeypatch):
 
     def made(functions, lesions, *about, **how):
         assert (
-            list(functions) == ["LDCT", "n", *tasks.FILTERS]
+            list(functions) == ["LDCT", "n", *textbook.FILTERS]
             and lesions[0].contrast_hu == -9
             and (about, how) == ((6,), {"seed": 3})
         )
         assert functions["LDCT"](np.ones(2)).tolist() == [1, 1]
         noise = np.random.default_rng(0).normal(0, 20, (2, 48, 48)).astype(np.float32)
-        smooth = {name: functions[name](noise).std() / noise.std() for name in tasks.FILTERS}
-        assert smooth.pop(tasks.UNSHARP) > 1 > max(smooth.values())
-        return scores(LDCT=(1, 2.0), n=(0.5, 1.0), **dict.fromkeys(tasks.FILTERS, (0.5, 1.0)))
+        smooth = {name: functions[name](noise).std() / noise.std() for name in textbook.FILTERS}
+        assert smooth.pop(textbook.UNSHARP) > 1 > max(smooth.values())
+        return scores(LDCT=(1, 2.0), n=(0.5, 1.0), **dict.fromkeys(textbook.FILTERS, (0.5, 1.0)))
 
     monkeypatch.setattr(ensembles, "lesion_scores", made)
     known = pd.DataFrame({"run": ["n"], "method": ["m"], "seed": [0]})
     found = kept.scored({"n": lambda hu: hu}, known, [[2.0, -9.0]], 6, seed=3)
-    assert (found.d_cho_ldct == 2 * found.d_cho).all() and set(found.method) == {"m", *tasks.FILTERS}
+    assert (found.d_cho_ldct == 2 * found.d_cho).all() and set(found.method) == {"m", *textbook.FILTERS}

@@ -22,6 +22,7 @@ from ldct_utils.answers import words
 from ldct_utils.answers.collected import hidden, readers, spans, structures, trainings
 from ldct_utils.answers.five import newer
 from ldct_utils.judges import verdicts
+from ldct_utils.models import textbook
 from ldct_utils.report import page
 from ldct_utils.study import files, runs
 from ldct_utils.task_based import tasks
@@ -524,8 +525,8 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
         "backgrounds": 120,
         "readers": {"NPWE": {"asked": 54, "saves": 18, "costs": 2, "best": {**GAIN["truth"], "task": "1 mm"}}},
     }
-    rows = [(tasks.PATIENTS, "MSE", 0.2, 0.9), (tasks.PATIENTS, "L1", 0.14, 0.8), (tasks.PATIENTS, tasks.BLUR, 0.1, 1),
-            ("1 mm", "MSE", 0.0, 2.0)]  # fmt: skip
+    rows = [(tasks.PATIENTS, "MSE", 0.2, 0.9), (tasks.PATIENTS, "L1", 0.14, 0.8),
+            (tasks.PATIENTS, textbook.BLUR, 0.1, 1), ("1 mm", "MSE", 0.0, 2.0)]  # fmt: skip
     table = pd.DataFrame(rows, columns=["task", "image", "worth_low", "worth_high"]).assign(
         worth=lambda t: (t["worth_low"] + t["worth_high"]) / 2
     )
@@ -539,7 +540,7 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     )  # fmt: skip
     found = readers.observers([run])
     assert found["swept"] == {"NPWE": {"low": 0.4, "high": 0.7}}
-    assert found["filters"] == {"NPWE": {"name": tasks.BLUR, "value": 0.55, "low": 0.1, "high": 1.0}}
+    assert found["filters"] == {"NPWE": {"name": textbook.BLUR, "value": 0.55, "low": 0.1, "high": 1.0}}
     assert found["livers"] == {"NPWE": {"low": 0.14, "high": 0.9}}, "networks in livers, and neither filters nor water"
     said = results_blocks.observers({"observers": found})
     assert (

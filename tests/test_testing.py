@@ -257,7 +257,7 @@ def test_a_window_trains_nothing_again_and_makes_no_other_method():
 @pytest.mark.parametrize(
     ("notebook", "call"),
     [("03_train", "testing.scores(run, of, tqdm, most, (level, width))"), ("06_stats", "window=window_of(domain)"),
-     ("11_denoisers", "(reference, rfs, masks, device, (level, width))")],
+     ("11_denoisers", "given = reference, rfs, masks, device, (level, width)")],
 )  # fmt: skip
 def test_notebooks_hand_on_the_window_that_they_are_told(notebook, call):
     assert call in (ROOT / "notebooks" / f"{notebook}.py").read_text(encoding="utf-8")

@@ -13,10 +13,11 @@ from scipy import ndimage
 
 from ldct_utils import cohorts, metrics
 from ldct_utils.ct import intensity
+from ldct_utils.models import textbook
 from ldct_utils.report.drawings import tradeoff as drawings
 from ldct_utils.stats import blending, mixes
 from ldct_utils.study import runs
-from ldct_utils.task_based import resolution, tasks, tradeoff
+from ldct_utils.task_based import resolution, tradeoff
 from ldct_utils.training import checkpoints, filters, prediction, testing
 
 NOTEBOOK = ROOT / "notebooks" / "14_tradeoff.py"
@@ -309,7 +310,7 @@ def test_a_filter_lies_where_its_own_transfer_and_error_put_it_and_strength_move
 def test_filters_score_as_any_denoiser_does_in_the_domain_that_is_asked_for():
     cohort = patients(4)
     cohort.rows = lambda split: np.arange(4)
-    median = tasks.filters()[tasks.MEDIAN]
+    median = textbook.filters()[textbook.MEDIAN]
     names, own = ["psnr", "ssim_window"], "window C 40 W 400"
     found = filters.scored({"median": median}, [], cohort, names, own)
     assert set(found["domain"]) == {own} and set(found["method"]) == {"median"} and set(found["seed"]) == {-1}

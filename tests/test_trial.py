@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from ldct_utils.models import textbook
 from ldct_utils.task_based import observers, panel, tasks, trial
 
 
@@ -13,7 +14,7 @@ def honest():
     rows = []
     for task, best in ((tasks.CEILING, 2.0), (tasks.FINE, 2.0)):
         for image, dose, d_prime in [
-            (tasks.PLAIN, 0.1, 1.0), (tasks.PLAIN, 0.25, 1.5), (tasks.PLAIN, 1.0, 3.0), (tasks.BLUR, 0.25, 1.0),
+            (tasks.PLAIN, 0.1, 1.0), (tasks.PLAIN, 0.25, 1.5), (tasks.PLAIN, 1.0, 3.0), (textbook.BLUR, 0.25, 1.0),
             (tasks.ERASER, 0.25, 0.3), (tasks.TRUTH, 0.25, np.inf),
         ]:  # fmt: skip
             base = {"observer": "one", "task": task, "image": image, "dose": dose, "d_se": 0.1, "auc_se": 0.01}
@@ -43,10 +44,10 @@ def test_an_observer_without_a_fault_passes():
 @pytest.mark.parametrize(
     "rule, where, values",
     [
-        (trial.NOTHING, {"image": tasks.BLUR, "zero": True}, {"auc": 0.56}),
+        (trial.NOTHING, {"image": textbook.BLUR, "zero": True}, {"auc": 0.56}),
         (trial.NOTHING, {"image": tasks.PLAIN, "zero": True}, {"auc": 0.44}),
         (trial.BEST, {"image": tasks.PLAIN}, {"auc": 0.97}),
-        (trial.BLUR, {"image": tasks.BLUR}, {"gap": 0.4}),
+        (trial.BLUR, {"image": textbook.BLUR}, {"gap": 0.4}),
         (trial.ERASER, {"image": tasks.ERASER}, {"gap": 0.0}),
         (trial.ERASER, {"image": tasks.ERASER}, {"gap": -0.1}),  # lower, but not shown to be
     ],
@@ -67,7 +68,7 @@ def test_who_gains_nothing_from_dose_fails():
 
 def test_on_a_large_faint_lesion_a_blur_may_win():
     rows = honest().replace({"task": {tasks.FINE: tasks.LARGE}})
-    rows.loc[at(rows, tasks.BLUR, tasks.LARGE), "gap"] = 0.4
+    rows.loc[at(rows, textbook.BLUR, tasks.LARGE), "gap"] = 0.4
     assert broken(rows) == []
 
 
@@ -95,7 +96,7 @@ def scene():
 
 
 def judged(scene, observer):
-    images = {name: control for name, control in tasks.controls().items() if name != tasks.TV}
+    images = {name: control for name, control in tasks.controls().items() if name != textbook.TV}
     return panel.judge(scene, images, [0.1, 0.25, 1.0], 0.25, panel.internal_noise(scene), at_place={"it": observer})
 
 
@@ -197,21 +198,21 @@ def test_who_loses_nothing_where_all_fades_is_blind_to_it():
 
 
 def test_the_largest_gain_is_one_that_is_shown():
-    rows = pd.DataFrame([seen("A", tasks.BLUR, 1.5, gap=0.5), seen("A", tasks.TV, 4.0, gap=3.0, gap_se=9.0),
-                         seen("A", tasks.MEDIAN, 1.2, gap=0.2, gap_se=0.01),
-                         seen("B", tasks.BLUR, 1.1, gap=0.1)])  # fmt: skip
-    found = trial.largest_gains(rows, [tasks.BLUR, tasks.TV, tasks.MEDIAN], ["A", "B"])
-    assert list(found["text"]) == [f"+50 % ({tasks.BLUR}, {tasks.FINE})", "none is shown"]
+    rows = pd.DataFrame([seen("A", textbook.BLUR, 1.5, gap=0.5), seen("A", textbook.TV, 4.0, gap=3.0, gap_se=9.0),
+                         seen("A", textbook.MEDIAN, 1.2, gap=0.2, gap_se=0.01),
+                         seen("B", textbook.BLUR, 1.1, gap=0.1)])  # fmt: skip
+    found = trial.largest_gains(rows, [textbook.BLUR, textbook.TV, textbook.MEDIAN], ["A", "B"])
+    assert list(found["text"]) == [f"+50 % ({textbook.BLUR}, {tasks.FINE})", "none is shown"]
     assert found["share"][0] == pytest.approx(0.5) and np.isnan(found["share"][1])
     assert list(found["tasks"]) == ["1 of 1", "0 of 1"]
 
 
 def test_what_an_image_can_raise_in_one_task_it_need_not_in_another():
-    gains = [seen("A", tasks.BLUR, 1.5, gap=0.5), seen("A", tasks.BLUR, 1.5, gap=0.1, task=tasks.PATIENTS),
-             seen("B", tasks.BLUR, 1.5, gap=0.1), seen("B", tasks.TV, 1.5, gap=0.5, task=tasks.PATIENTS),
+    gains = [seen("A", textbook.BLUR, 1.5, gap=0.5), seen("A", textbook.BLUR, 1.5, gap=0.1, task=tasks.PATIENTS),
+             seen("B", textbook.BLUR, 1.5, gap=0.1), seen("B", textbook.TV, 1.5, gap=0.5, task=tasks.PATIENTS),
              seen("B", tasks.TRUTH, 9.0, gap=8.0)]  # fmt: skip
     low = pd.DataFrame(gains).assign(worth=0.25, worth_low=0.2, worth_high=0.3)
-    helped = trial.helped_by_image(low, [tasks.BLUR, tasks.TV])
+    helped = trial.helped_by_image(low, [textbook.BLUR, textbook.TV])
     assert set(helped) == {(tasks.FINE, "A"), (tasks.PATIENTS, "B")}, "the truth is no denoiser"
     rising = pd.MultiIndex.from_tuples([(tasks.FINE, "A"), (tasks.PATIENTS, "A"), (tasks.PATIENTS, "B")])
     found = trial.equal_doses(low, rising, helped)
@@ -228,7 +229,7 @@ def test_only_where_dose_is_shown_to_help_is_a_dose_asked_for():
     rows = [
         seen("A", tasks.PLAIN, 2.0, gap=1.0),
         seen("B", tasks.PLAIN, 2.0, gap=0.1),
-        seen("A", tasks.BLUR, 2.0, gap=1),
+        seen("A", textbook.BLUR, 2.0, gap=1),
     ]
     assert list(trial.helped_by_dose(pd.DataFrame(rows), 1.0)) == [(tasks.FINE, "A")]
     assert not len(trial.helped_by_dose(pd.DataFrame(rows), 0.5))
@@ -243,11 +244,11 @@ def test_a_saved_dose_at_the_end_of_those_looked_at_is_a_bound():
 
 def test_the_order_is_kept_by_an_observer_that_ranks_alike():
     values = {"A": (1, 2, 3), "same": (4, 5, 9), "turned": (3, 2, 1)}
-    images = (tasks.PLAIN, tasks.BLUR, tasks.TV)
+    images = (tasks.PLAIN, textbook.BLUR, textbook.TV)
     rows = [seen(o, i, d) for o, of in values.items() for i, d in zip(images, of)]
     rows += [seen(o, i, -d, task=tasks.PATIENTS) for o in values for i, d in zip(images, values["A"])]
     assert trial.order_kept(pd.DataFrame(rows), "A", ["same", "turned"]) == {"same": 1.0, "turned": -1.0}
-    assert trial.of_image(pd.DataFrame(rows), tasks.BLUR, "d_prime", ["same"]) == {
+    assert trial.of_image(pd.DataFrame(rows), textbook.BLUR, "d_prime", ["same"]) == {
         tasks.FINE: {"same": 5.0}, tasks.PATIENTS: {"same": -2.0},
     }  # fmt: skip
 

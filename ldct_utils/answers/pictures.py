@@ -8,6 +8,7 @@ import pandas as pd
 from ldct_utils import cohorts
 from ldct_utils.answers.words import FILTER, OBSERVERS, READERS, called
 from ldct_utils.cohorts import Cohort
+from ldct_utils.models import textbook
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import styles
 from ldct_utils.study.runs import Run
@@ -152,8 +153,8 @@ def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
         return None
     table = given["04b_dose"][0].table("doses")
     table = table[(table["lesion"] == equivalence.ALL) & (table["reading"] == "worth")]
-    best = equivalence.best_of(table, tasks.FILTERS).assign(method=FILTER)
-    table = table[~table["method"].isin(tasks.FILTERS)]
+    best = equivalence.best_of(table, textbook.FILTERS).assign(method=FILTER)
+    table = table[~table["method"].isin(textbook.FILTERS)]
     words = {designs.spoken(method): method for method in table["method"]} | {FILTER: FILTER}
     whole = {method: dict(whole)[name] for name, method in words.items() if name in dict(whole)}
     slices = [{"measure": WHOLE, "method": method, "dose": one["value"], "low": one.get("low", np.nan),
@@ -169,7 +170,7 @@ def doses(given: dict, believed, whole=()) -> pd.DataFrame | None:
     seen = seen[seen["could_gain"] & seen["judge"].isin(believed)].assign(
         method=lambda t: t["image"].map(words), in_livers=lambda t: t["task"] == tasks.PATIENTS
     )  # fmt: skip
-    filtered = seen[seen["image"].isin(tasks.FILTERS)].sort_values("dose", ascending=False, kind="stable")
+    filtered = seen[seen["image"].isin(textbook.FILTERS)].sort_values("dose", ascending=False, kind="stable")
     seen = pd.concat([seen[seen["image"].isin(words)], filtered.drop_duplicates("judge").assign(method=FILTER)])
     order = list(believed)
     seen = seen.sort_values("judge", key=lambda one: one.map(order.index), kind="stable")

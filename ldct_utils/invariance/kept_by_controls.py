@@ -14,13 +14,14 @@ from scipy import ndimage
 
 from ldct_utils import cohorts
 from ldct_utils.invariance import cases, comparison, controls, examine, images
+from ldct_utils.models import textbook
 from ldct_utils.report.sentences import capital, listed
 from ldct_utils.task_based import tasks
 
-ERASER, FILTERS = "eraser", tasks.FILTERS
+ERASER, FILTERS = "eraser", textbook.FILTERS
 SAYS = {
-    tasks.PLAIN: "LDCT itself", tasks.BLUR: "blur of 3 pixels", tasks.MEDIAN: "median of 3 × 3 pixels",
-    tasks.TV: "total variation", tasks.UNSHARP: "unsharp masking", ERASER: "eraser of the lesions",
+    tasks.PLAIN: "LDCT itself", textbook.BLUR: "blur of 3 pixels", textbook.MEDIAN: "median of 3 × 3 pixels",
+    textbook.TV: "total variation", textbook.UNSHARP: "unsharp masking", ERASER: "eraser of the lesions",
 }  # fmt: skip
 LABELS = {name: f"control: {words}" for name, words in SAYS.items()}  # where they stand below networks
 EXAMINED = ("realisations", "level", "segmentation", "region", "faint")  # parameters of ``examine.Examination``
@@ -32,7 +33,7 @@ def denoisers(case: cases.Case) -> dict[str, Callable]:
 
     The eraser puts one value in the place of the lesions and of all that lies nearer to them than their surroundings.
     """
-    filters = {tasks.PLAIN: lambda hu: hu} | tasks.filters(case.pixel_mm)
+    filters = {tasks.PLAIN: lambda hu: hu} | textbook.filters(case.pixel_mm)
     erased = ndimage.binary_dilation(case.inside.any(0), iterations=cases.RING[0])
     return {name: partial(_by_slice, f) for name, f in filters.items()} | {
         ERASER: images.denoiser(controls.Erase(erased))

@@ -5,8 +5,9 @@ Rows come from ``ensembles.lesion_scores``. The patient is the unit, and the tra
 
 import pandas as pd
 
+from ldct_utils.models import textbook
 from ldct_utils.stats import intervals
-from ldct_utils.task_based import ensembles, tasks
+from ldct_utils.task_based import ensembles
 
 DETECTED = ("d_cho", "d_npw")  # columns of ``ensembles.lesion_scores`` that are compared with the LDCT's
 QUANTITIES = ("kept", "d_cho_kept", "d_npw_kept")
@@ -19,10 +20,10 @@ def scored(denoisers: dict, known: pd.DataFrame, lesions, *about, **how) -> pd.D
     Args: denoisers: {name: function of images (N, H, W), HU}, without the LDCT. known: run (the name), method and seed
         of each. lesions: (radius, mm, and contrast, HU) each. about, how: the other arguments of ``lesion_scores``.
     """
-    functions = {"LDCT": lambda hu: hu} | denoisers | tasks.filters()
+    functions = {"LDCT": lambda hu: hu} | denoisers | textbook.filters()
     made = ensembles.lesion_scores(functions, [ensembles.Lesion(*one) for one in lesions], *about, **how)
     networks = known[["run", "method", "seed"]].rename(columns={"run": "name"})
-    of_filters = pd.DataFrame({"name": tasks.FILTERS, "method": tasks.FILTERS, "seed": sorted(known["seed"])[0]})
+    of_filters = pd.DataFrame({"name": textbook.FILTERS, "method": textbook.FILTERS, "seed": sorted(known["seed"])[0]})
     return beside_input(made, pd.concat([networks, of_filters], ignore_index=True))
 
 
@@ -78,7 +79,7 @@ def against(tables: dict, first: str, draws: int, seed: int) -> pd.DataFrame:
     for (name, quantity), other in tables.items():
         own = tables[first, quantity]
         shared = sorted(set(own) & set(other))
-        if name not in (first, *tasks.FILTERS) and shared:
+        if name not in (first, *textbook.FILTERS) and shared:
             span = intervals.patient_bootstrap((own - other)[shared].to_numpy(), draws=draws, seed=seed)
             rows.append({"first": first, "second": name, "quantity": quantity, "difference": span.mean,
                          "low": span.low, "high": span.high, "differs": span.excludes_zero})  # fmt: skip

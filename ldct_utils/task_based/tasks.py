@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from ldct_utils.ct import degradations, fbp
+from ldct_utils.ct import fbp
 from ldct_utils.ct.dose import centre_of, check_dose
-from ldct_utils.models import classical
+from ldct_utils.models import textbook
 from ldct_utils.phantom.organs import LABELS
 from ldct_utils.phantom.patient import patient
 from ldct_utils.task_based import ensembles, scanning
@@ -36,10 +36,9 @@ SIDE, REGION, WIDER = 96, 33, 49  # pixels; the last is what the ideal observer 
 COARSE, MARGIN = 2, 16  # patients are drawn with pixels twice as wide; pixels of theirs around a crop
 PAIRED = 40  # realisations for the mean difference: the same noise in both classes, so that few are enough
 
-PLAIN, BLUR, MEDIAN, TV, UNSHARP = "LDCT", "blur, 3 pixels", "median, 3 × 3", "total variation", "unsharp masking"
+PLAIN = "LDCT"
 ERASER, FADE, TRUTH = "eraser, lesion alone", "eraser, lesion and noise", "noise-free truth"
-FILTERS = (BLUR, MEDIAN, TV, UNSHARP)  # controls that know nothing but the image
-CONTROLS = (PLAIN, *FILTERS, ERASER, FADE, TRUTH)  # images beside those of networks
+CONTROLS = (PLAIN, *textbook.FILTERS, ERASER, FADE, TRUTH)  # images beside those of networks
 ERASED = 0.8  # share of the lesion that the erasers take away
 
 
@@ -189,16 +188,6 @@ def _middle(scene):
 
 
 # ---- known denoisers ----
-def filters(pixel_mm: float = 0.75, tv_hu: float = 30.0) -> dict[str, Callable]:
-    """``FILTERS``: functions of images (N, H, W), HU, that give images alike."""
-    return {
-        BLUR: lambda images: ndimage.gaussian_filter(images, (0, 3, 3), mode="nearest"),
-        MEDIAN: lambda images: ndimage.median_filter(images, (1, 3, 3)),
-        TV: classical.build("tv", weight_hu=tv_hu, eps=1e-3),
-        UNSHARP: lambda images: degradations.unsharp(images, 1.0, pixel_mm),
-    }
-
-
 def controls(pixel_mm: float = 0.75, tv_hu: float = 30.0) -> dict[str, Callable]:
     """Known denoisers: functions of images (N, H, W), of the noise-free background behind them and of what a lesion
     adds to it (0 where there is none), all HU. Only the erasers and the truth use the last two.
@@ -212,7 +201,7 @@ def controls(pixel_mm: float = 0.75, tv_hu: float = 30.0) -> dict[str, Callable]
 
     return {
         PLAIN: lambda images, background, added: images,
-        **{name: unaware(one) for name, one in filters(pixel_mm, tv_hu).items()},
+        **{name: unaware(one) for name, one in textbook.filters(pixel_mm, tv_hu).items()},
         ERASER: lambda images, background, added: images - np.float32(ERASED) * added,
         FADE: lambda images, background, added: background + np.float32(1 - ERASED) * (images - background),
         TRUTH: lambda images, background, added: np.broadcast_to(np.float32(background + added), images.shape),

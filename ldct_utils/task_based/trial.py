@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from ldct_utils.models import textbook
 from ldct_utils.task_based import equivalence, observers, tasks
 
 ALPHA = 0.05
@@ -48,7 +49,7 @@ def _asked(rows, rule):
         part = real[(real["image"] != tasks.TRUTH) & (real["best"] < TELLING)]
         return part, part["auc"] - part["best"], part["auc_se"], -1
     if rule == BLUR:
-        part = real[(real["image"] == tasks.BLUR) & real["task"].isin(DETAIL)]
+        part = real[(real["image"] == textbook.BLUR) & real["task"].isin(DETAIL)]
         return part, part["gap"], part["gap_se"], -1
     part = real[real["image"] == tasks.ERASER]
     return part, part["gap"], part["gap_se"], 1

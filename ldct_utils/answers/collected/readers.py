@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ldct_utils.answers.collected.spans import has, span, where
+from ldct_utils.models import textbook
 from ldct_utils.task_based import equivalence, tasks
 
 
@@ -11,9 +12,9 @@ def dose(of) -> dict:
     run = of[0]
     table = where(run.table("doses"), lesion=-1)
     found = {"low_dose": run.params["low_dose"], "patients": run.numbers["patients"], "methods": {}}
-    best = equivalence.best_of(table, tasks.FILTERS)
+    best = equivalence.best_of(table, textbook.FILTERS)
     found["filters"] = {r.measure: {"name": r.method} | span(r.dose, r.low, r.high) for r in best.itertuples()}
-    table = table[~table["method"].isin(tasks.FILTERS)]
+    table = table[~table["method"].isin(textbook.FILTERS)]
     found["realisations"] = run.numbers["realisations"]
     found["trainings"] = int(run.table("networks")["method"].value_counts().max()) if has(run, "networks") else 1
     for (method, reading, measure), part in table.groupby(["method", "reading", "measure"], sort=False):
@@ -33,7 +34,7 @@ def observers(of) -> dict:
         name: {"low": float(one["worth_low"].min()), "high": float(one["worth_high"].max())} for name, one in there
     }
     whole = of[0].table("doses")
-    best = whole[whole["could_gain"] & whole["image"].isin(tasks.FILTERS)].sort_values("worth", ascending=False)
+    best = whole[whole["could_gain"] & whole["image"].isin(textbook.FILTERS)].sort_values("worth", ascending=False)
     filters = {
         r.observer: {"name": r.image} | span(r.worth, r.worth_low, r.worth_high)
         for r in best.drop_duplicates("observer").itertuples()

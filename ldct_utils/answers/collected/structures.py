@@ -7,10 +7,10 @@ from scipy.stats import norm
 
 from ldct_utils.answers.collected.spans import has, of_trainings, span, where
 from ldct_utils.metrics import info
+from ldct_utils.models import textbook
 from ldct_utils.stats import intervals
 from ldct_utils.structures import removal as experiment
 from ldct_utils.structures.errors import LABELS
-from ldct_utils.task_based import tasks
 
 # metrics of which it is told up to which noise they notice
 NOTICE = ("psnr", "ssim", "ssim_window", "mean_srmse", "max_srmse")
@@ -28,7 +28,7 @@ def details(of) -> dict:
     if has(run, "losses"):
         rows = run.table("losses")
         for method, part in rows.groupby("method"):
-            if method not in tasks.FILTERS:
+            if method not in textbook.FILTERS:
                 found["kept"][method] = _over_patients(part)
             found["kept_by_lesion"][method] = [
                 {"radius_mm": radius, "contrast_hu": contrast} | _over_patients(one)

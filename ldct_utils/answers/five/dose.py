@@ -3,8 +3,8 @@
 from ldct_utils.answers import said
 from ldct_utils.answers.five import readers
 from ldct_utils.answers.words import FILTER, OBSERVERS, called, grouped, listed, percent, share
+from ldct_utils.models import textbook
 from ldct_utils.report.sentences import capital
-from ldct_utils.task_based import tasks
 
 
 def answer(blocks) -> tuple[list, list]:
@@ -38,7 +38,7 @@ def scored_as(blocks) -> tuple[list, list]:
     filtered = {m: "more than 100 %" if s["value"] is None else share(s) for m, s in n.get("filters", {}).items()}
     if beside := {OBSERVERS.get(m, m): filtered[m] for m in filtered if m.endswith(("↓", "↑"))}:
         crops.append(
-            f"There the best of {len(tasks.FILTERS)} plain filters is as good as one at {grouped(beside, 'by')}."
+            f"There the best of {len(textbook.FILTERS)} plain filters is as good as one at {grouped(beside, 'by')}."
         )
     if whole := whole_slices(blocks):
         network = "that the MSE network cleaned"
