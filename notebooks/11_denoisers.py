@@ -177,7 +177,9 @@ def scored():
 
 scores = run.table("scores", scored)
 filtered = run.table("controls", lambda: pd.concat([
-    denoised.scored(one, cohort, rows, *given).assign(method=name) for name, one in FILTERS.items()]))  # fmt: skip
+    denoised.scored(one, cohort, rows, *given).assign(method=name)
+    for name, one in (filters.with_truth(FILTERS, cohort, rows) if reference == "ndct" else FILTERS).items()
+]))  # fmt: skip
 called = denoised.LABELS | {"rfs": "radiomic similarity"}
 LABEL = {name: words for name, words in called.items() if name in set(scores["metric"])}
 score_of = {name: words.split(",")[0] for name, words in LABEL.items()}
@@ -209,7 +211,7 @@ wide = pd.concat([wide, filtered.groupby(["method", "metric"], sort=False)["valu
 report.table(
     run, "means", worded(wide.reset_index()), leaders,
     f"Against the {against}, means over {report.plural(len(rows), 'test slice')}; SSIM and PSNR in {shown_in}. At the "
-    "end filters that are not tuned and no one's rival.",
+    "end controls: filters that are not tuned, and the truth where it is known.",
     {"method": "method"} | LABEL,
 )  # fmt: skip
 

@@ -140,8 +140,10 @@ scores = pd.concat([scores[scores["denoiser"] != "honest"], *twins], ignore_inde
 # A judge raises an alarm at a patient if its score is among the highest 5 % of those that the honest twin has in the
 # other patients. A fault is **caught** if it raises more alarms than its twin: the 95 % interval over patients of the
 # difference lies above 0. Intervals are not corrected for the number of cells. Contrast that is kept counts beyond a
-# tenth that may be lost or gained, since the twins keep all of it. No judge here asks for a lesion's size or shape, and
-# one that is retrained for each denoiser cannot notice what retraining undoes, such as a contrast of the other sign.
+# tenth that may be lost or gained, since the twins keep all of it. The observer with an eye has the internal noise that
+# FBP at full dose gives it: the LDCT's times its dose, since noise power goes with 1 / dose; one value for all. No
+# judge here asks for a lesion's size or shape, and one that is retrained for each denoiser cannot notice what
+# retraining undoes, such as a contrast of the other sign.
 
 # %%
 own_task = {name: panel.JUDGES[name].own_task for name in judges}

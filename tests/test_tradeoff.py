@@ -313,12 +313,20 @@ def test_filters_score_as_any_denoiser_does_in_the_domain_that_is_asked_for():
     median = textbook.filters()[textbook.MEDIAN]
     names, own = ["psnr", "ssim_window"], "window C 40 W 400"
     found = filters.scored({"median": median}, [], cohort, names, own)
-    assert set(found["domain"]) == {own} and set(found["method"]) == {"median"} and set(found["seed"]) == {-1}
-    values = found[(found["reference"] == "truth") & (found["metric"] == "psnr")].set_index("row")["value"]
+    assert set(found["domain"]) == {own} and set(found["method"]) == {"median", textbook.TRUTH}
+    assert set(found["seed"]) == {-1}
+    values = found[
+        (found["method"] == "median") & (found["reference"] == "truth") & (found["metric"] == "psnr")
+    ].set_index("row")["value"]
     window = intensity.domain("window", level=40, width=400)
     expected = metrics.compute(pred=median(np.float32(cohort.ldct)), target=cohort.truth, names=["psnr"], domain=window)
     np.testing.assert_allclose(values.to_numpy(), expected["value"].to_numpy())
-    assert found.equals(found.drop_duplicates()) and len(found) == 4 * 2 * 2  # slices, references, metrics
+    own = found[found["method"] == "median"]
+    assert own.equals(own.drop_duplicates()) and len(own) == 4 * 2 * 2  # slices, references, metrics
+    truth = found[(found["method"] == textbook.TRUTH) & (found["metric"] == "psnr")]  # as good as the NDCT's own noise
+    noise = metrics.compute(pred=cohort.truth, target=np.float32(cohort.ndct), names=["psnr"], domain=window)["value"]
+    assert set(truth["reference"]) == {"ndct"}
+    np.testing.assert_allclose(truth["value"].to_numpy(), noise.to_numpy(), rtol=1e-6)
 
 
 def test_runs_whose_cohort_is_gone_are_drawn_without_filters_and_it_is_said(monkeypatch, capsys):

@@ -11,6 +11,7 @@ from ldct_utils.models import classical
 
 BLUR, MEDIAN, TV, UNSHARP = "blur, 3 pixels", "median, 3 × 3", "total variation", "unsharp masking"
 FILTERS = (BLUR, MEDIAN, TV, UNSHARP)
+TRUTH = "noise-free truth"  # no filter: what a score gives an image without any noise
 
 
 def filters(pixel_mm: float = 0.75, tv_hu: float = 30.0) -> dict[str, Callable]:

@@ -12,7 +12,7 @@ DECIDED = {
     "better": "is better than", "worse": "is worse than", "differs": "differs from",
     "not shown": "was not shown to differ from",
 }  # fmt: skip
-INPUT = "LDCT"
+INPUT, TRUTH = "LDCT", "noise-free truth"
 OUTSIDE = -500.0  # HU; what is under it is air or lung
 
 
@@ -98,6 +98,7 @@ def of_filters(judged, reference: str, labels: dict) -> str:
     Args: judged: of ``comparison.beside_known``. labels: {metric: its words}.
     """
     part = judged[judged["reference"] == reference]
+    part = part[part["other"] != TRUTH]  # which is no filter
     if part.empty:
         return "No filters stand beside them."
     if not part["verdict"].isin(DECIDED).any():

@@ -37,7 +37,7 @@ COARSE, MARGIN = 2, 16  # patients are drawn with pixels twice as wide; pixels o
 PAIRED = 40  # realisations for the mean difference: the same noise in both classes, so that few are enough
 
 PLAIN = "LDCT"
-ERASER, FADE, TRUTH = "eraser, lesion alone", "eraser, lesion and noise", "noise-free truth"
+ERASER, FADE, TRUTH = "eraser, lesion alone", "eraser, lesion and noise", textbook.TRUTH
 CONTROLS = (PLAIN, *textbook.FILTERS, ERASER, FADE, TRUTH)  # images beside those of networks
 ERASED = 0.8  # share of the lesion that the erasers take away
 

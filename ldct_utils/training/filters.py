@@ -12,7 +12,7 @@ from scipy import ndimage
 from ldct_utils import cohorts, metrics
 from ldct_utils.metrics import comparison
 from ldct_utils.metrics.evaluation import ONCE
-from ldct_utils.models import classical
+from ldct_utils.models import classical, textbook
 from ldct_utils.stats import blending, mixes, paired
 from ldct_utils.training import designs, testing
 
@@ -59,9 +59,21 @@ def of_runs(trained, test, target: str) -> pd.DataFrame:
     return pd.DataFrame(columns=COLUMNS) if cohort is None else points(cohort, target)
 
 
+def with_truth(known: dict, cohort, rows) -> dict:
+    """Filters and, where it is known, the noise-free truth, as functions of slices (N, H, W) in HU that are given in
+    the order of ``rows``. Against the NDCT the truth has the error of the NDCT's own noise.
+
+    Args: known: {name: a function of slices}.
+    """
+    if cohort.truth is None:
+        return known
+    stored = iter(rows)
+    return known | {textbook.TRUTH: lambda hu: np.stack([np.float32(cohort.truth[next(stored)]) for _ in hu])}
+
+
 def scored(known: dict, trained, test, names, domain: str) -> pd.DataFrame:
-    """What filters score on the slices that runs were tested on: ``metrics.evaluate`` in one domain, with the name as
-    method. Without rows where the runs' cohort is gone.
+    """What filters and the truth score on the slices that runs were tested on: ``metrics.evaluate`` in one domain, with
+    the name as method; the truth against the NDCT alone. Without rows where the runs' cohort is gone.
 
     Args: known: {name: a function of slices (N, H, W) in HU}. trained, test: as of ``of_runs``. names: of metrics.
     """
@@ -72,8 +84,9 @@ def scored(known: dict, trained, test, names, domain: str) -> pd.DataFrame:
     given = cohort, cohort.rows("test"), list(domains), names
     found = pd.concat([
         metrics.evaluate(denoise, *given, level=level, width=width).assign(method=name, seed=paired.UNTRAINED)
-        for name, denoise in known.items()
+        for name, denoise in with_truth(known, *given[:2]).items()
     ], ignore_index=True)  # fmt: skip
+    found = found[(found["method"] != textbook.TRUTH) | (found["reference"] == "ndct")]
     return found.assign(domain=found["domain"].where(~found["metric"].isin(ONCE), domain)).query("domain == @domain")
 
 
