@@ -397,9 +397,12 @@ def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
     cost = pd.DataFrame({"method": ["unet"], "weights": [7], "s a slice": [0.1]})
     run = SimpleNamespace(
         params={"classical": ["tv"]}, numbers={"patients": 10, "unfinished": ["cnn10"]},
-        table={"newer": table, "cost": cost}.get,
+        result={"files": ["newer.parquet", "cost.parquet", "controls.parquet"]},
+        table={"newer": table, "cost": cost, "controls": pd.DataFrame(
+            {"method": ["median", "median"], "metric": ["ssim", "ssim"], "value": [0.8, 0.6]})}.get,
     )  # fmt: skip
     found = scored.newer([run])
+    assert found["controls"] == [{"method": "median", "scores": {"ssim": {"value": pytest.approx(0.7)}}}]
     assert (found["comparisons"], found["better"], found["worse"], found["too_few"]) == (3, 1, 1, 1)
     assert found["without"] == {"not at a working point": 1} and found["unfinished"] == ["CNN-10"]
     assert found["trainings"] == [2, 3] and [row["method"] for row in found["rows"]][1] == "tv"
@@ -422,9 +425,9 @@ def test_scores_that_fall_with_lost_lesions_are_held_against_a_shift_that_hides_
              "moved_by_shift": {"PSNR": span(0.84), "SSIM": span(0.64)}, "shift_hu": 10.0}  # fmt: skip
     told = answer("scores", audit=BLOCKS["audit"] | moved)["sentences"]
     assert told.startswith(
-        "When every lesion is removed, 16 of 17 scores get worse in every patient; PSNR moves by 6 % and SSIM by 3 % "
-        "of what cutting the dose does. A shift of all values by 10 HU hides nothing, yet PSNR moves by 84 % and SSIM "
-        "by 64 % of what cutting the dose does. "
+        "When every lesion is removed, 16 of 17 scores get worse in every patient; PSNR moves by 6 % (−4 to 16) and "
+        "SSIM by 3 % (−7 to 13) of what cutting the dose does. A shift of all values by 10 HU hides nothing, yet PSNR "
+        "moves by 84 % (74 to 94) and SSIM by 64 % (54 to 74) of what cutting the dose does. "
     )
     alone = answer("scores", audit=BLOCKS["audit"] | moved | {"moved_by_shift": {}, "moved": {}})["sentences"]
     assert alone.startswith("When every lesion is removed, 16 of 17 scores get worse in every patient. Of 3")
@@ -437,14 +440,15 @@ def test_scores_that_fall_with_lost_lesions_are_held_against_a_shift_that_hides_
 
 
 SMALL = "In the median of 17 scores lost lesions move one by 5 %; lesions are 10.0 % of the body."
-NOTICED = {"noticed": {"a": {"eraser": 0.82, "inserter": 0.274}, "c": {"eraser": 0.5}}}
+NOTICED = {"noticed": {"a": {"eraser": {"value": 0.82, "low": 0.48, "high": 0.98}, "inserter": 0.274},
+                       "c": {"eraser": 0.5}}}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("change", "said", "rates"),
     [({}, "Of 3 computed judges, “a” and “b” are shown to notice all 3 planted faults.", ""),
      (NOTICED | {"caught_of_faults": {"a": 3, "b": 0, "c": 1}},
-      "Of 3 computed judges, only “a” is shown to notice all 3 planted faults: the eraser in 82 % of patients and "
+      "Of 3 computed judges, only “a” is shown to notice all 3 planted faults: the eraser in 82 % (48 to 98) of patients and "
       "the inserter in 27 % of patients, where chance gives 5 %.",
       ""),
      (NOTICED | {"caught_of_faults": {"a": 0, "b": 0, "c": 1}},
@@ -466,12 +470,13 @@ def test_judges_that_notice_most_faults_are_named(change, said, rates):
         "columns": ["judge", "noise-free truth"],
         "rows": [["a", "alarm: 30 % [12, 54]"], ["b", "no: 0 % [0, 17]"]],
     }
-    for counts, alarms in (({"a": 3}, " at the noise-free truth, which has no fault, it raises an alarm in 30 %."),
+    one = " at the noise-free truth, which has no fault, it raises an alarm in 30 % (12 to 54)."
+    for counts, alarms in (({"a": 3}, one),
                            ({"a": 3, "b": 3}, "; false alarms at the noise-free truth are raised by a."),
                            ({"b": 3}, "planted faults.")):  # fmt: skip
         one = answer("scores", judges=BLOCKS["judges"] | fooled | {"caught_of_faults": counts})
         assert one["sentences"].endswith(alarms)
-        assert ("alarm is raised by “a” in 30 % of patients." in one["more"]) == (len(counts) > 1)
+        assert ("alarm is raised by “a” in 30 % (12 to 54) of patients." in one["more"]) == (len(counts) > 1)
     named = {"columns": ["judge", "inserter"], "caught_of_faults": {"test of segments (09a)": 1}}
     more = answer("scores", judges=BLOCKS["judges"] | change | named)["more"]
     assert f"{about}: the inserter adds one that is not there. The test of segments asks of each" in more

@@ -501,8 +501,8 @@ def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     assert "| segments | from 25 %: 87 % [70, 95] |  | 7 |" in said and "most alarms at a twin, % (right: 5)" in said
     del n["at_twins"]  # as older files
     assert "| segments | from 25 %: 87 % [70, 95] |  |\n" in results_blocks.judges({"judges": n})
-    n["rows"][1][2] = "0 % [0, 0] of draws hide"
-    assert "| segments | from 25 %: 87 % [70, 95] | 0 % of draws hide |\n" in results_blocks.judges({"judges": n})
+    told = {"gain in PSNR": {"value": 0.05, "low": 0.01, "high": 0.17}}
+    assert "| called: 100 % [94, 100] | 5 [1, 17] |" in results_blocks.judges({"judges": n | {"at_twins": told}})
     assert "That is noticed by gain in PSNR." in said
     assert "No fault is caught" not in said
     run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])}, table=run.table)

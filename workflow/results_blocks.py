@@ -140,11 +140,22 @@ def kept(blocks, block: str = "kept") -> str:
         [called(row["method"]), cell(row["gain_db"]), cell(row["kept"], 0, 100), cell(row.get("faint"), 0, 100),
          cell(row.get("beyond_db"))] for row in n["rows"]
     ]  # fmt: skip
+    lines += [
+        [
+            f"{one['name']}, no network",
+            cell(one["gain_db"]),
+            cell(one["kept"], 0, 100),
+            cell(one.get("faint"), 0, 100),
+            "",
+        ]
+        for one in n.get("filters", [])
+    ]
     head = ["method", "PSNR over the LDCT, dB", "contrast of lesions kept, %", "of those under 25 HU, %", of_mix]
     also = " and trainings" * (max(row["trainings"] for row in n["rows"]) > 1)
     sure = bars(n["patients"], "patient", "Brackets", also=also)
     against = f"PSNR in HU in slices with lesions, against the {REFERENCES[n['target']]}"
-    return paragraphs(table(head, lines), f"*{against}. {sure} The LDCT keeps 100 % and gains 0 dB.*")
+    also = " A filter stands at the strength of its largest gain." * bool(n.get("filters"))
+    return paragraphs(table(head, lines), f"*{against}. {sure} The LDCT keeps 100 % and gains 0 dB.{also}*")
 
 
 def newer_kept(blocks) -> str:
@@ -311,8 +322,13 @@ def judges(blocks) -> str:
     columns, rows = n["columns"], n["rows"]
     if twins := n.get("at_twins"):  # files of older runs lack them
         columns = [*columns, "most alarms at a twin, % (right: 5)"]
-        rows = [[*row, fixed(100 * twins[row[0]], 0) if row[0] in twins else ""] for row in rows]
+        rows = [[*row, _alarms(twins[row[0]]) if row[0] in twins else ""] for row in rows]
     return paragraphs(table(columns, rows), f"*{note}*", bullets(said))
+
+
+def _alarms(rate) -> str:
+    """A rate of alarms in percent, with its interval where one is stored."""
+    return cell(rate, 0, 100) if isinstance(rate, dict) else fixed(100 * rate, 0)
 
 
 def observers(blocks) -> str:
@@ -380,11 +396,15 @@ def newer(blocks) -> str:
         ]
         weights = row.get("weights")
         lines.append([called(row["method"]), *line, "" if weights is None else f"{weights:,}"])
+    for row in n.get("controls", []):
+        values = [row["scores"].get(m) for m in LABELS]
+        lines.append([row["method"], *(fixed(s["value"], DIGITS[m]) if s else "" for m, s in zip(LABELS, values)), ""])
     least, most = n["trainings"]
     each = f"{most} trainings each" if least == most else f"{least} to {most} trainings each"
     note = f"{counted(n['patients'], 'patient')}; {trained(1) if most == 1 else each}."
     if n.get("comparisons"):
         arrows = "↑ better, ↓ worse than the best older one; no arrow: not shown, or no verdict."
+        arrows += " At the end controls, which are no one's rival." * bool(n.get("controls"))
         note = f"By age, oldest first. {note} {arrows}"
     said = [answer.asked(answer.newest, blocks)] if n.get("comparisons") else []
     head = ["method", *LABELS.values(), "weights"]

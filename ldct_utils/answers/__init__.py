@@ -5,6 +5,6 @@ of numbers comes from which notebook, and ``collected`` holds the functions that
 makes a sentence of them for each of fifteen questions, with its zero, one, all and too-few cases, as docs/results.md
 has them. README, docs/results.md and the report say the same: all ask here.
 
-May import: cohorts, ct, metrics, models, report, stats, structures, study, task_based, training. Start
-reading in ``front``.
+May import: cohorts, ct, metrics, models, report, stats, structures, study, task_based, training.
+Start reading in ``front``.
 """

@@ -399,7 +399,8 @@ def false_alarms(n) -> dict:
     if "noise-free truth" not in n.get("columns", []):
         return {}
     at = n["columns"].index("noise-free truth")
-    fooled = {row[0]: row[at].partition(": ")[2].partition(" [")[0] for row in n["rows"] if row[at].startswith("alarm")}
+    alarms = {row[0]: row[at].partition(": ")[2] for row in n["rows"] if row[at].startswith("alarm")}
+    fooled = {judge: re.sub(r"\[(\d+), (\d+)\]", r"(\1 to \2)", rate) for judge, rate in alarms.items()}
     return {judge: fooled[judge] for judge in best_judges(n) if judge in fooled}
 
 

@@ -109,7 +109,19 @@ def kept(of) -> dict:
     if not rows:
         return {"rows": []}
     first = table.iloc[0]
-    return {"rows": rows, "base": first["base"], "target": first["target"], "patients": int(first["patients"])}
+    about = {"base": first["base"], "target": first["target"], "patients": int(first["patients"])}
+    return {"rows": rows} | about | {"filters": filters_at_best(run)}
+
+
+def filters_at_best(run) -> list[dict]:
+    """Filters beside the networks, each at the strength of its largest gain: name, gain_db, kept, faint."""
+    stored = run.table("filters") if has(run, "filters") else pd.DataFrame()
+    best = stored.sort_values("gain", ascending=False).drop_duplicates("name") if len(stored) else stored
+    return [
+        {"name": r.name, "gain_db": span(r.gain), "kept": span(r.kept)}
+        | ({"faint": span(r.faint)} if "faint" in stored and r.faint == r.faint else {})
+        for r in best.itertuples(index=False)
+    ]
 
 
 def tradeoff(of) -> dict:

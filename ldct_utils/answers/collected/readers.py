@@ -70,5 +70,28 @@ def judges(of) -> dict:
     rows = [[row.get(name, "") for name in columns] for row in stored["table"]]
     kept = ("answer", "decided", "patients", "silent", "misled", "faults", "caught_of_faults")
     twins = of[0].table("judges").set_index("judge")["twin_percent"].dropna()
-    about = {"noticed": stored.get("noticed", {}), "at_twins": {judge: rate / 100 for judge, rate in twins.items()}}
+    cells = stored.get("cells", {})
+    noticed = {
+        judge: {fault: _rate(cells.get(f"{judge}: {fault}"), rate) for fault, rate in faults.items()}
+        for judge, faults in stored.get("noticed", {}).items()
+    }
+    about = {
+        "noticed": noticed,
+        "at_twins": {judge: _at_twins(cells, judge, rate / 100) for judge, rate in twins.items()},
+    }
+    about["pairs"] = len(stored["caught_of_faults"]) * stored["faults"]
     return {"columns": columns, "rows": rows} | about | {name: stored[name] for name in kept}
+
+
+def _rate(cell: dict | None, rate: float) -> dict:
+    """A rate of alarms with its interval. Args: cell: numbers of a judge and a denoiser; None where there are none."""
+    return span(rate, cell["rate_low"], cell["rate_high"]) if cell else span(rate)
+
+
+def _at_twins(cells: dict, judge: str, rate: float) -> dict:
+    """The highest rate of alarms of a judge at an honest twin, with its interval where it is stored."""
+    own = [one for pair, one in cells.items() if pair.startswith(f"{judge}: ") and one["twin"] is not None]
+    highest = max(own, key=lambda one: one["twin"], default=None)
+    if highest is None or abs(highest["twin"] - rate) > 1e-6:
+        return span(rate)
+    return span(rate, highest["twin_low"], highest["twin_high"])

@@ -85,7 +85,13 @@ def newer(of) -> dict:
         kept["without"] = {str(reason): int(count) for reason, count in reasons.value_counts().items()}
         kept["unfinished"] = [called(name) for name in n.get("unfinished", [])]
     kept["each"] = each_network(compared, run) if "verdict" in compared else []
-    kept["against"] = run.params.get("reference")
+    kept["against"], kept["controls"] = run.params.get("reference"), []
+    if has(run, "controls"):
+        means = run.table("controls").groupby(["method", "metric"], sort=False)["value"].mean()
+        kept["controls"] = [
+            {"method": name, "scores": {metric: span(value) for metric, value in part.droplevel(0).items()}}
+            for name, part in means.groupby(level=0, sort=False)
+        ]
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
 
 

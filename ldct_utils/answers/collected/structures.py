@@ -21,7 +21,7 @@ def details(of) -> dict:
     """09: up to which noise a metric notices removed lesions, and what a loss over structures keeps."""
     run, n = of[0], of[0].numbers
     found = {"removed": n.get("removed") or [], "kept": {}, "kept_by_lesion": {}, "against": [], "noticed_hu": {}}
-    found["notices"] = _notices(run)
+    found["notices"] = _with_theory(run)
     if has(run, "removal"):
         found["draws"] = int(run.params["noise_draws"])
         found["noticed_hu"] = _noticed(run.table("removal"))
@@ -54,12 +54,9 @@ def removal(of) -> dict:
     """09: the removal experiment of each run: what was removed, who notices, and PSNR beside its theory."""
     rows = []
     for run in of:
-        if notices := _notices(run):
+        if notices := _with_theory(run):
             n = run.numbers
-            theory = _psnr_by_theory(run.table("removal"))
-            at = next((at for at, one in enumerate(notices, 1) if one["metric"] == info("psnr").label), len(notices))
-            row = {name: n["removed"][0][name] for name in ("removed", "structures", "share")}
-            row |= {"notices": [*notices[:at], *theory, *notices[at:]]}
+            row = {name: n["removed"][0][name] for name in ("removed", "structures", "share")} | {"notices": notices}
             row |= {"volumes": int(run.table("removal")["volume"].nunique()), "draws": int(run.params["noise_draws"])}
             row |= {name: float(n[name]) for name in ("psnr_off_theory", "theory_least_p") if n.get(name) is not None}
             rows.append(row)
@@ -74,6 +71,15 @@ def _notices(run) -> list[dict]:
     part = table[(table["cohort"] == table["cohort"].iloc[0]) & (table["q"] == table["q"].min()) & (table["sigma"] > 0)]
     names = [c for c in table if c not in ("cohort", "q", "sigma")]
     return [{"metric": m} | {f"{s:g}": v for s, v in zip(part["sigma"], part[m])} for m in names]
+
+
+def _with_theory(run) -> list[dict]:
+    """``_notices`` with a row below PSNR's for what theory says of it."""
+    notices = _notices(run)
+    if not notices or not has(run, "removal"):
+        return notices
+    at = next((at for at, one in enumerate(notices, 1) if one["metric"] == info("psnr").label), len(notices))
+    return [*notices[:at], *_psnr_by_theory(run.table("removal")), *notices[at:]]
 
 
 def _psnr_by_theory(rates) -> list[dict]:

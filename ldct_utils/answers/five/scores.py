@@ -1,9 +1,13 @@
 """Do scores see what a diagnosis needs? What lost lesions and a harmless shift move, and which judges notice faults."""
 
+import pandas as pd
+
 from ldct_utils.answers import said
-from ldct_utils.answers.words import listed, percent, within
+from ldct_utils.answers.words import listed, percent, share, within
+from ldct_utils.report import metric_words
 from ldct_utils.report.sentences import capital, number, plural, some
 
+LIKE_MSE = {"ssim": "SSIM in HU", "ssim_window": "SSIM (window)"}
 IN_SENTENCES = {"eraser, knows lesions": "eraser", "eraser, blind": "blind eraser"}
 FAULTS = {
     "eraser, knows lesions": "the eraser removes lesions",
@@ -38,6 +42,9 @@ def answer(blocks) -> tuple[list, list]:
                 f"When every lesion is removed, {worse}{f'; {moved} of what cutting the dose does' * bool(moved)}."
             )
             words += by_shift(blocks["audit"])
+            if alike := blocks["audit"].get("like_mse"):
+                more.append(metric_words.in_disguise(pd.DataFrame(alike), LIKE_MSE))
+                more.append("So SSIM over all HU is no second opinion beside PSNR.")
             more += by_pixel(gone)
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
@@ -53,8 +60,17 @@ def answer(blocks) -> tuple[list, list]:
 def moves(moved: dict) -> str:
     """How far the scores that all use are moved: ``PSNR moves by 6 % and SSIM by 3 %``. Args: moved: {score: span}, in
     units of what cutting the dose to a quarter moves it."""
-    ends = [(name, percent(abs(moved[name]["value"]))) for name in ("PSNR", "SSIM", "SSIM (window)") if name in moved]
+    ends = [(name, size(moved[name])) for name in ("PSNR", "SSIM", "SSIM (window)") if name in moved]
     return listed(f"{name}{' moves' * (not place)} by {size}" for place, (name, size) in enumerate(ends))
+
+
+def size(move: dict) -> str:
+    """How far a score is moved, up or down, with its interval: ``6 % (3 to 9)``."""
+    turned = {"value": abs(move["value"])}
+    if {"low", "high"} <= set(move):
+        turned |= dict(zip(("low", "high"), sorted((move["low"], move["high"]) if move["value"] > 0 else
+                                                   (-move["low"], -move["high"]))))  # fmt: skip
+    return share(turned)
 
 
 def by_shift(n) -> list[str]:
@@ -117,7 +133,8 @@ def by_fault(rates: dict) -> str:
     """``the eraser and the inserter in 82 % of patients and the texture paster in 27 % of patients``."""
     same = {}
     for fault, rate in rates.items():
-        same.setdefault(percent(rate), []).append(f"the {IN_SENTENCES.get(fault, fault)}")
+        told = share(rate) if isinstance(rate, dict) else percent(rate)
+        same.setdefault(told, []).append(f"the {IN_SENTENCES.get(fault, fault)}")
     return listed(f"{listed(faults)} in {rate} of patients" for rate, faults in same.items())
 
 
@@ -135,4 +152,6 @@ def about_judges(n) -> list[str]:
     faults = [words for name, words in FAULTS.items() if name in n.get("columns", [])]
     told = "The faults stand in a denoiser that knows the noise-free truth and leaves about half of the noise"
     told = [f"{told}: {listed(faults)}." if faults else f"{told}."]
-    return told + [words for name, words in TESTS.items() if name in n["caught_of_faults"]] + [NOTICED]
+    told += [words for name, words in TESTS.items() if name in n["caught_of_faults"]] + [NOTICED]
+    pairs = f"Intervals are not corrected for the {n.get('pairs', 0)} pairs of a judge and a fault."
+    return told + [pairs] * (n.get("pairs", 0) > 1)
