@@ -96,6 +96,8 @@ if losses:
     )  # fmt: skip
 if "14_tradeoff" in given:
     report.shown(run, "plane", given["14_tradeoff"][0])
+if "06_stats" in given and "kept_drawn" in report.figures(given["06_stats"][0]):
+    report.shown(run, "kept_drawn", given["06_stats"][0], called="kept_of_losses")
 
 # %% [markdown]
 # ## 2 · Do scores see what a diagnosis needs?

@@ -448,8 +448,8 @@ NOTICED = {"noticed": {"a": {"eraser": {"value": 0.82, "low": 0.48, "high": 0.98
     ("change", "said", "rates"),
     [({}, "Of 3 computed judges, “a” and “b” are shown to notice all 3 planted faults.", ""),
      (NOTICED | {"caught_of_faults": {"a": 3, "b": 0, "c": 1}},
-      "Of 3 computed judges, only “a” is shown to notice all 3 planted faults: the eraser in 82 % (48 to 98) of patients and "
-      "the inserter in 27 % of patients, where chance gives 5 %.",
+      "Of 3 computed judges, only “a” is shown to notice all 3 planted faults: the eraser in 82 % (48 to 98) of "
+      "patients and the inserter in 27 % of patients, where chance gives 5 %.",
       ""),
      (NOTICED | {"caught_of_faults": {"a": 0, "b": 0, "c": 1}},
       "Of 3 computed judges, only “c” is shown to notice 1 of 3 planted faults: the eraser in 50 % of patients, "

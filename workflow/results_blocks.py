@@ -339,7 +339,14 @@ def observers(blocks) -> str:
     head = ["model observer", "largest gain in d′ by any image (image, task)", "dose saved, in comparisons"]
     head += ["dose of an equally good plain image at best, %"]
     note = "*Only observers that pass the tests are asked about dose, each in the tasks in which it was shown to gain.*"
-    return paragraphs(table(head, lines), note, bullets([answer.asked(answer.passing, blocks)]))
+    said = [answer.asked(answer.passing, blocks)]
+    if one := n.get("blurred"):
+        said.append(
+            "A blur need not harm: for a large faint disc it takes d′ of the observer with an eye from "
+            f"{fixed(one['plain']['value'])} to {fixed(one['blur']['value'])}, by {cell(one['more'])}. That is why it is "
+            "asked about small lesions and shapes before it is believed."
+        )
+    return paragraphs(table(head, lines), note, bullets(said))
 
 
 def counted_of(reader) -> str:

@@ -20,7 +20,7 @@ QUESTIONS = {
 # {part of the page: figures and tables of 12_answers that stand there}
 SHOWN = {
     "hero": ("hero_real", "hero"),
-    "loss": ("losses", "plane"),
+    "loss": ("losses", "plane", "kept_of_losses"),
     "scores": ("lesions_removed", "grid"),
     "newer": ("newer", "kept_drawn"),
     "dose": ("doses", "crops", "aimed"),

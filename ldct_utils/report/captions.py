@@ -92,8 +92,8 @@ def figures(of) -> list[str]:
     return [name for name, item in stored(of).items() if item["kind"] == "figure"]
 
 
-def shown(run, name: str, of, finding: str | None = None, reading: str | None = None):
-    """Show a figure that another run has stored, and store a copy in this run's folder, by the same name.
+def shown(run, name: str, of, finding: str | None = None, reading: str | None = None, called: str | None = None):
+    """Show a figure that another run has stored, and store a copy in this run's folder, by the same name or ``called``.
 
     Args: run: the open run. of: the finished run. finding, reading: in place of the figure's own; its origin is told.
     Raises: FileNotFoundError: if ``of`` has no such figure.
@@ -103,14 +103,14 @@ def shown(run, name: str, of, finding: str | None = None, reading: str | None = 
             f"{paths.short(of.folder)} holds no figure {name!r}; it has {sentences.listed(sorted(figures(of)))}: run "
             "it again"
         )
-    item = stored(of)[name]
+    item, called = stored(of)[name], called or name
     for suffix in ("png", "pdf"):
-        with files.write_atomic(run.folder / f"{name}.{suffix}") as temporary:
+        with files.write_atomic(run.folder / f"{called}.{suffix}") as temporary:
             shutil.copyfile(of.folder / f"{name}.{suffix}", temporary)
-    _picture(run, name, item["alt"])
+    _picture(run, called, item["alt"])
     origin = f"Figure {item['number']} of `{of.result['notebook']}`."
     reading = f"{item['reading'] if reading is None else reading} {origin}".strip()
-    _tell(run, "figure", name, finding or item["finding"], reading, alt=item["alt"], real=item["real"])
+    _tell(run, "figure", called, finding or item["finding"], reading, alt=item["alt"], real=item["real"])
 
 
 def table(run, name: str, frame: pd.DataFrame, finding: str, reading: str = "", heads: dict | None = None):

@@ -1,6 +1,7 @@
 """What computed readers and judges see: the dose an image is worth (04b, 04d), two tasks (04e), planted faults (15)."""
 
 import pandas as pd
+from scipy.stats import norm
 
 from ldct_utils.answers.collected.spans import has, span, where
 from ldct_utils.models import textbook
@@ -39,8 +40,21 @@ def observers(of) -> dict:
         r.observer: {"name": r.image} | span(r.worth, r.worth_low, r.worth_high)
         for r in best.drop_duplicates("observer").itertuples()
     }
-    about = {"livers": livers, "filters": filters, "swept": swept(of[0])}
+    about = {"livers": livers, "filters": filters, "swept": swept(of[0]), "blurred": blurred(of[0])}
     return {name: stored[name] for name in (*kept, "realisations", "backgrounds")} | about
+
+
+def blurred(run) -> dict | None:
+    """d' of the reader with an eye for a large faint disc, at the low dose and after a blur, and by how much more."""
+    if not has(run, "judged"):
+        return None
+    rows = where(run.table("judged"), task=tasks.LARGE, observer="NPWE", dose=run.params["low_dose"], zero=False)
+    rows = rows.set_index("image")
+    if not {tasks.PLAIN, textbook.BLUR} <= set(rows.index):
+        return None
+    blur, reach = rows.loc[textbook.BLUR], norm.ppf(0.975) * rows["gap_se"][textbook.BLUR]
+    more = span(blur["gap"], blur["gap"] - reach, blur["gap"] + reach)
+    return {"plain": span(rows["d_prime"][tasks.PLAIN]), "blur": span(blur["d_prime"]), "more": more}
 
 
 def swept(run) -> dict:

@@ -75,6 +75,7 @@ def grid(cells, judges: dict, denoisers: dict, lines_at, strengths, above=()):
             for s in strengths]  # fmt: skip
     kinds = PLAIN | {state: face for state, face in SELDOM.items() if (cells["state"] == state).any()}
     keys += [Patch(facecolor=face, edgecolor="#777777", hatch="////" if state == "not asked" else None,
-                   label=words[state]) for state, face in kinds.items()]  # fmt: skip
+                   label=words[state]) for state, face in kinds.items()
+             if state != "not asked" or (cells["state"] == state).any()]  # fmt: skip
     figure.legend(handles=keys, loc="outside upper center", ncols=3, fontsize=8)
     return figure

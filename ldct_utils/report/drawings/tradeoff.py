@@ -98,13 +98,14 @@ def _beside_mixes(axis, table, band, filters, says, unsettled):
 
 
 def _filters(axis, filters, left: float, lowest: float):
-    """A dotted curve a filter, by strength, a point each: gain (dB), kept (%). What lies outside the frame, left of
-    ``left`` dB or under ``lowest`` %, is not in the legend."""
+    """A dotted curve a filter, by strength, a point each: gain (dB), kept (%). Of one that lies outside the frame, left
+    of ``left`` dB or under ``lowest`` %, the legend tells the strength of the largest gain."""
     for name, part in filters.groupby("name", sort=False):
         marker, colour = FILTERS[name]
-        seen = ((part["gain"] >= left) & (part["kept"] >= lowest)).any()
+        seen, best = ((part["gain"] >= left) & (part["kept"] >= lowest)).any(), part.loc[part["gain"].idxmax()]
+        outside = f"{name} (outside, at {number(best['gain'], 1)} dB and {best['kept']:.0f} %)"
         axis.plot(part["gain"], part["kept"], marker=marker, color=colour, ms=4, lw=1, ls=":",
-                  label=f"{name}, by strength" if seen else None)  # fmt: skip
+                  label=f"{name}, by strength" if seen else outside)  # fmt: skip
 
 
 def _face(row, colour, undecided):
