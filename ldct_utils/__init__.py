@@ -1,1 +1,1 @@
-"""What two notebooks of the study share, and nothing else: seventeen packages, mapped in docs/map.md."""
+"""What two notebooks of the study share, and nothing else: packages, mapped in docs/map.md."""

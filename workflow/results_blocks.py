@@ -343,8 +343,8 @@ def observers(blocks) -> str:
     if one := n.get("blurred"):
         said.append(
             "A blur need not harm: for a large faint disc it takes d′ of the observer with an eye from "
-            f"{fixed(one['plain']['value'])} to {fixed(one['blur']['value'])}, by {cell(one['more'])}. That is why it is "
-            "asked about small lesions and shapes before it is believed."
+            f"{fixed(one['plain']['value'])} to {fixed(one['blur']['value'])}, by {cell(one['more'])}. That is why it "
+            "is asked about small lesions and shapes before it is believed."
         )
     return paragraphs(table(head, lines), note, bullets(said))
 

@@ -64,19 +64,6 @@ def show(axis, image_hu, level: float, width: float, title: str = ""):
     return axis
 
 
-def rows(table: list[tuple[str, dict, float, float]], size: float = 2.6):
-    """A grid of slices: one row a (label, title -> image in HU, level, width), for several anatomies or runs."""
-    columns = max(len(images) for _, images, _, _ in table)
-    figure, axes = plt.subplots(len(table), columns, figsize=(size * columns, size * 1.08 * len(table)), squeeze=False)
-    for line, (label, images, level, width) in zip(axes, table):
-        for axis in line:
-            axis.set_axis_off()
-        for axis, (title, image) in zip(line, images.items()):
-            show(axis, image, level, width, title)
-        row_label(line[0], f"{label}\n{window_text(level, width)}")
-    return figure
-
-
 def matrix(axis, values, columns, lines, low: float = -1.0, high: float = 1.0, cmap: str = "RdBu", form: str = ""):
     """Draw a table of numbers as colours from ``low`` to ``high``, with the numbers in it; NaN stay empty.
 
