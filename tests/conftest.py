@@ -12,13 +12,17 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # running, each study would wait 9 s for the answer.
 os.environ["SLURM_CONF"] = os.devnull
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
 import numpy as np
 import pytest
+import quick_start
 
 from ldct_utils.cohorts import writing
 
 # Nor would pytest without workers keep the tests as it rewrites them for their assertions, which is half of its start.
 sys.dont_write_bytecode = False
+quick_start.without_web_address_grammar()  # nor need every worker compile that
 ROOT = Path(__file__).resolve().parents[1]
 # Where this variable is set, processes that tests start are traced for coverage, which makes Python take twice as long.
 # Tests take it away from processes that run code which the smoke study's kernels run too.

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import functools
 import re
 
 import pytest
@@ -102,7 +103,6 @@ def test_one_thing_is_not_several(number, word, said):
 # ---- every message of an error, wherever the package raises it ----
 SOURCES = sorted((ROOT / "ldct_utils").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-each_source = pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 COUNTING = {"len", "sum", "nunique", "count_nonzero"}
 
 
@@ -133,6 +133,7 @@ def words(node) -> str:
     return "{" + ast.unparse(node).replace("{", "(").replace("}", ")") + "}"
 
 
+@functools.cache
 def messages(path) -> list[tuple[ast.Call, str]]:
     """The errors that a file makes, raised at once or given to another function, each with what it says."""
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
@@ -145,25 +146,32 @@ def test_errors_are_found_in_every_form():
     assert words(ast.parse("f'no {name!r}' 'b' + c", mode="eval").body) == "no {name!r}b{c}"
 
 
-@each_source
-def test_an_error_says_what_it_was_given_or_what_to_do(path):
+def all_messages():
+    """(place, what is said there) of every error of the package."""
+    for path in SOURCES:
+        for node, text in messages(path):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+def test_an_error_says_what_it_was_given_or_what_to_do():
     """No error without words, and none that says what is wrong alone: with a value, or with a remedy after it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
-            assert not is_error(node.exc.id), f"line {node.lineno} raises {node.exc.id} without a word"
-    for node, text in messages(path):
-        assert re.search(r"\{|[:;,] \w|\bmust\b|^give ", text), f"line {node.lineno}: {text!r}"
-        assert not text.endswith((".", "!")), f"line {node.lineno}: {text!r}"
+    mute = [
+        f"{path.relative_to(ROOT)}:{node.lineno} raises {node.exc.id} without a word"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name) and is_error(node.exc.id)
+    ]
+    assert mute == []
+    said = [(at, text) for at, text in all_messages() if not re.search(r"\{|[:;,] \w|\bmust\b|^give ", text)]
+    assert said == [] == [(at, text) for at, text in all_messages() if text.endswith((".", "!"))]
 
 
-@each_source
-def test_an_error_that_refuses_a_name_lists_the_names_there_are(path):
-    for node, text in messages(path):
-        # what "matches" is a pattern: there is no list of those
-        if re.search(r"\b(unknown|no) \w+( (?!matches )\w+)? \{[^}]*!r\}", text) and " matches {" not in text:
-            assert re.search(r"known: |there are |it has |one of |use |e\.g\. |nearest", text), (
-                f"line {node.lineno}: {text!r}"
-            )
+def test_an_error_that_refuses_a_name_lists_the_names_there_are():
+    refuses = re.compile(r"\b(unknown|no) \w+( (?!matches )\w+)? \{[^}]*!r\}")
+    lists = re.compile(r"known: |there are |it has |one of |use |e\.g\. |nearest")
+    # what "matches" is a pattern: there is no list of those
+    refused = [(at, text) for at, text in all_messages() if refuses.search(text) and " matches {" not in text]
+    assert len(refused) > 9 and [(at, text) for at, text in refused if not lists.search(text)] == []
 
 
 def counted_without_plural(path, inside=ast.Module, noun=r"[a-z]+[a-rt-z]s"):
@@ -204,14 +212,13 @@ def counted_without_plural(path, inside=ast.Module, noun=r"[a-z]+[a-rt-z]s"):
                         yield f"line {node.lineno}: {{{source}}}{what[0]}"
 
 
-@each_source
-def test_no_error_counts_things_without_their_plural(path):
-    assert not list(counted_without_plural(path, ast.Raise))
+def test_no_error_counts_things_without_their_plural():
+    assert [(path.name, found) for path in SOURCES for found in counted_without_plural(path, ast.Raise)] == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_no_text_counts_patients_or_slices_without_their_plural(path):
-    assert not list(counted_without_plural(path, noun="patients|slices"))
+def test_no_text_counts_patients_or_slices_without_their_plural():
+    wanted = "patients|slices"
+    assert [(path.name, found) for path in NOTEBOOKS for found in counted_without_plural(path, noun=wanted)] == []
 
 
 def test_a_count_before_its_noun_is_seen_in_every_spelling(tmp_path):

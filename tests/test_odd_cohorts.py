@@ -18,7 +18,8 @@ SMALL = {"patients": 1, "slices": 1, "size": 128, "study": "odd"}
 
 @pytest.fixture(autouse=True)
 def one_scan_of_water(monkeypatch):
-    """The law of dose, which 01 measures whatever the cohort is, from one scan instead of twelve."""
+    """The law of dose and mean HU, which 01 measures whatever the cohort is, from a scan instead of twelve and four."""
+    monkeypatch.setattr(noise_checks, "mean_hu", partial(noise_checks.mean_hu, draws=1))
     monkeypatch.setattr(noise_checks, "dose_law", partial(noise_checks.dose_law, dose_levels=(0.25,), draws=1))
 
 

@@ -42,8 +42,13 @@ def patients(count, seed=0):
                            lesion_masks=masks, **present, **absent)  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def insert():
+    return resolution.insert(300.0, 2)
+
+
 @pytest.fixture
-def study(outputs, monkeypatch):
+def study(outputs, monkeypatch, insert):
     """A function that writes a study of made-up networks, runs the notebook on it, and returns numbers and text."""
 
     def go(places, count=7, seeds=3, **values):
@@ -72,8 +77,7 @@ def study(outputs, monkeypatch):
 
         monkeypatch.setattr(prediction, "predict", predict)
         monkeypatch.setattr(checkpoints, "load_network", network)
-        made = resolution.insert(300.0, 2)
-        monkeypatch.setattr(resolution, "insert", lambda *_: made)
+        monkeypatch.setattr(resolution, "insert", lambda *_: insert)
         for number, (loss, seed) in enumerate((a, b) for a in places for b in range(seeds)):
             run = runs.Run(outputs / "toy" / "03_train" / f"{loss}-{seed}--{number:08x}", "03_train",
                            {"loss": loss, "seed": seed, "network": "unet", "source": "simulated"})  # fmt: skip
