@@ -408,6 +408,28 @@ def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
     assert found["trainings"] == [2, 3] and [row["method"] for row in found["rows"]][1] == "tv"
 
 
+def test_networks_that_a_score_puts_above_the_truth_are_told_with_what_that_means():
+    rng, patients = np.random.default_rng(0), np.repeat([f"P{n}" for n in range(8)], 2)
+    base = pd.DataFrame({"row": range(16), "patient": patients, "anatomy": "abdomen", "metric": "ssim"})
+    made = {"LDCT": (-1, 0.7), "unet": (0, 0.9), "qae": (0, 0.7)}
+    scores = pd.concat([base.assign(method=name, seed=seed, value=mean + rng.normal(0, 0.01, 16))
+                        for name, (seed, mean) in made.items()])  # fmt: skip
+    truth = base.assign(method="noise-free truth", value=0.8 + rng.normal(0, 0.01, 16))
+    blur = truth.assign(method="blur, 3 pixels", value=0.1)
+    run = SimpleNamespace(table={"scores": scores, "controls": pd.concat([truth, blur])}.get)
+    assert scored.above_truth(run, ["unet", "qae"]) == {"ssim": ["unet"]}
+    scores["metric"] = truth["metric"] = "rmse_hu"  # of which less is better
+    run = SimpleNamespace(table={"scores": scores, "controls": truth}.get)
+    assert scored.above_truth(run, ["unet", "qae"]) == {"rmse_hu": ["qae"]}
+    assert scored.above_truth(SimpleNamespace(table={"scores": scores, "controls": blur}.get), ["unet"]) == {}
+    told = newer.than_truth({"ssim": ["unet", "qae"], "rfs": ["unet", "qae"], "vifp_eulig": ["qae"]})
+    assert told == (
+        "Against the normal dose some networks are shown to be better than the noise-free truth itself: by SSIM and "
+        "radiomic similarity U-Net and QAE and by VIF QAE. These scores reward the normal dose's own noise."
+    )
+    assert newer.than_truth({"rfs": ["unet"]}).endswith("U-Net. This score rewards the normal dose's own noise.")
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [((0.64, None), "score like crops at 64 % or more (RMSE"),

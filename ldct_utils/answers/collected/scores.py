@@ -3,7 +3,10 @@
 from ldct_utils.answers.collected.spans import has, span, where
 from ldct_utils.answers.words import called
 from ldct_utils.ct import degradations
+from ldct_utils.metrics import denoised
 from ldct_utils.metrics.comparison import DECIDED
+from ldct_utils.models import textbook
+from ldct_utils.stats import paired
 from ldct_utils.training import designs
 
 
@@ -40,6 +43,24 @@ def audit(of) -> dict:
     if shifted:
         kept["shift_hu"] = degradations.DEGRADATIONS["shift"].strengths[-1]  # reactions are to the strongest
     return kept | {"of": len(moved), "moved": moved, "moved_by_shift": shifted}
+
+
+def above_truth(run, networks: list) -> dict:
+    """{score: networks that are shown to be better by it than the noise-free truth itself}: an interval over patients
+    and trainings lies on their side. A score for which there are any rewards noise of what it is taken against.
+
+    Args: networks: methods of 11. Returns: empty where the truth was not scored.
+    """
+    scores, known = run.table("scores"), run.table("controls")
+    known, found = known[known["method"] == textbook.TRUTH].assign(seed=paired.UNTRAINED), {}
+    for metric, of_truth in known.groupby("metric", sort=False):
+        way = denoised.BETTER.get(metric, 1)
+        for name in networks:
+            own = scores[(scores["method"] == name) & (scores["metric"] == metric)]
+            gap = paired.compare(own, of_truth, draws=2000)
+            if min(way * gap["low"], way * gap["high"]) > 0:
+                found.setdefault(metric, []).append(name)
+    return found
 
 
 def newer(of) -> dict:
@@ -92,6 +113,7 @@ def newer(of) -> dict:
             {"method": name, "scores": {metric: span(value) for metric, value in part.droplevel(0).items()}}
             for name, part in means.groupby(level=0, sort=False)
         ]
+        kept["above_truth"] = above_truth(run, list(dict.fromkeys(networks["method"])))
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
 
 

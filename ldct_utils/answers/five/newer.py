@@ -32,7 +32,21 @@ def answer(blocks) -> tuple[list, list]:
         has, its = ("has", "its training") if len(unsettled) == 1 else ("have", "their trainings")
         words.append(f"{listed(map(called, unsettled))} {has} no verdict: {its} had not settled.")
     against = [f"Scores are taken against the {REFERENCES[n['against']]}."] if n.get("against") in REFERENCES else []
+    against += [than_truth(n["above_truth"])] if n.get("above_truth") else []
     return [*words, "A better score need not be a better diagnosis."], [*against, said.without(n).strip()]
+
+
+def than_truth(above: dict) -> str:
+    """By which scores networks are better than the truth. Args: above: {score: methods}, one at least."""
+    alike = {}
+    for name, methods in above.items():
+        alike.setdefault(listed(map(called, methods)), []).append(said.score(name))
+    told = listed(f"by {listed(names)} {who}" for who, names in alike.items())
+    several = "These scores reward" if len(above) > 1 else "This score rewards"
+    return (
+        f"Against the normal dose some networks are shown to be better than the noise-free truth itself: {told}. "
+        f"{several} the normal dose's own noise."
+    )
 
 
 def asked_by(n) -> str:
