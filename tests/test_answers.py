@@ -13,6 +13,7 @@ from notebook_cells import execute
 
 from ldct_utils.answers import collect, front, pictures, said, words
 from ldct_utils.answers.collected import losses, trainings
+from ldct_utils.answers.collected import readers as reading
 from ldct_utils.answers.collected import scores as scored
 from ldct_utils.answers.five import dose, loss, newer, scores
 from ldct_utils.answers.five.readers import elsewhere
@@ -408,6 +409,23 @@ def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
     assert found["trainings"] == [2, 3] and [row["method"] for row in found["rows"]][1] == "tv"
 
 
+def test_what_a_blur_does_to_a_large_faint_disc_is_told_with_half_and_twice_the_internal_noise():
+    names = ["NPWE", "NPWE", "NPWE, internal noise × 0.5", "NPWE, internal noise × 2"]
+    table = pd.DataFrame({"observer": names, "image": ["LDCT", *["blur, 3 pixels"] * 3], "task": "large and faint",
+                          "dose": 0.25, "zero": False, "d_prime": [1.4, 1.6, 2.1, 1.1], "gap": [0.0, 0.2, 0.6, -0.2],
+                          "gap_se": [0.0, 0.1, 0.1, 0.1]})  # fmt: skip
+    run = SimpleNamespace(params={"low_dose": 0.25}, result={"files": ["judged.parquet"]}, table={"judged": table}.get)
+    found = reading.blurred(run)
+    assert found["swept"] == [-0.2, 0.6] and found["plain"]["value"] == 1.4 and found["blur"]["value"] == 1.6
+    assert (found["more"]["low"], found["more"]["high"]) == (
+        pytest.approx(0.004, abs=1e-3),
+        pytest.approx(0.396, abs=1e-3),
+    )
+    assert reading.blurred(SimpleNamespace(params={}, result={"files": []})) is None
+    run.table = {"judged": table[table["image"] != "LDCT"]}.get
+    assert reading.blurred(run) is None
+
+
 def test_networks_that_a_score_puts_above_the_truth_are_told_with_what_that_means():
     rng, patients = np.random.default_rng(0), np.repeat([f"P{n}" for n in range(8)], 2)
     base = pd.DataFrame({"row": range(16), "patient": patients, "anatomy": "abdomen", "metric": "ssim"})
@@ -422,12 +440,14 @@ def test_networks_that_a_score_puts_above_the_truth_are_told_with_what_that_mean
     run = SimpleNamespace(table={"scores": scores, "controls": truth}.get)
     assert scored.above_truth(run, ["unet", "qae"]) == {"rmse_hu": ["qae"]}
     assert scored.above_truth(SimpleNamespace(table={"scores": scores, "controls": blur}.get), ["unet"]) == {}
-    told = newer.than_truth({"ssim": ["unet", "qae"], "rfs": ["unet", "qae"], "vifp_eulig": ["qae"]})
+    told = newer.than_truth({"ssim": ["unet", "qae"], "rfs": ["unet", "qae"], "vifp_eulig": ["qae"]}, 12)
     assert told == (
-        "Against the normal dose some networks are shown to be better than the noise-free truth itself: by SSIM and "
-        "radiomic similarity U-Net and QAE and by VIF QAE. These scores reward the normal dose's own noise."
+        "Against the normal dose the noise-free truth itself is shown to be worse than some methods: by SSIM and "
+        "radiomic similarity U-Net and QAE and by VIF QAE (intervals not corrected for 12 pairs). These scores reward "
+        "an image for looking like one with the normal dose's noise."
     )
-    assert newer.than_truth({"rfs": ["unet"]}).endswith("U-Net. This score rewards the normal dose's own noise.")
+    one = newer.than_truth({"rfs": ["unet"]}, 1)
+    assert "U-Net (intervals not corrected for 1 pair). This score rewards" in one
 
 
 @pytest.mark.parametrize(

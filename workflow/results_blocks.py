@@ -343,8 +343,9 @@ def observers(blocks) -> str:
     if one := n.get("blurred"):
         said.append(
             "A blur need not harm: for a large faint disc it takes d′ of the observer with an eye from "
-            f"{fixed(one['plain']['value'])} to {fixed(one['blur']['value'])}, by {cell(one['more'])}. That is why it "
-            "is asked about small lesions and shapes before it is believed."
+            f"{fixed(one['plain']['value'])} to {fixed(one['blur']['value'])}, by {cell(one['more'])}"
+            + (f", with half or twice its internal noise by {_between([one['swept']])}" if one.get("swept") else "")
+            + ". That is why it is asked about small lesions and shapes before it is believed."
         )
     return paragraphs(table(head, lines), note, bullets(said))
 
@@ -426,7 +427,8 @@ def _two_decimals(text: str) -> str:
 def details(blocks) -> str:
     n, parts = blocks["details"], []
     if n["notices"]:
-        one_scan = all(cell.endswith(" –") for row in n["notices"] for key, cell in row.items() if key != "metric")
+        rates = [cell for row in n["notices"] for key, cell in row.items() if key != "metric" and " " in cell]
+        one_scan = all(cell.endswith(" –") for cell in rates)  # what theory says has no interval anyway
         how = CALLED_WORSE.replace("95 % intervals", "Too few volumes for intervals") if one_scan else CALLED_WORSE
         parts += [_rates(n["notices"]), how]
     if n["against"]:
@@ -542,6 +544,11 @@ def real_anatomy(blocks) -> str:
         f"gives up to {reach} either way{f' ({beyond} are further off)' * (beyond > 0)}; with ten times the contrast "
         f"it is {_between(row['strong'] for row in rows)}."
     )
+    if {"CHO", "NPW"} <= {row["observer"] for row in rows}:
+        said.append(
+            "The Hotelling observer has to learn its template from these few places, the other knows the lesion: it is "
+            "no ceiling here. Where an observer is off 0 without contrast, its other values may be off as much."
+        )
     said.append("One patient cannot show a gain or a loss.")
     places = " and ".join(dict.fromkeys(str(one["places"]) for one in rows[0]["faint"]))
     note = f"*d′ in the liver of one real patient; 0 is guessing. Radius and contrast of the lesion; {places} places a "
@@ -708,7 +715,8 @@ def judges_picture(blocks) -> str:
     return (
         f'<img src="{FOLDER}{STUDY}-judges.png" width="860" alt="{drawings.ALT}">\n\n*Numbers: in how many of 100 '
         "patients the strongest fault raises an alarm; 5 is chance. Blue: more alarms than without the fault, darker "
-        "where a weaker one does too. Orange: an alarm at what has no fault. Last row: lesions hidden / changed. "
+        "where a weaker one does too. Orange: an alarm at what has no fault. Last row: lesions hidden "
+        "of those changed; below, behind the honest twin. "
         f"{counted(blocks['judges']['patients'], 'simulated patient')}.*\n\n" + bullets(of_judges(blocks["judges"]))
     )
 

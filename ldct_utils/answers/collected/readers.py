@@ -54,7 +54,11 @@ def blurred(run) -> dict | None:
         return None
     blur, reach = rows.loc[textbook.BLUR], norm.ppf(0.975) * rows["gap_se"][textbook.BLUR]
     more = span(blur["gap"], blur["gap"] - reach, blur["gap"] + reach)
-    return {"plain": span(rows["d_prime"][tasks.PLAIN]), "blur": span(blur["d_prime"]), "more": more}
+    own = run.table("judged")
+    own = own[own["observer"].str.startswith("NPWE, internal noise") & (own["image"] == textbook.BLUR)]
+    own = where(own, task=tasks.LARGE, dose=run.params["low_dose"], zero=False)["gap"]
+    swept = {"swept": [float(own.min()), float(own.max())]} if len(own) else {}
+    return swept | {"plain": span(rows["d_prime"][tasks.PLAIN]), "blur": span(blur["d_prime"]), "more": more}
 
 
 def swept(run) -> dict:

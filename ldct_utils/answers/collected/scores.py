@@ -45,19 +45,19 @@ def audit(of) -> dict:
     return kept | {"of": len(moved), "moved": moved, "moved_by_shift": shifted}
 
 
-def above_truth(run, networks: list) -> dict:
-    """{score: networks that are shown to be better by it than the noise-free truth itself}: an interval over patients
-    and trainings lies on their side. A score for which there are any rewards noise of what it is taken against.
+def above_truth(run, methods: list) -> dict:
+    """{score: methods that are shown to be better by it than the noise-free truth itself}: an interval over patients
+    and trainings lies on their side. Such a score rewards something of what it is taken against, such as its noise.
 
-    Args: networks: methods of 11. Returns: empty where the truth was not scored.
+    Args: methods: of 11. Returns: empty where the truth was not scored.
     """
     scores, known = run.table("scores"), run.table("controls")
     known, found = known[known["method"] == textbook.TRUTH].assign(seed=paired.UNTRAINED), {}
     for metric, of_truth in known.groupby("metric", sort=False):
         way = denoised.BETTER.get(metric, 1)
-        for name in networks:
+        for name in methods:
             own = scores[(scores["method"] == name) & (scores["metric"] == metric)]
-            gap = paired.compare(own, of_truth, draws=2000)
+            gap = paired.compare(own, of_truth)
             if min(way * gap["low"], way * gap["high"]) > 0:
                 found.setdefault(metric, []).append(name)
     return found
@@ -113,7 +113,9 @@ def newer(of) -> dict:
             {"method": name, "scores": {metric: span(value) for metric, value in part.droplevel(0).items()}}
             for name, part in means.groupby(level=0, sort=False)
         ]
-        kept["above_truth"] = above_truth(run, list(dict.fromkeys(networks["method"])))
+        judged = [m for m in dict.fromkeys(table["method"]) if m not in ("LDCT", *n.get("unfinished", []))]
+        kept["above_truth"] = above_truth(run, judged)
+        kept["truth_pairs"] = len(judged) * table["metric"].nunique()
     return kept | {"comparisons": total, "rows": rows, "trainings": [int(seeds.min()), int(seeds.max())]}
 
 

@@ -32,20 +32,22 @@ def answer(blocks) -> tuple[list, list]:
         has, its = ("has", "its training") if len(unsettled) == 1 else ("have", "their trainings")
         words.append(f"{listed(map(called, unsettled))} {has} no verdict: {its} had not settled.")
     against = [f"Scores are taken against the {REFERENCES[n['against']]}."] if n.get("against") in REFERENCES else []
-    against += [than_truth(n["above_truth"])] if n.get("above_truth") else []
+    against += [than_truth(n["above_truth"], n.get("truth_pairs", 0))] if n.get("above_truth") else []
     return [*words, "A better score need not be a better diagnosis."], [*against, said.without(n).strip()]
 
 
-def than_truth(above: dict) -> str:
-    """By which scores networks are better than the truth. Args: above: {score: methods}, one at least."""
+def than_truth(above: dict, pairs: int) -> str:
+    """By which scores methods are better than the truth. Args: above: {score: methods}, one at least. pairs: of a score
+    and a method, that were compared."""
     alike = {}
     for name, methods in above.items():
         alike.setdefault(listed(map(called, methods)), []).append(said.score(name))
     told = listed(f"by {listed(names)} {who}" for who, names in alike.items())
     several = "These scores reward" if len(above) > 1 else "This score rewards"
     return (
-        f"Against the normal dose some networks are shown to be better than the noise-free truth itself: {told}. "
-        f"{several} the normal dose's own noise."
+        f"Against the normal dose the noise-free truth itself is shown to be worse than some methods: {told} "
+        f"(intervals not corrected for {plural(pairs, 'pair')}). {several} an image for looking like one with the "
+        "normal dose's noise."
     )
 
 
@@ -75,6 +77,9 @@ def table(block: dict, lesions: dict) -> pd.DataFrame:
         line |= {"rival": called(ssim["rival"]) if "rival" in ssim else "",
                  "verdict": NO_VERDICT.get(ssim.get("verdict"), ssim.get("verdict", ""))}  # fmt: skip
         rows.append(line)
+    for row in block.get("controls", []):
+        scores = {name: one["value"] for name, one in row["scores"].items()}
+        rows.append({"method": row["method"], "rival": "", "verdict": "control"} | scores)
     return pd.DataFrame(rows)
 
 

@@ -44,7 +44,7 @@ def answer(blocks) -> tuple[list, list]:
             words += by_shift(blocks["audit"])
             if alike := blocks["audit"].get("like_mse"):
                 more.append(metric_words.in_disguise(pd.DataFrame(alike), LIKE_MSE))
-                more.append("So SSIM over all HU is no second opinion beside PSNR.")
+                more.append("So SSIM over all HU is hardly a second opinion beside PSNR.")
             more += by_pixel(gone)
             if most := blocks["audit"].get("moved", {}).get("MaxSRMSE"):
                 more.append(
