@@ -103,7 +103,7 @@ def _filters(axis, filters, left: float, lowest: float):
     for name, part in filters.groupby("name", sort=False):
         marker, colour = FILTERS[name]
         seen, best = ((part["gain"] >= left) & (part["kept"] >= lowest)).any(), part.loc[part["gain"].idxmax()]
-        outside = f"{name} (outside, at {number(best['gain'], 1)} dB and {best['kept']:.0f} %)"
+        outside = f"{name} (outside, at {number(best['gain'], 1)} dB)"
         axis.plot(part["gain"], part["kept"], marker=marker, color=colour, ms=4, lw=1, ls=":",
                   label=f"{name}, by strength" if seen else outside)  # fmt: skip
 
