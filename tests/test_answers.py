@@ -409,6 +409,26 @@ def test_only_networks_are_counted_among_newer_methods_and_their_trainings():
     assert found["trainings"] == [2, 3] and [row["method"] for row in found["rows"]][1] == "tv"
 
 
+def test_filters_and_the_truth_gain_what_they_score_more_than_the_input():
+    rows = pd.DataFrame({"row": range(16), "patient": np.repeat([f"P{n}" for n in range(8)], 2), "anatomy": "abdomen",
+                         "domain": "hu", "metric": "psnr", "seed": -1})  # fmt: skip
+    at = np.linspace(30, 40, 16)
+    scores = pd.concat([rows.assign(method="LDCT", reference=r, value=at) for r in ("ndct", "truth")])
+    made = [("median", "ndct", 1), ("median", "truth", -2), ("noise-free truth", "ndct", 3)]
+    known = pd.concat([
+        *(rows.assign(method=name, reference=r, value=at + more) for name, r, more in made),
+        rows.assign(method="median", reference="ndct", value=0, metric="ssim"),
+    ])  # fmt: skip
+    run = SimpleNamespace(params={"domain": "hu"}, result={"files": ["controls.parquet"]},
+                          table={"controls": known, "all_scores": scores}.get)  # fmt: skip
+    found = {one["method"]: one["gain_db"] for one in losses.gains_of_controls(run)}
+    assert found["median"]["ndct"]["value"] == pytest.approx(1) and found["median"]["truth"]["value"] == pytest.approx(
+        -2
+    )
+    assert list(found["noise-free truth"]) == ["ndct"]
+    assert losses.gains_of_controls(SimpleNamespace(result={"files": []})) == []
+
+
 def test_what_a_blur_does_to_a_large_faint_disc_is_told_with_half_and_twice_the_internal_noise():
     names = ["NPWE", "NPWE", "NPWE, internal noise × 0.5", "NPWE, internal noise × 2"]
     table = pd.DataFrame({"observer": names, "image": ["LDCT", *["blur, 3 pixels"] * 3], "task": "large and faint",

@@ -63,6 +63,10 @@ def influence(blocks) -> str:
         real = row.get("real_ct_db")
         several = real and real.get("low") != real.get("high")
         lines.append([*line, (real and fixed(real["value"]) + (within(real) if several else "")) or ""])
+    for row in n.get("controls", []):
+        lines.append(
+            [f"{row['method']}, no network", "", *(cell(row["gain_db"].get(r)) for r in references), *[""] * 4]
+        )
     note = [f"{counted(n['patients'], 'patient')}."] if n.get("patients") else []
     note += [f"PSNR in {DOMAINS.get(n['domain'], n['domain'])}."] if n.get("domain") else []
     sure = any(known(span) for row in rows for span in row["gain_db"].values())

@@ -4,7 +4,8 @@ import pandas as pd
 
 from ldct_utils.answers.collected.spans import has, span, where
 from ldct_utils.answers.words import reference_of
-from ldct_utils.stats import intervals
+from ldct_utils.metrics.comparison import LDCT
+from ldct_utils.stats import intervals, paired
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import tradeoff as per_plane
 
@@ -34,6 +35,7 @@ def influence(of) -> dict:
             row["real_ct_db"] = span(*real.loc[method, ["gain_db", "low_db", "high_db"]])
         rows.append(row)
     found = {"domain": run.params["domain"], "patients": int(gains["patients"].max()), "rows": rows, **_nulls(run)}
+    found["controls"] = gains_of_controls(run)
     networks = {one.params["network"] for one in select(run.params["runs"])} if run.params.get("runs") else set()
     found |= {"network": networks.pop()} if len(networks) == 1 else {}
     if has(run, "interactions"):
@@ -43,6 +45,20 @@ def influence(of) -> dict:
             for r in table.itertuples()
         ]
     return found | ({"headline": run.numbers["headline"]} if "headline" in run.numbers else {})
+
+
+def gains_of_controls(run) -> list[dict]:
+    """What filters and, against the NDCT, the noise-free truth gain in PSNR over the input: method, gain_db by
+    reference. Empty where none were scored."""
+    if not has(run, "controls"):
+        return []
+    about = {"domain": run.params["domain"], "metric": "psnr"}
+    known, scores = where(run.table("controls"), **about), where(run.table("all_scores"), method=LDCT, **about)
+    rows = {}
+    for (name, reference), own in known.groupby(["method", "reference"], sort=False):
+        gap = paired.compare(own, where(scores, reference=reference))
+        rows.setdefault(name, {})[reference] = span(gap["difference"], gap["low"], gap["high"])
+    return [{"method": name, "gain_db": gain} for name, gain in rows.items()]
 
 
 def _nulls(run) -> dict:
