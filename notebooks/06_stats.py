@@ -100,8 +100,8 @@ report.text(f"**{people}**, {report.plural(slices, 'slice')}. {nulls.limits_said
 # %% [markdown]
 # ## Table 3: mean (SD) and ranks
 # As published: mean and SD over slices (of each slice's mean over seeds). Viana et al. rank by SSIM only; here every
-# metric ranks. Against the NDCT a network is also scored on noise that it cannot know. SSIM over the whole range of HU
-# follows the MSE (`04c_metric_audit`): a second opinion is SSIM (window), of a reader's window inside the body.
+# metric ranks. Against the NDCT a network is also scored on noise that it cannot know. SSIM over all HU follows the MSE
+# (`04c_metric_audit`): a second opinion is SSIM (window), inside the body. Filters are scored on 200 slices at most.
 
 # %%
 summary = run.table("summary", lambda: comparison.summary(comparison.by_slice(scores)))

@@ -261,6 +261,9 @@ def test_a_filter_that_is_better_than_the_best_network_is_named_with_its_score()
     found = comparison.beside_known(both, pd.concat([over, over.assign(method="blur", value=-100.0)]), best, "hu", 200)
     verdict = found.set_index(["metric", "other"])["verdict"]
     assert verdict["psnr", "median"] == "worse" and verdict["psnr", "blur"] == "better"
+    fewer = over[over["row"] % 2 == 0]  # of a large cohort filters are scored on some slices
+    part = comparison.beside_known(both, fewer, best, "hu", 200).set_index("metric")
+    assert (part["slices"] == fewer["row"].nunique()).all() and part["verdict"]["psnr"] == "worse"
     labels = {"psnr": "PSNR", "rmse_hu": "RMSE"}
     told = verdicts.of_filters(found[found["metric"] == "psnr"], "ndct", labels)
     assert told == "Shown to be better than the best network: median by PSNR."

@@ -331,6 +331,9 @@ def test_filters_score_as_any_denoiser_does_in_the_domain_that_is_asked_for():
     truth = found[(found["method"] == textbook.TRUTH) & (found["metric"] == "psnr")]  # as good as the NDCT's own noise
     noise = metrics.compute(pred=cohort.truth, target=np.float32(cohort.ndct), names=["psnr"], domain=window)["value"]
     assert set(truth["reference"]) == {"ndct"}
+    cohort.spread = lambda rows, most: rows[:most]
+    few = filters.scored({"median": median}, [], cohort, names, "window C 40 W 400", most=2)
+    assert set(few["row"]) == {0, 1} and few["value"].isin(found["value"]).all()
     np.testing.assert_allclose(truth["value"].to_numpy(), noise.to_numpy(), rtol=1e-6)
 
 

@@ -259,7 +259,8 @@ def judged(tests) -> pd.DataFrame:
 
 
 def beside_known(scores, known, best: dict, domain: str, draws: int = 10_000, seed: int = 0) -> pd.DataFrame:
-    """``judged`` comparisons of the best method by each score with known denoisers, such as filters, in one domain.
+    """``judged`` comparisons of the best method by each score with known denoisers, such as filters, in one domain, on
+    the slices on which those were scored.
 
     Args: scores: from ``read``. known: scores alike, or none. best: from ``firsts``. draws, seed: of the bootstrap.
     """
@@ -269,7 +270,8 @@ def beside_known(scores, known, best: dict, domain: str, draws: int = 10_000, se
     for (where, reference, metric), tables in cells(scores).items():
         first = best.get(reference, {}).get(metric) if where == domain else None
         for name, table in others.get((domain, reference, metric), {}).items() if first else ():
-            found = pair({metric: {first: tables[first], name: table}}, first, name, draws, seed).loc[metric]
+            own = tables[first][tables[first]["row"].isin(table["row"])]
+            found = pair({metric: {first: own, name: table}}, first, name, draws, seed).loc[metric]
             rows.append(
                 dict(zip(CELL, (domain, reference, metric))) | {"first": first, "other": name} | found.to_dict()
             )
