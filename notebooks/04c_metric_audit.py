@@ -221,7 +221,8 @@ if tasks:
 body = np.stack([intensity.body_mask(image) for image in seen["ndct"]])
 changed = partial(reactions.shares, seen, harms, audited_dose, ldct_dose, about.pixel_mm, seed, body)
 share = run.table("shares", changed).set_index("harm")["share"]
-each = run.table("by_harm", lambda: reactions.by_harm(part, share, at_dose))
+ends = reactions.size_ends(scores, domains[0], audited_dose, ldct_dose, draws, seed)
+each = run.table("by_harm", lambda: reactions.by_harm(part, share, at_dose, ends))
 direction, size = "These slices hold no known lesion to be removed.", ""
 if lesions:
     gone = each.set_index("harm").loc["lesion_removed"]
@@ -248,8 +249,8 @@ report.table(
     run, "by_harm", order.sort_values("size", ascending=False).replace({"harm": said}), beside or size or direction,
     f"Counts of {report.plural(len(NAMES), 'metric')} at the greatest strength, {report.percent(audited_dose)} of the "
     f"dose, {people}. Size: 1 is the change at {unit} of the dose; median over metrics. The list of damages is ours.",
-    heads={"harm": "damage", "ways": "worse / better in every patient", "size": "size", "share": "body changed, %",
-           "per_voxel": "size by changed pixel"}
+    heads={"harm": "damage", "ways": "worse / better in every patient", ("size", "size_low", "size_high"): "size",
+           "share": "body changed, %", ("per_voxel", "per_voxel_low", "per_voxel_high"): "size by changed pixel"}
     | ({"d_change": "change of d′, %", "beside": "metrics that go the way of d′"} if tasks else {}),
 )  # fmt: skip
 

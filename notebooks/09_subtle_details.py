@@ -79,7 +79,7 @@ from ldct_utils.structures import errors, removal
 from ldct_utils.structures.volumes import stacks
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import kept, real_backgrounds
-from ldct_utils.training import designs, prediction, setup
+from ldct_utils.training import designs, filters, prediction, setup
 
 # %% [markdown]
 # ## Denoisers, and patients that none was trained on
@@ -118,13 +118,14 @@ find = errors.finder(test, segmentation, min_area)
 asked = find, [*references], overlap, tqdm, segmentation == errors.LABELS
 error = run.table("errors", lambda: errors.measured(test, piles, denoise, *asked))
 error["method"] = error["run"].map(method)
-filtered = run.table("errors_of_filters", lambda: errors.measured(test, piles, textbook.filters(), *asked))
+known = filters.with_truth(textbook.filters(), test, [row for pile in piles for row in pile])
+filtered = run.table("errors_of_filters", lambda: errors.measured(test, piles, known, *asked))
 
 # %%
 count = errors.counted(error)
 by = find(np.float32(test.ndct[rows[0]]), rows[0]).method.replace(segmentation, drawings.SEGMENTATIONS[segmentation], 1)
-report.text(f"By **{by}** an NDCT slice has "
-            f"{number(count['segments'], 0)} segments and {number(count['background'], 1)} in the air.")  # fmt: skip
+told = f"By **{by}** an NDCT slice has {number(count['segments'], 0)} segments"
+report.text(f"{told} and {number(count['background'], 1)} in the air.")
 
 # %%
 ranking = run.table("ranking", lambda: errors.ranked(error, draws, seed))
@@ -134,7 +135,7 @@ agreement = errors.agreement(ranking)
 ordered = drawings.least(best.method, best.mean_hu, best_mean, unclear, called)
 report.figure(
     run, "errors_shown", drawings.errors(ranking, beside, references, called), ordered,
-    "Each panel is a kind of error, each line a method, the best by RMSE on top, LDCT and filters below. Over "
+    "Each panel is a kind of error, each line a method, the best by RMSE on top, LDCT and controls below. Over "
     f"structures is MeanSRMSE with segments of the NDCT. {bars(patients, 'patient')}",
     alt="Dot plots of the error of each method in HU, a panel a kind of error, with intervals.",
 )  # fmt: skip
@@ -281,7 +282,6 @@ assert (error.max_srmse.dropna() >= error.mean_srmse.dropna() - 1e-9).all()
 assert not on_real or (strong.d_prime.to_numpy() > nothing.d_prime.to_numpy()).all(), "contrast does not help to detect"
 assert not with_theory or (checked.p >= 0.001).all(), "PSNR's rate is not what theory says: noise or score is wrong"
 assert not sets or removal.sees_all_without_noise(removed), "without noise PSNR sees every removal"
-
 # %%
 run.finish(
     cohort=test.id, methods=len(called) - 1, segmentation=segmentation,

@@ -256,9 +256,9 @@ own = pd.DataFrame({"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.h
 shown = pd.concat([order, own, main.loc[list(controls)]]).assign(linear=linear)
 own_target = blending.curve(method_of(base, second)) if second else None
 words = [name if name in controls else spoken(name) for name in shown.index]
+told = tradeoff.in_percent(shown.rename_axis("method").reset_index()).assign(method=words)
 report.table(
-    run, "losses", tradeoff.in_percent(shown.rename_axis("method").reset_index()).assign(method=words),
-    answered[-1],
+    run, "losses", pd.concat([told, drawings.filters_below(percent[1])]), answered[-1],
     f"{tradeoff.least_said(to, TARGETS[leading], own_target, TARGETS.get(second))} {held}A mix with the input must not "
     "come out as better, the oracle must. " + tradeoff.pairs_said(different, len(pairs), len(trained_base.seeds)),
     tradeoff.heads(TARGETS[leading]),

@@ -190,7 +190,7 @@ by_patient = (
     else ""
 )
 report.table(
-    run, "judges", table.replace("", "none"), headline,
+    run, "judges", drawings.with_ends(table.replace("", "none"), found, labels), headline,
     "A twin is the same denoiser without the fault; a fault at full strength is caught if it raises more alarms than "
     f"its twin. Asked were {who}{truth_asked}.{by_patient}", heads=drawings.heads(faults),
 )  # fmt: skip

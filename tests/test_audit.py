@@ -123,6 +123,14 @@ def test_a_harm_has_direction_size_and_size_by_changed_pixel_and_nothing_is_pool
     assert found["per_voxel"]["lesion_added"] == pytest.approx(100 * found["size"]["lesion_added"])
     assert found["d_change"]["blur"] == pytest.approx(-0.5) and found["d_change"]["lesion_added"] == pytest.approx(0.1)
     assert not {"d_change", "with_d"} & set(reactions.by_harm(one, pd.Series({"blur": 1.0})))
+    ends = reactions.size_ends(made_up_scores(), "hu", 1.0, 0.25)
+    sure = reactions.by_harm(one, pd.Series({"blur": 1.0, "lesion_added": 0.01}), d, ends).set_index("harm")
+    assert (sure["size_low"] <= sure["size"]).all() and (sure["size"] <= sure["size_high"]).all()
+    assert sure["per_voxel_high"]["lesion_added"] == pytest.approx(100 * sure["size_high"]["lesion_added"])
+    single = made_up_scores()[lambda t: t["name"] == "falls"]  # of one metric the median is that metric
+    (own,) = reactions.reactions(single, 0.25).query("dose == 1 and harm == 'blur'").itertuples()
+    alone = reactions.size_ends(single, "hu", 1.0, 0.25).set_index("harm").loc["blur"]
+    assert (alone.size_low, alone.size_high) == (pytest.approx(own.low, abs=0.05), pytest.approx(own.high, abs=0.05))
 
 
 def made_up_d_prime(d, livers=4):

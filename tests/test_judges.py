@@ -456,6 +456,14 @@ def test_whose_lesions_judges_look_for_is_told_and_who_has_none():
     )
 
 
+def test_alarms_at_twins_have_their_interval():
+    table = pd.DataFrame({"judge": ["A", "B"], "twin_percent": [9.0, 0.0]})
+    found = pd.DataFrame({"judge": ["a", "a", "b"], "twin": [0.05, 0.09, 0.0], "twin_low": [0.0, 0.01, 0.0],
+                          "twin_high": [0.2, 0.4, 0.15]})  # fmt: skip
+    told = drawings.with_ends(table, found, {"a": "A", "b": "B"})
+    assert told["twin_low"].tolist() == [1.0, 0.0] and told["twin_high"].tolist() == [40.0, 15.0]
+
+
 @pytest.mark.parametrize(
     ("asked", "head"),
     [(["eraser", "identity"], "alarm at the image that was not denoised"), (["truth"], "alarm at the noise-free truth"),

@@ -273,6 +273,8 @@ def tradeoff(blocks) -> str:
     for row in n["rows"]:
         spans = [cell(row.get(name), digits, scale) for name, (digits, scale) in TRADED.items()]
         lines.append([row["loss"], *spans, row["answer"]])
+    for one in n.get("filters", []):
+        lines.append([one["name"], cell(one["gain_db"]), cell(one["kept"], 1, 100), "", "", "a filter"])
     head = ["loss", "PSNR over the input, dB", "contrast of lesions kept, %", "beyond the blend of equal error, points"]
     head += ["dB beyond the blend that keeps as much", "answer"]
     said = [answer.asked(answer.tradeoff, blocks)]

@@ -149,11 +149,14 @@ def changed_share(before, after, body, least_hu: float = 1.0) -> float:
     return float(moved[body].mean())
 
 
-def by_harm(reacted: pd.DataFrame, shares: pd.Series, d_prime: pd.DataFrame | None = None) -> pd.DataFrame:
+def by_harm(
+    reacted: pd.DataFrame, shares: pd.Series, d_prime: pd.DataFrame | None = None, ends: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """What all metrics make of each kind of harm, a row a harm: no number is pooled over harms, whose list is a choice.
 
     Args: reacted: rows of ``reactions`` of one domain and dose. shares: share of the body's pixels that each harm
-        changes at its greatest strength (``changed_share``). d_prime: of ``detections`` at this dose, or None.
+        changes at its greatest strength (``changed_share``). d_prime: of ``detections`` at this dose, or None. ends: of
+        ``size_ends``, or None.
     Returns: harm; metrics; falls_in_all, rises_in_all: how many of them fall, or rise, in every patient; size, the
         median over metrics of their sensitivity, least and most; share; per_voxel, the median sensitivity over the
         share: what it would be if as many pixels had changed as the dose changes, which is nearly all. With d_prime
@@ -171,7 +174,40 @@ def by_harm(reacted: pd.DataFrame, shares: pd.Series, d_prime: pd.DataFrame | No
         if d_prime is not None:
             row |= _beside(d_prime, harm, row["falls_in_all"], row["rises_in_all"])
         rows.append(row)
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    if ends is not None:
+        found = found.merge(ends, on="harm", how="left")
+        for end in ("low", "high"):
+            found[f"per_voxel_{end}"] = found[f"size_{end}"] / found["share"].where(found["share"] > 0)
+    return found
+
+
+def size_ends(scores: pd.DataFrame, domain: str, dose: float, ldct_dose: float, draws: int = 500, seed: int = 0):
+    """The 95 % interval over patients of ``size`` of ``by_harm``: patients are drawn once for all metrics.
+
+    Args: scores, ldct_dose, draws, seed: as of ``reactions``. domain, dose: of the rows.
+    Returns: a row a harm: harm, size_low, size_high; NaN with fewer than six patients.
+    """
+    part = scores[scores["domain"] == domain]
+    means = part.groupby(["name", "dose", "harm", "strength", "patient"])["aligned"].mean()
+    units = {name: _unit(means[name], ldct_dose, draws, seed) for name in part["name"].unique()}
+    rows = []
+    for harm in (kind for kind in part["harm"].unique() if kind != "none"):
+        pairs = []
+        for name, unit in units.items():
+            curve = means[name][dose, harm].unstack("patient")
+            base = curve.loc[0] if 0 in curve.index else means[name][dose, "none"].unstack("patient").iloc[0]
+            fall = (base - curve.iloc[-1]).to_numpy()
+            if unit is not None and np.isfinite(fall).all():
+                pairs.append((fall, unit))
+
+        def typical(weights, pairs=pairs):
+            return np.median([(weights @ fall) / (weights @ -unit) for fall, unit in pairs], axis=0)
+
+        n = len(pairs[0][0]) if pairs else 0
+        low, high = intervals.bootstrap_interval(typical, n, draws, 0.95, seed) if n else (np.nan, np.nan)
+        rows.append({"harm": harm, "size_low": low, "size_high": high})
+    return pd.DataFrame(rows, columns=["harm", "size_low", "size_high"])
 
 
 def _beside(d_prime, harm, falls, rises):

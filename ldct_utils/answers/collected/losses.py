@@ -154,6 +154,11 @@ def tradeoff(of) -> dict:
     kept += ("against", "against_other", "answers_other")
     about = {name: stored[name] for name in kept if stored.get(name) is not None}
     gains = {"mse_gain_db": mse_gain(of[0])} | filter_gain(of[0])
+    told = of[0].table("losses") if has(of[0], "losses") else pd.DataFrame(columns=["answer"])
+    gains["filters"] = [
+        {"name": r.method, "gain_db": span(r.gain), "kept": span(r.kept / 100)}
+        for r in where(told, answer="a filter").itertuples()
+    ]
     return {"answer": stored.get("answer", ""), "rows": rows} | gains | about
 
 

@@ -84,15 +84,15 @@ def by_pixel(gone: dict) -> list[str]:
     """That lesions are small, which is why their loss moves scores little. Args: gone: of ``by_harm`` of 04c."""
     if gone["size"] is None:
         return []
-    typical = (
-        f"In the median of {plural(int(gone['metrics']), 'score')} lost lesions move one by {percent(gone['size'])}"
-    )
+    ends = {name: {"value": gone[name]} | {end: gone[f"{name}_{end}"] for end in ("low", "high")
+                                           if gone.get(f"{name}_{end}") is not None}
+            for name in ("size", "per_voxel") if gone.get(name) is not None}  # fmt: skip
+    typical = f"In the median of {plural(int(gone['metrics']), 'score')} lost lesions move one by {share(ends['size'])}"
     few = f"lesions are {100 * gone['share']:.1f} % of the body"
     if not gone.get("per_voxel"):
         return [f"{typical}; {few}."]
-    return [
-        f"{typical}; {few}, and by changed voxel that is {number(gone['per_voxel'], 1)} times the effect of the dose."
-    ]
+    times = f"{number(gone['per_voxel'], 1)} times{within(ends['per_voxel'], 1)}"
+    return [f"{typical}; {few}, and by changed voxel that is {times} the effect of the dose."]
 
 
 def raised(change_hu: float) -> str:

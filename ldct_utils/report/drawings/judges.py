@@ -11,7 +11,8 @@ PLAIN = {"not caught": "white", "misled": plots.COLOURS[1], "not asked": "#eeeee
 SELDOM = {"open": "#cccccc", "noise": "#fbdcc4", "counted": "#f6ecd2"}
 HEADS = {
     "judge": "judge", "caught": "faults caught", "asked": "faults asked", "missed": "faults not caught",
-    "misled": "alarm without a fault", "twin_percent": "most alarms at a twin, % of patients (right: 5)",
+    "misled": "alarm without a fault",
+    ("twin_percent", "twin_low", "twin_high"): "most alarms at a twin, % of patients (right: 5)",
 }  # fmt: skip
 CELLS = {
     "judge": "judge", "denoiser": "denoiser", "from": "caught from, % of strength", "half": "half found at, %",
@@ -31,6 +32,17 @@ def heads(denoisers) -> dict:
     harmless = [head for name, head in NO_FAULT.items() if name in denoisers]
     found = HEADS | ({"misled": harmless[0]} if len(harmless) == 1 else {})
     return {column: head for column, head in found.items() if harmless or column != "misled"}
+
+
+def with_ends(table, verdicts, labels: dict):
+    """A table of ``verdicts.by_judge`` with the interval of the most alarms at a twin: twin_low and twin_high, %.
+
+    Args: verdicts: a row a judge, denoiser and strength: judge, twin, twin_low, twin_high. labels: {judge: its label}.
+    """
+    most = verdicts.sort_values("twin").drop_duplicates("judge", keep="last").set_index("judge").rename(index=labels)
+    ends = {f"twin_{end}": table["judge"].map(100 * most[f"twin_{end}"]) for end in ("low", "high")}
+    same = (table["judge"].map(100 * most["twin"]) - table["twin_percent"]).abs() < 1e-6  # not of what has no fault
+    return table.assign(**{name: values.where(same) for name, values in ends.items()})
 
 
 def _blue(strength):

@@ -4,6 +4,7 @@ from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from ldct_utils.report import plots
@@ -42,6 +43,16 @@ def plane(losses, filters, band, dots, says: dict, undecided, target: str):
         axes[0].plot([], [], "o", color="0.3", mfc="white", mew=1.2, ms=8, label=hollow)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     return figure
+
+
+def filters_below(points) -> pd.DataFrame:
+    """Filters as rows of the table of losses, each at its strength of the largest gain: method, gain, kept (%), answer.
+
+    Args: points: name, strength, gain, kept (%).
+    """
+    best = points.sort_values("gain").drop_duplicates("name", keep="last")
+    return pd.DataFrame({"method": best["name"] + ", no network", "gain": best["gain"], "kept": best["kept"],
+                         "answer": "a filter"})  # fmt: skip
 
 
 def beside_mixes(table, band, filters, says: dict, unsettled=()):
