@@ -38,6 +38,7 @@ from ldct_utils.answers.words import (
     within,
 )
 from ldct_utils.judges import verdicts
+from ldct_utils.models import textbook
 from ldct_utils.report import bars, metric_words
 from ldct_utils.report.drawings import judges as drawings
 from ldct_utils.report.drawings import known_ct as control
@@ -64,9 +65,8 @@ def influence(blocks) -> str:
         several = real and real.get("low") != real.get("high")
         lines.append([*line, (real and fixed(real["value"]) + (within(real) if several else "")) or ""])
     for row in n.get("controls", []):
-        lines.append(
-            [f"{row['method']}, no network", "", *(cell(row["gain_db"].get(r)) for r in references), *[""] * 4]
-        )
+        what = row["method"] if row["method"] == textbook.TRUTH else f"{row['method']}, no network"
+        lines.append([what, "", *(cell(row["gain_db"].get(r)) for r in references), *[""] * 4])
     note = [f"{counted(n['patients'], 'patient')}."] if n.get("patients") else []
     note += [f"PSNR in {DOMAINS.get(n['domain'], n['domain'])}."] if n.get("domain") else []
     sure = any(known(span) for row in rows for span in row["gain_db"].values())
