@@ -66,6 +66,7 @@ from ldct_utils import cohorts, report
 from ldct_utils.ct import noise_checks, nps, pair_noise
 from ldct_utils.ct.dose import TEXTURE
 from ldct_utils.ct.pair_noise import check
+from ldct_utils.report import sentences
 from ldct_utils.report.drawings import noise as drawings
 from ldct_utils.report.drawings import slices as pictures
 from ldct_utils.study import paths
@@ -112,7 +113,7 @@ report.table(
 # %% [markdown]
 # ## What was left out
 # Files that cannot be used are counted, with the reason. Names hold dates and IDs: `logging.basicConfig()` and
-# `logging.getLogger("ldct_utils.ct.dicom").setLevel("INFO")` before building show them.
+# `logging.getLogger("ldct_utils.ct.data_files").setLevel("INFO")` before building show them.
 
 # %%
 left_out = pd.DataFrame(cohort.meta["skipped"], columns=["patient", "series", "reason", "files"])
@@ -194,8 +195,7 @@ report.table(
 
 # %% [markdown]
 # ## Of which texture
-# The texture is the noise power spectrum (NPS) of flat soft-tissue regions, each slice at its own pixel size: only then
-# do frequencies in lp/mm mean the same in all of them.
+# The texture is the noise power spectrum (NPS) of flat soft tissue over lp/mm, each slice at its own pixel size.
 
 # %%
 metric = table.pixel_mm.notna().all()
@@ -273,7 +273,7 @@ words = {"off": "fails", "not measurable": "not measurable", "as it should be": 
 report.table(
     run, "checks",
     verdicts.sort_values("verdict", kind="stable", key=lambda v: v.map([*words].index)).replace({"verdict": words}),
-    passed, f"{report.limits(verdicts['from'].notna().sum(), len(verdicts))} Failed: {report.listed(off.check)}.",
+    passed, f"{sentences.limits(verdicts['from'].notna().sum(), len(verdicts))} Failed: {report.listed(off.check)}.",
     {"check": "check", "value": "value", "from": "at least", "to": "at most", "verdict": "verdict"},
 )  # fmt: skip
 
@@ -292,8 +292,8 @@ numbers = run.finish(
 # %%
 seen = "No slice shows enough soft tissue to measure noise in."
 if numbers["ndct_noise_hu"] is not None:
-    seen = f"NDCT slices have {numbers['ndct_noise_hu']:.1f} HU of noise in soft tissue (high-pass SD, median); low "
-    seen += f"dose {adds}." + ("" if same else f" {report.like_scanner(errors, ratios, noise_checks.L506_AXIS_RATIO)}")
+    like = "" if same else f" {sentences.like_scanner(errors, ratios, noise_checks.L506_AXIS_RATIO)}"
+    seen = f"NDCT slices have {numbers['ndct_noise_hu']:.1f} HU of noise in soft tissue; low dose {adds}.{like}"
 report.text(
     f"**What we saw.** {seen} {passed} One limit: noise was read in soft tissue of "
     f"{report.some(told, len(picked), 'slice')}, so bone, lung and the body's edge are not in these numbers."

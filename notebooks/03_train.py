@@ -103,7 +103,7 @@ from tqdm.auto import tqdm
 from ldct_utils import cohorts, report, segments
 from ldct_utils.cohorts import patches
 from ldct_utils.models import encoders, networks, published
-from ldct_utils.report import plots
+from ldct_utils.report import plots, sentences
 from ldct_utils.report.drawings import slices as pictures
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.report.drawings import training as drawings
@@ -245,7 +245,7 @@ if total:
                   f"The error of validation slices went from {curves.val_rmse_hu[0]:.1f} to {last.val_rmse_hu:.1f} HU.",
                   f"RMSE over {report.plural(total, 'update')}, against NDCT, whose own noise keeps it above 0.",
                   "Line plots over updates: loss terms, critics' terms if any, validation error.")  # fmt: skip
-moved = report.went("ψ", went["psi_start"], went["psi_end"])
+moved = sentences.went("ψ", went["psi_start"], went["psi_end"])
 if chosen == "vgg" and total:
     kind = "set once" if psi_on == "fixed" else "set anew to hold ψ"
     report.figure(run, "psi", drawings.perceptual_share(curves, psi_target if lam is None else went["psi_start"]),
@@ -280,19 +280,19 @@ for who, test in tests.items():
     )  # fmt: skip
 
 # %%
-gain = report.compared(tested.numbers["psnr_gain_db"], np.nan, np.nan, "the LDCT in PSNR of all pixels in HU", "dB")
+gain = sentences.compared(tested.numbers["psnr_gain_db"], np.nan, np.nan, "the LDCT in PSNR of all pixels in HU", "dB")
 report.table(tested, "test", tested.table("test").replace(plots.WORDS), f"Against NDCT, the network's output {gain}.",
     f"Means over the slices of {report.plural(scores.patient.nunique(), 'test patient')}. Arrows point to better.",
     {"better": "score", "reference": "against", "domain": "evaluated on", "LDCT": "LDCT", "prediction": "network"},
 )  # fmt: skip
 
 # %%
-kept = report.keeps(*(tested.numbers[name] if tested.numbers["lesions"] else None for name in ("kept", "kept_faint")))
+kept = sentences.keeps(tested.numbers["kept"], tested.numbers["kept_faint"])
 if tested.numbers["lesions"]:
     lesions, *beside = filters.one_network(run, tested, wanted["the test patients"][0])
     this = {lesions["method"].iloc[0]: "this network"}
     report.figure(tested, "kept", plane.beside_mixes(lesions, *beside, this), kept,
-                  report.beside_blends(lesions, this)[0], alt=plane.ALT)  # fmt: skip
+                  sentences.beside_blends(lesions, this)[0], alt=plane.ALT)  # fmt: skip
 
 # %%
 how = moved if chosen == "vgg" and total else "ψ was not followed." if reads else "This loss has no perceptual term."

@@ -61,7 +61,7 @@ from ldct_utils import cohorts, report
 from ldct_utils.audit import agreement, reactions, scoring, trainings
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders
-from ldct_utils.report import metric_words
+from ldct_utils.report import metric_words, sentences
 from ldct_utils.report.drawings import slices as pictures
 from ldct_utils.report.drawings import trainings as drawings
 from ldct_utils.study.runs import select
@@ -179,7 +179,7 @@ for of, stem, reference in [("full-reference", "full_reference", "ndct"), ("no-r
     panels = {n: (f"{LABEL[n]} {INFO[n].arrow}", INFO[n].unit) for n in scorer.of(of)}
     if panels:
         rose = {LABEL[name]: did for name, did in trainings.improved(part, panels).items()}
-        found, missed = report.improved(rose, of)
+        found, missed = sentences.improved(rose, of)
         report.figure(
             run, stem, drawings.metrics(part, fixed, panels, names), found,
             f"{missed} Lines: means over {people} and seeds; bands: range over seeds. Black, or numbers at the edge: "

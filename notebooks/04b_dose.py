@@ -63,7 +63,7 @@ from tqdm.auto import tqdm
 from ldct_utils import report
 from ldct_utils.audit.over_dose import judged
 from ldct_utils.metrics import info
-from ldct_utils.report import metric_words, plots
+from ldct_utils.report import metric_words, plots, sentences
 from ldct_utils.report.drawings import crops, over_dose, styles
 from ldct_utils.study.runs import select
 from ldct_utils.task_based import ensembles, equivalence, fabrication, resolution, trial
@@ -194,7 +194,7 @@ of_all = bought[bought["lesion"] == equivalence.ALL]
 of_names = of_all[of_all["method"].isin(names)]
 told = equivalence.in_words(of_all, doses)
 by_cho, by_npw, by_image, *_ = told[told["method"] == pick].set_index("measure")["worth"][[*MEASURES]]
-scored_as, seen_as = (metric_words.bracketed(report.beyond(one)) for one in (
+scored_as, seen_as = (metric_words.bracketed(sentences.beyond(one)) for one in (
     f"In crops of {report.plural(patients, 'liver')} the image of {low} after the {designs.network(pick)} is as good "
     f"as FBP at {by_image} by {info(metrics[0]).label}.",
     f"For the CHO it is as good as FBP at {by_cho}, for NPW as good as FBP at {by_npw}."))  # fmt: skip
@@ -202,7 +202,7 @@ best = metric_words.largest_saving(told[told["method"].isin(names)], of_names[of
                                    low_dose, designs.network)  # fmt: skip
 control = metric_words.filters_save(equivalence.best_of(of_all, filters), low_dose + trial.SAVING)
 report.table(
-    run, "doses", told.replace({"method": spoken}), f"{report.beyond(best)} {control}",
+    run, "doses", told.replace({"method": spoken}), f"{sentences.beyond(best)} {control}",
     f"All lesions together, largest dose first; `doses.parquet` has each lesion. {within}",
     heads={"judge": "judged by", "method": "network or filter", "worth": f"FBP as good as the image denoised at {low}",
            "full dose": "denoised image as good as FBP at 100 %"},

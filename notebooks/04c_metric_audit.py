@@ -71,7 +71,7 @@ from ldct_utils import cohorts, report
 from ldct_utils.audit import agreement, reactions, scoring
 from ldct_utils.ct import intensity
 from ldct_utils.ct.degradations import DEGRADATIONS
-from ldct_utils.report import metric_words, plots
+from ldct_utils.report import metric_words, plots, sentences
 from ldct_utils.report.drawings import crops, damage
 from ldct_utils.task_based.ensembles import Lesion
 from ldct_utils.training import setup
@@ -146,7 +146,7 @@ report.table(
     f"{blurred}{': ' * bool(by)}{report.listed(by, '', 4)}.",
     f"The NDCT with more noise is rated above it by {report.listed(above['NDCT + noise'], 'no metric')}, the LDCT by "
     f"{report.listed(above['LDCT'], 'no metric')}. Means over {report.plural(len(about), 'slice')} of {people}, in "
-    f"{report.scale(domains[0])}, against the {'NDCT' if reference == 'ndct' else 'noise-free truth'}.",
+    f"{sentences.scale(domains[0])}, against the {'NDCT' if reference == 'ndct' else 'noise-free truth'}.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -226,7 +226,7 @@ each = run.table("by_harm", lambda: reactions.by_harm(part, share, at_dose, ends
 direction, size = "These slices hold no known lesion to be removed.", ""
 if lesions:
     gone = each.set_index("harm").loc["lesion_removed"]
-    direction = report.worsened(int(gone.falls_in_all), len(NAMES))
+    direction = sentences.worsened(int(gone.falls_in_all), len(NAMES))
     size = metric_words.diluted(gone["size"], gone["share"], gone.per_voxel, unit)
 beside = metric_words.with_detection(each, said) if tasks else ""
 

@@ -42,7 +42,7 @@ threads: int = 0  # CPU threads; 0 takes all
 
 # %%
 from ldct_utils.models import textbook
-from ldct_utils.study.runs import start
+from ldct_utils.study.runs import select, start
 
 run = start("04d_observers", globals())
 
@@ -54,9 +54,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import report
+from ldct_utils.report import sentences
 from ldct_utils.report.drawings import crops
 from ldct_utils.report.drawings import observers as drawn
-from ldct_utils.study.runs import select
 from ldct_utils.task_based import npwe, panel, said, tasks, trial
 from ldct_utils.training import designs, prediction, setup
 
@@ -190,7 +190,7 @@ why = report.listed([f"{one.observer} {one.rule}" for one in faults.itertuples()
 report.table(
     run, "verdicts", kept.reset_index(),
     f"The rules are kept by {report.some(len(believed), len(PANEL), 'observer')}.",
-    f"{report.capital(why)}. The rows with other internal noise are variants of {panel.NPWE} and are not counted. "
+    f"{sentences.capital(why)}. The rows with other internal noise are variants of {panel.NPWE} and are not counted. "
     f"{realisations} repeated scans a class, {backgrounds} patients.",
     heads={"observer": "observer"} | {rule: said.KEEPS[rule] for rule in kept},
 )  # fmt: skip

@@ -49,7 +49,7 @@ import numpy as np
 from ldct_utils import cohorts, report
 from ldct_utils.metrics import comparison, info, window_of
 from ldct_utils.metrics.comparison import LDCT
-from ldct_utils.report import plots, verdicts
+from ldct_utils.report import plots, sentences, verdicts
 from ldct_utils.report.drawings import methods as drawings
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.stats import intervals, mixes, nulls, paired
@@ -78,7 +78,7 @@ shown = listed.assign(way=[psi.path(one) for one in listed.itertuples()], reache
 heads = {"run": "run", "method": "method", "way": "ψ: start → half → end, %", "reached": "at its working point"}
 left_out = f" We left out {report.plural(len(found) - len(chosen), 'run')} as repeats of a method and a seed."
 report.table(run, "runs", worded(shown), working_point.said(points),
-             report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB) + left_out * (len(found) > len(chosen)),
+             sentences.asked(working_point.STEADY, working_point.LEAST_GAIN_DB) + left_out * (len(found) > len(chosen)),
              heads | {name: name for name in varying[:3]})  # fmt: skip
 
 # %% [markdown]
@@ -114,7 +114,7 @@ for reference, words in references.items():
     part = summary.query("domain == @domain and reference == @reference")
     report.table(
         run, f"table3_{reference}", worded(comparison.mean_and_rank(part, filtered)), verdicts.best(stands[reference]),
-        f"Mean (SD) over {report.plural(slices, 'slice')} against the {words}, {report.scale(domain)}. Not finite: "
+        f"Mean (SD) over {report.plural(slices, 'slice')} against the {words}, {sentences.scale(domain)}. Not finite: "
         f"{part['count'].rsub(slices).sum():g} scores. {verdicts.of_filters(controls, reference, score_of)}",
         comparison.heads_of_ranks(metrics),
     )  # fmt: skip
@@ -132,7 +132,7 @@ if lesions.empty:
 else:
     shown = testing.in_percent(lesions)
     curve = run.table("mixes", lambda: mixes.of_base(scored, listed, lesions, draws, seed))
-    told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
+    told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *sentences.beside_blends(shown, says)
     plain = run.table("filters", lambda: filters.of_runs(chosen, test, lesions["target"].iloc[0]))
     report.figure(run, "kept_drawn", plane.beside_mixes(shown, curve, plain, says), told, reading[0], alt=plane.ALT)
     report.table(run, "kept", worded(shown), verdicts.kept(shown, says, GROUPS), reading[1], testing.KEPT)
@@ -199,7 +199,7 @@ for reference, words in references.items():
         f"Against the {words}, {says[top]} has a better {label} than its input in "
         f"{report.some((own['better_by'] > 0).sum(), len(own), 'patient')}.",
         f"The input has {report.number(tables[domain, reference, primary][LDCT].value.mean())}; {says[top]} on average "
-        f"{report.compared(*own[['mean', 'low', 'high']].iloc[0], 'its input', info(primary).unit)}. A mark is a "
+        f"{sentences.compared(*own[['mean', 'low', 'high']].iloc[0], 'its input', info(primary).unit)}. A mark is a "
         "patient." + f" Right: how much better {says[top]} is than each other method." * bool(len(others)),
         f"Marks of patients and bars with intervals, one line a method; right of 0 is better in {label}.",
     )  # fmt: skip
@@ -231,8 +231,8 @@ if why:
 else:
     real = run.table("real_ct", lambda: transfer.means(listed.method, scored, on_real))
     report.table(run, "real_ct", worded(real), verdicts.gained_most(real, says, "PSNR", "dB", "On one real CT"),
-                 "PSNR in HU against its NDCT, at the trained dose. One patient gives no interval; brackets: least "
-                 f"and most of the trainings. {report.ordered(transfer.same_order(real))}", transfer.HEADS)  # fmt: skip
+                 "PSNR in HU against its NDCT, at the trained dose. One patient gives no interval; brackets: least and "
+                 f"most of the trainings. {sentences.ordered(transfer.same_order(real))}", transfer.HEADS)  # fmt: skip
     report.table(run, "real_ct_organs", *verdicts.in_organs(worded(transfer.by_organ(real, on_real))))
 
 # %% [markdown]
@@ -251,7 +251,7 @@ else:
     best_one = comparison.best_effect(effects, main, primary)
     base = " or ".join(dict.fromkeys(spoken(name.partition(" · ")[0]) for name in effects["base"]))
     labels = {(r, m): f"gain in {info(m).label} over {base},\n{w}" for r, w in references.items() for m in metrics}
-    than = report.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
+    than = sentences.compared(*best_one[["better_by", "low", "high"]], f"{says[best_one.base]}", info(primary).unit)
     report.figure(
         run, "psi", drawings.psi(effects, labels, len(metrics) if len(metrics) < 4 else 2),
         f"By {label} against the {references[main]} the leading perceptual loss, {says[best_one.method]}, {than}.",

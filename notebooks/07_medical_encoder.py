@@ -83,7 +83,7 @@ from ldct_utils.ct import intensity
 from ldct_utils.models import encoders
 from ldct_utils.report.drawings import encoders as drawings
 from ldct_utils.study import files
-from ldct_utils.training import encoder_worth, medical_encoder
+from ldct_utils.training import checkpoints, encoder_worth, medical_encoder
 
 # %% [markdown]
 # ## What the paper leaves open
@@ -169,15 +169,15 @@ def losses_of(images, anatomy_of):
 # from the last state that was saved, to the same result, since patches depend only on the seed and the step.
 
 # %%
-weights_file, state_file = run.folder / encoders.MEDICAL_FILE, run.folder / "last.pt"
+weights_file, history = run.folder / encoders.MEDICAL_FILE, medical_encoder.Terms()
 peak, trained = lr if lr is not None else (1e-3 if provenance["context"] == "random" else 1e-4), weights_file.is_file()
 if trained:
     medical_encoder.read_trained(weights_file, body, heads)
 else:
     medical_encoder.normalise(body, first, convention)
 groups = [{"params": body.parameters(), "lr": peak}, {"params": heads.parameters(), "lr": lr_heads}]
-parts = {"body": body, "heads": heads, "adam": torch.optim.Adam(groups)}
-done, history = (max_steps, []) if trained else medical_encoder.resume(state_file, parts, device)
+parts = {"body": body, "heads": heads, "adam": torch.optim.Adam(groups), "history": history}
+done = max_steps if trained else checkpoints.resume(run.folder, run.id, **parts)
 
 # %%
 body.train(done < max_steps)
@@ -191,12 +191,12 @@ for step in tqdm(range(done, max_steps), initial=done, total=max_steps, unit="st
     parts["adam"].zero_grad()
     total.backward()
     parts["adam"].step()
-    history.append({"step": step, **values})
+    history.rows.append({"step": step, **values})
     if (step + 1) % checkpoint_every == 0 and step + 1 < max_steps:
-        medical_encoder.save_state(state_file, parts, step + 1, history)
+        checkpoints.save(run.folder, run.id, step + 1, **parts)
 
 # %%
-curve = run.table("history", lambda: pd.DataFrame(history))
+curve = run.table("history", lambda: pd.DataFrame(history.rows))
 medical_encoder.fold(body)
 ends = curve.drop(columns="step").tail(10).mean().sort_values()
 report.figure(
@@ -242,7 +242,7 @@ if not trained:
     result = {"admitted": passed, "tests": encoder_worth.stored(judged)}
     about = {"arch": arch, "convention": convention, "started_from": provenance["context"], "layers": layers}
     medical_encoder.write_trained(weights_file, body, heads, about | {"tasks": tasks, "worth": result})
-state_file.unlink(missing_ok=True)
+(run.folder / checkpoints.STATE_FILE).unlink(missing_ok=True)
 
 # %% [markdown]
 # What its levels still show of an image: the validation patch of most contrast, rebuilt by the decoders of training.

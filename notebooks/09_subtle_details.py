@@ -72,7 +72,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.report import bars, number, percent, plural
+from ldct_utils.report import bars, number, percent, plural, sentences
 from ldct_utils.report.drawings import structures as drawings
 from ldct_utils.stats import intervals
 from ldct_utils.structures import errors, removal
@@ -182,7 +182,7 @@ if sets:
     MAIN = removal.labels(spans, ("psnr", "ssim", "ssim_window", "mean_srmse", "max_srmse", removal.ORACLE))
     first, limits = removal.first_of(gone, spans), removal.limits(spans, [m for m in MAIN if m != removal.ORACLE])
     what = "lesion" if first.cohort == test.meta["source"] else "structure"
-    noticed = report.noticed(limits, first.removed, first.structures, what)
+    noticed = sentences.noticed(limits, first.removed, first.structures, what)
     report.figure(
         run, "removal_shown", drawings.removal(spans, theory, MAIN, removal.labels(spans, [*spans.metric])), noticed,
         "TPF is how often a metric calls the volume without them the worse one; a metric notices where its "
@@ -296,5 +296,5 @@ run.finish(
 seen = [turns if several else ordered, *([noticed] if sets else []), *([keeps] if losses else [])]
 if not losses or not any("srmse" in name for name in contrast.method):
     seen.append("No loss over structures was compared here; study `subtle_details` does.")
-by = f"Segments are outlined by {report.outlined_by(segmentation)}; lesions without one are left out."
+by = f"Segments are outlined by {sentences.outlined_by(segmentation)}; lesions without one are left out."
 report.text(f"**What we saw.** {' '.join(seen)} {by}")

@@ -59,7 +59,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.report import bars, listed, number, percent, plural
+from ldct_utils.report import bars, listed, number, percent, plural, sentences
 from ldct_utils.report.drawings import changes as drawings
 from ldct_utils.structures import detectors, null, pipeline
 from ldct_utils.study.runs import load, select
@@ -294,6 +294,6 @@ run.finish(
 
 # %%
 told = [found, simple, f"sFRC, which takes the NDCT as its reference, finds {seen}."] if planted else []
-unseen = f"A lesion that {report.outlined_by(segmentation)} did not outline stays unseen; organ labels outline none"
+unseen = f"A lesion that {sentences.outlined_by(segmentation)} did not outline stays unseen; organ labels outline none"
 report.text(f"**What we saw.** {' '.join(filter(None, [*told, named]))} {unseen}, so they are no choice here. "
             "Next: `05_invariances` asks whether a network *can* hide one.")  # fmt: skip

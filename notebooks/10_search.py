@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 
 from ldct_utils import report
+from ldct_utils.report import sentences
 from ldct_utils.report.drawings import search as drawings
 from ldct_utils.report.drawings import training
 from ldct_utils.stats import search as searches
@@ -147,7 +148,7 @@ run.finish(
 # %%
 gain = "There was no random trial to compare with."
 if len(chance):
-    gain = f"That {report.compared(best[metric] - chance[metric].max(), np.nan, np.nan, 'the best random trial')}."
+    gain = f"That {sentences.compared(best[metric] - chance[metric].max(), np.nan, np.nan, 'the best random trial')}."
 report.text(
     f"**What we saw.** {report.plural(len(trials), 'trial')} reached {score} {best[metric]:.4f} on the validation "
     f"patients. {gain} {first}. One limit: the score chose the trial, so it is optimistic. Next: train these values "

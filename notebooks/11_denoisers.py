@@ -56,9 +56,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ldct_utils import cohorts, report
-from ldct_utils.metrics import comparison, denoised, own_window
+from ldct_utils.metrics import benchmark, comparison, denoised, own_window
 from ldct_utils.models.classical import build, in_words
-from ldct_utils.report import verdicts
+from ldct_utils.report import sentences, verdicts
 from ldct_utils.report.drawings import denoisers as drawings
 from ldct_utils.report.drawings import tradeoff as plane
 from ldct_utils.segments import total
@@ -109,7 +109,7 @@ points = working_point.of_methods(chosen, tested, labels)
 unfinished = [name for name, one in points.items() if not one.reached]
 reached = run.table("working_points", lambda: working_point.table(points))
 report.table(run, "working_points", worded(reached), working_point.said(points),
-             f"{report.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} Others get no verdict. Means over "
+             f"{sentences.asked(working_point.STEADY, working_point.LEAST_GAIN_DB)} Others get no verdict. Means over "
              "trainings. Texture: noise power spectrum in flat soft tissue.", verdicts.texture(reached))  # fmt: skip
 
 # %% [markdown]
@@ -122,7 +122,7 @@ if lesions.empty:
 else:
     shown = testing.in_percent(lesions)
     curve = run.table("mixes", lambda: mixes.of_base(tested, listed.assign(method=labels), lesions, draws, seed))
-    told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *report.beside_blends(shown, says)
+    told, *reading = verdicts.mixing(*testing.beyond_mixes(worded(lesions))), *sentences.beside_blends(shown, says)
     plain = run.table("filters", lambda: filters.points(cohort, lesions["target"].iloc[0]))
     drawn = plane.beside_mixes(shown, curve, plain, says, unfinished)
     report.figure(run, "kept_drawn", drawn, told, reading[0], alt=plane.ALT)
@@ -180,10 +180,10 @@ filtered = run.table("controls", lambda: pd.concat([
     denoised.scored(one, cohort, rows, *given).assign(method=name)
     for name, one in (filters.with_truth(FILTERS, cohort, rows) if reference == "ndct" else FILTERS).items()
 ]))  # fmt: skip
-called = denoised.LABELS | {"rfs": "radiomic similarity"}
+called = benchmark.LABELS | {"rfs": "radiomic similarity"}
 LABEL = {name: words for name, words in called.items() if name in set(scores["metric"])}
 score_of = {name: words.split(",")[0] for name, words in LABEL.items()}
-direction = {name: denoised.BETTER.get(name, 1) for name in LABEL}
+direction = {name: benchmark.BETTER.get(name, 1) for name in LABEL}
 
 # %% [markdown]
 # ## Each against the best before it
@@ -279,7 +279,7 @@ def measured():
 # %%
 cost, ssim = run.table("cost", measured), overall[overall["metric"] == "ssim"].set_index("method")["mean"]
 costly = worded(cost.assign(SSIM=cost.method.map(ssim)).sort_values("s a slice"))
-report.table(run, "cost", costly, report.slowest(cost["s a slice"]),
+report.table(run, "cost", costly, sentences.slowest(cost["s a slice"]),
              f"A slice of {'x'.join(map(str, cohort.ldct.shape[1:]))} pixels, {precision} on {device}.",
              costs.HEADS)  # fmt: skip
 

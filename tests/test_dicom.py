@@ -14,7 +14,7 @@ import pytest
 from dicom_files import image, truncate, write_ct
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files, dicom
 
 
 def test_hu_come_from_the_files_own_slope_and_intercept(tmp_path):
@@ -72,7 +72,7 @@ def test_bits_that_the_header_names_too_few_cut_no_value_off(tmp_path, bits, sig
     if 2 ** (bits - signed) > 1500 + 1024:
         np.testing.assert_array_equal(dicom.read_hu(path), hu)
     else:
-        with pytest.raises(dicom.Unusable, match=f"need more than the {bits} bits"):
+        with pytest.raises(data_files.Unusable, match=f"need more than the {bits} bits"):
             dicom.read_hu(path)
 
 
@@ -183,7 +183,7 @@ def test_missing_decoder_is_named_with_what_to_install(tmp_path):
 )
 def test_unusable_file_says_why(tmp_path, reason, arguments):
     path = write_ct(tmp_path / "a.dcm", **arguments)
-    with pytest.raises(dicom.Unusable, match=reason):
+    with pytest.raises(data_files.Unusable, match=reason):
         dicom.read_header(path)
 
 
@@ -191,7 +191,7 @@ def test_unusable_file_says_why(tmp_path, reason, arguments):
 def test_truncated_file_is_unusable_wherever_it_is_cut(tmp_path, keep):
     path = write_ct(tmp_path / "a.dcm")
     truncate(path, keep)
-    with pytest.raises(dicom.Unusable):
+    with pytest.raises(data_files.Unusable):
         dicom.read_header(path)
 
 
@@ -210,7 +210,7 @@ def test_compressed_file_that_ends_where_its_pixels_begin_is_unusable(tmp_path):
     path = write_ct(tmp_path / "a.dcm", image(), compress=JPEG2000Lossless)
     begin = path.read_bytes().index(b"\xe0\x7f\x10\x00OB")
     path.write_bytes(path.read_bytes()[:begin])
-    with pytest.raises(dicom.Unusable, match="truncated"):
+    with pytest.raises(data_files.Unusable, match="truncated"):
         dicom.read_header(path)
 
 
@@ -431,7 +431,7 @@ def test_legal_files_of_other_kinds_are_read(tmp_path, kind):
 @pytest.mark.parametrize("content", [b"", b"a text, not an image" * 50, bytes(range(256)) * 40])
 def test_what_is_no_dicom_is_never_read_by_force(tmp_path, content):
     (tmp_path / "a.dcm").write_bytes(content)
-    with pytest.raises(dicom.Unusable, match=r"not a DICOM file|truncated or damaged"):
+    with pytest.raises(data_files.Unusable, match=r"not a DICOM file|truncated or damaged"):
         dicom.read_header(tmp_path / "a.dcm")
 
 
@@ -470,5 +470,5 @@ def test_slices_a_tenth_of_a_millimetre_apart_are_all_kept_and_near_copies_are_o
 
 def test_an_object_of_another_kind_is_called_by_its_name(tmp_path):
     path = write_ct(tmp_path / "a.dcm", np.zeros((8, 8), np.int16), SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
-    with pytest.raises(dicom.Unusable, match="not a CT image but Secondary Capture Image Storage: leave it out"):
+    with pytest.raises(data_files.Unusable, match="not a CT image but Secondary Capture Image Storage: leave it out"):
         dicom.read_header(path)

@@ -47,13 +47,20 @@ def network(name: str, **given) -> str:
 
 # ---- what a run uses, and nothing else ----
 @pytest.mark.parametrize(
-    "file", ["segments/total.py", "invariance/vae.py", "invariance/flow.py", "models/networks/unet.py",
+    "file", ["segments/total.py", "ct/dicom.py", "invariance/vae.py", "invariance/flow.py", "models/networks/unet.py",
              "cohorts/simulated.py", "phantom/patient.py", "training/losses.py"],
 )  # fmt: skip
 def test_the_statistics_do_not_follow_code_that_they_do_not_use(edit, outputs, file):
     before = id_of("06_stats")
     edit(file)
     assert id_of("06_stats") == before
+
+
+def test_organs_of_a_segmenter_belong_to_the_benchmark_of_denoisers_alone(edit, outputs):
+    names = [path.stem for path in sorted((ROOT / "notebooks").glob("*.py"))]
+    before = {name: id_of(name) for name in names}
+    edit("segments/total.py")
+    assert [name for name in names if id_of(name) != before[name]] == ["11_denoisers"]
 
 
 @pytest.mark.parametrize("file", ["stats/paired.py", "stats/intervals.py", "metrics/comparison.py", "ct/intensity.py"])

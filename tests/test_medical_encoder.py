@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ldct_utils.models import encoders
-from ldct_utils.training import medical_encoder
+from ldct_utils.training import checkpoints, medical_encoder
 
 
 @pytest.fixture
@@ -55,9 +55,11 @@ def test_the_rate_rises_and_falls_to_nothing():
 
 def test_a_state_goes_on_where_it_stopped(tmp_path):
     one, other = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
-    assert medical_encoder.resume(tmp_path / "last.pt", {"a": other}, "cpu") == (0, [])
-    medical_encoder.save_state(tmp_path / "last.pt", {"a": one}, 7, [{"step": 6}])
-    assert medical_encoder.resume(tmp_path / "last.pt", {"a": other}, "cpu") == (7, [{"step": 6}])
+    told, again = medical_encoder.Terms(), medical_encoder.Terms()
+    told.rows.append({"step": 6, "dose": 0.5})
+    assert checkpoints.resume(tmp_path, "id", a=other, history=again) == 0 and again.rows == []
+    checkpoints.save(tmp_path, "id", 7, a=one, history=told)
+    assert checkpoints.resume(tmp_path, "id", a=other, history=again) == 7 and again.rows == told.rows
     assert torch.equal(one.weight, other.weight)
 
 

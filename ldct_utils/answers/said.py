@@ -29,7 +29,7 @@ from ldct_utils.answers.words import (
     table,
     within,
 )
-from ldct_utils.metrics import denoised
+from ldct_utils.metrics import benchmark
 from ldct_utils.report.sentences import capital
 from ldct_utils.task_based import trial
 from ldct_utils.training import designs
@@ -239,7 +239,7 @@ FEW = 3  # networks that are told one by one
 
 
 def score(name: str) -> str:
-    return SCORES.get(name, denoised.LABELS.get(name, name)).split(",")[0]
+    return SCORES.get(name, benchmark.LABELS.get(name, name)).split(",")[0]
 
 
 def of_one(one: dict) -> str:

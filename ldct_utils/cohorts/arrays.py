@@ -9,7 +9,7 @@ import numpy as np
 
 from ldct_utils.cohorts import headerless, reading, swapped
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.ct import conventions, dicom, intensity
+from ldct_utils.ct import conventions, data_files, intensity
 
 LAYOUT = "L506_86_input.npy beside L506_86_target.npy, (HU + 1024) / 4096, as RED-CNN's prep.py writes them"
 NET = (intensity.HU_MIN, intensity.HU_MAX)  # HU that 0 and 1 stand for, where nothing else is said
@@ -99,10 +99,10 @@ class _Key(NamedTuple):
 def _named(root: Path) -> tuple[dict, list]:
     """Arrays below a folder: {key: {"input": paths, "target": paths}} in the order of the keys, and what is skipped."""
     found, skipped = {}, []
-    for path in dicom.list_files(root):
+    for path in data_files.list_files(root):
         named = re.fullmatch(r"(.+)_(\d+)_(input|target)\.np[yz]", path.name)
         if not named:
-            reason = dicom.packed(path) or "its name is not <patient>_<index>_input.npy or _target.npy"
+            reason = data_files.packed(path) or "its name is not <patient>_<index>_input.npy or _target.npy"
             skipped.append((None, "", reason, path))
             continue
         inside = path.relative_to(root).parts[:-1]
@@ -128,11 +128,11 @@ def _array_hu(path: str, hu_range: list | None) -> np.ndarray:
     stored, hu = (image.min(), image.max()), np.rint(image * (high - low) + low)
     # The range of HU in CT, -3024 to about 20000 for metal, cannot be mistaken for the network range.
     if (not hu_range and not FAR[0] <= stored[0] <= stored[1] <= FAR[1]) or hu.max() > np.iinfo(np.int16).max:
-        raise dicom.about(path, ValueError(
+        raise data_files.about(path, ValueError(
             f"spans {stored[0]:g} to {stored[1]:g}, {'taken for' if hu_range else 'and the npy layout holds'} "
             f"{_in_words(low, high)}. {_advice(image)}"
         ))  # fmt: skip
-    return hu.clip(dicom.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+    return hu.clip(intensity.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
 
 
 def _check_range(pairs: list, hu_range: list | None, notes: list):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ldct_utils.cohorts import simulated
 from ldct_utils.cohorts.writing import Part, Plan, seed_of
-from ldct_utils.ct import dicom, fbp, nps
+from ldct_utils.ct import fbp, intensity, nps
 
 of_machine = simulated.of_machine
 TWINS = ("", "absent_")  # the slices, and the same ones without lesions
@@ -60,7 +60,7 @@ def blurred(image, pixel_mm: float, kernel: str) -> np.ndarray:
 
 
 def _rounded(images) -> np.ndarray:
-    return np.rint(images).clip(dicom.AIR_HU, 32767).astype(np.int16)
+    return np.rint(images).clip(intensity.AIR_HU, 32767).astype(np.int16)
 
 
 CHANGES = {"simulated_flat": flat, "simulated_white": white}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ldct_utils.cohorts import headerless, inserted
 from ldct_utils.cohorts.writing import Part, Plan, seed_of
-from ldct_utils.ct import dicom
+from ldct_utils.ct import intensity
 from ldct_utils.study import wheels
 
 PATIENT = "CT1"  # who it is, nobody says
@@ -36,7 +36,7 @@ def scan() -> tuple[np.ndarray, np.ndarray, dict, tuple]:
         names = {int(row["id"]): row["structure"] for row in csv.DictReader(table)}
     ct, organs = headerless.upright(where["ct"]), headerless.upright(where["organs"])
     spacing = nibabel.load(where["ct"]).header.get_zooms()
-    hu = np.maximum(ct, dicom.AIR_HU).astype(np.int16)  # -2048 outside the circle that was reconstructed
+    hu = np.maximum(ct, intensity.AIR_HU).astype(np.int16)  # -2048 outside the circle that was reconstructed
     return hu, organs.astype(np.uint8), names, (round(float(spacing[2]), 6), round(float(spacing[0]), 6))
 
 

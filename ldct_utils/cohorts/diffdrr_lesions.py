@@ -174,7 +174,7 @@ def one_slice(row, ndct, organs, texture, seed, near, resolution, known=None) ->
     """A slice at both doses with its lesions and without, the noise the same; ``known``: the table, with one slice.
 
     A lesion weakens the beam and so changes the noise behind it. That is left out: at most 2 % of the variance in liver
-    and kidneys, 9 % behind the densest nodule of a lung (``lesions.noise_change``).
+    and kidneys, 9 % behind the densest nodule of a lung.
     """
     part = inserted.with_noise(row, ndct, texture, seed)
     added, masks = np.zeros(ndct.shape, np.float32), np.zeros(ndct.shape, np.uint8)

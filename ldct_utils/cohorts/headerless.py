@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from ldct_utils.ct import conventions, dicom
+from ldct_utils.ct import conventions, data_files, intensity
 
 ARRAYS, NIFTI = (".npy", ".npz"), (".nii", ".nii.gz")
 LOOKED_AT = 5  # slices of a volume, evenly spaced
@@ -39,7 +39,7 @@ def upright(path: Path) -> np.ndarray:
 def _turned(path: Path):
     image = nibabel.load(path)
     if image.ndim != 3:
-        raise dicom.about(path, ValueError(f"has {image.ndim} axes; a volume has three"))
+        raise data_files.about(path, ValueError(f"has {image.ndim} axes; a volume has three"))
     return image.as_reoriented(nibabel.orientations.ornt_transform(
         nibabel.io_orientation(image.affine), nibabel.orientations.axcodes2ornt("LPS")
     ))  # fmt: skip
@@ -55,24 +55,26 @@ def load(path: Path, **options) -> np.ndarray:
         if isinstance(found, np.lib.npyio.NpzFile):
             with found:
                 if len(found.files) != 1:
-                    raise dicom.about(path, ValueError(f"holds {len(found.files)} arrays: save one in a file"))
+                    raise data_files.about(path, ValueError(f"holds {len(found.files)} arrays: save one in a file"))
                 return found[found.files[0]]
         return found
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         if getattr(error, "errno", None):
-            raise dicom.not_read(path, error) from None
+            raise data_files.not_read(path, error) from None
         if hasattr(error, "path"):
             raise
-        raise dicom.about(path, ValueError("truncated or not a plain array; write it again")) from None
+        raise data_files.about(path, ValueError("truncated or not a plain array; write it again")) from None
 
 
 def array_shape(path: Path) -> tuple:
     """(S, H, W) of an array file; one slice (H, W) is a stack of one. Raises: ValueError: for anything else."""
     array = load(path, **({} if str(path).lower().endswith(".npz") else {"mmap_mode": "r"}))
     if array.ndim not in (2, 3) or not array.size:
-        raise dicom.about(path, ValueError(f"shape {array.shape}; (H, W) or slices (N, H, W) are expected"))
+        raise data_files.about(path, ValueError(f"shape {array.shape}; (H, W) or slices (N, H, W) are expected"))
     if array.dtype.kind not in "iuf":
-        raise dicom.about(path, ValueError(f"holds {array.dtype} values, which are no CT numbers: save real numbers"))
+        raise data_files.about(
+            path, ValueError(f"holds {array.dtype} values, which are no CT numbers: save real numbers")
+        )
     return array.shape if array.ndim == 3 else (1, *array.shape)
 
 
@@ -85,10 +87,10 @@ def about(path: Path) -> About:
         across, down, along = (float(size) for size in image.header.get_zooms())
     except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, zlib.error) as error:
         if getattr(error, "errno", None):
-            raise dicom.not_read(path, error) from None
-        raise dicom.about(path, ValueError("truncated or no NIfTI volume; copy it again")) from None
+            raise data_files.not_read(path, error) from None
+        raise data_files.about(path, ValueError("truncated or no NIfTI volume; copy it again")) from None
     if not np.isclose(across, down, rtol=0.01):
-        raise dicom.about(path, ValueError("pixels that are not square: resample the volume to square pixels"))
+        raise data_files.about(path, ValueError("pixels that are not square: resample the volume to square pixels"))
     place = tuple(np.round(image.affine, 3).ravel().tolist())
     return About(path, image.shape[::-1], round(along, 6), round(across, 6), place)
 
@@ -99,11 +101,13 @@ def stored(path: Path) -> np.ndarray:
         values = upright(path) if str(path).lower().endswith(NIFTI) else load(path)
     except (EOFError, OSError, zlib.error) as error:
         if getattr(error, "errno", None):
-            raise dicom.not_read(path, error) from None
-        raise dicom.about(path, ValueError("truncated or damaged; copy it again")) from None
+            raise data_files.not_read(path, error) from None
+        raise data_files.about(path, ValueError("truncated or damaged; copy it again")) from None
     values = np.asarray(values, np.float32).reshape(-1, *values.shape[-2:])
     if not (finite := np.isfinite(values)).all():
-        raise dicom.about(path, ValueError(f"values that are NaN or infinite: {int((~finite).sum())}. Write it anew"))
+        raise data_files.about(
+            path, ValueError(f"values that are NaN or infinite: {int((~finite).sum())}. Write it anew")
+        )
     return values
 
 
@@ -117,6 +121,6 @@ def hu(path: Path, hu_range: list | None) -> np.ndarray:
     low, high = hu_range or (0, 1)
     chosen = values[sorted({len(values) * (2 * n + 1) // (2 * LOOKED_AT) for n in range(LOOKED_AT)})]
     if not hu_range and (lacking := conventions.missing(chosen)):
-        raise dicom.about(path, ValueError(f"not in HU: {lacking}. {conventions.advice(chosen)}"))
+        raise data_files.about(path, ValueError(f"not in HU: {lacking}. {conventions.advice(chosen)}"))
     values = np.rint(values * np.float32(high - low) + np.float32(low))
-    return values.clip(dicom.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+    return values.clip(intensity.AIR_HU, np.iinfo(np.int16).max).astype(np.int16)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ldct_utils.cohorts import cohort, listed, reading, writing
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.ct import dicom, dose, fbp
+from ldct_utils.ct import data_files, dicom, dose, fbp, intensity
 from ldct_utils.study.paths import locate
 
 LAYOUT = "normal-dose axial CT series as DICOM files, in any folders"
@@ -199,7 +199,7 @@ def insert(row: dict, path: str, shape: tuple, seed: int) -> Part:
     try:
         with reading.naming(row["patient"], row["series"], row["z_mm"]):
             ndct = dicom.read_hu(path)
-    except dicom.Unusable as reason:
+    except data_files.Unusable as reason:
         return reading.left_out(row, path, reason)
     return with_noise(row, ndct, shape, seed)
 
@@ -218,5 +218,5 @@ def with_noise(row: dict, ndct: np.ndarray, shape: tuple, seed: int) -> Part:
         ldct = dose.low_dose_from_image(ndct.astype(np.float32), row["pixel_mm"], row["dose"], kernel, seed, measured)
     except ValueError as error:
         return Part(skipped=[{"patient": row["patient"], "series": row["series"], "reason": str(error)}])
-    ldct[ndct == dicom.AIR_HU] = dicom.AIR_HU
-    return Part([row], {"ldct": np.rint(ldct).clip(dicom.AIR_HU, 32767).astype(np.int16)[None], "ndct": ndct[None]})
+    ldct[ndct == intensity.AIR_HU] = intensity.AIR_HU
+    return Part([row], {"ldct": np.rint(ldct).clip(intensity.AIR_HU, 32767).astype(np.int16)[None], "ndct": ndct[None]})

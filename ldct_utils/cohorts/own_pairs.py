@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ldct_utils.cohorts import headerless, listed, reading, swapped
 from ldct_utils.cohorts.paired import read_pair
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files, dicom
 
 LAYOUT = "pairs of DICOM series, NIfTI volumes or arrays that a table or patterns name (pairs)"
 FULL, LOW = 0, 1
@@ -81,9 +81,9 @@ def _series(rows: list, root: Path, progress: bool) -> tuple:
         if not headerless.is_one(path):
             try:
                 headers[path] = dicom.read_header(path)
-            except dicom.Unusable as reason:
+            except data_files.Unusable as reason:
                 skipped.append(("", "", str(reason), path))
-    count = len(set(dicom.list_files(root)) - set(paths) - {root / listed.TABLE})
+    count = len(set(data_files.list_files(root)) - set(paths) - {root / listed.TABLE})
     if count:
         notes.append(f"{count} files below data_root are in no pair that was named")
     for number, row in enumerate(rows):

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ldct_utils.cohorts import reading, swapped
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files, dicom
 
 DOSE_OF_LETTER = {"C": 0.10, "L": 0.25, "N": 0.25}  # TCIA, LDCT-and-Projection-data, data description
 LAYOUT = {
@@ -127,6 +127,6 @@ def read_pair(row: dict, low: str, full: str) -> Part:
         try:
             with reading.naming(row["patient"], row["series"], row["z_mm"]):
                 arrays[name] = dicom.read_hu(path)[None]
-        except dicom.Unusable as reason:
+        except data_files.Unusable as reason:
             return reading.left_out(row, path, reason)
     return Part([row], arrays)

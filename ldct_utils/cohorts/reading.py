@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ldct_utils.cohorts.writing import Part
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files
 
 ANATOMY_OF_LETTER = {"C": "chest", "L": "abdomen", "N": "head"}  # exam letter of Mayo's patient ids
 
@@ -63,7 +63,7 @@ def skip_table(entries) -> list:
     """
     entries = list(entries)
     for patient, series, reason, path in entries:
-        dicom.log.info("skipped %s (%s %s): %s", path, patient, series, reason)
+        data_files.log.info("skipped %s (%s %s): %s", path, patient, series, reason)
     counted = Counter((patient or "", series or "", reason) for patient, series, reason, _ in entries)
     return [{"patient": p, "series": s, "reason": r, "files": n} for (p, s, r), n in sorted(counted.items())]
 
@@ -75,7 +75,7 @@ def logging_paths():
         yield
     except (OSError, ValueError, RuntimeError) as error:
         if hasattr(error, "path"):
-            dicom.log.info("%s: %s", error.path, error)
+            data_files.log.info("%s: %s", error.path, error)
         raise
 
 
@@ -90,9 +90,9 @@ def naming(patient: str, series: str, z_mm: float | None = None):
         raise
 
 
-def left_out(row: dict, path, reason: dicom.Unusable) -> Part:
+def left_out(row: dict, path, reason: data_files.Unusable) -> Part:
     """A slice that turned out to be of no use when its pixels were read."""
-    dicom.log.info("skipped %s: %s", path, reason)
+    data_files.log.info("skipped %s: %s", path, reason)
     return Part(skipped=[{"patient": row["patient"], "series": row["series"], "reason": reason.why}])
 
 

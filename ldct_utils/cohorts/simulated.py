@@ -6,7 +6,7 @@ import numpy as np
 
 from ldct_utils.cohorts import writing
 from ldct_utils.cohorts.writing import Part, Plan
-from ldct_utils.ct import dicom, fbp
+from ldct_utils.ct import fbp, intensity
 from ldct_utils.ct.dose import simulate
 from ldct_utils.phantom.organs import ORGANS
 from ldct_utils.phantom.patient import ANATOMIES, Patient, patient
@@ -89,7 +89,7 @@ def one_patient(name: str, anatomy: str, slices: int, dose: float, kernel: str, 
         "absent_ndct": scan.absent_ndct,
         "absent_truth": scan.noise_free - (scan.ndct - scan.absent_ndct),
     }
-    arrays = {key: np.rint(image).clip(dicom.AIR_HU, 32767).astype(np.int16) for key, image in images.items()}
+    arrays = {key: np.rint(image).clip(intensity.AIR_HU, 32767).astype(np.int16) for key, image in images.items()}
     arrays |= {"organ_masks": body.organ_masks.astype(np.uint8), "lesion_masks": body.lesion_masks.astype(np.uint8)}
     rows = [
         {

@@ -6,6 +6,7 @@ import numpy as np
 
 from ldct_utils.cohorts import lookup
 from ldct_utils.cohorts.cohort import Cohort
+from ldct_utils.study.sources import CohortParameters
 
 MAYO = r"[CLN]\d{3}"  # a Mayo id is the same patient in every cohort; P001 is another patient in each
 
@@ -45,7 +46,7 @@ def tested_on(own: Cohort, source: str | None = None, root: str | None = None) -
     if not source:
         return own
     read = own.meta["parameters"]
-    dose, hu_range = read.get("dose", lookup.CohortParameters.dose), read.get("hu_range")
+    dose, hu_range = read.get("dose", CohortParameters.dose), read.get("hu_range")
     other = lookup.get(source, root, split="test", dose=dose, hu_range=hu_range)
     if seen := shared(own, other):
         raise ValueError(

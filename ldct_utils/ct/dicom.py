@@ -7,8 +7,6 @@ attribute ``path``.
 """
 
 import hashlib
-import logging
-import os
 import re
 import warnings
 from contextlib import contextmanager
@@ -29,14 +27,15 @@ from pydicom.uid import (
 )
 from scipy import ndimage
 
+from ldct_utils.ct import data_files
 from ldct_utils.ct.conventions import REACHES_AIR
+from ldct_utils.ct.data_files import Unusable
 from ldct_utils.ct.intensity import AIR_HU
 
 SAME_POSITION_MM = 0.1  # two slices nearer than this lie at the same position
 LEAST_STEP_MM = 0.005  # positions that differ by less differ by rounding
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"  # CT Image Storage, DICOM PS3.4 B.5
 ENHANCED_CT = (f"{CT_IMAGE}.1", f"{CT_IMAGE}.2")  # all slices in one file
-PROJECTIONS = re.compile(r"(?i)projections|DICOM-CT-PD")  # folders of raw data: millions of files that are no images
 PIXELS = ("BitsAllocated", "BitsStored", "PixelRepresentation", "SamplesPerPixel", "PhotometricInterpretation")
 TAGS = [
     "SOPInstanceUID",
@@ -61,34 +60,6 @@ NO_HU = re.compile(
 ACQUISITION = ("AcquisitionNumber", "TemporalPositionIdentifier", "TemporalPositionIndex")
 LEAST_PADDING = 16  # pixels of an area of padding whose value could be tissue
 LOOKED_AT = 5  # slices of a series, evenly spaced, that are read to see whether it reaches air
-log = logging.getLogger(__name__)  # paths of skipped and unreadable files go here and nowhere else: INFO shows them
-
-
-class Unusable(ValueError):
-    """A file that cannot be a CT slice; the message is the reason, without the file's name.
-
-    ``why`` stays the reason when something is put before the message.
-    """
-
-    def __init__(self, why: str):
-        super().__init__(why)
-        self.why = why
-
-
-def about(path, error: Exception) -> Exception:
-    """The error with the file as its attribute ``path``, for the log: its text must not name the file."""
-    error.path = Path(path)
-    return error
-
-
-def not_read(path, error: OSError) -> OSError:
-    """The error to raise where the operating system cannot read a file: with a remedy, and without the file's name."""
-    if isinstance(error, PermissionError):
-        remedy = "chmod -R u+rX data_root, or run as a user who may"
-        return about(path, PermissionError(f"no permission to read a file or folder of the data: {remedy}"))
-    reason = "it is gone, or a link to nowhere" if isinstance(error, FileNotFoundError) else error.strerror
-    remedy = "see to the disk, the network or the limit that this names, then start again"
-    return about(path, OSError(f"a file of the data cannot be read ({reason}): {remedy}"))
 
 
 @contextmanager
@@ -144,10 +115,10 @@ def read_header(path) -> Header:
     except InvalidDicomError as error:
         volume = path.name.lower().endswith((".nii", ".nii.gz"))
         other = "a NIfTI volume: source=paired reads those" if volume else "not a DICOM file"
-        raise Unusable(packed(path) or other) from error
+        raise Unusable(data_files.packed(path) or other) from error
     except (EOFError, ValueError, OSError, KeyError, NotImplementedError) as error:
         if getattr(error, "errno", None):  # the system's: a slice must not be missing because a disk was away
-            raise not_read(path, error) from None
+            raise data_files.not_read(path, error) from None
         raise Unusable("truncated or damaged header: copy the file again from its origin") from error
     with quiet():  # values are converted, and complained about, when they are first looked at
         try:
@@ -184,13 +155,6 @@ def _dataset(file, **options):
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return data
-
-
-def packed(path: Path) -> str:
-    """Why an archive is not read; empty for any other file."""
-    name = Path(path).name.lower()
-    known = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
-    return "a packed download: unpack it, into a folder of its own below data_root" if name.endswith(known) else ""
 
 
 def _check(data):
@@ -279,7 +243,7 @@ def _check_pixels(path: Path, data, left: int):
         except NotImplementedError:
             available, wanted = False, "no plugin exists for it; decompress the files with another tool, e.g. dcmdjpeg"
         if not available:
-            raise about(path, RuntimeError(
+            raise data_files.about(path, RuntimeError(
                 f"pixels are compressed as {syntax.name} and no decoder for that is installed. "
                 f"pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg ({wanted})"
             ))  # fmt: skip
@@ -305,7 +269,7 @@ def find(folder, progress=iter) -> Found:
     Raises: FileNotFoundError: if the folder is absent or holds no file. Others: as ``read_header``.
     """
     found = Found()
-    paths = list_files(folder)
+    paths = data_files.list_files(folder)
     if not paths:
         raise FileNotFoundError(f"{folder} is empty: point data_root at the folder that holds the DICOM series")
     for path in progress(paths):
@@ -336,22 +300,6 @@ def each_once(headers: list, skipped: list) -> list:
     return [header for header in headers if header.path not in copies]
 
 
-def list_files(folder) -> list:
-    """Every file below ``folder``, sorted, without hidden ones and projections. Raises: as ``find``."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder: data_root must name the folder that holds the data")
-
-    def refuse(error):
-        raise not_read(error.filename, error) from None
-
-    paths = []
-    for where, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not (name.startswith(".") or PROJECTIONS.search(name))]
-        paths += [Path(where, name) for name in sorted(names) if name[0] != "." and name != "DICOMDIR"]
-    return sorted(paths)
-
-
 def read_hu(path) -> np.ndarray:
     """Pixels of a slice in HU.
 
@@ -377,9 +325,9 @@ def read(path) -> tuple:
             stored = data.pixel_array
     except Exception as error:  # decoders raise whatever they like for damaged streams
         if getattr(error, "errno", None):
-            raise not_read(path, error) from None
+            raise data_files.not_read(path, error) from None
         text = f"pixels cannot be decoded ({type(error).__name__}); copy the file again from its origin"
-        raise about(path, ValueError(text)) from None
+        raise data_files.about(path, ValueError(text)) from None
     with quiet():
         _check_bits(data, stored)
     return data, stored

@@ -13,8 +13,6 @@ import numpy as np
 from scipy import ndimage, optimize, special
 from skimage import measure
 
-from ldct_utils.ct import nps
-
 LEVEL_HU = -500.0  # half way between air and skin: where the contour runs
 PIECE = 24  # points of the contour a piece of edge, about as many half pixels
 BEND, ROUGH = 0.02, 0.12  # most curvature (1/pixel) and roughness (pixels) of a piece
@@ -143,19 +141,3 @@ def _fitted(distance, values):
         skin, where[some], mean[some], start, 1 / np.sqrt(counts[some]), bounds=bounds, x_scale=(100, 100, 100, 1, 1, 1)
     )
     return found[4] ** 2, float(np.sqrt(np.mean((mean[some] - skin(where[some], *found)) ** 2)))
-
-
-def noise_across(hu, tissue, spacing_mm: float, lag: int = 1) -> float:
-    """Correlation of the high-passed noise of slices ``lag`` apart in a tissue, boolean (S, H, W).
-
-    A second look at the slice's profile: noise of Gaussian SD s across slices gives exp(-(lag d)^2 / (4 s^2)).
-    """
-    found = []
-    for number in range(len(hu) - lag):
-        inside = ndimage.binary_erosion(tissue[number] & tissue[number + lag], iterations=6)
-        if inside.sum() >= 500:
-            pair = [nps.high_pass(hu[n])[inside] for n in (number, number + lag)]
-            found.append(np.corrcoef(*pair)[0, 1])
-    if not found:
-        raise ValueError("the tissue fills 500 pixels in no two neighbouring slices; give more of them")
-    return float(np.mean(found))

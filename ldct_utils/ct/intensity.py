@@ -10,6 +10,8 @@ from scipy import ndimage
 
 HU_MIN, HU_MAX = -1024.0, 3072.0  # (HU + 1024) / 4096: Viana et al. s5.1, after RED-CNN's preparation script
 HU_SPAN = HU_MAX - HU_MIN
+STORED_HU = (HU_MIN, HU_MAX - 1)  # CT numbers that 12 bits hold: found and generated images stay within them
+FAINT_HU = 25.0  # a lesion of less contrast, dark or bright, counts as faint
 AIR_HU = int(HU_MIN)  # what padding outside the reconstructed circle becomes in stored slices, which are integers
 
 # name: (level, width) in HU. abdomen, chest and head as scored by Eulig et al. 2024; liver as Taifour et al. show it.

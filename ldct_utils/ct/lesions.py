@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, special
 
-from ldct_utils.ct import fbp
 from ldct_utils.ct.edges import Resolution
 
 FINE = 5  # points a pixel side at which a sphere is drawn before it is blurred; odd, so that one is the middle
@@ -98,11 +97,3 @@ def quiet_depth(hu, organ, avoid, spacing_mm: float, pixel_mm: float, tolerance_
     if avoid.any():
         depth = np.minimum(depth, ndimage.distance_transform_edt(~avoid, sampling) - away_mm)
     return depth.astype(np.float32)
-
-
-def noise_change(lesion: Lesion) -> float:
-    """Relative change of the noise's variance behind a lesion's middle, which insertion leaves out: mu times its path.
-
-    The line integral through the middle grows by 2 r mu c / 1000, and the photons behind it fall by as much.
-    """
-    return 2 * lesion.radius_mm * fbp.MU_WATER * lesion.contrast_hu / 1000

@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files, dicom, intensity
 from ldct_utils.study import files
 
 WARNING = "not for diagnosis"
@@ -51,7 +51,7 @@ def to_stored(hu, was, keep, slope: float, intercept: float, low: int, high: int
 def is_no_measurement(data, stored) -> np.ndarray:
     """Padding: what the header names so, and what lies below -1024 HU, as outside of the reconstructed circle."""
     hu = stored * float(data.RescaleSlope) + float(data.RescaleIntercept)
-    return dicom.padding(data, stored) | (np.rint(hu) < dicom.AIR_HU)
+    return dicom.padding(data, stored) | (np.rint(hu) < intensity.AIR_HU)
 
 
 def uids(path, instance: str, series: str, maker: Maker) -> tuple[str, str]:
@@ -73,7 +73,7 @@ def write(target, source: dicom.Header, data, stored, hu, maker: Maker) -> int:
     except OSError:
         raise
     except Exception as error:  # the library's words quote header values
-        raise dicom.about(source.path, ValueError(
+        raise data_files.about(source.path, ValueError(
             f"its header cannot be written again ({type(error).__name__}): export it as Explicit VR Little Endian"
         )) from None  # fmt: skip
     return clipped

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from nibabel import orientations
 
-from ldct_utils.ct import dicom
+from ldct_utils.ct import data_files, dicom, intensity
 from ldct_utils.denoisers import derived
 from ldct_utils.study import files
 
@@ -62,7 +62,7 @@ class Series:
             found = dicom.Found()
             try:
                 found.headers.append(dicom.read_header(source))
-            except dicom.Unusable as reason:
+            except data_files.Unusable as reason:
                 found.skipped.append((source, str(reason)))
         self.skipped, self.remarks, self._headers, seen = {}, [], [], set()
         for _, reason in found.skipped:
@@ -154,7 +154,7 @@ class Volume:
     def hu(self, i: int) -> np.ndarray:
         """A slice as a denoiser gets it, (H, W) float32 HU; what is no number or below -1024 HU as air."""
         hu = self._raw(i)
-        return np.where(_is_padding(hu), dicom.AIR_HU, hu).astype(np.float32)
+        return np.where(_is_padding(hu), intensity.AIR_HU, hu).astype(np.float32)
 
     def targets(self, out: Path) -> list[Path]:
         ending = next(end for end in (".nii.gz", ".nii", ".npy") if self.path.name.endswith(end))
@@ -224,7 +224,7 @@ class Volume:
 
 
 def _is_padding(hu) -> np.ndarray:
-    return ~np.isfinite(hu) | (np.rint(hu) < dicom.AIR_HU)
+    return ~np.isfinite(hu) | (np.rint(hu) < intensity.AIR_HU)
 
 
 def _must_be_hu(slices):

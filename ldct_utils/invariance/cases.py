@@ -49,7 +49,6 @@ class Case:
 
     Attributes:
         row: of the cohort. ldct, ndct: the pair as the cohort stores it.
-        null_kind: "another scan" (all noise is new) or "inserted noise" (that of the NDCT is kept).
         draw: function without arguments: the realisations, a ``Drawn``, the same at every call.
         lesions: lesion, radius_mm, contrast_hu, organ; a row for each of ``inside`` and ``around``, boolean (L, H, W):
             the lesion's pixels, and those of its organ around it. None where none is known.
@@ -61,7 +60,6 @@ class Case:
     pixel_mm: float
     ldct: np.ndarray
     ndct: np.ndarray
-    null_kind: str
     draw: Callable[[], Drawn]
     lesions: pd.DataFrame | None = None
     inside: np.ndarray | None = None
@@ -132,7 +130,7 @@ def _simulated(cohort, patient, rows, size, realisations, seed, crops):
         yield Case(
             patient, body.anatomy, int(row), pixel_mm,
             *(np.array(images[row][window], np.float32) for images in (cohort.ldct, cohort.ndct)),
-            "another scan", draw, *known,
+            draw, *known,
         )  # fmt: skip
 
 
@@ -252,7 +250,7 @@ def _real_slice(cohort, about, size, realisations, seed, corner=None, known=()):
         return Drawn(added_to(crops[1], 0), added_to(absent, realisations), None, crops[1] - absent, float(about.dose))
 
     return Case(
-        about.patient, about.anatomy, int(about.row), pixel_mm, *crops, "inserted noise", draw, *known
+        about.patient, about.anatomy, int(about.row), pixel_mm, *crops, draw, *known
     )  # fmt: skip
 
 

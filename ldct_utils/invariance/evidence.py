@@ -4,15 +4,12 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from ldct_utils.ct.intensity import EULIG_STD_HU
+from ldct_utils.ct.intensity import EULIG_STD_HU, FAINT_HU
 from ldct_utils.stats import intervals
 
 SMALLEST = 9  # pixels of a lesion whose mean says something
 RADII = ("< 3", "3–5", "≥ 5")  # mm: classes of lesions by size
-CONTRASTS = ("under 25 HU", "25 HU and more")  # and by contrast, dark or bright
-# Columns of ``counted`` for the reader.
-WORDS = {"share": "hidden of changed", "in_hu": "RMS change in, HU", "out_hu": "RMS change out, HU",
-         "patients": "patients with a changed one"}  # fmt: skip
+CONTRASTS = (f"under {FAINT_HU:.0f} HU", f"{FAINT_HU:.0f} HU and more")  # and by contrast, dark or bright
 
 
 def rmse_hu(images, reference) -> np.ndarray:
@@ -110,7 +107,7 @@ def verdicts(table, level: float) -> pd.DataFrame:
 def kinds(table) -> pd.DataFrame:
     """Rows of lesions (``radius_mm``, ``contrast_hu``) with their kind: class of size, "radius, mm", and "contrast"."""
     radius = pd.cut(table.radius_mm, [0, 3, 5, np.inf], right=False, labels=RADII)
-    return table.assign(**{"radius, mm": radius, "contrast": np.where(table.contrast_hu.abs() < 25, *CONTRASTS)})
+    return table.assign(**{"radius, mm": radius, "contrast": np.where(table.contrast_hu.abs() < FAINT_HU, *CONTRASTS)})
 
 
 def counts(table, draws: int = 10_000, seed: int = 0) -> dict:

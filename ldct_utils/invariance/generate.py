@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ldct_utils.ct.intensity import HU_MIN, HU_SPAN, from_net, to_net
+from ldct_utils.ct.intensity import HU_SPAN, STORED_HU, from_net, to_net
 from ldct_utils.invariance.optimise import freeze
 from ldct_utils.training.methods.base import Step, check_count, check_share, frozen
 
@@ -26,7 +26,6 @@ LEVELS = 4  # 2x2 poolings, so height and width must be divisible by 2**4
 SLOPE = 0.2  # of every LeakyReLU
 INPUT_HU = 500.0  # the generator sees HU / 500: air is -2, so that z counts there too
 CRITIC_HU = 100.0  # the critic sees HU / 100: noise and soft tissue contrast are of order 1
-LOW_HU, HIGH_HU = HU_MIN, 3071.0
 
 
 def _convolution(inside, outside):
@@ -209,7 +208,7 @@ class Natural(Step):
 
 @torch.inference_mode()
 def sample(generator, x, count, seed=0):
-    """Draw ``count`` images for every x, cut to [-1024, 3071] HU.
+    """Draw ``count`` images for every x, cut to ``intensity.STORED_HU``.
 
     Args: x: (N, 1, H, W), network range, any device. seed: seeds z; torch's global generator is left as it was.
     Returns: (N, count, H, W) float32, network range, on the CPU.
@@ -222,7 +221,7 @@ def sample(generator, x, count, seed=0):
         torch.manual_seed(seed)
         for _ in range(count):
             z = generator.draw(len(x), *x.shape[2:]).to(device)
-            draws.append(generator(x.to(device), z).clamp(to_net(LOW_HU), to_net(HIGH_HU)).cpu())
+            draws.append(generator(x.to(device), z).clamp(*map(to_net, STORED_HU)).cpu())
     generator.train(training)
     return torch.cat(draws, dim=1)
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from ldct_utils.ct.intensity import HU_SPAN, to_net
+from ldct_utils.ct.intensity import HU_SPAN, STORED_HU, to_net
 from ldct_utils.training import checkpoints
 from ldct_utils.training.methods.base import PRECISIONS
 
@@ -54,8 +54,8 @@ class Search:
     """
 
     def __init__(
-        self, f, x, distance, alpha, sigma_hu, lr, seed=0, low_hu=-1024, high_hu=3071, precision="float32",
-        device="cpu", batch=None, distance_in=None,
+        self, f, x, distance, alpha, sigma_hu, lr, seed=0, low_hu=STORED_HU[0], high_hu=STORED_HU[1],
+        precision="float32", device="cpu", batch=None, distance_in=None,
     ):  # fmt: skip
         _check(x, precision, alpha=alpha, sigma_hu=sigma_hu, lr=lr, batch=1 if batch is None else batch)
         if not low_hu < high_hu:

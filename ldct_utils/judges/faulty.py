@@ -37,7 +37,7 @@ from ldct_utils.models import classical
 NOISE_LEFT = (0.4, 0.6)  # share of its SD that the honest denoiser leaves: least and most of a patient
 BLUR_PX, MEDIAN_PX, TV_HU, UNSHARP, TEXTURE_HU, DISC_HU = 2.0, 9, 40.0, 2.0, 10.0, 40.0  # faults at strength 1
 DISC_PX = 4.0  # radius of what is inserted
-FAINT_HU = 30.0  # contrast up to which the blind eraser takes things out
+ERASED_HU = 30.0  # contrast up to which the blind eraser takes things out
 SIZES_PX = (1.5, 6.0)  # SDs of the Gaussians between which it finds lesion size
 MARGIN_PX = 2  # by which the eraser goes beyond a lesion's pixels: reconstruction blurs lesions
 BORROWED_PX = (23, 31)  # rows and columns from where the eraser takes noise, so that it leaves no hole in it
@@ -190,7 +190,7 @@ def _blind_eraser(strength, patient):
 
     def erase(y):
         found = gaussian(y, small) - gaussian(y, large)
-        return y - strength * found * torch.exp(-((found / FAINT_HU) ** 2))
+        return y - strength * found * torch.exp(-((found / ERASED_HU) ** 2))
 
     return erase
 

@@ -15,10 +15,6 @@ from ldct_utils.ct import intensity
 from ldct_utils.metrics import evaluation, feature_similarity, ldct_iqa, scores
 from ldct_utils.segments import total
 
-LABELS = {"ssim": "SSIM", "psnr": "PSNR, dB", "vifp_eulig": "VIF", "rmse_hu": "RMSE, HU", "rfs": "RFS",
-          "ldct_iqa": "LDCT-IQA"}  # fmt: skip
-BETTER = {"rmse_hu": -1}  # of all others more is better
-
 
 # ---- organs of RFS ----
 def organs_by(cohort, how: str = "auto", wanted=()) -> tuple[str, list[str], str]:

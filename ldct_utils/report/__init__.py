@@ -10,34 +10,17 @@ May import: study, ct. Start reading in ``captions``.
 
 from ldct_utils.report.captions import figure, figures, shown, table, text
 from ldct_utils.report.sentences import (
-    apart,
-    asked,
     bars,
-    beside_blends,
-    beyond,
-    capital,
-    compared,
-    improved,
     interval,
-    keeps,
-    like_scanner,
-    limits,
     listed,
-    noticed,
     number,
-    ordered,
-    outlined_by,
     percent,
     plural,
-    scale,
-    slowest,
     some,
-    went,
-    worsened,
 )
 
 __all__ = [
-    "apart", "asked", "bars", "beside_blends", "beyond", "capital", "compared", "figure", "figures", "improved",
-    "interval", "keeps", "like_scanner", "limits", "listed", "noticed", "number", "ordered", "outlined_by", "percent",
-    "plural", "scale", "shown", "slowest", "some", "table", "text", "went", "worsened",
+    "bars", "figure", "figures",
+    "interval", "listed", "number", "percent",
+    "plural", "shown", "some", "table", "text",
 ]  # fmt: skip

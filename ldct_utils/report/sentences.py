@@ -9,6 +9,8 @@ import re
 
 import pandas as pd
 
+from ldct_utils.ct.intensity import FAINT_HU
+
 MINUS = "−"
 SMALL = 1e-4  # numbers under it are written with a power of ten
 SCALES = {  # of evaluation domains: the grey values in which scores are computed, as they are read
@@ -256,12 +258,11 @@ MIXING = "mixing some of the input back in keeps more, as a rule at more error"
 def keeps(kept: float | None, faint: float | None = None) -> str:
     """What one network keeps of lesions, beside what a mixture with its input would.
 
-    Args: kept: share of the contrast, 1 all; None where no lesions are known. faint: of lesions under 25 HU, None or
-        NaN where there are none.
+    Args: kept: share of the contrast, 1 all. faint: of faint lesions. Both None or NaN where there are none.
     """
-    if kept is None:
+    if pd.isna(kept):
         return "No lesion is known in these patients, so none can be followed."
-    weak = "" if faint is None or pd.isna(faint) else f" and {percent(faint)} of that of faint ones (under 25 HU)"
+    weak = "" if pd.isna(faint) else f" and {percent(faint)} of that of faint ones (under {FAINT_HU:.0f} HU)"
     return f"The network keeps {percent(kept)} of the contrast of lesions{weak}{f'; {MIXING}' if kept < ALL else ''}."
 
 

@@ -18,11 +18,11 @@ MAX_IOU = 0.8  # of two masks of a stack: beyond, they are one structure, which 
 WINDOWS = ("chest", "abdomen", "bone")  # the three that serve every anatomy, as channels
 # HU ranges of tissues, after a blur. What lies between fat and soft tissue is the mixed border of both.
 TISSUES = {
-    "lungs": (-1024.0, -500.0),
+    "lungs": (intensity.HU_MIN, -500.0),
     "fat": (-190.0, -30.0),
     "soft tissue": (0.0, 120.0),
     "contrast": (120.0, 220.0),
-    "bone": (220.0, 3072.0),
+    "bone": (220.0, intensity.HU_MAX),
 }
 
 

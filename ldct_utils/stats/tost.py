@@ -16,7 +16,7 @@ from ldct_utils.stats import intervals
 class Difference:
     """A mean difference with its standard error and degrees of freedom; both NaN where a group has fewer than 2 values.
 
-    ``n``: values of the first and of the second group (of pairs, twice the same number).
+    ``n``: values of the first and of the second group.
     """
 
     mean: float
@@ -73,13 +73,3 @@ def independent(first, second) -> Difference:
     total = parts.sum()
     df = total**2 / (parts**2 / (np.array(n) - 1)).sum() if total > 0 else sum(n) - 2
     return Difference(mean, float(np.sqrt(total)), float(df), n)
-
-
-def paired(first, second) -> Difference:
-    """Mean of the differences of pairs, first - second. Raises: ValueError: as ``independent``, or for two lengths."""
-    first, second = intervals.finite(first, second)
-    gap = (first - second).ravel()
-    if gap.size < 2:
-        return Difference(float(gap.mean()), float("nan"), float("nan"), (gap.size, gap.size))
-    se = float(gap.std(ddof=1) / np.sqrt(gap.size))
-    return Difference(float(gap.mean()), se, float(gap.size - 1), (gap.size, gap.size))

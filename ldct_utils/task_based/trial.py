@@ -21,9 +21,9 @@ import pandas as pd
 from scipy.stats import t as student
 
 from ldct_utils.models import textbook
+from ldct_utils.stats import intervals
 from ldct_utils.task_based import equivalence, observers, tasks
 
-ALPHA = 0.05
 NOTHING, DOSE, BEST, BLUR, ERASER = (
     "sees lesions where there are none", "gains nothing from dose", "sees more than there is",
     "prefers a blur where detail counts", "does not notice an eraser",
@@ -69,7 +69,7 @@ def verdicts(rows: pd.DataFrame, groups: int = observers.GROUPS) -> pd.DataFrame
             of, value, error, side = _asked(part, rule)
             row = {"observer": observer, "rule": rule, "asked": len(of), "fails": None, "where": "", "value": np.nan}
             if len(of):
-                alpha = ALPHA if side > 0 else ALPHA / len(of)
+                alpha = intervals.ALPHA if side > 0 else intervals.ALPHA / len(of)
                 reach = student.ppf(1 - alpha / 2, groups - 1) * error
                 beyond = value + side * reach  # over 0: the rule is broken
                 worst = beyond.idxmax()

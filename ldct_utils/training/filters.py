@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import ndimage
 
 from ldct_utils import cohorts, metrics
+from ldct_utils.ct.intensity import FAINT_HU
 from ldct_utils.metrics import comparison
 from ldct_utils.metrics.evaluation import ONCE
 from ldct_utils.models import classical, textbook
@@ -36,7 +37,7 @@ def by_strength(gaussian_px=GAUSSIAN_PX, median_px=MEDIAN_PX, tv_hu=TV_HU) -> di
 def points(cohort, target: str) -> pd.DataFrame:
     """Where the filters lie for the test patients of a cohort: name, strength, gain (dB, PSNR over the LDCT in the
     slices with lesions), kept (share of the contrast, mean over patients, whose lesions weigh alike) and faint (of
-    lesions under ``testing.FAINT_HU``; NaN without any).
+    lesions under ``intensity.FAINT_HU``; NaN without any).
 
     Args: cohort: whose slices are known without their lesions too. target: of the error, ``truth`` or ``ndct``.
     Returns: without rows where no lesions are known.
@@ -46,7 +47,7 @@ def points(cohort, target: str) -> pd.DataFrame:
         kept, squares = testing.lesions_kept(cohort, cohort.rows("test"), denoise)
         if len(kept):
             one = blending.measured(squares[squares["target"] == target].assign(seed=0), kept.assign(seed=0))
-            weak = kept[kept["contrast_hu"] < testing.FAINT_HU].groupby("patient")["kept"].mean()
+            weak = kept[kept["contrast_hu"] < FAINT_HU].groupby("patient")["kept"].mean()
             found.append((name, strength, one.gain().mean(), one.kept.mean(), weak.mean()))
     return pd.DataFrame(found, columns=COLUMNS)
 

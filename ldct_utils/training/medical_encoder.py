@@ -16,7 +16,6 @@ from torch import nn
 
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders, store
-from ldct_utils.study import files
 
 TASKS = ("reconstruct", "dose", "anatomy")
 STRIDE = 16  # pixels that one position of the deepest level stands for
@@ -116,21 +115,17 @@ def rate(step: int, steps: int) -> float:
 
 
 # ---- what is stored ----
-def save_state(path: Path, parts: dict, step: int, history: list):
-    """Store what training needs to go on. Args: parts: {name: what has a ``state_dict``}."""
-    state = {name: part.state_dict() for name, part in parts.items()}
-    with files.write_atomic(path) as temporary:
-        torch.save(state | {"step": step, "history": history}, temporary)
+class Terms:
+    """The loss of every task at every step: ``rows``, a dict a step, kept with what a training goes on from."""
 
+    def __init__(self):
+        self.rows = []
 
-def resume(path: Path, parts: dict, device: str) -> tuple[int, list]:
-    """Load a state of ``save_state`` into ``parts``: (steps done, history); 0 and nothing where there is none."""
-    if not path.is_file():
-        return 0, []
-    state = torch.load(path, weights_only=True, map_location=device)
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return state["step"], state["history"]
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict):
+        self.rows = state["rows"]
 
 
 def read_trained(path: Path, body, heads):

@@ -12,6 +12,7 @@ import pandas as pd
 from ldct_utils import cohorts
 from ldct_utils.cohorts import Cohort
 from ldct_utils.ct import planted
+from ldct_utils.ct.intensity import FAINT_HU
 from ldct_utils.metrics import evaluate, info, own_window
 from ldct_utils.stats import blending, intervals
 from ldct_utils.study import files, identity, machine
@@ -24,11 +25,10 @@ KEPT = {
     "method": "method",
     ("gain", "gain_low", "gain_high"): "PSNR over the LDCT, dB [95 %]",
     ("kept", "low", "high"): "contrast of lesions kept, % [95 %]",
-    ("faint", "faint_low", "faint_high"): "of those under 25 HU, % [95 %]",
+    ("faint", "faint_low", "faint_high"): f"of those under {FAINT_HU:.0f} HU, % [95 %]",
     ("beyond", "beyond_low", "beyond_high"): "PSNR over a mix that keeps as much, dB [95 %]",
     "seeds": "trainings",
 }
-FAINT_HU = 25.0  # mean contrast in the image under which a lesion counts as faint
 REAL_SLICES = 24  # of a real CT that is scored beside the test cohort, spread over the scan: some 8 s a network
 # Organs whose errors are told one by one, by how their names in the cohort's labels begin.
 ORGANS = ("liver", "spleen", "kidney", "lung", "vertebrae", "aorta")

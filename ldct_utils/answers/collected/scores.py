@@ -3,7 +3,7 @@
 from ldct_utils.answers.collected.spans import has, span, where
 from ldct_utils.answers.words import called
 from ldct_utils.ct import degradations
-from ldct_utils.metrics import denoised
+from ldct_utils.metrics import benchmark
 from ldct_utils.metrics.comparison import DECIDED
 from ldct_utils.models import textbook
 from ldct_utils.stats import paired
@@ -54,7 +54,7 @@ def above_truth(run, methods: list) -> dict:
     scores, known = run.table("scores"), run.table("controls")
     known, found = known[known["method"] == textbook.TRUTH].assign(seed=paired.UNTRAINED), {}
     for metric, of_truth in known.groupby("metric", sort=False):
-        way = denoised.BETTER.get(metric, 1)
+        way = benchmark.BETTER.get(metric, 1)
         for name in methods:
             own = scores[(scores["method"] == name) & (scores["metric"] == metric)]
             gap = paired.compare(own, of_truth)

@@ -3,6 +3,7 @@
 from ldct_utils.answers import said
 from ldct_utils.answers.five import readers
 from ldct_utils.answers.words import FILTER, OBSERVERS, called, grouped, listed, percent, share
+from ldct_utils.ct.intensity import FAINT_HU
 from ldct_utils.models import textbook
 from ldct_utils.report.sentences import capital
 
@@ -128,5 +129,5 @@ def kept_of_faint(planted: dict, own: dict) -> list[str]:
     if len(by_lesion) > 1:
         told += f", and of the smallest (radius {by_lesion[0]['radius_mm']:g} mm) {share(by_lesion[0])}"
     faint = [row["faint"] for row in own.get("rows", []) if row["method"] == "mse" and "faint" in row]
-    beside = f"; of the test patients' own lesions under 25 HU, {share(faint[0])}" if faint else ""
+    beside = f"; of the test patients' own lesions under {FAINT_HU:.0f} HU, {share(faint[0])}" if faint else ""
     return [f"{told}{beside}."]

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from ldct_utils.ct.intensity import FAINT_HU
 from ldct_utils.report import plots
 from ldct_utils.report.drawings import styles
 from ldct_utils.report.sentences import number
@@ -66,7 +67,7 @@ def beside_mixes(table, band, filters, says: dict, unsettled=()):
     """
     panels = {"kept": ("all lesions", "low", "high")}
     if table["faint"].notna().any():
-        panels["faint"] = ("faint lesions, under 25 HU", "faint_low", "faint_high")
+        panels["faint"] = (f"faint lesions, under {FAINT_HU:.0f} HU", "faint_low", "faint_high")
     # the legend below has a line for two methods a panel
     size = (2.4 + 4.4 * len(panels), 4.2 + 0.2 * len(table) / len(panels))
     figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharex=True)
