@@ -75,7 +75,6 @@ from ldct_utils import cohorts, report
 from ldct_utils.ct import intensity
 from ldct_utils.models import encoders
 from ldct_utils.models.networks import unet
-from ldct_utils.report import sentences
 from ldct_utils.report.drawings import perceptual as drawings
 from ldct_utils.report.drawings import slices as pictures
 from ldct_utils.training import calibration, designs, encoder_bench, literature, psi
@@ -90,6 +89,7 @@ from ldct_utils.training import calibration, designs, encoder_bench, literature,
 # \psi = \frac{\lambda\sum_i\ell_{PL}^{(i)}}{\sum_i\ell_{MSE}^{(i)}+\lambda\sum_i\ell_{PL}^{(i)}}$$
 #
 # Algorithm 2 is Eq. 5 with each image weighted by its loss. It has a closed form for λ; Eq. 5 needs a root finder.
+#
 # ## What the published curves say
 # The paper sets λ so that "ψ ≈ 0.95" for an *untrained* network. Its curves use the losses below: epoch averages,
 # rounded to a decade, of runs **already trained with that λ**.
@@ -179,7 +179,7 @@ called = {"ratio_of_sums": "λ by Algorithm 2", "mean_of_ratios": "λ by Eq. 5"}
 spread, target = psi.spreads(table, psi_definition), f"ψ = {100 * psi_target:g} %"
 wide = table.pivot(index="layer", columns="f", values=psi_definition)
 larger = report.number((wide.untrained / wide.identity).max())
-apart = sentences.apart(wide.trained, wide.identity), sentences.apart(table[other], table[psi_definition])
+apart = report.apart(wide.trained, wide.identity), report.apart(table[other], table[psi_definition])
 shares = {"gradient": 100 * table["gradient influence"], "share": 100 * table["psi at 0.1"]}  # in percent
 report.table(
     run, "calibration", table.replace({"f": {f: name for f, (name, _) in drawings.NETWORKS.items()}}).assign(**shares),

@@ -9,18 +9,9 @@ May import: study, ct. Start reading in ``captions``.
 """
 
 from ldct_utils.report.captions import figure, figures, shown, table, text
-from ldct_utils.report.sentences import (
-    bars,
-    interval,
-    listed,
-    number,
-    percent,
-    plural,
-    some,
-)
+from ldct_utils.report.sentences import apart, bars, interval, listed, number, percent, plural, some
 
 __all__ = [
-    "bars", "figure", "figures",
-    "interval", "listed", "number", "percent",
-    "plural", "shown", "some", "table", "text",
+    "apart", "bars", "figure", "figures", "interval", "listed", "number", "percent", "plural", "shown", "some", "table",
+    "text",
 ]  # fmt: skip
