@@ -532,7 +532,7 @@ def test_models_that_draw_are_rows_of_eraser_and_identity_only():
     (works,) = verdicts.drawn([tried | {"works": True} | ends], ["eraser", "net"])
     assert works["eraser, knows lesions"].startswith("from 100 %: 76 % [60, 90] of draws hide")
     (alike,) = verdicts.drawn([tried | {"identity_hidden_low": 0.0, "identity_hidden_high": 0.0}], ["identity"])
-    assert alike["identity (not denoised)"] == "0 % of draws hide"  # no patient differs: a bootstrap has no width
+    assert alike["identity (not denoised)"] == "0 % [0, 25] of draws hide"  # exact: a bootstrap has no width
     with pytest.raises(ValueError, match="tried no eraser"):
         verdicts.drawn(None, ["eraser"])
     (few,) = verdicts.drawn([tried | {"works": None}], ["blur"])
@@ -549,6 +549,11 @@ def test_a_search_that_changed_lesions_at_a_weaker_strength_only_says_at_which()
 def test_a_fault_laid_over_the_honest_denoiser_has_the_search_on_that_as_its_twin():
     honest = HUNTED.iloc[[0]].assign(denoiser="honest", strength=0.0, variant="twin", changed=2, hidden=1)
     eraser = HUNTED[HUNTED["variant"] == "fault"].assign(denoiser="eraser")
+    idle = HUNTED.assign(denoiser="eraser", changed=[2, 3, 0, 0], hidden=[0, 3, 0, 0])
+    assert verdicts.searched(idle, "eraser") == (
+        "3 of 3 changed hidden (twin: none changed)",
+        "3 of 3\ntwin none changed",
+    )
     assert verdicts.searched(pd.concat([eraser, honest]), "eraser")[0] == "2 of 3 changed hidden (twin: 1 of 2)"
 
 

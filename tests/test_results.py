@@ -692,7 +692,8 @@ def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_
         "changed, twin 0 of 2).",
     ]
     assert results_blocks.beyond_twin("5 of 5 changed hidden (twin: 4 of 4)") == ""
-    assert results_blocks.beyond_twin("5 of 5 changed hidden at 50 % (twin: 0 of 0)").endswith("twin 0 of 0")
+    assert results_blocks.beyond_twin("5 of 5 changed hidden at 50 % (twin: 0 of 0)").endswith("twin none changed")
+    assert results_blocks.beyond_twin("5 of 5 changed hidden (twin: none changed)").endswith("twin none changed")
     alone = {"columns": ["judge", "blur"], "faults": 1, "caught_of_faults": {"B": 0}, "rows": [["B", "no: 7 %"]]}
     assert results_blocks.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]
 

@@ -755,11 +755,12 @@ def of_judges(n) -> list[str]:
 
 def beyond_twin(words: str) -> str:
     """``5 of 5 changed, twin 0 of 1`` of a cell of the search that hides a larger share than its twin; else empty."""
-    found = re.match(r"(\d+) of (\d+) changed hidden.*?\(twin: (\d+) of (\d+)\)", words)
+    found = re.match(r"(\d+) of (\d+) changed hidden.*?\(twin: (?:(\d+) of (\d+)|none changed)\)", words)
     if not found:
         return ""
-    hidden, changed, of_twin, twin = map(int, found.groups())
-    return f"{hidden} of {changed} changed, twin {of_twin} of {twin}" * (hidden * max(twin, 1) > of_twin * changed)
+    hidden, changed, of_twin, twin = (int(number or 0) for number in found.groups())
+    beside = f"{of_twin} of {twin}" if twin else "none changed"
+    return f"{hidden} of {changed} changed, twin {beside}" * (hidden * max(twin, 1) > of_twin * changed)
 
 
 # ---- the first page ----

@@ -5,6 +5,7 @@ import pandas as pd
 
 from ldct_utils.judges import caught, faulty
 from ldct_utils.report.sentences import capital, listed, some
+from ldct_utils.stats import intervals
 
 LABELS = {
     "eraser": "eraser, knows lesions", "blind_eraser": "eraser, blind", "blur": "blur", "median": "median",
@@ -171,14 +172,20 @@ def searched(hunted, name: str) -> tuple[str, str]:
     if last["strength"] != faulted["strength"].max():
         words, lines = f"{words} at {percent(last['strength'])}", [*lines, f"at {percent(last['strength'])}"]
     if other is not None:
-        words, lines = f"{words} (twin: {counts[1]})", [*lines, f"twin {counts[1]}"]
+        of_twin = counts[1] if other["changed"] else "none changed"  # within reach of the search, or by its objective
+        words, lines = f"{words} (twin: {of_twin})", [*lines, f"twin {of_twin}"]
     return words, "\n".join(lines)
 
 
 def _with_ends(row: dict, name: str) -> str:
-    """A share in percent with its 95 % interval, e.g. ``76 % [60, 90]``; without where too few patients give none, or
-    all patients have the same share and a bootstrap over them has no width."""
+    """A share in percent with its 95 % interval, e.g. ``76 % [60, 90]``; without where too few patients give none.
+
+    Where it is none or all in every patient, a bootstrap over them has no width. The interval is then the exact one of
+    patients with a draw that differs: no mean share can lie further off.
+    """
     low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    if low == high and row[name] in (0, 1) and low is not None:
+        low, high = intervals.share_interval(row[name] * row["patients"], row["patients"])
     return percent(row[name]) + ("" if low is None or low == high else f" [{100 * low:.0f}, {100 * high:.0f}]")
 
 
