@@ -105,13 +105,17 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     asked = {"readers": readers, "backgrounds": 120, "livers": livers, "saves": 12, "costs": 0}
     said = answer("dose", observers=asked)
     assert said["sentences"].endswith(
-        " In uniform cylinders dose is saved to 2 of 2 computed readers: one with an eye filter puts the best "
-        "network's image at 57 % (56 to 58); one taught on plain images puts the best network's image at 26 % "
-        "(25 to 27)."
+        " In uniform cylinders 2 of 2 computed readers see a gain: they put the best network's images at 26 and 57 %."
+    )
+    assert (
+        "One with an eye filter puts the best network's image at 57 % (56 to 58); one taught on plain images puts the "
+        "best network's image at 26 % (25 to 27). With lesions" in said["more"]
     )
     filters = {"filters": {"NPWE": {"name": textbook.TV, "value": 0.5, "low": 0.4, "high": 0.6}}}
-    beside = answer("dose", observers=asked | filters)["sentences"]
-    assert "at 57 % (56 to 58), and the best plain filter's at 50 % (40 to 60); one taught" in beside
+    beside = answer("dose", observers=asked | filters)
+    assert beside["sentences"].endswith("at 26 and 57 %, and the best plain filter's at 50 %.")
+    assert "at 57 % (56 to 58), and the best plain filter's at 50 % (40 to 60); one taught" in beside["more"]
+    assert "each at its own best task." in beside["more"] and "own best task" not in said["more"]
     assert front.sentence(changed(observers=asked | filters)).endswith(
         "; in uniform cylinders 2 of 2 computed readers see a gain: they put the best network's images at 26 and 57 %, "
         "and the best plain filter's at 50 %."
@@ -161,9 +165,7 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert "Hotelling" not in said["sentences"] and "120 simulated livers" in said["sure"]
     doubted = BLOCKS["judges"] | {"silent": ["observer with an eye (NPWE)", "gain in SSIM"]}
     said = answer("dose", judges=doubted, observers=asked)
-    assert (
-        "1 of 1 computed reader: one taught on plain images puts the best network's image at 26 %" in said["sentences"]
-    )
+    assert "1 of 1 computed reader sees a gain: it puts the best network's images at 26 %." in said["sentences"]
     assert "A reader with an eye filter says 57 %, but caught no planted fault." in said["more"]
     assert front.sentence(changed(judges=doubted, observers=asked)).endswith(
         "; in uniform cylinders 1 of 1 computed reader sees a gain: it puts the best network's images at 26 %."
@@ -204,15 +206,16 @@ def test_what_a_perceptual_loss_does_has_a_sentence_for_every_case(arms, start):
 def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
     rows = [{"loss": "a", "answer": blending.BETTER, "more_kept": span(0.03)}, {"loss": "b", "answer": "not shown"}]
     told = {"rows": rows, "against": "noise-free truth"}
-    mixed = "more of it than a blend of the MSE image and its input with the same error"
+    mixed = "more of it than the MSE image blended with its input to the same error"
     assert answer("loss", tradeoff=told)["sentences"].endswith(
-        f" By the contrast of lesions, a little: 1 of 2 other losses keeps {mixed}, 3 percentage points (−7 to 13)."
+        f" By the contrast of lesions, a little: 1 of 2 other losses keeps {mixed}. It keeps 3 percentage points more "
+        "(−7 to 13)."
     )
     assert answer("loss", tradeoff=told)["more"].startswith("b was not shown to keep more than such a blend.")
     named = {"rows": [rows[0] | {"loss": "MSE + VGG"}, rows[1]], "against": "noise-free truth"}
     assert f"a little: the perceptual loss keeps {mixed}" in answer("loss", tradeoff=named)["sentences"]
     named["rows"] = [rows[0] | {"loss": f"MSE + VGG ({n})"} for n in (1, 2)] + [rows[1]]
-    assert f"a little: all 2 perceptual losses keep {mixed}, the best" in answer("loss", tradeoff=named)["sentences"]
+    assert f"a little: both perceptual losses keep {mixed}. The best" in answer("loss", tradeoff=named)["sentences"]
     other = {"against_other": "NDCT", "answers_other": {"a": blending.OPEN, "b": blending.OPEN}}
     assert (
         " Errors are measured from the noise-free truth; measured from the NDCT, this loss is not shown to do so."
@@ -222,7 +225,7 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
         twice = {"rows": [rows[0], rows[0] | {"loss": "c"}], "against": "noise-free truth", "against_other": "NDCT"}
         answers = {name: blending.BETTER for name in "ac"[:n]}
         said = answer("loss", tradeoff=twice | {"answers_other": answers})
-        assert f"{also} shown to do so." in said["more"] and f"keep {mixed}, the best 3 percentage" in said["sentences"]
+        assert f"{also} shown to do so." in said["more"] and f"keep {mixed}. The best keeps 3 per" in said["sentences"]
     for none, who in ((rows[1:], "no other loss"), ([rows[1]] * 2, "none of the 2 other losses")):
         said = answer("loss", tradeoff={"rows": none})
         assert said["sentences"].endswith(f" By the contrast of lesions, {who} was shown to keep {mixed}.")
@@ -230,22 +233,20 @@ def test_what_a_loss_keeps_beyond_a_blend_is_counted_with_its_best():
 
 def test_what_is_left_of_faint_lesions_stands_where_hiding_is_asked():
     kept = {"mse": span(0.67, 0.03), "vgg": span(0.83)}
-    told = (
-        "Of the faintest lesions, planted into further patients, the MSE network keeps 67 % (64 to 70) of the contrast"
-    )
+    told = "Of planted faint lesions the MSE network keeps 67 % (64 to 70) of the contrast"
     none = {"rows": [{"search": {"tested": 10, "changed": 0, "hidden": 0}, "patients": 6}]}
     assert answer("dose", invariances=none, details={"kept": kept})["sentences"].endswith(f" {told}.")
     only = {"kept": {"vgg": kept["vgg"]}}
-    assert dose.kept_of_faint({"kept": kept}, {}) == [f"{told}."] and dose.kept_of_faint(only, {}) == []
+    assert dose.kept_of_faint({"kept": kept}) == [f"{told}."] and dose.kept_of_faint(only) == []
     own = {"rows": [{"method": "vgg", "faint": span(0.9)}, {"method": "mse", "faint": span(0.87, 0.06)}]}
-    beside = "; of the test patients' own lesions under 25 HU, 87 % (81 to 93)."
-    assert dose.kept_of_faint({"kept": kept}, own) == [told + beside]
+    beside = "Of the test patients' own lesions under 25 HU the MSE network keeps 87 % (81 to 93) of the contrast."
+    assert answer("dose", invariances=none, kept=own)["more"].endswith(beside) and dose.kept_of_own({}) == []
     sizes = [
         {"radius_mm": 1.0, "contrast_hu": -25.0} | span(0.48),
         {"radius_mm": 4.0, "contrast_hu": -3.0} | span(0.85),
     ]
     by_lesion = {"kept": kept, "kept_by_lesion": {"mse": sizes}}
-    assert dose.kept_of_faint(by_lesion, own) == [f"{told}, and of the smallest (radius 1 mm) 48 % (38 to 58){beside}"]
+    assert dose.kept_of_faint(by_lesion) == [f"{told}, and of the smallest (radius 1 mm) 48 % (38 to 58)."]
 
 
 def test_a_study_that_did_not_ask_says_which_one_does():
@@ -280,8 +281,8 @@ def test_those_who_say_the_same_are_named_together_and_few_patients_have_no_inte
     assert dose.whole_by_network(BLOCKS) == {}
     whole = answer("dose", tradeoff={"mse_gain_db": gain, "patients": 9})
     assert whole["sentences"].startswith(
-        "By RMSE from the noise-free truth, a slice at 25 % of the dose that the MSE network cleaned is as good as "
-        "an uncleaned slice at 75 % (50 to 90)."
+        "By RMSE from the noise-free truth, the MSE network makes a slice at 25 % of the dose as good as an uncleaned "
+        "one at 75 % (50 to 90)."
     )
     assert whole["more"] == told and "filter" not in whole["sentences"]
     assert whole["sure"].startswith("RMSE: 9 test patients of all anatomies, and the trainings of the MSE network.")
@@ -365,8 +366,8 @@ def test_the_spread_of_lambda_is_told_over_all_over_levels_and_between_networks(
 def test_a_random_encoder_is_named_with_the_losses_that_use_it():
     arms = [arm("vgg · block3_conv2 · random · ψ 95 % at start", -0.5), arm("vgg · block5_conv4 · random · λ 0.1", -1)]
     said = answer("loss", influence={"patients": 10, "rows": [MSE, *arms]})
-    assert "the best of 2 perceptual losses, all with an untrained encoder, is 0.50 dB worse" in said["sentences"]
-    assert said["sentences"].endswith(" A VGG trained on photographs, as is usual, was not tried.")
+    assert "the best of 2 perceptual losses with untrained encoders is 0.50 dB worse" in said["sentences"]
+    assert said["sure"].endswith(" A VGG trained on photographs, as is usual, was not tried.")
     gains = {
         "patients": 9,
         "mse_gain_db": span(4.7),
@@ -487,10 +488,15 @@ def test_scores_that_fall_with_lost_lesions_are_held_against_a_shift_that_hides_
              "moved_by_shift": {"PSNR": span(0.84), "SSIM": span(0.64)}, "shift_hu": 10.0}  # fmt: skip
     told = answer("scores", audit=BLOCKS["audit"] | moved)["sentences"]
     assert told.startswith(
-        "When every lesion is removed, 16 of 17 scores get worse in every patient; PSNR moves by 6 % (−4 to 16) and "
-        "SSIM by 3 % (−7 to 13) of what cutting the dose does. A shift of all values by 10 HU hides nothing, yet PSNR "
-        "moves by 84 % (74 to 94) and SSIM by 64 % (54 to 74) of what cutting the dose does. "
+        "When every lesion is removed, PSNR moves by 6 % (−4 to 16) of what cutting the dose does. A shift of all "
+        "values by 10 HU hides nothing, yet moves PSNR by 84 % (74 to 94). Of 3"
     )
+    assert answer("scores", audit=BLOCKS["audit"] | moved)["more"].startswith(
+        "Without lesions 16 of 17 scores get worse in every patient. Without lesions SSIM moves by 3 % (−7 to 13) of "
+        "what cutting the dose does; after the shift SSIM moves by 64 % (54 to 74)."
+    )
+    still = answer("scores", audit=BLOCKS["audit"] | moved | {"moved_by_shift": {}})
+    assert "shift" not in still["sentences"] + still["more"] and "moves by 6 %" in still["sentences"]
     alone = answer("scores", audit=BLOCKS["audit"] | moved | {"moved_by_shift": {}, "moved": {}})["sentences"]
     assert alone.startswith("When every lesion is removed, 16 of 17 scores get worse in every patient. Of 3")
     gone = BLOCKS["audit"]["lesion_removed"]
@@ -510,13 +516,12 @@ NOTICED = {"noticed": {"a": {"eraser": {"value": 0.82, "low": 0.48, "high": 0.98
     ("change", "said", "rates"),
     [({}, "Of 3 computed judges, “a” and “b” are shown to notice all 3 planted faults.", ""),
      (NOTICED | {"caught_of_faults": {"a": 3, "b": 0, "c": 1}},
-      "Of 3 computed judges, only “a” is shown to notice all 3 planted faults: the eraser in 82 % (48 to 98) of "
-      "patients and the inserter in 27 % of patients, where chance gives 5 %.",
-      ""),
+      "Of 3 computed judges, only “a” is shown to notice all 3 planted faults.",
+      "The judge “a” notices the eraser in 82 % (48 to 98) of patients and the inserter in 27 % of patients; chance "
+      "gives 5 %. "),
      (NOTICED | {"caught_of_faults": {"a": 0, "b": 0, "c": 1}},
-      "Of 3 computed judges, only “c” is shown to notice 1 of 3 planted faults: the eraser in 50 % of patients, "
-      "where chance gives 5 %.",
-      ""),
+      "Of 3 computed judges, only “c” is shown to notice 1 of 3 planted faults.",
+      "The judge “c” notices the eraser in 50 % of patients; chance gives 5 %. "),
      ({"caught_of_faults": {"a": 0, "b": 1}, "faults": 1},
       "Of 2 computed judges, only “b” is shown to notice the planted fault.", ""),
      ({"caught_of_faults": {"a": 0, "b": 0, "c": 0}},
@@ -532,7 +537,7 @@ def test_judges_that_notice_most_faults_are_named(change, said, rates):
         "columns": ["judge", "noise-free truth"],
         "rows": [["a", "alarm: 30 % [12, 54]"], ["b", "no: 0 % [0, 17]"]],
     }
-    one = " at the noise-free truth, which has no fault, it raises an alarm in 30 % (12 to 54)."
+    one = " at the noise-free truth, which has no fault, it raises an alarm in 30 % (12 to 54) of patients."
     for counts, alarms in (({"a": 3}, one),
                            ({"a": 3, "b": 3}, "; false alarms at the noise-free truth are raised by a."),
                            ({"b": 3}, "planted faults.")):  # fmt: skip
@@ -740,10 +745,10 @@ def test_the_answer_on_dose_sets_a_plain_filter_beside_the_networks_by_rmse_and_
     blocks = changed(
         tradeoff={"mse_gain_db": span(4.0, 0.5), "rows": [], "filter_gain_db": {"name": textbook.TV} | gain}
     )
-    assert dose.scored_as(blocks)[0][0].endswith("; after total variation, a plain filter, at 50 % (40 to 60).")
+    assert dose.scored_as(blocks)[0][1] == "Total variation, a plain filter, reaches 50 % (40 to 60)."
     assert dose.whole_by_network(blocks)[words.FILTER]["value"] == pytest.approx(0.5)
     del blocks["tradeoff"]["filter_gain_db"]
-    assert "filter" not in dose.scored_as(blocks)[0][0] and words.FILTER not in dose.whole_by_network(blocks)
+    assert "filter" not in " ".join(dose.scored_as(blocks)[0]) and words.FILTER not in dose.whole_by_network(blocks)
     blocks["dose"]["filters"] = {
         "SSIM ↑": {"value": 0.4, "name": textbook.TV},
         "RMSE ↓": {"value": None, "name": textbook.TV},

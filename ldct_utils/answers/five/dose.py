@@ -15,14 +15,15 @@ def answer(blocks) -> tuple[list, list]:
         more.append(crops)
     if "observers" in blocks:
         believed = readers.trusted(blocks)
-        words += readers.at_best(blocks["observers"], believed)
+        short, each = readers.at_best(blocks["observers"], believed)
+        words += short
         noise = readers.with_other_noise(blocks["observers"], believed)
         detail = readers.in_detail(blocks["observers"], believed)
-        more.append(readers.testified(believed) + noise + detail + readers.elsewhere(blocks))
+        more.append(each + readers.testified(believed) + noise + detail + readers.elsewhere(blocks))
     if "invariances" in blocks:
         short, rest = hiding(blocks)
-        words += [short, *kept_of_faint(blocks.get("details", {}), blocks.get("kept", {}))]
-        more.append(rest)
+        words += [short, *kept_of_faint(blocks.get("details", {}))]
+        more.append(rest + kept_of_own(blocks.get("kept", {})))
     return words, ["\n\n".join(" ".join(part) for part in more if part)]
 
 
@@ -42,12 +43,10 @@ def scored_as(blocks) -> tuple[list, list]:
             f"There the best of {len(textbook.FILTERS)} plain filters is as good as one at {grouped(beside, 'by')}."
         )
     if whole := whole_slices(blocks):
-        network = "that the MSE network cleaned"
-        by = "By RMSE from the noise-free truth"
-        words = [f"{by}, a slice at {low} of the dose {network} is as good as an uncleaned slice at {share(whole)}"]
+        made = f"the MSE network makes a slice at {low} of the dose as good as an uncleaned one at {share(whole)}"
+        words = [f"By RMSE from the noise-free truth, {made}."]
         if plain := filter_dose(blocks):
-            words[0] += f"; after {plain['name']}, a plain filter, at {share(plain)}"
-        words[0] += "."
+            words.append(f"{capital(plain['name'])}, a plain filter, reaches {share(plain)}.")
     else:
         words, crops = crops, []
     if seen and "observers" not in blocks:
@@ -114,20 +113,19 @@ def hides(blocks) -> bool:
     return any(said.beyond_chance(row[way]) for row in rows for way in ("search", "aimed") if way in row)
 
 
-def kept_of_faint(planted: dict, own: dict) -> list[str]:
-    """What the MSE network leaves of faint lesions.
-
-    Args: planted: of ``collected.structures.details``. own: of ``collected.losses.kept``.
-    """
+def kept_of_faint(planted: dict) -> list[str]:
+    """What the MSE network leaves of faint lesions. Args: planted: of ``collected.structures.details``."""
     if "mse" not in planted.get("kept", {}):
         return []
-    told = (
-        f"Of the faintest lesions, planted into further patients, the MSE network keeps {share(planted['kept']['mse'])}"
-    )
-    told += " of the contrast"
+    told = f"Of planted faint lesions the MSE network keeps {share(planted['kept']['mse'])} of the contrast"
     by_lesion = planted.get("kept_by_lesion", {}).get("mse", [])
     if len(by_lesion) > 1:
         told += f", and of the smallest (radius {by_lesion[0]['radius_mm']:g} mm) {share(by_lesion[0])}"
+    return [f"{told}."]
+
+
+def kept_of_own(own: dict) -> list[str]:
+    """The same of the test patients' own lesions. Args: own: of ``collected.losses.kept``."""
     faint = [row["faint"] for row in own.get("rows", []) if row["method"] == "mse" and "faint" in row]
-    beside = f"; of the test patients' own lesions under {FAINT_HU:.0f} HU, {share(faint[0])}" if faint else ""
-    return [f"{told}{beside}."]
+    lesions = f"the test patients' own lesions under {FAINT_HU:.0f} HU"
+    return [f"Of {lesions} the MSE network keeps {share(faint[0])} of the contrast."] if faint else []

@@ -12,16 +12,19 @@ def answer(blocks) -> tuple[list, list]:
     if "influence" not in blocks:
         return [], []
     arms = said.ranked(blocks)
-    random = bool(arms) and all(" · random · " in name for name, _ in arms)
-    more = []
+    random, more = untrained(arms), []
     domain = blocks["influence"].get("domain")
     if "tradeoff" in blocks and domain not in (None, "hu"):
         more.append(in_hu(blocks["tradeoff"], DOMAINS.get(domain, domain)))
     against = blocks.get("details", {}).get("against", [])
     more += against_target(blocks) + seen_by_loss(against)
     kept, about_kept = kept_by_losses(blocks.get("tradeoff", {}))
-    usual = ["A VGG trained on photographs, as is usual, was not tried."] * random
-    return [psnr_of_losses(blocks, arms, random), *kept, *seen_better(against), *usual], [*about_kept, *more]
+    return [psnr_of_losses(blocks, arms, random), *kept, *seen_better(against)], [*about_kept, *more]
+
+
+def untrained(arms) -> bool:
+    """Whether nobody trained the encoder of any perceptual loss. Args: arms: of ``said.ranked``."""
+    return bool(arms) and all(" · random · " in name for name, _ in arms)
 
 
 def psnr_of_losses(blocks, arms, random: bool) -> str:
@@ -30,7 +33,7 @@ def psnr_of_losses(blocks, arms, random: bool) -> str:
     (_, best), signs = arms[0], [decided(span) for _, span in arms]
     several = "the perceptual loss" if len(arms) == 1 else f"the best of {len(arms)} perceptual losses"
     if random:
-        several += f", {'all ' * (len(arms) > 1)}with an untrained encoder,"
+        several += f" with {'untrained encoders' if len(arms) > 1 else 'an untrained encoder'}"
     against = f"By PSNR against the {REFERENCES[reference_of(blocks['influence']['rows'][0]['gain_db'])]}"
     if max(row["trainings"] for row in blocks["influence"]["rows"] if row["over_mse_db"]) == 1:
         return "With one training a loss nothing is decided about losses."
@@ -73,8 +76,8 @@ def kept_by_losses(n) -> tuple[list, list]:
     perceptual = [row for row in rows if "VGG" in row["loss"]]
     others, keep = some(len(buying), len(rows), "other loss"), "keeps" if len(buying) < 2 else "keep"
     if buying and buying == perceptual:
-        others = "the perceptual loss" if len(buying) == 1 else f"all {len(buying)} perceptual losses"
-    blend = "more of it than a blend of the MSE image and its input with the same error"
+        others = "the perceptual loss" if len(buying) == 1 else some(len(buying), len(buying), "perceptual loss")
+    blend = "more of it than the MSE image blended with its input to the same error"
     told, about = f"{others} {keep} {blend}", ""
     if not buying:
         return [f"By the contrast of lesions, {others} was shown to keep {blend}."], []
@@ -82,8 +85,8 @@ def kept_by_losses(n) -> tuple[list, list]:
         about = f"{listed(left)} {'was' if len(left) == 1 else 'were'} not shown to keep more than such a blend."
     most = max((row["more_kept"] for row in buying), key=lambda span: span["value"])
     points = plural(round(100 * most["value"]), "percentage point")
-    best = "the best " if len(buying) > 1 else ""
-    words = [f"By the contrast of lesions, a little: {told}, {best}{points}{within(most, 0, 100)}."]
+    best = f"{'The best' if len(buying) > 1 else 'It'} keeps {points} more{within(most, 0, 100)}."
+    words = [f"By the contrast of lesions, a little: {told}. {best}"]
     if not n.get("answers_other"):
         return words, [about]
     better = [row["loss"] for row in buying if n["answers_other"].get(row["loss"]) == blending.BETTER]

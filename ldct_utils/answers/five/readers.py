@@ -44,26 +44,25 @@ def seen_at_best(n, believed: dict) -> str:
     return f"; {where(gain).strip()} {puts} {each_of([one['best']['value'] for one in gain.values()])}{beside}"
 
 
-def at_best(n, believed: dict) -> list[str]:
+def at_best(n, believed: dict) -> tuple[list, list]:
     """At what dose readers to whom dose is saved put the best network's image and the best filter's, and what holds in
-    livers. Args: n: of 04d. believed: of ``trusted``."""
+    livers; then the same by reader, with intervals. Args: n: of 04d. believed: of ``trusted``."""
     if not believed:
-        return ["No computed reader could be asked that can see a gain and catches faults."]
+        return ["No computed reader could be asked that can see a gain and catches faults."], []
     gain = {name: one["best"] for name, one in believed.items() if one["saves"]}
     if not gain:
-        return [f"No gain was shown to {anybody(believed)}{where(believed)}."]
+        return [f"No gain was shown to {anybody(believed)}{where(believed)}."], []
     told = []
     for name in sorted(gain, key=lambda name: -gain[name]["value"]):
         who = f"one {READERS.get(name, name)}"
         plain = n.get("filters", {}).get(name)
         beside = f", and the best plain filter's at {share(plain)}" if plain else ""
         told.append(f"{who} puts the best network's image at {share(gain[name])}{beside}")
-    places = capital(where({name: believed[name] for name in gain}).strip())
     at_its_best = "; each at its own best task" * any(name in n.get("filters", {}) for name in gain)
-    words = [f"{places} dose is saved to {of_readers(gain, believed)}: {'; '.join(told)}{at_its_best}."]
+    words = [f"{capital(seen_at_best(n, believed).removeprefix('; '))}."]
     if not any(one["in_patients"] for one in believed.values()) and n.get("backgrounds"):
         words.append(f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked.")
-    return words
+    return words, [f"{capital('; '.join(told))}{at_its_best}."]
 
 
 def with_other_noise(n, believed: dict) -> list[str]:

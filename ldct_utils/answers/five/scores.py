@@ -35,13 +35,8 @@ def answer(blocks) -> tuple[list, list]:
         if not gone or not gone["metrics"]:
             words.append(said.removal(blocks))
         else:
-            fall, of = int(gone["falls_in_all"]), int(gone["metrics"])
-            worse = f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient"
-            moved = moves(blocks["audit"].get("moved", {}))
-            words.append(
-                f"When every lesion is removed, {worse}{f'; {moved} of what cutting the dose does' * bool(moved)}."
-            )
-            words += by_shift(blocks["audit"])
+            words += by_removal(blocks["audit"])
+            more += by_others(blocks["audit"])
             if alike := blocks["audit"].get("like_mse"):
                 more.append(metric_words.in_disguise(pd.DataFrame(alike), LIKE_MSE))
                 more.append("So SSIM over all HU is hardly a second opinion beside PSNR.")
@@ -57,10 +52,38 @@ def answer(blocks) -> tuple[list, list]:
     return words, more
 
 
+def worse(n) -> str:
+    """``14 of 18 scores get worse in every patient`` whose lesions are removed. Args: n: of 04c."""
+    fall, of = int(n["lesion_removed"]["falls_in_all"]), int(n["lesion_removed"]["metrics"])
+    return f"{some(fall, of, 'score')} {'gets' if fall < 2 else 'get'} worse in every patient"
+
+
+def by_removal(n) -> list[str]:
+    """How far the score that all use is moved by lost lesions, and by a shift of all values. Args: n: of 04c."""
+    gone, shifted = (n.get(name) or {} for name in ("moved", "moved_by_shift"))
+    if "PSNR" not in gone:
+        return [f"When every lesion is removed, {worse(n)}."]
+    told = f"When every lesion is removed, PSNR moves by {size(gone['PSNR'])} of what cutting the dose does."
+    if "PSNR" not in shifted:
+        return [told]
+    shift = f"A shift of all values by {n.get('shift_hu', 0):g} HU hides nothing, yet moves PSNR by"
+    return [told, f"{shift} {size(shifted['PSNR'])}."]
+
+
+def by_others(n) -> list[str]:
+    """How many scores get worse, and how far the other two that all use are moved. Args: n: of 04c."""
+    gone, shifted = (moves(n.get(name) or {}) for name in ("moved", "moved_by_shift"))
+    told = [f"Without lesions {worse(n)}."] if "PSNR" in n.get("moved", {}) else []
+    if gone:
+        after = f"; after the shift {shifted}" * bool(shifted)
+        told.append(f"Without lesions {gone} of what cutting the dose does{after}.")
+    return told
+
+
 def moves(moved: dict) -> str:
-    """How far the scores that all use are moved: ``PSNR moves by 6 % and SSIM by 3 %``. Args: moved: {score: span}, in
-    units of what cutting the dose to a quarter moves it."""
-    ends = [(name, size(moved[name])) for name in ("PSNR", "SSIM", "SSIM (window)") if name in moved]
+    """How far scores are moved: ``SSIM moves by 3 % and SSIM (window) by 2 %``. Args: moved: {score: span}, in units of
+    what cutting the dose to a quarter moves it."""
+    ends = [(name, size(moved[name])) for name in ("SSIM", "SSIM (window)") if name in moved]
     return listed(f"{name}{' moves' * (not place)} by {size}" for place, (name, size) in enumerate(ends))
 
 
@@ -71,13 +94,6 @@ def size(move: dict) -> str:
         turned |= dict(zip(("low", "high"), sorted((move["low"], move["high"]) if move["value"] > 0 else
                                                    (-move["low"], -move["high"]))))  # fmt: skip
     return share(turned)
-
-
-def by_shift(n) -> list[str]:
-    """The same of a shift of all values: what lost lesions must be held against. Args: n: of 04c."""
-    moved = moves(n.get("moved_by_shift") or {})
-    shift = f"A shift of all values by {n.get('shift_hu', 0):g} HU hides nothing"
-    return [f"{shift}, yet {moved} of what cutting the dose does."] if moved else []
 
 
 def by_pixel(gone: dict) -> list[str]:
@@ -122,11 +138,9 @@ def one_judge(n) -> str:
     if len(best) > 1:
         rest = f"; false alarms at the noise-free truth are raised by {listed(said.plainly(one) for one in fooled)}"
         return f"Of {judges}, {listed(names)} are shown to notice {what}{rest * bool(fooled)}."
-    rates = n.get("noticed", {}).get(best[0], {})
-    often = f": {by_fault(rates)}, where chance gives 5 %" if rates else ""
     unsure = "It is not reliable: at the noise-free truth, which has no fault, it raises an alarm in"
-    rest = f" {unsure} {fooled[best[0]]}." if fooled else ""
-    return f"Of {judges}, only {names[0]} is shown to notice {what}{often}.{rest}"
+    rest = f" {unsure} {fooled[best[0]]} of patients." if fooled else ""
+    return f"Of {judges}, only {names[0]} is shown to notice {what}.{rest}"
 
 
 def by_fault(rates: dict) -> str:
@@ -139,9 +153,12 @@ def by_fault(rates: dict) -> str:
 
 
 def rates_of(n) -> list[str]:
-    """Who of several best judges raised false alarms, and how often; of one alone the answer says it."""
-    fooled = said.false_alarms(n)
-    if not fooled or len(said.best_judges(n)) == 1:
+    """How often one best judge notices each fault, or who of several raised false alarms, and how often."""
+    fooled, best = said.false_alarms(n), said.best_judges(n)
+    if len(best) == 1:
+        rates = n.get("noticed", {}).get(best[0], {})
+        return [f"The judge “{said.plainly(best[0])}” notices {by_fault(rates)}; chance gives 5 %."] if rates else []
+    if not fooled:
         return []
     alarms = listed(f"“{said.plainly(judge)}” in {rate} of patients" for judge, rate in fooled.items())
     return [f"At the noise-free truth, an alarm is raised by {alarms}."]
