@@ -138,7 +138,8 @@ def test_five_answers_stand_first_each_with_its_picture_and_all_else_is_folded(s
     run, content = SimpleNamespace(folder=folder), front.page({})
     fig, ax = plt.subplots()
     ax.plot([1, 2])
-    for name in ("hero", "plane"):
+    content["answers"][0] |= {"sure": "Ten patients.", "more": "What else is known."}
+    for name in ("hero", "plane", "kept_of_losses"):
         report.figure(run, name, fig, f"The {name} shows it.", alt=f"A line called {name}.")
     report.table(run, "answers_shown", pd.DataFrame({"answer": ["toy answer"]}), "All of them.")
     files.write_json(folder / "front.json", content)
@@ -151,6 +152,10 @@ def test_five_answers_stand_first_each_with_its_picture_and_all_else_is_folded(s
             "hero.png",
             'id="answer-loss"',
             "plane.png",
+            "Ten patients.",
+            "More on this answer",
+            "kept_of_losses.png",
+            "What else is known.",
             'id="words"',
             "toy answer",
         )

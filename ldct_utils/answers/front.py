@@ -20,12 +20,13 @@ QUESTIONS = {
 # {part of the page: figures and tables of 12_answers that stand there}
 SHOWN = {
     "hero": ("hero_real", "hero"),
-    "loss": ("losses", "plane", "kept_of_losses"),
+    "loss": ("losses", "plane"),
     "scores": ("lesions_removed", "grid"),
-    "newer": ("newer", "kept_drawn"),
+    "newer": ("newer",),
     "dose": ("doses", "crops", "aimed"),
     "reference": ("maps",),
 }
+FOLDED = {"loss": ("kept_of_losses",), "newer": ("kept_drawn",)}  # those that stand with what else is known
 WORDS = {
     "loss": "what a network is trained to make small: MSE compares pixels by squared differences, L1 by absolute ones; "
     "a perceptual loss compares features of a second network, the encoder VGG, at a layer such as block3_conv2. ψ is "
@@ -59,7 +60,7 @@ def page(blocks) -> dict:
 
     Returns: sentence; scope, a list of words; answers, a list with key, question, sentences (the answer), more (what
         else is known), sure (None where the study did not ask) and notebooks; sure, three sentences on the whole;
-        words, explained; shown, figures by part.
+        words, explained; shown and folded, figures by part.
     """
     answers = []
     for key, (question, notebooks, study) in QUESTIONS.items():
@@ -72,7 +73,7 @@ def page(blocks) -> dict:
         one = {"key": key, "question": question, "sentences": told, "more": more, "sure": sure}
         answers.append(one | {"notebooks": list(notebooks)})
     whole = {"sentence": sentence(blocks), "scope": scope(blocks), "sure": limits(blocks), "words": WORDS}
-    return whole | {"answers": answers, "shown": SHOWN}
+    return whole | {"answers": answers, "shown": SHOWN, "folded": FOLDED}
 
 
 def scope(blocks) -> list[str]:

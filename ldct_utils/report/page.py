@@ -192,11 +192,17 @@ def fronts(study: dict) -> list[dict]:
             path = run["folder"] / "front.json"
             if path.is_file():
                 page, items = files.read_json(path), {one["name"]: one for one in run["items"]}
-                parts = {part: [items[n] for n in names if n in items] for part, names in page["shown"].items()}
+                parts, folded = (_placed(page.get(where, {}), items) for where in ("shown", "folded"))
                 minutes = minutes_busy([one["result"] for book in study["notebooks"] for one in book["finished"]])
                 titles = {book["name"]: book["title"] for book in study["notebooks"]}
-                found.append(page | {"parts": parts, "run": run, "study": study, "minutes": minutes, "titles": titles})
+                placed = {"parts": parts, "folded": folded}
+                found.append(page | placed | {"run": run, "study": study, "minutes": minutes, "titles": titles})
     return sorted(found, key=lambda one: one["run"]["result"].get("finished", ""), reverse=True)
+
+
+def _placed(names_of: dict, items: dict) -> dict[str, list]:
+    """Figures and tables by part of the first page. Args: names_of: {part: names}. items: by name."""
+    return {part: [items[name] for name in names if name in items] for part, names in names_of.items()}
 
 
 def read_run(notebook: str, name: str, folder: Path) -> dict:
