@@ -263,7 +263,7 @@ def test_the_network_of_a_study_is_named_in_its_question():
              "over_mse_db": {}}]  # fmt: skip
     for network, name in (({}, "U-Net"), ({"network": "denomamba"}, "DenoMamba"), ({"network": "cnn10"}, "CNN-10")):
         block = {"domain": "hu", "patients": 10, "rows": rows, "swapped": {}} | network
-        assert f"*Does a {name} trained with MSE improve" in results_blocks.influence({"influence": block})
+        assert f"*Does a {name} trained with MSE improve" in results_blocks.losses.influence({"influence": block})
 
 
 ARMS = [{"mse": None, "vgg · a · random · ψ 0.95": -1.0}, {"mse": None, "new": 0.4, "l1 · x": -0.5}, {"mse": None}]
@@ -379,18 +379,18 @@ def test_what_a_search_changed_stands_in_every_row_and_hidden_is_a_share_of_it()
         return {"network": network, "method": "mse", "patients": 6, "alpha": 0.1} | ways | more
 
     rows = [row("cnn10", (16, 4, 4), (16, 1, 0)), row("unet", (16, 0, 0), ())]
-    said = results_blocks.invariances({"invariances": {"rows": rows}})
+    said = results_blocks.hidden.invariances({"invariances": {"rows": rows}})
     assert "| CNN-10, MSE | 4 of 16, 4 of 4 changed are hidden | 1 of 16, 0 of 1 changed is hidden |" in said
     assert "| U-Net, MSE | 0 of 16, hiding not tested |  |" in said and "limit for small" not in said
     rows[0] |= {"within_reach": 3, "lesions": 16}
-    said = results_blocks.invariances({"invariances": {"rows": rows}})
+    said = results_blocks.hidden.invariances({"invariances": {"rows": rows}})
     assert (
         "lesions kept below the limit for small changes |" in said
         and "| 3 of 16 |" in said
         and "| not counted |" in said
     )
     old = {"tested": 16, "changed": None, "hidden": 3}
-    assert results_blocks.found_by(old) == "not recorded, 3 of 16 changed and hidden"
+    assert results_blocks.hidden.found_by(old) == "not recorded, 3 of 16 changed and hidden"
 
 
 def test_how_many_lesions_a_search_could_have_changed_is_taken_where_a_run_counted_them(monkeypatch):
@@ -497,16 +497,18 @@ def test_the_table_of_judges_is_written_with_what_cannot_be_asked_left_empty():
     run = SimpleNamespace(numbers={"headline": stored_judges()}, table={"judges": by_judge}.get)
     n = readers.judges([run])
     assert n["columns"] == ["judge", "eraser", "identity"] and n["rows"][1][2] == ""
-    said = results_blocks.judges({"judges": n})
+    said = results_blocks.readers.judges({"judges": n})
     assert "| segments | from 25 %: 87 % [70, 95] |  | 7 |" in said and "most alarms at a twin, % (right: 5)" in said
     del n["at_twins"]  # as older files
-    assert "| segments | from 25 %: 87 % [70, 95] |  |\n" in results_blocks.judges({"judges": n})
+    assert "| segments | from 25 %: 87 % [70, 95] |  |\n" in results_blocks.readers.judges({"judges": n})
     told = {"gain in PSNR": {"value": 0.05, "low": 0.01, "high": 0.17}}
-    assert "| called: 100 % [94, 100] | 5 [1, 17] |" in results_blocks.judges({"judges": n | {"at_twins": told}})
+    assert "| called: 100 % [94, 100] | 5 [1, 17] |" in results_blocks.readers.judges(
+        {"judges": n | {"at_twins": told}}
+    )
     assert "That is noticed by gain in PSNR." in said
     assert "No fault is caught" not in said
     run = SimpleNamespace(numbers={"headline": stored_judges(silent=["a", "b"])}, table=run.table)
-    silent = results_blocks.judges({"judges": readers.judges([run])})
+    silent = results_blocks.readers.judges({"judges": readers.judges([run])})
     assert (
         "Patient by patient, no fault is caught by a and b; what they find in a network is no evidence here." in silent
     )
@@ -542,7 +544,7 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     assert found["swept"] == {"NPWE": {"low": 0.4, "high": 0.7}}
     assert found["filters"] == {"NPWE": {"name": textbook.BLUR, "value": 0.55, "low": 0.1, "high": 1.0}}
     assert found["livers"] == {"NPWE": {"low": 0.14, "high": 0.9}}, "networks in livers, and neither filters nor water"
-    said = results_blocks.observers({"observers": found})
+    said = results_blocks.readers.observers({"observers": found})
     assert (
         "2 of 3 model observers passed every test, all scans pooled. 1 of them cannot see a fade that weakens a "
         "lesion and its noise alike. Contrast over noise failed." in said
@@ -555,7 +557,9 @@ def test_observers_and_the_two_tasks_are_told_in_a_sentence_each():
     )
     both = {"answer": "Confirmed.", "decided": True, "patients": 6, "trainings": 3, "contrast_hu": {"shape": -18.7},
             "controls": {"blur harms": True, "full dose helps": False}}  # fmt: skip
-    said = results_blocks.two_tasks({"two_tasks": readers.two_tasks([SimpleNamespace(numbers={"headline": both})])})
+    said = results_blocks.readers.two_tasks(
+        {"two_tasks": readers.two_tasks([SimpleNamespace(numbers={"headline": both})])}
+    )
     assert "Confirmed." in said and "6 simulated patients; 1 of 2 controls came out as they must." in said
 
 
@@ -563,12 +567,12 @@ def test_models_that_draw_are_told_with_what_they_find_behind_the_eraser():
     row = {"model": "generator", "works": False, "patients": 6, "more": 0.0, "more_low": 0.0, "more_high": 0.0,
            "eraser_hidden": 0.0, "identity_hidden": 0.0, "eraser_sd_hu": 0.02, "eraser_open_hu": 37.0}  # fmt: skip
     asked, not_asked = SimpleNamespace(numbers={"controls_on_ct": [row]}), SimpleNamespace(numbers={})
-    said = results_blocks.drawn({"drawn": hidden.drawn([not_asked, asked])})
+    said = results_blocks.hidden.drawn({"drawn": hidden.drawn([not_asked, asked])})
     assert (
         said.startswith("*6 patients, one training each. The settings of these trainings are not recorded.*")
         and "The generator does not work: behind the eraser" in said
     )
-    none = results_blocks.drawn({"drawn": hidden.drawn([not_asked])})
+    none = results_blocks.hidden.drawn({"drawn": hidden.drawn([not_asked])})
     assert none == "Not asked: no flow was trained with controls on CT."
 
 
@@ -625,46 +629,46 @@ def test_contrast_kept_stands_beside_psnr_with_that_of_faint_lesions():
              "beyond_db": span(1.4)},
             {"method": "mse", "trainings": 3, "gain_db": span(4.7), "kept": span(0.89)}]  # fmt: skip
     block = {"rows": rows, "base": "mse", "target": "truth", "patients": 10}
-    text = results_blocks.kept({"kept": block})
+    text = results_blocks.losses.kept({"kept": block})
     assert "| 3.00 [2.95, 3.05] | 96 [91, 101] | 93 [88, 98] | 1.40 [1.35, 1.45] |" in text
     assert "| MSE | 4.70 [4.65, 4.75] | 89 [84, 94] |  |  |" in text and "PSNR over a mix of MSE and the LDCT" in text
-    assert results_blocks.newer_kept({"newer_kept": {"rows": []}}) == "*No lesion is known in these patients.*"
+    assert results_blocks.losses.newer_kept({"newer_kept": {"rows": []}}) == "*No lesion is known in these patients.*"
 
 
 def test_what_each_share_costs_stands_in_a_row_a_level_and_a_column_a_share():
     rows = [("block3", 0.5, (-0.5, -0.9, -0.1), 0.92), ("block3", 1.0, (-0.3, -0.5, -0.1), 0.8),
             ("block5", 0.5, (0.4, 0.1, 0.7), 0.95)]  # fmt: skip
-    text = results_blocks.by_psi(of_psi(*rows))
+    text = results_blocks.losses.by_psi(of_psi(*rows))
     assert "| level, encoder | ψ 50 % | VGG alone |" in text
     assert "| block3, random encoder | −0.50 [−0.90, −0.10] | −0.30 [−0.50, −0.10] |" in text
     assert "| block5, random encoder | 0.40 [0.10, 0.70] |  |" in text and "| 92 [90, 100] | 80 [78, 100] |" in text
     assert "In PSNR 1 of 3 perceptual losses is shown to be better than MSE, 2 worse." in text
     assert "In the mean 2 of 3 keep more of lesions than MSE, which keeps 89 % (85 to 94)." in text
     assert "10 patients; one training each" in text and "| block3, random encoder | 50 | 100 |" in text
-    assert "No loss was trained at three" in results_blocks.by_psi({"by_psi": {"rows": []}})
+    assert "No loss was trained at three" in results_blocks.losses.by_psi({"by_psi": {"rows": []}})
 
 
 def test_the_weight_for_one_psi_is_told_by_network_and_by_level():
     spread = {"over_all": 240.0, "over_levels": {"identity": 2.0, "trained": 2.5, "untrained": 4.0},
               "times": {"trained": [0.8, 1.1], "untrained": [59.0, 137.4]}}  # fmt: skip
-    text = results_blocks.lambdas({"lambdas": {"psi": 0.95, "spread": {"random": spread}}})
+    text = results_blocks.losses.lambdas({"lambdas": {"psi": 0.95, "spread": {"random": spread}}})
     assert "59 to 137 times the λ that it needs for the LDCT itself" in text
     assert "LDCT and trained network differ by at most 25 %." in text
     assert "varies up to 4.0-fold, over levels and networks 240-fold." in text and "So choose" in text
     alike = spread | {"over_all": 1.2, "times": {"untrained": [1.0, 1.2]}}
-    text = results_blocks.lambdas({"lambdas": {"psi": 0.95, "spread": {"random": alike}}})
+    text = results_blocks.losses.lambdas({"lambdas": {"psi": 0.95, "spread": {"random": alike}}})
     assert "So choose" not in text and "trained network differ" not in text
 
 
 def test_a_training_that_passes_its_input_and_one_that_does_not_are_told():
     trainings = {"paper-0": [[0, 900.0], [512, 60.0], [1024, 20.3]], "residual": [[0, 13.5], [512, 9.2]],
                  "restless": [[256, 12.0], [512, 14.0], [1024, 12.0]]}  # fmt: skip
-    text = results_blocks.courses({"courses": {"input_rmse_hu": 13.5, "trainings": trainings}})
+    text = results_blocks.losses.courses({"courses": {"input_rmse_hu": 13.5, "trainings": trainings}})
     assert "| 512 | 60.0 | 9.2 | 14.0 |" in text and "| 1,024 | 20.3 |  | 12.0 |" in text
     assert "- restless has less error than its input (13.5 HU) from 1,024 updates on." in text
     assert "- paper-0 is not as good as its input within 1,024 updates: 20.3 HU against 13.5 HU." in text
     assert "- residual has less error than its input (13.5 HU) from 512 updates on." in text
-    assert "input" not in results_blocks.courses({"courses": {"input_rmse_hu": None, "trainings": trainings}})
+    assert "input" not in results_blocks.losses.courses({"courses": {"input_rmse_hu": None, "trainings": trainings}})
 
 
 def test_the_error_of_the_input_is_that_with_which_a_network_with_a_skip_connection_begins(monkeypatch):
@@ -684,18 +688,22 @@ def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_
                   [verdicts.SEARCH, "0 of 3 changed hidden (twin: 0 of 1)", "not tested: none changed",
                    "2 of 2 changed hidden (twin: 0 of 2)"],
                   ["VAE + flow (05a), 13 patients", "cannot be asked", "cannot be asked", "says nothing"]]}  # fmt: skip
-    assert results_blocks.of_judges(n) == [
+    assert results_blocks.readers.of_judges(n) == [
         "Of 8 faults are noticed: 8 by “A” and none by “B”.",
         "At the noise-free truth, which has no fault, an alarm is raised by “A”.",
         "Of 2 judges, an alarm is raised at mse-0 by 1.",
         "In one patient the invariance search finds more lesions hidden than behind the honest twin at mse-0 (2 of 2 "
         "changed, twin 0 of 2).",
     ]
-    assert results_blocks.beyond_twin("5 of 5 changed hidden (twin: 4 of 4)") == ""
-    assert results_blocks.beyond_twin("5 of 5 changed hidden at 50 % (twin: 0 of 0)").endswith("twin none changed")
-    assert results_blocks.beyond_twin("5 of 5 changed hidden (twin: none changed)").endswith("twin none changed")
+    assert results_blocks.readers.beyond_twin("5 of 5 changed hidden (twin: 4 of 4)") == ""
+    assert results_blocks.readers.beyond_twin("5 of 5 changed hidden at 50 % (twin: 0 of 0)").endswith(
+        "twin none changed"
+    )
+    assert results_blocks.readers.beyond_twin("5 of 5 changed hidden (twin: none changed)").endswith(
+        "twin none changed"
+    )
     alone = {"columns": ["judge", "blur"], "faults": 1, "caught_of_faults": {"B": 0}, "rows": [["B", "no: 7 %"]]}
-    assert results_blocks.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]
+    assert results_blocks.readers.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]
 
 
 def test_contrast_kept_of_planted_lesions_is_told_lesion_by_lesion():
@@ -709,7 +717,7 @@ def test_contrast_kept_of_planted_lesions_is_told_lesion_by_lesion():
         "noticed_hu": {},
         "kept_by_lesion": {"mse": sizes},
     }
-    text = results_blocks.details({"details": block})
+    text = results_blocks.structures.details({"details": block})
     assert "| radius 1 mm, −25 HU | radius 4 mm, −3 HU |" in text
     assert "| MSE | 48 % (38 to 58) | 85 % (75 to 95) |" in text and "patients and trainings" in text
 
@@ -802,12 +810,12 @@ def test_what_is_found_patch_by_patch_is_told_beside_the_test_of_segments():
     (row,) = hidden._by_patch(table)
     assert row["found"]["removal"]["value"] == 0.2 and len(row["found"]) == 3
     none = {"alarms": {}, "found": [], "suspicious": [], "others": {}}
-    said = results_blocks.changes({"changes": none | {"by_patch": [row]}})
+    said = results_blocks.structures.changes({"changes": none | {"by_patch": [row]}})
     told = (
         "of removals and insertions are found, at one false mark a slice: by sFRC against the NDCT 20 % (10 to 30) and"
     )
     assert f"{told} 30 % (20 to 40)." in said
-    assert "Patch by patch" not in results_blocks.changes({"changes": none})
+    assert "Patch by patch" not in results_blocks.structures.changes({"changes": none})
 
 
 def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
@@ -823,7 +831,7 @@ def test_newer_methods_stand_with_what_they_keep_of_faint_lesions():
 
 def test_one_volume_is_said_to_have_no_interval():
     block = {"notices": [{"metric": "PSNR", "5": "1.00 –"}], "against": [], "kept": {}}
-    few = results_blocks.details({"details": block | {"removed": [], "noticed_hu": {}}})
+    few = results_blocks.structures.details({"details": block | {"removed": [], "noticed_hu": {}}})
     assert "Too few volumes for intervals" in few and "95 %" not in few
     block["notices"].append({"metric": "SSIM", "5": "0.90 [0.83, 0.96]"})
-    assert "95 % intervals" in results_blocks.details({"details": block | {"removed": [], "noticed_hu": {}}})
+    assert "95 % intervals" in results_blocks.structures.details({"details": block | {"removed": [], "noticed_hu": {}}})

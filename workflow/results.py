@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import results_blocks
+from blocks.shared import FOLDER
 
 from ldct_utils import report
 from ldct_utils.answers import collect as numbers
@@ -218,7 +219,7 @@ def rendered(name: str, page: str) -> str:
     text = results_blocks.write(block, stored)
     above = "" if page == "README.md" else "../"
     text = text.replace(results_blocks.answer.NOTEBOOKS, f"{above}notebooks/")
-    return text.replace(results_blocks.FOLDER, "results/" if above else "docs/results/")
+    return text.replace(FOLDER, "results/" if above else "docs/results/")
 
 
 def filled(page: str) -> str:
