@@ -143,7 +143,8 @@ scores = pd.concat([scores[scores["denoiser"] != "honest"], *twins], ignore_inde
 # tenth that may be lost or gained, since the twins keep all of it. The observer with an eye has the internal noise that
 # FBP at full dose gives it: the LDCT's times its dose, since noise power goes with 1 / dose; one value for all. No
 # judge here asks for a lesion's size or shape, and one that is retrained for each denoiser cannot notice what
-# retraining undoes, such as a contrast of the other sign.
+# retraining undoes, such as a contrast of the other sign. Kept contrast and observers compare an image with a lesion to
+# one without: what texture paster and inserter add is in both, so that they **cannot be asked** about these.
 
 # %%
 own_task = {name: panel.JUDGES[name].own_task for name in judges}
@@ -255,6 +256,7 @@ run.finish(
     headline={"answer": headline, "decided": bool(enough), "table": lines, "cells": verdicts.as_numbers(cell, labels),
               "patients": len(people), "silent": [labels[j] for j in silent], "faults": len(graded),
               "caught_of_faults": {row.judge: int(row.caught) for row in table.itertuples()}, "misled": misled,
+              "asked_of_faults": {row.judge: int(row.asked) for row in table.itertuples()},
               "noticed": verdicts.noticed(cell, labels)},
     cohort=cohort.id,
 )  # fmt: skip

@@ -125,8 +125,8 @@ def test_the_answer_on_dose_says_what_each_observer_sees_at_best_and_where():
     assert in_livers.endswith(" In 120 simulated livers no reader could be asked.")
     wide = {"swept": {"NPWE": {"low": 0.43, "high": 0.74}, "search": {"low": 0.1, "high": 0.2}}}
     assert (
-        "With half to twice the noise that we give the reader with an eye filter, it puts the best network's image "
-        "at 43 to 74 %. “Best”" in answer("dose", observers=asked | wide)["more"]
+        " With half to twice the noise that we give the reader with an eye filter, it puts the best network's image "
+        "at 43 to 74 %." in answer("dose", observers=asked | wide)["sure"]
     )
     assert said["more"].endswith(
         "With lesions in uniform cylinders, a slice cleaned by the network that is best for the reader is worth "
@@ -522,6 +522,9 @@ NOTICED = {"noticed": {"a": {"eraser": {"value": 0.82, "low": 0.48, "high": 0.98
      (NOTICED | {"caught_of_faults": {"a": 0, "b": 0, "c": 1}},
       "Of 3 computed judges, only “c” is shown to notice 1 of 3 planted faults.",
       "The judge “c” notices the eraser in 50 % of patients; chance gives 5 %. "),
+     ({"caught_of_faults": {"a": 3, "b": 1}, "asked_of_faults": {"a": 3, "b": 1}},
+      "Of 2 computed judges, 1 of which could be asked about every fault, only “a” is shown to notice all 3 planted "
+      "faults.", ""),
      ({"caught_of_faults": {"a": 0, "b": 1}, "faults": 1},
       "Of 2 computed judges, only “b” is shown to notice the planted fault.", ""),
      ({"caught_of_faults": {"a": 0, "b": 0, "c": 0}},

@@ -430,6 +430,22 @@ def test_judges_that_catch_every_fault_are_counted_with_what_they_see_least(judg
     assert verdicts.all_caught_said(*by_judge(**judges)) == said
 
 
+def test_a_judge_that_compares_images_with_and_without_a_lesion_is_not_asked_about_what_is_in_both():
+    table = made_scores(0.25)
+    table = pd.concat([table.assign(denoiser=name) for name in ("blur", "paster", "inserter")])
+    found = verdicts.of_scores(table, {"sees": False, "blind": True}, pd.Series(True, range(30)))
+    assert set(found[found["judge"] == "blind"]["denoiser"]) == {"blur"}
+    cell, labels = verdicts.cells(found), {"sees": "one that sees", "blind": "one with a lesion"}
+    judged = verdicts.by_judge(cell, found, labels)
+    assert judged.set_index("judge")["asked"].to_dict() == {"one that sees": 3, "one with a lesion": 1}
+    told = verdicts.all_caught_said(judged, cell, labels)
+    assert told.startswith("The only judge that could be asked of every fault is shown to catch them all, least often")
+    grid = verdicts.grid(cell, pd.DataFrame(), labels, ["blur", "paster"]).set_index(["judge", "denoiser"])["state"]
+    assert grid["blind", "paster"] == "not asked" and grid["blind", "blur"] == "not caught"
+    words = verdicts.rows_in_words(cell, labels, ["paster"])
+    assert [row["texture paster"] == verdicts.NOT_ASKED for row in words] == [False, True]
+
+
 NOT_DENOISED = verdicts.IN_SENTENCES["identity"]
 FAULTS = [name for name in faulty.names() if name not in faulty.HARMLESS]
 
@@ -452,7 +468,7 @@ def test_whose_lesions_judges_look_for_is_told_and_who_has_none():
     told = "Observers and kept contrast look for one lesion of the patient, put back where the scan has none, in"
     assert verdicts.own_lesions_said([own, other], ["eraser"], 22, 22) == f"{told} all patients."
     assert verdicts.own_lesions_said([own], ["inserter"], 21, 22) == (
-        f"{told} 21 of the 22 patients; what the inserter adds elsewhere they cannot see."
+        f"{told} 21 of the 22 patients; what the inserter adds is in both images."
     )
 
 

@@ -683,7 +683,8 @@ def test_the_error_of_the_input_is_that_with_which_a_network_with_a_skip_connect
 
 
 def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_table():
-    n = {"columns": ["judge", "blur", "noise-free truth", "mse-0"], "faults": 8, "caught_of_faults": {"A": 8, "B": 0},
+    n = {"columns": ["judge", "blur", "noise-free truth", "mse-0"], "faults": 8, "pairs": 16,
+         "caught_of_faults": {"A": 8, "B": 0},
          "rows": [["A", "from 25 %: 100 %", "alarm: 22 %", "alarm: 30 %"], ["B", "no: 7 %", "no: 0 %", "no: 5 %"],
                   [verdicts.SEARCH, "0 of 3 changed hidden (twin: 0 of 1)", "not tested: none changed",
                    "2 of 2 changed hidden (twin: 0 of 2)"],
@@ -691,7 +692,8 @@ def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_
     assert results_blocks.readers.of_judges(n) == [
         "Of 8 faults are noticed: 8 by “A” and none by “B”.",
         "At the noise-free truth, which has no fault, an alarm is raised by “A”.",
-        "Of 2 judges, an alarm is raised at mse-0 by 1.",
+        "Of 1 judge without an alarm there, an alarm is raised at mse-0 by none.",
+        "Intervals are not corrected for the 16 pairs of a judge and a fault.",
         "In one patient the invariance search finds more lesions hidden than behind the honest twin at mse-0 (2 of 2 "
         "changed, twin 0 of 2).",
     ]

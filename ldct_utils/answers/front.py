@@ -171,6 +171,7 @@ def sure_of_dose(blocks) -> str:
         asked = sum(one["in_patients"] for one in blocks["observers"]["readers"].values())
         livers = f" and in {plural(blocks['observers']['backgrounds'], 'simulated liver')}" * bool(asked)
         words.append(f"Computed readers: lesions in uniform cylinders{livers}, one training each.")
+        words += readers.with_other_noise(blocks["observers"], readers.trusted(blocks))
     if "invariances" in blocks:
         rows = blocks["invariances"]["rows"]
         tested = max((row[w]["tested"] for row in rows for w in ("search", "aimed") if w in row), default=0)

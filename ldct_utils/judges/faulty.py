@@ -43,6 +43,7 @@ MARGIN_PX = 2  # by which the eraser goes beyond a lesion's pixels: reconstructi
 BORROWED_PX = (23, 31)  # rows and columns from where the eraser takes noise, so that it leaves no hole in it
 FLAT_HU = 40.0  # soft tissue: what stands in for the anatomy where only the noise is processed
 HARMLESS = ("identity", "truth")
+IN_BOTH = ("paster", "inserter")  # add the same to an image with and without a lesion: their difference cannot show it
 OF_LESIONS = ("eraser",)  # with which nothing is wrong in a patient without lesions
 SMOOTHING = ("blur", "median", "tv")  # work on x and not on what the honest denoiser made of it
 FILTERS = (*SMOOTHING, "unsharp", "blind_eraser")  # whose fault is made of x; the others' is laid over

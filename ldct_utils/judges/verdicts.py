@@ -24,10 +24,13 @@ def of_scores(scores, own_task: dict, diseased, draws: int = 2000, seed: int = 0
     Args: scores: columns judge, denoiser, strength, variant (``fault`` or ``twin``), patient, score. own_task: {judge:
         whether it brings its own lesions}. diseased: boolean by patient. draws, seed: of the bootstrap.
     Returns: the fields of ``caught.Verdict``; rows of a judge that has no score are left out. The eraser that knows the
-        lesions is asked in patients who have some, unless the judge brings its own.
+        lesions is asked in patients who have some, unless the judge brings its own. A judge that does, and compares the
+        image with that lesion to the one without, cannot be asked about what is in both.
     """
     rows = []
     for (judge, name, strength), part in scores.groupby(["judge", "denoiser", "strength"], sort=False):
+        if own_task[judge] and name in faulty.IN_BOTH:
+            continue
         by = part.pivot(index="patient", columns="variant", values="score")
         asked = diseased.reindex(by.index).to_numpy() if name in faulty.OF_LESIONS and not own_task[judge] else None
         found = caught.verdict(by["fault"].to_numpy(), by["twin"].to_numpy(), asked, draws=draws, seed=seed)
@@ -258,12 +261,15 @@ def best_said(table, found, judges: dict) -> str:
 
 
 def all_caught_said(table, found, judges: dict) -> str:
-    """How many judges catch all that they were asked of, and what they see least, in a sentence.
+    """How many of the judges that were asked of all faults catch them, and what they see least, in a sentence.
 
     Args: table: of ``by_judge``. found: of ``cells``. judges: {name: label}.
     """
-    whole = table["judge"][(table["caught"] == table["asked"]) & (table["asked"] > 0)]
-    told = f"{some(len(whole), len(table), 'judge')} {'is' if len(whole) < 2 else 'are'} shown to catch every fault"
+    every = table[table["asked"] == max(table["asked"].max(), 1)]
+    whole = every["judge"][every["caught"] == every["asked"]]
+    could = " that could be asked of every fault" * (len(every) < len(table))
+    told = f"{some(len(whole), len(every), 'judge')}{could} {'is' if len(whole) < 2 else 'are'} shown to catch them all"
+    told = told if could else told.replace("them all", "every fault")
     own = found[found["judge"].map(judges).isin(whole) & found["denoiser"].isin(IN_SENTENCES)]
     own = own[~own["denoiser"].isin(faulty.HARMLESS)].sort_values("rate", kind="stable")
     if len(own) > 1:
@@ -301,7 +307,9 @@ def own_lesions_said(judges, faults, tasks: int, patients: int) -> str:
         "Observers and kept contrast look for one lesion of the patient, put back where the scan has none, in "
         f"{room} patients"
     )
-    return f"{said}{'; what the inserter adds elsewhere they cannot see' * ('inserter' in faults)}."
+    added = [f"the {IN_SENTENCES[name]}" for name in faulty.IN_BOTH if name in faults]
+    both = f"; what {listed(added)} add{'s' * (len(added) == 1)} is in both images"
+    return f"{said}{both * bool(added)}."
 
 
 def alarms_said(table) -> str:

@@ -150,11 +150,15 @@ def of_judges(n) -> list[str]:
     if "noise-free truth" in n["columns"]:
         misled = [f"“{row['judge']}”" for row in judges if row["noise-free truth"].startswith("alarm")]
         said.append(f"At the noise-free truth, which has no fault, an alarm is raised by {listed(misled) or 'none'}.")
+        judges = [row for row in judges if not row["noise-free truth"].startswith("alarm")]
     known = [*verdicts.LABELS.values(), "identity"]  # older files have the identity's short name
     networks = [name for name in n["columns"][1:] if name not in known]
-    alarms = [f"at {name} by {sum(row[name].startswith('alarm') for row in judges)}" for name in networks]
+    alarms = [f"at {name} by {sum(row[name].startswith('alarm') for row in judges) or 'none'}" for name in networks]
     if alarms:
-        said.append(f"Of {counted(len(judges), 'judge')}, an alarm is raised {listed(alarms)}.")
+        there = " without an alarm there" * ("noise-free truth" in n["columns"])
+        said.append(f"Of {counted(len(judges), 'judge')}{there}, an alarm is raised {listed(alarms)}.")
+    if n.get("pairs", 0) > 1:
+        said.append(f"Intervals are not corrected for the {n['pairs']} pairs of a judge and a fault.")
     for row in (row for row in table if row["judge"] == verdicts.SEARCH):
         hidden = [f"{name} ({beyond})" for name, words in row.items() if (beyond := beyond_twin(words))]
         said.append(

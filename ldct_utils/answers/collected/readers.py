@@ -97,7 +97,8 @@ def judges(of) -> dict:
         "noticed": noticed,
         "at_twins": {judge: _at_twins(cells, judge, rate / 100) for judge, rate in twins.items()},
     }
-    about["pairs"] = len(stored["caught_of_faults"]) * stored["faults"]
+    asked = stored.get("asked_of_faults") or dict.fromkeys(stored["caught_of_faults"], stored["faults"])
+    about |= {"asked_of_faults": asked, "pairs": sum(asked.values())}
     return {"columns": columns, "rows": rows} | about | {name: stored[name] for name in kept}
 
 

@@ -17,9 +17,8 @@ def answer(blocks) -> tuple[list, list]:
         believed = readers.trusted(blocks)
         short, each = readers.at_best(blocks["observers"], believed)
         words += short
-        noise = readers.with_other_noise(blocks["observers"], believed)
         detail = readers.in_detail(blocks["observers"], believed)
-        more.append(each + readers.testified(believed) + noise + detail + readers.elsewhere(blocks))
+        more.append(each + readers.testified(believed) + detail + readers.elsewhere(blocks))
     if "invariances" in blocks:
         short, rest = hiding(blocks)
         words += [short, *kept_of_faint(blocks.get("details", {}))]

@@ -38,7 +38,10 @@ def seen_at_best(n, believed: dict) -> str:
     if not gain:
         return f", but no gain was shown to {anybody(believed)}"
     sees, they = ("sees", "it puts") if len(gain) == 1 else ("see", "they put")
-    puts = f"{of_readers(gain, believed)} {sees} a gain: {they} the best network's images at"
+    able = " that could show a gain" * (len(n.get("believed", [])) > len(believed))
+    puts = (
+        f"{of_readers(gain, believed)}{able} {sees} {'one' if able else 'a gain'}: {they} the best network's images at"
+    )
     plain = [n["filters"][name]["value"] for name in gain if name in n.get("filters", {})]
     beside = f", and the best plain filter's at {each_of(plain)}" if plain else ""
     return f"; {where(gain).strip()} {puts} {each_of([one['best']['value'] for one in gain.values()])}{beside}"

@@ -126,7 +126,9 @@ def one_judge(n) -> str:
         return f"{capital(judges)} saw {faults}, in too few patients to decide."
     if not best:
         return f"Of {judges}, none is shown to notice any of {faults}."
-    most = n["caught_of_faults"][best[0]]
+    most, asked = n["caught_of_faults"][best[0]], n.get("asked_of_faults", {}).values()
+    able = sum(count == n["faults"] for count in asked)
+    judges += f", {able} of which could be asked about every fault" * (able < len(asked))
     what = (
         f"all {faults}"
         if 1 < most == n["faults"]
