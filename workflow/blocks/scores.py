@@ -3,6 +3,7 @@
 import pandas as pd
 
 from ldct_utils.answers import said as answer
+from ldct_utils.answers.five.scores import by_pixel
 from ldct_utils.answers.words import (
     bullets,
     called,
@@ -27,6 +28,7 @@ def audit(blocks) -> str:
     said = [answer.asked(answer.removal, blocks)]
     if moved := [f"{m} by {share(n['moved'][m])}" for m in ("PSNR", "SSIM", "MaxSRMSE") if m in n["moved"]]:
         said.append(f"Removing every lesion moves {listed(moved)} of what a quarter of the dose moves them.")
+    said += by_pixel(n["lesion_removed"]) if n.get("lesion_removed") else []
     if n.get("like_mse"):
         names = {"ssim": "SSIM in HU", "ssim_window": "SSIM (window)"}
         said.append(metric_words.in_disguise(pd.DataFrame(n["like_mse"]), names))
