@@ -568,7 +568,7 @@ def test_a_fault_laid_over_the_honest_denoiser_has_the_search_on_that_as_its_twi
     idle = HUNTED.assign(denoiser="eraser", changed=[2, 3, 0, 0], hidden=[0, 3, 0, 0])
     assert verdicts.searched(idle, "eraser") == (
         "3 of 3 changed hidden (twin: none changed)",
-        "3 of 3\ntwin none changed",
+        "3 of 3\ntwin none",
     )
     assert verdicts.searched(pd.concat([eraser, honest]), "eraser")[0] == "2 of 3 changed hidden (twin: 1 of 2)"
 

@@ -546,7 +546,7 @@ def test_an_adversarial_training_that_is_killed_ends_in_the_same_bits(tiny_outpu
     folder = tiny_outputs("dugan killed")
     assert 6 <= kill(folder, DUGAN, adversarial.name, 6) < 24
     assert pd.read_parquet(adversarial / "history.parquet").cutmix.gt(0).any()  # drawn, and likelier by the update
-    same_training(adversarial, finish(folder, DUGAN), (0, 12, 24))  # both critics too: they are part of the step
+    same_training(adversarial, finish_here(folder, DUGAN), (0, 12, 24))  # both critics too: they are part of the step
 
 
 def test_an_adversarial_method_trains_a_normalised_network_from_equally_likely_patients(adversarial):

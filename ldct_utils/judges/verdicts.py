@@ -175,8 +175,8 @@ def searched(hunted, name: str) -> tuple[str, str]:
     if last["strength"] != faulted["strength"].max():
         words, lines = f"{words} at {percent(last['strength'])}", [*lines, f"at {percent(last['strength'])}"]
     if other is not None:
-        of_twin = counts[1] if other["changed"] else "none changed"  # within reach of the search, or by its objective
-        words, lines = f"{words} (twin: {of_twin})", [*lines, f"twin {of_twin}"]
+        of_twin = counts[1] if other["changed"] else "none"
+        words, lines = f"{words} (twin: {of_twin}{' changed' * (not other['changed'])})", [*lines, f"twin {of_twin}"]
     return words, "\n".join(lines)
 
 
