@@ -9,6 +9,7 @@ import pytest
 
 from ldct_utils import cohorts
 from ldct_utils.study import identity, machine, parameters, sources
+from ldct_utils.study.sources import COHORT_PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADERS = {"import_module", "iter_modules", "__import__"}
@@ -279,6 +280,23 @@ def test_parameters_that_change_no_result_change_no_id(outputs, tmp_path):
     assert network("unet", save_every_s=1.0) == network("unet")
     assert network("unet", patients=9, size=512, **real) == network("unet", **real)
     assert network("unet", patients=9) != network("unet")
+
+
+@pytest.mark.parametrize(("name", "read"), [("13_your_denoiser", "dose"), ("13_your_denoiser", "kernel"),
+                                            ("04c_metric_audit", "kernel")])  # fmt: skip
+def test_what_a_source_does_not_read_counts_where_the_notebook_reads_it_for_more(name, read, outputs, tmp_path):
+    real = {"source": "mayo2016", "data_root": str(tmp_path)}
+    other = {"dose": 0.1, "kernel": "D45"}[read]
+    assert id_of(name, **real) != id_of(name, **real, **{read: other})
+    assert id_of(name, **real) == id_of(name, **real, patients=9)
+
+
+def test_every_notebook_of_a_cohort_hands_it_all_that_makes_one():
+    """So that what it reads once, it reads for the cohort."""
+    for path in (ROOT / "notebooks").glob("*.py"):
+        one = parameters.read(path)
+        if "source" in one.parameters:
+            assert identity._deciding(one)[2] >= set(COHORT_PARAMETERS), path.name
 
 
 def test_docstrings_and_comments_of_the_package_change_nothing(edit, outputs):

@@ -43,7 +43,7 @@ def case(seed=0, patient="P001", realisations=40, alive=None):
         return drawn
 
     ldct, ndct = scans(TISSUE + SIGNAL, 1, 2)[0], scans(TISSUE + SIGNAL, 1, 3)[0]
-    return Case(patient, "abdomen", 3, 0.75, ldct, ndct, "another scan", draw, LESIONS, INSIDE, AROUND)
+    return Case(patient, "abdomen", 3, 0.75, ldct, ndct, draw, LESIONS, INSIDE, AROUND)
 
 
 def identity(hu):

@@ -40,9 +40,7 @@ def found(asked=None):
             return cases.Drawn(present, absent, tissue + SIGNAL, SIGNAL)
 
         ldct, ndct = (scans(tissue + SIGNAL, 1, number, k)[0] for k in (2, 3))
-        return cases.Case(
-            f"P{number}", "abdomen", 3, PIXEL_MM, ldct, ndct, "another scan", draw, LESIONS, INSIDE, around
-        )
+        return cases.Case(f"P{number}", "abdomen", 3, PIXEL_MM, ldct, ndct, draw, LESIONS, INSIDE, around)
 
     return [case(1), case(2)]
 

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -262,9 +263,10 @@ def _finishes(statement: ast.stmt, opened: set) -> bool:
 
 
 @cache
-def _deciding(notebook: parameters.Notebook) -> tuple[str, frozenset[str], frozenset[str]]:
-    """What decides a notebook's result: its code as text, the names inside ``ldct_utils`` that it uses, and the
-    parameters that it reads. What comes after ``run.finish`` cannot change a result that is already written."""
+def _deciding(notebook: parameters.Notebook) -> tuple[str, frozenset[str], frozenset[str], frozenset[str]]:
+    """What decides a notebook's result: its code as text, the names inside ``ldct_utils`` that it uses, the parameters
+    that it reads, and those of them that it reads once. What comes after ``run.finish`` cannot change a result that is
+    already written."""
     body = copy.deepcopy(notebook.body.body)
     opened = _opened(body)
     last = next((place for place, statement in enumerate(body) if _finishes(statement, opened)), len(body))
@@ -277,7 +279,9 @@ def _deciding(notebook: parameters.Notebook) -> tuple[str, frozenset[str], froze
     sources = {local: ".".join(source) for local, source in sorted(imports.items()) if local in read}
     shown = {local for local in sources if (_own(*imports[local]) or "").split(".")[0] in BOOKKEEPING}
     text = repr({local: source for local, source in sources.items() if local not in shown}) + _bare(tree, nodes)
-    return text, _uses(nodes, imports), frozenset((read & set(notebook.parameters)) - ASIDE)
+    counted = frozenset((read & set(notebook.parameters)) - ASIDE)
+    loads = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    return text, _uses(nodes, imports), counted, frozenset(name for name in counted if loads[name] == 1)
 
 
 # ---- data and upstream runs ----
@@ -369,7 +373,7 @@ def _split_file(values: Mapping) -> list:
 
 
 def _idle(values: Mapping) -> set[str]:
-    """Parameters of a cohort that its source does not read."""
+    """Parameters of a cohort that its source does not read; one that a notebook reads once, it reads for the cohort."""
     source = SOURCES.get(values.get("source"))
     always = {"source", "data_root", "split", "cohort_seed"}
     return set(COHORT_PARAMETERS) - always - set(source.reads) if source else set()
@@ -388,8 +392,8 @@ def identity(
         this one may start from and that have not run yet.
     """
     scanned = {} if scanned is None else scanned
-    text, names, read = _deciding(notebook)
-    counted = {name: value for name, value in values.items() if name in read - _idle(values)}
+    text, names, read, once = _deciding(notebook)
+    counted = {name: value for name, value in values.items() if name in read - (_idle(values) & once)}
     kept = {name: _hashable(name, value, scanned) for name, value in counted.items()}
     code = code_hash([name for name in names if _homes(name)], [counted, *_upstream(counted, planned or {}, set())])
     return hash8([notebook.name, text, code, kept, *_split_file(counted), *machine.by_wheels(counted)])
