@@ -1,1 +1,1 @@
-"""What two notebooks of the study share, and nothing else: packages, mapped in docs/map.md."""
+"""What the notebooks of the study compute with, draw with and store with: packages, mapped in docs/map.md."""
