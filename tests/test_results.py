@@ -705,6 +705,10 @@ def test_what_judges_notice_and_what_they_say_of_networks_is_counted_from_their_
         "twin none changed"
     )
     alone = {"columns": ["judge", "blur"], "faults": 1, "caught_of_faults": {"B": 0}, "rows": [["B", "no: 7 %"]]}
+    older = {"columns": ["judge", "inserter"], "faults": 1, "caught_of_faults": {"B": 0}, "rows": [["B", "no: 7 %"]]}
+    told = "Observers and kept contrast stand here as asked about inserter, although these are in both images that they"
+    assert results_blocks.readers.of_judges(older)[-1] == f"{told} compare."
+    assert results_blocks.readers.of_judges(older | {"asked_of_faults": {"B": 1}})[-1].startswith("Of 1 fault")
     assert results_blocks.readers.of_judges(alone) == ["Of 1 fault are noticed: none by “B”."]
 
 

@@ -267,9 +267,10 @@ def all_caught_said(table, found, judges: dict) -> str:
     """
     every = table[table["asked"] == max(table["asked"].max(), 1)]
     whole = every["judge"][every["caught"] == every["asked"]]
-    could = " that could be asked of every fault" * (len(every) < len(table))
-    told = f"{some(len(whole), len(every), 'judge')}{could} {'is' if len(whole) < 2 else 'are'} shown to catch them all"
-    told = told if could else told.replace("them all", "every fault")
+    could, what = "", "every fault"
+    if len(every) < len(table):
+        could, what = " that could be asked of every fault", "them all"
+    told = f"{some(len(whole), len(every), 'judge')}{could} {'is' if len(whole) < 2 else 'are'} shown to catch {what}"
     own = found[found["judge"].map(judges).isin(whole) & found["denoiser"].isin(IN_SENTENCES)]
     own = own[~own["denoiser"].isin(faulty.HARMLESS)].sort_values("rate", kind="stable")
     if len(own) > 1:

@@ -18,7 +18,7 @@ from ldct_utils.answers.words import (
     table,
     trained,
 )
-from ldct_utils.judges import verdicts
+from ldct_utils.judges import faulty, verdicts
 from ldct_utils.report.drawings import judges as drawings
 
 
@@ -157,6 +157,10 @@ def of_judges(n) -> list[str]:
     if alarms:
         there = " without an alarm there" * ("noise-free truth" in n["columns"])
         said.append(f"Of {counted(len(judges), 'judge')}{there}, an alarm is raised {listed(alarms)}.")
+    if "asked_of_faults" not in n:  # older files: every judge stands as asked of every fault
+        added = [name for name in map(verdicts.LABELS.get, faulty.IN_BOTH) if name in n["columns"]]
+        both = "although these are in both images that they compare"
+        said += [f"Observers and kept contrast stand here as asked about {listed(added)}, {both}."] if added else []
     if n.get("pairs", 0) > 1:
         said.append(f"Intervals are not corrected for the {n['pairs']} pairs of a judge and a fault.")
     for row in (row for row in table if row["judge"] == verdicts.SEARCH):

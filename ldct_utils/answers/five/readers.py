@@ -37,6 +37,11 @@ def seen_at_best(n, believed: dict) -> str:
     gain = {name: one for name, one in believed.items() if one["saves"]}
     if not gain:
         return f", but no gain was shown to {anybody(believed)}"
+    return f"; {gains(n, gain, believed)}"
+
+
+def gains(n, gain: dict, believed: dict) -> str:
+    """The same of readers that gain, a clause of its own. Args: gain: those of ``believed`` to whom dose is saved."""
     sees, they = ("sees", "it puts") if len(gain) == 1 else ("see", "they put")
     able = " that could show a gain" * (len(n.get("believed", [])) > len(believed))
     puts = (
@@ -44,7 +49,7 @@ def seen_at_best(n, believed: dict) -> str:
     )
     plain = [n["filters"][name]["value"] for name in gain if name in n.get("filters", {})]
     beside = f", and the best plain filter's at {each_of(plain)}" if plain else ""
-    return f"; {where(gain).strip()} {puts} {each_of([one['best']['value'] for one in gain.values()])}{beside}"
+    return f"{where(gain).strip()} {puts} {each_of([one['best']['value'] for one in gain.values()])}{beside}"
 
 
 def at_best(n, believed: dict) -> tuple[list, list]:
@@ -52,7 +57,8 @@ def at_best(n, believed: dict) -> tuple[list, list]:
     livers; then the same by reader, with intervals. Args: n: of 04d. believed: of ``trusted``."""
     if not believed:
         return ["No computed reader could be asked that can see a gain and catches faults."], []
-    gain = {name: one["best"] for name, one in believed.items() if one["saves"]}
+    saved = {name: one for name, one in believed.items() if one["saves"]}
+    gain = {name: one["best"] for name, one in saved.items()}
     if not gain:
         return [f"No gain was shown to {anybody(believed)}{where(believed)}."], []
     told = []
@@ -62,7 +68,7 @@ def at_best(n, believed: dict) -> tuple[list, list]:
         beside = f", and the best plain filter's at {share(plain)}" if plain else ""
         told.append(f"{who} puts the best network's image at {share(gain[name])}{beside}")
     at_its_best = "; each at its own best task" * any(name in n.get("filters", {}) for name in gain)
-    words = [f"{capital(seen_at_best(n, believed).removeprefix('; '))}."]
+    words = [f"{capital(gains(n, saved, believed))}."]
     if not any(one["in_patients"] for one in believed.values()) and n.get("backgrounds"):
         words.append(f"In {plural(n['backgrounds'], 'simulated liver')} no reader could be asked.")
     return words, [f"{capital('; '.join(told))}{at_its_best}."]
